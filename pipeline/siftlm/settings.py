@@ -1,0 +1,14 @@
+"""The base of every configuration value: frozen, strict, and owned by the component that reads it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """A frozen piece of the configuration; the key path in TOML is the field path and the error path.
+
+    An unknown key is an error. Text is never turned into a number, nor a number into text.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
