@@ -1,0 +1,274 @@
+"""Files behind one interface: local paths, gs://, s3:// and memory://, by fsspec.
+
+A local path is written under a temporary name, synced and renamed, so a reader sees a whole file or none. Object
+stores show an object when its upload is complete, so there it is written once, under its own name.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO, cast
+
+import fsspec
+import fsspec.core
+import xxhash
+
+from siftlm.errors import UserError
+
+_GLOB = frozenset("*?[")
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
+_CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
+"""What object stores call the digest of an object's content, in order of preference."""
+
+
+@dataclass(frozen=True, order=True)
+class InputFile:
+    """A file that a pattern matched: a path that `open_read` opens, and its size."""
+
+    path: str
+    size: int
+
+
+def expand(paths: Sequence[str]) -> list[InputFile]:
+    """The files that paths, directories and globs name: sorted by path, each once.
+
+    Below a directory or a glob, names that begin with `.` or `_` and names that end with `.crc` or `.tmp` are left
+    out, with all that is in them: they are what other jobs leave behind (`_SUCCESS`, `_temporary`). A file that is
+    named in full is always taken.
+
+    Raises:
+        UserError: a path or pattern matches no file, or its scheme needs a package that is not installed.
+    """
+    found: dict[str, InputFile] = {}
+    for path in paths:
+        files = _matches(path)
+        if not files:
+            raise UserError(
+                f"paths: every path and pattern must match a file, got {path!r}, which matches none"
+            )
+        found.update((file.path, file) for file in files)
+    return sorted(found.values())
+
+
+def fingerprint(path: str) -> str:
+    """A digest that changes when the bytes of a file change.
+
+    For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store keeps
+    with them, so that nothing is downloaded.
+    """
+    fs, inner = _open_filesystem(path)
+    if not _keeps_digests(fs):
+        return _hash_bytes(fs, inner)
+    facts = fs.info(inner)
+    for key in _CONTENT_KEYS:
+        if facts.get(key):
+            return f"{key.lower()}:{str(facts[key]).strip(chr(34))}:{facts.get('size')}"
+    return _hash_bytes(fs, inner)
+
+
+def open_read(path: str) -> BinaryIO:
+    """The file, opened for reading bytes; seekable."""
+    fs, inner = _open_filesystem(path)
+    if is_local(path):
+        return open(inner, "rb")  # fsspec's wrapper adds a Python call to every read
+    return cast(BinaryIO, fs.open(inner, "rb"))
+
+
+@contextmanager
+def open_write(path: str) -> Iterator[BinaryIO]:
+    """A file that appears under its name, whole, when the block ends; nothing appears when the block raises."""
+    fs, inner = _open_filesystem(path)
+    writing = _write_local(inner) if is_local(path) else _write_object(fs, inner)
+    with writing as stream:
+        yield stream
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a whole small file, atomically."""
+    with open_write(path) as stream:
+        stream.write(content)
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole of a small file."""
+    with open_read(path) as stream:
+        return stream.read()
+
+
+def exists(path: str) -> bool:
+    """Whether a file or a directory is there."""
+    fs, inner = _open_filesystem(path)
+    return bool(fs.exists(inner))
+
+
+def size(path: str) -> int:
+    """The size of a file in bytes."""
+    fs, inner = _open_filesystem(path)
+    return int(fs.size(inner))
+
+
+def list_names(path: str) -> list[str]:
+    """The names of the files directly inside a directory, sorted; none where the directory is absent."""
+    fs, inner = _open_filesystem(path)
+    fs.invalidate_cache(inner)
+    try:
+        entries = fs.ls(inner, detail=True)
+    except FileNotFoundError:
+        return []
+    return sorted(_base_name(entry["name"]) for entry in entries if entry["type"] == "file")
+
+
+def rename(source: str, target: str) -> None:
+    """Moves a file within one file system; a local move replaces the target atomically."""
+    fs, old = _open_filesystem(source)
+    _, new = _open_filesystem(target)
+    if is_local(source):
+        os.replace(old, new)
+    else:
+        fs.mv(old, new)
+
+
+def remove(path: str, *, recursive: bool = False) -> None:
+    """Removes a file, or with `recursive` a directory; that it is already gone is no error."""
+    fs, inner = _open_filesystem(path)
+    if fs.exists(inner):
+        fs.rm(inner, recursive=recursive)
+
+
+def makedirs(path: str) -> None:
+    """Makes a directory and those above it where they are missing; object stores need none."""
+    fs, inner = _open_filesystem(path)
+    fs.makedirs(inner, exist_ok=True)
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine's file system."""
+    return "://" not in path or path.startswith(("file://", "local://"))
+
+
+def _open_filesystem(path: str) -> tuple[Any, str]:
+    """The file system of a path, and the path as that file system writes it."""
+    scheme = path.split("://", 1)[0] if "://" in path else "file"
+    try:
+        fs, inner = fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        hint = f"; pip install 'siftlm[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else f": {error}"
+        raise UserError(
+            f"paths: {scheme}:// needs a package that is not installed, got {path!r}{hint}"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r}: {error}") from error
+    return fs, inner
+
+
+def _matches(path: str) -> list[InputFile]:
+    """The files of one path, directory or pattern; empty where there is none."""
+    fs, inner = _open_filesystem(path)
+    if fs.isfile(inner):
+        return [InputFile(_full_path(fs, inner), int(fs.size(inner)))]
+    if fs.isdir(inner):
+        root, found = inner.rstrip("/"), fs.find(inner, detail=True)
+    elif _GLOB.intersection(inner):
+        root, found = _fixed_part(inner), _find_glob(fs, inner)
+    else:
+        return []
+    return [
+        InputFile(_full_path(fs, name), int(facts["size"]))
+        for name, facts in found.items()
+        if facts["type"] == "file" and not _is_hidden(name[len(root) :])
+    ]
+
+
+def _find_glob(fs: Any, pattern: str) -> dict[str, Any]:
+    """Everything that a pattern matches, with the files of the directories among it."""
+    found: dict[str, Any] = {}
+    for name, facts in fs.glob(pattern, detail=True).items():
+        found.update({name: facts} if facts["type"] == "file" else fs.find(name, detail=True))
+    return found
+
+
+def _fixed_part(pattern: str) -> str:
+    """The directories of a pattern before its first wildcard."""
+    first = min(pattern.index(sign) for sign in _GLOB if sign in pattern)
+    return pattern[:first].rpartition("/")[0]
+
+
+def _is_hidden(below: str) -> bool:
+    parts = [part for part in below.split("/") if part]
+    return any(part.startswith((".", "_")) for part in parts) or below.endswith((".crc", ".tmp"))
+
+
+def _full_path(fs: Any, inner: str) -> str:
+    """A path with its scheme; a local path stays a plain one."""
+    path = str(fs.unstrip_protocol(inner))
+    return path.removeprefix("file://")
+
+
+def _base_name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _keeps_digests(fs: Any) -> bool:
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+    return any(protocol in _EXTRAS for protocol in protocols)
+
+
+def _hash_bytes(fs: Any, inner: str) -> str:
+    digest = xxhash.xxh3_128()
+    with fs.open(inner, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return str(digest.hexdigest())
+
+
+@contextmanager
+def _write_local(path: str) -> Iterator[BinaryIO]:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    # Two workers may write the same output at once; each has its own temporary file, and the last rename wins.
+    temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        _remove_if_there(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _remove_if_there(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes a rename durable; file systems that cannot sync a directory are left as they are."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
+    if parent := inner.rpartition("/")[0]:
+        fs.makedirs(parent, exist_ok=True)
+    # Without autocommit, closing uploads the last part but shows nothing until commit().
+    stream: Any = fs.open(inner, "wb", autocommit=False)
+    try:
+        yield cast("IO[bytes]", stream)  # type: ignore[misc]
+    except BaseException:
+        stream.discard()
+        raise
+    stream.close()
+    stream.commit()
