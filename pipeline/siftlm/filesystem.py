@@ -1,7 +1,7 @@
 """Files behind one interface: local paths, gs://, s3:// and memory://, by fsspec.
 
-A local path is written under a temporary name, synced and renamed, so a reader sees a whole file or none. Object
-stores show an object when its upload is complete, so there it is written once, under its own name.
+A local path is written under a temporary name, synced and renamed, so a reader sees a whole file or none.
+Object stores show an object when its upload is complete, so there it is written once, under its own name.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 import fsspec.core
+import fsspec.spec
 import xxhash
 
 from siftlm.errors import UserError
@@ -36,9 +37,9 @@ class InputFile:
 def expand(paths: Sequence[str]) -> list[InputFile]:
     """The files that paths, directories and globs name: sorted by path, each once.
 
-    Below a directory or a glob, names that begin with `.` or `_` and names that end with `.crc` or `.tmp` are left
-    out, with all that is in them: they are what other jobs leave behind (`_SUCCESS`, `_temporary`). A file that is
-    named in full is always taken.
+    Below a directory or a glob, names that begin with `.` or `_` and names that end with `.crc` or `.tmp` are
+    left out, with all that is in them: they are what other jobs leave behind (`_SUCCESS`, `_temporary`). A file
+    that is named in full is always taken.
 
     Raises:
         UserError: a path or pattern matches no file, or its scheme needs a package that is not installed.
@@ -57,8 +58,8 @@ def expand(paths: Sequence[str]) -> list[InputFile]:
 def fingerprint(path: str) -> str:
     """A digest that changes when the bytes of a file change.
 
-    For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store keeps
-    with them, so that nothing is downloaded.
+    For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store
+    keeps with them, so that nothing is downloaded.
     """
     fs, inner = _open_filesystem(path)
     if not _keeps_digests(fs):
@@ -80,7 +81,7 @@ def open_read(path: str) -> BinaryIO:
 
 @contextmanager
 def open_write(path: str) -> Iterator[BinaryIO]:
-    """A file that appears under its name, whole, when the block ends; nothing appears when the block raises."""
+    """A file that appears whole, under its name, when the block ends; nothing appears when it raises."""
     fs, inner = _open_filesystem(path)
     writing = _write_local(inner) if is_local(path) else _write_object(fs, inner)
     with writing as stream:
@@ -229,7 +230,7 @@ def _hash_bytes(fs: Any, inner: str) -> str:
 def _write_local(path: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    # Two workers may write the same output at once; each has its own temporary file, and the last rename wins.
+    # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
     temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as stream:
@@ -263,12 +264,17 @@ def _sync_folder(folder: str) -> None:
 def _write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
     if parent := inner.rpartition("/")[0]:
         fs.makedirs(parent, exist_ok=True)
-    # Without autocommit, closing uploads the last part but shows nothing until commit().
-    stream: Any = fs.open(inner, "wb", autocommit=False)
+    stream: Any = fs.open(inner, "wb")
     try:
-        yield cast("IO[bytes]", stream)  # type: ignore[misc]
+        yield stream
     except BaseException:
-        stream.discard()
+        _abandon(stream)
         raise
     stream.close()
-    stream.commit()
+
+
+def _abandon(stream: Any) -> None:
+    """Gives up an upload, so that no part of it becomes an object."""
+    stream.discard()
+    if isinstance(stream, fsspec.spec.AbstractBufferedFile):
+        stream.closed = True  # else the finalizer would complete the upload
