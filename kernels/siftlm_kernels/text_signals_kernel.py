@@ -1,0 +1,548 @@
+"""The compiled pass behind `text_signals`: bytes in, exact integer counts out.
+
+One loop over the characters finds words and lines. Then words and lines get an identity (the position of their first
+occurrence: a hash finds it, a comparison of the bytes decides). An n-gram's identity is that of its (n-1)-gram and
+of its last word, so no n-gram is ever hashed as text, nothing rests on a hash being free of collisions, and an
+n-gram is looked at only where its (n-1)-gram occurs twice: in prose, the eight longer sizes cost next to nothing.
+
+Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+
+from siftlm_kernels.text_signals_tables import (
+    ALNUM,
+    ALPHA,
+    BULLETS,
+    CLOSER,
+    DIGIT,
+    POLICY_PHRASES,
+    SPACE,
+    SPECIAL,
+    STOP_WORDS,
+    TERMINAL,
+    UPPER,
+)
+
+COUNTS = (
+    "chars", "newlines", "spaces", "upper", "digits", "alnum", "words", "word_chars", "longest", "hashes", "ellipses",
+    "alpha_words", "stop_words", "lines", "bullet_lines", "ellipsis_lines", "c4_terminal_lines", "under_3_lines",
+    "under_5_lines", "javascript_lines", "policy_lines", "lorem_ipsum", "braces", "sentences", "terminal_lines",
+    "short_lines", "paragraphs", "unique_words", "duplicate_lines", "duplicate_line_chars", "duplicate_paragraphs",
+    "duplicate_paragraph_chars", "top_2", "top_3", "top_4", *(f"duplicate_{n}" for n in range(5, 11)),
+)  # fmt: skip
+"""The columns of the kernel's output, integers all."""
+
+CHARS, NEWLINES, SPACES, UPPERS, DIGITS, ALNUMS, WORDS, WORD_CHARS, LONGEST, HASHES, ELLIPSES = range(11)
+ALPHA_WORDS, STOPS, LINES, BULLET_LINES, ELLIPSIS_LINES, C4_LINES, UNDER_3, UNDER_5, SCRIPT_LINES = range(11, 20)
+POLICY_LINES, LOREM, BRACES, SENTENCES, TERMINAL_LINES, SHORT_LINES, PARAGRAPHS, UNIQUE_WORDS = range(20, 28)
+DUPLICATE_LINES, DUPLICATE_LINE_CHARS, DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARS, TOP_2 = range(28, 33)
+DUPLICATE_5 = 35
+
+# Rows of the scratch memory: one entry a word, or one a line (a line has at least one word).
+W_START, W_BYTES, W_HASH, W_CHARS, W_ID = range(5)
+L_START, L_BYTES, L_HASH, L_CHARS, L_ID, L_PARAGRAPH, L_NODE = range(7)
+
+SHORT_LINE_CHARS = 30  # FineWeb, section 3.6
+SMALL_BYTES = 1 << 16
+
+# What a line was found to contain.
+SCRIPT_MARK, POLICY_MARK = 1, 2
+
+
+def _packed(words: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    return np.array([int.from_bytes(word.encode(), "big") for word in words], np.int64)
+
+
+def _bytes(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+STOP_CODES = _packed(STOP_WORDS)
+BULLET_CODES = np.array([ord(c) for c in BULLETS], np.int64)
+_JAVASCRIPT, _LOREM_IPSUM, (_TERMS, _PRIVACY, *_COOKIES) = (
+    _bytes("javascript"), _bytes("lorem ipsum"), [_bytes(phrase) for phrase in POLICY_PHRASES],
+)  # fmt: skip
+_COOKIE_POLICY, _USES_COOKIES, _USE_OF_COOKIES, _USE_COOKIES = _COOKIES
+
+_HASH = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_S32 = np.uint64(32)
+
+compiled = njit(nogil=True, cache=True)
+
+
+@compiled
+def _code_point(values: Any, i: int, end: int) -> tuple[int, int]:
+    """The character at byte `i` and its width; a byte that no UTF-8 begins with is a character of its own."""
+    lead = np.int64(values[i])
+    if lead < 0x80:
+        return lead, 1
+    if 0xC2 <= lead < 0xE0 and i + 1 < end:
+        return (lead & 0x1F) << 6 | (np.int64(values[i + 1]) & 0x3F), 2
+    if 0xE0 <= lead < 0xF0 and i + 2 < end:
+        return (lead & 0x0F) << 12 | (np.int64(values[i + 1]) & 0x3F) << 6 | (np.int64(values[i + 2]) & 0x3F), 3
+    if 0xF0 <= lead < 0xF5 and i + 3 < end:
+        high = (lead & 0x07) << 18 | (np.int64(values[i + 1]) & 0x3F) << 12
+        point = high | (np.int64(values[i + 2]) & 0x3F) << 6 | (np.int64(values[i + 3]) & 0x3F)
+        return min(point, 0x10FFFF), 4
+    return 0xFFFD, 1
+
+
+@compiled
+def _mixed(hash_: np.uint64, value: np.uint64) -> np.uint64:
+    mixed = (hash_ ^ value) * _MIX
+    return mixed ^ (mixed >> _S32)
+
+
+@compiled
+def _found(values: Any, start: int, begin: int, end: int, phrase: Any) -> bool:
+    """Whether the bytes from `start` are `phrase`, ASCII case aside."""
+    if start < begin or start + len(phrase) > end:
+        return False
+    for k in range(len(phrase)):
+        byte = values[start + k]
+        if 65 <= byte <= 90:
+            byte |= 32
+        if byte != phrase[k]:
+            return False
+    return True
+
+
+@compiled
+def _marks(values: Any, i: int, begin: int, end: int, point: int, counts: Any) -> int:
+    """The phrases whose rarest letter is the one at byte `i`."""
+    letter = point | 32
+    if letter == 106:  # j
+        return SCRIPT_MARK if _found(values, i, begin, end, _JAVASCRIPT) else 0
+    if letter == 118:  # v
+        return POLICY_MARK if _found(values, i - 4, begin, end, _PRIVACY) else 0
+    if letter == 109:  # m
+        if _found(values, i - 4, begin, end, _LOREM_IPSUM):
+            counts[LOREM] += 1
+        return POLICY_MARK if _found(values, i - 3, begin, end, _TERMS) else 0
+    if (
+        _found(values, i - 3, begin, end, _COOKIE_POLICY)
+        or _found(values, i - 8, begin, end, _USES_COOKIES)
+        or _found(values, i - 10, begin, end, _USE_OF_COOKIES)
+        or _found(values, i - 7, begin, end, _USE_COOKIES)
+    ):
+        return POLICY_MARK
+    return 0
+
+
+@compiled
+def _stop_word(values: Any, start: int, size: int) -> int:
+    """The bit of the stop word that these bytes are, or 0."""
+    if size < 2 or size > 4:
+        return 0
+    code = 0
+    for k in range(start, start + size):
+        byte = np.int64(values[k])
+        code = code << 8 | (byte | 32 if 65 <= byte <= 90 else byte)
+    for k in range(len(STOP_CODES)):
+        if STOP_CODES[k] == code:
+            return 1 << k
+    return 0
+
+
+@compiled
+def _close_line(values: Any, begin: int, line: int, flags: int, marks: int, words: int, lines: Any, counts: Any) -> None:
+    """Counts what a finished line is; `flags` are those of its last character."""
+    start, size, chars = begin + lines[L_START, line], lines[L_BYTES, line], lines[L_CHARS, line]
+    last = values[start + size - 1]
+    dots = size >= 3 and last == 46 and values[start + size - 2] == 46 and values[start + size - 3] == 46
+    ellipsis = (
+        size >= 3 and last == 0xA6 and values[start + size - 2] == 0x80 and values[start + size - 3] == 0xE2
+    )
+    counts[ELLIPSIS_LINES] += dots or ellipsis
+    counts[C4_LINES] += (last == 46 or last == 63 or last == 33 or last == 34 or last == 39) and not dots
+    counts[TERMINAL_LINES] += (flags & TERMINAL) != 0
+    counts[SHORT_LINES] += chars < SHORT_LINE_CHARS
+    counts[UNDER_3] += words < 3
+    counts[UNDER_5] += words < 5
+    counts[SCRIPT_LINES] += (marks & SCRIPT_MARK) != 0
+    counts[POLICY_LINES] += (marks & POLICY_MARK) != 0
+
+
+@compiled
+def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: Any, counts: Any) -> None:
+    """Finds the words and lines of one document and counts all that needs no comparison between them."""
+    i = begin
+    n_words = n_lines = n_chars = upper = digits = alnum = spaces = stops = 0
+    dots = last_dot = 0
+    line_words = line_chars = marks = paragraph = 0
+    last_flags = 0
+    open_sentence = blank = False
+    line_hash = _HASH
+    while True:
+        point, width = _code_point(values, i, end) if i < end else (10, 0)
+        if classes[point] & SPACE:
+            if point == 10:
+                if line_words:
+                    _close_line(values, begin, n_lines, last_flags, marks, line_words, lines, counts)
+                    counts[SENTENCES] += open_sentence
+                    n_lines += 1
+                    line_words = marks = 0
+                    blank = False
+                elif not blank:
+                    blank = True
+                    paragraph += 1
+                if i >= end:
+                    break
+                counts[NEWLINES] += 1
+            spaces += 1
+            n_chars += 1
+            line_hash = _mixed(line_hash, np.uint64(point))
+            i += width
+            continue
+        # A word begins here; a line too, where it is the first since the newline.
+        start = i
+        first_char = n_chars
+        if line_words == 0:
+            lines[L_START, n_lines] = start - begin
+            lines[L_PARAGRAPH, n_lines] = paragraph
+            line_chars = n_chars
+            line_hash = _HASH
+            for k in range(len(BULLET_CODES)):
+                counts[BULLET_LINES] += BULLET_CODES[k] == point
+        word_hash = _HASH
+        seen = 0
+        ends = False
+        flags = np.int64(classes[point])
+        while True:
+            word_hash = (word_hash ^ np.uint64(point)) * _MIX
+            seen |= flags
+            upper += (flags & UPPER) != 0
+            digits += (flags & DIGIT) != 0
+            alnum += (flags & ALNUM) != 0
+            ends = (flags & TERMINAL) != 0 or (ends and (flags & CLOSER) != 0)
+            if flags & SPECIAL:
+                if point == 46:
+                    dots = dots + 1 if last_dot == i - 1 else 1
+                    last_dot = i
+                    if dots == 3:
+                        counts[ELLIPSES] += 1
+                        dots = 0
+                elif point == 35:
+                    counts[HASHES] += 1
+                elif point == 123:
+                    counts[BRACES] += 1
+                elif point == 0x2026:
+                    counts[ELLIPSES] += 1
+                else:
+                    marks |= _marks(values, i, begin, end, point, counts)
+            n_chars += 1
+            i += width
+            last_flags = flags
+            if i >= end:
+                break
+            point, width = _code_point(values, i, end)
+            flags = np.int64(classes[point])
+            if flags & SPACE:
+                break
+        word_hash ^= word_hash >> _S32
+        words[W_START, n_words] = start - begin
+        words[W_BYTES, n_words] = i - start
+        words[W_CHARS, n_words] = n_chars - first_char
+        words[W_HASH, n_words] = np.int32(np.uint32(word_hash))
+        counts[LONGEST] = max(counts[LONGEST], n_chars - first_char)
+        counts[ALPHA_WORDS] += (seen & ALPHA) != 0
+        counts[SENTENCES] += ends
+        open_sentence = not ends
+        stops |= _stop_word(values, start, i - start)
+        n_words += 1
+        line_words += 1
+        line_hash = _mixed(line_hash, word_hash)
+        lines[L_BYTES, n_lines] = i - begin - lines[L_START, n_lines]
+        lines[L_CHARS, n_lines] = n_chars - line_chars
+        lines[L_HASH, n_lines] = np.int32(np.uint32(line_hash))
+    counts[CHARS], counts[SPACES], counts[UPPERS], counts[DIGITS], counts[ALNUMS] = n_chars, spaces, upper, digits, alnum
+    counts[WORDS], counts[WORD_CHARS], counts[LINES] = n_words, n_chars - spaces, n_lines
+    while stops:
+        counts[STOPS] += stops & 1
+        stops >>= 1
+
+
+@compiled
+def _slot_bits(entries: int) -> int:
+    """The size of a table, as a power of two, that is at most two thirds full with `entries`."""
+    bits = 4
+    while (1 << bits) * 2 < entries * 3:
+        bits += 1
+    return bits
+
+
+@compiled
+def _slot(first: int, second: int, bits: int) -> int:
+    key = np.uint64(np.uint32(first)) << _S32 | np.uint64(np.uint32(second))
+    key = (key ^ (key >> np.uint64(29))) * _MIX
+    key = (key ^ (key >> _S32)) * _HASH
+    return np.int64(key >> np.uint64(64 - bits))
+
+
+@compiled
+def _identify(values: Any, begin: int, starts: Any, sizes: Any, hashes: Any, ids: Any, n: int, table: Any) -> int:
+    """Sets `ids` to the position of the first equal piece of bytes; the number of distinct pieces."""
+    bits = _slot_bits(n)
+    mask = (1 << bits) - 1
+    table[: mask + 1] = -1
+    distinct = 0
+    for k in range(n):
+        slot = _slot(hashes[k], sizes[k], bits)
+        while True:
+            other = table[slot]
+            if other < 0:
+                table[slot] = k
+                ids[k] = k
+                distinct += 1
+                break
+            if hashes[other] == hashes[k] and sizes[other] == sizes[k]:
+                a, b, size = begin + starts[other], begin + starts[k], sizes[k]
+                same = 0
+                while same < size and values[a + same] == values[b + same]:
+                    same += 1
+                if same == size:
+                    ids[k] = other
+                    break
+            slot = (slot + 1) & mask
+    return distinct
+
+
+@compiled
+def _duplicates(ids: Any, chars: Any, n: int) -> tuple[int, int]:
+    """How many of `n` pieces occurred before, and their characters."""
+    pieces = characters = 0
+    for k in range(n):
+        if ids[k] != k:
+            pieces += 1
+            characters += chars[k]
+    return pieces, characters
+
+
+@compiled
+def _duplicate_paragraphs(lines: Any, n: int, table: Any) -> tuple[int, int, int]:
+    """(paragraphs, duplicate ones, their characters).
+
+    Walks a trie whose edges are lines: two paragraphs are equal when they end in the same node. A node is named
+    after the line that made it, and is remembered in the table under (node before it, identity of the line).
+    """
+    ids, nodes, parents, ended = lines[L_ID], lines[L_NODE], lines[L_HASH], lines[L_BYTES]
+    chars, owner = lines[L_CHARS], lines[L_PARAGRAPH]
+    bits = _slot_bits(n)
+    mask = (1 << bits) - 1
+    table[: mask + 1] = -1
+    paragraphs = duplicate = characters = 0
+    node, size = -1, 0
+    for k in range(n):
+        slot = _slot(node, ids[k], bits)
+        while True:
+            other = table[slot]
+            if other < 0:
+                table[slot] = k
+                nodes[k] = k
+                parents[k] = node
+                ended[k] = 0
+                break
+            if parents[other] == node and ids[other] == ids[k]:
+                nodes[k] = other
+                break
+            slot = (slot + 1) & mask
+        size += chars[k] + (node >= 0)
+        node = nodes[k]
+        if k + 1 == n or owner[k + 1] != owner[k]:
+            paragraphs += 1
+            if ended[node]:
+                duplicate += 1
+                characters += size
+            ended[node] = 1
+            node, size = -1, 0
+    return paragraphs, duplicate, characters
+
+
+@compiled
+def _paragraphs(owner: Any, n: int) -> int:
+    paragraphs = 0
+    for k in range(n):
+        paragraphs += k == 0 or owner[k] != owner[k - 1]
+    return paragraphs
+
+
+@compiled
+def _entropy(occurrences: Any, ids: Any, n: int) -> float:
+    """Entropy of the words in nats: ln n - sum(c ln c) / n."""
+    total = 0.0
+    for k in range(n):
+        if ids[k] == k and occurrences[k] > 1:
+            total += occurrences[k] * np.log(np.float64(occurrences[k]))
+    return max(0.0, np.log(np.float64(n)) - total / n) if n else 0.0
+
+
+@compiled
+def _extend(
+    n: int, ids: Any, repeats: Any, words: int, positions: Any, n_positions: int, shorter: Any, longer: Any,
+    occurrences: Any, table: Any,
+) -> int:  # fmt: skip
+    """From the repeated (n-1)-grams to the repeated n-grams: their number; `positions` keeps where they are.
+
+    `shorter` and `longer` hold the identities of (n-1)-grams and n-grams by position, `occurrences` counts n-grams.
+    """
+    bits = _slot_bits(n_positions)
+    mask = (1 << bits) - 1
+    table[: mask + 1] = -1
+    tried = 0
+    for p in range(n_positions):
+        i = positions[p]
+        if i + n > words or not repeats[ids[i + n - 1]]:
+            continue
+        last = ids[i + n - 1]
+        slot = _slot(shorter[i], last, bits)
+        while True:
+            other = table[slot]
+            if other < 0:
+                table[slot] = i
+                longer[i] = i
+                occurrences[i] = 1
+                break
+            if shorter[other] == shorter[i] and ids[other + n - 1] == last:
+                longer[i] = other
+                occurrences[other] += 1
+                break
+            slot = (slot + 1) & mask
+        positions[tried] = i
+        tried += 1
+    kept = 0
+    for p in range(tried):
+        if occurrences[longer[positions[p]]] > 1:
+            positions[kept] = positions[p]
+            kept += 1
+    return kept
+
+
+@compiled
+def _top(n: int, positions: Any, n_positions: int, longer: Any, occurrences: Any, chars: Any) -> int:
+    """Characters of all occurrences of the most frequent n-gram, its spaces included; the first of equals."""
+    best, at = 0, 0
+    for p in range(n_positions):
+        i = positions[p]
+        if longer[i] == i and occurrences[i] > best:
+            best, at = occurrences[i], i
+    characters = n - 1
+    for k in range(at, at + n):
+        characters += chars[k]
+    return best * characters if best else 0
+
+
+@compiled
+def _repeated(n: int, positions: Any, n_positions: int, longer: Any, occurrences: Any, chars: Any) -> int:
+    """Characters of the n-grams that were seen before, from left to right, without overlap."""
+    characters = free = 0
+    for p in range(n_positions):
+        i = positions[p]
+        if i < free:
+            continue
+        name = longer[i]
+        if occurrences[name] < 0:
+            for k in range(i, i + n):
+                characters += chars[k]
+            free = i + n
+        else:
+            occurrences[name] = -occurrences[name]
+    return characters
+
+
+@compiled
+def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, counts: Any) -> None:
+    """The signals of n-grams; `repeats` says by identity whether a word occurs twice."""
+    ids, chars, positions, shorter, longer, occurrences = words[W_ID], words[W_CHARS], grams[0], grams[1], grams[2], grams[3]
+    kept = 0
+    for i in range(n_words):
+        shorter[i] = ids[i]
+        if repeats[ids[i]]:
+            positions[kept] = i
+            kept += 1
+    for n in range(2, 11):
+        kept = _extend(n, ids, repeats, n_words, positions, kept, shorter, longer, occurrences, table)
+        if kept == 0:
+            return
+        if n <= 4:
+            counts[TOP_2 + n - 2] = _top(n, positions, kept, longer, occurrences, chars)
+        else:
+            counts[DUPLICATE_5 + n - 5] = _repeated(n, positions, kept, longer, occurrences, chars)
+        shorter, longer = longer, shorter
+
+
+@compiled
+def _compare(values: Any, begin: int, words: Any, lines: Any, grams: Any, table: Any, counts: Any) -> float:
+    """What rests on comparing words and lines with each other; the entropy of the words."""
+    n_words, n_lines = counts[WORDS], counts[LINES]
+    counts[UNIQUE_WORDS] = _identify(
+        values, begin, words[W_START], words[W_BYTES], words[W_HASH], words[W_ID], n_words, table
+    )
+    distinct = _identify(values, begin, lines[L_START], lines[L_BYTES], lines[L_HASH], lines[L_ID], n_lines, table)
+    if distinct == n_lines:
+        counts[PARAGRAPHS] = _paragraphs(lines[L_PARAGRAPH], n_lines)
+    else:
+        counts[DUPLICATE_LINES], counts[DUPLICATE_LINE_CHARS] = _duplicates(lines[L_ID], lines[L_CHARS], n_lines)
+        found = _duplicate_paragraphs(lines, n_lines, table)
+        counts[PARAGRAPHS], counts[DUPLICATE_PARAGRAPHS], counts[DUPLICATE_PARAGRAPH_CHARS] = found
+    ids = words[W_ID]
+    occurrences = words[W_START]
+    occurrences[:n_words] = 0
+    for k in range(n_words):
+        occurrences[ids[k]] += 1
+    entropy = _entropy(occurrences, ids, n_words)
+    repeats = words[W_HASH]
+    for k in range(n_words):
+        repeats[k] = occurrences[k] > 1
+    _repetition(words, n_words, repeats, grams, table, counts)
+    return entropy
+
+
+@compiled
+def _word_bound(values: Any, begin: int, end: int) -> int:
+    """At least the number of words in these bytes, without decoding them."""
+    if end - begin <= SMALL_BYTES:
+        return (end - begin) // 2 + 1
+    bound, gap = 1, True
+    for i in range(begin, end):
+        byte = values[i]
+        space = byte <= 32 or byte == 0xC2 or (0xE1 <= byte <= 0xE3)
+        bound += gap and not space
+        gap = space
+    # What only may be white space outside ASCII has two more bytes or one, which then begin a word.
+    return bound + 1
+
+
+_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+_OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+
+
+@njit(
+    types.void(_BYTES, _OFFSETS, _BYTES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True
+)
+def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropies: Any) -> None:
+    """Fills `counts` (documents, len(COUNTS)) and `entropies` (documents,), both zero before.
+
+    Args:
+        values: UTF-8, shape (bytes,); bytes that are not UTF-8 give some counts, never an error.
+        offsets: shape (documents + 1,); no document of 2 GiB or more.
+        classes: the table of `text_signals_tables.character_classes`.
+    """
+    capacity = 1
+    for d in range(len(offsets) - 1):
+        capacity = max(capacity, _word_bound(values, offsets[d], offsets[d + 1]))
+    words = np.empty((5, capacity), np.int32)
+    lines = np.empty((7, capacity), np.int32)
+    grams = np.empty((4, capacity), np.int32)
+    table = np.empty(1 << _slot_bits(capacity), np.int32)
+    for d in range(len(offsets) - 1):
+        begin, end = offsets[d], offsets[d + 1]
+        _scan(values, begin, end, classes, words, lines, counts[d])
+        entropies[d] = _compare(values, begin, words, lines, grams, table, counts[d])

@@ -1,0 +1,72 @@
+"""What a character is, as bits in a table indexed by code point, and the fixed lists that the signals refer to."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+SPACE = 1  # str.isspace: what str.split splits at
+ALPHA = 2  # str.isalpha
+ALNUM = 4  # str.isalnum
+DIGIT = 8  # str.isdigit
+UPPER = 16  # str.isupper
+TERMINAL = 32  # Unicode's Sentence_Terminal
+CLOSER = 64  # a quote or bracket that may follow the end of a sentence
+SPECIAL = 128  # needs a closer look: part of a counted symbol or of a phrase
+
+CODE_POINTS = 0x110000
+
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+"""Gopher, appendix A1.1: the eight words of which a document should contain two."""
+
+BULLETS = "•‣⁃◦●○▪▫■□*-"
+"""Gopher, appendix A1.1, says "a bullet point"; these are what lists on the web begin with."""
+
+POLICY_PHRASES = (
+    "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies",
+)  # fmt: skip
+"""C4, as built by TFDS `c4_utils.py`: a line with one of these is boilerplate."""
+
+C4_END_MARKS = ".?!\"'"
+"""C4, section 2.2: terminal punctuation of a line, as built by TFDS."""
+
+CLOSERS = "\"')]}»”’›」』）】"
+
+# The property Sentence_Terminal of Unicode 16 (PropList.txt): inclusive ranges of code points.
+_SENTENCE_TERMINAL = """
+21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 17D4-17D5 1803
+1809 1944-1945 1AA8-1AAB 1B4E-1B4F 1B5A-1B5B 1B5E-1B5F 1B7D-1B7F 1C3B-1C3C 1C7E-1C7F 2024 203C-203D 2047-2049
+2CF9-2CFB 2E2E 2E3C 2E53-2E54 2E60-2E61 3002 A4FF A60E-A60F A6F3 A6F7 A876-A877 A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F
+AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 11047-11048
+110BE-110C1 11141-11143 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 113D4-113D5 1144B-1144C
+115C2-115C3 115C9-115D7 11641-11642 1173C-1173E 11944 11946 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8
+11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 16D6E-16D6F 16E98 1BC9F 1DA88
+"""
+
+
+def sentence_terminals() -> list[int]:
+    """The code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
+    bounds = [[int(end, 16) for end in part.split("-")] for part in _SENTENCE_TERMINAL.split()]
+    return [point for pair in bounds for point in range(pair[0], pair[-1] + 1)]
+
+
+# `j`, `v`, `m` and `k` are the rarest letters of the phrases: one of them is where a search begins.
+_SPECIAL = "#{.…jJvVmMkK"
+
+
+@lru_cache(maxsize=1)
+def character_classes() -> npt.NDArray[np.uint8]:
+    """The bits of every code point, as this Python's own `str` methods see it."""
+    every = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
+    classes = np.zeros(CODE_POINTS, np.uint8)
+    classes |= np.strings.isspace(every) * np.uint8(SPACE)
+    classes |= np.strings.isalpha(every) * np.uint8(ALPHA)
+    classes |= np.strings.isalnum(every) * np.uint8(ALNUM)
+    classes |= np.strings.isdigit(every) * np.uint8(DIGIT)
+    classes |= np.strings.isupper(every) * np.uint8(UPPER)
+    classes[sentence_terminals()] |= TERMINAL
+    classes[[ord(c) for c in CLOSERS]] |= CLOSER
+    classes[[ord(c) for c in _SPECIAL]] |= SPECIAL
+    return classes
