@@ -1,0 +1,101 @@
+"""What a word is: classes of code points and lower-case letters, as arrays that compiled kernels take.
+
+A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (general categories L, M, N) and
+the underscore. Everything else separates, ill-formed UTF-8 included. Scripts that are written without spaces
+have no such runs, so each of their code points is a word of its own. Lower case is the simple mapping (one
+code point to one code point, no locale, no context): `İ` becomes `i`, a capital sigma always `σ`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm_kernels.unicode_ranges import LOWER_RANGES, WORD_RANGES
+
+CODE_POINTS = 0x110000
+SEPARATOR, WORD, SOLO = 0, 1, 2
+
+# Blocks of the scripts without spaces between words: Unicode 14.0, Blocks.txt.
+SOLO_BLOCKS = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3000, 0x312F),  # CJK symbols such as 々 and 〇, Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31BF),  # Bopomofo Extended
+    (0x31F0, 0x31FF),  # Katakana Phonetic Extensions
+    (0x3400, 0x4DBF),  # CJK Extension A
+    (0x4E00, 0x9FFF),  # CJK Unified Ideographs
+    (0xA9E0, 0xA9FF),  # Myanmar Extended-B
+    (0xAA60, 0xAA7F),  # Myanmar Extended-A
+    (0xF900, 0xFAFF),  # CJK Compatibility Ideographs
+    (0xFF66, 0xFF9F),  # half-width Katakana
+    (0x1AFF0, 0x1B16F),  # Kana Extended-B, Kana Supplement, Kana Extended-A, Small Kana Extension
+    (0x20000, 0x3FFFF),  # CJK Extensions B to G
+)
+
+
+@cache
+def word_classes() -> NDArray[np.uint8]:
+    """Class of every code point, indexed by it: SEPARATOR, WORD (in a run) or SOLO (a word by itself)."""
+    classes = np.zeros(CODE_POINTS, np.uint8)
+    for text in WORD_RANGES.split():
+        first, _, last = text.partition("-")
+        classes[int(first, 16) : int(last or first, 16) + 1] = WORD
+    for first_solo, last_solo in SOLO_BLOCKS:
+        block = classes[first_solo : last_solo + 1]
+        block[block == WORD] = SOLO
+    classes.flags.writeable = False
+    return classes
+
+
+@cache
+def simple_lower() -> NDArray[np.int32]:
+    """Simple lower-case mapping of every code point, indexed by it; itself where it has none."""
+    lower = np.arange(CODE_POINTS, dtype=np.int32)
+    for text in LOWER_RANGES.split():
+        span, _, offset = text.partition(":")
+        ends, _, step = span.partition("/")
+        first, _, last = ends.partition("-")
+        lower[int(first, 16) : int(last or first, 16) + 1 : int(step or "1")] += int(offset, 16)
+    lower.flags.writeable = False
+    return lower
+
+
+@cache
+def word_bytes() -> NDArray[np.uint64]:
+    """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number in the top byte.
+
+    Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
+    character its lower-case UTF-8, a solo character the same between two NULs. The first byte is in the lowest
+    8 bits, so that one little-endian 8-byte store writes them all.
+    """
+    packed = np.full(CODE_POINTS, 1 << 56, np.uint64)
+    points = np.flatnonzero(word_classes())
+    encoded, length = _utf8(simple_lower()[points].astype(np.uint64))
+    solo = word_classes()[points] == SOLO
+    encoded[solo] <<= np.uint64(8)
+    length[solo] += np.uint64(2)
+    packed[points] = encoded | length << np.uint64(56)
+    packed.flags.writeable = False
+    return packed
+
+
+def _utf8(points: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The UTF-8 bytes of code points as little-endian integers, and how many bytes each takes."""
+    heads = [points >> np.uint64(6 * k) for k in range(4)]
+    tails = [np.uint64(0x80) | head & np.uint64(0x3F) for head in heads]
+    forms = [
+        heads[0],
+        (np.uint64(0xC0) | heads[1]) | tails[0] << np.uint64(8),
+        (np.uint64(0xE0) | heads[2]) | tails[1] << np.uint64(8) | tails[0] << np.uint64(16),
+        np.uint64(0xF0)
+        | heads[3]
+        | tails[2] << np.uint64(8)
+        | tails[1] << np.uint64(16)
+        | tails[0] << np.uint64(24),
+    ]
+    length = np.searchsorted(np.array([0x80, 0x800, 0x10000], np.uint64), points, side="right")
+    return np.choose(length, forms), (length + 1).astype(np.uint64)
