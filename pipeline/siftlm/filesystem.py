@@ -37,9 +37,9 @@ class InputFile:
 def expand(paths: Sequence[str]) -> list[InputFile]:
     """The files that paths, directories and globs name: sorted by path, each once.
 
-    Below a directory or a glob, names that begin with `.` or `_` and names that end with `.crc` or `.tmp` are
-    left out, with all that is in them: they are what other jobs leave behind (`_SUCCESS`, `_temporary`). A file
-    that is named in full is always taken.
+    Below a directory or a glob, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out
+    with all that is in them: other jobs leave them behind (`_SUCCESS`, `_temporary`). A path that names one
+    file in full is always taken.
 
     Raises:
         UserError: a path or pattern matches no file, or its scheme needs a package that is not installed.

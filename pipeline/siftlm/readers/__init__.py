@@ -1,0 +1,65 @@
+"""Readers of input shards: a file a format, and the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import BinaryIO, Literal
+
+from siftlm import filesystem
+from siftlm.readers.detection import HEAD_BYTES, Detected, detect
+from siftlm.readers.records import ReadBatch, Reader, Reject, batched
+from siftlm.readers.settings import Compression, Format, InputSettings
+
+__all__ = [
+    "READERS",
+    "Detected",
+    "InputSettings",
+    "ReadBatch",
+    "Reject",
+    "detect",
+    "open_reader",
+    "read_shard",
+]
+
+READERS: dict[Format | Literal["wat"], str] = {
+    "jsonl": "siftlm.readers.jsonl:read_jsonl",
+    "parquet": "siftlm.readers.parquet:read_parquet",
+    "text": "siftlm.readers.text:read_text",
+    "warc": "siftlm.readers.warc:read_warc",
+    "wat": "siftlm.readers.warc:read_wat",
+    "wet": "siftlm.readers.wet:read_wet",
+}
+"""Format to reader. Named rather than imported: a configuration is checked without loading an HTML parser."""
+
+
+def read_shard(
+    path: str, settings: InputSettings, *, batch_documents: int = 512, batch_bytes: int = 32 << 20
+) -> Iterator[ReadBatch]:
+    """The documents and the rejects of a shard, in batches, in memory that does not grow with the shard.
+
+    Every record has a position, counted from 0, and is either a document or a reject: nothing is left out. Bad
+    content never raises; a stretch that cannot be read is one reject, and reading goes on behind it where it can.
+
+    Raises:
+        OSError: the file itself cannot be read; that is worth another try, or an error of the run.
+    """
+    with filesystem.open_read(path) as file:
+        found = _format(path, file, settings)
+        read = open_reader(found.format)
+        yield from batched(read(file, found.compression, settings), batch_documents, batch_bytes)
+
+
+def open_reader(name: Format | Literal["wat"]) -> Reader:
+    """The reader of a format."""
+    module, _, function = READERS[name].partition(":")
+    reader: Reader = getattr(import_module(module), function)
+    return reader
+
+
+def _format(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    compression = None if settings.compression == "auto" else settings.compression
+    found = detect(path, head, compression)
+    return found if settings.format == "auto" else Detected(settings.format, found.compression)

@@ -1,0 +1,326 @@
+"""Records of WARC and ARC files in bounded memory; a damaged record costs that record only.
+
+The frame of a record is a header that says how long its block is. Where that is not true, or bytes of the file
+are damaged, the record is broken, and reading goes on at the next record that can be found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from siftlm.readers.lines import as_flaw
+from siftlm.readers.records import Flaw
+from siftlm.readers.settings import Compression
+from siftlm.readers.streams import Block, Fault, read_blocks
+
+MAX_HEADER_BYTES = 1 << 16
+
+# What a record begins with; at the end of what there is, a part of it will do.
+_WARC_START = re.compile(rb"WARC/\d|(?:W|WA|WAR|WARC|WARC/)\Z")
+_WARC_NEXT = re.compile(rb"(?<=\n)WARC/\d\.\d+\r?\n")
+_WARC_HEADER = re.compile(rb"WARC/\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+# url ip date type ... length, of ARC 1.0 and 2.0; http://archive.org/web/researcher/ArcFileFormat.php
+_ARC_HEADER = re.compile(
+    rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n"
+)
+_ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
+_ARC_START = re.compile(rb"[a-z][a-z0-9+.-]*(?::|\Z)")
+_LINE_ENDS = b"\r\n"
+_LONGEST_START = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """A record: its header by lower-case name, and its block, cut after the bytes that the caller wants."""
+
+    offset: int
+    header: dict[str, str]
+    block: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    header: re.Pattern[bytes]
+    start: re.Pattern[bytes]
+    following: re.Pattern[bytes]
+    end: re.Pattern[bytes]
+
+
+_WARC = _Dialect(_WARC_HEADER, _WARC_START, _WARC_NEXT, re.compile(rb"\r\n\r\n|\n\n"))
+_ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, re.compile(rb"(?!)"))  # one line end proves nothing
+
+
+class _Window:
+    """The part of the content that is looked at: it grows by `fill` up to damage or the end, and shrinks by `drop`."""
+
+    def __init__(self, file: BinaryIO, compression: Compression) -> None:
+        self.buffer = bytearray()
+        self.at = 0  # how much content came before the buffer
+        self.fault: Fault | None = None
+        self.ended = False
+        self._file, self._compression = file, compression
+        self._events = read_blocks(file, compression)
+        self._members: deque[tuple[int, int]] = deque()  # (place in the content, byte of the file)
+
+    def fill(self, size: int) -> bool:
+        """Whether the buffer has `size` bytes, after reading what is needed and can be had."""
+        while len(self.buffer) < size and not self.fault and not self.ended:
+            event = next(self._events, None)
+            if event is None:
+                self.ended = True
+            elif isinstance(event, Fault):
+                self.fault = event
+            else:
+                self._append(event)
+        return len(self.buffer) >= size
+
+    def _append(self, block: Block) -> None:
+        if block.first:
+            self._members.append((self.at + len(self.buffer), block.member))
+        self.buffer += block.content
+        self._forget_members()
+
+    def drop(self, size: int) -> None:
+        del self.buffer[:size]
+        self.at += size
+        self._forget_members()
+
+    def _forget_members(self) -> None:
+        while len(self._members) > 1 and self._members[1][0] <= self.at:
+            self._members.popleft()
+
+    def offset(self) -> int:
+        """Where the buffer begins, or where the compressed member that holds its first byte does."""
+        return self._members[0][1] if self._members else self.at
+
+    def begins_member(self) -> bool:
+        return bool(self._members) and self._members[0][0] == self.at
+
+    def member_starts(self, end: int) -> list[int]:
+        """Where in the first `end` bytes of the buffer members begin, but for its very first byte."""
+        return [place - self.at for place, _ in self._members if 0 < place - self.at < end]
+
+    def resume(self) -> None:
+        """Goes on behind the damage; what is left before it is given up."""
+        self.fault = None
+        self.at += len(self.buffer)
+        self.buffer.clear()
+
+    def rewind(self, to: int) -> bool:
+        """Puts the window back to byte `to` of the content; False where the file is compressed."""
+        if self._compression != "none":
+            return False
+        self.buffer.clear()
+        self.at, self.ended = to, False
+        self._events = read_blocks(self._file, "none", to)
+        return True
+
+
+def read_archive(
+    file: BinaryIO, compression: Compression, block_bytes: int
+) -> Iterator[ArchiveRecord | Flaw]:
+    """The records of an archive in order, each with at most the first `block_bytes` + 1 bytes of its block."""
+    window = _Window(file, compression)
+    dialect = None
+    while _skip_blank(window):
+        if window.buffer:
+            dialect = dialect or (_WARC if _WARC_START.match(window.buffer) else _ARC)
+            yield _next_record(window, dialect, block_bytes)
+        elif window.fault:
+            yield as_flaw(window.fault)
+            window.resume()
+
+
+def _skip_blank(window: _Window) -> bool:
+    """Drops the line ends between records; whether there is a record or damage to come."""
+    while True:
+        window.drop(len(window.buffer) - len(window.buffer.lstrip(_LINE_ENDS)))
+        if window.buffer:
+            window.fill(_LONGEST_START)
+            return True
+        if not window.fill(1):
+            return window.fault is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A record whose header is read: where it is, and whether it begins a compressed member."""
+
+    place: int
+    offset: int
+    first: bool
+    header: dict[str, str]
+    header_bytes: int
+    length: int
+
+
+def _next_record(window: _Window, dialect: _Dialect, block_bytes: int) -> ArchiveRecord | Flaw:
+    """The record or the broken record at the window, which is then behind it."""
+    offset = window.offset()
+    found = _header(window, dialect)
+    if found is None:
+        begun = window.ended and dialect.start.match(window.buffer)
+        reason = "truncated_record" if begun else "not_a_record"
+        return _broken(window, dialect, offset, reason, "no record header", 1)
+    size, header = found
+    length = header.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and len(length) < 16):
+        return _broken(window, dialect, offset, "bad_header", f"Content-Length is {length[:40]!r}", size)
+    opening = _Opening(window.at, offset, window.begins_member(), header, size, int(length))
+    if opening.length > block_bytes:
+        return _long_record(window, dialect, opening, block_bytes + 1)
+    return _short_record(window, dialect, opening)
+
+
+def _short_record(window: _Window, dialect: _Dialect, opening: _Opening) -> ArchiveRecord | Flaw:
+    """A record that fits into the window whole, so that a wrong length can be looked into."""
+    size = opening.header_bytes + opening.length
+    whole = window.fill(size)
+    if (place := _next_member(window, dialect, size)) is not None:
+        window.drop(place)
+        return _mismatch(opening)
+    if not whole:
+        return _incomplete(window, dialect, opening)
+    if not _ends_well(window, dialect, size):
+        return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), opening.header_bytes)
+    block = bytes(window.buffer[opening.header_bytes : size])
+    window.drop(size)
+    return _finish(window, opening, block)
+
+
+def _long_record(window: _Window, dialect: _Dialect, opening: _Opening, wanted: int) -> ArchiveRecord | Flaw:
+    """A record of which the beginning is kept and the rest is read over."""
+    window.fill(opening.header_bytes + wanted)
+    block = bytes(window.buffer[opening.header_bytes : opening.header_bytes + wanted])
+    window.drop(opening.header_bytes)
+    if _skip(window, dialect, opening.length) and _ends_well(window, dialect, 0):
+        return _finish(window, opening, block)
+    if not window.fault and window.rewind(opening.place):
+        return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), 1)
+    return _incomplete(window, dialect, opening) if not window.buffer else _mismatch(opening)
+
+
+def _finish(window: _Window, opening: _Opening, block: bytes) -> ArchiveRecord | Flaw:
+    if opening.first and window.fault and not window.buffer.strip(_LINE_ENDS):
+        # The checksum of a member that holds this record alone: its bytes are all there, but not right.
+        return _absorb(window, opening.offset)
+    return ArchiveRecord(opening.offset, opening.header, block, opening.length)
+
+
+def _incomplete(window: _Window, dialect: _Dialect, opening: _Opening) -> Flaw:
+    """A record whose block ends early: by damage, with the content, or because its length is not true."""
+    if window.fault:
+        return _absorb(window, opening.offset)
+    if following := dialect.following.search(window.buffer, min(opening.header_bytes, len(window.buffer))):
+        window.drop(following.start())
+        return _mismatch(opening)
+    window.drop(len(window.buffer))
+    detail = f"the content ends before its {opening.length} bytes do"
+    return Flaw("error", "truncated_record", detail, opening.offset)
+
+
+def _mismatch(opening: _Opening) -> Flaw:
+    return Flaw("error", *_mismatch_reason(opening), opening.offset)
+
+
+def _mismatch_reason(opening: _Opening) -> tuple[str, str]:
+    return "length_mismatch", f"Content-Length is {opening.length}, and no record ends there"
+
+
+def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | None:
+    """The length and the fields of the header at the window; None where there is none."""
+    wanted = 1024
+    while True:
+        more = window.fill(wanted)
+        if match := dialect.header.match(window.buffer):
+            return match.end(), _arc_fields(match) if dialect is _ARC else _warc_fields(match[0])
+        if not more or wanted >= MAX_HEADER_BYTES or not dialect.start.match(window.buffer):
+            return None
+        wanted *= 4
+
+
+def _warc_fields(header: bytes) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in header.decode("utf-8", "replace").splitlines()[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip().lower(), value.strip())
+    return fields
+
+
+def _arc_fields(match: re.Match[bytes]) -> dict[str, str]:
+    """The header line of an ARC record, named as WARC names these things."""
+    url, address, date, kind, length = (part.decode("utf-8", "replace") for part in match.groups())
+    return {
+        "warc-type": "arc",
+        "warc-target-uri": url,
+        "warc-ip-address": address,
+        "warc-date": date,
+        "content-type": kind,
+        "content-length": length,
+    }
+
+
+def _next_member(window: _Window, dialect: _Dialect, end: int) -> int | None:
+    """Where in the first `end` bytes a record begins together with a compressed member; None if nowhere."""
+    starts = window.member_starts(min(end, len(window.buffer)))
+    return next((place for place in starts if dialect.start.match(window.buffer, place)), None)
+
+
+def _skip(window: _Window, dialect: _Dialect, size: int) -> bool:
+    """Drops `size` bytes; False where the content, or the members that the record is in, end before."""
+    while size:
+        window.fill(1)
+        if not window.buffer or (window.begins_member() and dialect.start.match(window.buffer)):
+            return False
+        here = min([size, len(window.buffer), *window.member_starts(len(window.buffer))])
+        window.drop(here)
+        size -= here
+    return True
+
+
+def _ends_well(window: _Window, dialect: _Dialect, end: int) -> bool:
+    """Whether what follows byte `end` is the end of a record: a member's start, a record, damage or nothing."""
+    blank = 0
+    while window.fill(end + blank + _LONGEST_START) or len(window.buffer) > end + blank:
+        rest = bytes(window.buffer[end:])
+        blank = len(rest) - len(rest.lstrip(_LINE_ENDS))
+        if blank < len(rest):
+            break
+    if dialect.end.match(rest := bytes(window.buffer[end : end + blank + _LONGEST_START])):
+        return True
+    place = end + blank
+    at_member = place in window.member_starts(place + 1) or (place == 0 and window.begins_member())
+    return not rest[blank:] or at_member or dialect.start.match(rest, blank) is not None
+
+
+def _absorb(window: _Window, offset: int) -> Flaw:
+    """The record and the damage in it, as one flaw."""
+    fault = window.fault
+    assert fault is not None, "called where there is damage"
+    window.resume()
+    return Flaw("error", fault.reason, fault.detail, offset)
+
+
+def _broken(window: _Window, dialect: _Dialect, offset: int, reason: str, detail: str, start: int) -> Flaw:
+    """A flaw; the window is put to the next record after byte `start` of it, or behind damage, or to the end."""
+    while True:
+        following = dialect.following.search(window.buffer, start)
+        place = _next_member(window, dialect, following.start() if following else len(window.buffer))
+        if place is not None or following:
+            window.drop(place if place is not None else following.start() if following else 0)
+            return Flaw("error", reason, detail, offset)
+        keep = min(len(window.buffer), MAX_HEADER_BYTES)
+        window.drop(len(window.buffer) - keep)
+        start = 0
+        if not window.fill(keep + 1):
+            break
+    if window.fault:
+        return _absorb(window, offset)
+    window.drop(len(window.buffer))
+    return Flaw("error", reason, detail, offset)

@@ -1,0 +1,89 @@
+"""What a file is: by its content where that is telling, else by its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from siftlm.readers.settings import Compression, Format
+from siftlm.readers.streams import CODECS, DAMAGE, compression_of
+
+HEAD_BYTES = 1 << 16
+"""How much of the beginning of a file `detect` wants to see."""
+
+_PACKED = re.compile(r"\.(gz|gzip|zst|zstd|bz2|xz)$")
+_BY_NAME: tuple[tuple[str, Format | Literal["wat"]], ...] = (
+    (r"\.wat$", "wat"),
+    (r"\.wet$", "wet"),
+    (r"\.w?arc$", "warc"),
+    (r"\.(jsonl|ndjson|json|jsonlines)$", "jsonl"),
+    (r"\.(parquet|parq|pq)$", "parquet"),
+    (r"\.(txt|text|md|rst)$", "text"),
+)
+_ARC = re.compile(rb"filedesc:[^\n ]* [\w.:-]+ \d{8,14} ")
+_CONVERSION = re.compile(rb"(?im)^WARC-Type:\s*conversion")
+_OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
+_WAT_PAYLOAD = re.compile(rb"(?im)^Content-Type:\s*application/json\r?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The format and the compression of a file. `wat` is known only to be refused."""
+
+    format: Format | Literal["wat"]
+    compression: Compression
+
+
+def detect(name: str, head: bytes, compression: Compression | None = None) -> Detected:
+    """The format and the compression of a file that is called `name` and begins with `head`.
+
+    What the bytes say goes before what the name says; a file without a telling beginning or name is text.
+    """
+    packed = compression or compression_of(head)
+    content = _unpack(head, packed)
+    named = _format_of_name(name)
+    return Detected(_format_of_content(content, named) or named or "text", packed)
+
+
+def _unpack(head: bytes, compression: Compression) -> bytes:
+    """The beginning of the content, as far as `head` gives it."""
+    if compression == "none":
+        return head
+    content = bytearray()
+    codec = CODECS[compression]
+    try:
+        while head and len(content) < HEAD_BYTES:
+            member = codec.open_member()
+            content += member.decompress(head, HEAD_BYTES)
+            head = member.unused_data if member.eof else b""
+    except DAMAGE:
+        pass  # what was read until then has to do
+    return bytes(content)
+
+
+def _format_of_name(name: str) -> Format | Literal["wat"] | None:
+    bare = _PACKED.sub("", name.lower())
+    return next((found for pattern, found in _BY_NAME if re.search(pattern, bare)), None)
+
+
+def _format_of_content(
+    content: bytes, named: Format | Literal["wat"] | None
+) -> Format | Literal["wat"] | None:
+    if content.startswith(b"PAR1"):
+        return "parquet"
+    if content.startswith(b"WARC/"):
+        return _kind_of_archive(content, named)
+    if _ARC.match(content):
+        return "warc"
+    if named is None and _OBJECT.match(content.removeprefix(b"\xef\xbb\xbf")):
+        return "jsonl"
+    return None
+
+
+def _kind_of_archive(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"]:
+    if named in ("wet", "wat"):
+        return named
+    if _CONVERSION.search(content):
+        return "wet"
+    return "wat" if _WAT_PAYLOAD.search(content) else "warc"

@@ -1,0 +1,126 @@
+"""What readers yield, and how it becomes batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
+
+import pyarrow as pa
+
+from siftlm.documents import RECORD_SCHEMA
+from siftlm.readers.settings import Compression, InputSettings
+
+Kind = Literal["skipped", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document as its reader found it. `offset` is where it begins; see `Reject`."""
+
+    text: str
+    offset: int
+    record_id: str | None = None
+    url: str | None = None
+    domain: str | None = None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A record that gives no document, or a stretch of the shard that cannot be read."""
+
+    kind: Kind
+    reason: str
+    detail: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record of a shard that gave no document, with the reason.
+
+    `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
+    where the record begins: for lines, bytes of the uncompressed text; for WARC, bytes of the file, at which its
+    compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file, bytes of the file.
+    """
+
+    position: int
+    offset: int
+    kind: Kind
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBatch:
+    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in the order of their positions."""
+
+    documents: pa.RecordBatch
+    rejects: list[Reject]
+
+
+Reader = Callable[[BinaryIO, Compression, InputSettings], Iterator[Record | Flaw]]
+"""A reader: an open file, how it is compressed and the settings in, records and flaws in order out."""
+
+
+def text_bytes(text: str) -> int:
+    """The length of `text` in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def checked(record: Record, settings: InputSettings) -> Record | Flaw:
+    """The record, or why its text cannot be a document: too long, or not expressible in UTF-8."""
+    try:
+        length = len(record.text) if record.text.isascii() else len(record.text.encode())
+    except UnicodeEncodeError as error:
+        return Flaw("error", "lone_surrogate", f"character {error.start}", record.offset)
+    if length > settings.max_document_bytes:
+        limit = settings.max_document_bytes
+        return Flaw("error", "document_too_large", f"{length} bytes, more than {limit}", record.offset)
+    return record
+
+
+def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
+    """Records and flaws with their positions, in batches of at most `batch_documents` of either.
+
+    A batch ends early with the document that fills `batch_bytes`. The same entries give the same batches.
+    """
+    pending = _Pending()
+    for position, entry in enumerate(entries):
+        pending.add(position, entry)
+        if max(len(pending.records), len(pending.rejects)) >= batch_documents or pending.bytes >= batch_bytes:
+            yield pending.batch()
+            pending = _Pending()
+    if pending.records or pending.rejects:
+        yield pending.batch()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A batch in the making."""
+
+    positions: list[int] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, position: int, entry: Record | Flaw) -> None:
+        if isinstance(entry, Flaw):
+            self.rejects.append(Reject(position, entry.offset, entry.kind, entry.reason, entry.detail))
+            return
+        self.positions.append(position)
+        self.records.append(entry)
+        self.bytes += text_bytes(entry.text)
+
+    def batch(self) -> ReadBatch:
+        records = self.records
+        columns = [
+            pa.array(self.positions, pa.int64()),
+            pa.array([record.record_id for record in records], pa.string()),
+            pa.array([record.text for record in records], pa.large_string()),
+            pa.array([record.url for record in records], pa.string()),
+            pa.array([record.domain for record in records], pa.string()),
+            pa.array([record.metadata for record in records], pa.string()),
+        ]
+        return ReadBatch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA), self.rejects)

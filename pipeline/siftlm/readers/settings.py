@@ -1,0 +1,86 @@
+"""What a user says about an input: where it is, what it is, and which fields matter."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from siftlm.settings import Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Path = Annotated[str, StringConstraints(min_length=1)]
+FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
+Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEMES = ("file", "gs", "s3", "memory")
+
+
+class InputSettings(Settings):
+    """One source of documents."""
+
+    source: Name = Field(description="The name of this input; the column `source` of its documents.")
+    paths: list[Path] = Field(
+        min_length=1, description="Files, directories and globs: local, file://, gs:// or s3:// paths."
+    )
+    format: Literal["auto", "warc", "wet", "jsonl", "parquet", "text"] = Field(
+        "auto", description="The format of the files; `auto` decides for each file by its content and name."
+    )
+    compression: Literal["auto", "none", "gzip", "zstd", "bzip2", "xz"] = Field(
+        "auto", description="How the files are compressed; `auto` decides for each file by its content."
+    )
+    text_field: FieldPath = Field(
+        "text", description="jsonl, parquet: the field with the text; dots reach into objects."
+    )
+    id_field: FieldPath | None = Field(
+        None,
+        description="The field with the id of a document, else a digest of url and text is its id. "
+        "WARC and WET records bring an id (WARC-Record-ID); another header may be named instead.",
+    )
+    url_field: FieldPath | None = Field(
+        "url", description="jsonl, parquet: the field with the url, where there is one."
+    )
+    domain_field: FieldPath | None = Field(
+        None, description="The field to use as the domain instead of the registered domain of the url."
+    )
+    metadata_fields: list[FieldPath] = Field(
+        default_factory=list,
+        description="Fields to carry along as a JSON object. For WARC and WET: names of record headers, "
+        "`http.<name>` for response headers, `http.status`, `charset`.",
+    )
+    text_unit: Literal["file", "line", "paragraph"] = Field(
+        "file", description="text: a document is a file, a line, or lines up to a blank line."
+    )
+    main_content: bool = Field(
+        True, description="warc: keep the main text of a page only, without navigation and boilerplate."
+    )
+    max_document_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="A longer text (or HTML page) is an error record, `document_too_large`. Memory follows it.",
+    )
+
+    @field_validator("paths")
+    @classmethod
+    def _known_schemes(cls, paths: list[str]) -> list[str]:
+        for path in paths:
+            scheme = _SCHEME.match(path)
+            if scheme and scheme[1] not in _SCHEMES:
+                raise ValueError(f"must be local, gs:// or s3:// paths, got {path!r}")
+        return paths
+
+    @field_validator("metadata_fields")
+    @classmethod
+    def _named_once(cls, fields: list[str]) -> list[str]:
+        if len(set(fields)) != len(fields):
+            raise ValueError(f"must name each field once, got {fields}")
+        return fields
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The most bytes of one record that are held in memory: JSON escapes and other fields need room too."""
+        return 4 * self.max_document_bytes + (1 << 20)

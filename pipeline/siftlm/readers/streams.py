@@ -1,0 +1,286 @@
+"""Bytes of a file as blocks, decompressed in bounded memory; damage is reported, and read over where possible.
+
+A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot be
+decompressed gives what could be read of it, then a `Fault`, and reading goes on at the next member.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from siftlm.readers.settings import Compression
+from siftlm.readers.zstd import ZstdMember
+
+READ_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 20
+"""The most that one step of decompression may give: a bomb is read as slowly as anything else of its size."""
+
+_XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; the headers of a hostile file may ask for 4 GiB
+_PROBE_BYTES = 4096
+_SALVAGE_BYTES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of the content. `member` is the file offset of their member, `first` whether they begin it."""
+
+    content: bytes
+    member: int
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Damage in the file: from the member at `member` on, up to the next block, content is lost."""
+
+    reason: str
+    detail: str
+    member: int
+
+
+class Member(Protocol):
+    """A decompressor of one member, as in `bz2`."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class GzipMember:
+    """zlib's decompressor with the interface of bz2's."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._stream.unconsumed_tail and not self._full
+
+    _full = False
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        tail = self._stream.unconsumed_tail
+        content = self._stream.decompress(tail + data if tail else data, max_length)
+        self._full = len(content) == max_length and not self._stream.eof
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How the members of a compression begin, and what decompresses one."""
+
+    magics: tuple[bytes, ...]
+    open_member: Callable[[], Member]
+
+    @property
+    def longest_magic(self) -> int:
+        return max(map(len, self.magics))
+
+
+# A frame, or one of the sixteen skippable frames (RFC 8878, 3.1.1 and 3.1.2).
+_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
+_BZIP2_MARKS = (b"1AY&SY", b"\x17rE8P\x90")  # a block of content, or the end of an empty stream
+
+CODECS: dict[Compression, Codec] = {
+    "gzip": Codec((b"\x1f\x8b\x08",), GzipMember),
+    "zstd": Codec(_ZSTD_MAGICS, ZstdMember),
+    "bzip2": Codec(
+        tuple(b"BZh%d" % n + mark for n in range(1, 10) for mark in _BZIP2_MARKS), bz2.BZ2Decompressor
+    ),
+    "xz": Codec((b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)),
+}
+
+DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+"""What decompressors raise on bad content."""
+
+
+def compression_of(head: bytes) -> Compression:
+    """The compression that the first bytes of a file announce."""
+    for name, codec in CODECS.items():
+        if head.startswith(codec.magics):
+            return name
+    return "none"
+
+
+def read_blocks(file: BinaryIO, compression: Compression, start: int = 0) -> Iterator[Block | Fault]:
+    """The content of a file from byte `start` on, in blocks of at most 1 MiB, with the faults in their places."""
+    file.seek(start)
+    if compression == "none":
+        return _plain_blocks(file, start)
+    return _member_blocks(_Source(file, start), CODECS[compression], compression)
+
+
+def _plain_blocks(file: BinaryIO, start: int) -> Iterator[Block | Fault]:
+    offset = start
+    while content := file.read(READ_BYTES):
+        yield Block(content, offset, False)
+        offset += len(content)
+
+
+class _Source:
+    """The raw bytes of a file; seeking inside what was read last costs nothing."""
+
+    def __init__(self, file: BinaryIO, offset: int) -> None:
+        self.offset = offset
+        self._file = file
+        self._chunk = b""
+        self._chunk_at = offset
+
+    def take(self) -> bytes:
+        """The next bytes, as many as are at hand; none at the end of the file."""
+        content = self._at_hand()
+        self.offset += len(content)
+        return content
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes without taking them; fewer at the end of the file."""
+        content = self._at_hand()
+        if len(content) < size:
+            self._file.seek(self.offset)
+            self._chunk, self._chunk_at = self._file.read(READ_BYTES), self.offset
+        return self._at_hand()[:size]
+
+    def _at_hand(self) -> bytes:
+        at = self.offset - self._chunk_at
+        if not 0 <= at < len(self._chunk):
+            self._file.seek(self.offset)
+            self._chunk, self._chunk_at, at = self._file.read(READ_BYTES), self.offset, 0
+        return self._chunk[at:] if at else self._chunk
+
+
+def _member_blocks(source: _Source, codec: Codec, name: str) -> Iterator[Block | Fault]:
+    while head := source.peek(codec.longest_magic):
+        start = source.offset
+        if head.startswith(codec.magics):
+            yield from _read_member(source, codec, name)
+        elif _only_zeros(source):  # tape blocks and some downloaders pad files with zeros
+            return
+        elif any(magic.startswith(head) for magic in codec.magics):
+            yield _truncated(name, start)
+            return
+        else:
+            yield _skip_to_member(source, codec, name, start, "no member begins here")
+
+
+def _truncated(name: str, start: int) -> Fault:
+    return Fault(f"truncated_{name}", f"the file ends inside the member at byte {start}", start)
+
+
+def _only_zeros(source: _Source) -> bool:
+    """Whether nothing but zeros is left; the source is where it was."""
+    start, zeros = source.offset, True
+    while zeros and (content := source.take()):
+        zeros = not content.strip(b"\0")
+    source.offset = start
+    return zeros
+
+
+def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | Fault]:
+    """The blocks of the member at the source, which is then behind it; a fault where it is damaged."""
+    start, member, given, step = source.offset, codec.open_member(), 0, source.offset
+    while not member.eof:
+        compressed = b""
+        if member.needs_input:
+            step = source.offset
+            compressed = source.take()
+            if not compressed:
+                yield _truncated(name, start)
+                return
+        try:
+            content = member.decompress(compressed, BLOCK_BYTES)
+        except DAMAGE as error:
+            yield from _salvage(source, codec, start, step, given)
+            yield _skip_to_member(source, codec, name, start, str(error))
+            return
+        if content:
+            yield Block(content, start, given == 0)
+        given += len(content)
+    source.offset -= len(member.unused_data)
+
+
+def _salvage(source: _Source, codec: Codec, start: int, step: int, given: int) -> Iterator[Block]:
+    """What a damaged member gives before its damage, beyond the `given` bytes that are out already.
+
+    A decompressor that fails keeps what it had decompressed in that step. So the member is read again, from byte
+    `step` of the file on in steps that are small enough to lose nothing that matters.
+    """
+    source.offset = start
+    member, seen, kept = codec.open_member(), 0, bytearray()
+    try:
+        while not member.eof and (piece := source.peek(READ_BYTES)):
+            piece = piece[: step - source.offset if source.offset < step else _SALVAGE_BYTES]
+            source.offset += len(piece)
+            for content in _drain(member, piece):
+                kept += content[max(given - seen, 0) :]
+                seen += len(content)
+            if len(kept) >= BLOCK_BYTES:
+                yield Block(bytes(kept), start, seen == len(kept))
+                kept.clear()
+    except DAMAGE:
+        pass  # the fault that the caller reports
+    if kept:
+        yield Block(bytes(kept), start, seen == len(kept))
+
+
+def _drain(member: Member, compressed: bytes) -> Iterator[bytes]:
+    """All that one piece of input gives, a block at a time."""
+    yield member.decompress(compressed, BLOCK_BYTES)
+    while not member.needs_input and not member.eof:
+        yield member.decompress(b"", BLOCK_BYTES)
+
+
+def _skip_to_member(source: _Source, codec: Codec, name: str, start: int, detail: str) -> Fault:
+    """Puts the source at the next member that can be read, or at the end; tells what was lost."""
+    source.offset = start + 1
+    found = _find_member(source, codec)
+    where = f"reading goes on at byte {source.offset}" if found else "nothing readable follows"
+    return Fault(f"corrupt_{name}", f"member at byte {start}: {detail}; {where}", start)
+
+
+def _find_member(source: _Source, codec: Codec) -> bool:
+    """Puts the source at the next member, if there is one, else at the end of the file."""
+    window = b""
+    while content := source.take():
+        window += content
+        base = source.offset - len(window)
+        tail = _PROBE_BYTES if source.peek(1) else 0
+        for at in sorted(_all_positions(window, codec.magics)):
+            if at < len(window) - tail and _opens(codec, window[at : at + _PROBE_BYTES]):
+                source.offset = base + at
+                return True
+        window = window[len(window) - tail :] if len(window) > tail else window
+    return False
+
+
+def _all_positions(window: bytes, magics: tuple[bytes, ...]) -> Iterator[int]:
+    for magic in magics:
+        at = window.find(magic)
+        while at >= 0:
+            yield at
+            at = window.find(magic, at + 1)
+
+
+def _opens(codec: Codec, head: bytes) -> bool:
+    """Whether a member that begins with `head` decompresses so far; chance bytes hardly ever do."""
+    try:
+        codec.open_member().decompress(head, 1 << 16)
+    except DAMAGE:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""Plain text: a file, a line or a paragraph is a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from siftlm.readers.lines import BOM, LongLine, as_flaw, split_lines, too_large
+from siftlm.readers.records import Flaw, Record, checked
+from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.streams import Fault, read_blocks
+
+
+def read_text(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+    """The documents of a text file, in the unit that the settings name; an empty file has none."""
+    if settings.text_unit == "file":
+        return _whole_file(file, compression, settings)
+    if settings.text_unit == "line":
+        return _single_lines(file, compression, settings)
+    return _paragraphs(file, compression, settings)
+
+
+def _whole_file(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+    parts: list[bytes] = []
+    size = 0
+    for block in read_blocks(file, compression):
+        if isinstance(block, Fault):  # a document with a hole is not that document
+            yield as_flaw(block)
+            return
+        size += len(block.content)
+        if size > settings.max_document_bytes + len(BOM):
+            parts.clear()
+        else:
+            parts.append(block.content)
+    if size > settings.max_document_bytes + len(BOM):
+        yield too_large(size, settings.max_document_bytes, 0)
+    elif size:
+        yield _document(b"".join(parts).removeprefix(BOM), 0, settings)
+
+
+def _single_lines(
+    file: BinaryIO, compression: Compression, settings: InputSettings
+) -> Iterator[Record | Flaw]:
+    limit = settings.max_document_bytes
+    for line in split_lines(read_blocks(file, compression), limit + 1):
+        if isinstance(line, Flaw):
+            yield line
+        elif isinstance(line, LongLine):
+            yield too_large(line.size, limit, line.offset)
+        elif line.whole and line.content.strip():
+            yield _document(line.content, line.offset, settings)
+
+
+def _paragraphs(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+    limit = settings.max_document_bytes
+    parts: list[bytes] = []
+    size = start = 0
+    for line in split_lines(read_blocks(file, compression), limit + 1):
+        if isinstance(line, Flaw):
+            yield line  # the paragraph that damage cut is part of the damage
+            parts, size = [], 0
+        elif isinstance(line, LongLine) or line.content.strip():
+            start = line.offset if not size else start
+            content = b"" if isinstance(line, LongLine) else line.content
+            size += 1 + (line.size if isinstance(line, LongLine) else len(content))
+            if size <= limit + 1:
+                parts.append(content)
+        elif size:
+            yield _paragraph(parts, size - 1, start, settings)
+            parts, size = [], 0
+    if size:
+        yield _paragraph(parts, size - 1, start, settings)
+
+
+def _paragraph(parts: list[bytes], size: int, start: int, settings: InputSettings) -> Record | Flaw:
+    if size > settings.max_document_bytes:
+        return too_large(size, settings.max_document_bytes, start)
+    return _document(b"\n".join(parts), start, settings)
+
+
+def _document(content: bytes, offset: int, settings: InputSettings) -> Record | Flaw:
+    try:
+        return checked(Record(content.decode(), offset), settings)
+    except UnicodeDecodeError as error:
+        return Flaw("error", "bad_utf8", f"byte {error.start} of the text", offset)

@@ -1,0 +1,117 @@
+"""A zstd decompressor that gives a frame block by block, so that output is bounded and the frame's end known."""
+
+from __future__ import annotations
+
+import zstandard
+
+MAX_WINDOW_BYTES = 1 << 27
+"""What `zstd -d` accepts without `--memory`: 128 MiB, `--long=27`."""
+
+_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
+_LONGEST_HEADER = 18
+_RLE, _RESERVED = 1, 3  # kinds of blocks
+
+
+class ZstdMember:
+    """One frame, with the interface of `bz2.BZ2Decompressor`; a skippable frame gives nothing.
+
+    The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each behind a 3-byte header, and
+    an optional checksum. Every call gives the content of at most `max_length` bytes worth of blocks, at least one.
+    """
+
+    def __init__(self) -> None:
+        self._input = bytearray()
+        self._at = 0
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._checksum_bytes = 0
+        self._ending = False
+        self.eof = False
+        self.unused_data = b""
+        self.needs_input = True
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Content that `data` and what came before it give, up to about `max_length` bytes.
+
+        Raises:
+            ValueError: the frame is damaged, or its window is larger than 128 MiB.
+        """
+        del self._input[: self._at]
+        self._input += data
+        self._at = 0
+        self.needs_input = False
+        parts: list[bytes] = []
+        given = 0
+        while not self.eof and not self.needs_input and given < max_length:
+            content = self._step()
+            parts.append(content)
+            given += len(content)
+            if self._ending and content:
+                break  # so that the content is out before its checksum can turn out to be wrong
+        if self.eof:
+            self.unused_data = bytes(self._input[self._at :])
+        return b"".join(parts)
+
+    def _step(self) -> bytes:
+        if self._frame is None:
+            return self._begin()
+        return self._end(self._frame) if self._ending else self._next_block(self._frame)
+
+    def _take(self, size: int) -> bytes | None:
+        """The next `size` bytes; None, and `needs_input`, while they are not there."""
+        if len(self._input) - self._at < size:
+            self.needs_input = True
+            return None
+        self._at += size
+        return bytes(self._input[self._at - size : self._at])
+
+    def _begin(self) -> bytes:
+        head = bytes(self._input[self._at : self._at + _LONGEST_HEADER])
+        if len(head) < 8:
+            self.needs_input = True
+            return b""
+        if head[1:4] == _SKIPPABLE_MAGIC:
+            return self._skip(8 + int.from_bytes(head[4:8], "little"))
+        try:
+            size = zstandard.frame_header_size(head)
+            if len(head) < size:
+                self.needs_input = True
+                return b""
+            facts = zstandard.get_frame_parameters(head)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"not a zstd frame: {error}") from error
+        if facts.window_size > MAX_WINDOW_BYTES:
+            raise ValueError(f"the window must be at most {MAX_WINDOW_BYTES} bytes, got {facts.window_size}")
+        self._checksum_bytes = 4 if facts.has_checksum else 0
+        self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+        return self._feed(self._frame, self._take(size) or b"")
+
+    def _skip(self, size: int) -> bytes:
+        if self._take(size) is not None:
+            self.eof = True
+        return b""
+
+    def _next_block(self, frame: zstandard.ZstdDecompressionObj) -> bytes:
+        header = self._input[self._at : self._at + 3]
+        if len(header) < 3:
+            self.needs_input = True
+            return b""
+        bits = int.from_bytes(header, "little")
+        last, kind, size = bits & 1, bits >> 1 & 3, bits >> 3
+        if kind == _RESERVED:
+            raise ValueError("a block of a reserved kind")
+        block = self._take(3 + (1 if kind == _RLE else size))
+        self._ending = bool(last) and block is not None
+        return self._feed(frame, block or b"")
+
+    def _end(self, frame: zstandard.ZstdDecompressionObj) -> bytes:
+        checksum = self._take(self._checksum_bytes)
+        self.eof = checksum is not None
+        return self._feed(frame, checksum or b"")
+
+    def _feed(self, frame: zstandard.ZstdDecompressionObj, compressed: bytes) -> bytes:
+        if not compressed:
+            return b""
+        try:
+            return bytes(frame.decompress(compressed))
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
