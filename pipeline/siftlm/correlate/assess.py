@@ -1,0 +1,192 @@
+"""How far to trust estimates: intervals over models, a trivial baseline, prediction of held-out models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.correlate.benchmarks import Target
+from siftlm.correlate.clean import family_of
+from siftlm.correlate.estimators import (
+    BLOCK_UNITS,
+    estimate,
+    estimate_resampled,
+    model_strength,
+    partial_given,
+    spearman,
+)
+from siftlm.correlate.pages import keyed_hash
+from siftlm.correlate.ranks import average_ranks
+from siftlm.correlate.settings import CorrelateSettings, EstimatorName
+from siftlm.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds by unit, [D] each."""
+
+    low: Floats
+    high: Floats
+
+
+def resample_counts(models: int, resamples: int, seed: int) -> Floats:
+    """How often each of B bootstrap resamples holds each model, [B, N]; every row adds up to N."""
+    return (
+        np.random.default_rng(seed)
+        .multinomial(models, np.full(models, 1 / models), resamples)
+        .astype(np.float64)
+    )
+
+
+def _bounds(samples: Floats, level: float) -> tuple[Floats, Floats]:
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def bootstrap(
+    X: Floats, y: Floats, estimator: EstimatorName, resamples: int, level: float, seed: int
+) -> tuple[Interval, Interval]:
+    """Percentile intervals over models: of the estimate, and of Spearman's rho given the models' strength.
+
+    All units see the same resamples, so that differences of units keep their meaning. Models are resampled as
+    if they were independent; checkpoints of one run are not, and make the intervals too narrow.
+    """
+    counts = resample_counts(len(y), resamples, seed)
+    z = model_strength(X)
+    r_yz = estimate_resampled(z[:, None], y, counts, "spearman")
+    raw, partial = [], []
+    for start in range(0, X.shape[1], BLOCK_UNITS):
+        block = X[:, start : start + BLOCK_UNITS]
+        r_xy = estimate_resampled(block, y, counts, "spearman")
+        r_xz = estimate_resampled(block, z, counts, "spearman")
+        own = r_xy if estimator == "spearman" else estimate_resampled(block, y, counts, estimator)
+        raw.append(_bounds(own, level))
+        partial.append(_bounds(partial_given(r_xy, r_xz, r_yz), level))
+    return _joined(raw), _joined(partial)
+
+
+def _joined(parts: Sequence[tuple[Floats, Floats]]) -> Interval:
+    return Interval(np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts]))
+
+
+def fold_of_models(
+    models: Sequence[str], folds: int, seed: int, hold_out: str = "models"
+) -> npt.NDArray[np.int64]:
+    """The fold of each model, by a keyed hash of its name: the order of the models changes nothing.
+
+    Groups (single models, or families) go to the emptiest fold, largest group first.
+    """
+    groups = [family_of(name) if hold_out == "families" else name for name in models]
+    sizes = {group: groups.count(group) for group in set(groups)}
+    if len(sizes) < folds:
+        raise UserError(
+            f"correlate.folds: must be at most the number of {hold_out}, got {folds} for {len(sizes)}"
+        )
+    filled = [0] * folds
+    fold_of: dict[str, int] = {}
+    for group in sorted(sizes, key=lambda name: (-sizes[name], keyed_hash(name, seed), name)):
+        fold_of[group] = filled.index(min(filled))
+        filled[fold_of[group]] += sizes[group]
+    return np.array([fold_of[group] for group in groups], np.int64)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Prediction of models that the estimates never saw.
+
+    `rank_r2` and `spearman` are means over folds with at least two models whose errors differ;
+    `fold_scores[F, 2]` has both by fold. `predicted[N]` in [0, 1] is the share of the training models of its
+    fold that a model is predicted to be worse than, which is comparable across folds; it is NaN for models of
+    no fold.
+    """
+
+    rank_r2: float
+    spearman: float
+    fold_scores: Floats
+    fold: npt.NDArray[np.int64]
+    predicted: Floats
+
+
+def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
+    """R2 of predicted ranks for true ranks, and their Spearman correlation; average ranks in both."""
+    true_ranks, ranks = average_ranks(truth), average_ranks(predicted)
+    residual = float(np.square(true_ranks - ranks).sum())
+    r2 = 1 - residual / float(np.square(true_ranks - true_ranks.mean()).sum())
+    return r2, float(spearman(predicted[:, None], truth)[0])
+
+
+def predict_held_out(
+    X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None
+) -> HeldOut:
+    """Fit on the models outside a fold, predict those inside by X g, and score the ranks; fold by fold.
+
+    This is the published analysis (perplexity-correlations, held-out R2) with average ranks. `estimator=None`
+    is the trivial baseline: every unit weighs the same, so the prediction is the model's mean bits per byte.
+    """
+    scores, predicted = [], np.full(len(y), np.nan)
+    for number in range(int(fold.max()) + 1):
+        inside, outside = fold == number, fold != number
+        if np.ptp(y[outside]) == 0:
+            continue
+        g = (
+            np.full(X.shape[1], 1 / X.shape[1])
+            if estimator is None
+            else estimate(X[outside], y[outside], estimator)
+        )
+        inside_scores, outside_scores = X[inside] @ g, np.sort(X[outside] @ g)
+        predicted[inside] = np.searchsorted(outside_scores, inside_scores) / len(outside_scores)
+        if inside.sum() > 1 and np.ptp(y[inside]) > 0:
+            scores.append(rank_scores(y[inside], inside_scores))
+    if not scores:
+        raise UserError(
+            "correlate.folds: some fold must hold two models whose errors differ, got none; take fewer"
+        )
+    by_fold = np.array(scores)
+    r2, rho = by_fold.mean(axis=0)
+    return HeldOut(float(r2), float(rho), by_fold, fold, predicted)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All about one target: estimates by unit, intervals, and held-out prediction against the baseline."""
+
+    target: Target
+    estimator: EstimatorName
+    estimates: Floats
+    partial: Floats
+    interval: Interval | None
+    partial_interval: Interval | None
+    strength: Floats
+    strength_correlation: float
+    held_out: HeldOut
+    baseline: HeldOut
+
+
+def assess(target: Target, settings: CorrelateSettings) -> Assessment:
+    """The estimates of a target with their intervals, the partial correlation and the held-out test."""
+    X, y = target.matrix.values, target.errors
+    z = model_strength(X)
+    r_yz = float(spearman(z[:, None], y)[0])
+    fold = fold_of_models(target.matrix.models, settings.folds, settings.seed, settings.hold_out)
+    interval = partial_interval = None
+    if settings.resamples:
+        interval, partial_interval = bootstrap(
+            X, y, settings.estimator, settings.resamples, settings.level, settings.seed
+        )
+    return Assessment(
+        target=target,
+        estimator=settings.estimator,
+        estimates=estimate(X, y, settings.estimator),
+        partial=partial_given(spearman(X, y), spearman(X, z), r_yz),
+        interval=interval,
+        partial_interval=partial_interval,
+        strength=z,
+        strength_correlation=r_yz,
+        held_out=predict_held_out(X, y, fold, settings.estimator),
+        baseline=predict_held_out(X, y, fold, None),
+    )

@@ -1,0 +1,216 @@
+"""Benchmark errors of models, from tables or from lm-evaluation-harness results, matched with a matrix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from siftlm.correlate.clean import bare_model
+from siftlm.correlate.findings import Finding, name_some
+from siftlm.correlate.harness import read_harness
+from siftlm.correlate.matrix import LossMatrix
+from siftlm.correlate.settings import BenchmarkSettings
+from siftlm.correlate.tables import (
+    MODEL_COLUMNS,
+    NamedTable,
+    name_column_of,
+    read_table,
+    to_float64,
+    wide_table,
+)
+from siftlm.errors import UserError
+
+BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
+
+
+@dataclass(frozen=True)
+class BenchmarkErrors:
+    """Errors `values[benchmarks, models]`, float64, lower is better, NaN where a model has none."""
+
+    benchmarks: list[str]
+    models: list[str]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One benchmark or group with the models that have both it and a row of the matrix.
+
+    `errors[k]` belongs to `matrix.models[k]`; at least some errors differ.
+    """
+
+    name: str
+    benchmarks: list[str]
+    matrix: LossMatrix
+    errors: npt.NDArray[np.float64]
+
+
+def read_benchmarks(settings: BenchmarkSettings) -> tuple[BenchmarkErrors, list[Finding]]:
+    """The errors in a table or a folder of harness results, and what was left out while reading."""
+    if os.path.isdir(settings.path):
+        table, findings = read_harness(settings.path, settings.metrics)
+    else:
+        table, findings = _read_errors(settings)
+    order = sorted(range(len(table.columns)), key=table.columns.__getitem__)
+    models = [table.columns[k] for k in order]
+    return BenchmarkErrors(table.rows, models, table.values[:, order]), findings
+
+
+def _read_errors(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]]:
+    raw = read_table(settings.path)
+    names = set(raw.column_names)
+    layout = settings.layout
+    if layout == "auto" and {"model", "benchmark"} <= names and names & {"error", "accuracy"}:
+        layout = "long"
+    if layout == "long":
+        return _as_errors(_long_errors(raw, settings), settings), []
+    usual = MODEL_COLUMNS if layout == "rows_are_models" else (*BENCHMARK_COLUMNS, *MODEL_COLUMNS)
+    name_column = name_column_of(raw, settings.path, settings.name_column, usual)
+    named_by_model = name_column.strip().lower() in MODEL_COLUMNS
+    table, findings = wide_table(raw, settings.path, name_column, settings.ignore)
+    if layout == "rows_are_models" or (layout == "auto" and named_by_model):
+        table = table.transposed()
+    return _as_errors(table, settings), findings
+
+
+def _as_errors(table: NamedTable, settings: BenchmarkSettings) -> NamedTable:
+    if settings.values == "accuracy":
+        return NamedTable(table.rows, table.columns, 1.0 - table.values)
+    return table
+
+
+def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
+    value_column = "accuracy" if settings.values == "accuracy" and "accuracy" in raw.column_names else "error"
+    for name in ("model", "benchmark", value_column):
+        if name not in raw.column_names:
+            raise UserError(
+                f"{settings.path}: a long table must have a column {name!r}, "
+                f"got {name_some(raw.column_names)}"
+            )
+    numbers, bad = to_float64(raw.column(value_column))
+    if bad:
+        cell = raw.column(value_column)[bad[0]].as_py()
+        raise UserError(f"{settings.path}: column {value_column!r} must hold numbers, got {cell!r}")
+    models = [str(name) for name in raw.column("model").to_pylist()]
+    benchmarks = [str(name) for name in raw.column("benchmark").to_pylist()]
+    cells: dict[tuple[str, str], float] = {}
+    for benchmark, model, number in zip(benchmarks, models, numbers.tolist(), strict=True):
+        if (benchmark, model) in cells:
+            raise UserError(
+                f"{settings.path}: must have one row a model and benchmark, got two of {model!r}, "
+                f"{benchmark!r}"
+            )
+        cells[benchmark, model] = number
+    return table_of_cells(cells)
+
+
+def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
+    """The table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = sorted({column for _, column in cells})
+    values = [[cells.get((row, column), np.nan) for column in columns] for row in rows]
+    return NamedTable(rows, columns, np.array(values, np.float64).reshape(len(rows), len(columns)))
+
+
+def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int]:
+    """Positions in `wanted` -> positions in `offered` of the same model.
+
+    By the whole name first; else by the name without its family, so that a matrix and a table of errors that
+    file one model under different families still meet. The offered name that sorts first wins.
+    """
+    exact = {name: index for index, name in enumerate(offered)}
+    bare: dict[str, int] = {}
+    for index in sorted(range(len(offered)), key=offered.__getitem__):
+        bare.setdefault(bare_model(offered[index]), index)
+    found = {}
+    for position, name in enumerate(wanted):
+        match = exact.get(name, bare.get(bare_model(name)))
+        if match is not None:
+            found[position] = match
+    return found
+
+
+def match_targets(
+    matrix: LossMatrix, errors: BenchmarkErrors, groups: dict[str, list[str]], fewest_models: int = 5
+) -> tuple[list[Target], list[Finding]]:
+    """A target for each group (or each benchmark), with the models that have all of it, and what did not
+    match.
+
+    The error of a group is the plain mean over its benchmarks; a model that lacks one of them is left out of
+    the group. A benchmark with one error for all models orders nothing and is left out with a finding.
+
+    Raises:
+        UserError: A group names an unknown benchmark, or fewer than `fewest_models` models match.
+    """
+    pairs = match_models(matrix.models, errors.models)
+    findings = _unmatched(matrix.models, errors.models, pairs)
+    if len(pairs) < fewest_models:
+        raise UserError(
+            f"benchmarks: at least {fewest_models} models must be in the matrix and in the errors, "
+            f"got {len(pairs)}; the matrix has {name_some(matrix.models, 3)}, "
+            f"the errors {name_some(errors.models, 3)}"
+        )
+    targets: list[Target] = []
+    for name, members in (groups or {benchmark: [benchmark] for benchmark in errors.benchmarks}).items():
+        rows = [_row_of(errors, name, member) for member in members]
+        found, more = _target(name, members, matrix, errors.values[rows], pairs, fewest_models)
+        targets += found
+        findings += more
+    return targets, findings
+
+
+def _row_of(errors: BenchmarkErrors, group: str, benchmark: str) -> int:
+    if benchmark not in errors.benchmarks:
+        raise UserError(
+            f"benchmarks.groups.{group}: must name benchmarks, got {benchmark!r}; "
+            f"there are {name_some(errors.benchmarks, 20)}"
+        )
+    return errors.benchmarks.index(benchmark)
+
+
+def _unmatched(matrix_models: list[str], error_models: list[str], pairs: dict[int, int]) -> list[Finding]:
+    findings = []
+    without = [name for k, name in enumerate(matrix_models) if k not in pairs]
+    known = {bare_model(name) for name in matrix_models}
+    unused = [name for name in error_models if bare_model(name) not in known]
+    if without:
+        detail = "models of the matrix without benchmark errors"
+        findings.append(Finding("model_without_errors", name_some(without), len(without), detail, "left out"))
+    if unused:
+        detail = "models with benchmark errors that are not in the matrix"
+        findings.append(Finding("model_without_matrix", name_some(unused), len(unused), detail, "left out"))
+    return findings
+
+
+def _target(
+    name: str,
+    members: list[str],
+    matrix: LossMatrix,
+    values: npt.NDArray[np.float64],
+    pairs: dict[int, int],
+    fewest_models: int,
+) -> tuple[list[Target], list[Finding]]:
+    positions = np.array(list(pairs), np.intp)
+    errors = values[:, list(pairs.values())].mean(axis=0)  # NaN where one of the group is missing
+    held = np.isfinite(errors)
+    findings = []
+    if not held.all():
+        lacking = [matrix.models[k] for k in positions[~held]]
+        detail = f"models without an error for every benchmark of {name!r}"
+        findings.append(
+            Finding("missing_error", name_some(lacking), len(lacking), detail, "left out of the target")
+        )
+    if held.sum() < fewest_models:
+        raise UserError(
+            f"benchmarks.groups.{name}: at least {fewest_models} models must have errors, "
+            f"got {int(held.sum())}"
+        )
+    if np.ptp(errors[held]) == 0:
+        detail = "the same error for all models orders nothing"
+        return [], [*findings, Finding("constant_benchmark", repr(name), 1, detail, "left out")]
+    return [Target(name, list(members), matrix.select(positions[held].tolist()), errors[held])], findings

@@ -1,0 +1,227 @@
+"""Defects of a matrix, found, reported, and removed by a policy that the settings spell out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.correlate.findings import Finding, name_some
+from siftlm.correlate.matrix import LossMatrix
+from siftlm.correlate.settings import CleanSettings
+from siftlm.errors import UserError
+
+Step = Callable[[LossMatrix, CleanSettings], tuple[LossMatrix, list[Finding]]]
+
+
+def bare_model(name: str) -> str:
+    """The model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
+    if name.startswith("("):
+        try:
+            pair = ast.literal_eval(name)
+        except (ValueError, SyntaxError):
+            return name
+        if isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair):
+            return str(pair[1])
+    return name
+
+
+def family_of(name: str) -> str:
+    """The family in a column name: the first of a published pair, else what stands before the first slash."""
+    bare = bare_model(name)
+    if bare != name:
+        return str(ast.literal_eval(name)[0])
+    return bare.split("/", 1)[0]
+
+
+def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
+    """Every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
+    keep_all = CleanSettings(
+        duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units"
+    )
+    found: list[Finding] = []
+    for step in (_negative_values, _duplicate_models, _constant_models, _constant_units):
+        found += step(matrix, keep_all)[1]
+    found += _missing_values(matrix, keep_all)[1]
+    return [replace(finding, action="reported") for finding in found]
+
+
+def clean_matrix(
+    matrix: LossMatrix, settings: CleanSettings | None = None
+) -> tuple[LossMatrix, list[Finding]]:
+    """A matrix of finite numbers without the defects that the policy removes, and a finding for each defect.
+
+    In this order: negative values, duplicate models, constant models, missing values, constant units. Models
+    and units come back sorted by name, so nothing depends on the order of a file.
+
+    Raises:
+        UserError: The policy for a defect is to stop, or no model or no unit is left.
+    """
+    settings = settings or CleanSettings()
+    matrix, found = matrix.sorted(), []
+    for step in STEPS:
+        matrix, findings = step(matrix, settings)
+        found += findings
+    if not matrix.models or not matrix.units:
+        reasons = "; ".join(str(finding) for finding in found) or "it was empty"
+        raise UserError(
+            f"matrix: must keep a model and a unit, got {matrix.values.shape} after cleaning: {reasons}"
+        )
+    return matrix, found
+
+
+def _stop_if(policy: str, setting: str, finding: Finding) -> None:
+    if policy == "stop":
+        raise UserError(
+            f"matrix.clean.{setting}: must find nothing to stop at, got {finding.kind}: {finding.detail}"
+        )
+
+
+def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    negative = matrix.values < 0
+    if not negative.any():
+        return matrix, []
+    models = [matrix.models[k] for k in np.flatnonzero(negative.any(axis=1))]
+    detail = f"{int(negative.sum())} values of bits per byte below 0, lowest {np.nanmin(matrix.values):.6g}"
+    if negative.mean() > 0.5:
+        detail += " (log-likelihoods? bits per byte are positive, lower is better)"
+    action = "kept" if settings.negative == "keep" else "taken as missing"
+    finding = Finding("negative_value", name_some(models), int(negative.sum()), detail, action)
+    _stop_if(settings.negative, "negative", finding)
+    if settings.negative == "keep":
+        return matrix, [finding]
+    values = np.where(negative, np.nan, matrix.values)
+    return LossMatrix(matrix.models, matrix.units, values), [finding]
+
+
+def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple[int, int, float]]:
+    """Pairs (kept, duplicate, largest relative difference) of rows with the same values, missing ones
+    included.
+
+    Rows are compared where their means agree, so the cost is that of sorting the rows, not of all pairs.
+    """
+    finite = np.isfinite(values)
+    means = np.where(finite, values, 0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
+    order = np.argsort(means, kind="stable")
+    pairs = []
+    for place, first in enumerate(order):
+        for second in order[place + 1 :]:
+            if abs(means[second] - means[first]) > 2 * tolerance * abs(means[first]):
+                break
+            gap = _relative_gap(values[first], values[second])
+            if gap <= tolerance:
+                pairs.append((int(min(first, second)), int(max(first, second)), gap))
+    return sorted(pairs)
+
+
+def _relative_gap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    if (np.isfinite(a) != np.isfinite(b)).any():
+        return np.inf
+    held = np.isfinite(a)
+    scale = np.maximum(np.maximum(np.abs(a[held]), np.abs(b[held])), np.finfo(float).tiny)
+    return float((np.abs(a[held] - b[held]) / scale).max(initial=0.0))
+
+
+def _duplicate_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    drop: dict[int, Finding] = {}
+    keep_all = settings.duplicate_models == "keep_all"
+
+    def note(kind: str, first: int, second: int, gap: float) -> None:
+        kept, other = matrix.models[first], matrix.models[second]
+        detail = f"{other!r} is {kept!r} again (largest relative difference {gap:.3g})"
+        finding = Finding(kind, other, 1, detail, "kept" if keep_all else f"left out, {kept!r} stays")
+        _stop_if(settings.duplicate_models, "duplicate_models", finding)
+        drop.setdefault(second, finding)
+
+    for first, second, gap in same_values(matrix.values, settings.duplicate_tolerance):
+        if first not in drop:
+            note("duplicate_model", first, second, gap)
+    seen: dict[str, int] = {}
+    for k, name in enumerate(matrix.models):
+        first = seen.setdefault(bare_model(name), k)
+        if first != k and k not in drop:
+            gap = _relative_gap(matrix.values[first], matrix.values[k])
+            note("model_under_two_names", first, k, gap)
+    findings = [drop[k] for k in sorted(drop)]
+    if keep_all or not drop:
+        return matrix, findings
+    return matrix.select([k for k in range(len(matrix.models)) if k not in drop]), findings
+
+
+def _is_constant(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.bool_]:
+    """Where all finite values along an axis are one value; False where there are fewer than two."""
+    finite = np.isfinite(values)
+    low = np.where(finite, values, np.inf).min(axis=axis, initial=np.inf)
+    high = np.where(finite, values, -np.inf).max(axis=axis, initial=-np.inf)
+    return np.asarray((low == high) & (finite.sum(axis=axis) > 1))
+
+
+def _constant_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    constant = _is_constant(matrix.values, axis=1)
+    names = [matrix.models[k] for k in np.flatnonzero(constant)]
+    return _drop_constant(
+        matrix, settings, "constant_model", names, ~constant, np.ones(len(matrix.units), bool)
+    )
+
+
+def _constant_units(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    constant = _is_constant(matrix.values, axis=0)
+    names = [matrix.units[j] for j in np.flatnonzero(constant)]
+    return _drop_constant(
+        matrix, settings, "constant_unit", names, np.ones(len(matrix.models), bool), ~constant
+    )
+
+
+def _drop_constant(
+    matrix: LossMatrix,
+    settings: CleanSettings,
+    kind: str,
+    names: list[str],
+    models: npt.NDArray[np.bool_],
+    units: npt.NDArray[np.bool_],
+) -> tuple[LossMatrix, list[Finding]]:
+    if not names:
+        return matrix, []
+    over = "units" if kind == "constant_model" else "models"
+    action = "kept" if settings.constant == "keep" else "left out"
+    finding = Finding(
+        kind, name_some(names), len(names), f"one value for all {over}, which orders nothing", action
+    )
+    _stop_if(settings.constant, "constant", finding)
+    if settings.constant == "keep":
+        return matrix, [finding]
+    return matrix.select(np.flatnonzero(models).tolist(), np.flatnonzero(units).tolist()), [finding]
+
+
+def _missing_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    missing = ~np.isfinite(matrix.values)
+    if not missing.any():
+        return matrix, []
+    broken = missing.mean(axis=1) > settings.most_missing
+    if settings.missing == "drop_models":
+        broken = missing.any(axis=1)
+    findings = []
+    if broken.any():
+        names = [matrix.models[k] for k in np.flatnonzero(broken)]
+        detail = f"values missing or infinite for up to {missing[broken].mean(axis=1).max():.1%} of the units"
+        findings.append(Finding("model_with_missing", name_some(names), len(names), detail, "left out"))
+    lost = missing[~broken].any(axis=0)
+    if lost.any():
+        names = [matrix.units[j] for j in np.flatnonzero(lost)]
+        detail = f"{int(missing[~broken].sum())} values missing or infinite in these units"
+        findings.append(Finding("unit_with_missing", name_some(names), len(names), detail, "left out"))
+    for finding in findings:
+        _stop_if(settings.missing, "missing", finding)
+    return matrix.select(np.flatnonzero(~broken).tolist(), np.flatnonzero(~lost).tolist()), findings
+
+
+STEPS: tuple[Step, ...] = (
+    _negative_values,
+    _duplicate_models,
+    _constant_models,
+    _missing_values,
+    _constant_units,
+)

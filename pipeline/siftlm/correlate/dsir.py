@@ -1,0 +1,165 @@
+"""DSIR: importance weights of hashed n-grams, target over raw, and resampling by them.
+
+Xie, Santurkar, Ma and Liang 2023 (arXiv 2302.03169), with the definitions of its public code (p-lambda/dsir):
+
+    words        `\\w+|[^\\w\\s]+` of the lower-cased text (NLTK's WordPunctTokenizer)
+    n-grams      all orders 1..n, words joined by one blank
+    bucket       int(sha256(utf8).hexdigest(), 16) mod B
+    raw_b        count of bucket b in the raw corpus / all
+    target_b     (count in the target + smoothing) / all
+    weight       sum over the n-grams of a text of log(target_b + 1e-8) - log(raw_b + 1e-8)
+    resampling   the k largest of weight + Gumbel noise, which draws k without replacement
+
+The weight is a sum, so long texts go to the extremes; `mean_log_weight` is the same by n-gram.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.correlate.pages import keyed_uniform
+from siftlm.correlate.settings import DsirSettings
+from siftlm.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+
+EPSILON = 1e-8
+"""Added to both shares before the logarithm (p-lambda/dsir, hashed_ngram_dsir.py)."""
+
+_WORDS = re.compile(r"\w+|[^\w\s]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Runs of word characters, and runs of what is neither word nor space, of the lower-cased text."""
+    return _WORDS.findall(text.lower())
+
+
+@lru_cache(maxsize=1 << 19)
+def bucket_of(ngram: str, buckets: int) -> int:
+    """The bucket of an n-gram: its SHA-256, read as one number, modulo the number of buckets."""
+    return int.from_bytes(hashlib.sha256(ngram.encode("utf-8", "surrogatepass")).digest(), "big") % buckets
+
+
+def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]:
+    """The bucket of every n-gram of the text, all orders from 1 to `ngrams`."""
+    words = words_of(text)
+    found = [bucket_of(word, buckets) for word in words]
+    for order in range(2, ngrams + 1):
+        found += [
+            bucket_of(" ".join(gram), buckets)
+            for gram in zip(*(words[i:] for i in range(order)), strict=False)
+        ]
+    return np.array(found, np.int64)
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """Counts by bucket, int64; those of two corpora add up with `+`, in any order."""
+
+    ngrams: int
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], settings: DsirSettings) -> NgramCounts:
+        """The counts of a corpus."""
+        counts = np.zeros(settings.buckets, np.int64)
+        for text in texts:
+            counts += np.bincount(
+                ngram_buckets(text, settings.ngrams, settings.buckets), minlength=settings.buckets
+            )
+        return cls(settings.ngrams, counts)
+
+    def __add__(self, other: NgramCounts) -> NgramCounts:
+        assert (self.ngrams, len(self.counts)) == (other.ngrams, len(other.counts)), (
+            self.ngrams,
+            other.ngrams,
+        )
+        return NgramCounts(self.ngrams, self.counts + other.counts)
+
+
+@dataclass(frozen=True)
+class ImportanceWeights:
+    """Log importance `log_ratio[buckets]` of target over raw; scores texts."""
+
+    ngrams: int
+    log_ratio: Floats
+
+    @classmethod
+    def fit(cls, raw: NgramCounts, target: NgramCounts, settings: DsirSettings) -> ImportanceWeights:
+        """The weights from the counts of both corpora; smoothing goes to the target alone."""
+        for place, counts in (("raw", raw), ("target", target)):
+            if not counts.counts.sum():
+                raise UserError(f"dsir.{place}: the corpus must hold some words, got none")
+        smoothed = target.counts + settings.smoothing
+        target_share = smoothed / smoothed.sum()
+        raw_share = raw.counts / raw.counts.sum()
+        return cls(raw.ngrams, np.log(target_share + EPSILON) - np.log(raw_share + EPSILON))
+
+    def score(self, texts: Sequence[str]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Log weights [texts], and the number of n-grams each is the sum of."""
+        weights, sizes = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
+        for index, text in enumerate(texts):
+            buckets = ngram_buckets(text, self.ngrams, len(self.log_ratio))
+            weights[index], sizes[index] = self.log_ratio[buckets].sum(), len(buckets)
+        return weights, sizes
+
+    def save(self, path: str) -> None:
+        """Write the weights as one .npz file."""
+        with fsspec.open(path, "wb") as file:
+            np.savez(file, ngrams=np.int64(self.ngrams), log_ratio=self.log_ratio)
+
+    @classmethod
+    def load(cls, path: str) -> ImportanceWeights:
+        """Read weights that `save` wrote."""
+        with fsspec.open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            return cls(int(stored["ngrams"]), stored["log_ratio"])
+
+
+def mean_log_weight(weights: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
+    """The log weight by n-gram, 0 for a text without words: comparable between lengths."""
+    return np.divide(weights, sizes, out=np.zeros_like(weights), where=sizes > 0)
+
+
+def word_count(sizes: npt.NDArray[np.int64], ngrams: int) -> npt.NDArray[np.int64]:
+    """The words of a text from its n-grams, as the public code has it: (n-grams + n(n-1)/2) // n."""
+    return np.asarray((sizes + ngrams * (ngrams - 1) // 2) // ngrams)
+
+
+def choose(
+    doc_ids: Sequence[str],
+    weights: Floats,
+    sizes: npt.NDArray[np.int64],
+    count: int,
+    ngrams: int,
+    settings: DsirSettings,
+) -> npt.NDArray[np.int64]:
+    """Positions, ascending, of the `count` documents with the largest weight plus noise.
+
+    The noise is -log(-log u) with u a keyed hash of the doc_id, so the choice depends on no order. Documents
+    of fewer than `fewest_words` words are never chosen; equal keys go by doc_id.
+
+    Raises:
+        UserError: Fewer than `count` documents are long enough.
+    """
+    long_enough = np.flatnonzero(word_count(sizes, ngrams) >= settings.fewest_words)
+    if count > len(long_enough):
+        raise UserError(
+            f"dsir.count: must be at most the documents of {settings.fewest_words} words and more, "
+            f"got {count} of {len(long_enough)}"
+        )
+    keys = weights[long_enough].copy()
+    if settings.gumbel:
+        uniform = np.array([keyed_uniform(doc_ids[int(index)], settings.seed) for index in long_enough])
+        keys -= np.log(-np.log(uniform))
+    names = np.array([doc_ids[int(index)] for index in long_enough])
+    order = np.lexsort((names, -keys))
+    return np.sort(long_enough[order[:count]])

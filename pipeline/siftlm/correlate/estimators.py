@@ -1,0 +1,238 @@
+"""Estimators: how well each unit's bits per byte tells good models from bad ones.
+
+Shapes: X[N, D] bits per byte of N models on D units, y[N] benchmark error (both: lower is better), g[D]
+estimates. Every estimator is a pure function `f(X, y) -> g` in float64, large where models that predict a
+unit well do well on the benchmark. None depends on the order of rows or columns: equal values share their
+average rank, or count 0.
+
+    product     1/N sum_k x_kj y_k                                        (not centred)
+    sign        2/(N(N-1)) sum_{i<k} sgn(y_k - y_i) (x_kj - x_ij)
+    sign_cdf    the same with x replaced by rank / N within the unit
+    sign_sign   2/(N(N-1)) sum_{i<k} sgn(y_k - y_i) sgn(x_kj - x_ij)      (Kendall's tau-a)
+    spearman    Pearson's correlation of the average ranks                (Spearman's rho)
+    concordant  the share of the pairs i<k in which y and x are ordered alike; a tie in either counts 0
+
+The first five are those of Thrush, Potts and Hashimoto (arXiv 2409.05816), the last is PreSelect's score of a
+document (Shum et al., arXiv 2503.00808), whose Z is N(N-1)/2. Without ties sign_cdf = (N+1)/(3N) spearman
+exactly, and concordant = (1 + sign_sign) / 2.
+
+Cost: O(ND) after one sort of each unit; sign_sign and concordant compare all pairs of models, O(N^2 D), in
+blocks of units that stay in cache. Memory beyond X: one block.
+
+For the bootstrap each estimator also takes `counts[B, N]`, how often a resample holds each model, and returns
+g[B, D]; row b equals the estimate on `np.repeat(X, counts[b], axis=0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.correlate.ranks import SortedColumns, average_ranks, order_ranks
+from siftlm.correlate.settings import EstimatorName
+from siftlm.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+Weighted = Callable[[Floats, Floats, Floats], Floats]
+
+BLOCK_UNITS = 512
+"""Units at a time: a few arrays of N x 512 numbers, near the size of a cache, are all memory beside X."""
+
+
+def check_inputs(X: Floats, y: Floats) -> None:
+    """Raise where X is not [N, D] and finite, y not [N] and finite, or there are fewer than two models."""
+    if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
+        raise UserError(f"estimate: X must be [models, units] and y [models], got {X.shape} and {y.shape}")
+    if X.shape[0] < 2:
+        raise UserError(f"estimate: there must be at least 2 models, got {X.shape[0]}")
+    if not np.isfinite(X).all() or not np.isfinite(y).all():
+        raise UserError(
+            "estimate: X and y must be finite, got missing or infinite values; clean the matrix first"
+        )
+
+
+def _drawn_signs(y: Floats, counts: Floats) -> Floats:
+    """S[B, N]: count_k times the sum over the resample of sgn(y_k - y_i)."""
+    return np.asarray(counts * (counts @ np.sign(y[None, :] - y[:, None])))
+
+
+def _pairs(counts: Floats) -> Floats:
+    """N(N-1)/2 of each resample, as [B, 1]."""
+    sizes = counts.sum(axis=1, keepdims=True)
+    return np.asarray(sizes * (sizes - 1) / 2)
+
+
+def _product(X: Floats, y: Floats, counts: Floats) -> Floats:
+    return np.asarray((counts * y) @ X / counts.sum(axis=1, keepdims=True))
+
+
+def _sign(X: Floats, y: Floats, counts: Floats) -> Floats:
+    return np.asarray(_drawn_signs(y, counts) @ X / _pairs(counts))
+
+
+def _sign_cdf(X: Floats, y: Floats, counts: Floats) -> Floats:
+    by_unit = SortedColumns(X)
+    signs, sizes = _drawn_signs(y, counts), counts.sum(axis=1)
+    g = np.empty((len(counts), X.shape[1]))
+    for b, drawn in enumerate(counts):
+        g[b] = np.einsum("dn,dn->d", signs[b][by_unit.order], by_unit.ranks_in_order(drawn)) / sizes[b]
+    return np.asarray(g / _pairs(counts))
+
+
+def _spearman(X: Floats, y: Floats, counts: Floats) -> Floats:
+    by_unit, by_error = SortedColumns(X), SortedColumns(y[:, None])
+    g = np.empty((len(counts), X.shape[1]))
+    y_ranks = np.empty(len(y))
+    for b, drawn in enumerate(counts):
+        middle = (drawn.sum() + 1) / 2  # of average ranks, whatever the ties
+        y_ranks[by_error.order[0]] = by_error.ranks_in_order(drawn)[0] - middle
+        weighted = drawn * y_ranks
+        x_ranks = by_unit.ranks_in_order(drawn) - middle
+        spread = np.einsum("dn,dn,dn->d", drawn[by_unit.order], x_ranks, x_ranks) * (weighted @ y_ranks)
+        shared = np.einsum("dn,dn->d", weighted[by_unit.order], x_ranks)
+        g[b] = np.divide(shared, np.sqrt(spread), out=np.zeros_like(shared), where=spread > 0)
+    return g
+
+
+def _ordered_alike(ranks: npt.NDArray[np.signedinteger], y: Floats) -> npt.NDArray[np.int64]:
+    """How many pairs of models x and y order alike, for each unit; `ranks` and `y` come in ascending y."""
+    below = np.searchsorted(y, y, side="left")  # models with a lower error
+    alike = np.zeros(ranks.shape[1], np.int64)
+    lower = np.empty(ranks.shape, bool)
+    for k in range(len(y)):
+        np.greater(ranks[k], ranks[: below[k]], out=lower[: below[k]])
+        for start in range(0, int(below[k]), 255):  # as many as one byte can count
+            part = lower[start : min(start + 255, int(below[k]))].view(np.uint8)
+            alike += np.add.reduce(part, axis=0, dtype=np.uint8)
+    return alike
+
+
+def _drawn_pairs(ranks: npt.NDArray[np.signedinteger], y: Floats, counts: Floats, lowest: float) -> Floats:
+    """Sum over pairs with y_i < y_k of count_i count_k clip(rank_k - rank_i, lowest, 1), as [B, D]."""
+    below = np.searchsorted(y, y, side="left")
+    drawn, places = counts.astype(np.float32), ranks.astype(np.float32)
+    total = np.zeros((len(counts), ranks.shape[1]))
+    step = np.empty_like(places)
+    for k in np.flatnonzero(below):
+        lower = int(below[k])
+        np.subtract(places[k], places[:lower], out=step[:lower])
+        np.maximum(step[:lower], np.float32(lowest), out=step[:lower])
+        np.minimum(step[:lower], np.float32(1), out=step[:lower])
+        # Exact in float32: whole numbers of at most N * N.
+        total += drawn[:, k : k + 1] * (drawn[:, :lower] @ step[:lower])
+    return total
+
+
+def _by_error(X: Floats, y: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.signedinteger]]:
+    order = np.argsort(y, kind="stable")
+    return order, order_ranks(X)[order]
+
+
+def _sign_sign(X: Floats, y: Floats, counts: Floats) -> Floats:
+    order, ranks = _by_error(X, y)
+    if (counts == 1).all():
+        alike = _ordered_alike(ranks, y[order]) - _ordered_alike(-ranks, y[order])
+        return np.asarray(alike / _pairs(counts))
+    return np.asarray(_drawn_pairs(ranks, y[order], counts[:, order], lowest=-1.0) / _pairs(counts))
+
+
+def _concordant(X: Floats, y: Floats, counts: Floats) -> Floats:
+    order, ranks = _by_error(X, y)
+    if (counts == 1).all():
+        return np.asarray(_ordered_alike(ranks, y[order]) / _pairs(counts))
+    return np.asarray(_drawn_pairs(ranks, y[order], counts[:, order], lowest=0.0) / _pairs(counts))
+
+
+_WEIGHTED: dict[EstimatorName, Weighted] = {
+    "spearman": _spearman,
+    "sign_cdf": _sign_cdf,
+    "sign_sign": _sign_sign,
+    "sign": _sign,
+    "product": _product,
+    "concordant": _concordant,
+}
+
+
+def estimate_resampled(X: Floats, y: Floats, counts: Floats, estimator: EstimatorName) -> Floats:
+    """Estimates g[B, D] on B resamples of the models, where b holds model k `counts[b, k]` times."""
+    check_inputs(X, y)
+    blocks = [X[:, start : start + BLOCK_UNITS] for start in range(0, X.shape[1], BLOCK_UNITS)]
+    parts = [_WEIGHTED[estimator](block, y, counts) for block in blocks]
+    return np.concatenate(parts, axis=1) if parts else np.empty((len(counts), 0))
+
+
+def estimate(X: Floats, y: Floats, estimator: EstimatorName = "spearman") -> Floats:
+    """Estimates g[D] of the named estimator, float64.
+
+    A unit that all models predict alike gets 0, but under `product`, which is not centred.
+    """
+    return np.asarray(estimate_resampled(X, y, np.ones((1, len(y))), estimator)[0])
+
+
+def spearman(X: Floats, y: Floats) -> Floats:
+    """Spearman's rho of each unit with y, average ranks for ties."""
+    return estimate(X, y, "spearman")
+
+
+def sign_cdf(X: Floats, y: Floats) -> Floats:
+    """Signs of y against ranks of x; (N+1)/(3N) of Spearman's rho where nothing ties."""
+    return estimate(X, y, "sign_cdf")
+
+
+def sign_sign(X: Floats, y: Floats) -> Floats:
+    """Kendall's tau-a of each unit with y."""
+    return estimate(X, y, "sign_sign")
+
+
+def sign(X: Floats, y: Floats) -> Floats:
+    """Signs of y against values of x; proportional to the true weights of a Gaussian single-index model."""
+    return estimate(X, y, "sign")
+
+
+def product(X: Floats, y: Floats) -> Floats:
+    """The mean of x times y, not centred."""
+    return estimate(X, y, "product")
+
+
+def concordant(X: Floats, y: Floats) -> Floats:
+    """PreSelect's score in [0, 1]: the share of model pairs that x and y order alike."""
+    return estimate(X, y, "concordant")
+
+
+def partial_spearman(X: Floats, y: Floats, z: Floats) -> Floats:
+    """Spearman's rho of each unit with y given z[N]: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)).
+
+    0 where x or y orders the models exactly as z does, or in reverse.
+    """
+    return partial_given(spearman(X, y), spearman(X, z), float(spearman(z[:, None], y)[0]))
+
+
+def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
+    """The partial correlation from the three plain ones; 0 where nothing is left to correlate."""
+    left = (1 - np.square(r_xz)) * (1 - np.square(r_yz))
+    numerator = np.asarray(r_xy - r_xz * r_yz)
+    spread = np.sqrt(np.maximum(left, 0))
+    return np.asarray(np.divide(numerator, spread, out=np.zeros_like(numerator), where=left > 1e-12))
+
+
+def model_strength(X: Floats) -> Floats:
+    """The trivial baseline z[N]: each model's mean bits per byte over all units."""
+    return np.asarray(X.mean(axis=1))
+
+
+__all__ = [
+    "average_ranks",
+    "concordant",
+    "estimate",
+    "estimate_resampled",
+    "model_strength",
+    "partial_given",
+    "partial_spearman",
+    "product",
+    "sign",
+    "sign_cdf",
+    "sign_sign",
+    "spearman",
+]

@@ -1,0 +1,44 @@
+"""Findings: what was wrong with a table, and what was done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+FINDING_SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("where", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect: its kind, the columns or rows it concerns, how many values, and what was done."""
+
+    kind: str
+    where: str
+    count: int
+    detail: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.where}: {self.detail}; {self.action}"
+
+
+def name_some(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, in quotes, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def findings_table(findings: Sequence[Finding]) -> pa.Table:
+    """The findings as a table of `FINDING_SCHEMA`, in the order found."""
+    columns = {field.name: [getattr(finding, field.name) for finding in findings] for field in FINDING_SCHEMA}
+    return pa.table(columns, schema=FINDING_SCHEMA)

@@ -1,0 +1,94 @@
+"""Which pages a classifier learns as included and which as excluded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.correlate.pages import keyed_uniform
+from siftlm.correlate.ranks import average_ranks
+from siftlm.correlate.settings import ClassifierSettings
+from siftlm.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Examples for training: page `page[e]` counts as included where `included[e]`; a page can come several
+    times.
+
+    `gold[p]` is the plain label of page p for the held-out report, `used[p]` whether p has a label at all.
+    """
+
+    page: npt.NDArray[np.int64]
+    included: Booleans
+    gold: Booleans
+    used: Booleans
+
+
+def hard_labels(weights: Floats) -> Labels:
+    """Included where the page's unit has a projected weight > 0 (arXiv 2409.05816)."""
+    gold = np.asarray(weights > 0)
+    return Labels(np.arange(len(gold)), gold, gold, np.ones(len(gold), bool))
+
+
+def include_probability(estimates: Floats) -> Floats:
+    """P(include) of each unit: its rank from 0 / (units - 1), the best unit 1; equal estimates share a rank.
+
+    From the published code of perplexity-correlations, option sample_labels.
+    """
+    if len(estimates) < 2:
+        raise UserError(f"classifier.labels: rank labels must have at least 2 units, got {len(estimates)}")
+    return np.asarray((average_ranks(estimates) - 1) / (len(estimates) - 1))
+
+
+def rank_labels(
+    doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: ClassifierSettings
+) -> Labels:
+    """Every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
+    doc_id.
+
+    Teaches the ranking rather than one threshold. `gold` is where the projected weight is > 0.
+    """
+    pages = len(doc_ids)
+    draws = np.array(
+        [
+            [keyed_uniform(f"{doc_id}\0{draw}", settings.seed) for doc_id in doc_ids]
+            for draw in range(settings.relabellings)
+        ]
+    ).reshape(settings.relabellings, pages)
+    page = np.tile(np.arange(pages), settings.relabellings)
+    return Labels(page, (draws < probability).ravel(), np.asarray(weights > 0), np.ones(pages, bool))
+
+
+def extreme_labels(doc_ids: Sequence[str], scores: Floats) -> Labels:
+    """PreSelect's labels: the pages with the top score against as many from the lowest score upward.
+
+    The top score is the highest that any page has: 1 unless the models' benchmark results tie. Equal scores
+    at the lower border go by doc_id. Pages in between have no label.
+
+    Raises:
+        UserError: All pages have the top score, or there are more top pages than others.
+    """
+    gold = np.asarray(scores == scores.max(initial=-np.inf))
+    positives = int(gold.sum())
+    if not 0 < positives <= len(scores) - positives:
+        raise UserError(
+            f"classifier.labels: as many pages must lie below the top score as have it, got {positives} "
+            f"with it of {len(scores)}; use more models or rank labels"
+        )
+    upward = np.lexsort((np.asarray(doc_ids, dtype=str), scores))[:positives]
+    used = gold.copy()
+    used[upward] = True
+    page = np.flatnonzero(used)
+    return Labels(page, gold[page], gold, used)
+
+
+def given_labels(included: Booleans) -> Labels:
+    """The labels of two corpora: good against web."""
+    return Labels(np.arange(len(included)), included, included, np.ones(len(included), bool))

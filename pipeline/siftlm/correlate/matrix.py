@@ -1,0 +1,226 @@
+"""The matrix of bits per byte: models by units, exact sums, and the tables it is read from and written to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from siftlm.correlate.findings import Finding, name_some
+from siftlm.correlate.settings import MatrixSettings
+from siftlm.correlate.tables import (
+    MODEL_COLUMNS,
+    NamedTable,
+    name_column_of,
+    read_table,
+    to_float64,
+    wide_table,
+    write_table,
+)
+from siftlm.errors import UserError
+
+UNIT_COLUMNS = ("unit", "id", "domain", "page", "chunk", "url", "doc_id")
+
+LONG_SCHEMA = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("nll_sum", pa.float64()),  # nats
+        pa.field("byte_count", pa.int64()),
+        pa.field("token_count", pa.int64()),  # predicted tokens
+        pa.field("page_count", pa.int64()),
+        pa.field("bits_per_byte", pa.float64()),
+    ]
+)
+"""A matrix in long form, one row a model and unit: the form that keeps the sums."""
+
+
+@dataclass(frozen=True)
+class LossMatrix:
+    """Bits per byte `values[models, units]`, float64, NaN where a model has no value for a unit."""
+
+    models: list[str]
+    units: list[str]
+    values: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        assert self.values.shape == (len(self.models), len(self.units)), (self.values.shape, len(self.models))
+
+    def select(self, models: Sequence[int], units: Sequence[int] | None = None) -> LossMatrix:
+        """The matrix of the models and units at the given positions."""
+        columns = range(len(self.units)) if units is None else units
+        values = self.values[np.ix_(list(models), list(columns))]
+        return LossMatrix([self.models[k] for k in models], [self.units[j] for j in columns], values)
+
+    def sorted(self) -> LossMatrix:
+        """The matrix with models and units in the order of their names, whatever the order in a file."""
+        by_model = sorted(range(len(self.models)), key=self.models.__getitem__)
+        by_unit = sorted(range(len(self.units)), key=self.units.__getitem__)
+        return self.select(by_model, by_unit)
+
+
+@dataclass(frozen=True)
+class UnitSums:
+    """Sums of one model by unit, in the order of the unit names."""
+
+    units: list[str]
+    nll_sum: npt.NDArray[np.float64]  # nats
+    byte_count: npt.NDArray[np.int64]
+    token_count: npt.NDArray[np.int64]
+    page_count: npt.NDArray[np.int64]
+
+    def bits_per_byte(self) -> npt.NDArray[np.float64]:
+        """Sum of nats / (ln 2 * sum of bytes), divided once; NaN for a unit without bytes."""
+        return bits_per_byte(self.nll_sum, self.byte_count)
+
+
+def bits_per_byte(
+    nll_sum: npt.NDArray[np.float64], byte_count: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Nats over (ln 2 * bytes), NaN where there are no bytes."""
+    held = byte_count > 0
+    return np.where(held, nll_sum / (math.log(2) * np.where(held, byte_count, 1)), np.nan)
+
+
+def sum_by_unit(
+    units: Sequence[str],
+    nll_sum: npt.NDArray[np.float64],
+    byte_count: npt.NDArray[np.int64],
+    token_count: npt.NDArray[np.int64],
+) -> UnitSums:
+    """The sums of documents by unit.
+
+    The nats of a unit are added without rounding in between (`math.fsum`), so the order of documents, shards
+    and workers changes no bit. A document whose nll_sum is NaN makes its unit NaN: the unit has not been
+    scored.
+    """
+    names, inverse = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    starts = np.searchsorted(inverse[order], np.arange(len(names) + 1))
+    nats = np.asarray(nll_sum, np.float64)[order]
+    exact = np.array([math.fsum(nats[a:b]) for a, b in pairwise(starts)], np.float64)
+    return UnitSums(
+        [str(name) for name in names],
+        exact,
+        _integer_sums(inverse, byte_count, len(names)),
+        _integer_sums(inverse, token_count, len(names)),
+        np.diff(starts).astype(np.int64),
+    )
+
+
+def _integer_sums(
+    groups: npt.NDArray[np.intp], counts: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, groups, np.asarray(counts, np.int64))
+    return sums
+
+
+def long_rows(model: str, sums: UnitSums) -> pa.Table:
+    """The rows of one model, in `LONG_SCHEMA`; the tables of several models are concatenated to a matrix."""
+    return pa.table(
+        {
+            "model": pa.array([model] * len(sums.units), pa.string()),
+            "unit": pa.array(sums.units, pa.string()),
+            "nll_sum": sums.nll_sum,
+            "byte_count": sums.byte_count,
+            "token_count": sums.token_count,
+            "page_count": sums.page_count,
+            "bits_per_byte": sums.bits_per_byte(),
+        },
+        schema=LONG_SCHEMA,
+    )
+
+
+def matrix_of_long(table: pa.Table, place: str = "matrix") -> LossMatrix:
+    """The matrix of a long table, models and units sorted by name.
+
+    Rows of one model and unit are added up where the table has `nll_sum` and `byte_count`; a table with
+    `bits_per_byte` alone must have one row for each.
+    """
+    models, model_index = _codes(table, "model")
+    units, unit_index = _codes(table, "unit")
+    cell = model_index * len(units) + unit_index
+    size = len(models) * len(units)
+    if {"nll_sum", "byte_count"} <= set(table.column_names):
+        values = _summed_cells(table, cell, size)
+    else:
+        values = _single_cells(table, place, cell, size)
+    return LossMatrix(models, units, values.reshape(len(models), len(units)))
+
+
+def _codes(table: pa.Table, column: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+    names, codes = np.unique(
+        table.column(column).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    return [str(name) for name in names], codes.astype(np.int64)
+
+
+def _numbers(table: pa.Table, place: str, column: str) -> npt.NDArray[np.float64]:
+    values, bad = to_float64(table.column(column))
+    if bad:
+        cell = table.column(column)[bad[0]].as_py()
+        raise UserError(f"{place}: column {column!r} must hold numbers, got {cell!r} in row {bad[0] + 1}")
+    return values
+
+
+def _summed_cells(table: pa.Table, cell: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.float64]:
+    nats = _numbers(table, "matrix", "nll_sum")
+    counts = _numbers(table, "matrix", "byte_count")
+    order = np.argsort(cell, kind="stable")
+    present, starts = np.unique(cell[order], return_index=True)
+    stops = np.append(starts[1:], len(order))
+    nats, counts = nats[order], counts[order]
+    sums = np.array([math.fsum(nats[a:b]) for a, b in zip(starts, stops, strict=True)])
+    held = np.array([math.fsum(counts[a:b]) for a, b in zip(starts, stops, strict=True)])
+    values = np.full(size, np.nan)
+    values[present] = bits_per_byte(sums, held)
+    return values
+
+
+def _single_cells(
+    table: pa.Table, place: str, cell: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.float64]:
+    if "bits_per_byte" not in table.column_names:
+        raise UserError(
+            f"{place}: a long matrix must have nll_sum and byte_count, or bits_per_byte, "
+            f"got {name_some(table.column_names)}"
+        )
+    if len(np.unique(cell)) != len(cell):
+        raise UserError(
+            f"{place}: a long matrix of bits_per_byte must have one row a model and unit, got several"
+        )
+    values = np.full(size, np.nan)
+    values[cell] = _numbers(table, place, "bits_per_byte")
+    return values
+
+
+def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
+    """The matrix in a file, models and units sorted by name, and what was left out while reading."""
+    table = read_table(settings.path)
+    layout = settings.layout
+    if layout == "long" or (layout == "auto" and {"model", "unit"} <= set(table.column_names)):
+        return matrix_of_long(table, settings.path), []
+    usual = MODEL_COLUMNS if layout == "rows_are_models" else (*UNIT_COLUMNS, *MODEL_COLUMNS)
+    name_column = name_column_of(table, settings.path, settings.name_column, usual)
+    if layout == "auto":
+        named_by_model = name_column.strip().lower() in MODEL_COLUMNS
+        layout = "rows_are_models" if named_by_model else "rows_are_units"
+    wide, findings = wide_table(table, settings.path, name_column, settings.ignore)
+    by_model = wide if layout == "rows_are_models" else wide.transposed()
+    return LossMatrix(by_model.rows, by_model.columns, by_model.values).sorted(), findings
+
+
+def write_matrix(matrix: LossMatrix, path: str, layout: str = "rows_are_units") -> None:
+    """Write bits per byte alone, in the published orientation (`rows_are_units`) or the other."""
+    wide = NamedTable(matrix.models, matrix.units, matrix.values)
+    name = "model"
+    if layout == "rows_are_units":
+        wide, name = wide.transposed(), "id"
+    columns = [pa.array(wide.rows, pa.string()), *(pa.array(column) for column in wide.values.T)]
+    write_table(pa.Table.from_arrays(columns, [name, *wide.columns]), path)

@@ -1,0 +1,82 @@
+"""Pages that stand for their domain, and chunks that add up to a page."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import xxhash
+
+from siftlm.correlate.settings import SampleSettings
+
+
+def keyed_hash(key: str, seed: int) -> int:
+    """A 64-bit number that depends on the key and the seed alone (XXH3, seeded)."""
+    return int(xxhash.xxh3_64_intdigest(key.encode("utf-8", "surrogatepass"), seed=seed))
+
+
+def keyed_uniform(key: str, seed: int) -> float:
+    """A number in the open interval (0, 1) that depends on the key and the seed alone."""
+    return ((keyed_hash(key, seed) >> 11) + 0.5) / 2.0**53
+
+
+@dataclass(frozen=True)
+class PageSample:
+    """Positions of the chosen pages, ascending, and how many pages were left out for which reason."""
+
+    chosen: list[int]
+    dropped: dict[str, int]
+    domains: int
+
+
+def sample_pages(
+    doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings
+) -> PageSample:
+    """Exactly `pages_per_domain` pages of every domain that has so many; all others with a reason.
+
+    A page's place in the draw is a keyed hash of its doc_id, so neither order nor sharding changes the
+    sample. A doc_id that comes again in its domain is the same page and counts once.
+
+    Reasons: `no_domain`, `repeated_page`, `domain_too_small`, `not_drawn`.
+    """
+    dropped: Counter[str] = Counter()
+    by_domain: dict[str, dict[str, int]] = defaultdict(dict)
+    for position, (doc_id, domain) in enumerate(zip(doc_ids, domains, strict=True)):
+        if not domain:
+            dropped["no_domain"] += 1
+        elif doc_id in by_domain[domain]:
+            dropped["repeated_page"] += 1
+        else:
+            by_domain[domain][doc_id] = position
+    chosen: list[int] = []
+    for pages in by_domain.values():
+        if len(pages) < settings.pages_per_domain:
+            dropped["domain_too_small"] += len(pages)
+            continue
+        ranked = sorted(pages, key=lambda doc_id: (keyed_hash(doc_id, settings.seed), doc_id))
+        chosen += [pages[doc_id] for doc_id in ranked[: settings.pages_per_domain]]
+        dropped["not_drawn"] += len(ranked) - settings.pages_per_domain
+    full = len(chosen) // settings.pages_per_domain
+    return PageSample(sorted(chosen), {reason: n for reason, n in sorted(dropped.items()) if n}, full)
+
+
+def chunk_text(text: str, offsets: Sequence[tuple[int, int]], size: int) -> list[str]:
+    """Pieces of `size` tokens each, cut at token ends, such that `"".join(pieces) == text`.
+
+    Args:
+        text: A page.
+        offsets: Start and end of every token, in characters, as a tokenizer gives them; an empty span (a
+        special
+            token) is no token.
+        size: Tokens a piece. The last piece has the rest, and what follows the last token.
+
+    No piece is empty. Tokens that share a character (bytes of one character) are never cut apart, so a piece
+    can lack tokens that its neighbour has.
+    """
+    assert size > 0, size
+    ends = [end for start, end in offsets if end > start]
+    cuts = [end for end in ends[size - 1 :: size] if end < ends[-1]]
+    bounds = [0, *sorted(set(cuts)), len(text)]
+    return [text[a:b] for a, b in pairwise(bounds) if b > a]

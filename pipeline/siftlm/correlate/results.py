@@ -1,0 +1,119 @@
+"""The tables of a target: what the report plots and what the next command reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from siftlm.correlate.assess import Assessment, Interval
+from siftlm.correlate.ranks import average_ranks
+
+Floats = npt.NDArray[np.float64]
+
+
+def _bounds(interval: Interval | None, units: int) -> tuple[pa.Array, pa.Array]:
+    if interval is None:
+        return pa.nulls(units, pa.float64()), pa.nulls(units, pa.float64())
+    return pa.array(interval.low), pa.array(interval.high)
+
+
+def estimates_table(assessment: Assessment) -> pa.Table:
+    """One row a unit, best first: estimate and partial correlation with their intervals, and the mean bits
+    per byte.
+
+    `rank` is 1 for the largest estimate; equal estimates share the mean of their ranks and stand by name.
+    """
+    matrix = assessment.target.matrix
+    low, high = _bounds(assessment.interval, len(matrix.units))
+    partial_low, partial_high = _bounds(assessment.partial_interval, len(matrix.units))
+    table = pa.table(
+        {
+            "target": pa.array([assessment.target.name] * len(matrix.units), pa.string()),
+            "unit": pa.array(matrix.units, pa.string()),
+            "estimate": assessment.estimates,
+            "low": low,
+            "high": high,
+            "partial": assessment.partial,
+            "partial_low": partial_low,
+            "partial_high": partial_high,
+            "mean_bits_per_byte": matrix.values.mean(axis=0),
+            "rank": average_ranks(-assessment.estimates),
+        }
+    )
+    return table.sort_by([("estimate", "descending"), ("unit", "ascending")])
+
+
+def weights_table(
+    target: str,
+    units: list[str],
+    estimates: Floats,
+    tokens: npt.NDArray[np.int64],
+    caps: Floats,
+    weights: Floats,
+) -> pa.Table:
+    """One row a unit, best first: tokens, cap tau, weight, and whether the unit is included (weight > 0)."""
+    table = pa.table(
+        {
+            "target": pa.array([target] * len(units), pa.string()),
+            "unit": pa.array(units, pa.string()),
+            "estimate": estimates,
+            "token_count": tokens,
+            "cap": caps,
+            "weight": weights,
+            "included": weights > 0,
+        }
+    )
+    return table.sort_by([("estimate", "descending"), ("unit", "ascending")])
+
+
+def held_out_table(assessment: Assessment) -> pa.Table:
+    """One row a model: its error, true and predicted rank among all models (1 is best), by estimator and
+    baseline.
+
+    A predicted rank is null for a model of a fold that could not be fitted.
+    """
+    target = assessment.target
+    return pa.table(
+        {
+            "target": pa.array([target.name] * len(target.matrix.models), pa.string()),
+            "model": pa.array(target.matrix.models, pa.string()),
+            "fold": assessment.held_out.fold,
+            "error": target.errors,
+            "mean_bits_per_byte": assessment.strength,
+            "true_rank": average_ranks(target.errors),
+            "predicted_rank": _ranks_or_null(assessment.held_out.predicted),
+            "baseline_rank": _ranks_or_null(assessment.baseline.predicted),
+        }
+    )
+
+
+def _ranks_or_null(predicted: Floats) -> pa.Array:
+    held = np.isfinite(predicted)
+    ranks = np.full(len(predicted), np.nan)
+    if held.any():
+        ranks[held] = average_ranks(predicted[held])
+    return pa.array(ranks, mask=~held)
+
+
+def comparison_table(assessment: Assessment) -> pa.Table:
+    """Two rows, estimator and trivial baseline: held-out rank R2 and Spearman, mean and spread over folds."""
+    rows = []
+    named = ((assessment.estimator, assessment.held_out), ("mean_bits_per_byte", assessment.baseline))
+    for name, result in named:
+        spread = result.fold_scores.std(axis=0)
+        rows.append(
+            {
+                "target": assessment.target.name,
+                "predictor": str(name),
+                "rank_r2": result.rank_r2,
+                "rank_r2_sd": float(spread[0]),
+                "spearman": result.spearman,
+                "spearman_sd": float(spread[1]),
+                "folds": len(result.fold_scores),
+                "models": len(assessment.target.matrix.models),
+                "units": len(assessment.target.matrix.units),
+                "strength_correlation": assessment.strength_correlation,
+            }
+        )
+    return pa.Table.from_pylist(rows)

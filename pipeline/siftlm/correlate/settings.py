@@ -1,0 +1,187 @@
+"""The settings of the loop from a matrix to a classifier: frozen, and quick to import."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from siftlm.settings import Settings
+
+EstimatorName = Literal["spearman", "sign_cdf", "sign_sign", "sign", "product", "concordant"]
+TableLayout = Literal["auto", "rows_are_units", "rows_are_models", "long"]
+
+
+class CleanSettings(Settings):
+    """What happens to the defects of a matrix; each of them is reported whatever the policy is."""
+
+    duplicate_models: Literal["keep_first", "keep_all", "stop"] = Field(
+        default="keep_first",
+        description="Columns with the same values, or one model under two family names: keep the one "
+        "whose name sorts first, keep all, or stop.",
+    )
+    duplicate_tolerance: float = Field(
+        default=1e-6,
+        ge=0,
+        description="Largest relative difference between two columns that count as the same values.",
+    )
+    missing: Literal["drop_units", "drop_models", "stop"] = Field(
+        default="drop_units",
+        description="A missing, infinite or negative value costs its unit (as an inner join does), its "
+        "model, or stops the run.",
+    )
+    most_missing: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="With drop_units, a model that misses more than this share of the units is dropped "
+        "first, so that one broken model does not cost every unit.",
+    )
+    negative: Literal["missing", "keep", "stop"] = Field(
+        default="missing", description="Bits per byte below 0: treat as missing, keep, or stop."
+    )
+    constant: Literal["drop", "keep", "stop"] = Field(
+        default="drop",
+        description="Models with one value for all units, and units with one value for all models.",
+    )
+
+
+class MatrixSettings(Settings):
+    """A matrix of bits per byte that is read from a file."""
+
+    path: str = Field(description="CSV or Parquet: units by models, models by units, or long.")
+    layout: TableLayout = Field(
+        default="auto", description="Auto takes long tables and a `model` column as such."
+    )
+    name_column: str | None = Field(
+        default=None,
+        description="The column that names the rows. Default: `model` or `unit`, else the first text column.",
+    )
+    ignore: list[str] = Field(default_factory=list, description="Columns that are no values.")
+    clean: CleanSettings = Field(default_factory=CleanSettings)
+
+
+class BenchmarkSettings(Settings):
+    """Benchmark errors of the models of a matrix."""
+
+    path: str = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
+    layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field(default="auto")
+    name_column: str | None = Field(default=None, description="The column that names the rows.")
+    ignore: list[str] = Field(default_factory=list, description="Columns that are no benchmarks.")
+    values: Literal["error", "accuracy"] = Field(
+        default="error",
+        description="Of a table: errors and perplexities are used as they are, an accuracy a as 1 - a.",
+    )
+    metrics: list[str] = Field(
+        default_factory=lambda: [
+            "acc",
+            "exact_match",
+            "f1",
+            "bits_per_byte",
+            "word_perplexity",
+            "perplexity",
+        ],
+        description="Of harness results: the first of these that a task reports, so put acc_norm first to "
+        "prefer it, and perplexity first for LAMBADA as published.",
+    )
+    groups: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Name of a target -> benchmarks whose plain mean it is. Without any, every benchmark is "
+        "a target of its own.",
+    )
+
+
+class ProjectSettings(Settings):
+    """From estimates to the sampling weights of units, capped so that no text repeats."""
+
+    method: Literal["linear", "l2"] = Field(
+        default="linear",
+        description="linear takes whole units in rank order until the budget is full; l2 is the Euclidean "
+        "projection of the values.",
+    )
+    budget_tokens: int | None = Field(
+        default=None, gt=0, description="Tokens to select: cap = tokens of the unit / budget."
+    )
+    keep_share: float | None = Field(
+        default=None, gt=0, le=1, description="Instead of budget_tokens: the budget as a share of all tokens."
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.budget_tokens is None) == (self.keep_share is None):
+            raise ValueError("exactly one of budget_tokens and keep_share must be set")
+        return self
+
+
+class CorrelateSettings(Settings):
+    """Estimates by unit, their intervals, and the held-out test of their worth."""
+
+    matrix: MatrixSettings
+    benchmarks: BenchmarkSettings
+    estimator: EstimatorName = Field(
+        default="spearman", description="Every estimator is large where low bits per byte go with low error."
+    )
+    resamples: int = Field(
+        default=200, ge=0, description="Bootstrap resamples of the models; 0 leaves the intervals out."
+    )
+    level: float = Field(default=0.95, gt=0, lt=1, description="Of the bootstrap intervals.")
+    folds: int = Field(default=5, ge=2, description="Of the held-out prediction.")
+    hold_out: Literal["models", "families"] = Field(
+        default="models",
+        description="Whether a fold holds single models or whole families; checkpoints of one run are no "
+        "independent models.",
+    )
+    seed: int = Field(default=0, ge=0)
+    fewest_models: int = Field(default=5, ge=3, description="Fewer models with both values stop the run.")
+
+
+class SampleSettings(Settings):
+    """Pages that stand for their domain in a matrix."""
+
+    pages_per_domain: int = Field(
+        default=25,
+        gt=0,
+        description="Exactly so many pages a domain; smaller domains are left out (arXiv 2409.05816).",
+    )
+    chunk_tokens: int = Field(
+        default=512, gt=0, description="Tokens a chunk (512 and 256 in arXiv 2409.05816's published code)."
+    )
+    seed: int = Field(default=0, ge=0)
+
+
+class ClassifierSettings(Settings):
+    """A fastText classifier of included against excluded pages."""
+
+    labels: Literal["weight", "rank", "extremes", "given"] = Field(
+        default="weight",
+        description="weight: included where the projected weight is > 0. rank: drawn with P = rank / "
+        "(units - 1), `relabellings` times. extremes: the top score against as many pages from the lowest "
+        "upward (PreSelect, arXiv 2503.00808). given: two corpora.",
+    )
+    relabellings: int = Field(default=20, gt=0, description="Draws of every page's label with labels = rank.")
+    held_out: float = Field(
+        default=0.05, gt=0, lt=1, description="Share of the pages that only test the model."
+    )
+    epoch: int = Field(default=5, gt=0, description="fastText's default; PreSelect takes 3.")
+    learning_rate: float = Field(default=0.1, gt=0)
+    word_ngrams: int = Field(default=2, gt=0, description="2 in both papers.")
+    dim: int = Field(default=100, gt=0)
+    min_count: int = Field(default=1, gt=0)
+    bucket: int = Field(
+        default=2_000_000, gt=0, description="Hashed n-grams; the model's size is about 4 * dim * bucket."
+    )
+    threads: int = Field(default=1, gt=0, description="Only with 1 is the model the same from run to run.")
+    seed: int = Field(default=0, ge=0)
+    words: int = Field(default=30, ge=0, description="Words a side in the report.")
+    fewest_word_count: int = Field(default=5, gt=0, description="Rarer words are left out of the report.")
+
+
+class DsirSettings(Settings):
+    """Hashed n-gram importance weights (Xie et al. 2023, arXiv 2302.03169; defaults of its public code)."""
+
+    ngrams: int = Field(default=2, gt=0, description="All orders from 1 to this.")
+    buckets: int = Field(default=10_000, gt=1)
+    smoothing: float = Field(default=0.0, ge=0, description="Added to every target count.")
+    fewest_words: int = Field(default=100, ge=0, description="Shorter documents get no weight.")
+    seed: int = Field(default=0, ge=0)
+    gumbel: bool = Field(default=True, description="Resample with Gumbel noise; without it, the top weights.")

@@ -1,0 +1,175 @@
+"""Named tables of numbers: CSV or Parquet, wide in either orientation or long, as float64."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from siftlm.correlate.findings import Finding, name_some
+from siftlm.errors import UserError
+
+MODEL_COLUMNS = ("model", "models", "model_name")
+MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
+"""Cells that mean "no value", in any case; everything else must be a number."""
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """`values[i, j]` (float64, NaN where missing) of row `rows[i]` and column `columns[j]`."""
+
+    rows: list[str]
+    columns: list[str]
+    values: npt.NDArray[np.float64]
+
+    def transposed(self) -> NamedTable:
+        """The same values with rows and columns exchanged."""
+        return NamedTable(self.columns, self.rows, np.ascontiguousarray(self.values.T))
+
+
+def read_table(path: str) -> pa.Table:
+    """The table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written."""
+    try:
+        if path.endswith((".parquet", ".pq")):
+            with fsspec.open(path, "rb") as file:
+                return pq.read_table(pa.PythonFile(file, mode="r"))
+        with fsspec.open(path, "rb", compression="infer") as file:
+            content = file.read()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the table must exist, got no such file") from error
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: must be a Parquet file, got {error}") from error
+    return _read_csv(path, content)
+
+
+def _read_csv(path: str, content: bytes) -> pa.Table:
+    head = next(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")), None)
+    if not head:
+        raise UserError(f"{path}: must be a CSV file with a header, got an empty file")
+    try:
+        return pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(block_size=len(content) + 1),  # a row may be as long as the file
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(head, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: must be a CSV file with as many cells in every row, got {error}") from error
+
+
+def _as_text(column: pa.ChunkedArray) -> list[str]:
+    return ["" if value is None else str(value) for value in column.to_pylist()]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def to_float64(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], list[int]]:
+    """The column as float64, NaN for missing cells, and the rows whose cell is neither number nor missing."""
+    if not _is_text(column.type):
+        numbers = pc.cast(column, pa.float64()).to_numpy()
+        return np.array(numbers, np.float64), []
+    trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
+    missing = pc.fill_null(pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING)), True)
+    try:
+        filled = pc.if_else(missing, pa.scalar("nan"), trimmed)
+        return np.array(pc.cast(filled, pa.float64()).to_numpy(), np.float64), []
+    except pa.ArrowInvalid:
+        return _parse_cells(trimmed.to_pylist(), missing.to_pylist())
+
+
+def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.float64], list[int]]:
+    values = np.full(len(cells), np.nan)
+    bad = []
+    for row, (cell, absent) in enumerate(zip(cells, missing, strict=True)):
+        try:
+            values[row] = np.nan if absent else float(cell)
+        except ValueError:
+            bad.append(row)
+    return values, bad
+
+
+def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str:
+    """The column that names the rows: the wanted, else one of a usual name, else the first of text."""
+    names = table.column_names
+    if wanted is not None:
+        if wanted not in names:
+            raise UserError(
+                f"{place}.name_column: must be a column, got {wanted!r}; there are {name_some(names)}"
+            )
+        return wanted
+    for name in names:
+        if name.strip().lower() in usual:
+            return str(name)
+    for field in table.schema:
+        if _is_text(field.type):
+            return str(field.name)
+    raise UserError(f"{place}: a column must name the rows, got only numbers; set name_column")
+
+
+def wide_table(
+    table: pa.Table, place: str, name_column: str, ignore: Sequence[str]
+) -> tuple[NamedTable, list[Finding]]:
+    """The numbers of a wide table, and a finding for columns that hold text only (they are left out).
+
+    Raises:
+        UserError: A column mixes numbers and text, or a row or column name comes twice.
+    """
+    rows = _as_text(table.column(name_column))
+    columns, values, text_columns = [], [], []
+    for index, name in enumerate(table.column_names):
+        if name == name_column or name in ignore:
+            continue
+        numbers, bad = to_float64(table.column(index))
+        if bad and np.isnan(numbers).all():
+            text_columns.append(name)
+            continue
+        if bad:
+            cell = table.column(index)[bad[0]].as_py()
+            raise UserError(
+                f"{place}: column {name!r} must hold numbers, got {cell!r} in row {rows[bad[0]]!r}"
+            )
+        columns.append(name)
+        values.append(numbers)
+    _require_unique(place, "row", rows)
+    _require_unique(place, "column", columns)
+    findings = []
+    if text_columns:
+        detail = "columns of text among the numbers"
+        findings.append(
+            Finding("text_column", name_some(text_columns), len(text_columns), detail, "left out")
+        )
+    stacked = np.column_stack(values) if values else np.empty((len(rows), 0))
+    return NamedTable(rows, columns, stacked), findings
+
+
+def _require_unique(place: str, kind: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    again = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+    if again:
+        raise UserError(
+            f"{place}: every {kind} must have a name of its own, got {name_some(again)} more than once"
+        )
+
+
+def write_table(table: pa.Table, path: str) -> None:
+    """Write Parquet or CSV, by the end of the name; numbers in a CSV read back as the same float64."""
+    with fsspec.open(path, "wb", compression="infer" if not path.endswith(".parquet") else None) as file:
+        if path.endswith((".parquet", ".pq")):
+            pq.write_table(table, file)
+        else:
+            pa.csv.write_csv(table, file)
