@@ -1,0 +1,112 @@
+"""A fastText model laid out for the kernel: its vocabulary as a hash table, its rows folded or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm_kernels.fasttext_linear import LOG_OFFSET, FloatArray, fold, folding, tree_children
+from siftlm_kernels.fasttext_linear_file import FastTextFile, Loss
+from siftlm_kernels.fasttext_linear_kernel import (
+    Shape,
+    Vocabulary,
+    fill_vocabulary,
+    sigmoid_table_outputs,
+    sum_rows,
+    sum_subwords,
+    tree_outputs,
+)
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """What `sum_rows` and the output functions need; `output` is None where the rows are folded already."""
+
+    loss: Loss
+    labels: int
+    vocabulary: Vocabulary
+    shape: Shape
+    word_rows: FloatArray
+    word_sizes: npt.NDArray[np.int32]
+    ngram_rows: FloatArray
+    output: FloatArray | None
+    children: npt.NDArray[np.int32]
+
+    @staticmethod
+    def of(file: FastTextFile) -> CompiledModel:
+        matrix = folding(file)
+        rows = fold(file, matrix)
+        vocabulary, shape = _vocabulary(file), _shape(file)
+        word_rows, ngram_rows = rows[: file.words], rows[file.words :]
+        sizes = np.zeros(0, np.int32)
+        if file.has_subwords and file.loss in ("softmax", "hs"):
+            sums, sizes = np.empty_like(word_rows), np.empty(file.words, np.int32)
+            sum_subwords(
+                vocabulary.entry_bytes, vocabulary.entry_offsets, file.words, shape, word_rows, ngram_rows, sums, sizes
+            )
+            word_rows = sums
+        output = None if matrix is not None else np.ascontiguousarray(file.output.rows(0, len(file.labels)))
+        children = tree_children(file.label_counts) if file.loss == "hs" else np.zeros((0, 2), np.int32)
+        return CompiledModel(
+            file.loss, len(file.labels), vocabulary, shape, word_rows, sizes, ngram_rows, output, children
+        )
+
+    def probabilities(self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> FloatArray:
+        """As `FastTextLinear.probabilities`."""
+        documents = len(offsets) - 1
+        sums = np.empty((documents, self.word_rows.shape[1]), np.float32)
+        added = np.empty(documents, np.int64)
+        sum_rows(
+            np.ascontiguousarray(values), np.ascontiguousarray(offsets), self.vocabulary, self.shape, self.word_rows,
+            self.word_sizes, self.ngram_rows, sums, added,
+        )  # fmt: skip
+        sums *= (1.0 / np.maximum(added, 1)).astype(np.float32)[:, None]
+        probabilities = self._outputs(sums)
+        probabilities[added == 0] = np.nan
+        return probabilities
+
+    def _outputs(self, means: FloatArray) -> FloatArray:
+        """Probabilities from the mean of the rows, folded or `dim` wide."""
+        probabilities = np.empty((len(means), self.labels), np.float32)
+        if self.loss == "hs":
+            tree_outputs(means if self.output is None else means @ self.output[:-1].T, self.children, probabilities)
+            return probabilities
+        if self.loss == "softmax":
+            logits = np.zeros((len(means), self.labels), np.float64)
+            logits[:, -self.labels + 1 :] = means if self.output is None else 0
+            if self.output is not None:
+                logits[:] = means @ self.output.T
+            elif self.labels == 1:
+                logits[:] = 0
+            probabilities[:] = softmax(logits)
+        else:
+            assert self.output is not None
+            sigmoid_table_outputs(means, self.output, probabilities)
+        probabilities += np.float32(LOG_OFFSET)
+        return probabilities
+
+
+def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _vocabulary(file: FastTextFile) -> Vocabulary:
+    entries = len(file.entry_offsets) - 1
+    slots = 1 << max(4, (2 * entries).bit_length())
+    keys, names = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32)
+    fill_vocabulary(file.entry_bytes, file.entry_offsets, keys, names)
+    return Vocabulary(keys, names, file.entry_bytes.copy(), file.entry_offsets.copy(), file.words)
+
+
+def _shape(file: FastTextFile) -> Shape:
+    bits, rows = np.zeros(0, np.uint8), np.zeros(0, np.int32)
+    if file.pruned is not None:
+        kept = np.zeros(file.bucket + 1, np.bool_)
+        kept[file.pruned[:, 0]] = True
+        bits = np.packbits(kept, bitorder="little")
+        rows = np.zeros(file.bucket + 1, np.int32)
+        rows[file.pruned[:, 0]] = file.pruned[:, 1]
+    return Shape(file.word_ngrams, file.bucket, file.minn, file.maxn, bits, rows)
