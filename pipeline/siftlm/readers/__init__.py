@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 from siftlm import filesystem
 from siftlm.readers.detection import HEAD_BYTES, Detected, detect
 from siftlm.readers.records import ReadBatch, Reader, Reject, batched
-from siftlm.readers.settings import Compression, Format, InputSettings
+from siftlm.readers.settings import Format, InputSettings
 
 __all__ = [
     "READERS",
@@ -38,8 +38,9 @@ def read_shard(
 ) -> Iterator[ReadBatch]:
     """The documents and the rejects of a shard, in batches, in memory that does not grow with the shard.
 
-    Every record has a position, counted from 0, and is either a document or a reject: nothing is left out. Bad
-    content never raises; a stretch that cannot be read is one reject, and reading goes on behind it where it can.
+    Every record has a position, counted from 0, and is either a document or a reject: nothing is left out.
+    Bad content never raises; a stretch that cannot be read is one reject, and reading goes on behind it where
+    it can.
 
     Raises:
         OSError: the file itself cannot be read; that is worth another try, or an error of the run.

@@ -1,7 +1,7 @@
 """Records of WARC and ARC files in bounded memory; a damaged record costs that record only.
 
-The frame of a record is a header that says how long its block is. Where that is not true, or bytes of the file
-are damaged, the record is broken, and reading goes on at the next record that can be found.
+The frame of a record is a header that says how long its block is. Where that is not true, or bytes of the
+file are damaged, the record is broken, and reading goes on at the next record that can be found.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, re.compile(rb"(?!)"))  # one
 
 
 class _Window:
-    """The part of the content that is looked at: it grows by `fill` up to damage or the end, and shrinks by `drop`."""
+    """The part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
 
     def __init__(self, file: BinaryIO, compression: Compression) -> None:
         self.buffer = bytearray()
@@ -124,7 +124,7 @@ class _Window:
 def read_archive(
     file: BinaryIO, compression: Compression, block_bytes: int
 ) -> Iterator[ArchiveRecord | Flaw]:
-    """The records of an archive in order, each with at most the first `block_bytes` + 1 bytes of its block."""
+    """The records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
     window = _Window(file, compression)
     dialect = None
     while _skip_blank(window):
@@ -285,7 +285,7 @@ def _skip(window: _Window, dialect: _Dialect, size: int) -> bool:
 
 
 def _ends_well(window: _Window, dialect: _Dialect, end: int) -> bool:
-    """Whether what follows byte `end` is the end of a record: a member's start, a record, damage or nothing."""
+    """Whether what follows byte `end` ends a record: a member's start, a record, damage or nothing."""
     blank = 0
     while window.fill(end + blank + _LONGEST_START) or len(window.buffer) > end + blank:
         rest = bytes(window.buffer[end:])
@@ -308,7 +308,7 @@ def _absorb(window: _Window, offset: int) -> Flaw:
 
 
 def _broken(window: _Window, dialect: _Dialect, offset: int, reason: str, detail: str, start: int) -> Flaw:
-    """A flaw; the window is put to the next record after byte `start` of it, or behind damage, or to the end."""
+    """A flaw; the window is put to the next record after byte `start` of it, behind damage, or to the end."""
     while True:
         following = dialect.following.search(window.buffer, start)
         place = _next_member(window, dialect, following.start() if following else len(window.buffer))

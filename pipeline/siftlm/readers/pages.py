@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from fastwarc.warc import WarcRecord
 from resiliparse.extract.html2text import extract_plain_text
@@ -19,15 +20,34 @@ MAX_ATTRIBUTES = 1000
 
 _PLAIN_TAGS = 3000
 _PLAIN_BYTES = 200_000
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-# Formatting elements nest without cost, and old pages leave them open by the thousand.
-_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
-_IMPLIED = frozenset("p li dt dd td th tr option optgroup thead tbody tfoot colgroup".split())
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
-_MANY_ATTRIBUTES = re.compile(
-    r"<[a-zA-Z][^\s/>]*+"
-    r"(?:[\s/]++[^\s=>/]++(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]++))?+){%d,}" % MAX_ATTRIBUTES
+_VOID = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    ]
 )
+# Formatting elements nest without cost, and old pages leave them open by the thousand.
+_FORMATTING = frozenset(
+    ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
+)
+_IMPLIED = frozenset(
+    ["p", "li", "dt", "dd", "td", "th", "tr", "option", "optgroup", "thead", "tbody", "tfoot"]
+)
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
+_ATTRIBUTE = r"""[\s/]++[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]++))?+"""
+_MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES},}}")
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.IGNORECASE)
@@ -53,8 +73,8 @@ class Response:
 def parse_response(block: bytes, limit: int) -> Response:
     """The response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
 
-    Crawlers often keep the headers of an encoding that they have undone. So a body that does not decode is taken
-    as it is, unless it is compressed beyond doubt.
+    Crawlers often keep the headers of an encoding that they have undone. So a body that does not decode is
+    taken as it is, unless it is compressed beyond doubt.
 
     Raises:
         PageError: it is not HTTP, or its body cannot be decoded.
@@ -72,7 +92,7 @@ def parse_response(block: bytes, limit: int) -> Response:
     return plain
 
 
-def _response(block: bytes, decode: str, limit: int) -> Response:
+def _response(block: bytes, decode: Literal["all", "none"], limit: int) -> Response:
     head = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
     record = WarcRecord.from_bytes(head + b"Content-Length: %d\r\n\r\n" % len(block) + block)
     if not record.is_http:
@@ -96,9 +116,9 @@ def _is_binary(body: bytes) -> bool:
 def decode_page(body: bytes, declared: str | None) -> tuple[str, str]:
     """The text of a page, and the charset that it was read in.
 
-    In this order: a byte order mark; UTF-8 where the bytes are valid UTF-8 (text in another charset is so only by
-    an accident that does not happen); the charset of the HTTP header; the one of the page's meta tag; a guess from
-    the bytes. Bytes that have no meaning in the charset become U+FFFD.
+    In this order: a byte order mark; UTF-8 where the bytes are valid UTF-8 (text in another charset is so
+    only by an accident that does not happen); the charset of the HTTP header; the one of the page's meta tag;
+    a guess from the bytes. Bytes that have no meaning in the charset become U+FFFD.
     """
     for mark, charset in _BOMS:
         if body.startswith(mark):
@@ -179,7 +199,7 @@ def _depth(html: str) -> int:
 
 
 def _close(stack: list[str], name: str) -> None:
-    """Closes the innermost element of that name, with all that is open in it; a stray end tag closes nothing."""
+    """Closes the innermost element of that name and what is in it; a stray end tag closes nothing."""
     for place in range(len(stack) - 1, -1, -1):
         if stack[place] == name:
             del stack[place:]

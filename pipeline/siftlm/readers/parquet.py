@@ -95,8 +95,8 @@ def _batch_rows(facts: Any, names: list[str]) -> int:
     """How many rows to decode at once, from the sizes that the row group declares."""
     columns = [facts.column(i) for i in range(facts.num_columns)]
     read = [column for column in columns if any(_is_at(column.path_in_schema, name) for name in names)]
-    row_bytes = sum(column.total_uncompressed_size for column in read) // max(facts.num_rows, 1)
-    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
+    row_bytes: int = sum(column.total_uncompressed_size for column in read) // max(facts.num_rows, 1)
+    rows: int = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
     repeats = any("DICTIONARY" in encoding for column in read for encoding in column.encodings)
     return min(rows, _DICTIONARY_ROWS) if repeats else rows
 

@@ -41,8 +41,9 @@ class Reject:
     """A record of a shard that gave no document, with the reason.
 
     `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
-    where the record begins: for lines, bytes of the uncompressed text; for WARC, bytes of the file, at which its
-    compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file, bytes of the file.
+    where the record begins: for lines, bytes of the uncompressed text; for WARC, bytes of the file, at which
+    its compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file, bytes of
+    the file.
     """
 
     position: int
@@ -54,7 +55,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in the order of their positions."""
+    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in order of position."""
 
     documents: pa.RecordBatch
     rejects: list[Reject]

@@ -61,7 +61,7 @@ class InputSettings(Settings):
     max_document_bytes: int = Field(
         16 * 1024 * 1024,
         ge=1,
-        description="A longer text (or HTML page) is an error record, `document_too_large`. Memory follows it.",
+        description="A longer text or page is an error record, `document_too_large`. Memory follows it.",
     )
 
     @field_validator("paths")
@@ -82,5 +82,5 @@ class InputSettings(Settings):
 
     @property
     def max_record_bytes(self) -> int:
-        """The most bytes of one record that are held in memory: JSON escapes and other fields need room too."""
+        """The most bytes of a record that are held in memory: JSON escapes and other fields need room too."""
         return 4 * self.max_document_bytes + (1 << 20)

@@ -1,7 +1,7 @@
-"""Bytes of a file as blocks, decompressed in bounded memory; damage is reported, and read over where possible.
+"""Bytes of a file as blocks, decompressed in bounded memory; damage is reported and, if possible, read over.
 
-A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot be
-decompressed gives what could be read of it, then a `Fault`, and reading goes on at the next member.
+A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot
+be decompressed gives what could be read of it, then a `Fault`, and reading goes on at the next member.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def compression_of(head: bytes) -> Compression:
 
 
 def read_blocks(file: BinaryIO, compression: Compression, start: int = 0) -> Iterator[Block | Fault]:
-    """The content of a file from byte `start` on, in blocks of at most 1 MiB, with the faults in their places."""
+    """The content of a file from byte `start` on, in blocks of about 1 MiB, with faults in their places."""
     file.seek(start)
     if compression == "none":
         return _plain_blocks(file, start)
@@ -218,8 +218,8 @@ def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | F
 def _salvage(source: _Source, codec: Codec, start: int, step: int, given: int) -> Iterator[Block]:
     """What a damaged member gives before its damage, beyond the `given` bytes that are out already.
 
-    A decompressor that fails keeps what it had decompressed in that step. So the member is read again, from byte
-    `step` of the file on in steps that are small enough to lose nothing that matters.
+    A decompressor that fails keeps what it had decompressed in that step. So the member is read again, from
+    byte `step` of the file on in steps that are small enough to lose nothing that matters.
     """
     source.offset = start
     member, seen, kept = codec.open_member(), 0, bytearray()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import orjson
+from resiliparse.parse.encoding import detect_mime
 
 from siftlm.readers.archive import ArchiveRecord, read_archive
 from siftlm.readers.pages import PageError, Response, decode_page, page_text, parse_response
@@ -14,20 +15,21 @@ from siftlm.readers.settings import Compression, InputSettings
 
 _HTML = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
 _TEXT = frozenset({"text/plain", "text/markdown", "text/x-markdown"})
+_OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
 _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
 def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """A record or a flaw for every record of the archive.
 
-    Responses with a 2xx status and resources give documents when they are HTML or plain text. A page without main
-    text gives an empty document.
+    Responses with a 2xx status and resources give documents when they are HTML or plain text. A page without
+    main text gives an empty document.
     """
     for found in read_archive(file, compression, settings.max_record_bytes):
         yield found if isinstance(found, Flaw) else _read(found, settings)
 
 
-def read_wat(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+def read_wat(_file: BinaryIO, _compression: Compression, _settings: InputSettings) -> Iterator[Record | Flaw]:
     """One flaw: a WAT file describes pages, it does not hold them."""
     detail = "a WAT file holds metadata and no text; read the WARC or WET file of the same name"
     yield Flaw("error", "wat_file", detail, 0)
@@ -67,9 +69,6 @@ def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
         return Flaw("error", reason, f"{url}: {detail}", found.offset)
 
 
-_OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
-
-
 def _document(found: ArchiveRecord, kind: str, url: str | None, settings: InputSettings) -> Record | Flaw:
     response = _response(found, kind, settings)
     if response.status is not None and not 200 <= response.status < 300:
@@ -102,6 +101,4 @@ def _response(found: ArchiveRecord, kind: str, settings: InputSettings) -> Respo
 
 
 def _sniff(body: bytes) -> str:
-    from resiliparse.parse.encoding import detect_mime
-
     return str(detect_mime(body[:4096]))

@@ -1,4 +1,4 @@
-"""A zstd decompressor that gives a frame block by block, so that output is bounded and the frame's end known."""
+"""A zstd decompressor that gives a frame block by block: output is bounded, the end of the frame is known."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _RLE, _RESERVED = 1, 3  # kinds of blocks
 class ZstdMember:
     """One frame, with the interface of `bz2.BZ2Decompressor`; a skippable frame gives nothing.
 
-    The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each behind a 3-byte header, and
-    an optional checksum. Every call gives the content of at most `max_length` bytes worth of blocks, at least one.
+    The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each behind a 3-byte header,
+    and an optional checksum. Every call gives the content of at most `max_length` bytes worth of blocks, at
+    least one.
     """
 
     def __init__(self) -> None:
