@@ -1,0 +1,105 @@
+"""A supervised fastText model as a column: the probability of one label."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.scorers.protocol import ragged_text
+from siftlm.settings import Settings
+from siftlm.store import digest
+from siftlm_kernels.fasttext_linear import FastTextLinear
+
+VERSION = 1
+LABEL_PREFIX = "__label__"
+Impl = Literal["auto", "fasttext"]
+
+
+class ClassifierSettings(Settings):
+    """A fastText classifier and the label whose probability becomes the column `name`."""
+
+    kind: Literal["classifier"] = "classifier"
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
+    path: str = Field(min_length=1, description="The model file, .bin or .ftz, on the disk of every worker.")
+    label: str = Field(min_length=1, description="The label, with or without `__label__`.")
+    impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, ten times slower.")
+
+    @property
+    def place(self) -> str:
+        return f"annotate.classifiers.{self.name}"
+
+
+class ClassifierScorer:
+    """The column `name`: P(label) as fastText reports it, null where the model knows nothing of a text.
+
+    fastText reports p + 1e-5. Newlines count as spaces, so a document is one line, as in training.
+    """
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        self.settings = settings
+
+    def fields(self) -> list[pa.Field]:
+        return [pa.field(self.settings.name, pa.float32())]
+
+    def digest(self) -> str:
+        content = model_fingerprint(self.settings.path, f"{self.settings.place}.path")
+        return digest(
+            "classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content
+        )
+
+    def check(self) -> None:
+        model = open_model(self.settings.path, f"{self.settings.place}.path")
+        label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        model = open_model(self.settings.path, f"{self.settings.place}.path")
+        column = label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
+        probabilities = model.probabilities(*ragged_text(batch["text"]), impl=self.settings.impl)[:, column]
+        scores = pa.array(probabilities, pa.float32(), mask=np.isnan(probabilities))
+        return pa.RecordBatch.from_arrays([scores], schema=pa.schema(self.fields()))
+
+
+def model_fingerprint(path: str, place: str) -> str:
+    """A digest of the bytes of a model file, which is not opened as a model."""
+    try:
+        return filesystem.fingerprint(path)
+    except OSError as error:
+        raise _no_model(path, place, error) from None
+
+
+def open_model(path: str, place: str) -> FastTextLinear:
+    """The model in a file, loaded once a process; raises UserError with the place in the configuration."""
+    try:
+        facts = os.stat(path)
+        return _load(path, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise _no_model(path, place, error) from None
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from None
+
+
+def _no_model(path: str, place: str, error: OSError) -> UserError:
+    return UserError(f"{place}: must be a fastText model, got {path!r}: {error.strerror or error}")
+
+
+@lru_cache(maxsize=16)
+def _load(path: str, _size: int, _modified_ns: int) -> FastTextLinear:
+    return FastTextLinear.load(path)
+
+
+def label_column(labels: tuple[str, ...], label: str, place: str) -> int:
+    """The column of a label, written with its prefix or without; raises UserError with the nearest ones."""
+    for candidate in (label, LABEL_PREFIX + label):
+        if candidate in labels:
+            return labels.index(candidate)
+    bare = [known.removeprefix(LABEL_PREFIX) for known in labels]
+    near = difflib.get_close_matches(label.removeprefix(LABEL_PREFIX), bare, n=3, cutoff=0.4) or bare[:10]
+    raise UserError(f"{place}: must be a label of the model, got {label!r}; nearest: {', '.join(near)}")

