@@ -1,0 +1,1 @@
+"""Exact, mergeable statistics: the same bits whatever the order and the partition of the shards."""

@@ -1,0 +1,121 @@
+"""`band`: documents in a band of percentiles of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+from typing_extensions import override
+
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.statistics.ordered import UInt64Array, from_number
+
+
+def groups(rows: Rows, within: str) -> UInt64Array:
+    """The group of each document: one for all, or one a value of the column `within`."""
+    return np.zeros(len(rows), np.uint64) if within == "global" else rows.group(within)
+
+
+class Band(RuleSettings):
+    """Keeps the low, medium or high band of exact percentiles p at a rate r.
+
+    low: p in [0, r); medium: p in [1/2 - r/2, 1/2 + r/2); high: p in [1 - r, 1] (Ankner et al. 2024, arXiv
+    2405.20541; Marion et al. 2023, arXiv 2309.04564, where low is bottom and high is top). A document's
+    percentile is the middle of its own share of the mass below it and its own (Hazen 1914), so of n documents
+    r * n are kept to within one, and adjacent bands share none. Documents of equal score are ranked by a
+    keyed hash of doc_id. By tokens, each end of the band lies within half a document of its place. Reason:
+    <column>_outside_<criterion>_band.
+
+    A mean over tokens depends on a document's length (the first tokens are the hardest). With `length_bins`,
+    ranks are among documents of like token count: [100, 1000] gives three bins, below 100, 100 to 999, 1000
+    and more.
+    """
+
+    kind: Literal["band"] = "band"
+    column: str = Field(description="The column ranked, lowest value first.")
+    criterion: Literal["low", "medium", "high"] = Field(
+        description="Which end of the ranks, or their middle."
+    )
+    rate: float = Field(gt=0, le=1, description="The share kept.")
+    by: Literal["documents", "tokens"] = Field(default="documents", description="What the share is of.")
+    within: str = Field(
+        default="global",
+        description="global, or the column (domain, language, source) whose values are ranked apart.",
+    )
+    min_group: int = Field(
+        default=1,
+        ge=1,
+        description="Groups with fewer documents, and documents without one, are ranked as one.",
+    )
+    length_bins: list[int] = Field(
+        default_factory=list,
+        max_length=15,
+        description="Token counts between which documents are ranked apart.",
+    )
+
+    @field_validator("length_bins")
+    @classmethod
+    def _bins_ascend(cls, edges: list[int]) -> list[int]:
+        if edges != sorted(set(edges)) or any(edge < 1 for edge in edges):
+            raise ValueError("length bins must be positive and ascend")
+        return edges
+
+    @property
+    @override
+    def ranked_column(self) -> str:
+        return self.column
+
+    @property
+    @override
+    def phases(self) -> int:
+        return 1
+
+    @property
+    @override
+    def counts_tokens(self) -> bool:
+        return self.by == "tokens" or bool(self.length_bins)
+
+    @property
+    @override
+    def smallest_group(self) -> int:
+        return self.min_group
+
+    @override
+    def columns(self) -> set[str]:
+        return super().columns() | ({self.within} - {"global"})
+
+    def ends(self) -> tuple[Fraction, Fraction]:
+        """The band's first and last percentile, exactly."""
+        rate, half = exact(self.rate), Fraction(1, 2)
+        match self.criterion:
+            case "low":
+                return Fraction(0), rate
+            case "medium":
+                return half - rate / 2, half + rate / 2
+            case "high":
+                return 1 - rate, Fraction(1)
+
+    @override
+    def targets(self, phase: int) -> tuple[Target, ...]:
+        """The two ends of the band."""
+        return tuple(Target(share=end, midpoint=True) for end in self.ends())
+
+    @override
+    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
+        """Rows by the column, ties by draw, in groups of `within` and of length."""
+        group = groups(rows, self.within)
+        if self.length_bins:
+            group = group + np.searchsorted(self.length_bins, rows.tokens(), side="right").astype(np.uint64)
+        return Ranked(group, from_number(rows.number(self.column)), rows.draw(draws), rows.mass(self.by))
+
+    @override
+    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+        """Rows before the first end or not before the last."""
+        ranked = self.ranked(rows, 0, (), draws)
+        inside = ~cuts[0].before(0, ranked) & cuts[0].before(1, ranked)
+        return [(self.reason or f"{self.column}_outside_{self.criterion}_band", ~inside)]

@@ -1,0 +1,124 @@
+"""`Rows`: the documents that a rule sees, as numpy columns read from Arrow once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.errors import UserError
+from siftlm.statistics import columns as arrow
+from siftlm.statistics.cuts import POOL
+from siftlm.statistics.hashing import hash_names, hash_strings, keyed
+from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a shard: `index` int64[rows] into `table`. Every array given has the length of `index`.
+
+    Views of one shard share `cache`, so a column is converted, and an id hashed, once.
+    """
+
+    table: pa.RecordBatch | pa.Table
+    index: npt.NDArray[np.intp]
+    seed: int
+    tokens_column: str | None
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: pa.RecordBatch | pa.Table, seed: int, tokens: str | None) -> Rows:
+        """All rows of a shard."""
+        return cls(table, np.arange(table.num_rows), seed, tokens)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def where(self, mask: BoolArray) -> Rows:
+        """The rows for which `mask` bool[rows] holds."""
+        return Rows(self.table, self.index[mask], self.seed, self.tokens_column, self.cache)
+
+    def number(self, name: str) -> Float64Array | Int64Array:
+        """A column as int64 or float64, 0 where it is missing."""
+        return self._numbers(name)[0][self.index]
+
+    def real(self, name: str) -> Float64Array:
+        """A column as float64, 0 where it is missing."""
+        return self.number(name).astype(np.float64, copy=False)
+
+    def missing(self, name: str) -> BoolArray:
+        """Where a column of any type is null or NaN."""
+        if pa.types.is_floating(self._column(name).type):
+            return self._numbers(name)[1][self.index]
+        nulls = self._cached(f"null {name}", lambda: np.asarray(self._column(name).is_null()))
+        return np.asarray(nulls[self.index], np.bool_)
+
+    def isin(self, name: str, values: Sequence[str | bool | int]) -> BoolArray:
+        """Where a column of strings, booleans or integers is one of `values`; a null is none of them."""
+        column = self._column(name)
+        try:
+            wanted = pa.array(list(values)).cast(column.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            raise UserError(f"in: must list values of {name}'s type {column.type}, got {values}") from None
+        return np.asarray(np.asarray(pc.is_in(column, wanted))[self.index], np.bool_)
+
+    def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
+        """`table` at the strings of a column, `default` for what it does not list."""
+        encoded = self._column(name).dictionary_encode()
+        values = [table.get(key, default) for key in encoded.dictionary.to_pylist()] + [default]
+        codes = np.asarray(encoded.indices.fill_null(len(values) - 1))
+        return np.asarray(np.asarray(values)[codes][self.index], np.float64)
+
+    def group(self, name: str) -> UInt64Array:
+        """A 60-bit hash of a column of strings, the lowest 4 bits 0; nulls form the pool of small groups.
+
+        Two of n names share a group with odds n^2 / 2^61: 4e-7 for 1e6 domains.
+        """
+        hashes = self._cached(f"group {name}", lambda: self._groups(self._column(name)))
+        return np.asarray(hashes[self.index], np.uint64)
+
+    @staticmethod
+    def _groups(column: pa.Array) -> UInt64Array:
+        return np.where(np.asarray(column.is_null()), POOL, hash_names(column) & POOL)
+
+    def draw(self, purpose: str) -> UInt64Array:
+        """Independent uniform 64-bit draws for a purpose, functions of the seed and doc_id alone."""
+        hashes = self._cached("hash of doc_id", lambda: hash_strings(self._column("doc_id")))
+        return keyed(hashes[self.index], self.seed, purpose)
+
+    def tokens(self) -> Int64Array:
+        """Tokens of every document, 0 where the count is missing."""
+        assert self.tokens_column is not None, "a rule by tokens was validated without a column of tokens"
+        counts = self.number(self.tokens_column)
+        if counts.dtype != np.int64 or (len(counts) and counts.min() < 0):
+            raise UserError(f"tokens: must be a column of integers >= 0, got {self.tokens_column!r}")
+        return counts.astype(np.int64, copy=False)
+
+    def mass(self, by: str) -> Int64Array:
+        """What a document counts: 1 by `documents`, its tokens by `tokens`."""
+        return self.tokens() if by == "tokens" else np.ones(len(self), np.int64)
+
+    def _column(self, name: str) -> pa.Array:
+        names = self.table.schema.names
+        if names.count(name) != 1:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
+            raise UserError(f"column: must be one of the columns of a document, got {name!r}{hint}")
+        return self._cached(f"column {name}", lambda: arrow.column(self.table, name))
+
+    def _numbers(self, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:
+        self._column(name)
+        numbers: tuple[Float64Array | Int64Array, BoolArray]
+        numbers = self._cached(f"number {name}", lambda: arrow.numbers(self.table, name))
+        return numbers
+
+    def _cached(self, name: str, make: Any) -> Any:
+        if name not in self.cache:
+            self.cache[name] = make()
+        return self.cache[name]

@@ -1,0 +1,49 @@
+"""`sample`: a keyed random share of the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+from typing_extensions import override
+
+from siftlm.errors import UserError
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Drops, RuleSettings
+from siftlm.statistics.cuts import Cuts
+from siftlm.statistics.hashing import uniform
+
+
+class Sample(RuleSettings):
+    """Keeps a document when its draw, a keyed hash of doc_id, is below the rate. Reason: not_sampled.
+
+    The documents kept at a rate are among those kept at any higher rate with the same seed.
+    """
+
+    kind: Literal["sample"] = "sample"
+    rate: float | None = Field(default=None, ge=0, le=1, description="The probability of being kept.")
+    column: str | None = Field(default=None, description="A column with each document's own probability.")
+
+    @model_validator(mode="after")
+    def _has_one_rate(self) -> Sample:
+        if (self.rate is None) == (self.column is None):
+            raise ValueError("a sample needs either rate or column")
+        return self
+
+    @property
+    @override
+    def ranked_column(self) -> str | None:
+        return self.column
+
+    @override
+    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+        """Rows whose draw in (0, 1) is not below their rate."""
+        rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
+        outside = (rate < 0) | (rate > 1)
+        if outside.any():
+            raise UserError(
+                f"column: must hold probabilities in [0, 1], got {rate[outside][0]} in {self.column!r}"
+            )
+        return [(self.reason or "not_sampled", uniform(rows.draw(draws)) >= rate)]

@@ -1,0 +1,66 @@
+"""`SelectSettings`: the rules of a selection, and the weights of what they keep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from siftlm.selectors.band import Band
+from siftlm.selectors.density import Gaussian, Stepwise
+from siftlm.selectors.rule import RuleSettings
+from siftlm.selectors.sample import Sample
+from siftlm.selectors.threshold import Threshold
+from siftlm.selectors.top import Top
+from siftlm.selectors.weights import WeightSettings
+from siftlm.settings import Settings
+from siftlm.statistics.cuts import ENTRY_LIMIT
+
+SELECTORS: dict[str, type[RuleSettings]] = {
+    "threshold": Threshold,
+    "band": Band,
+    "top": Top,
+    "sample": Sample,
+    "gaussian": Gaussian,
+    "stepwise": Stepwise,
+}
+"""Every rule by its `kind`. A new one is a file, a line here and a name in `Rule`."""
+
+Rule = Annotated[Threshold | Band | Top | Sample | Gaussian | Stepwise, Field(discriminator="kind")]
+RowRule = Annotated[Threshold | Sample, Field(discriminator="kind")]
+"""Rules that look at a row alone, without statistics of the corpus."""
+
+
+class SelectSettings(Settings):
+    """A selection: rules read top to bottom, each over what those above it keep, then weights."""
+
+    rules: list[Rule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
+    weights: WeightSettings | None = Field(
+        default=None, description="Expected copies of kept documents; default 1."
+    )
+    tokens: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The column that counts tokens, <model>_token_count for instance.",
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of sampling, of ties and of copies.")
+    entry_limit: int = Field(
+        default=ENTRY_LIMIT,
+        ge=16,
+        description="Entries of a histogram: more take memory, fewer take passes; the answer is the same.",
+    )
+
+    @model_validator(mode="after")
+    def _has_tokens(self) -> SelectSettings:
+        by_tokens = [f"rules.{i}" for i, rule in enumerate(self.rules) if rule.counts_tokens]
+        if self.weights is not None and self.weights.budget_tokens is not None:
+            by_tokens.append("weights")
+        if by_tokens and self.tokens is None:
+            raise ValueError(f"tokens must name a column, since {by_tokens[0]} counts tokens")
+        return self
+
+    def columns(self) -> set[str]:
+        """The columns that the selection reads."""
+        weights = self.weights.columns() if self.weights else set()
+        tokens = {self.tokens} if self.tokens else set()
+        return {"doc_id"}.union(weights, tokens, *(rule.columns() for rule in self.rules))

@@ -1,0 +1,101 @@
+"""`top`: the best documents by a score, up to a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import override
+
+from siftlm.selectors.band import groups
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.statistics.ordered import from_number
+
+LARGEST_BUDGET = 1 << 62
+
+
+class Top(RuleSettings):
+    """Keeps documents in order of a score until a budget is reached; the document that crosses it is kept.
+
+    Thrush, Potts and Hashimoto (arXiv 2409.05816) select pages so. The budget is of tokens, of documents, or
+    a rate; with `within` it holds for every group by itself, so `budget_documents` caps what one domain
+    gives. A budget above what there is keeps everything. Documents of equal score are taken in order of a
+    keyed hash of doc_id. Reason: below_top_<column>, or above_bottom_<column> for the lowest.
+    """
+
+    kind: Literal["top"] = "top"
+    column: str = Field(description="The column ranked.")
+    direction: Literal["highest", "lowest"] = Field(default="highest", description="Which values come first.")
+    budget_tokens: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
+    budget_documents: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
+    rate: float | None = Field(default=None, gt=0, le=1, description="The share kept, in the unit of `by`.")
+    by: Literal["documents", "tokens"] = Field(default="documents", description="What the rate is of.")
+    within: str = Field(
+        default="global",
+        description="global, or the column (domain, language, source) whose values are ranked apart.",
+    )
+    min_group: int = Field(
+        default=1,
+        ge=1,
+        description="Groups with fewer documents, and documents without one, are ranked as one.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Top:
+        if sum(given is not None for given in (self.budget_tokens, self.budget_documents, self.rate)) != 1:
+            raise ValueError("top needs one of budget_tokens, budget_documents and rate")
+        return self
+
+    @property
+    @override
+    def ranked_column(self) -> str:
+        return self.column
+
+    @property
+    @override
+    def phases(self) -> int:
+        return 1
+
+    @property
+    def unit(self) -> Literal["documents", "tokens"]:
+        """What the budget counts."""
+        return (
+            self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
+        )
+
+    @property
+    @override
+    def counts_tokens(self) -> bool:
+        return self.unit == "tokens"
+
+    @property
+    @override
+    def smallest_group(self) -> int:
+        return self.min_group
+
+    @override
+    def columns(self) -> set[str]:
+        return super().columns() | ({self.within} - {"global"})
+
+    @override
+    def targets(self, phase: int) -> tuple[Target, ...]:
+        """The budget."""
+        share = exact(self.rate) if self.rate is not None else None
+        return (Target(share=share, amount=self.budget_tokens or self.budget_documents),)
+
+    @override
+    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
+        """Rows by the column, best first, ties by draw."""
+        key = from_number(rows.number(self.column))
+        key = key if self.direction == "lowest" else ~key
+        return Ranked(groups(rows, self.within), key, rows.draw(draws), rows.mass(self.unit))
+
+    @override
+    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+        """Rows that come after the one that crosses the budget."""
+        beyond = ~cuts[0].before(0, self.ranked(rows, 0, (), draws))
+        default = "below_top" if self.direction == "highest" else "above_bottom"
+        return [(self.reason or f"{default}_{self.column}", beyond)]

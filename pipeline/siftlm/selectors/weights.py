@@ -1,0 +1,116 @@
+"""Weights: expected copies of every kept document, scaled to a budget of tokens under a cap."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from siftlm.errors import UserError
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.top import LARGEST_BUDGET
+from siftlm.settings import Settings
+from siftlm.statistics.ordered import Float64Array
+
+NO_COPY = "no_copy_drawn"
+"""The reason of a document that the rules kept and the draw of copies did not."""
+ZERO_WEIGHT = "zero_weight"
+"""The reason of a document that the rules kept and whose weight is 0."""
+
+
+class ColumnFactor(Settings):
+    """The value of a column, or one over it (`cluster_size` inverted gives each cluster the same weight)."""
+
+    kind: Literal["column"] = "column"
+    column: str = Field(description="A column of finite numbers >= 0, or > 0 where inverted.")
+    inverse: bool = Field(default=False, description="Divide by the value instead.")
+    missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
+
+    def values(self, rows: Rows) -> Float64Array:
+        """The factor of every row."""
+        column = np.where(rows.missing(self.column), 1.0, rows.real(self.column))
+        with np.errstate(divide="ignore"):
+            factor = 1.0 / column if self.inverse else column
+        refused = ~(np.isfinite(factor) & (factor >= 0))
+        if refused.any():
+            kind = "positive" if self.inverse else "at least 0"
+            raise UserError(f"column: must be finite and {kind}, got {column[refused][0]} in {self.column!r}")
+        return np.where(rows.missing(self.column), self.missing, factor)
+
+
+class TableFactor(Settings):
+    """A number for each value of a column of strings: domain weights, languages, sources."""
+
+    kind: Literal["table"] = "table"
+    column: str = Field(description="domain, language, source or another column of strings.")
+    table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
+    default: float = Field(
+        default=1.0, ge=0, description="The factor of values that are not in the table, and nulls."
+    )
+
+    def values(self, rows: Rows) -> Float64Array:
+        """The factor of every row."""
+        return rows.look_up(self.column, self.table, self.default)
+
+
+Factor = Annotated[ColumnFactor | TableFactor, Field(discriminator="kind")]
+
+
+class WeightSettings(Settings):
+    """weight = min(c * product of the factors, cap) expected copies; c is 1, or what meets the budget."""
+
+    factors: list[Factor] = Field(
+        default_factory=list, description="Multiplied with one another; none gives 1."
+    )
+    budget_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_BUDGET,
+        description="The sum of weight * tokens, or of the tokens of all copies.",
+    )
+    cap: float = Field(
+        default=4.0,
+        gt=0,
+        le=1e6,
+        description="The most copies of a document; 4 epochs cost little (Muennighoff et al., arXiv 2305.16264).",
+    )
+    materialise: bool = Field(
+        default=False,
+        description="Write whole copies, drawn by keyed systematic sampling, instead of a weight alone.",
+    )
+
+    @field_validator("factors")
+    @classmethod
+    def _columns_differ(cls, factors: list[ColumnFactor | TableFactor]) -> list[ColumnFactor | TableFactor]:
+        columns = [factor.column for factor in factors]
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"each column can give one factor, got {columns}")
+        return factors
+
+    @model_validator(mode="after")
+    def _cap_is_whole(self) -> WeightSettings:
+        if self.materialise and self.cap != int(self.cap):
+            raise ValueError("cap must be a whole number where copies are materialised")
+        return self
+
+    def columns(self) -> set[str]:
+        """The columns that the factors read."""
+        return {factor.column for factor in self.factors}
+
+    def relative(self, rows: Rows, place: str) -> Float64Array:
+        """The product of the factors for every row, finite and >= 0, before the budget and the cap."""
+        weight = np.ones(len(rows))
+        for position, factor in enumerate(self.factors):
+            try:
+                weight = weight * factor.values(rows)
+            except UserError as error:
+                raise UserError(f"{place}.factors.{position}.{error}") from None
+        if not np.isfinite(weight).all():
+            raise UserError(f"{place}.factors: must have a finite product, got {weight.max()}")
+        return weight
+
+    def capped(self, relative: Float64Array, scale: float) -> Float64Array:
+        """Expected copies: min(scale * relative, cap)."""
+        with np.errstate(over="ignore"):
+            return np.minimum(scale * relative, self.cap)

@@ -1,0 +1,36 @@
+"""Columns of Arrow as numpy arrays with their nulls beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.errors import UserError
+from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
+
+
+def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
+    """The column of that name as one array."""
+    index = columns.schema.get_field_index(name)
+    assert index >= 0, f"no single column {name!r} among {columns.schema.names}"
+    values = columns.column(index)
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def numbers(columns: pa.RecordBatch | pa.Table, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:
+    """The column as int64 (integers, booleans) or float64, and where it is missing: null or NaN, given as 0.
+
+    Raises:
+        UserError: the column holds no numbers.
+    """
+    values = column(columns, name)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    integral, floating = pa.types.is_integer(values.type), pa.types.is_floating(values.type)
+    if not integral and not floating and not pa.types.is_null(values.type):
+        raise UserError(f"column: must be a column of numbers, got {name!r} of {values.type}")
+    missing = np.asarray(pc.is_null(values, nan_is_null=floating))
+    target = pa.int64() if integral else pa.float64()
+    dense = np.asarray(values.cast(target).fill_null(0))
+    return (np.where(missing, 0, dense) if floating and missing.any() else dense), missing

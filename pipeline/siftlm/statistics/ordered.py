@@ -1,0 +1,54 @@
+"""Numbers as unsigned integers with the same order, so that a rank search needs no comparison of floats."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+UInt64Array = npt.NDArray[np.uint64]
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+SIGN = np.uint64(1 << 63)
+LARGEST = np.uint64(2**64 - 1)
+
+
+def from_float(values: Float64Array) -> UInt64Array:
+    """`values` float64[n] as uint64[n] in the same order; -0.0 equals 0.0, infinities are the two ends.
+
+    Raises:
+        ValueError: a value is NaN, which has no place in an order.
+    """
+    if np.isnan(values).any():
+        raise ValueError(f"NaN has no rank: {int(np.isnan(values).sum())} of {len(values)} values")
+    bits = (values + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
+    return np.where(bits & SIGN, ~bits, bits | SIGN)
+
+
+def to_float(keys: UInt64Array) -> Float64Array:
+    """The float64[n] whose `from_float` is `keys` uint64[n]."""
+    bits = np.where(keys & SIGN, keys & ~SIGN, ~keys)
+    return bits.view(np.float64)
+
+
+def from_int(values: Int64Array) -> UInt64Array:
+    """`values` int64[n] as uint64[n] in the same order."""
+    return np.ascontiguousarray(values).view(np.uint64) ^ SIGN
+
+
+def to_int(keys: UInt64Array) -> Int64Array:
+    """The int64[n] whose `from_int` is `keys` uint64[n]."""
+    return (keys ^ SIGN).view(np.int64)
+
+
+def from_number(values: Float64Array | Int64Array) -> UInt64Array:
+    """`values`, float64[n] or int64[n], as uint64[n] in the same order."""
+    if values.dtype == np.int64:
+        return from_int(values.astype(np.int64, copy=False))
+    return from_float(values.astype(np.float64, copy=False))
+
+
+def to_number(keys: UInt64Array, dtype: np.dtype[np.generic]) -> Float64Array | Int64Array:
+    """The numbers of `dtype` (int64 or float64) whose `from_number` is `keys`."""
+    return to_int(keys) if dtype == np.int64 else to_float(keys)

@@ -1,0 +1,166 @@
+"""`RankHistogram`: exact counts per distinct rank, at as many of its leading bits as a limit allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.statistics.ordered import Int64Array, UInt64Array
+from siftlm.statistics.wide import WIDTH, Wide, common_prefix, equal
+
+
+@dataclass(frozen=True, eq=False)
+class RankHistogram:
+    """Documents and mass per (cell, leading `bits` of the 128-bit rank), sorted by both; mergeable.
+
+    `bits` is the largest number for which the entries are at most `limit` (or 0: one entry a cell). It
+    depends on the set of what was counted alone, since a union never has fewer prefixes than its parts; so
+    merging is associative and commutative to the bit. Counts and masses are integers: nothing rounds.
+
+    Shapes: every array is [entries]. `first` and `last` are the least and the greatest rank seen in an entry,
+    so an entry whose two are equal is one rank, exactly, at any number of bits.
+    """
+
+    limit: int
+    bits: int
+    cell: UInt64Array
+    first: Wide
+    last: Wide
+    documents: Int64Array
+    mass: Int64Array
+
+    @classmethod
+    def empty(cls, limit: int) -> RankHistogram:
+        """Nothing counted yet: the neutral element of `merged`."""
+        none, zero = np.empty(0, np.uint64), np.empty(0, np.int64)
+        return cls(limit, WIDTH, none, (none, none), (none, none), zero, zero)
+
+    @classmethod
+    def of(cls, limit: int, cell: UInt64Array, rank: Wide, mass: Int64Array) -> RankHistogram:
+        """One document for each element of `cell`, `rank` and `mass` (>= 0)."""
+        assert limit > 0, f"an entry limit is positive, got {limit}"
+        assert not len(mass) or mass.min() >= 0, f"mass must not be negative, got {mass.min()}"
+        return _combined(cls(limit, WIDTH, cell, rank, rank, np.ones(len(mass), np.int64), mass))
+
+    @classmethod
+    def merged(cls, parts: Iterable[RankHistogram]) -> RankHistogram:
+        """The histogram of everything in `parts`, of which there is at least one, with one limit."""
+        every = list(parts)
+        assert len({part.limit for part in every}) == 1, "histograms of different searches cannot merge"
+        members = [part for part in every if len(part)] or every[:1]
+        if len(members) == 1:
+            return members[0]
+        join = np.concatenate
+        return _combined(
+            cls(
+                members[0].limit,
+                min(part.bits for part in members),
+                join([part.cell for part in members]),
+                (join([part.first[0] for part in members]), join([part.first[1] for part in members])),
+                (join([part.last[0] for part in members]), join([part.last[1] for part in members])),
+                join([part.documents for part in members]),
+                join([part.mass for part in members]),
+            )
+        )
+
+    def merge(self, other: RankHistogram) -> RankHistogram:
+        """The histogram of both."""
+        return RankHistogram.merged([self, other])
+
+    def relabelled(self, cell: UInt64Array) -> RankHistogram:
+        """The same counts with every entry moved to `cell` uint64[entries]."""
+        return _combined(
+            RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass)
+        )
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+
+def _combined(entries: RankHistogram) -> RankHistogram:
+    """`entries` in order, those of one cell and one prefix added up, at the most bits within the limit."""
+    if not len(entries):
+        return entries
+    ordered = _taken(entries, _order(entries.cell, entries.first))
+    shared = _shared_bits(ordered)
+    bits = min(_affordable_bits(shared, entries.limit), entries.bits)
+    return _reduced(ordered, np.flatnonzero(np.append(True, shared < bits)), bits)
+
+
+def _taken(entries: RankHistogram, order: npt.NDArray[Any]) -> RankHistogram:
+    return RankHistogram(
+        entries.limit,
+        entries.bits,
+        entries.cell[order],
+        (entries.first[0][order], entries.first[1][order]),
+        (entries.last[0][order], entries.last[1][order]),
+        entries.documents[order],
+        entries.mass[order],
+    )
+
+
+def _order(cell: UInt64Array, rank: Wide) -> npt.NDArray[np.intp]:
+    """The permutation that sorts by (cell, rank); ties are alike, so their order is free."""
+    order = _rank_order(rank)
+    if (cell == cell[0]).all():
+        return order
+    codes = np.unique(cell, return_inverse=True)[1].astype(np.uint32)
+    narrow = codes.astype(np.uint16) if codes.max() < 1 << 16 else codes  # numpy sorts 16 bits by radix
+    return order[np.argsort(narrow[order], kind="stable")]
+
+
+def _rank_order(rank: Wide) -> npt.NDArray[np.intp]:
+    """The permutation that sorts by rank: by the high half, and by both only where high halves tie."""
+    high, low = rank
+    order = np.argsort(high)
+    sorted_high = high[order]
+    same = sorted_high[1:] == sorted_high[:-1]
+    tied = np.append(same, False) | np.append(False, same)
+    among = order[tied]
+    order[tied] = among[np.lexsort((low[among], high[among]))]
+    return order
+
+
+def _shared_bits(ordered: RankHistogram) -> Int64Array:
+    """Leading bits that each entry shares with the one before it, int64[entries - 1]; -1 in another cell."""
+    before = (ordered.first[0][:-1], ordered.first[1][:-1])
+    after = (ordered.first[0][1:], ordered.first[1][1:])
+    return np.where(ordered.cell[1:] == ordered.cell[:-1], common_prefix(before, after), -1)
+
+
+def _affordable_bits(shared: Int64Array, limit: int) -> int:
+    """The most bits at which the number of distinct prefixes, 1 + |{shared < bits}|, is within `limit`."""
+    below = np.cumsum(np.bincount(shared + 1, minlength=WIDTH + 2))  # below[b] = |{shared < b}|
+    within = np.flatnonzero(1 + below[: WIDTH + 1] <= limit)
+    return int(within[-1]) if len(within) else 0
+
+
+def _reduced(ordered: RankHistogram, starts: npt.NDArray[np.intp], bits: int) -> RankHistogram:
+    """The runs of `ordered` that begin at `starts`, each as one entry."""
+    high, low = ordered.last
+    last_high = np.maximum.reduceat(high, starts)
+    lengths = np.diff(np.append(starts, len(high)))
+    last_low = np.maximum.reduceat(np.where(high == np.repeat(last_high, lengths), low, np.uint64(0)), starts)
+    return RankHistogram(
+        ordered.limit,
+        bits,
+        ordered.cell[starts],
+        (ordered.first[0][starts], ordered.first[1][starts]),
+        (last_high, last_low),
+        np.add.reduceat(ordered.documents, starts),
+        np.add.reduceat(ordered.mass, starts),
+    )
+
+
+def same_counts(one: RankHistogram, other: RankHistogram) -> bool:
+    """Whether two histograms are equal in every array and every number."""
+    arrays = ("cell", "documents", "mass")
+    return (
+        (one.limit, one.bits, len(one)) == (other.limit, other.bits, len(other))
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+        and bool(equal(one.first, other.first).all() and equal(one.last, other.last).all())
+    )

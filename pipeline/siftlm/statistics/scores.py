@@ -1,0 +1,130 @@
+"""`ScoreSearch`: summaries and exact quantiles of many columns at once, for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+
+from siftlm.statistics import ordered
+from siftlm.statistics.columns import numbers
+from siftlm.statistics.cuts import ENTRY_LIMIT, Ranked, Search, Target, advance, histogram
+from siftlm.statistics.radix import RankHistogram
+from siftlm.statistics.summary import Summary
+
+PERCENTILES = ("1", "5", "10", "25", "50", "75", "90", "95", "99")
+
+
+@dataclass(frozen=True)
+class ScoreStatistics:
+    """What one pass adds: a summary of each column, and a histogram while its quantiles are open."""
+
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
+    histograms: Mapping[str, RankHistogram] = field(default_factory=dict)
+    integral: frozenset[str] = frozenset()
+
+    @classmethod
+    def merged(cls, parts: Iterable[ScoreStatistics]) -> ScoreStatistics:
+        """The statistics of all shards in `parts`, whatever their order."""
+        every = list(parts)
+        summarised = sorted({name for part in every for name in part.summaries})
+        counted = sorted({name for part in every for name in part.histograms})
+        return cls(
+            {n: Summary.merged(p.summaries[n] for p in every if n in p.summaries) for n in summarised},
+            {n: RankHistogram.merged(p.histograms[n] for p in every if n in p.histograms) for n in counted},
+            frozenset().union(*(part.integral for part in every)),
+        )
+
+
+@dataclass(frozen=True)
+class ScoreSearch:
+    """How far the quantiles of `columns` are known; `start`, then `observe` and `advanced` until `done`."""
+
+    columns: tuple[str, ...]
+    percentiles: tuple[str, ...]
+    summaries: Mapping[str, Summary]
+    searches: Mapping[str, Search]
+    integral: frozenset[str] = frozenset()
+
+    @classmethod
+    def start(
+        cls,
+        columns: Iterable[str],
+        percentiles: tuple[str, ...] = PERCENTILES,
+        entry_limit: int = ENTRY_LIMIT,
+    ) -> ScoreSearch:
+        """Nothing known of `columns` yet; percentiles are decimal numbers between 0 and 100, exclusive."""
+        names = tuple(columns)
+        targets = tuple(Target(share=Fraction(Decimal(p)) / 100) for p in percentiles)
+        return cls(names, percentiles, {}, {name: Search(targets, entry_limit=entry_limit) for name in names})
+
+    @property
+    def done(self) -> bool:
+        """Whether every quantile is exact."""
+        return all(search.found is not None for search in self.searches.values())
+
+    def observe(self, columns: pa.RecordBatch | pa.Table) -> ScoreStatistics:
+        """What the coming pass needs to know of these rows, which hold every column of the search."""
+        summaries: dict[str, Summary] = {}
+        histograms: dict[str, RankHistogram] = {}
+        integral = set()
+        for name, search in self.searches.items():
+            if search.found is not None:
+                continue
+            values, missing = numbers(columns, name)
+            present = values[~missing]
+            histograms[name] = histogram(search, _ranked(present))
+            if search.passes == 0:
+                summaries[name] = Summary.of(present, int(missing.sum()))
+            if values.dtype == np.int64:
+                integral.add(name)
+        return ScoreStatistics(summaries, histograms, frozenset(integral))
+
+    def advanced(self, merged: ScoreStatistics) -> ScoreSearch:
+        """The search after a pass over all shards."""
+        searches = {
+            name: search
+            if search.found is not None
+            else advance(search, [merged.histograms[name]] if name in merged.histograms else [])
+            for name, search in self.searches.items()
+        }
+        summaries = {
+            name: merged.summaries.get(name, self.summaries.get(name, Summary())) for name in self.columns
+        }
+        return replace(self, searches=searches, summaries=summaries, integral=self.integral | merged.integral)
+
+    def table(self) -> dict[str, dict[str, float | int | None]]:
+        """Per column: count, missing, infinite, sum, mean, min, max, and `p<percentile>` for each percentile.
+
+        A quantile is the least value that at least that share of the values do not exceed (`inverted_cdf`).
+        """
+        return {name: self._row(name) for name in self.columns}
+
+    def _row(self, name: str) -> dict[str, float | int | None]:
+        known = self.summaries[name]
+        row: dict[str, float | int | None] = {
+            "count": known.count,
+            "missing": known.missing,
+            "infinite": known.infinite,
+            "sum": known.sum,
+            "mean": known.mean,
+            "min": known.least if known.count else None,
+            "max": known.greatest if known.count else None,
+        }
+        cuts = self.searches[name].found
+        assert cuts is not None, f"the quantiles of {name} are still open"
+        dtype = np.dtype(np.int64 if name in self.integral else np.float64)
+        values = (
+            ordered.to_number(cuts.key[0], dtype).tolist() if known.count else [None] * len(self.percentiles)
+        )
+        return row | {f"p{percentile}": v for percentile, v in zip(self.percentiles, values, strict=True)}
+
+
+def _ranked(values: ordered.Float64Array | ordered.Int64Array) -> Ranked:
+    """Values in one group, equal ones as one rank, each with mass 1."""
+    zero = np.zeros(len(values), np.uint64)
+    return Ranked(zero, ordered.from_number(values), zero, np.ones(len(values), np.int64))

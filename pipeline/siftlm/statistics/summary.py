@@ -1,0 +1,66 @@
+"""Count, sum, least and greatest of a column, mergeable and exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from siftlm.statistics.exact import as_float, as_fraction, exact_sum
+from siftlm.statistics.ordered import Float64Array, Int64Array
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of a column: `count` values and their extremes, and `missing` null or NaN ones.
+
+    Infinite values are counted in `count` and in `infinite`; they have a place in the extremes but not in
+    `finite_sum`, which is exact, in units of 2^-1074 (`statistics.exact`).
+    """
+
+    count: int = 0
+    missing: int = 0
+    infinite: int = 0
+    finite_sum: int = 0
+    least: float = math.inf
+    greatest: float = -math.inf
+
+    @classmethod
+    def of(cls, values: Float64Array | Int64Array, missing: int = 0) -> Summary:
+        """The summary of `values`, free of NaN, beside `missing` absent ones."""
+        numbers = values.astype(np.float64, copy=False)
+        finite = np.isfinite(numbers)
+        return cls(
+            count=len(numbers),
+            missing=missing,
+            infinite=int((~finite).sum()),
+            finite_sum=exact_sum(numbers[finite]),
+            least=float(numbers.min(initial=math.inf)),
+            greatest=float(numbers.max(initial=-math.inf)),
+        )
+
+    @classmethod
+    def merged(cls, parts: Iterable[Summary]) -> Summary:
+        """The summary of all values in `parts`, whatever their order."""
+        every = list(parts)
+        return cls(
+            count=sum(part.count for part in every),
+            missing=sum(part.missing for part in every),
+            infinite=sum(part.infinite for part in every),
+            finite_sum=sum(part.finite_sum for part in every),
+            least=min((part.least for part in every), default=math.inf),
+            greatest=max((part.greatest for part in every), default=-math.inf),
+        )
+
+    @property
+    def sum(self) -> float:
+        """The sum of the finite values, rounded once."""
+        return as_float(self.finite_sum)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the finite values, rounded once; None where there are none."""
+        finite = self.count - self.infinite
+        return float(as_fraction(self.finite_sum) / finite) if finite else None
