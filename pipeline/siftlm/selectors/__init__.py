@@ -1,5 +1,6 @@
 """Selection: columns in; keep, reason and weight out. The registry is `SELECTORS`."""
 
+from siftlm.selectors.found import found
 from siftlm.selectors.plan import (
     DECISION_SCHEMA,
     DROPPED_REASON,
@@ -28,6 +29,7 @@ __all__ = [
     "WeightSettings",
     "advance",
     "decide",
+    "found",
     "keep_rows",
     "resolve",
     "select",

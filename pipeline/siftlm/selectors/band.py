@@ -38,9 +38,7 @@ class Band(RuleSettings):
 
     kind: Literal["band"] = "band"
     column: str = Field(description="The column ranked, lowest value first.")
-    criterion: Literal["low", "medium", "high"] = Field(
-        description="Which end of the ranks, or their middle."
-    )
+    criterion: Literal["low", "medium", "high"] = Field(description="Which end of the ranks, or their middle.")
     rate: float = Field(gt=0, le=1, description="The share kept.")
     by: Literal["documents", "tokens"] = Field(default="documents", description="What the share is of.")
     within: str = Field(

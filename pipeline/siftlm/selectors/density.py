@@ -31,9 +31,7 @@ class DensityRule(RuleSettings):
 
     column: str = Field(description="The column sampled by, a perplexity for instance.")
     rate: float | None = Field(default=None, gt=0, le=1, description="The share of the documents kept.")
-    factor: float | None = Field(
-        default=None, gt=0, description="The factor before the shape, where no rate is given."
-    )
+    factor: float | None = Field(default=None, gt=0, description="The factor before the shape, where no rate is given.")
     quartiles: list[float] | None = Field(
         default=None,
         min_length=3,
@@ -122,9 +120,7 @@ class Gaussian(DensityRule):
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
         """The bell around the median; 0 for infinite values."""
         if second == 0 or not np.isfinite(second):
-            raise UserError(
-                f"column: must have a median other than 0 and finite, got {second} for {self.column!r}"
-            )
+            raise UserError(f"column: must have a median other than 0 and finite, got {second} for {self.column!r}")
         with np.errstate(over="ignore"):
             distance = (values - second) / second
             return exp_negative(distance * distance / self.width)
@@ -144,8 +140,7 @@ class Stepwise(DensityRule):
         """The reciprocal of the range of each value's quarter."""
         if first <= 0 or not np.isfinite(third):
             raise UserError(
-                "column: must have positive and finite quartiles, "
-                f"got {[first, second, third]} for {self.column!r}"
+                f"column: must have positive and finite quartiles, got {[first, second, third]} for {self.column!r}"
             )
         ranges = np.array([first, second - first, third - second, 10 * third])
         quarter = np.where(values <= first, 0, np.where(values <= second, 1, np.where(values < third, 2, 3)))

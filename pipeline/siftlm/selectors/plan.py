@@ -23,7 +23,7 @@ from siftlm.selectors import copies, filling
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.settings import SelectSettings
-from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT, WeightSettings
+from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT
 from siftlm.statistics import cuts as search
 from siftlm.statistics.cuts import Cuts, Ranked, Search
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
@@ -40,7 +40,7 @@ DECISION_SCHEMA = pa.schema(
     ]
 )
 DROPPED_REASON = "dropped_reason"
-"""A column that a shard may bring: documents with a value in it are dropped, for that reason, at the start."""
+"""A column that a shard may bring: documents with a value in it are dropped for it from the start."""
 WEIGHTS = "select.weights"
 
 T = TypeVar("T")
@@ -99,9 +99,7 @@ def shard_statistics(columns: Columns, plan: Plan) -> Statistics:
         rule = rules[plan.step]
         subject = rows.where(_subject(rule, rows, alive))
         earlier = plan.cuts[plan.step]
-        ranked = _placed(
-            plan.step, lambda: rule.ranked(subject, len(earlier), earlier, _draws(plan, plan.step))
-        )
+        ranked = _placed(plan.step, lambda: rule.ranked(subject, len(earlier), earlier, _draws(plan, plan.step)))
         return Statistics(histogram=_counted(plan, ranked))
     return _weight_statistics(rows.where(alive), plan)
 
@@ -160,9 +158,7 @@ def resolve(shards: list[Columns], settings: SelectSettings) -> Plan:
     return plan
 
 
-def keep_rows(
-    rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0
-) -> list[tuple[str, BoolArray]]:
+def keep_rows(rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0) -> list[tuple[str, BoolArray]]:
     """Which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint."""
     assert rule.phases == 0, f"{rule.kind} needs statistics of the whole corpus"
     return _drops(rule, Rows.of(columns, seed, None), alive, (), f"{rule.kind} 0")
@@ -292,7 +288,7 @@ def _weighed(rows: Rows, plan: Plan) -> tuple[Float64Array, Int64Array]:
     if weights is None:
         return np.ones(len(rows)), np.ones(len(rows), np.int64)
     relative = weights.relative(rows, WEIGHTS)
-    expected = weights.capped(relative, _scale(weights, plan))
+    expected = weights.capped(relative, weight_scale(plan))
     if not weights.materialise:
         return expected, (expected > 0).astype(np.int64)
     draw, cap = _copy_draws(rows), int(weights.cap)
@@ -301,13 +297,12 @@ def _weighed(rows: Rows, plan: Plan) -> tuple[Float64Array, Int64Array]:
     return expected, copies.within(plan.cuts[-1][0], relative, draw, cap)
 
 
-def _scale(weights: WeightSettings, plan: Plan) -> float:
-    """The number that all relative weights are multiplied by."""
-    if weights.budget_tokens is None:
+def weight_scale(plan: Plan) -> float:
+    """The number that all relative weights are multiplied by; 1 without a budget."""
+    weights = plan.settings.weights
+    if weights is None or weights.budget_tokens is None:
         return 1.0
-    return copies.scale_of(plan.cuts[-1][0]) if weights.materialise else _filling_scale(plan)
-
-
-def _filling_scale(plan: Plan) -> float:
+    if weights.materialise:
+        return copies.scale_of(plan.cuts[-1][0])
     assert plan.filling is not None, "weights with a budget are filled first"
     return plan.filling.scale

@@ -49,9 +49,7 @@ class RuleSettings(Settings):
         default="drop",
         description="What happens to a document without a value; its reason is <column>_missing.",
     )
-    when: Scope | None = Field(
-        default=None, description="The documents that the rule applies to; default all."
-    )
+    when: Scope | None = Field(default=None, description="The documents that the rule applies to; default all.")
 
     @property
     def ranked_column(self) -> str | None:

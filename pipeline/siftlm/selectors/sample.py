@@ -43,7 +43,5 @@ class Sample(RuleSettings):
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
         outside = (rate < 0) | (rate > 1)
         if outside.any():
-            raise UserError(
-                f"column: must hold probabilities in [0, 1], got {rate[outside][0]} in {self.column!r}"
-            )
+            raise UserError(f"column: must hold probabilities in [0, 1], got {rate[outside][0]} in {self.column!r}")
         return [(self.reason or "not_sampled", uniform(rows.draw(draws)) >= rate)]

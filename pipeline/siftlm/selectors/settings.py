@@ -35,9 +35,7 @@ class SelectSettings(Settings):
     """A selection: rules read top to bottom, each over what those above it keep, then weights."""
 
     rules: list[Rule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
-    weights: WeightSettings | None = Field(
-        default=None, description="Expected copies of kept documents; default 1."
-    )
+    weights: WeightSettings | None = Field(default=None, description="Expected copies of kept documents; default 1.")
     tokens: str | None = Field(
         default=None,
         min_length=1,

@@ -62,9 +62,7 @@ class Top(RuleSettings):
     @property
     def unit(self) -> Literal["documents", "tokens"]:
         """What the budget counts."""
-        return (
-            self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
-        )
+        return self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
 
     @property
     @override

@@ -45,9 +45,7 @@ class TableFactor(Settings):
     kind: Literal["table"] = "table"
     column: str = Field(description="domain, language, source or another column of strings.")
     table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
-    default: float = Field(
-        default=1.0, ge=0, description="The factor of values that are not in the table, and nulls."
-    )
+    default: float = Field(default=1.0, ge=0, description="The factor of values that are not in the table, and nulls.")
 
     def values(self, rows: Rows) -> Float64Array:
         """The factor of every row."""
@@ -60,9 +58,7 @@ Factor = Annotated[ColumnFactor | TableFactor, Field(discriminator="kind")]
 class WeightSettings(Settings):
     """weight = min(c * product of the factors, cap) expected copies; c is 1, or what meets the budget."""
 
-    factors: list[Factor] = Field(
-        default_factory=list, description="Multiplied with one another; none gives 1."
-    )
+    factors: list[Factor] = Field(default_factory=list, description="Multiplied with one another; none gives 1.")
     budget_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -73,7 +69,7 @@ class WeightSettings(Settings):
         default=4.0,
         gt=0,
         le=1e6,
-        description="The most copies of a document; 4 epochs cost little (Muennighoff et al., arXiv 2305.16264).",
+        description="The most copies of a document; 4 epochs cost little (Muennighoff 2023, 2305.16264).",
     )
     materialise: bool = Field(
         default=False,

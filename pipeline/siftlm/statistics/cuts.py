@@ -62,9 +62,7 @@ class Target:
         if self.amount is not None:
             return self.amount
         assert self.share is not None, "a target is a share or an amount"
-        return (
-            mass + 1 if self.share >= 1 else max(0, -(-self.share.numerator * mass // self.share.denominator))
-        )
+        return mass + 1 if self.share >= 1 else max(0, -(-self.share.numerator * mass // self.share.denominator))
 
     def includes(self, mass: int, before: int, at: int) -> bool:
         """Whether the rank that the target falls into, with mass `at` after `before`, lies before the cut."""
@@ -263,9 +261,7 @@ def _with_met(
     where = met.row, met.target
     key[where], tie[where] = rank[0][met.cell], rank[1][met.cell]
     totals = cuts.mass[met.row].tolist()
-    numbers = zip(
-        met.target.tolist(), totals, before[met.cell].tolist(), mass[met.cell].tolist(), strict=True
-    )
+    numbers = zip(met.target.tolist(), totals, before[met.cell].tolist(), mass[met.cell].tolist(), strict=True)
     include[where] = [targets[t].includes(total, low, at) for t, total, low, at in numbers]
     return replace(cuts, key=key, tie=tie, include=include)
 

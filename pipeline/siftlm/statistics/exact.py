@@ -30,9 +30,7 @@ def exact_sum(values: Float64Array) -> int:
 
 def _block_sum(values: Float64Array) -> int:
     fraction, exponent = np.frexp(values)
-    mantissa = (fraction * 2.0**53).astype(
-        np.int64
-    )  # |mantissa| < 2^53, value = mantissa * 2^(exponent - 53)
+    mantissa = (fraction * 2.0**53).astype(np.int64)  # |mantissa| < 2^53, value = mantissa * 2^(exponent - 53)
     present, which = np.unique(exponent, return_inverse=True)
     high = np.bincount(which, weights=(mantissa >> _LOW_BITS).astype(np.float64))
     low = np.bincount(which, weights=(mantissa & ((1 << _LOW_BITS) - 1)).astype(np.float64))

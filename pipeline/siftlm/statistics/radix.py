@@ -73,9 +73,7 @@ class RankHistogram:
 
     def relabelled(self, cell: UInt64Array) -> RankHistogram:
         """The same counts with every entry moved to `cell` uint64[entries]."""
-        return _combined(
-            RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass)
-        )
+        return _combined(RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass))
 
     def __len__(self) -> int:
         return len(self.cell)

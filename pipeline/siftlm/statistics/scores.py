@@ -92,9 +92,7 @@ class ScoreSearch:
             else advance(search, [merged.histograms[name]] if name in merged.histograms else [])
             for name, search in self.searches.items()
         }
-        summaries = {
-            name: merged.summaries.get(name, self.summaries.get(name, Summary())) for name in self.columns
-        }
+        summaries = {name: merged.summaries.get(name, self.summaries.get(name, Summary())) for name in self.columns}
         return replace(self, searches=searches, summaries=summaries, integral=self.integral | merged.integral)
 
     def table(self) -> dict[str, dict[str, float | int | None]]:
@@ -118,9 +116,7 @@ class ScoreSearch:
         cuts = self.searches[name].found
         assert cuts is not None, f"the quantiles of {name} are still open"
         dtype = np.dtype(np.int64 if name in self.integral else np.float64)
-        values = (
-            ordered.to_number(cuts.key[0], dtype).tolist() if known.count else [None] * len(self.percentiles)
-        )
+        values = ordered.to_number(cuts.key[0], dtype).tolist() if known.count else [None] * len(self.percentiles)
         return row | {f"p{percentile}": v for percentile, v in zip(self.percentiles, values, strict=True)}
 
 
