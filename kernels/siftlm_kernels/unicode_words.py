@@ -1,6 +1,6 @@
 """What a word is: classes of code points and lower-case letters, as arrays that compiled kernels take.
 
-A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (general categories L, M, N) and
+A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (categories L, M, N) and
 the underscore. Everything else separates, ill-formed UTF-8 included. Scripts that are written without spaces
 have no such runs, so each of their code points is a word of its own. Lower case is the simple mapping (one
 code point to one code point, no locale, no context): `İ` becomes `i`, a capital sigma always `σ`.
@@ -66,11 +66,11 @@ def simple_lower() -> NDArray[np.int32]:
 
 @cache
 def word_bytes() -> NDArray[np.uint64]:
-    """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number in the top byte.
+    """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number on top.
 
     Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
-    character its lower-case UTF-8, a solo character the same between two NULs. The first byte is in the lowest
-    8 bits, so that one little-endian 8-byte store writes them all.
+    character its lower-case UTF-8, a solo character the same between two NULs. The first byte is in the low
+    8 bits: one little-endian 8-byte store writes them all, and the top byte counts them.
     """
     packed = np.full(CODE_POINTS, 1 << 56, np.uint64)
     points = np.flatnonzero(word_classes())
@@ -91,11 +91,7 @@ def _utf8(points: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.ui
         heads[0],
         (np.uint64(0xC0) | heads[1]) | tails[0] << np.uint64(8),
         (np.uint64(0xE0) | heads[2]) | tails[1] << np.uint64(8) | tails[0] << np.uint64(16),
-        np.uint64(0xF0)
-        | heads[3]
-        | tails[2] << np.uint64(8)
-        | tails[1] << np.uint64(16)
-        | tails[0] << np.uint64(24),
+        np.uint64(0xF0) | heads[3] | tails[2] << np.uint64(8) | tails[1] << np.uint64(16) | tails[0] << np.uint64(24),
     ]
     length = np.searchsorted(np.array([0x80, 0x800, 0x10000], np.uint64), points, side="right")
     return np.choose(length, forms), (length + 1).astype(np.uint64)

@@ -1,0 +1,192 @@
+"""MinHash signatures and LSH band hashes of documents, straight from their UTF-8 bytes.
+
+All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
+`values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state: call them from several threads.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm_kernels import minhash_reference
+from siftlm_kernels.unicode_words import word_bytes
+
+Implementation = Literal["auto", "reference", "datasketch"]
+Values = NDArray[np.uint8]
+Offsets = NDArray[np.int64]
+
+
+def minhash(
+    values: Values,
+    offsets: Offsets,
+    *,
+    ngram: int = 5,
+    permutations: int = 112,
+    seed: int = 1,
+    impl: Implementation = "auto",
+) -> NDArray[np.uint32]:
+    """Signatures, uint32 (documents, permutations): the share of equal columns estimates the Jaccard similarity.
+
+    All integers are unsigned and wrap around; `^` is exclusive or. Two functions on 64 bits serve throughout:
+
+        step(h, c):  h = (h ^ c) * 0xD6E8FEB86659FD93;  return h ^ (h >> 32)
+        mix(h):      h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9;  h = (h ^ (h >> 27)) * 0x94D049BB133111EB
+                     return h ^ (h >> 31)
+
+    1. Words. The bytes are read as UTF-8, where what is ill-formed separates words. Letters, marks, numbers
+       (categories L, M, N of Unicode 14.0) and `_` make words, everything else separates. A code point of a
+       script without spaces (`unicode_words.SOLO_BLOCKS`: Han, Kana, Bopomofo, Thai, Lao, Khmer, Myanmar) is a
+       word by itself. Every code point is lower-cased by its simple mapping. No other normalisation is done:
+       composed and decomposed accents differ.
+    2. Word hash. The word's UTF-8 bytes are padded with NUL to a multiple of 8 and read as little-endian 64-bit
+       chunks: h = 0x9E3779B97F4A7C15, then h = step(h, chunk) for each chunk in turn.
+    3. Shingles. Every `ngram` consecutive words, w_1 ... w_n, have the shingle hash
+       mix(sum of w_i * 0x9E3779B97F4A7C15 ** (n - i)). A document with fewer words has one shingle, of all its
+       words by the same formula. A document without words has none.
+    4. Permutations. With x the upper 32 bits of a shingle hash, permutation p maps it to ((x ^ b_p) * a_p) mod
+       2**32, where z_p = mix(seed + (p + 1) * 0x9E3779B97F4A7C15), a_p = (z_p >> 32) | 1 and
+       b_p = z_p mod 2**32 (p from 0; z is splitmix64's output). Both maps are bijections.
+    5. The signature is the minimum over the document's shingles, 2**32 - 1 everywhere where it has none.
+
+    `impl="reference"` follows this text in plain Python. `impl="datasketch"` gives the `hashvalues` of datasketch
+    2.0 (`MinHash(permutations, seed)`, scheme affine32, SHA-1) for the same shingles, each as its words joined
+    by one space in UTF-8, to query an index that datasketch built.
+    """
+    values, offsets = _checked(values, offsets, ngram)
+    if impl == "reference":
+        return minhash_reference.minhash(values, offsets, ngram, permutations, seed)
+    if impl == "datasketch":
+        return _datasketch(values, offsets, ngram, permutations, seed)
+    out = np.empty((len(offsets) - 1, permutations), np.uint32)
+    _kernel().signatures(values, offsets, word_bytes(), ngram, *permutation_family(permutations, seed), out)
+    return out
+
+
+def band_hashes(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
+    """Band keys, uint64 (documents, bands): equal where two documents agree in `rows` columns of one band.
+
+    Band i covers columns i * rows to (i + 1) * rows - 1. With `step` and `mix` of `minhash`:
+    h = step(0x9E3779B97F4A7C15, i), then h = step(h, value) for each column in turn; the key is mix(h). The index
+    of the band is part of the key, so keys of all bands can share one table.
+    """
+    if bands < 1 or rows < 1 or bands * rows > signatures.shape[1]:
+        raise ValueError(f"bands * rows: between 1 and the {signatures.shape[1]} permutations, got {bands} * {rows}")
+    out = np.empty((len(signatures), bands), np.uint64)
+    _kernel().hash_bands(np.ascontiguousarray(signatures, np.uint32), rows, out)
+    return out
+
+
+def minhash_bands(
+    values: Values,
+    offsets: Offsets,
+    *,
+    ngram: int = 5,
+    bands: int = 14,
+    rows: int = 8,
+    seed: int = 1,
+    impl: Implementation = "auto",
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """(`band_hashes(minhash(...))`, which documents have words), without signatures of the whole batch in memory.
+
+    The keys of documents without words are all equal and mean nothing: the second array, (documents,), is there
+    to leave them out, since an empty document is nobody's near-duplicate.
+    """
+    values, offsets = _checked(values, offsets, ngram)
+    if impl != "auto":
+        signatures = minhash(values, offsets, ngram=ngram, permutations=bands * rows, seed=seed, impl=impl)
+        return band_hashes(signatures, bands, rows), minhash_reference.have_words(values, offsets)
+    out, has_words = np.empty((len(offsets) - 1, bands), np.uint64), np.empty(len(offsets) - 1, np.bool_)
+    a, b = permutation_family(bands * rows, seed)
+    _kernel().signature_bands(values, offsets, word_bytes(), ngram, a, b, rows, out, has_words)
+    return out, has_words
+
+
+def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple[NDArray[np.uint64], Offsets]:
+    """All shingle hashes (step 3 of `minhash`) in document order, repeats included, and their offsets.
+
+    Takes 8 bytes a shingle, about as much as the text itself.
+    """
+    values, offsets = _checked(values, offsets, ngram)
+    counts, bounds = np.zeros(len(offsets) - 1, np.int64), np.zeros(len(offsets), np.int64)
+    # A word takes a byte and a separator; a solo character, which needs none, takes three bytes. A block's last
+    # shingles are written before they are counted, hence the margin.
+    out = np.empty((int(offsets[-1] - offsets[0]) + len(offsets)) // 2 + 64, np.uint64)
+    _kernel().shingles(values, offsets, word_bytes(), ngram, out, counts)
+    np.cumsum(counts, out=bounds[1:])
+    return out[: bounds[-1]].copy(), bounds
+
+
+def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, ngram: int = 5) -> NDArray[np.float64]:
+    """Jaccard similarity of the sets of shingle hashes for `pairs`, int64 (pairs, 2), of document numbers.
+
+    Exact but for collisions of 64-bit hashes; 0 where one of the two has no words. Time is linear in the sizes
+    of the documents named, and in those of the pairs; sort the pairs by their first column, so that the set of a
+    document that leads many pairs is built once.
+    """
+    values, offsets = _checked(values, offsets, ngram)
+    named, numbers = np.unique(np.asarray(pairs, np.int64), return_inverse=True)
+    parts = [values[offsets[row] : offsets[row + 1]] for row in named]
+    bounds = np.zeros(len(named) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=bounds[1:])
+    hashes, starts = shingle_hashes(np.concatenate([values[:0], *parts]), bounds, ngram=ngram)
+    out = np.empty(len(pairs), np.float64)
+    _kernel().jaccard(hashes, starts, numbers.reshape(-1, 2), out)
+    return out
+
+
+@cache
+def permutation_family(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The factors a and the masks b of step 4 of `minhash`, uint32 (permutations,) each."""
+    pairs = minhash_reference.permutation_family(permutations, seed)
+    a, b = np.array(pairs, np.uint32).reshape(-1, 2).T.copy()
+    return a, b
+
+
+def spaced_words(values: Values, offsets: Offsets) -> tuple[Values, Offsets]:
+    """Ragged text of every document's lower-cased words (step 1 of `minhash`) joined by one space."""
+    values, offsets = _checked(values, offsets, 1)
+    bounds = np.zeros(len(offsets), np.int64)
+    # A solo character of three bytes gets a space; lower case adds at most one byte to two.
+    out = np.empty(2 * int(offsets[-1] - offsets[0]) + 1, np.uint8)
+    _kernel().spaced(values, offsets, word_bytes(), out, bounds[1:])
+    return out[: bounds[-1]].copy(), bounds
+
+
+def _datasketch(values: Values, offsets: Offsets, ngram: int, permutations: int, seed: int) -> NDArray[np.uint32]:
+    from siftlm_kernels import minhash_datasketch
+
+    out = np.empty((len(offsets) - 1, permutations), np.uint32)
+    family = minhash_datasketch.permutation_family(permutations, seed)
+    minhash_datasketch.signatures(*spaced_words(values, offsets), ngram, *family, out)
+    return out
+
+
+def warm() -> None:
+    """Compiles every kernel of this module, or loads it from numba's cache, so that no later call has to."""
+    values, offsets = np.frombuffer(b"a b", np.uint8), np.array([0, 3])
+    minhash_bands(values, offsets, ngram=1)
+    band_hashes(minhash(values, offsets, permutations=2), 1, 2)
+    true_jaccard(values, offsets, np.zeros((1, 2), np.int64))
+
+
+def _kernel() -> Any:
+    """The compiled functions; numba is imported by the first call, not with this module."""
+    from siftlm_kernels import minhash_kernel
+
+    return minhash_kernel
+
+
+def _checked(values: Values, offsets: Offsets, ngram: int) -> tuple[Values, Offsets]:
+    """The arrays as read-only views, for which the kernels are compiled."""
+    if ngram < 1:
+        raise ValueError(f"ngram: must be at least 1, got {ngram}")
+    if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
+        raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")
+    values = np.ascontiguousarray(values, np.uint8).view()
+    offsets = np.ascontiguousarray(offsets, np.int64).view()
+    values.flags.writeable = offsets.flags.writeable = False
+    return values, offsets

@@ -1,0 +1,94 @@
+"""MinHash as `siftlm_kernels.minhash` describes it, in plain Python: the specification that the kernel is tested on."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm_kernels.unicode_words import SEPARATOR, SOLO, simple_lower, word_classes
+
+_64 = (1 << 64) - 1
+_32 = (1 << 32) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(h: int) -> int:
+    """The finaliser of splitmix64."""
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & _64
+    h = (h ^ h >> 27) * 0x94D049BB133111EB & _64
+    return h ^ h >> 31
+
+
+def step(h: int, chunk: int) -> int:
+    """The hash `h` continued by 64 bits."""
+    h = (h ^ chunk) * 0xD6E8FEB86659FD93 & _64
+    return h ^ h >> 32
+
+
+def words(text: bytes) -> list[str]:
+    """The lower-cased words of a UTF-8 text."""
+    classes, lower = word_classes(), simple_lower()
+    spaced = ""
+    for character in text.decode(errors="replace"):
+        kind, small = classes[ord(character)], chr(lower[ord(character)])
+        spaced += " " if kind == SEPARATOR else f" {small} " if kind == SOLO else small
+    return spaced.split(" ")
+
+
+def word_hash(word: str) -> int:
+    """Step 2."""
+    encoded = word.encode()
+    encoded += bytes(-len(encoded) % 8)
+    h = GOLDEN
+    for (chunk,) in struct.iter_unpack("<Q", encoded):
+        h = step(h, chunk)
+    return h
+
+
+def shingles(text: bytes, ngram: int) -> list[list[str]]:
+    """The runs of `ngram` words, repeats included; all words where there are fewer; none where there is none."""
+    found = [word for word in words(text) if word]
+    if not found:
+        return []
+    return [found[i : i + ngram] for i in range(max(1, len(found) - ngram + 1))]
+
+
+def shingle_hash(shingle: list[str]) -> int:
+    """Step 3."""
+    total = 0
+    for word in shingle:
+        total = (total * GOLDEN + word_hash(word)) & _64
+    return mix(total)
+
+
+def permutation_family(permutations: int, seed: int) -> list[tuple[int, int]]:
+    """The (a, b) of step 4."""
+    draws = [mix((seed + (p + 1) * GOLDEN) & _64) for p in range(permutations)]
+    return [(z >> 32 | 1, z & _32) for z in draws]
+
+
+def minhash(
+    values: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, permutations: int, seed: int
+) -> NDArray[np.uint32]:
+    """Steps 1 to 5, uint32 (documents, permutations)."""
+    family = permutation_family(permutations, seed)
+    rows = []
+    for text in texts_of(values, offsets):
+        high = [shingle_hash(shingle) >> 32 for shingle in shingles(text, ngram)]
+        rows.append([min((((x ^ b) * a) & _32 for x in high), default=_32) for a, b in family])
+    return np.array(rows, np.uint32).reshape(-1, permutations)
+
+
+def have_words(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which documents have a word, (documents,)."""
+    return np.array([any(words(text)) for text in texts_of(values, offsets)], np.bool_)
+
+
+def texts_of(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Iterator[bytes]:
+    """The bytes of each document."""
+    for start, end in pairwise(offsets):
+        yield values[start:end].tobytes()
