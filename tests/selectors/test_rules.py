@@ -42,6 +42,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "stepwise": {"column": "perplexity", "rate": 0.4},
 }
 
+BAND = {"column": "perplexity", "criterion": "high", "rate": 0.2}
+
 
 def settle(*rules: dict[str, Any], **more: Any) -> SelectSettings:
     """Settings with these rules."""
@@ -298,6 +300,24 @@ def test_row_rules_answer_without_a_plan() -> None:
     found = dict(keep_rows(rule, CORPUS, alive))
     assert set(found) == {"perplexity_missing", "perplexity_below_min", "perplexity_above_max"} & set(found)
     assert (np.sum(list(found.values()), axis=0) <= alive).all()
+
+
+def test_draws_of_row_rules_are_their_own() -> None:
+    """A preselected half is halved again by a sample of the same seed, and by another name's."""
+    rule = settle({"kind": "sample", "rate": 0.5}).rules[0]
+    alive = np.ones(N, bool)
+    (_, first), (_, second) = (keep_rows(rule, CORPUS, alive, 0, name)[0] for name in ("one", "two"))
+    kept, _ = decided(CORPUS, {"kind": "sample", "rate": 0.5})
+    for both in (~first & ~second, ~first & kept):
+        assert abs(int(both.sum()) - N / 4) < 5 * np.sqrt(N * 3 / 16)
+
+
+def test_dictionary_columns_are_read_as_their_strings() -> None:
+    """Parquet readers may hand languages and domains over as dictionaries."""
+    index = CORPUS.schema.get_field_index("language")
+    table = CORPUS.set_column(index, "language", CORPUS["language"].dictionary_encode())
+    rules = ({"kind": "threshold", "column": "language", "in": ["en"]}, {"kind": "band", "within": "language", **BAND})
+    np.testing.assert_array_equal(decided(table, *rules)[0], decided(CORPUS, *rules)[0])
 
 
 @pytest.mark.parametrize(

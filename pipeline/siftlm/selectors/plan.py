@@ -158,10 +158,15 @@ def resolve(shards: list[Columns], settings: SelectSettings) -> Plan:
     return plan
 
 
-def keep_rows(rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0) -> list[tuple[str, BoolArray]]:
-    """Which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint."""
+def keep_rows(
+    rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0, draws: str = "preselect"
+) -> list[tuple[str, BoolArray]]:
+    """Which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint.
+
+    `draws` names the random numbers of a sample: they are independent of those of any other name, and of a plan's.
+    """
     assert rule.phases == 0, f"{rule.kind} needs statistics of the whole corpus"
-    return _drops(rule, Rows.of(columns, seed, None), alive, (), f"{rule.kind} 0")
+    return _drops(rule, Rows.of(columns, seed, None), alive, (), f"{draws} {rule.kind}")
 
 
 def _rows(columns: Columns, plan: Plan) -> Rows:

@@ -11,11 +11,12 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
 
 
 def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
-    """The column of that name as one array."""
+    """The column of that name as one array, a dictionary decoded."""
     index = columns.schema.get_field_index(name)
     assert index >= 0, f"no single column {name!r} among {columns.schema.names}"
     values = columns.column(index)
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 
 def numbers(columns: pa.RecordBatch | pa.Table, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:
