@@ -9,13 +9,3 @@ class UserError(Exception):
     The message is one line: `<dotted place>: <what must hold>, got <value>[; hint]`. The command line prints it
     without a traceback and exits with 2.
     """
-
-
-class CorruptShardError(Exception):
-    """A shard that cannot be read beyond `offset` bytes: what came before it is kept, the rest is reported."""
-
-    def __init__(self, reason: str, detail: str, offset: int | None = None) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-        self.offset = offset

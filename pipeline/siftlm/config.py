@@ -1,0 +1,239 @@
+"""The configuration of a run: one strict, typed tree, read from TOML, whose errors name the key and the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from siftlm.errors import UserError
+from siftlm.readers.settings import InputSettings
+from siftlm.scorers import ClassifierSettings, LanguageSettings, LMSettings, SignalsSettings
+from siftlm.selectors import RowRule, SelectSettings
+from siftlm.settings import Settings
+from siftlm.stages.columns import Survivors
+from siftlm.stages.dedup import DedupSettings
+from siftlm.stages.reference import ReferenceJobSettings
+from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.write import OutputSettings
+
+TRAINED = "trained"  # the model that the run's own [reference] table trains
+
+
+class AnnotateSettings(Settings):
+    """The cheap columns of every document."""
+
+    language: LanguageSettings | None = Field(
+        default_factory=LanguageSettings, description="Language identification with fastText's lid.176."
+    )
+    signals: SignalsSettings | None = Field(
+        default_factory=SignalsSettings, description="The text signals of Gopher, C4 and FineWeb."
+    )
+    classifiers: list[ClassifierSettings] = Field(
+        default_factory=list,
+        description="fastText classifiers, each a column with the probability of a label.",
+    )
+
+    def scorers(self) -> tuple[Settings, ...]:
+        return tuple(s for s in (self.language, self.signals, *self.classifiers) if s is not None)
+
+
+class RunConfig(Settings):
+    """One complete run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run.")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of every keyed hash: sampling, splits and the shuffle.")
+    input: list[InputSettings] = Field(min_length=1, description="Where documents come from, one table a source.")
+    annotate: AnnotateSettings = Field(default_factory=AnnotateSettings)
+    dedup: DedupSettings | None = Field(None, description="Exact and near-duplicate removal; left out, none is done.")
+    reference: ReferenceJobSettings | None = Field(
+        None, description=f'A reference model to train first; a score table uses it as model = "{TRAINED}".'
+    )
+    preselect: list[RowRule] = Field(
+        default_factory=list,
+        description="Cheap rules on signals that decide which documents are scored at all.",
+    )
+    score: list[LMSettings] = Field(default_factory=list, description="Language models, each scoring what survives.")
+    select: SelectSettings = Field(
+        default_factory=SelectSettings, description="Rules, read top to bottom, and weights."
+    )
+    output: OutputSettings
+    store: str | None = Field(
+        None, description="Folder of stage outputs, shared by runs; default <output.folder>/store."
+    )
+    runner: RunnerSettings = Field(default_factory=RunnerSettings)
+
+    @field_validator("input")
+    @classmethod
+    def _sources_differ(cls, inputs: list[InputSettings]) -> list[InputSettings]:
+        sources = [settings.source for settings in inputs]
+        if len(set(sources)) < len(sources):
+            raise ValueError(f"sources must differ, got {sources}")
+        return inputs
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunConfig:
+        names = [settings.name for settings in self.score] + [c.name for c in self.annotate.classifiers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names of models and classifiers must differ, got {names}")
+        trained = [settings.name for settings in self.score if settings.model == TRAINED]
+        if trained and self.reference is None:
+            raise ValueError(f'score.{trained[0]}.model = "{TRAINED}" needs a [reference] table')
+        return self
+
+    @property
+    def store_folder(self) -> str:
+        return self.store or f"{self.output.folder}/store"
+
+    def scorers(self) -> tuple[Settings, ...]:
+        """Everything that the annotate stage computes, the bands of near-duplicate search included."""
+        near = (self.dedup.shingles,) if self.dedup and self.dedup.near else ()
+        return (*self.annotate.scorers(), *near)
+
+    def selection(self) -> SelectSettings:
+        """The rules and weights, seeded by the run unless they have a seed of their own."""
+        return self.select.model_copy(update={"seed": self.select.seed or self.seed})
+
+    def survivors(self) -> Survivors:
+        holdout = self.reference.holdout if self.reference else 0.0
+        return Survivors(holdout, self.seed, tuple(self.preselect))
+
+
+def load(path: str, overrides: list[str] | None = None) -> RunConfig:
+    """The configuration in a TOML file with `key=value` overrides laid over it; raises UserError."""
+    return parse(read_toml(path), overrides or [], path)
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: must be a configuration file, got nothing there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: must be a readable text file, got {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: must be TOML, got {error}") from None
+
+
+def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuration") -> RunConfig:
+    for override in overrides:
+        apply_override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(explain(error, RunConfig, place)) from None
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Lays `select.rules.0.min=5` over a configuration tree; values are TOML, anything else is text."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set: must be key=value, got {override!r}")
+    *parents, last = path.strip().split(".")
+    node: Any = tree
+    for depth, name in enumerate(parents):
+        node = _child(node, name, ".".join(parents[: depth + 1]))
+    if isinstance(node, list):
+        node[_index(node, last, path)] = _value(value)
+    else:
+        node[last] = _value(value)
+
+
+def _child(node: Any, name: str, path: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, name, path)]
+    if not isinstance(node.setdefault(name, {}), dict | list):
+        raise UserError(f"--set {path}: must be a table, got {node[name]!r}")
+    return node[name]
+
+
+def _index(node: list[Any], name: str, path: str) -> int:
+    """The index of an element, given by number or by its `name`, `source` or `column`."""
+    if name.isdigit() and int(name) < len(node):
+        return int(name)
+    for index, element in enumerate(node):
+        if isinstance(element, dict) and name in (element.get(k) for k in ("name", "source", "column")):
+            return index
+    raise UserError(f"--set {path}: must be one of {len(node)} elements, got {name!r}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
+    """One line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
+    return "\n".join(f"{place}: {_explain_one(dict(problem), model)}" for problem in error.errors()[:20])
+
+
+def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
+    location = tuple(problem["loc"])
+    where = ".".join(str(part) for part in _public_location(location, model)) or "the run"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), _fields_at(location[:-1], model), n=1, cutoff=0.5)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(_fields_at(location[:-1], model))}"
+        )
+        return f"{where}: must be a known key, got {location[-1]!r}{hint}"
+    if problem["type"] == "missing":
+        return f"{where}: must be set, got nothing"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    must = message if problem["type"] == "value_error" else f"must be {message}"
+    return f"{where}: {must[0].lower()}{must[1:]}, got {_short(problem.get('input'))}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _public_location(location: tuple[int | str, ...], model: type[BaseModel]) -> list[int | str]:
+    """The key path in TOML: pydantic adds the tag of a union, which is no key."""
+    public: list[int | str] = []
+    kinds: list[Any] = [model]
+    for part in location:
+        step = _step(kinds, part)
+        if step is None and isinstance(part, str) and any(_is_tag(kind, part) for kind in kinds):
+            kinds = [kind for kind in kinds if _is_tag(kind, part)]
+            continue
+        public.append(part)
+        kinds = step or []
+    return public
+
+
+def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    kinds: list[Any] = [model]
+    for part in location:
+        step = _step(kinds, part)
+        kinds = [kind for kind in kinds if _is_tag(kind, str(part))] if step is None else step
+    return sorted({name for kind in kinds for name in kind.model_fields})
+
+
+def _is_tag(kind: Any, part: str) -> bool:
+    field = kind.model_fields.get("kind")
+    return field is not None and part in typing.get_args(field.annotation)
+
+
+def _step(kinds: list[Any], part: int | str) -> list[Any] | None:
+    """The models that a key or an index leads to; None when it leads nowhere."""
+    if isinstance(part, int):
+        return kinds
+    fields = [kind.model_fields[part] for kind in kinds if part in kind.model_fields]
+    return [model for f in fields for model in _models(f.annotation)] if fields else None
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The settings classes inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else types.NoneType):
+        return _models(annotation.__value__)
+    return [model for argument in typing.get_args(annotation) for model in _models(argument)]

@@ -1,0 +1,110 @@
+"""Looking into a finished run: its shards, and documents at given percentiles of a column."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.stages.columns import available, read_columns
+from siftlm.stages.publish import MANIFEST
+from siftlm.stages.shards import Task
+from siftlm.store import Store
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A published run and the stage outputs it was made from."""
+
+    folder: str
+    manifest: dict[str, Any]
+    store: Store
+
+    @classmethod
+    def open(cls, folder: str) -> FinishedRun:
+        path = f"{folder}/{MANIFEST}"
+        if not filesystem.exists(path):
+            raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
+        manifest = orjson.loads(filesystem.read_bytes(path))
+        return cls(folder, manifest, Store(manifest["config"]["store"] or f"{folder}/store"))
+
+    def tasks(self) -> list[Task]:
+        """The shards with the keys of everything that was computed of them."""
+        return [
+            Task(number, shard["path"], "", shard["keys"], {"source": shard["source"]})
+            for number, shard in enumerate(self.manifest["inputs"])
+        ]
+
+    def columns(self) -> dict[str, pa.DataType]:
+        tasks = self.tasks()
+        return available(tasks[0], self.store) if tasks else {}
+
+    def read(self, names: set[str]) -> pa.Table:
+        """Columns of all documents, with `shard` and `row`, which say where each is."""
+        tables = []
+        for task in self.tasks():
+            table = read_columns(task, self.store, names)
+            table = table.append_column("shard", pa.array(np.full(table.num_rows, task.shard)))
+            tables.append(table.append_column("row", pa.array(np.arange(table.num_rows))))
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def text(self, shard: int, row: int) -> str:
+        key = self.tasks()[shard].inputs["documents"]
+        (batch,) = self.store.row_range("documents", key, row, row + 1, columns=["text"])
+        return str(batch["text"][0].as_py())
+
+
+def inspect(
+    folder: str, column: str | None, percentiles: Sequence[float], reason: str | None, kept: bool | None
+) -> list[dict[str, Any]]:
+    """The documents at the given percentiles of a column among those asked for, lowest first."""
+    run = FinishedRun.open(folder)
+    columns = run.columns()
+    column = column or default_column(columns)
+    if column not in columns or not (pa.types.is_integer(columns[column]) or pa.types.is_floating(columns[column])):
+        near = difflib.get_close_matches(column, columns, n=1)
+        raise UserError(
+            f"--column: must be a numeric column, got {column!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
+    table = run.read({column, "doc_id", "domain", "source", "kept", "reason"})
+    table = table.filter(_wanted(table, column, reason, kept))
+    order = pc.sort_indices(table, sort_keys=[(column, "ascending"), ("doc_id", "ascending")])
+    found = []
+    for percentile in percentiles if len(order) else ():
+        row = table.slice(order[round(percentile / 100 * (len(order) - 1))].as_py(), 1).to_pylist()[0]
+        text = run.text(row["shard"], row["row"])
+        found.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
+    return found
+
+
+def default_column(columns: dict[str, pa.DataType]) -> str:
+    """The first model's perplexity, or the number of bytes where no model scored."""
+    return next((name for name in columns if name.endswith("_perplexity")), "byte_count")
+
+
+def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:
+    mask = pc.is_valid(table[column])
+    if reason is not None:
+        mask = pc.and_(mask, pc.fill_null(pc.equal(table["reason"], reason), False))
+    if kept is not None:
+        mask = pc.and_(mask, pc.equal(table["kept"], kept))
+    return mask
+
+
+def parse_percentiles(text: str) -> list[float]:
+    """`1,50,99` as numbers from 0 to 100."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--percentiles: must be numbers separated by commas, got {text!r}") from None
+    if not all(0 <= value <= 100 for value in values):
+        raise UserError(f"--percentiles: must be between 0 and 100, got {text!r}")
+    return values

@@ -1,0 +1,194 @@
+"""A run: the ordered stages, from input shards to a published corpus."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from siftlm.config import TRAINED, RunConfig
+from siftlm.errors import UserError
+from siftlm.lineage import Lineage, audit
+from siftlm.progress import Progress
+from siftlm.report.manifest import build_manifest
+from siftlm.stages import annotate, dedup, inputs, publish, reference, score, select, write
+from siftlm.stages.columns import SCORES
+from siftlm.stages.ingest import Ingest
+from siftlm.stages.ingest import tasks as ingest_tasks
+from siftlm.stages.shards import ShardStage, Task, run_shards
+from siftlm.stages.summary import summarise
+from siftlm.store import Marker, Store, digest, open_store
+from siftlm.validate import check_config
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    manifest: dict[str, Any]
+    unchanged: bool  # nothing had to be done
+
+
+def run(config: RunConfig, progress: Progress) -> Result:
+    """Runs what has no marker yet, audits every count, and publishes the output."""
+    check_config(config)
+    with publish.workspace(config.output.folder, config.name):
+        return _Run(config, open_store(config.store_folder), progress).run()
+
+
+class _Run:
+    def __init__(self, config: RunConfig, store: Store, progress: Progress) -> None:
+        self.config, self.store, self.progress = config, store, progress
+        self.lineage = Lineage()
+        self.models: dict[str, dict[str, str]] = {}
+
+    def run(self) -> Result:
+        documents = self.ingest()
+        signals = self.annotate(documents)
+        clusters, contents = self.dedup(signals)
+        scored = self.score(clusters, contents)
+        selected = self.select(scored)
+        return self.write(selected)
+
+    def ingest(self) -> list[Task]:
+        found = inputs.fingerprints(inputs.discover(self.config.input), self.store)
+        tasks = ingest_tasks(self.config.input, found)
+        self._shards("documents", Ingest({s.source: s for s in self.config.input}), tasks)
+        return with_output(tasks, "documents", tasks)
+
+    def annotate(self, documents: Sequence[Task]) -> list[Task]:
+        scorers = self.config.scorers()
+        tasks = annotate.tasks(scorers, documents)
+        self._shards("signals", annotate.Annotate(scorers), tasks)
+        return with_output(documents, "signals", tasks)
+
+    def dedup(self, signals: Sequence[Task]) -> tuple[list[Task], list[str]]:
+        settings = self.config.dedup
+        if settings is None:
+            return list(signals), ["" for _ in signals]
+        tasks = dedup.tasks(settings, signals)
+        documents = sum(m.rows_out for m in self.lineage.markers["documents"])
+        with self.progress.stage("clusters", tasks, self.store):
+            markers = dedup.run(settings, tasks, documents, self.store, self.config.runner)
+        self.lineage.add("clusters", markers)
+        return with_output(signals, "clusters", tasks), [m.content for m in markers]
+
+    def score(self, alive: Sequence[Task], contents: Sequence[str]) -> list[Task]:
+        survivors = self.config.survivors()
+        tasks = list(alive)
+        for settings in self.config.score:
+            if settings.model == TRAINED:
+                settings = settings.model_copy(update={"model": self.reference(alive, list(contents))})
+            stage = score.Score(settings, survivors)
+            mine = score.tasks(settings, survivors, alive, contents, self.store)
+            self._shards(stage.name, stage, mine)
+            self.models[settings.name] = score.model_facts(settings, mine, self.store)
+            tasks = with_output(tasks, SCORES + settings.name, mine)
+        return tasks
+
+    def reference(self, alive: Sequence[Task], contents: list[str]) -> str:
+        """The folder of the reference model, trained in this process, not by Beam."""
+        settings, survivors = self.config.reference, self.config.survivors()
+        assert settings is not None
+        key = reference.key(settings, survivors, alive, contents)
+        with self.progress.stage("reference", [Task(0, "reference model", key)], self.store):
+            return reference.train(settings, survivors, alive, key, self.store)
+
+    def select(self, scored: Sequence[Task]) -> list[Task]:
+        settings, survivors = self.config.selection(), self.config.survivors()
+        tasks = select.tasks(settings, survivors, scored)
+        with self.progress.stage("decisions", tasks, self.store):
+            markers = select.run(settings, survivors, tasks, self.store, self.config.runner)
+        self.lineage.add("decisions", markers)
+        return with_output(scored, "decisions", tasks)
+
+    def write(self, selected: Sequence[Task]) -> Result:
+        config, store = self.config, self.store
+        folder = config.output.folder
+        identity = digest(
+            "publish", [sorted(t.inputs.items()) for t in selected], config.output.model_dump(), config.seed
+        )
+        manifest = publish.published(folder, identity)
+        if manifest is not None:
+            return Result(manifest, unchanged=True)
+        staging = publish.staging_folder(folder, identity)
+        metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
+        decisions = self.lineage.markers["decisions"]
+        with self.progress.working("write"):
+            data, rejects = write.run(
+                config.output, config.seed, selected, decisions, staging, metadata, store, config.runner
+            )
+        self.lineage.add("data", data)
+        self.lineage.add("rejects", rejects)
+        audit(self.lineage)
+        manifest = self.manifest(identity, selected)
+        publish.publish(folder, staging, data, rejects)
+        publish.write_errors(folder, selected, store)
+        publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
+        publish.clear_staging(folder)
+        return Result(manifest, unchanged=False)
+
+    def manifest(self, identity: str, selected: Sequence[Task]) -> dict[str, Any]:
+        documents, decisions = self.lineage.markers["documents"], self.lineage.markers["decisions"]
+        shards = [
+            {"path": t.name, **t.facts, "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
+            for t, d, s in zip(selected, documents, decisions, strict=True)
+        ]
+        rows = sum(m.rows_out for m in documents)
+        statistics = {
+            "documents": {
+                "documents": rows,
+                "byte_count": sum(int(m.facts["text_bytes"]) for m in documents),
+            },
+            "kept": {"documents": sum(m.rows_out for m in decisions), **_sizes(decisions, "kept")},
+            "written": {
+                "rows": sum(int(m.facts["copies"]) for m in decisions),
+                **_sizes(decisions, "written"),
+            },
+            "columns": summarise(selected, rows, self.store, self.config.runner),
+        }
+        return build_manifest(
+            name=self.config.name,
+            identity=identity,
+            config=self.config.model_dump(mode="json", by_alias=True),
+            models=self.models,
+            shards=shards,
+            lineage=self.lineage,
+            statistics=statistics,
+        )
+
+    def _shards(self, stage: str, work: ShardStage, tasks: Sequence[Task]) -> list[Marker]:
+        with self.progress.stage(stage, tasks, self.store):
+            markers = run_shards(work, tasks, self.store, self.config.runner)
+        return self.lineage.add(stage, markers)
+
+
+def with_output(shards: Sequence[Task], stage: str, made: Sequence[Task]) -> list[Task]:
+    """The shards with a stage's output among what later stages can read."""
+    return [
+        replace(shard, inputs={**shard.inputs, stage: output.key}) for shard, output in zip(shards, made, strict=True)
+    ]
+
+
+def _sizes(decisions: Sequence[Marker], what: str) -> dict[str, int | None]:
+    """Bytes and tokens of what was kept or written; tokens are None where the run names no count of them."""
+    tokens = [m.facts.get(f"{what}_tokens") for m in decisions]
+    known = [int(t) for t in tokens if t is not None]
+    return {
+        "byte_count": sum(int(m.facts[f"{what}_bytes"]) for m in decisions),
+        "tokens": sum(known) if known else None,
+    }
+
+
+def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
+    """Trains the reference model of a run and copies it to `folder`; says where it is."""
+    if config.reference is None:
+        raise UserError("reference: must be a table of settings for this command, got nothing")
+    check_config(config)
+    with publish.workspace(config.output.folder, config.name):
+        work = _Run(config, open_store(config.store_folder), progress)
+        alive, contents = work.dedup(work.annotate(work.ingest()))
+        trained = work.reference(alive, contents)
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    return f"the reference model is in {folder}"

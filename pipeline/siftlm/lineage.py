@@ -1,0 +1,82 @@
+"""What a run made of what: its shards, their keys and markers in every stage, and the audit of their sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from siftlm.store import Marker
+
+
+@dataclass
+class Lineage:
+    """The markers of a run by stage, each list in the order of the run's shards."""
+
+    markers: dict[str, list[Marker]] = field(default_factory=dict)
+
+    def add(self, stage: str, markers: Sequence[Marker]) -> list[Marker]:
+        self.markers[stage] = list(markers)
+        return self.markers[stage]
+
+    def total(self, stage: str) -> dict[str, Any]:
+        """The sums of one stage: rows in and out, dropped and errors by reason, seconds of work."""
+        dropped: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
+        for marker in self.markers[stage]:
+            dropped.update(marker.dropped)
+            errors.update(marker.errors)
+        return {
+            "rows_in": sum(m.rows_in for m in self.markers[stage]),
+            "rows_out": sum(m.rows_out for m in self.markers[stage]),
+            "dropped": dict(sorted(dropped.items())),
+            "errors": dict(sorted(errors.items())),
+        }
+
+    def seconds(self, stage: str) -> float:
+        return round(sum(float(m.facts.get("seconds", 0.0)) for m in self.markers[stage]), 3)
+
+
+class AuditError(Exception):
+    """Rows that went missing; the run fails, for its output cannot be trusted."""
+
+
+def audit(lineage: Lineage) -> None:
+    """Raises AuditError unless every row of every shard is accounted for in every stage.
+
+    In each output rows in = rows out + dropped + errors; each stage reads exactly the documents that ingest wrote;
+    the output holds exactly the copies that selection asked for.
+    """
+    problems = [
+        f"{m.stage} of {m.shard}: {m.rows_in} rows in, {m.balance()} unaccounted for"
+        for markers in lineage.markers.values()
+        for m in markers
+        if m.balance()
+    ]
+    documents = lineage.markers.get("documents", [])
+    for stage, markers in lineage.markers.items():
+        if stage in ("documents", "data", "rejects"):
+            continue
+        for before, after in zip(documents, markers, strict=True):
+            if before.rows_out != after.rows_in:
+                problems.append(f"{stage} of {after.shard}: {after.rows_in} rows in, {before.rows_out} documents")
+    problems += _audit_output(lineage)
+    if problems:
+        raise AuditError("the audit failed: " + "; ".join(problems[:10]))
+
+
+def _audit_output(lineage: Lineage) -> list[str]:
+    problems = []
+    decisions = lineage.markers.get("decisions", [])
+    if "data" in lineage.markers:
+        wanted = sum(int(m.facts["copies"]) for m in decisions)
+        written = sum(m.rows_out for m in lineage.markers["data"])
+        if wanted != written:
+            problems.append(f"data: {written} rows written, {wanted} selected")
+    if lineage.markers.get("rejects"):
+        dropped = sum(m.rows_in - m.rows_out for m in decisions)
+        written = sum(m.rows_out for m in lineage.markers["rejects"])
+        if dropped != written:
+            problems.append(f"rejects: {written} rows written, {dropped} dropped")
+    return problems

@@ -1,0 +1,78 @@
+"""manifest.json: what went in, what was done with it, what came out, and the digests of all of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from siftlm.lineage import Lineage
+from siftlm.store import Marker
+
+FORMAT = 1
+PACKAGES = (
+    "siftlm",
+    "apache-beam",
+    "pyarrow",
+    "numpy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "fasttext-numpy2",
+)
+
+
+def build_manifest(
+    *,
+    name: str,
+    identity: str,
+    config: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, str]],
+    shards: Sequence[Mapping[str, Any]],
+    lineage: Lineage,
+    statistics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a run.
+
+    Args:
+        name: of the run.
+        identity: digest of everything the output depends on.
+        config: the configuration as it was read.
+        models: metadata of every model by name: digest, revision, dtype, window rule.
+        shards: per input shard its path, source, fingerprint, sizes, and the keys of its outputs by stage.
+        lineage: the markers of all stages.
+        statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
+    """
+    return {
+        "format": FORMAT,
+        "name": name,
+        "identity": identity,
+        "versions": versions(),
+        "config": dict(config),
+        "models": {key: dict(value) for key, value in models.items()},
+        "counts": counts(lineage),
+        "statistics": dict(statistics),
+        "data": [_part(marker) for marker in lineage.markers["data"]],
+        "inputs": [dict(shard) for shard in shards],
+        "seconds": {stage: lineage.seconds(stage) for stage in lineage.markers},
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computed the output."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def counts(lineage: Lineage) -> dict[str, Any]:
+    """Rows in, rows out, dropped and errors by reason, for every stage."""
+    return {stage: lineage.total(stage) for stage in lineage.markers if lineage.markers[stage]}
+
+
+def _part(marker: Marker) -> dict[str, Any]:
+    return {
+        "path": marker.facts["path"],
+        "rows": marker.rows_out,
+        "bytes": marker.facts["bytes"],
+        "checksum": f"xxh3_128:{marker.facts['checksum']}",
+    }

@@ -1,0 +1,68 @@
+"""annotate: documents/ -> signals/, the cheap columns of every document, in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.scorers import open_scorer
+from siftlm.scorers.protocol import ragged_text
+from siftlm.settings import Settings
+from siftlm.stages.shards import Task
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+STAGE = "signals"
+BATCH_DOCUMENTS = 1024
+CARRIED = ("doc_id", "domain", "source", "byte_count", "url", "position")
+"""Columns of the document that are copied, so that later stages read no text."""
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """Computes the columns of the configured scorers, and the content hash, for a shard."""
+
+    scorers: tuple[Settings, ...]
+    name: str = STAGE
+
+    def schema(self) -> pa.Schema:
+        carried = [DOCUMENT_SCHEMA.field(name) for name in CARRIED]
+        scored = [field for settings in self.scorers for field in open_scorer(settings).fields()]
+        return pa.schema([*carried, pa.field("content_hash", pa.binary(16), nullable=False), *scored])
+
+    def run(self, task: Task, store: Store) -> Marker:
+        rows_in = 0
+        with store.writer(STAGE, task.key, self.schema()) as signals:
+            for batch in store.batches("documents", task.inputs["documents"], rows=BATCH_DOCUMENTS):
+                rows_in += batch.num_rows
+                signals.write(self.annotate(batch))
+        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=rows_in, rows_out=signals.rows)
+
+    def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The signal columns of a batch of documents."""
+        columns: dict[str, Any] = {name: batch[name] for name in CARRIED}
+        columns["content_hash"] = content_hashes(batch["text"])
+        for settings in self.scorers:
+            scored = open_scorer(settings).score(batch)
+            columns.update(zip(scored.schema.names, scored.columns, strict=True))
+        return pa.RecordBatch.from_pydict(columns, schema=self.schema())
+
+
+def tasks(scorers: Sequence[Settings], documents: Sequence[Task]) -> list[Task]:
+    """A task for every documents shard; a model that changed on disk changes the key."""
+    part = digest("annotate", VERSION, [open_scorer(settings).digest() for settings in scorers])
+    return [replace(shard, key=digest(part, shard.inputs["documents"])) for shard in documents]
+
+
+def content_hashes(texts: pa.LargeStringArray) -> pa.Array:
+    """xxh3-128 of the UTF-8 bytes of every text, big endian."""
+    values, offsets = ragged_text(texts)
+    view = memoryview(values)
+    hashes = [xxhash.xxh3_128_digest(view[start:end]) for start, end in pairwise(offsets)]
+    return pa.array(hashes, pa.binary(16))

@@ -1,0 +1,146 @@
+"""The row-aligned columns of one shard, zipped: what selection sees, and what is written beside the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.scorers.contract import bits_per_byte, perplexity
+from siftlm.selectors import RowRule, keep_rows
+from siftlm.stages.shards import Task
+from siftlm.statistics.hashing import hash_strings, keyed, uniform
+from siftlm.store import Store, digest
+
+SCORES = "scores/"  # prefix of the stages that hold one model's scores
+DERIVED = {  # of the stored columns of scores/<model>/
+    "perplexity": (perplexity, ("nll_sum", "token_count")),
+    "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
+}
+HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
+HELD_OUT = "held_out_for_reference"
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """Which documents reach the language models, and why the others don't.
+
+    In this order: a duplicate, one that trains the reference model (a keyed share `holdout` of what is left), one
+    that a `preselect` rule drops.
+    """
+
+    holdout: float = 0.0
+    seed: int = 0
+    rules: tuple[RowRule, ...] = field(default=())
+
+    def identity(self) -> str:
+        return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules])
+
+    def held_out(self, doc_ids: pa.Array) -> np.ndarray:
+        return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout
+
+    def reasons(self, task: Task, store: Store) -> pa.Array:
+        """A string array over the rows of a shard: null for a survivor, else the reason."""
+        wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
+        table = read_columns(task, store, wanted)
+        reasons = np.array([f"{kind}_duplicate" if kind else None for kind in _pylist(table, "duplicate")], object)
+        if self.holdout:
+            reasons[self.held_out(table["doc_id"]) & np.equal(reasons, None)] = HELD_OUT
+        for rule in self.rules:
+            alive = np.equal(reasons, None)
+            for reason, rows in keep_rows(rule, table, alive, self.seed):
+                reasons[rows] = reason
+        return pa.array(reasons, pa.string())
+
+
+def _pylist(table: pa.Table, name: str) -> list[str | None]:
+    return table[name].to_pylist() if name in table.schema.names else [None] * table.num_rows
+
+
+def available(task: Task, store: Store) -> dict[str, pa.DataType]:
+    """The columns of a shard by name and type, those derived from scores included."""
+    names: dict[str, pa.DataType] = {}
+    for stage, key in task.inputs.items():
+        if stage == "documents":
+            continue
+        fields = [(_public(stage, f.name), f.type) for f in store.schema(stage, key) if f.name not in HIDDEN]
+        names.update(fields)
+        if stage.startswith(SCORES):
+            names.update({_public(stage, name): pa.float64() for name in DERIVED})
+    return names
+
+
+def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa.Table:
+    """The wanted columns of a shard, in the order of its documents; None gives all of them."""
+    tables = [
+        _read_stage(stage, store.table(stage, key, _needed(stage, key, store, wanted)), wanted)
+        for stage, key in task.inputs.items()
+        if stage != "documents"
+    ]
+    names = [name for table in tables for name in table.schema.names]
+    columns = [column for table in tables for column in table.columns]
+    first = dict(reversed(list(zip(names, columns, strict=True))))
+    return pa.table({name: first[name] for name in dict.fromkeys(names)})
+
+
+def row_batches(
+    task: Task, store: Store, start: int, end: int, *, rows: int = 512, text: bool = True
+) -> Iterator[pa.Table]:
+    """Rows [start, end) of a shard with every public column, `rows` at a time, the text first."""
+    stages = [stage for stage in task.inputs if text or stage != "documents"]
+    readers = [_aligned(store, stage, task.inputs[stage], start, end, rows) for stage in stages]
+    for parts in zip(*readers, strict=True):
+        columns: dict[str, pa.ChunkedArray] = {}
+        for stage, part in zip(stages, parts, strict=True):
+            table = _read_stage(stage, part, None)
+            for name, column in zip(table.schema.names, table.columns, strict=True):
+                columns.setdefault(name, column)
+        yield pa.table(columns)
+
+
+def _public(stage: str, name: str) -> str:
+    return f"{stage.removeprefix(SCORES)}_{name}" if stage.startswith(SCORES) else name
+
+
+def _needed(stage: str, key: str, store: Store, wanted: set[str] | None) -> list[str]:
+    """The stored columns of a stage that give the wanted ones."""
+    names = [n for n in store.schema(stage, key).names if n not in HIDDEN]
+    if wanted is None:
+        return names
+    sources = {s for name, (_, from_) in DERIVED.items() if _public(stage, name) in wanted for s in from_}
+    return [n for n in names if _public(stage, n) in wanted or (stage.startswith(SCORES) and n in sources)]
+
+
+def _read_stage(stage: str, table: pa.Table, wanted: set[str] | None) -> pa.Table:
+    """A stage's columns under their public names, with the derived ones."""
+    columns = {_public(stage, n): c for n, c in zip(table.schema.names, table.columns, strict=True) if n not in HIDDEN}
+    if stage.startswith(SCORES):
+        for name, (derive, sources) in DERIVED.items():
+            if set(sources) <= set(table.schema.names):
+                columns[_public(stage, name)] = derive(*(table[source] for source in sources))
+    return pa.table({n: c for n, c in columns.items() if wanted is None or n in wanted})
+
+
+def _aligned(store: Store, stage: str, key: str, start: int, end: int, rows: int) -> Iterator[pa.Table]:
+    """Rows [start, end) of one output in tables of exactly `rows` (the last one shorter)."""
+    names: Sequence[str] = [n for n in store.schema(stage, key).names if n not in HIDDEN]
+    waiting: list[pa.Table] = []
+    held = 0
+    for batch in store.row_range(stage, key, start, end, rows=rows, columns=names):
+        waiting.append(pa.Table.from_batches([batch]))
+        held += batch.num_rows
+        while held >= rows:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, rows)
+            waiting, held = [whole.slice(rows)], held - rows
+    if held:
+        yield pa.concat_tables(waiting)
+
+
+def count_by(values: pa.ChunkedArray) -> dict[str, int]:
+    """How often each non-null value occurs, by name."""
+    counted = pc.value_counts(values.drop_null()).to_pylist()
+    return {row["values"]: row["counts"] for row in sorted(counted, key=lambda row: str(row["values"]))}

@@ -1,0 +1,55 @@
+"""The DoFns: as little logic as possible in Beam. Imported only when a pipeline is built or run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from siftlm.stages.shards import ShardPool, ShardStage, Task
+from siftlm.store import Store
+
+
+class RunShards(beam.DoFn):
+    """Runs a stage on the tasks of a bundle, a few at a time."""
+
+    def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
+        self._stage, self._store, self._workers = stage, store, workers
+        self._pool: ShardPool | None = None
+
+    def setup(self) -> None:
+        self._pool = ShardPool(self._stage, self._store, self._workers)
+
+    def process(self, task: Task) -> Iterator[None]:
+        assert self._pool is not None
+        self._pool.submit(task)
+        return iter(())
+
+    def finish_bundle(self) -> None:
+        assert self._pool is not None
+        self._pool.drain()
+
+    def teardown(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+
+class Merge(beam.CombineFn):
+    """A mergeable statistic as a combiner; the accumulator is None until something is there."""
+
+    def __init__(self, merge: Callable[[Iterable[Any]], Any]) -> None:
+        self._merge = merge
+
+    def create_accumulator(self) -> Any:
+        return None
+
+    def add_input(self, accumulator: Any, value: Any) -> Any:
+        return value if accumulator is None else self._merge([accumulator, value])
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        parts = [part for part in accumulators if part is not None]
+        return self._merge(parts) if parts else None
+
+    def extract_output(self, accumulator: Any) -> Any:
+        return accumulator

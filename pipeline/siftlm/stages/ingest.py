@@ -1,0 +1,109 @@
+"""ingest: input shards -> documents/, one Parquet shard an input shard, with what could not be read beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
+from siftlm.filesystem import InputFile
+from siftlm.readers import InputSettings, ReadBatch, read_shard
+from siftlm.stages.shards import Task
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+STAGE = "documents"
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("kind", pa.string(), nullable=False),  # skipped, or error
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Reads input shards; `inputs` are the configured inputs, by source."""
+
+    inputs: dict[str, InputSettings]
+    name: str = STAGE
+
+    def run(self, task: Task, store: Store) -> Marker:
+        settings = self.inputs[task.facts["source"]]
+        skipped: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
+        text_bytes = 0
+        with (
+            store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
+            store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=".rejects.parquet") as rejects,
+        ):
+            for read in read_shard(task.name, settings):
+                batch = to_documents(read.documents, settings.source)
+                documents.write(batch)
+                rejects.write(_reject_batch(read))
+                text_bytes += pc.sum(batch["byte_count"]).as_py() or 0
+                skipped.update(r.reason for r in read.rejects if r.kind == "skipped")
+                errors.update(r.reason for r in read.rejects if r.kind == "error")
+        rows = documents.rows
+        return Marker(
+            stage=STAGE,
+            key=task.key,
+            shard=task.name,
+            rows_in=rows + skipped.total() + errors.total(),
+            rows_out=rows,
+            dropped=dict(sorted(skipped.items())),
+            errors=dict(sorted(errors.items())),
+            facts={"text_bytes": text_bytes},
+        )
+
+
+def tasks(inputs: Sequence[InputSettings], files: dict[str, list[tuple[InputFile, str]]]) -> list[Task]:
+    """A task for every input file with its fingerprint, sources in the order of the configuration."""
+    found: list[Task] = []
+    for settings in inputs:
+        identity = settings.model_dump(exclude={"paths"})
+        for file, fingerprint in files[settings.source]:
+            key = digest("ingest", VERSION, identity, fingerprint)
+            facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size}
+            found.append(Task(shard=len(found), name=file.path, key=key, facts=facts))
+    return found
+
+
+def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
+    """Records with ids, domains and sizes: a RECORD_SCHEMA batch as a DOCUMENT_SCHEMA batch."""
+    urls = records["url"].to_pylist()
+    texts = records["text"]
+    ids = [
+        record_id or document_id(None, url, text.as_py())
+        for record_id, url, text in zip(records["record_id"].to_pylist(), urls, texts, strict=True)
+    ]
+    domains = [
+        configured if configured is not None else registered_domain(url)
+        for configured, url in zip(records["domain"].to_pylist(), urls, strict=True)
+    ]
+    columns = {
+        "doc_id": ids,
+        "text": texts,
+        "url": records["url"],
+        "domain": domains,
+        "source": [source] * records.num_rows,
+        "metadata": records["metadata"],
+        "byte_count": pc.cast(pc.binary_length(texts), pa.int64()),
+        "position": records["position"],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)
+
+
+def _reject_batch(read: ReadBatch) -> pa.RecordBatch:
+    rows = [
+        {"position": r.position, "offset": r.offset, "kind": r.kind, "reason": r.reason, "detail": r.detail}
+        for r in read.rejects
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=REJECT_SCHEMA)

@@ -1,0 +1,62 @@
+"""reference: trains the reference model on a held-out share of the deduplicated corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow.compute as pc
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.scorers.reference import ReferenceSettings
+from siftlm.stages.columns import HELD_OUT, Survivors
+from siftlm.stages.shards import Task
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+STAGE = "reference"
+
+
+class ReferenceJobSettings(ReferenceSettings):
+    """A reference model that the run trains itself, on documents that it then leaves out of the selection."""
+
+    holdout: float = Field(0.1, gt=0, lt=1, description="Share of the deduplicated documents that train the model.")
+
+
+def key(settings: ReferenceJobSettings, survivors: Survivors, clusters: Sequence[Task], contents: list[str]) -> str:
+    shards = [[task.inputs["documents"], content] for task, content in zip(clusters, contents, strict=True)]
+    return digest("reference", VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
+
+
+def folder(store: Store, model_key: str) -> str:
+    return f"{store.root}/{STAGE}/{model_key}"
+
+
+def train(
+    settings: ReferenceJobSettings,
+    survivors: Survivors,
+    clusters: Sequence[Task],
+    model_key: str,
+    store: Store,
+) -> str:
+    """The folder of the trained model; trains it when it is not there yet."""
+    target = folder(store, model_key)
+    if not store.is_done(STAGE, model_key):
+        from siftlm.scorers.reference import train_reference
+
+        if not filesystem.is_local(target):
+            raise NotImplementedError(f"{target}: reference models are trained on a local file system")
+        facts = train_reference(held_out_texts(survivors, clusters, store), settings, target)
+        store.commit(Marker(STAGE, model_key, "all", rows_in=0, rows_out=0, facts=facts))
+    return target
+
+
+def held_out_texts(survivors: Survivors, clusters: Sequence[Task], store: Store) -> Iterator[str]:
+    """The texts of the held-out split, in the order of the run."""
+    for task in clusters:
+        mine = pc.equal(survivors.reasons(task, store), HELD_OUT)
+        row = 0
+        for batch in store.batches("documents", task.inputs["documents"], columns=["text"]):
+            chosen = pc.fill_null(mine.slice(row, batch.num_rows), False)
+            row += batch.num_rows
+            yield from batch.filter(chosen)["text"].to_pylist()

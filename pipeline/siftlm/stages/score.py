@@ -1,0 +1,153 @@
+"""score: documents/ -> scores/<model>/, what a language model says of every document that is still alive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.scorers import LMScorer, LMSettings, open_lm
+from siftlm.stages.columns import SCORES, Survivors
+from siftlm.stages.shards import Task
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+WINDOW_BYTES = 128 << 20  # text held at a time, beside what the model itself needs
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores the survivors of a shard with one model; rows that do not survive are null.
+
+    `earlier` are outputs of the same model over the same documents, with other survivors: what they hold is taken
+    over, for a document's score does not depend on its neighbours.
+    """
+
+    settings: LMSettings
+    survivors: Survivors
+
+    @property
+    def name(self) -> str:
+        return SCORES + self.settings.name
+
+    def run(self, task: Task, store: Store) -> Marker:
+        scorer = open_lm(self.settings)
+        schema = pa.schema(scorer.fields())
+        reasons = self.survivors.reasons(task, store)
+        known = Known(self.name, task.facts.get("earlier", []), store)
+        errors: Counter[str] = Counter()
+        metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
+        with store.writer(self.name, task.key, schema, metadata=metadata) as scores:
+            for start, window in _windows(store, task, self.settings.window_documents):
+                alive = pc.is_null(reasons.slice(start, window.num_rows)).to_numpy(zero_copy_only=False)
+                batch = score_rows(scorer, window, alive, known.rows(start, window.num_rows))
+                scores.write(batch)
+                errors.update(error for error in batch["error"].to_pylist() if error)
+        dropped = pc.sum(pc.is_valid(reasons)).as_py() or 0
+        return Marker(
+            stage=self.name,
+            key=task.key,
+            shard=task.name,
+            rows_in=scores.rows,
+            rows_out=scores.rows - dropped - errors.total(),
+            dropped={"not_alive": dropped} if dropped else {},
+            errors=dict(sorted(errors.items())),
+        )
+
+
+class Known:
+    """Scores of a shard that earlier outputs hold already, row by row."""
+
+    def __init__(self, stage: str, keys: Sequence[str], store: Store) -> None:
+        self._tables = [store.table(stage, key) for key in keys]
+
+    def rows(self, start: int, rows: int) -> pa.Table | None:
+        """The known scores of a window, null where there is none."""
+        best: pa.Table | None = None
+        for table in self._tables:
+            window = table.slice(start, rows)
+            best = window if best is None else _coalesce(best, window)
+        return best
+
+
+def score_rows(scorer: LMScorer, window: pa.RecordBatch, alive: np.ndarray, known: pa.Table | None) -> pa.RecordBatch:
+    """The score columns of a window of documents: scored where alive and not known, null where not alive."""
+    schema = pa.schema(scorer.fields())
+    have = np.zeros(window.num_rows, bool)
+    if known is not None:
+        have = pc.is_valid(known["token_count"]).to_numpy() & alive
+    missing = alive & ~have
+    fresh = pa.Table.from_batches([scorer.score(window.filter(pa.array(missing)))])
+    place = np.full(window.num_rows, -1, np.int64)
+    place[missing] = np.arange(fresh.num_rows)
+    if known is not None and have.any():
+        place[have] = fresh.num_rows + np.arange(int(have.sum()))
+        fresh = pa.concat_tables([fresh, known.filter(pa.array(have)).select(fresh.schema.names)])
+    indices = pa.array(place, mask=place < 0)
+    columns = [fresh[name].combine_chunks().take(indices) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _coalesce(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Whole rows of `first` where it has a score, else of `second`."""
+    scored = pc.is_valid(first["token_count"])
+    columns = [pc.if_else(scored, a, b) for a, b in zip(first.columns, second.columns, strict=True)]
+    return pa.Table.from_arrays(columns, names=first.schema.names)
+
+
+def _windows(store: Store, task: Task, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first row, documents) in windows of bounded rows and bytes."""
+    waiting: list[pa.RecordBatch] = []
+    start = held = held_bytes = 0
+    for batch in store.batches("documents", task.inputs["documents"], rows=min(rows, 512), columns=["text"]):
+        waiting.append(batch)
+        held += batch.num_rows
+        held_bytes += batch.nbytes
+        if held >= rows or held_bytes >= WINDOW_BYTES:
+            yield start, _join(waiting)
+            start, waiting, held, held_bytes = start + held, [], 0, 0
+    if waiting:
+        yield start, _join(waiting)
+
+
+def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return batch
+
+
+def tasks(
+    settings: LMSettings,
+    survivors: Survivors,
+    clusters: Sequence[Task],
+    contents: Sequence[str],
+    store: Store,
+) -> list[Task]:
+    """A task for every documents shard.
+
+    The first half of the key is the model and the documents, the second the survivors: outputs that share the
+    first half hold scores that can be taken over.
+    """
+    model = digest("score", VERSION, open_lm(settings).digest())
+    done = store.done(SCORES + settings.name)
+    found = []
+    for task, content in zip(clusters, contents, strict=True):
+        base = digest(model, task.inputs["documents"])
+        rules = [survivors.identity(), task.inputs["signals"] if survivors.rules else "", content]
+        key = f"{base}-{digest(*rules)}"
+        earlier = sorted(other for other in done if other.startswith(f"{base}-") and other != key)
+        found.append(replace(task, key=key, facts={**task.facts, "earlier": earlier}))
+    return found
+
+
+def model_facts(settings: LMSettings, scored: Sequence[Task], store: Store) -> dict[str, str]:
+    """What the score files say of the model that wrote them: digest, dtype, window rule."""
+    facts = {"model": settings.model, "digest": open_lm(settings).digest()}
+    if scored:
+        stored = store.schema(SCORES + settings.name, scored[0].key).metadata or {}
+        prefix = b"siftlm."
+        facts |= {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}
+    return facts

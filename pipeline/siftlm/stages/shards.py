@@ -1,0 +1,114 @@
+"""One shard in, one shard out: the shape of every stage but dedup, and the pipeline that runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from siftlm import filesystem
+from siftlm.stages.runner import RunnerSettings, run_pipeline, threads
+from siftlm.store import Marker, Store, digest
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard's work in one stage: what it reads, and the key of what it writes."""
+
+    shard: int  # index in the run's order of shards
+    name: str  # the input shard, for messages and markers
+    key: str  # of the output
+    inputs: dict[str, str] = field(default_factory=dict)  # stage -> key of what is read
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class ShardStage(Protocol):
+    """A stage that works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, task: Task, store: Store) -> Marker:
+        """Writes the output of `task` atomically and returns its marker, not yet committed."""
+        ...
+
+
+def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: RunnerSettings) -> list[Marker]:
+    """The markers of all tasks in order, after running those that have none. Starts no pipeline for nothing."""
+    done = store.done(stage.name)
+    waiting = [task for task in tasks if task.key not in done]
+    if waiting:
+        plan = write_plan(store, stage.name, waiting)
+        run_pipeline(runner, stage.name, _graph(stage, plan, store, threads(runner)))
+    return store.markers(stage.name, (task.key for task in tasks))
+
+
+def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
+    """The path of a file with one task a line, so that a pipeline's graph does not grow with its shards."""
+    lines = [orjson.dumps(task) for task in tasks]
+    path = store.path("plans", f"{stage}-{digest([line.decode() for line in lines])}", ".jsonl")
+    filesystem.write_bytes(path, b"\n".join(lines))
+    return path
+
+
+def read_plan(path: str) -> Iterator[Task]:
+    for line in filesystem.read_bytes(path).splitlines():
+        yield Task(**orjson.loads(line))
+
+
+def run_task(stage: ShardStage, task: Task, store: Store) -> None:
+    """Runs and commits one task unless somebody has done so already."""
+    if store.is_done(stage.name, task.key):
+        return
+    started = time.monotonic()
+    marker = stage.run(task, store)
+    seconds = round(time.monotonic() - started, 3)
+    store.commit(replace(marker, facts={**marker.facts, "seconds": seconds}))
+
+
+def _graph(stage: ShardStage, plan: str, store: Store, workers: int) -> Callable[[beam.Pipeline], None]:
+    def build(pipeline: beam.Pipeline) -> None:
+        import apache_beam as beam
+
+        from siftlm.stages.graphs import RunShards
+
+        _ = (
+            pipeline
+            | "plan" >> beam.Create([plan])
+            | "tasks" >> beam.FlatMap(read_plan)
+            | "spread" >> beam.Reshuffle()
+            | stage.name >> beam.ParDo(RunShards(stage, store, workers))
+        )
+
+    return build
+
+
+class ShardPool:
+    """Runs tasks on a few threads and raises the first failure when it is drained."""
+
+    def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
+        self._stage, self._store = stage, store
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._futures: list[Future[None]] = []
+
+    def submit(self, task: Task) -> None:
+        if self._pool is None:
+            run_task(self._stage, task, self._store)
+        else:
+            self._futures.append(self._pool.submit(run_task, self._stage, task, self._store))
+
+    def drain(self) -> None:
+        futures, self._futures = self._futures, []
+        for future in futures:
+            future.result()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)

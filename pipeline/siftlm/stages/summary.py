@@ -1,0 +1,66 @@
+"""Exact quantiles of every numeric column, over all documents and over the kept ones, for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from siftlm.stages.columns import available, read_columns
+from siftlm.stages.gather import gather
+from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.shards import Task
+from siftlm.stages.values import read_value, write_value
+from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
+from siftlm.store import Store, digest
+
+SMALL_CORPUS = 1 << 16  # documents; their quantiles take one pass with as many entries a column
+ENTRIES = 1 << 13  # of a larger corpus: a few passes in bounded memory
+NOT_SCORES = frozenset({"kept", "copies", "weight", "position"})
+
+Both = dict[str, ScoreStatistics]
+
+
+def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
+    """The columns that have quantiles."""
+    numbers = (n for n, t in columns.items() if pa.types.is_integer(t) or pa.types.is_floating(t))
+    return [name for name in numbers if name not in NOT_SCORES]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """What one shard says of the columns, before and after selection."""
+
+    columns: tuple[str, ...]
+    path: str
+    store: Store
+
+    def __call__(self, task: Task) -> Both:
+        searches: dict[str, ScoreSearch] = read_value(self.path)
+        table = read_columns(task, self.store, {*self.columns, "kept"})
+        return {
+            "all": searches["all"].observe(table),
+            "kept": searches["kept"].observe(table.filter(table["kept"])),
+        }
+
+
+def merge(parts: Iterable[Both]) -> Both:
+    every = list(parts)
+    return {name: ScoreStatistics.merged(part[name] for part in every) for name in ("all", "kept")}
+
+
+def summarise(selected: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> dict[str, Any]:
+    """Per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
+    key = digest("summary", [sorted(task.inputs.items()) for task in selected])
+    path = store.path("summaries", key, ".npz")
+    columns = tuple(numeric_columns(available(selected[0], store))) if selected else ()
+    limit = SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES
+    searches = {name: ScoreSearch.start(columns, entry_limit=limit) for name in ("all", "kept")}
+    while not all(search.done for search in searches.values()):
+        write_value(path, searches)
+        merged = gather("summary", Observe(columns, path, store), merge, selected, store, runner)
+        assert merged is not None, "columns without shards"
+        searches = {name: search.advanced(merged[name]) for name, search in searches.items()}
+    return {name: search.table() for name, search in searches.items()}

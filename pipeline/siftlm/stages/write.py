@@ -1,0 +1,317 @@
+"""write: documents/ + every column + decisions/ -> output shards, and on request the rejects with their reasons.
+
+Output shards are cut from runs of rows that the select stage counted, so that a shard's size is bounded without a
+pass over the texts. In run order a part reads its rows straight from the stages; with a global shuffle every input
+shard first scatters its kept rows by a keyed hash, and a part gathers what fell to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.settings import Settings
+from siftlm.stages.columns import available, row_batches
+from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.shards import Task, run_shards
+from siftlm.statistics.hashing import hash_strings, keyed
+from siftlm.store import Marker, Store, digest, open_parquet
+
+VERSION = 1
+CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
+FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
+PLACE = pa.field("place", pa.uint64(), nullable=False)  # in the shuffled corpus
+DECISIONS = frozenset({"kept", "reason", "copies"})
+
+
+class OutputSettings(Settings):
+    """Where the selected corpus goes, and in what shape."""
+
+    folder: str = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
+    shard_bytes: int = Field(
+        256 << 20,
+        ge=1 << 16,
+        le=1 << 40,
+        description="Text bytes in an output shard, about: never much more.",
+    )
+    row_group_bytes: int = Field(32 << 20, ge=1 << 12, description="Bytes in a row group before compression, about.")
+    compression_level: int = Field(3, ge=1, le=22, description="Level of zstd.")
+    shuffle: bool = Field(False, description="Order the rows by a keyed hash over the whole corpus.")
+    rejects: bool = Field(False, description="Write the dropped documents too, with their reasons, to rejects/.")
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Sorts a shard's kept rows by their place in the shuffled corpus, in chunks, one row group a part."""
+
+    parts: int
+    seed: int
+    schema: pa.Schema
+    name: str = "shuffled"
+
+    def run(self, task: Task, store: Store) -> Marker:
+        groups: list[list[int]] = []
+        rows = 0
+        path = store.path(self.name, task.key)
+        with (
+            filesystem.open_write(path) as stream,
+            pq.ParquetWriter(stream, self._schema(), compression="zstd") as out,
+        ):
+            for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"])):
+                places = shuffle_places(chunk, self.seed)
+                chunk = chunk.append_column(PLACE, pa.array(places)).take(pa.array(np.argsort(places, kind="stable")))
+                part = part_of(np.sort(places), self.parts)
+                for index in np.unique(part):
+                    low, high = np.searchsorted(part, [index, index + 1])
+                    out.write_table(chunk.slice(low, high - low), row_group_size=max(1, high - low))
+                    groups.append([len(groups), int(index)])
+                rows += chunk.num_rows
+        facts = {"groups": groups}
+        return Marker(self.name, task.key, task.name, rows_in=rows, rows_out=rows, facts=facts)
+
+    def _schema(self) -> pa.Schema:
+        return self.schema.append(PLACE)
+
+
+@dataclass(frozen=True)
+class Write:
+    """Writes one output shard of the run."""
+
+    settings: OutputSettings
+    schema: pa.Schema
+    folder: str
+    metadata: tuple[tuple[str, str], ...]
+    name: str = "parts"
+
+    def run(self, task: Task, store: Store) -> Marker:
+        path = f"{self.folder}/{task.name}"
+        with self._open(path) as out:
+            rows = self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store)
+            for table in rows:
+                for batch in table.combine_chunks().to_batches():
+                    out.write(batch)
+        facts = {"path": task.name, "bytes": filesystem.size(path), "checksum": filesystem.fingerprint(path)}
+        return Marker(self.name, task.key, task.name, rows_in=out.rows, rows_out=out.rows, facts=facts)
+
+    def _open(self, path: str) -> Any:
+        return open_parquet(
+            path,
+            self.schema,
+            metadata=dict(self.metadata),
+            row_group_bytes=self.settings.row_group_bytes,
+            compression_level=self.settings.compression_level,
+        )
+
+    def _in_order(self, task: Task, store: Store) -> Iterator[pa.Table]:
+        for shard, start, end in task.facts["runs"]:
+            source = Task(**task.facts["shards"][str(shard)])
+            yield from output_rows(source, store, self.schema, start, end)
+
+    def _gathered(self, task: Task, store: Store) -> Iterator[pa.Table]:
+        tables = []
+        for key, groups in task.facts["scattered"]:
+            with filesystem.open_read(store.path("shuffled", key)) as stream, pq.ParquetFile(stream) as file:
+                tables.append(file.read_row_groups(groups))
+        table = pa.concat_tables(tables)
+        order = pc.sort_indices(
+            table, sort_keys=[("place", "ascending"), ("doc_id", "ascending"), ("copy", "ascending")]
+        )
+        yield table.take(order).drop_columns(["place"])
+
+
+@dataclass(frozen=True)
+class WriteRejects:
+    """Writes the dropped documents of one input shard, with their reasons."""
+
+    schema: pa.Schema
+    folder: str
+    name: str = "rejects"
+
+    def run(self, task: Task, store: Store) -> Marker:
+        with open_parquet(f"{self.folder}/{task.facts['file']}", self.schema) as out:
+            for table in row_batches(task, store, 0, task.facts["rows"]):
+                dropped = table.filter(pc.invert(table["kept"]))
+                for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
+                    out.write(batch)
+        facts = {"path": task.facts["file"]}
+        return Marker(self.name, task.key, task.name, rows_in=out.rows, rows_out=out.rows, facts=facts)
+
+
+def output_schema(task: Task, store: Store) -> pa.Schema:
+    """The declared schema of the output: the document, every score column, its weight and the number of the copy."""
+    names = available(task, store)
+    document = [DOCUMENT_SCHEMA.field(name) for name in FIRST]
+    rest = [pa.field(n, t) for n, t in names.items() if n not in FIRST and n not in DECISIONS | {"weight"}]
+    last = [pa.field("weight", pa.float64(), nullable=False), pa.field("copy", pa.int32(), nullable=False)]
+    return pa.schema([*document, *rest, *last])
+
+
+def reject_schema(schema: pa.Schema) -> pa.Schema:
+    names = [f for f in schema if f.name not in ("weight", "copy")]
+    return pa.schema([*names, pa.field("reason", pa.string(), nullable=False)])
+
+
+def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: int) -> Iterator[pa.Table]:
+    """The kept rows of [start, end) as they are written, every copy a row."""
+    for table in row_batches(task, store, start, end):
+        copies = pc.if_else(table["kept"], table["copies"], 0).to_numpy()
+        rows = np.repeat(np.arange(table.num_rows), copies)
+        if not len(rows):
+            continue
+        starts = np.cumsum(copies) - copies
+        numbers = np.arange(len(rows)) - np.repeat(starts, copies)
+        kept = table.take(pa.array(rows)).append_column("copy", pa.array(numbers, pa.int32()))
+        yield kept.select(schema.names).cast(schema)
+
+
+def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
+    """uint64 place of every row in the shuffled corpus, a keyed hash of doc_id and copy."""
+    places = keyed(hash_strings(table["doc_id"].combine_chunks()), seed, "shuffle")
+    copies = table["copy"].to_numpy().astype(np.uint64)
+    with np.errstate(over="ignore"):
+        return (places + copies * np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+
+
+def part_of(places: np.ndarray, parts: int) -> np.ndarray:
+    """The output shard of every place: the hash range cut into equal intervals."""
+    return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
+
+
+def _chunks(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    held = 0
+    for table in tables:
+        waiting.append(table)
+        held += table.nbytes
+        if held >= CHUNK_BYTES:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, held = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def cut_parts(decisions: Sequence[Marker], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
+    """Runs of rows (shard, start, end) for every output shard, in order, each of about `shard_bytes` of text."""
+    parts: list[list[tuple[int, int, int]]] = [[]]
+    held = 0
+    for shard, marker in enumerate(decisions):
+        for start, end, kept_bytes in marker.facts["runs"]:
+            if held and held + kept_bytes > shard_bytes:
+                parts.append([])
+                held = 0
+            last = parts[-1][-1] if parts[-1] else None
+            if last and last[0] == shard and last[2] == start:
+                parts[-1][-1] = (shard, last[1], end)
+            else:
+                parts[-1].append((shard, start, end))
+            held += kept_bytes
+    return [part for part in parts if part] or [[]]
+
+
+def run(
+    settings: OutputSettings,
+    seed: int,
+    selected: Sequence[Task],
+    decisions: Sequence[Marker],
+    folder: str,
+    metadata: dict[str, str],
+    store: Store,
+    runner: RunnerSettings,
+) -> tuple[list[Marker], list[Marker]]:
+    """The markers of the output shards and of the rejects, written below `folder`."""
+    schema = output_schema(selected[0], store)
+    shaped = [
+        Task(
+            t.shard,
+            t.name,
+            digest("write", VERSION, t.key, sorted(t.inputs.items()), metadata),
+            t.inputs,
+            {"rows": m.rows_in},
+        )
+        for t, m in zip(selected, decisions, strict=True)
+    ]
+    whole = digest([t.key for t in shaped], settings.model_dump(), folder)
+    if settings.shuffle:
+        parts = _shuffled_parts(settings, seed, schema, shaped, decisions, whole, store, runner)
+    else:
+        parts = _ordered_parts(settings, shaped, decisions, whole)
+    written = run_shards(Write(settings, schema, folder, tuple(sorted(metadata.items()))), parts, store, runner)
+    rejected: list[Marker] = []
+    if settings.rejects:
+        stage = WriteRejects(reject_schema(schema), folder)
+        tasks = [
+            Task(
+                t.shard,
+                t.name,
+                digest(whole, "rejects", t.shard),
+                t.inputs,
+                {**t.facts, "file": _name("rejects", t.shard, len(shaped))},
+            )
+            for t in shaped
+        ]
+        rejected = run_shards(stage, tasks, store, runner)
+    return written, rejected
+
+
+def _ordered_parts(
+    settings: OutputSettings, shaped: Sequence[Task], decisions: Sequence[Marker], whole: str
+) -> list[Task]:
+    parts = cut_parts(decisions, settings.shard_bytes)
+    return [
+        Task(
+            shard=index,
+            name=_name("data", index, len(parts)),
+            key=digest(whole, index),
+            facts={"runs": runs, "shards": {str(shard): _plain(shaped[shard]) for shard, _, _ in runs}},
+        )
+        for index, runs in enumerate(parts)
+    ]
+
+
+def _shuffled_parts(
+    settings: OutputSettings,
+    seed: int,
+    schema: pa.Schema,
+    shaped: Sequence[Task],
+    decisions: Sequence[Marker],
+    whole: str,
+    store: Store,
+    runner: RunnerSettings,
+) -> list[Task]:
+    kept_bytes = sum(run[2] for marker in decisions for run in marker.facts["runs"])
+    count = max(1, math.ceil(kept_bytes / settings.shard_bytes))
+    keyed = [Task(t.shard, t.name, digest(t.key, "scatter", count, seed), t.inputs, t.facts) for t in shaped]
+    scattered = run_shards(Scatter(count, seed, schema), keyed, store, runner)
+    return [
+        Task(
+            shard=index,
+            name=_name("data", index, count),
+            key=digest(whole, "shuffled", index),
+            facts={"scattered": [[m.key, [g for g, part in m.facts["groups"] if part == index]] for m in scattered]},
+        )
+        for index in range(count)
+    ]
+
+
+def _plain(task: Task) -> dict[str, Any]:
+    return {
+        "shard": task.shard,
+        "name": task.name,
+        "key": task.key,
+        "inputs": task.inputs,
+        "facts": task.facts,
+    }
+
+
+def _name(folder: str, index: int, count: int) -> str:
+    return f"{folder}/part-{index:05d}-of-{count:05d}.parquet"
