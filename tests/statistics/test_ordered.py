@@ -62,6 +62,14 @@ def test_exact_sums_round_once_like_fsum(values: list[float]) -> None:
     assert as_float(exact_sum(np.array(values, np.float64))) == math.fsum(values)
 
 
+def test_an_exact_sum_beyond_the_largest_float_is_infinite() -> None:
+    """Rounding to float64 may overflow; the sum itself stays exact."""
+    largest = np.full(3, np.finfo(np.float64).max)
+    assert as_float(exact_sum(largest)) == math.inf
+    assert as_float(exact_sum(-largest)) == -math.inf
+    assert as_float(exact_sum(np.append(largest, -largest))) == 0.0
+
+
 @given(st.lists(st.tuples(WIDE, WIDE, st.integers(0, 128)), min_size=1))
 def test_wide_integers_agree_with_python_integers(cases: list[tuple[int, int, int]]) -> None:
     """Shifts, leading bits and common prefixes of 128-bit integers."""

@@ -6,6 +6,7 @@ multiple, and integers add exactly and merge with `+`.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -48,9 +49,8 @@ def as_fraction(total: int) -> Fraction:
 
 
 def as_float(total: int) -> float:
-    """An exact sum rounded once to float64.
-
-    Raises:
-        OverflowError: the sum is above the largest float64.
-    """
-    return total / (1 << UNIT_EXPONENT)
+    """An exact sum rounded once to float64, infinite beyond the largest."""
+    try:
+        return total / (1 << UNIT_EXPONENT)
+    except OverflowError:
+        return math.copysign(math.inf, total)
