@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
+from functools import cache, lru_cache
+from typing import Any
 
 import pyarrow as pa
-import tldextract
 import xxhash
 
 RECORD_SCHEMA = pa.schema(
@@ -34,15 +35,17 @@ DOCUMENT_SCHEMA = pa.schema(
 )
 """A row of `documents/`."""
 
-# The suffix list that the package ships; no download, no cache directory.
-_registered = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+_MAX_HOST = 253  # RFC 1035, 2.3.4
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?![0-9]*(?:[/?#]|$))", re.IGNORECASE)  # and not `host:port`
+_AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#\\]*)", re.IGNORECASE)
+_PORT = re.compile(r":[0-9]*$")
 
 
 def document_id(record_id: str | None, url: str | None, text: str) -> str:
     """The id of a document: the record's own where it has one, else a digest of its url and text.
 
-    A digest of content is the same on every machine, in every order and after any resharding. Two records with the
-    same url and text get the same id; they are the same document.
+    A digest of content is the same on every machine, in every order and after any resharding. Two records
+    with the same url and text get the same id; they are the same document.
     """
     if record_id:
         return record_id
@@ -53,23 +56,41 @@ def document_id(record_id: str | None, url: str | None, text: str) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=1 << 16)
-def _domain_of_host(host: str) -> str | None:
-    parts = _registered(host)
-    if parts.domain and parts.suffix:
-        return f"{parts.domain}.{parts.suffix}".lower()
-    return host.lower() or None
-
-
 def registered_domain(url: str | None) -> str | None:
     """The registered domain of a url (`https://a.bbc.co.uk/x` -> `bbc.co.uk`), by the public suffix list.
 
-    A host without a public suffix (an IP address, `localhost`) is its own domain; no url or no host gives None.
+    A host without a public suffix (an IP address, `localhost`) is its own domain. No url, or one without a
+    host (`mailto:`, `javascript:`, a path), gives None. Suffixes under which companies let others register,
+    such as `github.io`, count as domains.
     """
-    if not url:
+    host = _host(url.strip()) if url else None
+    return _domain_of_host(host) if host else None
+
+
+def _host(url: str) -> str | None:
+    """The host of a url in lower case; a url may lack its scheme (`//a.com/x`, `a.com/x`)."""
+    if authority := _AUTHORITY.match(url):
+        place = authority[1]
+    elif _SCHEME.match(url) or url.startswith("/"):
         return None
-    rest = url.split("://", 1)[-1]
-    for end in "/?#":
-        rest = rest.split(end, 1)[0]
-    host = rest.rsplit("@", 1)[-1].strip("[]") if "[" in rest else rest.rsplit("@", 1)[-1].split(":", 1)[0]
-    return _domain_of_host(host.strip().rstrip(".")) if host.strip() else None
+    else:
+        place = re.split(r"[/?#\\]", url, maxsplit=1)[0]
+    place = place.rpartition("@")[2]
+    if place.startswith("["):
+        return place[1:].partition("]")[0].lower() or None
+    host = _PORT.sub("", place).strip().strip(".").lower()
+    return host if 0 < len(host) <= _MAX_HOST else None
+
+
+@lru_cache(maxsize=1 << 16)
+def _domain_of_host(host: str) -> str:
+    parts = _suffix_list()(host)
+    return f"{parts.domain}.{parts.suffix}" if parts.domain and parts.suffix else host
+
+
+@cache
+def _suffix_list() -> Any:
+    """The suffix list that the package ships; no download, no cache directory."""
+    import tldextract  # a third of a second, which a configuration need not wait for
+
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -24,9 +24,7 @@ _WARC_START = re.compile(rb"WARC/\d|(?:W|WA|WAR|WARC|WARC/)\Z")
 _WARC_NEXT = re.compile(rb"(?<=\n)WARC/\d\.\d+\r?\n")
 _WARC_HEADER = re.compile(rb"WARC/\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 # url ip date type ... length, of ARC 1.0 and 2.0; http://archive.org/web/researcher/ArcFileFormat.php
-_ARC_HEADER = re.compile(
-    rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n"
-)
+_ARC_HEADER = re.compile(rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n")
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
 _ARC_START = re.compile(rb"[a-z][a-z0-9+.-]*(?::|\Z)")
 _LINE_ENDS = b"\r\n"
@@ -121,9 +119,7 @@ class _Window:
         return True
 
 
-def read_archive(
-    file: BinaryIO, compression: Compression, block_bytes: int
-) -> Iterator[ArchiveRecord | Flaw]:
+def read_archive(file: BinaryIO, compression: Compression, block_bytes: int) -> Iterator[ArchiveRecord | Flaw]:
     """The records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
     window = _Window(file, compression)
     dialect = None
@@ -190,7 +186,7 @@ def _short_record(window: _Window, dialect: _Dialect, opening: _Opening) -> Arch
         return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), opening.header_bytes)
     block = bytes(window.buffer[opening.header_bytes : size])
     window.drop(size)
-    return _finish(window, opening, block)
+    return _finish(window, dialect, opening, block)
 
 
 def _long_record(window: _Window, dialect: _Dialect, opening: _Opening, wanted: int) -> ArchiveRecord | Flaw:
@@ -199,16 +195,22 @@ def _long_record(window: _Window, dialect: _Dialect, opening: _Opening, wanted: 
     block = bytes(window.buffer[opening.header_bytes : opening.header_bytes + wanted])
     window.drop(opening.header_bytes)
     if _skip(window, dialect, opening.length) and _ends_well(window, dialect, 0):
-        return _finish(window, opening, block)
+        return _finish(window, dialect, opening, block)
     if not window.fault and window.rewind(opening.place):
         return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), 1)
     return _incomplete(window, dialect, opening) if not window.buffer else _mismatch(opening)
 
 
-def _finish(window: _Window, opening: _Opening, block: bytes) -> ArchiveRecord | Flaw:
-    if opening.first and window.fault and not window.buffer.strip(_LINE_ENDS):
-        # The checksum of a member that holds this record alone: its bytes are all there, but not right.
-        return _absorb(window, opening.offset)
+def _finish(window: _Window, dialect: _Dialect, opening: _Opening, block: bytes) -> ArchiveRecord | Flaw:
+    """The record, unless it is all that its compressed member holds and that member is damaged.
+
+    Then its bytes may all be there, but they are not right, as the member's checksum says.
+    """
+    _skip_blank(window)
+    if opening.first and not dialect.start.match(window.buffer):
+        window.fill(MAX_HEADER_BYTES)  # what is left of the member is no record; does it end well?
+        if window.fault and window.fault.member == opening.offset:
+            return _absorb(window, opening.offset)
     return ArchiveRecord(opening.offset, opening.header, block, opening.length)
 
 

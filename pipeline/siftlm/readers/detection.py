@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,14 @@ HEAD_BYTES = 1 << 16
 """How much of the beginning of a file `detect` wants to see."""
 
 _PACKED = re.compile(r"\.(gz|gzip|zst|zstd|bz2|xz)$")
+_PACKED_BY_NAME: dict[str, Compression] = {
+    "gz": "gzip",
+    "gzip": "gzip",
+    "zst": "zstd",
+    "zstd": "zstd",
+    "bz2": "bzip2",
+    "xz": "xz",
+}
 _BY_NAME: tuple[tuple[str, Format | Literal["wat"]], ...] = (
     (r"\.wat$", "wat"),
     (r"\.wet$", "wet"),
@@ -40,10 +49,28 @@ def detect(name: str, head: bytes, compression: Compression | None = None) -> De
 
     What the bytes say goes before what the name says; a file without a telling beginning or name is text.
     """
-    packed = compression or compression_of(head)
+    packed = compression or _compression(name, head)
     content = _unpack(head, packed)
     named = _format_of_name(name)
     return Detected(_format_of_content(content, named) or named or "text", packed)
+
+
+def _compression(name: str, head: bytes) -> Compression:
+    """By content; by name where the content is neither compressed nor text: then its beginning is damaged."""
+    found = compression_of(head)
+    named = _PACKED.search(name.lower())
+    if found == "none" and named and head and not _is_text(head):
+        return _PACKED_BY_NAME[named[1]]
+    return found
+
+
+def _is_text(head: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()  # the head may end inside a character
+    try:
+        text = decoder.decode(head)
+    except UnicodeDecodeError:
+        return head.startswith(b"PAR1")
+    return "\0" not in text and "\x1f" not in text
 
 
 def _unpack(head: bytes, compression: Compression) -> bytes:
@@ -67,9 +94,7 @@ def _format_of_name(name: str) -> Format | Literal["wat"] | None:
     return next((found for pattern, found in _BY_NAME if re.search(pattern, bare)), None)
 
 
-def _format_of_content(
-    content: bytes, named: Format | Literal["wat"] | None
-) -> Format | Literal["wat"] | None:
+def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"] | None:
     if content.startswith(b"PAR1"):
         return "parquet"
     if content.startswith(b"WARC/"):

@@ -14,9 +14,7 @@ from siftlm.readers.records import Flaw, Record
 from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.streams import read_blocks
 
-_LIST = (
-    "a line must be a JSON object, got a list; a file that is one JSON list must be rewritten as JSON lines"
-)
+_LIST = "a line must be a JSON object, got a list; a file that is one JSON list must be rewritten as JSON lines"
 
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:

@@ -101,9 +101,7 @@ _BZIP2_MARKS = (b"1AY&SY", b"\x17rE8P\x90")  # a block of content, or the end of
 CODECS: dict[Compression, Codec] = {
     "gzip": Codec((b"\x1f\x8b\x08",), GzipMember),
     "zstd": Codec(_ZSTD_MAGICS, ZstdMember),
-    "bzip2": Codec(
-        tuple(b"BZh%d" % n + mark for n in range(1, 10) for mark in _BZIP2_MARKS), bz2.BZ2Decompressor
-    ),
+    "bzip2": Codec(tuple(b"BZh%d" % n + mark for n in range(1, 10) for mark in _BZIP2_MARKS), bz2.BZ2Decompressor),
     "xz": Codec((b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)),
 }
 
@@ -183,6 +181,12 @@ def _truncated(name: str, start: int) -> Fault:
     return Fault(f"truncated_{name}", f"the file ends inside the member at byte {start}", start)
 
 
+def _end_inside_member(source: _Source, codec: Codec, name: str, start: int) -> Fault:
+    """Damage may hide the end of a member, which then runs on over those behind it; else the file is cut."""
+    fault = _skip_to_member(source, codec, name, start, "it has no end")
+    return fault if source.peek(1) else _truncated(name, start)
+
+
 def _only_zeros(source: _Source) -> bool:
     """Whether nothing but zeros is left; the source is where it was."""
     start, zeros = source.offset, True
@@ -201,7 +205,7 @@ def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | F
             step = source.offset
             compressed = source.take()
             if not compressed:
-                yield _truncated(name, start)
+                yield _end_inside_member(source, codec, name, start)
                 return
         try:
             content = member.decompress(compressed, BLOCK_BYTES)

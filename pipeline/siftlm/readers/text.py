@@ -38,9 +38,7 @@ def _whole_file(file: BinaryIO, compression: Compression, settings: InputSetting
         yield _document(b"".join(parts).removeprefix(BOM), 0, settings)
 
 
-def _single_lines(
-    file: BinaryIO, compression: Compression, settings: InputSettings
-) -> Iterator[Record | Flaw]:
+def _single_lines(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     limit = settings.max_document_bytes
     for line in split_lines(read_blocks(file, compression), limit + 1):
         if isinstance(line, Flaw):

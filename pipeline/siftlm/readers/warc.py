@@ -79,9 +79,7 @@ def _document(found: ArchiveRecord, kind: str, url: str | None, settings: InputS
     limit = settings.max_document_bytes
     if max(len(response.body), found.length - (1 << 16)) > limit:
         size = max(len(response.body), found.length)
-        return Flaw(
-            "error", "document_too_large", f"{size} bytes or more, more than {limit}: {url}", found.offset
-        )
+        return Flaw("error", "document_too_large", f"{size} bytes or more, more than {limit}: {url}", found.offset)
     text, charset = decode_page(response.body, response.charset)
     if mime in _HTML:
         text = page_text(text, main_content=settings.main_content)

@@ -21,9 +21,7 @@ def read_wet(file: BinaryIO, compression: Compression, settings: InputSettings) 
 def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
     kind = found.header.get("warc-type", "unknown").lower()
     if kind != "conversion":
-        return Flaw(
-            "skipped", f"{kind}_record" if kind.isalpha() else "unknown_record", kind[:100], found.offset
-        )
+        return Flaw("skipped", f"{kind}_record" if kind.isalpha() else "unknown_record", kind[:100], found.offset)
     if found.length > settings.max_document_bytes:
         return too_large(found.length, settings.max_document_bytes, found.offset)
     try:
@@ -32,6 +30,4 @@ def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
         return Flaw("error", "bad_utf8", f"byte {error.start} of the block", found.offset)
     metadata = pack_metadata({**found.header}, settings)
     url = target_url(found.header)
-    return checked(
-        Record(text, found.offset, record_id(found.header, settings), url, None, metadata), settings
-    )
+    return checked(Record(text, found.offset, record_id(found.header, settings), url, None, metadata), settings)
