@@ -200,22 +200,34 @@ def _edges(text: Any, length: Integer, is_open: bool, edges: Any) -> Integer:
 
 
 @compiled
+def _load_chunk(text: Any, start: Integer, length: Integer) -> Any:
+    """The first `length` bytes of eight, 1 to 8."""
+    return _load_u64(text, start) & (_ALL >> np.uint64(64 - 8 * length))
+
+
+@compiled
 def _hash_bytes(text: Any, start: Integer, stop: Integer, h: Any) -> Any:
     """The word hash `h` continued over `text[start:stop]`, zero-padded to a multiple of 8."""
     while stop - start > 8:
         h = _step(h, _load_u64(text, start))
         start += 8
     if stop > start:
-        h = _step(h, _load_u64(text, start) & (_ALL >> np.uint64(64 - 8 * (stop - start))))
+        h = _step(h, _load_chunk(text, start, stop - start))
     return h
 
 
 @compiled
-def _hash_words(text: Any, edges: Any, count: Integer, h: Any, words: Any, to: Integer) -> None:
-    """Hashes of the words between pairs of edges into `words[to:]`; the first one continues `h`."""
+def _hash_words(text: Any, edges: Any, count: Integer, words: Any, to: Integer) -> None:
+    """Hashes of the words between pairs of edges into `words[to:]`, without a branch up to 16 bytes."""
     for k in range(count // 2):
-        words[to + k] = _hash_bytes(text, edges[2 * k], edges[2 * k + 1], h)
-        h = WORD_SEED
+        start = np.int64(edges[2 * k])
+        length = np.int64(edges[2 * k + 1]) - start
+        h = _step(WORD_SEED, _load_chunk(text, start, max(1, min(length, 8))))
+        longer = _step(h, _load_chunk(text, start + 8, max(1, min(length - 8, 8))))
+        h = longer if length > 8 else h
+        if length > 16:
+            h = _hash_bytes(text, start + 16, start + length, h)
+        words[to + k] = h
 
 
 @compiled
@@ -233,7 +245,9 @@ def _next_block(
     count = _edges(text, length + 1, is_open, edges)
     if at < end and count and edges[count - 1] == length:
         count -= 1  # the NUL behind the text is not the document's: its last word goes on
-    _hash_words(text, edges, count, h, words, to)
+    _hash_words(text, edges, count, words, to)
+    if is_open and count > 1:
+        words[to] = _hash_bytes(text, np.int64(edges[0]), np.int64(edges[1]), h)
     _carry(text, length, edges, count, h, state)
     return at, count // 2
 
