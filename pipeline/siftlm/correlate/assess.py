@@ -36,11 +36,7 @@ class Interval:
 
 def resample_counts(models: int, resamples: int, seed: int) -> Floats:
     """How often each of B bootstrap resamples holds each model, [B, N]; every row adds up to N."""
-    return (
-        np.random.default_rng(seed)
-        .multinomial(models, np.full(models, 1 / models), resamples)
-        .astype(np.float64)
-    )
+    return np.random.default_rng(seed).multinomial(models, np.full(models, 1 / models), resamples).astype(np.float64)
 
 
 def _bounds(samples: Floats, level: float) -> tuple[Floats, Floats]:
@@ -74,9 +70,7 @@ def _joined(parts: Sequence[tuple[Floats, Floats]]) -> Interval:
     return Interval(np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts]))
 
 
-def fold_of_models(
-    models: Sequence[str], folds: int, seed: int, hold_out: str = "models"
-) -> npt.NDArray[np.int64]:
+def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str = "models") -> npt.NDArray[np.int64]:
     """The fold of each model, by a keyed hash of its name: the order of the models changes nothing.
 
     Groups (single models, or families) go to the emptiest fold, largest group first.
@@ -84,9 +78,7 @@ def fold_of_models(
     groups = [family_of(name) if hold_out == "families" else name for name in models]
     sizes = {group: groups.count(group) for group in set(groups)}
     if len(sizes) < folds:
-        raise UserError(
-            f"correlate.folds: must be at most the number of {hold_out}, got {folds} for {len(sizes)}"
-        )
+        raise UserError(f"correlate.folds: must be at most the number of {hold_out}, got {folds} for {len(sizes)}")
     filled = [0] * folds
     fold_of: dict[str, int] = {}
     for group in sorted(sizes, key=lambda name: (-sizes[name], keyed_hash(name, seed), name)):
@@ -120,9 +112,7 @@ def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
     return r2, float(spearman(predicted[:, None], truth)[0])
 
 
-def predict_held_out(
-    X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None
-) -> HeldOut:
+def predict_held_out(X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None) -> HeldOut:
     """Fit on the models outside a fold, predict those inside by X g, and score the ranks; fold by fold.
 
     This is the published analysis (perplexity-correlations, held-out R2) with average ranks. `estimator=None`
@@ -133,19 +123,13 @@ def predict_held_out(
         inside, outside = fold == number, fold != number
         if np.ptp(y[outside]) == 0:
             continue
-        g = (
-            np.full(X.shape[1], 1 / X.shape[1])
-            if estimator is None
-            else estimate(X[outside], y[outside], estimator)
-        )
+        g = np.full(X.shape[1], 1 / X.shape[1]) if estimator is None else estimate(X[outside], y[outside], estimator)
         inside_scores, outside_scores = X[inside] @ g, np.sort(X[outside] @ g)
         predicted[inside] = np.searchsorted(outside_scores, inside_scores) / len(outside_scores)
         if inside.sum() > 1 and np.ptp(y[inside]) > 0:
             scores.append(rank_scores(y[inside], inside_scores))
     if not scores:
-        raise UserError(
-            "correlate.folds: some fold must hold two models whose errors differ, got none; take fewer"
-        )
+        raise UserError("correlate.folds: some fold must hold two models whose errors differ, got none; take fewer")
     by_fold = np.array(scores)
     r2, rho = by_fold.mean(axis=0)
     return HeldOut(float(r2), float(rho), by_fold, fold, predicted)

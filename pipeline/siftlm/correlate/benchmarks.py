@@ -71,7 +71,7 @@ def _read_errors(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]
         return _as_errors(_long_errors(raw, settings), settings), []
     usual = MODEL_COLUMNS if layout == "rows_are_models" else (*BENCHMARK_COLUMNS, *MODEL_COLUMNS)
     name_column = name_column_of(raw, settings.path, settings.name_column, usual)
-    named_by_model = name_column.strip().lower() in MODEL_COLUMNS
+    named_by_model = (name_column or "").strip().lower() in MODEL_COLUMNS
     table, findings = wide_table(raw, settings.path, name_column, settings.ignore)
     if layout == "rows_are_models" or (layout == "auto" and named_by_model):
         table = table.transposed()
@@ -89,8 +89,7 @@ def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
     for name in ("model", "benchmark", value_column):
         if name not in raw.column_names:
             raise UserError(
-                f"{settings.path}: a long table must have a column {name!r}, "
-                f"got {name_some(raw.column_names)}"
+                f"{settings.path}: a long table must have a column {name!r}, got {name_some(raw.column_names)}"
             )
     numbers, bad = to_float64(raw.column(value_column))
     if bad:
@@ -102,8 +101,7 @@ def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
     for benchmark, model, number in zip(benchmarks, models, numbers.tolist(), strict=True):
         if (benchmark, model) in cells:
             raise UserError(
-                f"{settings.path}: must have one row a model and benchmark, got two of {model!r}, "
-                f"{benchmark!r}"
+                f"{settings.path}: must have one row a model and benchmark, got two of {model!r}, {benchmark!r}"
             )
         cells[benchmark, model] = number
     return table_of_cells(cells)
@@ -202,13 +200,10 @@ def _target(
     if not held.all():
         lacking = [matrix.models[k] for k in positions[~held]]
         detail = f"models without an error for every benchmark of {name!r}"
-        findings.append(
-            Finding("missing_error", name_some(lacking), len(lacking), detail, "left out of the target")
-        )
+        findings.append(Finding("missing_error", name_some(lacking), len(lacking), detail, "left out of the target"))
     if held.sum() < fewest_models:
         raise UserError(
-            f"benchmarks.groups.{name}: at least {fewest_models} models must have errors, "
-            f"got {int(held.sum())}"
+            f"benchmarks.groups.{name}: at least {fewest_models} models must have errors, got {int(held.sum())}"
         )
     if np.ptp(errors[held]) == 0:
         detail = "the same error for all models orders nothing"

@@ -16,6 +16,7 @@ from siftlm.correlate.labels import Labels
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import ClassifierSettings
+from siftlm.correlate.zeroed import zeroed_allocations
 from siftlm.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -79,9 +80,7 @@ def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, 
     return included_count, len(examples) - included_count
 
 
-def train(
-    pages: Pages, labels: Labels, settings: ClassifierSettings, path: str
-) -> tuple[Any, dict[str, Any]]:
+def train(pages: Pages, labels: Labels, settings: ClassifierSettings, path: str) -> tuple[Any, dict[str, Any]]:
     """Train on the pages that are not held out, save the model to `path`, and report on those that are.
 
     Returns the fastText model and the held-out report. With `threads = 1` the model is the same on every run.
@@ -89,32 +88,41 @@ def train(
     Raises:
         UserError: One side has no pages to train on.
     """
-    import fasttext
-
     held_out = held_out_pages(pages.doc_ids, settings.held_out, settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         examples = os.path.join(folder, "examples.txt")
         included, excluded = write_examples(examples, pages, labels, held_out, settings.seed)
         if not included or not excluded:
             raise UserError(
-                f"classifier: both sides must have pages to train on, got {included} included and "
-                f"{excluded} excluded"
+                f"classifier: both sides must have pages to train on, got {included} included and {excluded} excluded"
             )
-        model = fasttext.train_supervised(
-            input=examples,
-            epoch=settings.epoch,
-            lr=settings.learning_rate,
-            wordNgrams=settings.word_ngrams,
-            dim=settings.dim,
-            minCount=settings.min_count,
-            bucket=settings.bucket,
-            thread=settings.threads,
-            seed=settings.seed,
-            verbose=0,
-        )
+        model = _train_fasttext(examples, settings)
     model.save_model(path)
     counts = {"train_included": included, "train_excluded": excluded}
     return model, {**counts, **_held_out_report(model, pages, labels, held_out, settings)}
+
+
+def _train_fasttext(examples: str, settings: ClassifierSettings) -> Any:
+    import fasttext
+
+    try:
+        with zeroed_allocations():
+            return fasttext.train_supervised(
+                input=examples,
+                epoch=settings.epoch,
+                lr=settings.learning_rate,
+                wordNgrams=settings.word_ngrams,
+                dim=settings.dim,
+                minCount=settings.min_count,
+                bucket=settings.bucket,
+                thread=settings.threads,
+                seed=settings.seed,
+                verbose=0,
+            )
+    except RuntimeError as error:  # "Encountered NaN."
+        raise UserError(
+            f"classifier.learning_rate: must be low enough to converge, got {settings.learning_rate} ({error})"
+        ) from error
 
 
 def predict(model: Any, texts: Sequence[str]) -> Floats:
@@ -178,9 +186,7 @@ def roc_auc(gold: Booleans, scores: Floats) -> float | None:
     return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def _mix(
-    names: Sequence[str | None], weights: Floats, gold: Booleans, chosen: Booleans
-) -> list[dict[str, Any]]:
+def _mix(names: Sequence[str | None], weights: Floats, gold: Booleans, chosen: Booleans) -> list[dict[str, Any]]:
     """Shares of bytes by name among all, included and chosen pages; most chosen first."""
     groups = np.array([name or "unknown" for name in names], dtype=object)
     rows = []

@@ -39,9 +39,7 @@ def family_of(name: str) -> str:
 
 def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
     """Every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
-    keep_all = CleanSettings(
-        duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units"
-    )
+    keep_all = CleanSettings(duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units")
     found: list[Finding] = []
     for step in (_negative_values, _duplicate_models, _constant_models, _constant_units):
         found += step(matrix, keep_all)[1]
@@ -49,9 +47,7 @@ def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
     return [replace(finding, action="reported") for finding in found]
 
 
-def clean_matrix(
-    matrix: LossMatrix, settings: CleanSettings | None = None
-) -> tuple[LossMatrix, list[Finding]]:
+def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> tuple[LossMatrix, list[Finding]]:
     """A matrix of finite numbers without the defects that the policy removes, and a finding for each defect.
 
     In this order: negative values, duplicate models, constant models, missing values, constant units. Models
@@ -67,17 +63,13 @@ def clean_matrix(
         found += findings
     if not matrix.models or not matrix.units:
         reasons = "; ".join(str(finding) for finding in found) or "it was empty"
-        raise UserError(
-            f"matrix: must keep a model and a unit, got {matrix.values.shape} after cleaning: {reasons}"
-        )
+        raise UserError(f"matrix: must keep a model and a unit, got {matrix.values.shape} after cleaning: {reasons}")
     return matrix, found
 
 
 def _stop_if(policy: str, setting: str, finding: Finding) -> None:
     if policy == "stop":
-        raise UserError(
-            f"matrix.clean.{setting}: must find nothing to stop at, got {finding.kind}: {finding.detail}"
-        )
+        raise UserError(f"matrix.clean.{setting}: must find nothing to stop at, got {finding.kind}: {finding.detail}")
 
 
 def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
@@ -162,17 +154,13 @@ def _is_constant(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.b
 def _constant_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
     constant = _is_constant(matrix.values, axis=1)
     names = [matrix.models[k] for k in np.flatnonzero(constant)]
-    return _drop_constant(
-        matrix, settings, "constant_model", names, ~constant, np.ones(len(matrix.units), bool)
-    )
+    return _drop_constant(matrix, settings, "constant_model", names, ~constant, np.ones(len(matrix.units), bool))
 
 
 def _constant_units(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
     constant = _is_constant(matrix.values, axis=0)
     names = [matrix.units[j] for j in np.flatnonzero(constant)]
-    return _drop_constant(
-        matrix, settings, "constant_unit", names, np.ones(len(matrix.models), bool), ~constant
-    )
+    return _drop_constant(matrix, settings, "constant_unit", names, np.ones(len(matrix.models), bool), ~constant)
 
 
 def _drop_constant(
@@ -187,9 +175,7 @@ def _drop_constant(
         return matrix, []
     over = "units" if kind == "constant_model" else "models"
     action = "kept" if settings.constant == "keep" else "left out"
-    finding = Finding(
-        kind, name_some(names), len(names), f"one value for all {over}, which orders nothing", action
-    )
+    finding = Finding(kind, name_some(names), len(names), f"one value for all {over}, which orders nothing", action)
     _stop_if(settings.constant, "constant", finding)
     if settings.constant == "keep":
         return matrix, [finding]

@@ -53,10 +53,7 @@ def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]
     words = words_of(text)
     found = [bucket_of(word, buckets) for word in words]
     for order in range(2, ngrams + 1):
-        found += [
-            bucket_of(" ".join(gram), buckets)
-            for gram in zip(*(words[i:] for i in range(order)), strict=False)
-        ]
+        found += [bucket_of(" ".join(gram), buckets) for gram in zip(*(words[i:] for i in range(order)), strict=False)]
     return np.array(found, np.int64)
 
 
@@ -72,9 +69,7 @@ class NgramCounts:
         """The counts of a corpus."""
         counts = np.zeros(settings.buckets, np.int64)
         for text in texts:
-            counts += np.bincount(
-                ngram_buckets(text, settings.ngrams, settings.buckets), minlength=settings.buckets
-            )
+            counts += np.bincount(ngram_buckets(text, settings.ngrams, settings.buckets), minlength=settings.buckets)
         return cls(settings.ngrams, counts)
 
     def __add__(self, other: NgramCounts) -> NgramCounts:

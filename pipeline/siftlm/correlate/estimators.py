@@ -48,14 +48,16 @@ def check_inputs(X: Floats, y: Floats) -> None:
     if X.shape[0] < 2:
         raise UserError(f"estimate: there must be at least 2 models, got {X.shape[0]}")
     if not np.isfinite(X).all() or not np.isfinite(y).all():
-        raise UserError(
-            "estimate: X and y must be finite, got missing or infinite values; clean the matrix first"
-        )
+        raise UserError("estimate: X and y must be finite, got missing or infinite values; clean the matrix first")
 
 
 def _drawn_signs(y: Floats, counts: Floats) -> Floats:
-    """S[B, N]: count_k times the sum over the resample of sgn(y_k - y_i)."""
-    return np.asarray(counts * (counts @ np.sign(y[None, :] - y[:, None])))
+    """S[B, N]: count_k times the sum over the resample of sgn(y_k - y_i), which is 2 rank(y_k) - size - 1."""
+    by_error = SortedColumns(y[:, None])
+    signs = np.empty_like(counts)
+    for b, drawn in enumerate(counts):
+        signs[b, by_error.order[0]] = 2 * by_error.ranks_in_order(drawn)[0] - drawn.sum() - 1
+    return counts * signs
 
 
 def _pairs(counts: Floats) -> Floats:

@@ -48,14 +48,10 @@ def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[
                 newest[task, model] = (date, str(path), error)
     if repeated:
         detail = "several results that differ for one model and task"
-        findings.append(
-            Finding("repeated_result", name_some(sorted(repeated)), len(repeated), detail, "newest kept")
-        )
+        findings.append(Finding("repeated_result", name_some(sorted(repeated)), len(repeated), detail, "newest kept"))
     if unknown:
         detail = f"tasks without any of the metrics {', '.join(metrics)}"
-        findings.append(
-            Finding("task_without_metric", name_some(sorted(unknown)), len(unknown), detail, "left out")
-        )
+        findings.append(Finding("task_without_metric", name_some(sorted(unknown)), len(unknown), detail, "left out"))
     return _table_of(newest), findings
 
 

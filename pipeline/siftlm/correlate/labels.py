@@ -47,9 +47,7 @@ def include_probability(estimates: Floats) -> Floats:
     return np.asarray((average_ranks(estimates) - 1) / (len(estimates) - 1))
 
 
-def rank_labels(
-    doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: ClassifierSettings
-) -> Labels:
+def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: ClassifierSettings) -> Labels:
     """Every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
     doc_id.
 

@@ -79,9 +79,7 @@ class UnitSums:
         return bits_per_byte(self.nll_sum, self.byte_count)
 
 
-def bits_per_byte(
-    nll_sum: npt.NDArray[np.float64], byte_count: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def bits_per_byte(nll_sum: npt.NDArray[np.float64], byte_count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Nats over (ln 2 * bytes), NaN where there are no bytes."""
     held = byte_count > 0
     return np.where(held, nll_sum / (math.log(2) * np.where(held, byte_count, 1)), np.nan)
@@ -113,9 +111,7 @@ def sum_by_unit(
     )
 
 
-def _integer_sums(
-    groups: npt.NDArray[np.intp], counts: npt.NDArray[np.int64], size: int
-) -> npt.NDArray[np.int64]:
+def _integer_sums(groups: npt.NDArray[np.intp], counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     sums = np.zeros(size, np.int64)
     np.add.at(sums, groups, np.asarray(counts, np.int64))
     return sums
@@ -155,9 +151,7 @@ def matrix_of_long(table: pa.Table, place: str = "matrix") -> LossMatrix:
 
 
 def _codes(table: pa.Table, column: str) -> tuple[list[str], npt.NDArray[np.int64]]:
-    names, codes = np.unique(
-        table.column(column).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
-    )
+    names, codes = np.unique(table.column(column).to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     return [str(name) for name in names], codes.astype(np.int64)
 
 
@@ -183,18 +177,14 @@ def _summed_cells(table: pa.Table, cell: npt.NDArray[np.int64], size: int) -> np
     return values
 
 
-def _single_cells(
-    table: pa.Table, place: str, cell: npt.NDArray[np.int64], size: int
-) -> npt.NDArray[np.float64]:
+def _single_cells(table: pa.Table, place: str, cell: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.float64]:
     if "bits_per_byte" not in table.column_names:
         raise UserError(
             f"{place}: a long matrix must have nll_sum and byte_count, or bits_per_byte, "
             f"got {name_some(table.column_names)}"
         )
     if len(np.unique(cell)) != len(cell):
-        raise UserError(
-            f"{place}: a long matrix of bits_per_byte must have one row a model and unit, got several"
-        )
+        raise UserError(f"{place}: a long matrix of bits_per_byte must have one row a model and unit, got several")
     values = np.full(size, np.nan)
     values[cell] = _numbers(table, place, "bits_per_byte")
     return values
@@ -209,7 +199,7 @@ def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
     usual = MODEL_COLUMNS if layout == "rows_are_models" else (*UNIT_COLUMNS, *MODEL_COLUMNS)
     name_column = name_column_of(table, settings.path, settings.name_column, usual)
     if layout == "auto":
-        named_by_model = name_column.strip().lower() in MODEL_COLUMNS
+        named_by_model = (name_column or "").strip().lower() in MODEL_COLUMNS
         layout = "rows_are_models" if named_by_model else "rows_are_units"
     wide, findings = wide_table(table, settings.path, name_column, settings.ignore)
     by_model = wide if layout == "rows_are_models" else wide.transposed()

@@ -31,9 +31,7 @@ class PageSample:
     domains: int
 
 
-def sample_pages(
-    doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings
-) -> PageSample:
+def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings) -> PageSample:
     """Exactly `pages_per_domain` pages of every domain that has so many; all others with a reason.
 
     A page's place in the draw is a keyed hash of its doc_id, so neither order nor sharding changes the

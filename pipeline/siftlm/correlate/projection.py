@@ -34,8 +34,7 @@ def caps(tokens: npt.NDArray[np.int64], budget_tokens: float) -> Floats:
         raise UserError(f"project.budget_tokens: must be above 0, got {budget_tokens:g}")
     if (tokens <= 0).any():
         raise UserError(
-            f"project.tokens: every unit must have tokens, got {int((tokens <= 0).sum())} units without; "
-            "leave them out"
+            f"project.tokens: every unit must have tokens, got {int((tokens <= 0).sum())} units without; leave them out"
         )
     available = int(tokens.sum())
     if available < budget_tokens * (1 - ROUNDING):
@@ -56,9 +55,7 @@ def budget_of(settings: ProjectSettings, tokens: npt.NDArray[np.int64]) -> float
 
 def _check(g: Floats, tau: Floats) -> None:
     if g.ndim != 1 or g.shape != tau.shape or not len(g):
-        raise UserError(
-            f"project: estimates and caps must be [units] and equally many, got {g.shape} and {tau.shape}"
-        )
+        raise UserError(f"project: estimates and caps must be [units] and equally many, got {g.shape} and {tau.shape}")
     if not np.isfinite(g).all() or np.isnan(tau).any():
         raise UserError("project: estimates and caps must be numbers, got missing or infinite ones")
     if (tau <= 0).any():
@@ -89,9 +86,7 @@ def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -
     if whole is not None:
         return whole
     tie_break = (
-        np.arange(len(g))
-        if names is None
-        else np.argsort(np.argsort(np.asarray(names, dtype=str), kind="stable"))
+        np.arange(len(g)) if names is None else np.argsort(np.argsort(np.asarray(names, dtype=str), kind="stable"))
     )
     order = np.lexsort((tie_break, -g))
     filled = np.minimum(np.cumsum(tau[order]), 1.0)
@@ -116,9 +111,7 @@ def project_l2(g: Floats, tau: Floats) -> Floats:
     slopes = np.concatenate([np.ones(len(g)), -np.ones(int(finite.sum()))])
     order = np.argsort(points, kind="stable")
     points, slopes = points[order], np.cumsum(slopes[order])
-    sums = np.concatenate(
-        [[0.0], np.cumsum(slopes[:-1] * np.diff(points))]
-    )  # of clip(g + c), at every breakpoint
+    sums = np.concatenate([[0.0], np.cumsum(slopes[:-1] * np.diff(points))])  # of clip(g + c), at every breakpoint
     left = int(np.flatnonzero((sums < 1.0) & (slopes > 0))[-1])
     offset = points[left] + (1.0 - sums[left]) / slopes[left]
     return _add_up(np.clip(g + offset, 0.0, tau), tau)

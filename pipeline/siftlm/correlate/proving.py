@@ -21,8 +21,7 @@ def decision_accuracy(small: Floats, large: Floats) -> float:
     """
     if small.shape != large.shape or small.ndim != 1 or len(small) < 2:
         raise UserError(
-            f"proving: both scales must score the same corpora, two or more, got {small.shape} and "
-            f"{large.shape}"
+            f"proving: both scales must score the same corpora, two or more, got {small.shape} and {large.shape}"
         )
     first, second = np.triu_indices(len(small), k=1)
     return float(((small[first] > small[second]) == (large[first] > large[second])).mean())
@@ -36,9 +35,7 @@ def signal_to_noise(scores: Floats, last: int = 5) -> tuple[float, float, float]
     which then holds the signal too; this is the noise of a single run. Infinite where the runs do not vary.
     """
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < last or last < 2:
-        raise UserError(
-            f"proving: there must be two corpora and {last} checkpoints (at least 2), got {scores.shape}"
-        )
+        raise UserError(f"proving: there must be two corpora and {last} checkpoints (at least 2), got {scores.shape}")
     tail = scores[:, -last:]
     means = tail.mean(axis=1)
     signal = float(np.ptp(means) / means.mean())

@@ -50,9 +50,7 @@ class MatrixSettings(Settings):
     """A matrix of bits per byte that is read from a file."""
 
     path: str = Field(description="CSV or Parquet: units by models, models by units, or long.")
-    layout: TableLayout = Field(
-        default="auto", description="Auto takes long tables and a `model` column as such."
-    )
+    layout: TableLayout = Field(default="auto", description="Auto takes long tables and a `model` column as such.")
     name_column: str | None = Field(
         default=None,
         description="The column that names the rows. Default: `model` or `unit`, else the first text column.",
@@ -159,9 +157,7 @@ class ClassifierSettings(Settings):
         "upward (PreSelect, arXiv 2503.00808). given: two corpora.",
     )
     relabellings: int = Field(default=20, gt=0, description="Draws of every page's label with labels = rank.")
-    held_out: float = Field(
-        default=0.05, gt=0, lt=1, description="Share of the pages that only test the model."
-    )
+    held_out: float = Field(default=0.05, gt=0, lt=1, description="Share of the pages that only test the model.")
     epoch: int = Field(default=5, gt=0, description="fastText's default; PreSelect takes 3.")
     learning_rate: float = Field(default=0.1, gt=0)
     word_ngrams: int = Field(default=2, gt=0, description="2 in both papers.")

@@ -19,6 +19,9 @@ from siftlm.correlate.findings import Finding, name_some
 from siftlm.errors import UserError
 
 MODEL_COLUMNS = ("model", "models", "model_name")
+INDEX_COLUMNS = ("", "unnamed: 0", "__index_level_0__", "index", "name")
+"""How pandas and others call the column that names the rows."""
+
 MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 """Cells that mean "no value", in any case; everything else must be a number."""
 
@@ -103,33 +106,38 @@ def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.
     return values, bad
 
 
-def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str:
-    """The column that names the rows: the wanted, else one of a usual name, else the first of text."""
-    names = table.column_names
+def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str | None:
+    """The column that names the rows: the wanted, else one of a usual name, else the first that is not all
+    numbers.
+
+    None where every column holds numbers alone: the rows have no names.
+    """
+    names = [str(name) for name in table.column_names]
     if wanted is not None:
         if wanted not in names:
-            raise UserError(
-                f"{place}.name_column: must be a column, got {wanted!r}; there are {name_some(names)}"
-            )
+            raise UserError(f"{place}.name_column: must be a column, got {wanted!r}; there are {name_some(names)}")
         return wanted
     for name in names:
-        if name.strip().lower() in usual:
-            return str(name)
-    for field in table.schema:
-        if _is_text(field.type):
-            return str(field.name)
-    raise UserError(f"{place}: a column must name the rows, got only numbers; set name_column")
+        if name.strip().lower() in (*usual, *INDEX_COLUMNS):
+            return name
+    return next((name for index, name in enumerate(names) if to_float64(table.column(index))[1]), None)
 
 
 def wide_table(
-    table: pa.Table, place: str, name_column: str, ignore: Sequence[str]
+    table: pa.Table, place: str, name_column: str | None, ignore: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """The numbers of a wide table, and a finding for columns that hold text only (they are left out).
+    """The numbers of a wide table, and findings for columns of text (left out) and rows without names
+    (numbered).
 
     Raises:
         UserError: A column mixes numbers and text, or a row or column name comes twice.
     """
-    rows = _as_text(table.column(name_column))
+    findings = []
+    if name_column is None:
+        rows = [str(index) for index in range(table.num_rows)]
+        findings.append(Finding("unnamed_rows", place, len(rows), "no column names the rows", "numbered from 0"))
+    else:
+        rows = _as_text(table.column(name_column))
     columns, values, text_columns = [], [], []
     for index, name in enumerate(table.column_names):
         if name == name_column or name in ignore:
@@ -140,19 +148,14 @@ def wide_table(
             continue
         if bad:
             cell = table.column(index)[bad[0]].as_py()
-            raise UserError(
-                f"{place}: column {name!r} must hold numbers, got {cell!r} in row {rows[bad[0]]!r}"
-            )
+            raise UserError(f"{place}: column {name!r} must hold numbers, got {cell!r} in row {rows[bad[0]]!r}")
         columns.append(name)
         values.append(numbers)
     _require_unique(place, "row", rows)
     _require_unique(place, "column", columns)
-    findings = []
     if text_columns:
         detail = "columns of text among the numbers"
-        findings.append(
-            Finding("text_column", name_some(text_columns), len(text_columns), detail, "left out")
-        )
+        findings.append(Finding("text_column", name_some(text_columns), len(text_columns), detail, "left out"))
     stacked = np.column_stack(values) if values else np.empty((len(rows), 0))
     return NamedTable(rows, columns, stacked), findings
 
@@ -161,9 +164,7 @@ def _require_unique(place: str, kind: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     again = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
     if again:
-        raise UserError(
-            f"{place}: every {kind} must have a name of its own, got {name_some(again)} more than once"
-        )
+        raise UserError(f"{place}: every {kind} must have a name of its own, got {name_some(again)} more than once")
 
 
 def write_table(table: pa.Table, path: str) -> None:
