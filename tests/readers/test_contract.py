@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.readers.conftest import KINDS, PACKS, Kind, Outcome, read_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.readers.conftest import KINDS, PACKS, Kind, Outcome, read_all
 
 from siftlm.documents import RECORD_SCHEMA
 from siftlm.readers import READERS, InputSettings, open_reader, read_shard

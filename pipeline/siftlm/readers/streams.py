@@ -22,7 +22,6 @@ BLOCK_BYTES = 1 << 20
 
 _XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; the headers of a hostile file may ask for 4 GiB
 _PROBE_BYTES = 4096
-_SALVAGE_BYTES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +222,17 @@ def _salvage(source: _Source, codec: Codec, start: int, step: int, given: int) -
     """What a damaged member gives before its damage, beyond the `given` bytes that are out already.
 
     A decompressor that fails keeps what it had decompressed in that step. So the member is read again, from
-    byte `step` of the file on in steps that are small enough to lose nothing that matters.
+    byte `step` of the file on byte by byte, to lose nothing.
     """
     source.offset = start
     member, seen, kept = codec.open_member(), 0, bytearray()
     try:
-        while not member.eof and (piece := source.peek(READ_BYTES)):
-            piece = piece[: step - source.offset if source.offset < step else _SALVAGE_BYTES]
-            source.offset += len(piece)
-            for content in _drain(member, piece):
+        for piece in _pieces(source, step):
+            content = member.decompress(piece, BLOCK_BYTES)
+            while content:
                 kept += content[max(given - seen, 0) :]
                 seen += len(content)
+                content = b"" if member.needs_input or member.eof else member.decompress(b"", BLOCK_BYTES)
             if len(kept) >= BLOCK_BYTES:
                 yield Block(bytes(kept), start, seen == len(kept))
                 kept.clear()
@@ -243,11 +242,14 @@ def _salvage(source: _Source, codec: Codec, start: int, step: int, given: int) -
         yield Block(bytes(kept), start, seen == len(kept))
 
 
-def _drain(member: Member, compressed: bytes) -> Iterator[bytes]:
-    """All that one piece of input gives, a block at a time."""
-    yield member.decompress(compressed, BLOCK_BYTES)
-    while not member.needs_input and not member.eof:
-        yield member.decompress(b"", BLOCK_BYTES)
+def _pieces(source: _Source, step: int) -> Iterator[bytes]:
+    """What is left of the source: in large pieces up to byte `step` of the file, from there in single bytes."""
+    while compressed := source.take():
+        large = max(step - (source.offset - len(compressed)), 0)
+        if large:
+            yield compressed[:large]
+        for at in range(large, len(compressed)):
+            yield compressed[at : at + 1]
 
 
 def _skip_to_member(source: _Source, codec: Codec, name: str, start: int, detail: str) -> Fault:
