@@ -16,7 +16,9 @@ from siftlm.correlate.estimators import (
     estimate_resampled,
     model_strength,
     partial_given,
+    partial_spearman,
     spearman,
+    spearman_with_each,
 )
 from siftlm.correlate.pages import keyed_hash
 from siftlm.correlate.ranks import average_ranks
@@ -58,8 +60,7 @@ def bootstrap(
     raw, partial = [], []
     for start in range(0, X.shape[1], BLOCK_UNITS):
         block = X[:, start : start + BLOCK_UNITS]
-        r_xy = estimate_resampled(block, y, counts, "spearman")
-        r_xz = estimate_resampled(block, z, counts, "spearman")
+        r_xy, r_xz = spearman_with_each(block, np.stack([y, z]), counts)
         own = r_xy if estimator == "spearman" else estimate_resampled(block, y, counts, estimator)
         raw.append(_bounds(own, level))
         partial.append(_bounds(partial_given(r_xy, r_xz, r_yz), level))
@@ -166,7 +167,7 @@ def assess(target: Target, settings: CorrelateSettings) -> Assessment:
         target=target,
         estimator=settings.estimator,
         estimates=estimate(X, y, settings.estimator),
-        partial=partial_given(spearman(X, y), spearman(X, z), r_yz),
+        partial=partial_spearman(X, y, z),
         interval=interval,
         partial_interval=partial_interval,
         strength=z,

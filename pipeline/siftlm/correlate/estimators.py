@@ -84,18 +84,27 @@ def _sign_cdf(X: Floats, y: Floats, counts: Floats) -> Floats:
 
 
 def _spearman(X: Floats, y: Floats, counts: Floats) -> Floats:
-    by_unit, by_error = SortedColumns(X), SortedColumns(y[:, None])
-    g = np.empty((len(counts), X.shape[1]))
-    y_ranks = np.empty(len(y))
+    return np.asarray(spearman_with_each(X, y[None, :], counts)[0])
+
+
+def spearman_with_each(X: Floats, Y: Floats, counts: Floats) -> Floats:
+    """Spearman's rho [T, B, D] of the units with each of Y[T, N]; the ranks of X, the dear part, are shared.
+
+    For one block of units at a time: the sorted block stays in memory.
+    """
+    by_unit, by_row = SortedColumns(X), SortedColumns(Y.T)
+    rho = np.empty((len(Y), len(counts), X.shape[1]))
     for b, drawn in enumerate(counts):
         middle = (drawn.sum() + 1) / 2  # of average ranks, whatever the ties
-        y_ranks[by_error.order[0]] = by_error.ranks_in_order(drawn)[0] - middle
-        weighted = drawn * y_ranks
         x_ranks = by_unit.ranks_in_order(drawn) - middle
-        spread = np.einsum("dn,dn,dn->d", drawn[by_unit.order], x_ranks, x_ranks) * (weighted @ y_ranks)
-        shared = np.einsum("dn,dn->d", weighted[by_unit.order], x_ranks)
-        g[b] = np.divide(shared, np.sqrt(spread), out=np.zeros_like(shared), where=spread > 0)
-    return g
+        x_spread = np.einsum("dn,dn,dn->d", drawn[by_unit.order], x_ranks, x_ranks)
+        y_ranks = np.empty(Y.shape)
+        np.put_along_axis(y_ranks, by_row.order, by_row.ranks_in_order(drawn) - middle, axis=1)
+        for t, weighted in enumerate(drawn * y_ranks):
+            shared = np.einsum("dn,dn->d", weighted[by_unit.order], x_ranks)
+            spread = x_spread * (weighted @ y_ranks[t])
+            rho[t, b] = np.divide(shared, np.sqrt(spread), out=np.zeros_like(shared), where=spread > 0)
+    return rho
 
 
 def _ordered_alike(ranks: npt.NDArray[np.signedinteger], y: Floats) -> npt.NDArray[np.int64]:
@@ -237,4 +246,5 @@ __all__ = [
     "sign_cdf",
     "sign_sign",
     "spearman",
+    "spearman_with_each",
 ]
