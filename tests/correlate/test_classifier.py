@@ -6,6 +6,7 @@ from pathlib import Path
 
 import fasttext
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,8 @@ from siftlm.correlate.labels import (
 )
 from siftlm.correlate.settings import ClassifierSettings
 from siftlm.errors import UserError
+from siftlm.scorers.protocol import ragged_text
+from siftlm_kernels.fasttext_linear import FastTextLinear
 
 QUICK = ClassifierSettings(dim=8, bucket=1000, held_out=0.3, labels="given", fewest_word_count=3, words=3)
 
@@ -92,7 +95,18 @@ def test_a_page_is_one_line_for_fasttext(text: str, extra: str) -> None:
     line = fasttext_line(f"{text} {extra} end")
     assert not set(line) & set("\n\r\t\v\f\0")
     assert not any(word.startswith("__label__") or word == "</s>" for word in line.split(" "))
-    assert line.endswith("end")
+    assert "</s>" in f"{text} {extra}" or line.endswith("end")
+
+
+def test_the_scorer_of_a_run_gives_the_same_probabilities(tmp_path: Path) -> None:
+    """Whatever is in the text; the scorer has fastText's own 1e-5 on top, and NaN where the model knows nothing."""
+    pages, included = corpus()
+    train(pages, given_labels(included), QUICK, str(tmp_path / "m.bin"))
+    texts = ["cat\ndog", "cat </s> bond bond", "__label__include bond", "rate\tcat\0dog", "fell fell\r\nrose"]
+    scorer = FastTextLinear.load(str(tmp_path / "m.bin"))
+    column = scorer.labels.index("__label__include")
+    scored = scorer.probabilities(*ragged_text(pa.array(texts)))[:, column]
+    np.testing.assert_allclose(predict(fasttext.load_model(str(tmp_path / "m.bin")), texts), scored, atol=3e-5)
 
 
 def test_newlines_are_the_same_in_training_and_prediction(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from siftlm.correlate.estimators import (
     spearman,
     spearman_with_each,
 )
-from siftlm.correlate.pages import keyed_hash
+from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import CorrelateSettings, EstimatorName
 from siftlm.errors import UserError
@@ -82,7 +82,9 @@ def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str =
         raise UserError(f"correlate.folds: must be at most the number of {hold_out}, got {folds} for {len(sizes)}")
     filled = [0] * folds
     fold_of: dict[str, int] = {}
-    for group in sorted(sizes, key=lambda name: (-sizes[name], keyed_hash(name, seed), name)):
+    names = sorted(sizes)
+    place = dict(zip(names, keyed_uniform(names, seed, "fold"), strict=True))
+    for group in sorted(names, key=lambda name: (-sizes[name], place[name])):
         fold_of[group] = filled.index(min(filled))
         filled[fold_of[group]] += sizes[group]
     return np.array([fold_of[group] for group in groups], np.int64)

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,16 @@ _SEPARATORS = str.maketrans(dict.fromkeys("\n\r\t\v\f\0", " "))
 
 
 def fasttext_line(text: str) -> str:
-    """The text as the one line that fastText sees, in training and in prediction alike.
+    """The text as one line of words, as the classifier scorer of a run reads it, for training and prediction alike.
 
-    Newlines and fastText's other separators become blanks. Two words mean something to fastText itself and
-    are taken apart: `__label__...` would be read as a label, and `</s>` as the end of the line.
+    Newlines and fastText's other separators become blanks. fastText itself leaves out words that begin with
+    `__label__` and reads nothing after a word `</s>`; in training it would take the first for labels.
     """
     line = text.translate(_SEPARATORS)
-    if "__label__" in line:
-        line = line.replace("__label__", "_ _label__")
-    return line.replace("</s>", "< /s>") if "</s>" in line else line
+    if "__label__" in line or "</s>" in line:
+        words = takewhile(lambda word: word != "</s>", line.split(" "))
+        line = " ".join(word for word in words if not word.startswith("__label__"))
+    return line
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,19 @@ class Pages:
 
 def held_out_pages(doc_ids: Sequence[str], share: float, seed: int) -> Booleans:
     """Which pages only test the model, by a keyed hash of the doc_id: no page is ever on both sides."""
-    return np.array([keyed_uniform(f"held_out\0{doc_id}", seed) < share for doc_id in doc_ids], bool)
+    return np.asarray(keyed_uniform(doc_ids, seed, "held out") < share)
 
 
 def _training_order(pages: Pages, labels: Labels, held_out: Booleans, seed: int) -> list[tuple[int, bool]]:
-    """(page, included) of the training examples, by a keyed hash of doc_id and draw."""
-    seen: Counter[int] = Counter()
-    keyed = []
+    """(page, included) of the training examples by a keyed hash of doc_id, one round of all pages after another."""
+    place = keyed_uniform(pages.doc_ids, seed, "training order")
+    rounds: Counter[int] = Counter()
+    ordered = []
     for page, included in zip(labels.page.tolist(), labels.included.tolist(), strict=True):
-        seen[page] += 1
+        rounds[page] += 1
         if not held_out[page]:
-            key = f"{pages.doc_ids[page]}\0{seen[page]}"
-            keyed.append((keyed_uniform(key, seed), key, page, included))
-    return [(page, included) for _, _, page, included in sorted(keyed)]
+            ordered.append((rounds[page], place[page], pages.doc_ids[page], page, included))
+    return [(page, included) for *_, page, included in sorted(ordered)]
 
 
 def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, seed: int) -> tuple[int, int]:

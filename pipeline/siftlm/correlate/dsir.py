@@ -151,10 +151,9 @@ def choose(
             f"dsir.count: must be at most the documents of {settings.fewest_words} words and more, "
             f"got {count} of {len(long_enough)}"
         )
+    names = [doc_ids[int(index)] for index in long_enough]
     keys = weights[long_enough].copy()
     if settings.gumbel:
-        uniform = np.array([keyed_uniform(doc_ids[int(index)], settings.seed) for index in long_enough])
-        keys -= np.log(-np.log(uniform))
-    names = np.array([doc_ids[int(index)] for index in long_enough])
-    order = np.lexsort((names, -keys))
+        keys -= np.log(-np.log(keyed_uniform(names, settings.seed, "gumbel")))
+    order = np.lexsort((np.array(names), -keys))
     return np.sort(long_enough[order[:count]])

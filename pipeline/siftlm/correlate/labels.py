@@ -53,15 +53,10 @@ def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, se
 
     Teaches the ranking rather than one threshold. `gold` is where the projected weight is > 0.
     """
-    pages = len(doc_ids)
-    draws = np.array(
-        [
-            [keyed_uniform(f"{doc_id}\0{draw}", settings.seed) for doc_id in doc_ids]
-            for draw in range(settings.relabellings)
-        ]
-    ).reshape(settings.relabellings, pages)
-    page = np.tile(np.arange(pages), settings.relabellings)
-    return Labels(page, (draws < probability).ravel(), np.asarray(weights > 0), np.ones(pages, bool))
+    draws = [keyed_uniform(doc_ids, settings.seed, f"label {draw}") for draw in range(settings.relabellings)]
+    page = np.tile(np.arange(len(doc_ids)), settings.relabellings)
+    included = np.concatenate([drawn < probability for drawn in draws])
+    return Labels(page, included, np.asarray(weights > 0), np.ones(len(doc_ids), bool))
 
 
 def extreme_labels(doc_ids: Sequence[str], scores: Floats) -> Labels:

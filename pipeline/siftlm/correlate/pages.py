@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import xxhash
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from siftlm.correlate.settings import SampleSettings
+from siftlm.statistics.hashing import hash_strings, keyed, uniform
 
 
-def keyed_hash(key: str, seed: int) -> int:
-    """A 64-bit number that depends on the key and the seed alone (XXH3, seeded)."""
-    return int(xxhash.xxh3_64_intdigest(key.encode("utf-8", "surrogatepass"), seed=seed))
-
-
-def keyed_uniform(key: str, seed: int) -> float:
-    """A number in the open interval (0, 1) that depends on the key and the seed alone."""
-    return ((keyed_hash(key, seed) >> 11) + 0.5) / 2.0**53
+def keyed_uniform(keys: Sequence[str], seed: int, purpose: str) -> npt.NDArray[np.float64]:
+    """A number in the open interval (0, 1) for each key, which depends on key, seed and purpose alone."""
+    return uniform(keyed(hash_strings(pa.array(keys, pa.string())), seed, purpose))
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,13 @@ def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings
             dropped["repeated_page"] += 1
         else:
             by_domain[domain][doc_id] = position
+    place = keyed_uniform(doc_ids, settings.seed, "page of its domain")
     chosen: list[int] = []
     for pages in by_domain.values():
         if len(pages) < settings.pages_per_domain:
             dropped["domain_too_small"] += len(pages)
             continue
-        ranked = sorted(pages, key=lambda doc_id: (keyed_hash(doc_id, settings.seed), doc_id))
+        ranked = sorted(pages, key=lambda doc_id: (place[pages[doc_id]], doc_id))
         chosen += [pages[doc_id] for doc_id in ranked[: settings.pages_per_domain]]
         dropped["not_drawn"] += len(ranked) - settings.pages_per_domain
     full = len(chosen) // settings.pages_per_domain
