@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from siftlm_kernels.fasttext_linear_file import FastTextFile, read_fasttext
+
+if TYPE_CHECKING:
+    from siftlm_kernels.fasttext_linear_compiled import CompiledModel
 
 Impl = Literal["auto", "reference", "fasttext"]
 FloatArray = npt.NDArray[np.float32]
@@ -56,7 +59,8 @@ class FastTextLinear:
         same words (white space is space, newline, return, tab, vertical tab, form feed and NUL; what follows a
         literal `</s>` is not read; words that begin with `__label__` are left out), and the same probabilities,
         which for fastText are p + 1e-5 (so that the best may read 1.00001). A text of which the model knows
-        nothing, for which fastText returns no label, is NaN.
+        nothing, for which fastText returns no label, is NaN. On a text that repeats one word many thousand times
+        fastText's own float32 sums are off by more than 1e-5, and so is the difference.
 
         Args:
             values: valid UTF-8 of all documents. Shape (bytes,).
@@ -75,7 +79,7 @@ class FastTextLinear:
         raise ValueError(f"impl: must be 'auto', 'reference' or 'fasttext', got {impl!r}")
 
     @cached_property
-    def _compiled(self) -> Any:
+    def _compiled(self) -> CompiledModel:
         from siftlm_kernels.fasttext_linear_compiled import CompiledModel
 
         return CompiledModel.of(self.file)
@@ -97,7 +101,8 @@ def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
     folded = np.empty((rows, len(matrix)), np.float32)
     for begin in range(0, rows, _FOLDED_ROWS):
         end = min(rows, begin + _FOLDED_ROWS)
-        np.matmul(file.input.rows(begin, end), matrix.T, out=folded[begin:end])
+        with np.errstate(all="ignore"):  # a corrupt model may hold anything; its probabilities are NaN
+            np.matmul(file.input.rows(begin, end), matrix.T, out=folded[begin:end])
     return folded
 
 

@@ -44,7 +44,14 @@ class CompiledModel:
         if file.has_subwords and file.loss in ("softmax", "hs"):
             sums, sizes = np.empty_like(word_rows), np.empty(file.words, np.int32)
             sum_subwords(
-                vocabulary.entry_bytes, vocabulary.entry_offsets, file.words, shape, word_rows, ngram_rows, sums, sizes
+                vocabulary.entry_bytes,
+                vocabulary.entry_offsets,
+                file.words,
+                shape,
+                word_rows,
+                ngram_rows,
+                sums,
+                sizes,
             )
             word_rows = sums
         output = None if matrix is not None else np.ascontiguousarray(file.output.rows(0, len(file.labels)))
@@ -63,7 +70,8 @@ class CompiledModel:
             self.word_sizes, self.ngram_rows, sums, added,
         )  # fmt: skip
         sums *= (1.0 / np.maximum(added, 1)).astype(np.float32)[:, None]
-        probabilities = self._outputs(sums)
+        with np.errstate(all="ignore"):  # a corrupt model may hold anything; its probabilities are NaN
+            probabilities = self._outputs(sums)
         probabilities[added == 0] = np.nan
         return probabilities
 
@@ -75,11 +83,10 @@ class CompiledModel:
             return probabilities
         if self.loss == "softmax":
             logits = np.zeros((len(means), self.labels), np.float64)
-            logits[:, -self.labels + 1 :] = means if self.output is None else 0
-            if self.output is not None:
+            if self.output is None:
+                logits[:, 1:] = means
+            else:
                 logits[:] = means @ self.output.T
-            elif self.labels == 1:
-                logits[:] = 0
             probabilities[:] = softmax(logits)
         else:
             assert self.output is not None
@@ -90,7 +97,7 @@ class CompiledModel:
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def _vocabulary(file: FastTextFile) -> Vocabulary:

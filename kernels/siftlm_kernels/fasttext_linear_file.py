@@ -122,7 +122,9 @@ class _Reader:
 
     def _require(self, size: int) -> None:
         if size < 0 or self.position + size > len(self.content):
-            raise ValueError(f"{size} bytes wanted at byte {self.position} of {len(self.content)}: cut short or corrupt")
+            raise ValueError(
+                f"{size} bytes wanted at byte {self.position} of {len(self.content)}: cut short or corrupt"
+            )
 
 
 def read_fasttext(path: str) -> FastTextFile:

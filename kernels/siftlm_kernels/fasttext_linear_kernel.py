@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 
 
 @compiled
-def _is_space(byte: int) -> bool:
+def _is_space(byte: Any) -> Any:
     """fastText's white space: space, newline, return, tab, vertical tab, form feed and NUL."""
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
@@ -74,14 +74,14 @@ def _hash(values: Any, start: int, end: int) -> np.uint32:
 def _same(values: Any, start: int, end: int, other: Any, begin: int, stop: int) -> bool:
     if end - start != stop - begin:
         return False
-    for k in range(end - start):
+    for k in range(end - start):  # noqa: SIM110 (numba compiles no generators)
         if values[start + k] != other[begin + k]:
             return False
     return True
 
 
 @compiled
-def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocabulary: Any) -> int:
+def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocabulary: Any) -> Any:
     """The entry that these bytes are, or -1."""
     mask = np.uint32(len(vocabulary.keys) - 1)
     slot = (np.uint32(h * _GOLDEN) >> np.uint32(7)) & mask
@@ -126,7 +126,7 @@ def _add(rows: Any, row: int, total: Any) -> None:
 
 
 @compiled
-def _bucket_row(bucket: int, shape: Any) -> int:
+def _bucket_row(bucket: Any, shape: Any) -> Any:
     """The row of a bucket behind the words; -1 where pruning took it."""
     if len(shape.bucket_bits) == 0:
         return bucket
@@ -251,10 +251,10 @@ def _add_words(
 _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 _ROWS = types.Array(types.float32, 2, "C", readonly=True)
-_VOCABULARY = types.NamedTuple(
+_VOCABULARY = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.uint64[::1], types.int32[::1], types.uint8[::1], types.int64[::1], types.int64], Vocabulary
 )
-_SHAPE = types.NamedTuple(
+_SHAPE = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.int64, types.int64, types.int64, types.int64, types.uint8[::1], types.int32[::1]], Shape
 )
 

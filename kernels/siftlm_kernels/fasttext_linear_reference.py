@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,20 +23,15 @@ def reference_probabilities(
 ) -> FloatArray:
     """As `FastTextLinear.probabilities`, one text at a time."""
     bounds = offsets.tolist()
-    names = [
-        file.entry_bytes[a:b].tobytes()
-        for a, b in zip(file.entry_offsets[:-1], file.entry_offsets[1:], strict=True)
-    ]
+    names = [file.entry_bytes[a:b].tobytes() for a, b in pairwise(file.entry_offsets.tolist())]
     entries = {name: index for index, name in enumerate(names)}
     pruned = None if file.pruned is None else dict(file.pruned.tolist())
-    texts = (values[a:b].tobytes() for a, b in zip(bounds, bounds[1:], strict=False))
+    texts = (values[a:b].tobytes() for a, b in pairwise(bounds))
     rows = [_outputs(file, list(_rows(file, text, entries, pruned))) for text in texts]
     return np.array(rows, np.float32).reshape(len(bounds) - 1, len(file.labels))
 
 
-def _rows(
-    file: FastTextFile, text: bytes, entries: dict[bytes, int], pruned: dict[int, int] | None
-) -> Iterator[int]:
+def _rows(file: FastTextFile, text: bytes, entries: dict[bytes, int], pruned: dict[int, int] | None) -> Iterator[int]:
     """The rows of the input matrix that a text is the mean of."""
 
     def of_bucket(bucket: int) -> Iterator[int]:
@@ -133,7 +129,7 @@ def package_probabilities(
     model = _package_model(path)
     column = {label: index for index, label in enumerate(labels)}
     probabilities = np.full((len(offsets) - 1, len(labels)), np.nan, np.float32)
-    for d, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for d, (begin, end) in enumerate(pairwise(offsets.tolist())):
         text = values[begin:end].tobytes().decode("utf-8").replace("\n", " ")
         for label, probability in zip(*model.predict(text, k=-1, threshold=-1.0), strict=True):
             probabilities[d, column[label]] = probability

@@ -79,7 +79,7 @@ compiled = njit(nogil=True, cache=True)
 
 
 @compiled
-def _code_point(values: Any, i: int, end: int) -> tuple[int, int]:
+def _code_point(values: Any, i: int, end: int) -> tuple[Any, int]:
     """The character at byte `i` and its width; a byte that no UTF-8 begins with is a character of its own."""
     lead = np.int64(values[i])
     if lead < 0x80:
@@ -122,7 +122,7 @@ def _marks(values: Any, i: int, begin: int, end: int, point: int, counts: Any) -
     if letter == 106:  # j
         return SCRIPT_MARK if _found(values, i, begin, end, _JAVASCRIPT) else 0
     if letter == 118:  # v
-        return POLICY_MARK if _found(values, i - 4, begin, end, _PRIVACY) else 0
+        return POLICY_MARK if _found(values, i - 3, begin, end, _PRIVACY) else 0
     if letter == 109:  # m
         if _found(values, i - 4, begin, end, _LOREM_IPSUM):
             counts[LOREM] += 1
@@ -142,7 +142,7 @@ def _stop_word(values: Any, start: int, size: int) -> int:
     """The bit of the stop word that these bytes are, or 0."""
     if size < 2 or size > 4:
         return 0
-    code = 0
+    code: Any = 0
     for k in range(start, start + size):
         byte = np.int64(values[k])
         code = code << 8 | (byte | 32 if 65 <= byte <= 90 else byte)
@@ -153,14 +153,14 @@ def _stop_word(values: Any, start: int, size: int) -> int:
 
 
 @compiled
-def _close_line(values: Any, begin: int, line: int, flags: int, marks: int, words: int, lines: Any, counts: Any) -> None:
+def _close_line(
+    values: Any, begin: int, line: int, flags: int, marks: int, words: int, lines: Any, counts: Any
+) -> None:
     """Counts what a finished line is; `flags` are those of its last character."""
     start, size, chars = begin + lines[L_START, line], lines[L_BYTES, line], lines[L_CHARS, line]
     last = values[start + size - 1]
     dots = size >= 3 and last == 46 and values[start + size - 2] == 46 and values[start + size - 3] == 46
-    ellipsis = (
-        size >= 3 and last == 0xA6 and values[start + size - 2] == 0x80 and values[start + size - 3] == 0xE2
-    )
+    ellipsis = size >= 3 and last == 0xA6 and values[start + size - 2] == 0x80 and values[start + size - 3] == 0xE2
     counts[ELLIPSIS_LINES] += dots or ellipsis
     counts[C4_LINES] += (last == 46 or last == 63 or last == 33 or last == 34 or last == 39) and not dots
     counts[TERMINAL_LINES] += (flags & TERMINAL) != 0
@@ -215,7 +215,7 @@ def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: An
         word_hash = _HASH
         seen = 0
         ends = False
-        flags = np.int64(classes[point])
+        flags: Any = np.int64(classes[point])
         while True:
             word_hash = (word_hash ^ np.uint64(point)) * _MIX
             seen |= flags
@@ -263,7 +263,13 @@ def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: An
         lines[L_BYTES, n_lines] = i - begin - lines[L_START, n_lines]
         lines[L_CHARS, n_lines] = n_chars - line_chars
         lines[L_HASH, n_lines] = np.int32(np.uint32(line_hash))
-    counts[CHARS], counts[SPACES], counts[UPPERS], counts[DIGITS], counts[ALNUMS] = n_chars, spaces, upper, digits, alnum
+    counts[CHARS], counts[SPACES], counts[UPPERS], counts[DIGITS], counts[ALNUMS] = (
+        n_chars,
+        spaces,
+        upper,
+        digits,
+        alnum,
+    )
     counts[WORDS], counts[WORD_CHARS], counts[LINES] = n_words, n_chars - spaces, n_lines
     while stops:
         counts[STOPS] += stops & 1
@@ -280,7 +286,7 @@ def _slot_bits(entries: int) -> int:
 
 
 @compiled
-def _slot(first: int, second: int, bits: int) -> int:
+def _slot(first: int, second: int, bits: int) -> Any:
     key = np.uint64(np.uint32(first)) << _S32 | np.uint64(np.uint32(second))
     key = (key ^ (key >> np.uint64(29))) * _MIX
     key = (key ^ (key >> _S32)) * _HASH
@@ -460,7 +466,14 @@ def _repeated(n: int, positions: Any, n_positions: int, longer: Any, occurrences
 @compiled
 def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, counts: Any) -> None:
     """The signals of n-grams; `repeats` says by identity whether a word occurs twice."""
-    ids, chars, positions, shorter, longer, occurrences = words[W_ID], words[W_CHARS], grams[0], grams[1], grams[2], grams[3]
+    ids, chars, positions, shorter, longer, occurrences = (
+        words[W_ID],
+        words[W_CHARS],
+        grams[0],
+        grams[1],
+        grams[2],
+        grams[3],
+    )
     kept = 0
     for i in range(n_words):
         shorter[i] = ids[i]
@@ -524,9 +537,7 @@ _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 
 
-@njit(
-    types.void(_BYTES, _OFFSETS, _BYTES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True
-)
+@njit(types.void(_BYTES, _OFFSETS, _BYTES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True)
 def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropies: Any) -> None:
     """Fills `counts` (documents, len(COUNTS)) and `entropies` (documents,), both zero before.
 

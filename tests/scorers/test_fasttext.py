@@ -1,0 +1,97 @@
+"""A fastText classifier as a column, and the mistakes a user can make with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fasttext
+import pyarrow as pa
+import pytest
+
+from siftlm.errors import UserError
+from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
+
+TEXTS = ["good words\nhere", "bad bad words", "", "unheard of"]
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("classifier")
+    lines = ["__label__high good words here", "__label__low bad bad things", "__label__lower worst"] * 40
+    (folder / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    # Each thread initialises a tenth of the matrix, and fasttext-numpy2 leaves the rest as the memory was found.
+    model = fasttext.train_supervised(
+        str(folder / "train.txt"), dim=8, bucket=1000, wordNgrams=2, epoch=5, thread=12, verbose=0
+    )
+    model.save_model(str(folder / "model.bin"))
+    return str(folder / "model.bin")
+
+
+def scorer(path: str, label: str = "high", **more: str) -> ClassifierScorer:
+    return ClassifierScorer(
+        ClassifierSettings.model_validate({"name": "quality", "path": path, "label": label, **more})
+    )
+
+
+def documents(texts: list[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.large_string())})
+
+
+@pytest.mark.parametrize("impl", ["auto", "fasttext"])
+@pytest.mark.parametrize("label", ["high", "__label__low"])
+def test_the_column_is_the_probability_of_the_label(model_path: str, label: str, impl: str) -> None:
+    """As `fasttext` predicts it for the text on one line; the label's prefix may be left out."""
+    quality = scorer(model_path, label, impl=impl)
+    quality.check()
+    column = quality.score(documents(TEXTS))
+    assert column.schema == pa.schema(quality.fields()) == pa.schema([pa.field("quality", pa.float32())])
+    package = fasttext.load_model(model_path)
+    for text, score in zip(TEXTS, column["quality"].to_pylist(), strict=True):
+        predicted = dict(zip(*package.predict(text.replace("\n", " "), k=-1), strict=True))
+        assert score == pytest.approx(predicted["__label__" + label.removeprefix("__label__")], abs=1e-5)
+
+
+def test_a_missing_model_is_named_with_its_place(tmp_path: Path) -> None:
+    """Before any work, by the digest of the stage as by the check."""
+    missing = scorer(str(tmp_path / "none.bin"))
+    for ask in (missing.digest, missing.check):
+        with pytest.raises(
+            UserError, match=r"^annotate.classifiers.quality.path: must be a fastText model, got .*none.bin"
+        ):
+            ask()
+
+
+def test_an_unknown_label_lists_the_nearest(model_path: str) -> None:
+    """The likeliest first."""
+    with pytest.raises(
+        UserError, match=r"^annotate.classifiers.quality.label: must be .*, got 'lowe'; nearest: lower, low$"
+    ):
+        scorer(model_path, "lowe").check()
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    """With the place, the file and what it is."""
+    (tmp_path / "text.bin").write_text("not a model, but long enough to hold a header" * 9)
+    with pytest.raises(UserError, match=r"^annotate.classifiers.quality.path: .*text.bin: must be a supervised"):
+        scorer(str(tmp_path / "text.bin")).check()
+
+
+def test_the_digest_follows_the_bytes_of_the_model(model_path: str, tmp_path: Path) -> None:
+    """Not its name; and the label and column that it is used for."""
+    content = Path(model_path).read_bytes()
+    (tmp_path / "copy.bin").write_bytes(content)
+    assert scorer(str(tmp_path / "copy.bin")).digest() == scorer(model_path).digest()
+    assert scorer(model_path, "low").digest() != scorer(model_path).digest()
+    (tmp_path / "copy.bin").write_bytes(content[:-1] + b"\x01")
+    assert scorer(str(tmp_path / "copy.bin")).digest() != scorer(model_path).digest()
+
+
+def test_a_model_replaced_on_disk_is_loaded_again(model_path: str, tmp_path: Path) -> None:
+    """A long-lived worker never mixes the digest of one file with the numbers of another."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(Path(model_path).read_bytes())
+    scorer(str(path)).check()
+    path.unlink()
+    path.write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"model.bin: must be a supervised"):
+        scorer(str(path)).check()
