@@ -42,7 +42,19 @@ _VOID = frozenset(
 _FORMATTING = frozenset(
     ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
 )
-_IMPLIED = frozenset(["p", "li", "dt", "dd", "td", "th", "tr", "option", "optgroup", "thead", "tbody", "tfoot"])
+_CELLS = frozenset(["td", "th", "p", "span"])
+# What a start tag closes, where end tags are left out (HTML standard, 13.1.2.4, as far as depth is concerned).
+_CLOSES = {
+    "p": frozenset(["p", "span"]),
+    "li": frozenset(["li", "p", "span"]),
+    "dt": frozenset(["dt", "dd", "p", "span"]),
+    "dd": frozenset(["dt", "dd", "p", "span"]),
+    "option": frozenset(["option"]),
+    "td": _CELLS,
+    "th": _CELLS,
+    "tr": _CELLS | {"tr"},
+    "tbody": _CELLS | {"tr", "tbody", "thead"},
+}
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 _ATTRIBUTE = r"""[\s/]++[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]++))?+"""
 _MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES},}}")
@@ -98,6 +110,8 @@ def _response(block: bytes, decode: Literal["all", "none"], limit: int) -> Respo
     record.parse_http(auto_decode=decode, strict_mode=False)
     headers = {name.lower(): value for name, value in record.http_headers.to_tuples()}
     status = record.http_headers.status_code
+    if status is None:
+        raise OSError("no HTTP status line")
     body = record.reader.read(limit + 1)
     return Response(status, _mime(headers.get("content-type")), record.http_charset, headers, body)
 
@@ -187,7 +201,7 @@ def _depth(html: str) -> int:
         if tag[1]:
             _close(stack, name)
         else:
-            if name in _IMPLIED and stack and stack[-1] == name:
+            while stack and stack[-1] in _CLOSES.get(name, ()):
                 stack.pop()
             stack.append(name)
             deepest = max(deepest, len(stack))

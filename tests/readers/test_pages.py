@@ -1,0 +1,125 @@
+"""Pages: charsets, main text, and pages that are built to do harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siftlm.readers.pages import PageError, decode_page, page_text, parse_response
+
+SENTENCES = {
+    "windows-1252": "Größere Übungen für Bürger, überall „so“.",
+    "iso-8859-2": "Zażółć gęślą jaźń.",
+    "windows-1251": "Съешь ещё этих мягких французских булок.",
+    "koi8-r": "Съешь ещё этих мягких французских булок.",
+    "shift_jis": "これは日本語の文章です。",
+    "euc-jp": "これは日本語の文章です。",
+    "iso-2022-jp": "これは日本語の文章です。",
+    "gb18030": "这是一个中文句子。",
+    "big5": "這是一個中文句子。",
+    "euc-kr": "이것은 한국어 문장입니다.",
+    "utf-8": "Größer, 大きい, больше.",
+}
+
+
+@pytest.mark.parametrize(("charset", "sentence"), SENTENCES.items())
+def test_the_declared_charset_is_used(charset: str, sentence: str) -> None:
+    """By the HTTP header, and by the meta tag in either form."""
+    body = sentence.encode(charset)
+    assert decode_page(body, charset)[0] == sentence
+    for meta in ('<meta charset="{}">', '<meta http-equiv="Content-Type" content="text/html; charset={}">'):
+        page = meta.format(charset).encode() + body
+        assert decode_page(page, None)[0].endswith(sentence)
+
+
+@pytest.mark.parametrize("charset", ["windows-1252", "windows-1251", "shift_jis", "euc-jp", "gb18030", "utf-8"])
+def test_an_undeclared_charset_is_guessed_from_enough_text(charset: str) -> None:
+    """Pages that do not say what they are written in are read all the same."""
+    page = f"<html><body><p>{SENTENCES[charset] * 20}</p></body></html>"
+    assert decode_page(page.encode(charset), None)[0] == page
+
+
+@pytest.mark.parametrize("declared", ["iso-8859-1", "utf-16", "no-such-charset", "utf-7", "base64", "", None, "x" * 99])
+def test_valid_utf8_is_utf8_whatever_the_page_says(declared: str | None) -> None:
+    """Servers that are configured wrongly are common; UTF-8 by accident is not."""
+    sentence = SENTENCES["utf-8"]
+    assert decode_page(sentence.encode(), declared) == (sentence, "utf-8")
+
+
+def test_a_page_that_claims_utf8_and_is_not_is_read_as_what_it_is() -> None:
+    """German in Latin-1 under a UTF-8 label keeps its umlauts."""
+    sentence = SENTENCES["windows-1252"] * 5
+    assert decode_page(sentence.encode("cp1252"), "utf-8")[0] == sentence
+
+
+def test_byte_order_marks_go_before_everything() -> None:
+    """UTF-8 and both UTF-16, and the mark is not part of the text."""
+    for charset in ("utf-8-sig", "utf-16"):
+        assert decode_page("größer".encode(charset), "koi8-r")[0] == "größer"
+
+
+@given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=20)))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_under_any_label_are_text(body: bytes, declared: str | None) -> None:
+    """Decoding never fails, and gives text that UTF-8 can carry."""
+    decode_page(body, declared)[0].encode()
+
+
+@given(st.text(alphabet="<>/!-&; \"'=abdivpstylecrn\n", max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_markup_has_a_text(page: str) -> None:
+    """Broken markup is what the web consists of."""
+    assert isinstance(page_text(page, main_content=True), str)
+
+
+def test_the_main_text_is_kept_and_the_rest_is_not() -> None:
+    """Navigation, scripts and comments go; paragraphs and entities stay, unless everything is wanted."""
+    page = (
+        "<html><head><title>T</title><script>var x</script></head><body><nav><a href=/>Home</a></nav><!-- c -->"
+        "<article><h1>Title</h1><p>Some text &amp; more of it, long enough to count.</p></article>"
+        "<footer>Imprint</footer></body></html>"
+    )
+    text = page_text(page, main_content=True)
+    assert "Some text & more of it" in text
+    assert not any(word in text for word in ("Home", "var x", "Imprint", " c "))
+    assert "Home" in page_text(page, main_content=False)
+
+
+BOMBS = {
+    "nested": "<div>" * 200_000,
+    "nested, with text": "<div>x " * 140_000,
+    "nested, and closed": "<div>" * 100_000 + "</div>" * 100_000,
+    "nested, with stray end tags": "<div></p>" * 110_000,
+    "attributes": "<p " + " ".join(f"a{i}=1" for i in range(120_000)) + ">",
+    "attributes with quoted brackets": "<p " + " ".join(f"a{i}='<'" for i in range(90_000)) + ">",
+}
+HARMLESS = {
+    "one tag": "<p>" + "word " * 200_000,
+    "formatting": "<b>" * 330_000,
+    "brackets": "<" * 1_000_000,
+    "quotes": "<a b='" * 160_000,
+    "closed": "</div>" * 160_000,
+    "line breaks": "<br>" * 250_000,
+    "list": "<ul>" + "<li>entry" * 110_000,
+    "table": "<table>" + "<tr><td>cell" * 80_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pages_that_would_take_minutes_are_refused(name: str) -> None:
+    """A megabyte that is built against the parser is an error with a reason."""
+    with pytest.raises(PageError, match="page_too_complex"):
+        page_text(BOMBS[name], main_content=True)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_pages_that_are_only_odd_are_read(name: str) -> None:
+    """A megabyte of anything else is a page, and takes no more than a few seconds."""
+    assert isinstance(page_text(HARMLESS[name], main_content=True), str)
+
+
+def test_what_is_not_http_is_an_error() -> None:
+    """A response record without a response."""
+    with pytest.raises(PageError):
+        parse_response(b"\x1f\x8b\x08garbage", 100)

@@ -1,0 +1,102 @@
+"""Decompression in bounded memory, over damage."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.readers.conftest import PACKS
+
+from siftlm.readers.streams import BLOCK_BYTES, Block, Fault, read_blocks
+
+PACKED = sorted(set(PACKS) - {"none"})
+
+
+def blocks(content: bytes, compression: str) -> tuple[bytes, list[Fault]]:
+    found = list(read_blocks(io.BytesIO(content), compression))  # type: ignore[arg-type]
+    text = b"".join(block.content for block in found if isinstance(block, Block))
+    return text, [fault for fault in found if isinstance(fault, Fault)]
+
+
+@pytest.mark.parametrize("pack", sorted(PACKS))
+@settings(max_examples=25, deadline=None)
+@given(parts=st.lists(st.binary(max_size=5000), max_size=5))
+def test_members_one_after_the_other_are_one_content(pack: str, parts: list[bytes]) -> None:
+    """Concatenated compressed files are the compressed concatenation, empty ones included."""
+    assert blocks(b"".join(map(PACKS[pack], parts)), pack) == (b"".join(parts), [])
+
+
+@pytest.mark.parametrize("pack", PACKED)
+def test_zeros_behind_the_last_member_are_padding(pack: str) -> None:
+    """Tapes and object stores pad."""
+    assert blocks(PACKS[pack](b"text") + b"\0" * 5000, pack) == (b"text", [])
+
+
+@pytest.mark.parametrize("pack", PACKED)
+def test_garbage_between_members_is_one_fault(pack: str) -> None:
+    """What lies between is told by its place, and what follows is read."""
+    first, last = PACKS[pack](b"first"), PACKS[pack](b"last")
+    text, (fault,) = blocks(first + b"garbage" * 20_000 + last, pack)
+    assert text == b"firstlast"
+    assert (fault.reason, fault.member) == (f"corrupt_{pack}", len(first))
+
+
+@pytest.mark.parametrize("pack", PACKED)
+def test_a_bomb_is_read_in_small_blocks(pack: str) -> None:
+    """A thousand to one, and memory stays small."""
+    bomb = PACKS[pack](bytes(100 << 20))
+    assert len(bomb) < 1 << 20
+    tracemalloc.start()
+    size = 0
+    for block in read_blocks(io.BytesIO(bomb), pack):  # type: ignore[arg-type]
+        assert isinstance(block, Block)
+        assert len(block.content) <= 2 * BLOCK_BYTES
+        size += len(block.content)
+    assert size == 100 << 20
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", PACKED)
+def test_everything_before_a_cut_is_read_but_a_block_of_the_codec(pack: str) -> None:
+    """gzip gives all but some bytes; zstd, bzip2 and xz compress in blocks of up to 128 and 900 KiB."""
+    text = b"".join(b"%d\n" % (number * number) for number in range(120_000))
+    content = PACKS[pack](text)
+    found, (fault,) = blocks(content[: len(content) // 2], pack)
+    assert text.startswith(found)
+    assert len(found) > len(text) // 2 - (1 << 19)
+    assert fault.reason == f"truncated_{pack}"
+
+
+def test_zstd_frames_of_every_making_are_read() -> None:
+    """With and without checksums and sizes, skippable frames, long windows up to 128 MiB."""
+    text = b"some text\n" * 50_000
+    parts = [b"\x50\x2a\x4d\x18\x04\0\0\0skip"]
+    for options in ({}, {"write_checksum": True}, {"write_content_size": False}, {"level": 19}, {"threads": 2}):
+        parts.append(zstandard.ZstdCompressor(**options).compress(text))  # type: ignore[arg-type]
+    long = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True, write_content_size=False)
+    stream = zstandard.ZstdCompressor(compression_params=long).compressobj()
+    parts.append(stream.compress(text) + stream.flush())
+    assert blocks(b"".join(parts), "zstd") == (text * 6, [])
+
+
+def test_a_zstd_window_that_would_need_gigabytes_is_refused() -> None:
+    """The header of a hostile file cannot ask for memory."""
+    huge = zstandard.ZstdCompressionParameters(window_log=30, write_content_size=False)
+    stream = zstandard.ZstdCompressor(compression_params=huge).compressobj()
+    content = stream.compress(b"text" * 1000) + stream.flush()
+    text, (fault,) = blocks(content + PACKS["zstd"](b"next"), "zstd")
+    assert text == b"next"
+    assert "the window must be at most 134217728 bytes" in fault.detail
+
+
+def test_magic_numbers_that_begin_nothing_do_not_take_long() -> None:
+    """Half a megabyte of false beginnings behind a damaged member is read over."""
+    damaged = PACKS["gzip"](b"text")[:12]
+    text, faults = blocks(damaged + b"\x1f\x8b\x08\xff" * 130_000 + PACKS["gzip"](b"next"), "gzip")
+    assert text.endswith(b"next")
+    assert len(faults) == 1

@@ -1,0 +1,180 @@
+"""Paths, patterns, fingerprints and atomic writes, on disk and in memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import xxhash
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+
+
+@pytest.fixture(params=["disk", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A directory on either file system."""
+    yield str(tmp_path) if request.param == "disk" else "memory://root"
+    fsspec.filesystem("memory").store.clear()
+
+
+def names(root: str, *patterns: str) -> list[str]:
+    """What patterns match, below the root."""
+    found = filesystem.expand([f"{root}/{pattern}" if pattern else root for pattern in patterns])
+    return [file.path.partition(root.removeprefix("memory://"))[2].lstrip("/") for file in found]
+
+
+def test_directories_and_globs_are_expanded_in_order_and_each_file_once(root: str) -> None:
+    """Overlapping patterns give a file once, whatever their order."""
+    for name in ("b/2.txt", "a/1.txt", "a/3.jsonl", "c.txt"):
+        filesystem.write_bytes(f"{root}/{name}", b"x")
+    everything = ["a/1.txt", "a/3.jsonl", "b/2.txt", "c.txt"]
+    assert names(root, "") == everything
+    assert names(root, "c.txt", "**/*.txt", "a", "a/1.txt", "*") == everything
+    assert names(root, "a/*.txt") == ["a/1.txt"]
+    assert names(root, "?/[12].txt") == ["a/1.txt", "b/2.txt"]
+
+
+def test_what_other_jobs_leave_behind_is_no_input(root: str) -> None:
+    """Hidden names, markers, temporary folders and checksums are left out, unless they are named in full."""
+    for name in ("x.txt", "_SUCCESS", ".x.txt.crc", "_temporary/0/x.txt", ".hidden/x.txt", "y.txt.tmp", "x.crc"):
+        filesystem.write_bytes(f"{root}/{name}", b"x")
+    assert names(root, "") == ["x.txt"]
+    assert names(root, "*") == ["x.txt"]
+    assert names(root, "**") == ["x.txt"]
+    assert names(root, "_SUCCESS") == ["_SUCCESS"]
+
+
+def test_a_hidden_directory_above_a_pattern_hides_nothing(root: str) -> None:
+    """Only names that a pattern matched count."""
+    filesystem.write_bytes(f"{root}/_old/.x/y.txt", b"x")
+    assert names(root, "_old/.x/*.txt") == names(root, "_old/.x") == ["_old/.x/y.txt"]
+
+
+def test_a_name_with_glob_signs_in_it_is_a_name_if_there_is_such_a_file(root: str) -> None:
+    """Brackets are common in file names."""
+    filesystem.write_bytes(f"{root}/x [1].txt", b"x")
+    assert names(root, "x [1].txt") == ["x [1].txt"]
+
+
+@pytest.mark.parametrize("pattern", ["nothing", "nothing/*.txt", "*.none"])
+def test_a_pattern_without_a_match_is_a_users_error(root: str, pattern: str) -> None:
+    """A typing mistake does not become an empty corpus."""
+    filesystem.write_bytes(f"{root}/x.txt", b"x")
+    with pytest.raises(UserError, match=r"^paths: .* got '.*', which matches none"):
+        filesystem.expand([f"{root}/x.txt", f"{root}/{pattern}"])
+
+
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3")])
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
+) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"siftlm\[{extra}\]"):
+        filesystem.open_read(f"{scheme}://bucket/x")
+
+
+def test_an_unknown_scheme_is_a_users_error() -> None:
+    """Not a traceback from deep inside."""
+    with pytest.raises(UserError, match="must be a local, gs:// or s3:// path"):
+        filesystem.exists("nonsense://x")
+
+
+def test_file_urls_are_local_paths(tmp_path: Path) -> None:
+    """file:// and plain paths are the same file."""
+    (tmp_path / "x.txt").write_bytes(b"x")
+    assert filesystem.expand([f"file://{tmp_path}/x.txt", f"{tmp_path}/x.txt"]) == [
+        filesystem.InputFile(f"{tmp_path}/x.txt", 1)
+    ]
+
+
+@given(st.binary(max_size=3000))
+@settings(max_examples=20, deadline=None)
+def test_bytes_come_back_and_have_the_fingerprint_of_their_content(content: bytes) -> None:
+    """The fingerprint of local bytes is their xxh3_128, wherever they lie."""
+    path = "memory://given/x"
+    filesystem.write_bytes(path, content)
+    assert filesystem.read_bytes(path) == content
+    assert filesystem.size(path) == len(content)
+    assert filesystem.fingerprint(path) == xxhash.xxh3_128_hexdigest(content)
+
+
+def test_a_change_of_the_same_size_and_time_changes_the_fingerprint(tmp_path: Path) -> None:
+    """Name, size and time are not looked at."""
+    path = tmp_path / "x"
+    path.write_bytes(b"aaaa")
+    facts, before = path.stat(), filesystem.fingerprint(str(path))
+    path.write_bytes(b"aaab")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert filesystem.fingerprint(str(path)) != before
+
+
+class _Bucket(MemoryFileSystem):  # type: ignore[misc]
+    """A memory file system that says of itself what s3fs and gcsfs say."""
+
+    protocol = "gs"
+    digests: dict[str, Any] = {}
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return {**super().info(path, **options), **self.digests}
+
+
+@pytest.mark.parametrize("digests", [{"ETag": '"abc"'}, {"md5Hash": "abc", "etag": "changes with metadata"}])
+def test_objects_are_known_by_the_digest_that_their_store_keeps(
+    monkeypatch: pytest.MonkeyPatch, digests: dict[str, str]
+) -> None:
+    """No byte of an object is read to see whether it changed."""
+    bucket = _Bucket()
+    bucket.pipe_file("/b/x", b"text")
+    monkeypatch.setattr(_Bucket, "digests", digests)
+    monkeypatch.setattr(_Bucket, "_open", None)
+    monkeypatch.setattr(filesystem, "_open_filesystem", lambda path: (bucket, "/b/x"))
+    assert filesystem.fingerprint("gs://b/x").split(":")[1:] == ["abc", "4"]
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    """Until then there is no file of that name, and after a failure there is none and no trace."""
+    path = tmp_path / "deep" / "x"
+    with filesystem.open_write(str(path)) as stream:
+        stream.write(b"half")
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+    with pytest.raises(TypeError), filesystem.open_write(str(path)) as stream:
+        stream.writelines([b"other", None])  # type: ignore[list-item]
+    assert [entry.name for entry in path.parent.iterdir()] == ["x"]
+    assert path.read_bytes() == b"half"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    """Each has its own temporary file; the last one to finish wins."""
+    path = str(tmp_path / "x")
+    with filesystem.open_write(path) as first, filesystem.open_write(path) as second:
+        first.write(b"1" * 10)
+        second.write(b"2" * 5)
+    assert filesystem.read_bytes(path) == b"1" * 10
+    assert filesystem.list_names(str(tmp_path)) == ["x"]
+
+
+def test_files_can_be_listed_renamed_and_removed(root: str) -> None:
+    """Absent things are listed as nothing, and removed without complaint."""
+    assert filesystem.list_names(f"{root}/none") == []
+    filesystem.makedirs(f"{root}/a")
+    for name in ("a/2", "a/1", "a/deep/3"):
+        filesystem.write_bytes(f"{root}/{name}", name.encode())
+    assert filesystem.list_names(f"{root}/a") == ["1", "2"]
+    filesystem.rename(f"{root}/a/1", f"{root}/a/2")
+    assert filesystem.list_names(f"{root}/a") == ["2"]
+    assert filesystem.read_bytes(f"{root}/a/2") == b"a/1"
+    filesystem.remove(f"{root}/a/2")
+    filesystem.remove(f"{root}/a/2")
+    filesystem.remove(f"{root}/a", recursive=True)
+    assert not filesystem.exists(f"{root}/a/deep/3")
