@@ -14,6 +14,7 @@ from siftlm.correlate.assess import (
     predict_held_out,
     rank_scores,
     resample_counts,
+    unit_weights,
 )
 from siftlm.correlate.benchmarks import Target
 from siftlm.correlate.estimators import estimate, model_strength, partial_spearman, spearman
@@ -146,7 +147,7 @@ def test_tables_for_the_report_hold_one_row_a_unit_and_a_model() -> None:
     assert sorted(models["true_rank"]) == sorted(scipy.stats.rankdata(target.errors).tolist())
     overall = scipy.stats.spearmanr(models["true_rank"], models["predicted_rank"]).statistic
     assert overall == pytest.approx(result.held_out.spearman, abs=0.2)
-    assert comparison_table(result)["predictor"].to_pylist() == ["spearman", "mean_bits_per_byte"]
+    assert comparison_table(result)["predictor"].to_pylist() == ["spearman", "spearman_top", "mean_bits_per_byte"]
     without = estimates_table(assess(target, settings_of(resamples=0)))
     assert without["low"].null_count == 30
     weights = weights_table(
@@ -177,3 +178,14 @@ def test_signal_over_noise_of_known_runs() -> None:
     assert signal_to_noise(np.array([[1.0, 1], [2.0, 2]]), last=2)[2] == float("inf")
     with pytest.raises(UserError, match="checkpoints"):
         signal_to_noise(scores, last=9)
+
+
+def test_the_held_out_test_of_the_top_units_is_their_mean() -> None:
+    """A share of a third of 30 units: the prediction is the mean over the ten units with the largest estimates."""
+    target = synthetic()
+    X, y = target.matrix.values, target.errors
+    w = unit_weights(X, y, "spearman", 1 / 3)
+    top = np.argsort(-spearman(X, y))[:10]
+    np.testing.assert_allclose(X @ w, X[:, top].mean(axis=1))
+    result = assess(target, settings_of(resamples=0, top_share=1 / 3))
+    assert result.held_out_top.spearman > result.held_out.spearman > result.baseline.spearman

@@ -19,10 +19,11 @@ result depends on the order of rows.
 
 **Trust.** Good models are good at almost everything, so most of a raw correlation is general strength. Beside
 each estimate stand a percentile bootstrap interval over models and Spearman's rho given the models' mean bits
-per byte; beside the estimates' prediction of held-out models (5 folds, rank R2 and Spearman) stands that of
-the mean alone (`assess`). An estimate that does not beat this baseline says little about the text. Resampling
-takes models as independent; checkpoints of one run are not, and folds of whole families (`hold_out =
-"families"`) show the difference.
+per byte; beside the prediction of held-out models (5 folds, rank R2 and Spearman) by the estimates, and by the
+mean over the units they put at the top, stands that of the mean over all units (`assess`). An estimate that
+does not beat this baseline says little about the text: where the estimates are nearly the same for all units,
+the published prediction X g is the baseline in all but name. Resampling takes models as independent;
+checkpoints of one run are not, and folds of whole families (`hold_out = "families"`) show the difference.
 
 **Projection.** Weights maximise <g, w> (linear) or minimise |w - g|^2 (l2) subject to sum w = 1 and 0 <= w <=
 tau, tau = tokens of the unit / budget: no text is drawn twice (`projection`). Caps that add up to less than 1

@@ -21,6 +21,7 @@ from siftlm.correlate.estimators import (
     spearman_with_each,
 )
 from siftlm.correlate.pages import keyed_uniform
+from siftlm.correlate.projection import project_linear
 from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import CorrelateSettings, EstimatorName
 from siftlm.errors import UserError
@@ -115,19 +116,34 @@ def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
     return r2, float(spearman(predicted[:, None], truth)[0])
 
 
-def predict_held_out(X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None) -> HeldOut:
-    """Fit on the models outside a fold, predict those inside by X g, and score the ranks; fold by fold.
+def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_share: float = 1.0) -> Floats:
+    """What a prediction X w weighs the units by: the estimates, or the linear projection to a share of the units.
 
-    This is the published analysis (perplexity-correlations, held-out R2) with average ranks. `estimator=None`
-    is the trivial baseline: every unit weighs the same, so the prediction is the model's mean bits per byte.
+    `estimator=None` is the trivial baseline, the mean bits per byte. With equal caps of 1 / (share * units) the
+    projection is the mean over the top units; the full estimates come close to the baseline wherever they are
+    nearly the same for all units, as they usually are.
+    """
+    if estimator is None:
+        return np.full(X.shape[1], 1 / X.shape[1])
+    g = estimate(X, y, estimator)
+    return g if top_share == 1 else project_linear(g, np.full(len(g), 1 / max(1.0, top_share * len(g))))
+
+
+def predict_held_out(
+    X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None, top_share: float = 1.0
+) -> HeldOut:
+    """Fit on the models outside a fold, predict those inside by X w, and score the ranks; fold by fold.
+
+    With all units this is the published analysis (perplexity-correlations, held-out R2) with average ranks. The
+    weights are those of `unit_weights`.
     """
     scores, predicted = [], np.full(len(y), np.nan)
     for number in range(int(fold.max()) + 1):
         inside, outside = fold == number, fold != number
         if np.ptp(y[outside]) == 0:
             continue
-        g = np.full(X.shape[1], 1 / X.shape[1]) if estimator is None else estimate(X[outside], y[outside], estimator)
-        inside_scores, outside_scores = X[inside] @ g, np.sort(X[outside] @ g)
+        w = unit_weights(X[outside], y[outside], estimator, top_share)
+        inside_scores, outside_scores = X[inside] @ w, np.sort(X[outside] @ w)
         predicted[inside] = np.searchsorted(outside_scores, inside_scores) / len(outside_scores)
         if inside.sum() > 1 and np.ptp(y[inside]) > 0:
             scores.append(rank_scores(y[inside], inside_scores))
@@ -151,6 +167,7 @@ class Assessment:
     strength: Floats
     strength_correlation: float
     held_out: HeldOut
+    held_out_top: HeldOut
     baseline: HeldOut
 
 
@@ -175,5 +192,6 @@ def assess(target: Target, settings: CorrelateSettings) -> Assessment:
         strength=z,
         strength_correlation=r_yz,
         held_out=predict_held_out(X, y, fold, settings.estimator),
+        held_out_top=predict_held_out(X, y, fold, settings.estimator, settings.top_share),
         baseline=predict_held_out(X, y, fold, None),
     )

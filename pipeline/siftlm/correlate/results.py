@@ -68,8 +68,7 @@ def weights_table(
 
 
 def held_out_table(assessment: Assessment) -> pa.Table:
-    """One row a model: its error, true and predicted rank among all models (1 is best), by estimator and
-    baseline.
+    """One row a model: its error, and its true and predicted rank among all models (1 is best), by each predictor.
 
     A predicted rank is null for a model of a fold that could not be fitted.
     """
@@ -83,6 +82,7 @@ def held_out_table(assessment: Assessment) -> pa.Table:
             "mean_bits_per_byte": assessment.strength,
             "true_rank": average_ranks(target.errors),
             "predicted_rank": _ranks_or_null(assessment.held_out.predicted),
+            "predicted_rank_top": _ranks_or_null(assessment.held_out_top.predicted),
             "baseline_rank": _ranks_or_null(assessment.baseline.predicted),
         }
     )
@@ -97,9 +97,15 @@ def _ranks_or_null(predicted: Floats) -> pa.Array:
 
 
 def comparison_table(assessment: Assessment) -> pa.Table:
-    """Two rows, estimator and trivial baseline: held-out rank R2 and Spearman, mean and spread over folds."""
+    """Three rows: held-out rank R2 and Spearman, mean and spread over folds, of the estimates, of the units they put
+    at the top, and of the trivial baseline.
+    """
     rows = []
-    named = ((assessment.estimator, assessment.held_out), ("mean_bits_per_byte", assessment.baseline))
+    named = (
+        (assessment.estimator, assessment.held_out),
+        (f"{assessment.estimator}_top", assessment.held_out_top),
+        ("mean_bits_per_byte", assessment.baseline),
+    )
     for name, result in named:
         spread = result.fold_scores.std(axis=0)
         rows.append(

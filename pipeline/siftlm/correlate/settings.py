@@ -129,6 +129,9 @@ class CorrelateSettings(Settings):
         description="Whether a fold holds single models or whole families; checkpoints of one run are no "
         "independent models.",
     )
+    top_share: float = Field(
+        default=0.1, gt=0, le=1, description="The share of the units that the held-out test of the selection takes."
+    )
     seed: int = Field(default=0, ge=0)
     fewest_models: int = Field(default=5, ge=3, description="Fewer models with both values stop the run.")
 
