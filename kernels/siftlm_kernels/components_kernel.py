@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-compiled = njit(nogil=True, cache=True)
+from siftlm_kernels.compiling import compiled
 
 Integer = Any  # an integer of whatever type numba infers
 

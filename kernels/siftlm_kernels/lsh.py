@@ -12,7 +12,8 @@ def collision_probability(jaccard: ArrayLike, bands: int, rows: int) -> NDArray[
     Source: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4.2. Same shape as `jaccard`.
     """
     similar = np.asarray(jaccard, np.float64)
-    return np.asarray(-np.expm1(bands * np.log1p(-np.minimum(similar**rows, 1 - 1e-17))), np.float64)
+    with np.errstate(divide="ignore"):  # the logarithm of 0, for identical documents, comes out as 1
+        return np.asarray(-np.expm1(bands * np.log1p(-(similar**rows))), np.float64)
 
 
 def threshold(bands: int, rows: int) -> float:

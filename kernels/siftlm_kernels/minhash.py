@@ -47,9 +47,10 @@ def minhash(
     3. Shingles. Every `ngram` consecutive words, w_1 ... w_n, have the shingle hash
        mix(sum of w_i * 0x9E3779B97F4A7C15 ** (n - i)). A document with fewer words has one shingle, of all its
        words by the same formula. A document without words has none.
-    4. Permutations. With x the upper 32 bits of a shingle hash, permutation p maps it to ((x ^ b_p) * a_p) mod
-       2**32, where z_p = mix(seed + (p + 1) * 0x9E3779B97F4A7C15), a_p = (z_p >> 32) | 1 and
-       b_p = z_p mod 2**32 (p from 0; z is splitmix64's output). Both maps are bijections.
+    4. Permutations. Permutation p (from 0) maps a shingle hash to ((x ^ b_p) * a_p) mod 2**32, a bijection of x,
+       which is the hash's upper 32 bits where p is even and its lower 32 bits where p is odd: so a chance
+       agreement of one half makes no band of two rows or more agree. z_p = mix(seed + (p + 1) *
+       0x9E3779B97F4A7C15), splitmix64's output, gives a_p = (z_p >> 32) | 1 and b_p = z_p mod 2**32.
     5. The signature is the minimum over the document's shingles, 2**32 - 1 everywhere where it has none.
 
     `impl="reference"` follows this text in plain Python. `impl="datasketch"` gives the `hashvalues` of datasketch
@@ -62,7 +63,7 @@ def minhash(
     if impl == "datasketch":
         return _datasketch(values, offsets, ngram, permutations, seed)
     out = np.empty((len(offsets) - 1, permutations), np.uint32)
-    _kernel().signatures(values, offsets, word_bytes(), ngram, *permutation_family(permutations, seed), out)
+    _kernel().signatures(values, offsets, word_bytes(), ngram, *_even_odd(permutations, seed), out)
     return out
 
 
@@ -100,7 +101,7 @@ def minhash_bands(
         signatures = minhash(values, offsets, ngram=ngram, permutations=bands * rows, seed=seed, impl=impl)
         return band_hashes(signatures, bands, rows), minhash_reference.have_words(values, offsets)
     out, has_words = np.empty((len(offsets) - 1, bands), np.uint64), np.empty(len(offsets) - 1, np.bool_)
-    a, b = permutation_family(bands * rows, seed)
+    a, b = _even_odd(bands * rows, seed)
     _kernel().signature_bands(values, offsets, word_bytes(), ngram, a, b, rows, out, has_words)
     return out, has_words
 
@@ -139,10 +140,14 @@ def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, 
 
 
 @cache
-def permutation_family(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """The factors a and the masks b of step 4 of `minhash`, uint32 (permutations,) each."""
-    pairs = minhash_reference.permutation_family(permutations, seed)
-    a, b = np.array(pairs, np.uint32).reshape(-1, 2).T.copy()
+def _even_odd(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Factors a and masks b of step 4 of `minhash`, uint32: the even permutations, then the odd ones.
+
+    Each half is filled up to a multiple of the kernel's lanes, with permutations that nobody reads.
+    """
+    lanes = 2 * _kernel().PERMUTATION_LANES
+    family = minhash_reference.permutation_family(-(-permutations // lanes) * lanes, seed)
+    a, b = np.array(family[0::2] + family[1::2], np.uint32).T.copy()
     return a, b
 
 

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from siftlm_kernels.compiling import compiled
 
 BLOCK_BYTES = 4096
 _BUFFER_BYTES = 2 * BLOCK_BYTES + 256  # a character grows by at most two thirds, and stores run ahead
 _LANES = 32
+PERMUTATION_LANES = 8
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
@@ -31,8 +34,6 @@ _30, _27, _31, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW_56 = np.uint64(0x00FFFFFFFFFFFFFF)
 MAX_HASH = np.uint32(0xFFFFFFFF)
-
-compiled = njit(nogil=True, cache=True)
 
 Integer = Any  # an integer of whatever type numba infers
 
@@ -119,6 +120,27 @@ def _trailing_zeros_code(_typing: Any, _value: Any) -> Any:
 
 
 _trailing_zeros: Any = intrinsic(_trailing_zeros_code)
+
+
+def _lower_code(_typing: Any, a: Any, b: Any, minima: Any, _at: Any, _w: Any, _x: Any, _y: Any, _z: Any) -> Any:
+    """Lowers eight minima by the lower 32 bits of four hashes under eight permutations."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(32), PERMUTATION_LANES)
+        places = [_pointer(context, builder, signature.args[k], args[k], args[3], vector) for k in range(3)]
+        factor, mask, least = (builder.load(place, align=4) for place in places)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), PERMUTATION_LANES), [0] * PERMUTATION_LANES)
+        for h in args[4:]:
+            one = builder.insert_element(zeros, builder.trunc(h, ir.IntType(32)), ir.Constant(ir.IntType(32), 0))
+            permuted = builder.mul(builder.xor(builder.shuffle_vector(one, one, zeros), mask), factor)
+            least = builder.select(builder.icmp_unsigned("<", permuted, least), permuted, least)
+        builder.store(least, places[2], align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, b, minima, types.intp, *[types.uint64] * 4), generate
+
+
+_lower: Any = intrinsic(_lower_code)
 
 
 @compiled
@@ -280,19 +302,20 @@ def _roll(words: Any, count: Integer, ngram: Integer, power: Any, rolled: Any, s
 
 
 @compiled
-def _sweep(shingles: Any, count: Integer, a: Any, b: Any, signature: Any) -> None:
-    """Lowers the signature by `count` shingles, four at a time; repeats of the last one fill up the four."""
+def _sweep(hashes: Any, count: Integer, a: Any, b: Any, minima: Any) -> None:
+    """Lowers the minima by `count` shingles, four at a time; repeats of the last one fill up the four.
+
+    The first half of the minima takes the upper 32 bits of a hash, the second half the lower ones.
+    """
+    half = len(minima) // 2
     for k in range(count, count + 3):
-        shingles[k] = shingles[count - 1]
+        hashes[k] = hashes[count - 1]
     for k in range(0, count, 4):
-        w = np.uint32(shingles[k] >> _32)
-        x = np.uint32(shingles[k + 1] >> _32)
-        y = np.uint32(shingles[k + 2] >> _32)
-        z = np.uint32(shingles[k + 3] >> _32)
-        for p in range(len(signature)):
-            low = min(np.uint32((w ^ b[p]) * a[p]), np.uint32((x ^ b[p]) * a[p]))
-            high = min(np.uint32((y ^ b[p]) * a[p]), np.uint32((z ^ b[p]) * a[p]))
-            signature[p] = min(signature[p], min(low, high))
+        w, x, y, z = hashes[k], hashes[k + 1], hashes[k + 2], hashes[k + 3]
+        for p in range(0, half, PERMUTATION_LANES):
+            _lower(a, b, minima, p, w >> _32, x >> _32, y >> _32, z >> _32)
+        for p in range(half, 2 * half, PERMUTATION_LANES):
+            _lower(a, b, minima, p, w, x, y, z)
 
 
 @compiled
@@ -352,24 +375,33 @@ def _sign(
     b: Any,
     scratch: Any,
     hashes: Any,
+    minima: Any,
     out: Any,
 ) -> Any:
-    """Writes the signature of `values[at:end]`; returns whether it has words."""
+    """Writes the signature of `values[at:end]`; returns whether it has words.
+
+    The minima are those of the even permutations, then those of the odd ones, as `a` and `b` are; each half is
+    filled up to a multiple of `PERMUTATION_LANES`.
+    """
     _begin(ngram, scratch)
-    out[:] = MAX_HASH
+    minima[:] = MAX_HASH
     while at < end:
         at, count = _next_shingles(values, at, end, table, ngram, scratch, hashes)
         if count:
-            _sweep(hashes, count, a, b, out)
+            _sweep(hashes, count, a, b, minima)
+    half = len(minima) // 2
+    for p in range(len(out)):
+        out[p] = minima[p // 2 + half * (p % 2)]
     return scratch[3][3] > 0
 
 
 @compiled
 def signatures(values: Any, offsets: Any, table: Any, ngram: Integer, a: Any, b: Any, out: Any) -> None:
-    """Fills `out`, uint32 (documents, permutations)."""
+    """Fills `out`, uint32 (documents, permutations); `a` and `b`: the even permutations, then the odd ones."""
     scratch, hashes = _new_scratch(ngram), np.empty(_BUFFER_BYTES // 2 + 4, np.uint64)
+    minima = np.empty(len(a), np.uint32)
     for row in range(len(offsets) - 1):
-        _sign(values, offsets[row], offsets[row + 1], table, ngram, a, b, scratch, hashes, out[row])
+        _sign(values, offsets[row], offsets[row + 1], table, ngram, a, b, scratch, hashes, minima, out[row])
 
 
 @compiled
@@ -394,9 +426,11 @@ def signature_bands(
 ) -> None:
     """Fills `out`, uint64 (documents, bands), and `has_words`; one signature in memory at a time."""
     scratch, hashes = _new_scratch(ngram), np.empty(_BUFFER_BYTES // 2 + 4, np.uint64)
-    signature = np.empty(len(a), np.uint32)
+    minima, signature = np.empty(len(a), np.uint32), np.empty(out.shape[1] * rows, np.uint32)
     for row in range(len(offsets) - 1):
-        has_words[row] = _sign(values, offsets[row], offsets[row + 1], table, ngram, a, b, scratch, hashes, signature)
+        has_words[row] = _sign(
+            values, offsets[row], offsets[row + 1], table, ngram, a, b, scratch, hashes, minima, signature
+        )
         for band in range(out.shape[1]):
             out[row, band] = _band(signature, band, rows)
 

@@ -78,8 +78,10 @@ def minhash(
     family = permutation_family(permutations, seed)
     rows = []
     for text in texts_of(values, offsets):
-        high = [shingle_hash(shingle) >> 32 for shingle in shingles(text, ngram)]
-        rows.append([min((((x ^ b) * a) & _32 for x in high), default=_32) for a, b in family])
+        hashes = [shingle_hash(shingle) for shingle in shingles(text, ngram)]
+        halves = [h >> 32 for h in hashes], [h & _32 for h in hashes]
+        columns = [(a, b, halves[p % 2]) for p, (a, b) in enumerate(family)]
+        rows.append([min((((x ^ b) * a) & _32 for x in half), default=_32) for a, b, half in columns])
     return np.array(rows, np.uint32).reshape(-1, permutations)
 
 

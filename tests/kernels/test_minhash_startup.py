@@ -1,0 +1,71 @@
+"""The package imports no compiler, and its compiled code is ready in any worker: shared, cold, or read-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import siftlm_kernels
+from siftlm_kernels import minhash_reference as reference
+
+PACKAGE = Path(siftlm_kernels.__file__).parent
+CODE = """
+import numpy as np
+from siftlm_kernels.minhash import band_hashes
+print(int(band_hashes(np.full((1, 1), 7, np.uint32), 1, 1)[0, 0]))
+"""
+EXPECTED = f"{reference.mix(reference.step(reference.step(reference.GOLDEN, 0), 7))}\n"
+
+
+def start(code: str, **environment: str) -> subprocess.Popen[str]:
+    """A fresh interpreter."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def output(worker: subprocess.Popen[str]) -> str:
+    """What it printed; its errors fail the test."""
+    out, errors = worker.communicate(timeout=300)
+    assert worker.returncode == 0, errors
+    return out
+
+
+def test_importing_the_package_imports_no_compiler() -> None:
+    """Settings and the command line can name kernels without paying for numba."""
+    code = (
+        "import sys, siftlm_kernels, siftlm_kernels.minhash, siftlm_kernels.components;"
+        "siftlm_kernels.bucket_edges; siftlm_kernels.minhash_bands; siftlm_kernels.optimal_bands;"
+        "print([name for name in ('numba', 'scipy', 'torch', 'apache_beam', 'siftlm') if name in sys.modules])"
+    )
+    assert output(start(code)) == "[]\n"
+
+
+def test_workers_that_start_at_once_on_a_cold_cache_agree(tmp_path: Path) -> None:
+    """Both may compile; neither reads half a file of the other."""
+    workers = [start(CODE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    assert [output(worker) for worker in workers] == [EXPECTED, EXPECTED]
+    compiled = list(tmp_path.rglob("*.nbc"))
+    assert compiled
+    times = {path: path.stat().st_mtime_ns for path in compiled}
+    assert output(start(CODE, NUMBA_CACHE_DIR=str(tmp_path))) == EXPECTED
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == times
+
+
+def test_an_installation_that_nobody_can_write_works(tmp_path: Path) -> None:
+    """Neither the package nor a home: the code is compiled in memory, or cached where the system allows."""
+    copy = tmp_path / "site" / "siftlm_kernels"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "__pycache__").write_text("a file in the place of the cache, which not even root can write into")
+    home = tmp_path / "home"
+    home.write_text("no directory")
+    place = {"PYTHONPATH": str(copy.parent), "HOME": str(home), "XDG_CACHE_HOME": str(home / "x")}
+    checked = f"import siftlm_kernels\nassert siftlm_kernels.__file__.startswith({str(copy)!r})\n" + CODE
+    assert output(start(checked, **place, PYTHONDONTWRITEBYTECODE="1")) == EXPECTED

@@ -1,0 +1,57 @@
+"""The pinned Unicode tables agree with Python's own database."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pytest
+
+from siftlm_kernels.unicode_words import SEPARATOR, SOLO, WORD, simple_lower, word_bytes, word_classes
+
+ASSIGNED = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs")]
+
+
+def test_word_characters_are_letters_marks_numbers_and_the_underscore() -> None:
+    """Exactly so for Python's Unicode 14; for a later one, no character is a word character that should not be."""
+    found = {c for c in ASSIGNED if word_classes()[ord(c)] != SEPARATOR}
+    expected = {c for c in ASSIGNED if c == "_" or unicodedata.category(c)[0] in "LMN"}
+    if unicodedata.unidata_version == "14.0.0":
+        assert found == expected
+    assert found <= expected
+    assert len(found) > 134_000
+
+
+def test_lower_case_is_that_of_a_single_character() -> None:
+    """`str.lower` of one character, of which the simple mapping is the first code point."""
+    lower = simple_lower()
+    wrong = [c for c in ASSIGNED if word_classes()[ord(c)] and chr(lower[ord(c)]) != c.lower()[0]]
+    assert not wrong
+
+
+@pytest.mark.parametrize("text", ["私", "は", "カ", "ｶ", "々", "ก", "ກ", "က", "ក", "㐀", "𠀀"])
+def test_scripts_without_spaces_are_words_a_character(text: str) -> None:
+    """Han, Kana, Thai, Lao, Myanmar, Khmer."""
+    assert word_classes()[ord(text)] == SOLO
+
+
+@pytest.mark.parametrize("text", ["a", "É", "я", "한", "अ", "ा", "́", "٣", "_", "Ⅷ"])
+def test_scripts_with_spaces_have_words_of_many_characters(text: str) -> None:
+    """Hangul, Devanagari with its vowel signs, and combining accents included."""
+    assert word_classes()[ord(text)] == WORD
+
+
+def test_a_characters_normalised_bytes_are_its_lower_case_utf8() -> None:
+    """A solo character stands between two NULs; a separator is one NUL."""
+    for character in ASSIGNED[:: len(ASSIGNED) // 20_000]:
+        kind, packed = word_classes()[ord(character)], int(word_bytes()[ord(character)])
+        small = chr(simple_lower()[ord(character)]).encode()
+        expected = {SEPARATOR: b"\0", WORD: small, SOLO: b"\0" + small + b"\0"}[int(kind)]
+        assert packed.to_bytes(8, "little")[: packed >> 56] == expected
+
+
+def test_tables_cannot_be_written() -> None:
+    """They are shared by every caller."""
+    for table in (word_classes(), simple_lower(), word_bytes()):
+        with pytest.raises(ValueError, match="read-only"):
+            table[0] = np.zeros(1, table.dtype)[0]
