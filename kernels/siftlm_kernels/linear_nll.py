@@ -1,0 +1,78 @@
+"""The negative log-likelihood of tokens under a linear classifier, without keeping the logits.
+
+Shapes: R rows (tokens), D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from siftlm_kernels.linear_nll_reference import Head, chunked_nll
+
+Implementation = Literal["auto", "reference", "triton"]
+
+
+def linear_nll(
+    hidden_RD: torch.Tensor,
+    classifier_VD: torch.Tensor,
+    target_R: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    vocab_size: int | None = None,
+    ignore_index: int = -100,
+    impl: Implementation = "auto",
+) -> torch.Tensor:
+    """The nats of every target, float32 `[R]`, equal to this naive expression up to rounding:
+
+        logits = hidden.float() @ classifier.float()[:vocab_size].T + bias[:vocab_size]
+        logits = logits * scale
+        logits = softcap * tanh(logits / softcap)
+        F.cross_entropy(logits, target, reduction="none", ignore_index=ignore_index)
+
+    Forward only. Products accumulate in float32 whatever the inputs' dtype, and no more than one block of logits
+    exists at a time. The target's logit l_t comes first, then NLL = log(sum_v exp(l_v - l_t)): no running maximum.
+    The sum is at least 1, so it cannot underflow; rows where it overflows (a logit 88 nats above the target's) are
+    computed again with a maximum shift. Vocabulary blocks are added in a fixed order, so the same row gives the
+    same bits whatever rows are beside it, as long as the matrix product does (see `chunked_nll`).
+
+    Args:
+        hidden_RD: float32, bfloat16 or float16.
+        classifier_VD: same dtype and device; the output embedding, tied or not.
+        target_R: int64 in [0, vocab_size), or `ignore_index`, which gives 0.
+        bias: `[V]`, any floating dtype.
+        scale: factor on the logits, before the soft cap.
+        softcap: bound of the logits.
+        vocab_size: rows of the classifier that are tokens; the rest is padding.
+        impl: `reference` is chunked torch on any device; `triton` one fused kernel on CUDA (on a CPU only in
+            Triton's interpreter); `auto` takes `triton` for float16 and bfloat16 on CUDA where Triton is installed.
+
+    Raises:
+        ValueError: shapes that do not fit, or a target outside the vocabulary.
+    """
+    head = Head.checked(hidden_RD, classifier_VD, target_R, bias, scale, softcap, vocab_size, ignore_index)
+    if _chosen(impl, hidden_RD) == "triton":
+        from siftlm_kernels.linear_nll_triton import fused_nll
+
+        return fused_nll(hidden_RD, target_R, head)
+    return chunked_nll(hidden_RD, target_R, head)
+
+
+def _chosen(impl: Implementation, hidden: torch.Tensor) -> Literal["reference", "triton"]:
+    """`impl`, with `auto` decided from the arguments alone."""
+    if impl not in ("auto", "reference", "triton"):
+        raise ValueError(f"impl: must be auto, reference or triton, got {impl!r}")
+    if impl != "auto":
+        return impl
+    half = hidden.dtype in (torch.float16, torch.bfloat16)
+    return "triton" if hidden.is_cuda and half and triton_installed() else "reference"
+
+
+def triton_installed() -> bool:
+    """Whether `import triton` would find a package; nothing is imported."""
+    from importlib.util import find_spec
+
+    return find_spec("triton") is not None

@@ -1,0 +1,186 @@
+"""The chunked reference of `linear_nll`, and the per-token statistics that need the whole distribution.
+
+Shapes: R rows (tokens), C rows of a chunk, D hidden size, V vocabulary, B vocabulary of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+ROW_CHUNK = 256  # with VOCABULARY_BLOCK: 4 MiB of logits, which stay in a core's cache between product and exp
+VOCABULARY_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier over tokens, and what it does to its logits. The fields are `linear_nll`'s arguments."""
+
+    classifier: torch.Tensor  # [V, D], padding rows cut off
+    bias: torch.Tensor | None
+    scale: float | None
+    softcap: float | None
+    ignore_index: int
+
+    @classmethod
+    def checked(
+        cls,
+        hidden: torch.Tensor,
+        classifier: torch.Tensor,
+        target: torch.Tensor,
+        bias: torch.Tensor | None,
+        scale: float | None,
+        softcap: float | None,
+        vocab_size: int | None,
+        ignore_index: int,
+    ) -> Head:
+        """The head, or ValueError where the arguments do not fit together."""
+        if hidden.ndim != 2 or classifier.ndim != 2 or hidden.shape[1] != classifier.shape[1]:
+            raise ValueError(
+                f"linear_nll: hidden [R, D] and classifier [V, D] must share D, got {tuple(hidden.shape)} "
+                f"and {tuple(classifier.shape)}"
+            )
+        if hidden.dtype != classifier.dtype:
+            raise ValueError(
+                f"linear_nll: hidden and classifier must share a dtype, got {hidden.dtype} and {classifier.dtype}"
+            )
+        if target.shape != hidden.shape[:1]:
+            raise ValueError(f"linear_nll: target must be [R] = [{len(hidden)}], got {tuple(target.shape)}")
+        size = len(classifier) if vocab_size is None else vocab_size
+        if not 0 < size <= len(classifier):
+            raise ValueError(f"linear_nll: vocab_size must be in 1..{len(classifier)}, got {vocab_size}")
+        outside = (target != ignore_index) & ((target < 0) | (target >= size))
+        if not target.is_cuda and bool(outside.any()):  # on CUDA the check would wait for the device
+            raise ValueError(f"linear_nll: targets must be in 0..{size - 1}, got {int(target[outside][0])}")
+        return cls(classifier[:size], None if bias is None else bias[:size].float(), scale, softcap, ignore_index)
+
+    def capped(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scale and soft cap, in place."""
+        if self.scale is not None:
+            logits.mul_(self.scale)
+        if self.softcap is not None:
+            logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits
+
+    def block_logits(self, hidden_CD: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """float32 `[C, stop - start]`."""
+        logits_CB = product_float32(hidden_CD, self.classifier[start:stop])
+        if self.bias is not None:
+            logits_CB.add_(self.bias[start:stop])
+        return self.capped(logits_CB)
+
+    def target_logits(self, hidden_CD: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
+        """float32 `[C, 1]`; `target_C` without ignored rows."""
+        logits = (hidden_CD.float() * self.classifier[target_C].float()).sum(-1, keepdim=True)
+        if self.bias is not None:
+            logits.add_(self.bias[target_C, None])
+        return self.capped(logits)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """The vocabulary in the order in which partial sums are added."""
+        size = len(self.classifier)
+        for start in range(0, size, VOCABULARY_BLOCK):
+            yield start, min(start + VOCABULARY_BLOCK, size)
+
+
+class TokenStatistics(NamedTuple):
+    """Per row, float32 `[R]`. EL2N is the L2 norm of (softmax - one-hot target), as in Paul et al. 2021, eq. 2."""
+
+    nll: torch.Tensor
+    entropy: torch.Tensor
+    el2n: torch.Tensor
+
+
+def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> torch.Tensor:
+    """`hidden @ classifier.T` with float32 products, sums and result; half-precision inputs are exact in float32."""
+    if hidden_CD.is_cuda and hidden_CD.dtype != torch.float32:
+        product: torch.Tensor = torch.mm(hidden_CD, classifier_BD.T, out_dtype=torch.float32)
+        return product
+    return torch.mm(hidden_CD.float(), classifier_BD.float().T)
+
+
+def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
+    """`linear_nll` in blocks of ROW_CHUNK rows by VOCABULARY_BLOCK tokens.
+
+    Every product has ROW_CHUNK rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
+    shape, so a fixed shape is what makes a row's bits independent of how many rows there are.
+    """
+    return _by_chunks(hidden_RD, target_R, head, lambda h, t: (_chunk_nll(h, t, head),))[0]
+
+
+def linear_token_statistics(
+    hidden_RD: torch.Tensor,
+    classifier_VD: torch.Tensor,
+    target_R: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    vocab_size: int | None = None,
+    ignore_index: int = -100,
+) -> TokenStatistics:
+    """`linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
+
+    With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
+    The nll column has the same bits as `linear_nll(impl="reference")`.
+    """
+    head = Head.checked(hidden_RD, classifier_VD, target_R, bias, scale, softcap, vocab_size, ignore_index)
+    return TokenStatistics(*_by_chunks(hidden_RD, target_R, head, lambda h, t: _chunk_statistics(h, t, head)))
+
+
+def _by_chunks(
+    hidden_RD: torch.Tensor,
+    target_R: torch.Tensor,
+    head: Head,
+    columns: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
+) -> tuple[torch.Tensor, ...]:
+    """The columns of all rows, computed on full chunks; ignored rows are 0."""
+    ignored = target_R == head.ignore_index
+    target_R = target_R.masked_fill(ignored, 0)
+    parts = []
+    for start in range(0, max(len(hidden_RD), 1), ROW_CHUNK):
+        hidden_CD, target_C = hidden_RD[start : start + ROW_CHUNK], target_R[start : start + ROW_CHUNK]
+        rows = len(hidden_CD)
+        if rows < ROW_CHUNK:
+            hidden_CD = torch.nn.functional.pad(hidden_CD, (0, 0, 0, ROW_CHUNK - rows))
+            target_C = torch.nn.functional.pad(target_C, (0, ROW_CHUNK - rows))
+        parts.append([column[:rows] for column in columns(hidden_CD, target_C)])
+    return tuple(torch.cat(column).masked_fill_(ignored, 0.0) for column in zip(*parts, strict=True))
+
+
+def _chunk_nll(hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head) -> torch.Tensor:
+    target_logits = head.target_logits(hidden_CD, target_C)
+    total_C = torch.zeros(len(hidden_CD), dtype=torch.float32, device=hidden_CD.device)
+    for start, stop in head.blocks():
+        total_C += head.block_logits(hidden_CD, start, stop).sub_(target_logits).exp_().sum(-1)
+    # The gathered logit and the product's differ in their last bits, so a sure token can come out at -1e-7.
+    nll_C = total_C.log().clamp_min_(0.0)
+    overflowed = torch.isposinf(nll_C)
+    if bool(overflowed.any()):
+        nll_C = torch.where(overflowed, _shifted_nll(hidden_CD, target_logits, head), nll_C)
+    return nll_C
+
+
+def _shifted_nll(hidden_CD: torch.Tensor, target_logits: torch.Tensor, head: Head) -> torch.Tensor:
+    """The same with a maximum shift in each block: for rows whose plain sum of exponentials overflows."""
+    blocks = [head.block_logits(hidden_CD, start, stop).logsumexp(-1) for start, stop in head.blocks()]
+    return torch.stack(blocks, -1).logsumexp(-1) - target_logits[:, 0]
+
+
+def _chunk_statistics(
+    hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    nll_C = _chunk_nll(hidden_CD, target_C, head)
+    target_logits = head.target_logits(hidden_CD, target_C)
+    mean_shift_C = torch.zeros_like(nll_C)  # sum_v p_v (l_v - l_t)
+    squares_C = torch.zeros_like(nll_C)  # sum_v p_v^2
+    for start, stop in head.blocks():
+        shifted_CB = head.block_logits(hidden_CD, start, stop).sub_(target_logits)
+        p_CB = (shifted_CB - nll_C[:, None]).exp_()
+        mean_shift_C += (p_CB * shifted_CB).sum(-1)
+        squares_C += p_CB.square_().sum(-1)
+    el2n_C = (squares_C - 2 * (-nll_C).exp() + 1).clamp_min_(0.0).sqrt()
+    return nll_C, (nll_C - mean_shift_C).clamp_min_(0.0), el2n_C

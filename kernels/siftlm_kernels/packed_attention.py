@@ -1,0 +1,117 @@
+"""Causal attention over documents packed one after the other, each confined to itself.
+
+Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E head size, N documents.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+from typing import Literal
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+Implementation = Literal["auto", "reference", "sdpa", "varlen"]
+
+
+def packed_attention(
+    query_THE: torch.Tensor,
+    key_TGE: torch.Tensor,
+    value_TGE: torch.Tensor,
+    offsets: torch.Tensor,
+    *,
+    scale: float | None = None,
+    max_length: int | None = None,
+    impl: Implementation = "auto",
+) -> torch.Tensor:
+    """The attention output `[T, H, E]`, equal to this naive expression up to rounding:
+
+        for start, stop in zip(offsets, offsets[1:]):
+            q, k, v = (x[start:stop].float().transpose(0, 1) for x in (query, key, value))   # heads repeated H / G
+            scores = (q @ k.transpose(1, 2) * scale).masked_fill(not_causal, -inf)
+            output[start:stop] = (softmax(scores) @ v).transpose(0, 1)
+
+    Tokens after the last offset belong to no document; their output is 0 (`varlen`: undefined, never NaN-spreading,
+    since no other row reads it).
+
+    Args:
+        offsets: int32 `[N + 1]`, ascending from 0; repeated values are empty documents, so the array can be filled
+            up to a fixed length with its last value.
+        scale: factor on the scores, default E ** -0.5.
+        max_length: tokens of the longest document or more; only `varlen` reads it, default T.
+        impl: `reference` is the expression above in float32; `sdpa` one call of torch's fused attention for every
+            run of neighbouring documents of equal length; `varlen` torch's variable-length kernel (CUDA, half
+            precision). `auto`: `varlen` where it can run, else `sdpa`.
+
+    With `sdpa` on a CPU a document's output depends on its own tokens and length alone, bit for bit.
+    """
+    if impl == "auto":
+        half = query_THE.dtype in (torch.float16, torch.bfloat16)
+        impl = "varlen" if query_THE.is_cuda and half else "sdpa"
+    scale = query_THE.shape[-1] ** -0.5 if scale is None else scale
+    if impl == "varlen":
+        return _varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
+    repeats = query_THE.shape[1] // key_TGE.shape[1]
+    key_THE, value_THE = _repeated(key_TGE, repeats), _repeated(value_TGE, repeats)
+    if impl == "reference":
+        return _by_document(query_THE, key_THE, value_THE, offsets, scale)
+    if impl == "sdpa":
+        return _by_equal_length(query_THE, key_THE, value_THE, offsets, scale)
+    raise ValueError(f"impl: must be auto, reference, sdpa or varlen, got {impl!r}")
+
+
+def _repeated(states_TGE: torch.Tensor, repeats: int) -> torch.Tensor:
+    return states_TGE if repeats == 1 else states_TGE.repeat_interleave(repeats, dim=1)
+
+
+def _by_document(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float
+) -> torch.Tensor:
+    output = torch.zeros_like(query)
+    bounds = offsets.tolist()
+    for start, stop in pairwise(bounds):
+        q, k, v = (states[start:stop].float().transpose(0, 1) for states in (query, key, value))
+        future = torch.ones(stop - start, stop - start, dtype=torch.bool, device=query.device).triu(1)
+        scores = (q @ k.transpose(1, 2) * scale).masked_fill(future, float("-inf"))
+        output[start:stop] = (scores.softmax(-1) @ v).transpose(0, 1).to(query.dtype)
+    return output
+
+
+def equal_length_runs(bounds: list[int]) -> list[tuple[int, int, int]]:
+    """`(start, documents, length)` of every run of neighbouring non-empty documents of one length."""
+    runs = []
+    lengths = [stop - start for start, stop in pairwise(bounds)]
+    start = 0
+    for length, members in groupby(lengths):
+        count = len(list(members))
+        if length:
+            runs.append((start, count, length))
+        start += count * length
+    return runs
+
+
+def _by_equal_length(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float
+) -> torch.Tensor:
+    output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
+    for start, count, length in equal_length_runs(offsets.tolist()):
+        span = slice(start, start + count * length)
+        q, k, v = (
+            states[span].view(count, length, *states.shape[1:]).transpose(1, 2) for states in (query, key, value)
+        )
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        output[span] = attended.transpose(1, 2).flatten(0, 1)
+    return output
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    offsets: torch.Tensor,
+    scale: float,
+    max_length: int,
+) -> torch.Tensor:
+    from siftlm_kernels.packed_attention_varlen import causal_varlen
+
+    return causal_varlen(query, key, value, offsets, scale, max_length)

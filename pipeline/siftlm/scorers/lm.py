@@ -1,0 +1,129 @@
+"""Scores of documents under a causal language model: settings and scorer. Heavy packages load with the model."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from siftlm.scorers.contract import score_fields
+from siftlm.scorers.lm_files import ModelFiles, find_model
+from siftlm.settings import Settings
+
+if TYPE_CHECKING:
+    from siftlm.scorers.lm_documents import DocumentScorer
+
+CODE_VERSION = 1  # raised when the same settings and model give other numbers
+SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision"}
+"""Settings that decide no number. The model counts by its digest, not by where it is."""
+
+
+class LMSettings(Settings):
+    """A causal language model that scores documents."""
+
+    kind: Literal["lm"] = "lm"
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
+    model: str = Field(min_length=1, description="A hub id, a local folder, or a .gguf file.")
+    gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
+    revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16."
+    )
+    context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
+    stride: float | Literal["disjoint"] = Field(
+        0.75, gt=0, le=1, description="Step between windows as a share of the context; only new tokens are scored."
+    )
+    bos_mode: Literal["auto", "bos", "eos", "none"] = Field(
+        "auto", description="Token before the text: the separator of the model's training, its BOS, its EOS or none."
+    )
+    special_tokens_in_text: Literal["as_tokenizer", "as_text"] = Field(
+        "as_tokenizer", description="What a literal `<|endoftext|>` in a document is: what the tokenizer makes of it "
+        "(the special token, for most), or plain text.",
+    )  # fmt: skip
+    max_tokens: int | None = Field(None, ge=1, description="Score only this many tokens of a document; default all.")
+    batch_tokens: int | None = Field(
+        None, ge=16, description="Tokens of a forward pass; default 2,048 on a CPU, 65,536 on CUDA."
+    )
+    window_documents: int = Field(4096, ge=1, description="Documents that are sorted by length together.")
+    threads: int | None = Field(
+        None, ge=1, description="Rows in the model at a time on a CPU, one thread each; default one a core."
+    )
+    packing: bool = Field(True, description="Pack documents into rows where the architecture allows it.")
+    compiled: bool = Field(True, description="Compile the model on CUDA, once for its fixed shape.")
+    tokenizer_backend: Literal["auto", "tokenizers", "tokie", "gigatoken"] = Field(
+        "auto", description="`auto` takes the fastest installed one that gives identical ids on sample texts."
+    )
+    per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
+        [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."
+    )
+    trust_remote_code: bool = Field(False, description="Run model code that comes with the model.")
+    allow_pickle: bool = Field(False, description="Load pickled weights, which can run any code.")
+
+
+class LMScorer:
+    """Documents in, score columns out. Nothing is loaded before the first document."""
+
+    def __init__(self, settings: LMSettings) -> None:
+        self.settings = settings
+        self._loading = Lock()
+        self._loaded: DocumentScorer | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the settings stand, for errors."""
+        return f"score.{self.settings.name}"
+
+    def __reduce__(self) -> tuple[type[LMScorer], tuple[LMSettings]]:
+        return LMScorer, (self.settings,)  # a worker loads its own model
+
+    def fields(self) -> list[pa.Field]:
+        """The columns that `score` gives."""
+        return score_fields(self.settings.per_token)
+
+    def digest(self) -> str:
+        """32 hex digits over all that decides the numbers: the model's files, the settings, this code's version."""
+        import xxhash
+
+        settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
+        parts = json.dumps([CODE_VERSION, self.files.digest(), settings], sort_keys=True)
+        return xxhash.xxh3_128_hexdigest(parts.encode())
+
+    def metadata(self) -> dict[str, str]:
+        """What a reader must know to use or repeat the scores; loads the model."""
+        return self._documents.metadata()
+
+    def check(self) -> None:
+        """Loads the model, so that whatever is wrong with it is said before any work starts.
+
+        Raises:
+            UserError: `score.<name>.model` or another setting is not what this machine and the files allow.
+        """
+        self._documents.metadata()
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The score columns of the rows of `batch`, in their order; `batch` has a column `text`.
+
+        Threads may call it at a time: one's documents are tokenised while another's are in the model.
+        """
+        documents = self._documents
+        return documents.score(documents.tokenise(batch.column("text")))
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        """Where the model is; a hub model is fetched when first asked for."""
+        chosen = self.settings
+        return find_model(f"{self.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)
+
+    @property
+    def _documents(self) -> DocumentScorer:
+        with self._loading:
+            if self._loaded is None:
+                from siftlm.scorers.lm_documents import DocumentScorer
+
+                self._loaded = DocumentScorer(self.place, self.settings, self.files)
+            return self._loaded

@@ -1,0 +1,121 @@
+"""Where a model's files are, and the digest of the ones that decide its scores. Nothing is loaded here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+
+import xxhash
+
+from siftlm.errors import UserError
+
+SAFE_WEIGHTS = ("*.safetensors",)
+PICKLED_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth")
+SHARED_FILES = (
+    "config.json", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "*.model", "*.tiktoken", "*.py",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on this machine: its folder, the GGUF file in it if it is one, and where it came from."""
+
+    folder: Path
+    gguf_file: str | None
+    pickled: bool
+    revision: str | None  # the commit, for a model from the hub
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that decide what the model computes, by name."""
+        if self.gguf_file:
+            return [self.folder / self.gguf_file]
+        weights = ("pytorch_model*.bin*",) if self.pickled else SAFE_WEIGHTS
+        return sorted(path for path in self.folder.iterdir() if _matches(path, (*SHARED_FILES, *weights)))
+
+    def digest(self) -> str:
+        """32 hex digits over the names and contents of `paths`; a file is read once per process."""
+        whole = xxhash.xxh3_128()
+        for path in self.paths:
+            stat = path.stat()
+            whole.update(f"{path.name}\0{_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
+        return whole.hexdigest()
+
+
+def find_model(place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool) -> ModelFiles:
+    """The files of a local folder, a .gguf file or a hub id; the hub is asked only for what is no local path.
+
+    Raises:
+        UserError: at `place` (`score.<name>.model`), when there is no such model, or only pickled weights that
+            `allow_pickle` does not admit.
+    """
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf" and gguf_file is None:
+        path, gguf_file = path.parent, path.name
+    commit = None
+    if not path.is_dir():
+        path, commit = _from_hub(place, model, gguf_file, revision, allow_pickle)
+    if gguf_file is not None:
+        if not (path / gguf_file).is_file():
+            raise UserError(f"{place}: must be a GGUF file that exists, got {str(path / gguf_file)!r}")
+        return ModelFiles(path, gguf_file, pickled=False, revision=commit)
+    if not (path / "config.json").is_file():
+        hint = "; name one of its .gguf files" if any(path.glob("*.gguf")) else ""
+        raise UserError(f"{place}: must be a folder with a config.json, got {str(path)!r}{hint}")
+    return ModelFiles(path, None, _pickled(place, path, allow_pickle), commit)
+
+
+def _pickled(place: str, folder: Path, allow_pickle: bool) -> bool:
+    """Whether the weights are pickled, where that is admitted."""
+    if _any(folder, SAFE_WEIGHTS):
+        return False
+    if not _any(folder, PICKLED_WEIGHTS):
+        raise UserError(f"{place}: must hold weights (*.safetensors), got {str(folder)!r} without any")
+    if not allow_pickle:
+        raise UserError(
+            f"{place}: must hold safetensors weights, got pickled ones in {str(folder)!r}; "
+            "a pickle can run any code: allow_pickle = true admits it"
+        )
+    return True
+
+
+def _from_hub(
+    place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool
+) -> tuple[Path, str]:
+    """The snapshot of a hub model, downloaded where it is not cached, and its commit."""
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or model.endswith(".gguf") or not model:
+        raise UserError(f"{place}: must be a folder, a .gguf file or a hub id, got {model!r}, which does not exist")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    weights = (*SAFE_WEIGHTS, *(PICKLED_WEIGHTS if allow_pickle else ()))
+    patterns = [gguf_file] if gguf_file else [*SHARED_FILES, *weights]
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {reason}"
+        ) from error
+    return folder, folder.name
+
+
+def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(_matches(path, patterns) for path in folder.iterdir())
+
+
+def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
+    return path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: str, _size: int, _modified_ns: int) -> str:
+    """The digest of a file's content; size and time are there for the cache's key."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,177 @@
+"""Loading a causal language model: files, device, dtype, and the checks that keep a broken one from giving scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pickle import UnpicklingError
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+
+from siftlm.errors import UserError
+from siftlm.scorers.lm_attention import use_packed_attention
+from siftlm.scorers.lm_files import ModelFiles
+
+log = logging.getLogger(__name__)
+
+Device = Literal["auto", "cpu", "cuda"]
+DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PACKED_FAMILIES = frozenset({"gpt2", "gpt_neox", "llama"})  # checked against one document at a time
+POSITION_ROPE = frozenset({"default", "linear", "llama3", "yarn"})  # others look at the longest sequence of a batch
+LOAD_ERRORS = (
+    OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, AttributeError, ImportError, EOFError,
+    SafetensorError, UnpicklingError,
+)  # fmt: skip
+"""What transformers raises on files that are missing, cut short, of another architecture or of no format at all."""
+
+
+@dataclass
+class LanguageModel:
+    """A model ready to score. `body` maps tokens to hidden states where documents can be packed, else it is None."""
+
+    model: Any
+    body: Any
+    device: torch.device
+    dtype: str
+    context: int | None
+    model_type: str
+
+    @property
+    def packed(self) -> bool:
+        return self.body is not None
+
+    @property
+    def classifier(self) -> torch.Tensor:
+        weight: torch.Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @property
+    def classifier_bias(self) -> torch.Tensor | None:
+        bias: torch.Tensor | None = getattr(self.model.get_output_embeddings(), "bias", None)
+        return bias
+
+
+def pick_device(place: str, device: Device) -> torch.device:
+    """The device; `auto` takes CUDA where there is one. Raises UserError for `cuda` without one."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UserError(f"{place}: must be a device of this machine, got 'cuda' without a CUDA device")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def load_model(
+    place: str, files: ModelFiles, device: torch.device, dtype: DtypeName, *, pack: bool, compiled: bool, trust: bool
+) -> LanguageModel:
+    """The model in evaluation mode on its device.
+
+    On a CPU `auto` is float32 (half precision is slower there and less exact); on CUDA it is float16 if a probe gives
+    finite hidden states with room to spare, else bfloat16.
+
+    Raises:
+        UserError: at `place`, for files that do not load, miss weights or hold values that are not finite.
+    """
+    model = _checked(place, files, _from_files(place, files, trust))
+    name: str = dtype
+    if dtype == "auto":
+        name = "fp32" if device.type == "cpu" else _half_precision(model, device)
+    model = model.to(device=device, dtype=DTYPES[name])
+    model_type = str(model.config.model_type)
+    body = _packed_body(model, compiled) if pack and can_pack(model.config) else None
+    if body is None:
+        log.warning("%s: %s documents are padded, not packed", place, model_type)
+    context = getattr(model.config, "max_position_embeddings", None)
+    return LanguageModel(model, body, device, name, context, model_type)
+
+
+def can_pack(config: Any) -> bool:
+    """Whether documents of this model can share a row: a checked family whose positions do not see each other."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return config.model_type in PACKED_FAMILIES and rope.get("rope_type", "default") in POSITION_ROPE
+
+
+def check_vocabulary(place: str, model: LanguageModel, tokens: int) -> None:
+    """UserError where the tokenizer has ids that the model has no embedding for."""
+    rows = int(model.model.get_input_embeddings().weight.shape[0])
+    if tokens > rows:
+        raise UserError(
+            f"{place}: must have an embedding for every token of its tokenizer, got {rows} embeddings "
+            f"and {tokens} tokens"
+        )
+
+
+def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM
+
+    source: dict[str, Any] = (
+        {"gguf_file": files.gguf_file} if files.gguf_file else {"use_safetensors": not files.pickled}
+    )
+    try:
+        with quiet_progress():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(files.folder), dtype=torch.float32, trust_remote_code=trust, local_files_only=True,
+                output_loading_info=True, **source,
+            )  # fmt: skip
+    except LOAD_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{place}: must be a causal language model that transformers can load, got {_name(files)!r}; {reason}"
+        ) from error
+    model, report = loaded
+    return model, report
+
+
+@contextmanager
+def quiet_progress() -> Iterator[None]:
+    """Without transformers' own progress bars: a stage has one."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """The model, once nothing is missing from its weights and every value is finite."""
+    model, report = loaded
+    absent = sorted(str(key) for key in [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())])
+    if absent:
+        raise UserError(
+            f"{place}: must hold every weight of its architecture, got {_name(files)!r} without {absent[0]}"
+            f" and {len(absent) - 1} others"
+        )
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise UserError(f"{place}: must hold finite weights, got NaN or infinity in {name} of {_name(files)!r}")
+    return model.eval().requires_grad_(False)
+
+
+def _packed_body(model: Any, compiled: bool) -> Any:
+    use_packed_attention(model)
+    model.config.pad_token_id = None  # a filler token is no padding: nothing to warn of, no look at the ids
+    on_cuda = next(model.parameters()).is_cuda
+    return torch.compile(model.base_model, dynamic=False) if compiled and on_cuda else model.base_model
+
+
+def _half_precision(model: Any, device: torch.device) -> str:
+    """float16 where the hidden states of a probe stay below a quarter of its range (65,504), else bfloat16."""
+    ids = torch.arange(min(512, int(model.config.vocab_size)), device=device)[None]
+    probe = model.to(device=device, dtype=torch.float16)
+    with torch.inference_mode():
+        states = probe.base_model(ids, output_hidden_states=True, use_cache=False).hidden_states
+    largest = max(float(state.abs().max()) for state in states)
+    model.to(torch.float32)
+    return "fp16" if largest < 65504 / 4 else "bf16"  # NaN compares false
+
+
+def _name(files: ModelFiles) -> str:
+    return str(files.folder / files.gguf_file) if files.gguf_file else str(files.folder)
