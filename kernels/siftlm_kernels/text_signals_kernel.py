@@ -46,8 +46,9 @@ DUPLICATE_LINES, DUPLICATE_LINE_CHARS, DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH
 DUPLICATE_5 = 35
 
 # Rows of the scratch memory: one entry a word, or one a line (a line has at least one word).
-W_START, W_BYTES, W_HASH, W_CHARS, W_ID = range(5)
-L_START, L_BYTES, L_HASH, L_CHARS, L_ID, L_PARAGRAPH, L_NODE = range(7)
+W_START, W_BYTES, W_CHARS, W_ID, W_REPEATS = range(5)
+L_START, L_BYTES, L_CHARS, L_ID, L_PARAGRAPH, L_NODE, L_PARENT = range(7)
+KEY_BYTES = 8  # an ASCII word of so many bytes is its own key
 
 SHORT_LINE_CHARS = 30  # FineWeb, section 3.6
 SMALL_BYTES = 1 << 16
@@ -56,8 +57,9 @@ SMALL_BYTES = 1 << 16
 SCRIPT_MARK, POLICY_MARK = 1, 2
 
 
-def _packed(words: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    return np.array([int.from_bytes(word.encode(), "big") for word in words], np.int64)
+def _packed(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+    keys = [int.from_bytes(word.encode(), "big") | 0x20202020 | len(word) << 32 for word in words]
+    return np.array(keys, np.uint64)
 
 
 def _bytes(text: str) -> npt.NDArray[np.uint8]:
@@ -74,6 +76,10 @@ _COOKIE_POLICY, _USES_COOKIES, _USE_OF_COOKIES, _USE_COOKIES = _COOKIES
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _S32 = np.uint64(32)
+_INEXACT = np.uint64(1 << 63)  # marks a key that is a hash, not the bytes themselves
+
+# By the bits of a character: what it adds to a sum of (upper-case letters << 32) + alphanumeric characters.
+_TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(256)], np.int64)
 
 compiled = njit(nogil=True, cache=True)
 
@@ -138,14 +144,9 @@ def _marks(values: Any, i: int, begin: int, end: int, point: int, counts: Any) -
 
 
 @compiled
-def _stop_word(values: Any, start: int, size: int) -> int:
-    """The bit of the stop word that these bytes are, or 0."""
-    if size < 2 or size > 4:
-        return 0
-    code: Any = 0
-    for k in range(start, start + size):
-        byte = np.int64(values[k])
-        code = code << 8 | (byte | 32 if 65 <= byte <= 90 else byte)
+def _stop_word(key: Any, size: int) -> int:
+    """The bit of the stop word whose key this is, ASCII case aside, or 0."""
+    code = key | np.uint64(0x20202020) | np.uint64(size) << _S32
     for k in range(len(STOP_CODES)):
         if STOP_CODES[k] == code:
             return 1 << k
@@ -154,16 +155,19 @@ def _stop_word(values: Any, start: int, size: int) -> int:
 
 @compiled
 def _close_line(
-    values: Any, begin: int, line: int, flags: int, marks: int, words: int, lines: Any, counts: Any
+    values: Any, begin: int, line: int, classes: Any, marks: int, words: int, lines: Any, counts: Any
 ) -> None:
-    """Counts what a finished line is; `flags` are those of its last character."""
+    """Counts what a finished line is."""
     start, size, chars = begin + lines[L_START, line], lines[L_BYTES, line], lines[L_CHARS, line]
     last = values[start + size - 1]
     dots = size >= 3 and last == 46 and values[start + size - 2] == 46 and values[start + size - 3] == 46
     ellipsis = size >= 3 and last == 0xA6 and values[start + size - 2] == 0x80 and values[start + size - 3] == 0xE2
     counts[ELLIPSIS_LINES] += dots or ellipsis
     counts[C4_LINES] += (last == 46 or last == 63 or last == 33 or last == 34 or last == 39) and not dots
-    counts[TERMINAL_LINES] += (flags & TERMINAL) != 0
+    begin_last = start + size - 1
+    while values[begin_last] & 0xC0 == 0x80 and begin_last > start:
+        begin_last -= 1
+    counts[TERMINAL_LINES] += (classes[_code_point(values, begin_last, start + size)[0]] & TERMINAL) != 0
     counts[SHORT_LINES] += chars < SHORT_LINE_CHARS
     counts[UNDER_3] += words < 3
     counts[UNDER_5] += words < 5
@@ -172,13 +176,40 @@ def _close_line(
 
 
 @compiled
-def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: Any, counts: Any) -> None:
+def _ends_sentence(values: Any, start: int, end: int, classes: Any) -> bool:
+    """Whether the last character of a word, closing quotes and brackets aside, is a sentence terminal."""
+    while end > start:
+        last = end - 1
+        while last > start and values[last] & 0xC0 == 0x80:
+            last -= 1
+        point, _ = _code_point(values, last, end)
+        if not classes[point] & CLOSER:
+            return (classes[point] & TERMINAL) != 0
+        end = last
+    return False
+
+
+@compiled
+def _word_key(values: Any, start: int, end: int, key: Any, ascii_only: bool) -> Any:
+    """A key of a word: `key`, its own bytes, where those are few and ASCII, else a hash that is marked as such."""
+    if ascii_only and end - start <= KEY_BYTES:
+        return key
+    hashed = _HASH
+    for i in range(start, end):
+        hashed = (hashed ^ np.uint64(values[i])) * _MIX
+    return hashed ^ (hashed >> _S32) | _INEXACT
+
+
+@compiled
+def _scan(
+    values: Any, begin: int, end: int, classes: Any, words: Any, word_keys: Any, lines: Any, line_keys: Any, counts: Any
+) -> None:  # fmt: skip
     """Finds the words and lines of one document and counts all that needs no comparison between them."""
     i = begin
-    n_words = n_lines = n_chars = upper = digits = alnum = spaces = stops = 0
+    n_words = n_lines = tally = digits = spaces = stops = 0
+    trailing = 0  # bytes that are not the first of their character, so far
     dots = last_dot = 0
-    line_words = line_chars = marks = paragraph = 0
-    last_flags = 0
+    line_words = line_trailing = marks = paragraph = 0
     open_sentence = blank = False
     line_hash = _HASH
     while True:
@@ -186,7 +217,7 @@ def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: An
         if classes[point] & SPACE:
             if point == 10:
                 if line_words:
-                    _close_line(values, begin, n_lines, last_flags, marks, line_words, lines, counts)
+                    _close_line(values, begin, n_lines, classes, marks, line_words, lines, counts)
                     counts[SENTENCES] += open_sentence
                     n_lines += 1
                     line_words = marks = 0
@@ -198,31 +229,40 @@ def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: An
                     break
                 counts[NEWLINES] += 1
             spaces += 1
-            n_chars += 1
+            trailing += width - 1
             line_hash = _mixed(line_hash, np.uint64(point))
             i += width
             continue
         # A word begins here; a line too, where it is the first since the newline.
-        start = i
-        first_char = n_chars
+        start, start_trailing = i, trailing
         if line_words == 0:
             lines[L_START, n_lines] = start - begin
             lines[L_PARAGRAPH, n_lines] = paragraph
-            line_chars = n_chars
+            line_trailing = trailing
             line_hash = _HASH
             for k in range(len(BULLET_CODES)):
                 counts[BULLET_LINES] += BULLET_CODES[k] == point
-        word_hash = _HASH
         seen = 0
-        ends = False
-        flags: Any = np.int64(classes[point])
-        while True:
-            word_hash = (word_hash ^ np.uint64(point)) * _MIX
+        key = np.uint64(0)
+        ascii_only = True
+        while i < end:
+            byte = values[i]
+            if byte < 0x80:
+                flags = classes[byte]
+                if flags & SPACE:
+                    break
+                key = key << np.uint64(8) | np.uint64(byte)
+                point, width = np.int64(byte), 1
+            else:
+                point, width = _code_point(values, i, end)
+                flags = classes[point]
+                if flags & SPACE:
+                    break
+                ascii_only = False
+                trailing += width - 1
             seen |= flags
-            upper += (flags & UPPER) != 0
-            digits += (flags & DIGIT) != 0
-            alnum += (flags & ALNUM) != 0
-            ends = (flags & TERMINAL) != 0 or (ends and (flags & CLOSER) != 0)
+            tally += _TALLY[flags]
+            digits += (flags & DIGIT) >> 3
             if flags & SPECIAL:
                 if point == 46:
                     dots = dots + 1 if last_dot == i - 1 else 1
@@ -238,39 +278,31 @@ def _scan(values: Any, begin: int, end: int, classes: Any, words: Any, lines: An
                     counts[ELLIPSES] += 1
                 else:
                     marks |= _marks(values, i, begin, end, point, counts)
-            n_chars += 1
             i += width
-            last_flags = flags
-            if i >= end:
-                break
-            point, width = _code_point(values, i, end)
-            flags = np.int64(classes[point])
-            if flags & SPACE:
-                break
-        word_hash ^= word_hash >> _S32
+        key = _word_key(values, start, i, key, ascii_only)
+        size = i - start
+        chars = size - (trailing - start_trailing)
         words[W_START, n_words] = start - begin
-        words[W_BYTES, n_words] = i - start
-        words[W_CHARS, n_words] = n_chars - first_char
-        words[W_HASH, n_words] = np.int32(np.uint32(word_hash))
-        counts[LONGEST] = max(counts[LONGEST], n_chars - first_char)
+        words[W_BYTES, n_words] = size
+        words[W_CHARS, n_words] = chars
+        word_keys[n_words] = key
+        counts[LONGEST] = max(counts[LONGEST], chars)
         counts[ALPHA_WORDS] += (seen & ALPHA) != 0
+        ends = (seen & TERMINAL) != 0 and _ends_sentence(values, start, i, classes)
         counts[SENTENCES] += ends
         open_sentence = not ends
-        stops |= _stop_word(values, start, i - start)
+        if size <= 4:
+            stops |= _stop_word(key, size)
         n_words += 1
         line_words += 1
-        line_hash = _mixed(line_hash, word_hash)
+        line_hash = _mixed(line_hash, key)
         lines[L_BYTES, n_lines] = i - begin - lines[L_START, n_lines]
-        lines[L_CHARS, n_lines] = n_chars - line_chars
-        lines[L_HASH, n_lines] = np.int32(np.uint32(line_hash))
-    counts[CHARS], counts[SPACES], counts[UPPERS], counts[DIGITS], counts[ALNUMS] = (
-        n_chars,
-        spaces,
-        upper,
-        digits,
-        alnum,
-    )
-    counts[WORDS], counts[WORD_CHARS], counts[LINES] = n_words, n_chars - spaces, n_lines
+        lines[L_CHARS, n_lines] = lines[L_BYTES, n_lines] - (trailing - line_trailing)
+        line_keys[n_lines] = line_hash | _INEXACT
+    chars = end - begin - trailing
+    counts[CHARS], counts[SPACES], counts[DIGITS] = chars, spaces, digits
+    counts[UPPERS], counts[ALNUMS] = tally >> 32, tally & 0xFFFFFFFF
+    counts[WORDS], counts[WORD_CHARS], counts[LINES] = n_words, chars - spaces, n_lines
     while stops:
         counts[STOPS] += stops & 1
         stops >>= 1
@@ -286,22 +318,35 @@ def _slot_bits(entries: int) -> int:
 
 
 @compiled
-def _slot(first: int, second: int, bits: int) -> Any:
-    key = np.uint64(np.uint32(first)) << _S32 | np.uint64(np.uint32(second))
+def _slot(key: Any, bits: int) -> Any:
     key = (key ^ (key >> np.uint64(29))) * _MIX
     key = (key ^ (key >> _S32)) * _HASH
     return np.int64(key >> np.uint64(64 - bits))
 
 
 @compiled
-def _identify(values: Any, begin: int, starts: Any, sizes: Any, hashes: Any, ids: Any, n: int, table: Any) -> int:
+def _pair(first: int, second: int) -> Any:
+    return np.uint64(np.uint32(first)) << _S32 | np.uint64(np.uint32(second))
+
+
+@compiled
+def _same_bytes(values: Any, a: int, b: int, size: int) -> bool:
+    for k in range(size):  # noqa: SIM110 (numba compiles no generators)
+        if values[a + k] != values[b + k]:
+            return False
+    return True
+
+
+@compiled
+def _identify(values: Any, begin: int, starts: Any, sizes: Any, keys: Any, ids: Any, n: int, table: Any) -> int:
     """Sets `ids` to the position of the first equal piece of bytes; the number of distinct pieces."""
     bits = _slot_bits(n)
     mask = (1 << bits) - 1
     table[: mask + 1] = -1
     distinct = 0
     for k in range(n):
-        slot = _slot(hashes[k], sizes[k], bits)
+        key, size = keys[k], sizes[k]
+        slot = _slot(key ^ np.uint64(size), bits)
         while True:
             other = table[slot]
             if other < 0:
@@ -309,14 +354,13 @@ def _identify(values: Any, begin: int, starts: Any, sizes: Any, hashes: Any, ids
                 ids[k] = k
                 distinct += 1
                 break
-            if hashes[other] == hashes[k] and sizes[other] == sizes[k]:
-                a, b, size = begin + starts[other], begin + starts[k], sizes[k]
-                same = 0
-                while same < size and values[a + same] == values[b + same]:
-                    same += 1
-                if same == size:
-                    ids[k] = other
-                    break
+            if (
+                keys[other] == key
+                and sizes[other] == size
+                and (key < _INEXACT or _same_bytes(values, begin + starts[other], begin + starts[k], size))
+            ):
+                ids[k] = other
+                break
             slot = (slot + 1) & mask
     return distinct
 
@@ -339,7 +383,7 @@ def _duplicate_paragraphs(lines: Any, n: int, table: Any) -> tuple[int, int, int
     Walks a trie whose edges are lines: two paragraphs are equal when they end in the same node. A node is named
     after the line that made it, and is remembered in the table under (node before it, identity of the line).
     """
-    ids, nodes, parents, ended = lines[L_ID], lines[L_NODE], lines[L_HASH], lines[L_BYTES]
+    ids, nodes, parents, ended = lines[L_ID], lines[L_NODE], lines[L_PARENT], lines[L_BYTES]
     chars, owner = lines[L_CHARS], lines[L_PARAGRAPH]
     bits = _slot_bits(n)
     mask = (1 << bits) - 1
@@ -347,7 +391,7 @@ def _duplicate_paragraphs(lines: Any, n: int, table: Any) -> tuple[int, int, int
     paragraphs = duplicate = characters = 0
     node, size = -1, 0
     for k in range(n):
-        slot = _slot(node, ids[k], bits)
+        slot = _slot(_pair(node, ids[k]), bits)
         while True:
             other = table[slot]
             if other < 0:
@@ -399,16 +443,20 @@ def _extend(
 
     `shorter` and `longer` hold the identities of (n-1)-grams and n-grams by position, `occurrences` counts n-grams.
     """
-    bits = _slot_bits(n_positions)
+    while n_positions and positions[n_positions - 1] + n > words:
+        n_positions -= 1
+    tried = 0
+    for p in range(n_positions):  # without a branch, for no processor can guess which words occur twice
+        i = positions[p]
+        positions[tried] = i
+        tried += repeats[ids[i + n - 1]]
+    bits = _slot_bits(tried)
     mask = (1 << bits) - 1
     table[: mask + 1] = -1
-    tried = 0
-    for p in range(n_positions):
+    for p in range(tried):
         i = positions[p]
-        if i + n > words or not repeats[ids[i + n - 1]]:
-            continue
-        last = ids[i + n - 1]
-        slot = _slot(shorter[i], last, bits)
+        before, last = shorter[i], ids[i + n - 1]
+        slot = _slot(_pair(before, last), bits)
         while True:
             other = table[slot]
             if other < 0:
@@ -416,18 +464,16 @@ def _extend(
                 longer[i] = i
                 occurrences[i] = 1
                 break
-            if shorter[other] == shorter[i] and ids[other + n - 1] == last:
+            if shorter[other] == before and ids[other + n - 1] == last:
                 longer[i] = other
                 occurrences[other] += 1
                 break
             slot = (slot + 1) & mask
-        positions[tried] = i
-        tried += 1
     kept = 0
     for p in range(tried):
-        if occurrences[longer[positions[p]]] > 1:
-            positions[kept] = positions[p]
-            kept += 1
+        i = positions[p]
+        positions[kept] = i
+        kept += occurrences[longer[i]] > 1
     return kept
 
 
@@ -466,20 +512,13 @@ def _repeated(n: int, positions: Any, n_positions: int, longer: Any, occurrences
 @compiled
 def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, counts: Any) -> None:
     """The signals of n-grams; `repeats` says by identity whether a word occurs twice."""
-    ids, chars, positions, shorter, longer, occurrences = (
-        words[W_ID],
-        words[W_CHARS],
-        grams[0],
-        grams[1],
-        grams[2],
-        grams[3],
-    )
+    ids, chars = words[W_ID], words[W_CHARS]
+    positions, shorter, longer, occurrences = grams[0], grams[1], grams[2], grams[3]
     kept = 0
     for i in range(n_words):
         shorter[i] = ids[i]
-        if repeats[ids[i]]:
-            positions[kept] = i
-            kept += 1
+        positions[kept] = i
+        kept += repeats[ids[i]]
     for n in range(2, 11):
         kept = _extend(n, ids, repeats, n_words, positions, kept, shorter, longer, occurrences, table)
         if kept == 0:
@@ -492,13 +531,15 @@ def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, 
 
 
 @compiled
-def _compare(values: Any, begin: int, words: Any, lines: Any, grams: Any, table: Any, counts: Any) -> float:
+def _compare(
+    values: Any, begin: int, words: Any, word_keys: Any, lines: Any, line_keys: Any, grams: Any, table: Any, counts: Any
+) -> float:  # fmt: skip
     """What rests on comparing words and lines with each other; the entropy of the words."""
     n_words, n_lines = counts[WORDS], counts[LINES]
     counts[UNIQUE_WORDS] = _identify(
-        values, begin, words[W_START], words[W_BYTES], words[W_HASH], words[W_ID], n_words, table
+        values, begin, words[W_START], words[W_BYTES], word_keys, words[W_ID], n_words, table
     )
-    distinct = _identify(values, begin, lines[L_START], lines[L_BYTES], lines[L_HASH], lines[L_ID], n_lines, table)
+    distinct = _identify(values, begin, lines[L_START], lines[L_BYTES], line_keys, lines[L_ID], n_lines, table)
     if distinct == n_lines:
         counts[PARAGRAPHS] = _paragraphs(lines[L_PARAGRAPH], n_lines)
     else:
@@ -511,7 +552,7 @@ def _compare(values: Any, begin: int, words: Any, lines: Any, grams: Any, table:
     for k in range(n_words):
         occurrences[ids[k]] += 1
     entropy = _entropy(occurrences, ids, n_words)
-    repeats = words[W_HASH]
+    repeats = words[W_REPEATS]
     for k in range(n_words):
         repeats[k] = occurrences[k] > 1
     _repetition(words, n_words, repeats, grams, table, counts)
@@ -549,11 +590,11 @@ def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropie
     capacity = 1
     for d in range(len(offsets) - 1):
         capacity = max(capacity, _word_bound(values, offsets[d], offsets[d + 1]))
-    words = np.empty((5, capacity), np.int32)
-    lines = np.empty((7, capacity), np.int32)
+    words, word_keys = np.empty((5, capacity), np.int32), np.empty(capacity, np.uint64)
+    lines, line_keys = np.empty((7, capacity), np.int32), np.empty(capacity, np.uint64)
     grams = np.empty((4, capacity), np.int32)
     table = np.empty(1 << _slot_bits(capacity), np.int32)
     for d in range(len(offsets) - 1):
         begin, end = offsets[d], offsets[d + 1]
-        _scan(values, begin, end, classes, words, lines, counts[d])
-        entropies[d] = _compare(values, begin, words, lines, grams, table, counts[d])
+        _scan(values, begin, end, classes, words, word_keys, lines, line_keys, counts[d])
+        entropies[d] = _compare(values, begin, words, word_keys, lines, line_keys, grams, table, counts[d])
