@@ -68,9 +68,8 @@ class _Run:
         if settings is None:
             return list(signals), ["" for _ in signals]
         tasks = dedup.tasks(settings, signals)
-        documents = sum(m.rows_out for m in self.lineage.markers["documents"])
         with self.progress.stage("clusters", tasks, self.store):
-            markers = dedup.run(settings, tasks, documents, self.store, self.config.runner)
+            markers = dedup.run(settings, tasks, self.documents, self.store, self.config.runner)
         self.lineage.add("clusters", markers)
         return with_output(signals, "clusters", tasks), [m.content for m in markers]
 
@@ -99,16 +98,15 @@ class _Run:
         settings, survivors = self.config.selection(), self.config.survivors()
         tasks = select.tasks(settings, survivors, scored)
         with self.progress.stage("decisions", tasks, self.store):
-            markers = select.run(settings, survivors, tasks, self.store, self.config.runner)
+            markers = select.run(settings, survivors, tasks, self.documents, self.store, self.config.runner)
         self.lineage.add("decisions", markers)
         return with_output(scored, "decisions", tasks)
 
     def write(self, selected: Sequence[Task]) -> Result:
         config, store = self.config, self.store
         folder = config.output.folder
-        identity = digest(
-            "publish", [sorted(t.inputs.items()) for t in selected], config.output.model_dump(), config.seed
-        )
+        shape = config.output.model_dump(exclude={"folder"})
+        identity = digest("publish", [sorted(t.inputs.items()) for t in selected], shape, config.seed)
         manifest = publish.published(folder, identity)
         if manifest is not None:
             return Result(manifest, unchanged=True)
@@ -135,7 +133,7 @@ class _Run:
             {"path": t.name, **t.facts, "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
             for t, d, s in zip(selected, documents, decisions, strict=True)
         ]
-        rows = sum(m.rows_out for m in documents)
+        rows = self.documents
         statistics = {
             "documents": {
                 "documents": rows,
@@ -157,6 +155,11 @@ class _Run:
             lineage=self.lineage,
             statistics=statistics,
         )
+
+    @property
+    def documents(self) -> int:
+        """Documents that ingest found."""
+        return sum(m.rows_out for m in self.lineage.markers["documents"])
 
     def _shards(self, stage: str, work: ShardStage, tasks: Sequence[Task]) -> list[Marker]:
         with self.progress.stage(stage, tasks, self.store):

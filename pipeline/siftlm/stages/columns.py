@@ -49,9 +49,9 @@ class Survivors:
         reasons = np.array([f"{kind}_duplicate" if kind else None for kind in _pylist(table, "duplicate")], object)
         if self.holdout:
             reasons[self.held_out(table["doc_id"]) & np.equal(reasons, None)] = HELD_OUT
-        for rule in self.rules:
+        for number, rule in enumerate(self.rules):
             alive = np.equal(reasons, None)
-            for reason, rows in keep_rows(rule, table, alive, self.seed):
+            for reason, rows in keep_rows(rule, table, alive, self.seed, f"preselect {number}"):
                 reasons[rows] = reason
         return pa.array(reasons, pa.string())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from siftlm import filesystem
@@ -16,21 +18,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
+
 
 def gather(
     name: str,
     statistic: Callable[[Task], T],
     merge: Callable[[Iterable[T]], T],
     tasks: Sequence[Task],
+    documents: int,
     store: Store,
     runner: RunnerSettings,
 ) -> T | None:
-    """`merge(statistic(task) for task in tasks)`, computed by the runner; None where there are no tasks.
+    """`merge(statistic(task) for task in tasks)`; None where there are no tasks.
 
-    `merge` must not mind order or grouping.
+    `merge` must not mind order or grouping. A small corpus is read here, a large one by the runner.
     """
     if not tasks:
         return None
+    if documents <= IN_DRIVER_DOCUMENTS:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return merge(pool.map(statistic, tasks))
     plan = write_plan(store, name, tasks)
     answer = store.path("gathered", digest(name, plan), ".npz")
 

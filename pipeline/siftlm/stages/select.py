@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.errors import UserError
 from siftlm.selectors import (
     DECISION_SCHEMA,
     DROPPED_REASON,
@@ -41,7 +40,9 @@ ERROR = "_error"  # suffix of the reasons that are errors, not decisions
 def tasks(settings: SelectSettings, survivors: Survivors, scored: Sequence[Task]) -> list[Task]:
     """A task for every shard; the keys depend on all shards, since ranks do."""
     inputs = [sorted(task.inputs.items()) for task in scored]
-    whole = digest("select", VERSION, settings.model_dump(mode="json"), survivors.identity(), inputs)
+    whole = digest(
+        "select", VERSION, settings.model_dump(mode="json", exclude={"entry_limit"}), survivors.identity(), inputs
+    )
     return [replace(task, key=digest(whole, task.shard)) for task in scored]
 
 
@@ -135,25 +136,31 @@ def output_runs(output_bytes: np.ndarray) -> list[list[int]]:
 
 
 def run(
-    settings: SelectSettings, survivors: Survivors, todo: Sequence[Task], store: Store, runner: RunnerSettings
+    settings: SelectSettings,
+    survivors: Survivors,
+    todo: Sequence[Task],
+    documents: int,
+    store: Store,
+    runner: RunnerSettings,
 ) -> list[Marker]:
     """The markers of all decisions; resolves the plan first when any is missing."""
     columns = Columns(settings, survivors)
     done = store.done(STAGE)
     path = store.path("selections", digest([task.key for task in todo]), ".npz")
     if any(task.key not in done for task in todo):
-        resolve(columns, todo, path, store, runner)
+        resolve(columns, todo, path, documents, store, runner)
     return run_shards(Decide(columns, path), todo, store, runner)
 
 
-def resolve(columns: Columns, todo: Sequence[Task], path: str, store: Store, runner: RunnerSettings) -> None:
+def resolve(
+    columns: Columns, todo: Sequence[Task], path: str, documents: int, store: Store, runner: RunnerSettings
+) -> None:
     """Passes over the shards until every cut is exact; leaves the plan at `path`."""
     plan = start(columns.settings)
     while not plan.done:
         write_value(f"{path}.open", plan)
-        merged = gather("select", Pass(columns, f"{path}.open", store), Statistics.merged, todo, store, runner)
-        try:
-            plan = advance(plan, [merged] if merged is not None else [])
-        except UserError as error:
-            raise UserError(str(error)) from None
+        merged = gather(
+            "select", Pass(columns, f"{path}.open", store), Statistics.merged, todo, documents, store, runner
+        )
+        plan = advance(plan, [merged] if merged is not None else [])
     write_value(path, plan)

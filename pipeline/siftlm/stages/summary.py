@@ -60,7 +60,7 @@ def summarise(selected: Sequence[Task], documents: int, store: Store, runner: Ru
     searches = {name: ScoreSearch.start(columns, entry_limit=limit) for name in ("all", "kept")}
     while not all(search.done for search in searches.values()):
         write_value(path, searches)
-        merged = gather("summary", Observe(columns, path, store), merge, selected, store, runner)
+        merged = gather("summary", Observe(columns, path, store), merge, selected, documents, store, runner)
         assert merged is not None, "columns without shards"
         searches = {name: search.advanced(merged[name]) for name, search in searches.items()}
     return {name: search.table() for name, search in searches.items()}
