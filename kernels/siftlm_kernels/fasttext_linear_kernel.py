@@ -92,10 +92,10 @@ def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocab
             return -1
         if vocabulary.keys[slot] == key and (entry & 1) == long:
             name = entry >> 1
-            begin, stop = vocabulary.entry_offsets[name], vocabulary.entry_offsets[name + 1]
-            if not long and stop - begin == end - start:
+            if not long:  # the key is the word: no word holds a NUL, so it tells the size too
                 return name
-            if long and _same(values, start, end, vocabulary.entry_bytes, begin, stop):
+            begin, stop = vocabulary.entry_offsets[name], vocabulary.entry_offsets[name + 1]
+            if _same(values, start, end, vocabulary.entry_bytes, begin, stop):
                 return name
         slot = (slot + np.uint32(1)) & mask
 
