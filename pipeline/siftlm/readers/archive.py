@@ -134,13 +134,8 @@ def read_archive(file: BinaryIO, compression: Compression, block_bytes: int) -> 
 
 def _skip_blank(window: _Window) -> bool:
     """Drops the line ends between records; whether there is a record or damage to come."""
-    while True:
-        window.drop(len(window.buffer) - len(window.buffer.lstrip(_LINE_ENDS)))
-        if window.buffer:
-            window.fill(_LONGEST_START)
-            return True
-        if not window.fill(1):
-            return window.fault is not None
+    window.drop(_blank_bytes(window, 0))
+    return bool(window.buffer) or window.fault is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,17 +283,25 @@ def _skip(window: _Window, dialect: _Dialect, size: int) -> bool:
 
 def _ends_well(window: _Window, dialect: _Dialect, end: int) -> bool:
     """Whether what follows byte `end` ends a record: a member's start, a record, damage or nothing."""
-    blank = 0
-    while window.fill(end + blank + _LONGEST_START) or len(window.buffer) > end + blank:
-        rest = bytes(window.buffer[end:])
-        blank = len(rest) - len(rest.lstrip(_LINE_ENDS))
-        if blank < len(rest):
-            break
-    if dialect.end.match(rest := bytes(window.buffer[end : end + blank + _LONGEST_START])):
+    place = end + _blank_bytes(window, end)
+    rest = bytes(window.buffer[place : place + _LONGEST_START])
+    if not rest or dialect.end.match(window.buffer, end):
         return True
-    place = end + blank
     at_member = place in window.member_starts(place + 1) or (place == 0 and window.begins_member())
-    return not rest[blank:] or at_member or dialect.start.match(rest, blank) is not None
+    return at_member or dialect.start.match(rest) is not None
+
+
+def _blank_bytes(window: _Window, start: int) -> int:
+    """How many line ends follow byte `start`; what is behind them is filled in, as far as a record's start goes."""
+    end = start
+    while True:
+        window.fill(end + _LONGEST_START)
+        here = window.buffer[end : end + _LONGEST_START]
+        blank = len(here) - len(here.lstrip(_LINE_ENDS))
+        end += blank
+        if not here or blank < len(here):
+            window.fill(end + _LONGEST_START)
+            return end - start
 
 
 def _absorb(window: _Window, offset: int) -> Flaw:

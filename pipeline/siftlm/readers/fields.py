@@ -68,13 +68,15 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
-def _text(row: Mapping[str, Any], path: tuple[str, ...]) -> str:
+def _text(row: Mapping[str, Any], path: tuple[str, ...]) -> bytes:
+    """The text in UTF-8."""
     value = find(row, path)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return _decode(value, path)
     where = ".".join(path)
+    if isinstance(value, str):
+        return _encode(value, where)
+    if isinstance(value, bytes):
+        _decode(value, where)
+        return value
     if value is _ABSENT:
         raise _BadFieldError("missing_field", f"no field {where!r}")
     if value is None:
@@ -87,23 +89,29 @@ def _name(row: Mapping[str, Any], path: tuple[str, ...]) -> str | None:
     value = find(row, path)
     if value is _ABSENT or value is None:
         return None
+    where = ".".join(path)
     if isinstance(value, bytes):
-        value = _decode(value, path)
+        return _decode(value, where) or None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        where = ".".join(path)
         raise _BadFieldError("wrong_type", f"{where!r} must be a string, got {type(value).__name__}")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise _BadFieldError("lone_surrogate", f"in {'.'.join(path)!r}")
+    _encode(value, where)
     return value or None
 
 
-def _decode(value: bytes, path: tuple[str, ...]) -> str:
+def _encode(value: str, where: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise _BadFieldError("lone_surrogate", f"{where!r}, character {error.start}") from error
+
+
+def _decode(value: bytes, where: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise _BadFieldError("bad_utf8", f"{'.'.join(path)!r}, byte {error.start}") from error
+        raise _BadFieldError("bad_utf8", f"{where!r}, byte {error.start}") from error
 
 
 def _plain(value: object) -> str:

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from siftlm.readers.fields import Fields
-from siftlm.readers.lines import Line, LongLine, split_lines, too_large
-from siftlm.readers.records import Flaw, Record
+from siftlm.readers.lines import Line, LongLine, split_lines
+from siftlm.readers.records import Flaw, Record, too_large
 from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.streams import read_blocks
 

@@ -46,10 +46,15 @@ def split_lines(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Line | 
         if held <= limit:
             parts.append(first)
             held += len(first)
-        for content in others:
-            yield _line(parts, size, offset, limit, whole=True)
-            offset += size + 1
-            parts, held, size = [content], len(content), len(content)
+        if not others:
+            continue
+        yield _line(parts, size, offset, limit, whole=True)
+        offset += size + 1
+        *middle, last = others
+        for content in middle:
+            yield _line([content], len(content), offset, limit, whole=True)
+            offset += len(content) + 1
+        parts, held, size = [last], len(last), len(last)
     if size:
         yield _line(parts, size, offset, limit, whole=True)
 
@@ -66,8 +71,3 @@ def _line(parts: list[bytes], size: int, offset: int, limit: int, *, whole: bool
     if offset == 0:
         content = content.removeprefix(BOM)
     return Line(content.removesuffix(b"\r"), offset, whole)
-
-
-def too_large(size: int, limit: int, offset: int) -> Flaw:
-    """The flaw of a record that is longer than the configuration allows."""
-    return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from siftlm.documents import RECORD_SCHEMA
@@ -14,11 +15,10 @@ from siftlm.readers.settings import Compression, InputSettings
 Kind = Literal["skipped", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A document as its reader found it. `offset` is where it begins; see `Reject`."""
+class Record(NamedTuple):
+    """A document as its reader found it: its text in UTF-8, and where it begins (see `Reject`)."""
 
-    text: str
+    text: bytes
     offset: int
     record_id: str | None = None
     url: str | None = None
@@ -26,8 +26,7 @@ class Record:
     metadata: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
+class Flaw(NamedTuple):
     """A record that gives no document, or a stretch of the shard that cannot be read."""
 
     kind: Kind
@@ -65,21 +64,15 @@ Reader = Callable[[BinaryIO, Compression, InputSettings], Iterator[Record | Flaw
 """A reader: an open file, how it is compressed and the settings in, records and flaws in order out."""
 
 
-def text_bytes(text: str) -> int:
-    """The length of `text` in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def checked(record: Record, settings: InputSettings) -> Record | Flaw:
-    """The record, or why its text cannot be a document: too long, or not expressible in UTF-8."""
-    try:
-        length = len(record.text) if record.text.isascii() else len(record.text.encode())
-    except UnicodeEncodeError as error:
-        return Flaw("error", "lone_surrogate", f"character {error.start}", record.offset)
-    if length > settings.max_document_bytes:
-        limit = settings.max_document_bytes
-        return Flaw("error", "document_too_large", f"{length} bytes, more than {limit}", record.offset)
-    return record
+    """The record, or a flaw where its text is longer than a document may be."""
+    size, limit = len(record.text), settings.max_document_bytes
+    return record if size <= limit else too_large(size, limit, record.offset)
+
+
+def too_large(size: int, limit: int, offset: int) -> Flaw:
+    """The flaw of a record that is longer than the configuration allows."""
+    return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
@@ -112,16 +105,24 @@ class _Pending:
             return
         self.positions.append(position)
         self.records.append(entry)
-        self.bytes += text_bytes(entry.text)
+        self.bytes += len(entry.text)
 
     def batch(self) -> ReadBatch:
         records = self.records
         columns = [
             pa.array(self.positions, pa.int64()),
             pa.array([record.record_id for record in records], pa.string()),
-            pa.array([record.text for record in records], pa.large_string()),
+            _texts([record.text for record in records]),
             pa.array([record.url for record in records], pa.string()),
             pa.array([record.domain for record in records], pa.string()),
             pa.array([record.metadata for record in records], pa.string()),
         ]
         return ReadBatch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA), self.rejects)
+
+
+def _texts(contents: list[bytes]) -> pa.Array:
+    """Texts as an Arrow column; readers have made sure of the UTF-8, so it is not looked at again."""
+    offsets = np.zeros(len(contents) + 1, np.int64)
+    np.cumsum([len(content) for content in contents], out=offsets[1:])
+    values = pa.py_buffer(b"".join(contents))
+    return pa.LargeStringArray.from_buffers(len(contents), pa.py_buffer(offsets), values)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from siftlm.readers.lines import BOM, LongLine, as_flaw, split_lines, too_large
-from siftlm.readers.records import Flaw, Record, checked
+from siftlm.readers.lines import BOM, LongLine, as_flaw, split_lines
+from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.streams import Fault, read_blocks
 
@@ -78,6 +78,7 @@ def _paragraph(parts: list[bytes], size: int, start: int, settings: InputSetting
 
 def _document(content: bytes, offset: int, settings: InputSettings) -> Record | Flaw:
     try:
-        return checked(Record(content.decode(), offset), settings)
+        content.decode()
     except UnicodeDecodeError as error:
         return Flaw("error", "bad_utf8", f"byte {error.start} of the text", offset)
+    return checked(Record(content, offset), settings)

@@ -86,7 +86,7 @@ def _document(found: ArchiveRecord, kind: str, url: str | None, settings: InputS
     values: dict[str, str | int | None] = {**found.header, "charset": charset, "http.status": response.status}
     values |= {f"http.{name}": value for name, value in response.headers.items()}
     identity = record_id(found.header, settings)
-    return checked(Record(text, found.offset, identity, url, None, pack_metadata(values, settings)), settings)
+    return checked(Record(text.encode(), found.offset, identity, url, None, pack_metadata(values, settings)), settings)
 
 
 def _response(found: ArchiveRecord, kind: str, settings: InputSettings) -> Response:

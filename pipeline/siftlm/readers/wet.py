@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from siftlm.readers.archive import ArchiveRecord, read_archive
-from siftlm.readers.lines import too_large
-from siftlm.readers.records import Flaw, Record, checked
+from siftlm.readers.records import Flaw, Record, too_large
 from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.warc import pack_metadata, record_id, target_url
 
@@ -25,9 +24,9 @@ def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
     if found.length > settings.max_document_bytes:
         return too_large(found.length, settings.max_document_bytes, found.offset)
     try:
-        text = found.block.decode()
+        found.block.decode()
     except UnicodeDecodeError as error:
         return Flaw("error", "bad_utf8", f"byte {error.start} of the block", found.offset)
     metadata = pack_metadata({**found.header}, settings)
     url = target_url(found.header)
-    return checked(Record(text, found.offset, record_id(found.header, settings), url, None, metadata), settings)
+    return Record(found.block, found.offset, record_id(found.header, settings), url, None, metadata)
