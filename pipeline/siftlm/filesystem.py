@@ -48,9 +48,7 @@ def expand(paths: Sequence[str]) -> list[InputFile]:
     for path in paths:
         files = _matches(path)
         if not files:
-            raise UserError(
-                f"paths: every path and pattern must match a file, got {path!r}, which matches none"
-            )
+            raise UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none")
         found.update((file.path, file) for file in files)
     return sorted(found.values())
 
@@ -158,9 +156,7 @@ def _open_filesystem(path: str) -> tuple[Any, str]:
         fs, inner = fsspec.core.url_to_fs(path)
     except ImportError as error:
         hint = f"; pip install 'siftlm[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else f": {error}"
-        raise UserError(
-            f"paths: {scheme}:// needs a package that is not installed, got {path!r}{hint}"
-        ) from error
+        raise UserError(f"paths: {scheme}:// needs a package that is not installed, got {path!r}{hint}") from error
     except ValueError as error:
         raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r}: {error}") from error
     return fs, inner
