@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from siftlm.errors import UserError
 from siftlm.readers.settings import InputSettings
-from siftlm.scorers import ClassifierSettings, LanguageSettings, LMSettings, SignalsSettings
+from siftlm.scorers import ClassifierSettings, DsirSettings, LanguageSettings, LMSettings, SignalsSettings
 from siftlm.selectors import RowRule, SelectSettings
 from siftlm.settings import Settings
 from siftlm.stages.columns import Survivors
@@ -38,9 +38,12 @@ class AnnotateSettings(Settings):
         default_factory=list,
         description="fastText classifiers, each a column with the probability of a label.",
     )
+    dsir: list[DsirSettings] = Field(
+        default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
+    )
 
     def scorers(self) -> tuple[Settings, ...]:
-        return tuple(s for s in (self.language, self.signals, *self.classifiers) if s is not None)
+        return tuple(s for s in (self.language, self.signals, *self.classifiers, *self.dsir) if s is not None)
 
 
 class RunConfig(Settings):
@@ -78,7 +81,8 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
-        names = [settings.name for settings in self.score] + [c.name for c in self.annotate.classifiers]
+        scorers = (*self.score, *self.annotate.classifiers, *self.annotate.dsir)
+        names = [settings.name for settings in scorers]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models and classifiers must differ, got {names}")
         trained = [settings.name for settings in self.score if settings.model == TRAINED]

@@ -29,12 +29,12 @@ from siftlm.correlate.labels import (
     include_probability,
     rank_labels,
 )
-from siftlm.correlate.settings import ClassifierSettings
+from siftlm.correlate.settings import TrainingSettings
 from siftlm.errors import UserError
 from siftlm.scorers.protocol import ragged_text
 from siftlm_kernels.fasttext_linear import FastTextLinear
 
-QUICK = ClassifierSettings(dim=8, bucket=1000, held_out=0.3, labels="given", fewest_word_count=3, words=3)
+QUICK = TrainingSettings(dim=8, bucket=1000, held_out=0.3, labels="given", fewest_word_count=3, words=3)
 
 
 def corpus(count: int = 120) -> tuple[Pages, np.ndarray]:
@@ -155,7 +155,7 @@ def test_rank_labels_are_drawn_with_the_rank_as_probability() -> None:
     np.testing.assert_allclose(probability, [0.5, 0, 1, 0.5])
     units = np.repeat([0, 1, 2, 3], 100)
     doc_ids = [f"d{i}" for i in range(400)]
-    labels = rank_labels(doc_ids, probability[units], (units == 2).astype(float), ClassifierSettings())
+    labels = rank_labels(doc_ids, probability[units], (units == 2).astype(float), TrainingSettings())
     assert len(labels.page) == 400 * 20
     shares = [labels.included[units[labels.page] == unit].mean() for unit in range(4)]
     assert shares[1:3] == [0.0, 1.0]

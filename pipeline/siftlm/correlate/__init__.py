@@ -32,7 +32,7 @@ are an error.
 **Classifier.** fastText learns the pages of included against excluded units, or labels drawn by rank, or the
 top scores against the lowest (`labels`, `classifier`); newlines are blanks both in training and in
 prediction; no page is both trained and tested on. Its score, cut at a token budget, is the selection. DSIR's
-hashed n-gram weights (`dsir`) need a target corpus and no models at all.
+hashed n-gram weights (`siftlm.scorers.ngrams`) need a target corpus and no models at all.
 
 **Proof.** Whether small runs decide as large ones: decision accuracy, signal over noise (`proving`).
 

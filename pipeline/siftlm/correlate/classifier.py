@@ -16,7 +16,7 @@ import numpy.typing as npt
 from siftlm.correlate.labels import Labels
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.ranks import average_ranks
-from siftlm.correlate.settings import ClassifierSettings
+from siftlm.correlate.settings import TrainingSettings
 from siftlm.correlate.zeroed import zeroed_allocations
 from siftlm.errors import UserError
 
@@ -82,7 +82,7 @@ def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, 
     return included_count, len(examples) - included_count
 
 
-def train(pages: Pages, labels: Labels, settings: ClassifierSettings, path: str) -> tuple[Any, dict[str, Any]]:
+def train(pages: Pages, labels: Labels, settings: TrainingSettings, path: str) -> tuple[Any, dict[str, Any]]:
     """Train on the pages that are not held out, save the model to `path`, and report on those that are.
 
     Returns the fastText model and the held-out report. With `threads = 1` the model is the same on every run.
@@ -104,7 +104,7 @@ def train(pages: Pages, labels: Labels, settings: ClassifierSettings, path: str)
     return model, {**counts, **_held_out_report(model, pages, labels, held_out, settings)}
 
 
-def _train_fasttext(examples: str, settings: ClassifierSettings) -> Any:
+def _train_fasttext(examples: str, settings: TrainingSettings) -> Any:
     import fasttext
 
     try:
@@ -141,7 +141,7 @@ def _probability(model: Any, line: str) -> float:
 
 
 def _held_out_report(
-    model: Any, pages: Pages, labels: Labels, held_out: Booleans, settings: ClassifierSettings
+    model: Any, pages: Pages, labels: Labels, held_out: Booleans, settings: TrainingSettings
 ) -> dict[str, Any]:
     positions = np.flatnonzero(held_out & labels.used)
     test = [int(index) for index in positions]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.ranks import average_ranks
-from siftlm.correlate.settings import ClassifierSettings
+from siftlm.correlate.settings import TrainingSettings
 from siftlm.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ def include_probability(estimates: Floats) -> Floats:
     return np.asarray((average_ranks(estimates) - 1) / (len(estimates) - 1))
 
 
-def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: ClassifierSettings) -> Labels:
+def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: TrainingSettings) -> Labels:
     """Every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
     doc_id.
 

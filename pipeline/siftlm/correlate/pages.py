@@ -30,13 +30,15 @@ class PageSample:
 
 
 def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings) -> PageSample:
-    """Exactly `pages_per_domain` pages of every domain that has so many; all others with a reason.
+    """Exactly `pages_per_group` pages of every domain that has so many (0: all pages); all others with a reason.
 
     A page's place in the draw is a keyed hash of its doc_id, so neither order nor sharding changes the
     sample. A doc_id that comes again in its domain is the same page and counts once.
 
-    Reasons: `no_domain`, `repeated_page`, `domain_too_small`, `not_drawn`.
+    With `most_pages` a draw among these follows. Reasons: `no_domain`, `repeated_page`, `domain_too_small`,
+    `not_drawn`.
     """
+    wanted = settings.pages_per_group
     dropped: Counter[str] = Counter()
     by_domain: dict[str, dict[str, int]] = defaultdict(dict)
     for position, (doc_id, domain) in enumerate(zip(doc_ids, domains, strict=True)):
@@ -49,13 +51,15 @@ def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings
     place = keyed_uniform(doc_ids, settings.seed, "page of its domain")
     chosen: list[int] = []
     for pages in by_domain.values():
-        if len(pages) < settings.pages_per_domain:
+        if len(pages) < wanted:
             dropped["domain_too_small"] += len(pages)
             continue
         ranked = sorted(pages, key=lambda doc_id: (place[pages[doc_id]], doc_id))
-        chosen += [pages[doc_id] for doc_id in ranked[: settings.pages_per_domain]]
-        dropped["not_drawn"] += len(ranked) - settings.pages_per_domain
-    full = len(chosen) // settings.pages_per_domain
+        chosen += [pages[doc_id] for doc_id in ranked[: wanted or None]]
+    if settings.most_pages is not None:
+        chosen = sorted(chosen, key=lambda position: (place[position], doc_ids[position]))[: settings.most_pages]
+    dropped["not_drawn"] = len(doc_ids) - len(chosen) - dropped.total()
+    full = len({domains[position] for position in chosen})
     return PageSample(sorted(chosen), {reason: n for reason, n in sorted(dropped.items()) if n}, full)
 
 

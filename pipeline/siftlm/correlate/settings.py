@@ -97,6 +97,9 @@ class ProjectSettings(Settings):
         description="linear takes whole units in rank order until the budget is full; l2 is the Euclidean "
         "projection of the values.",
     )
+    by: Literal["estimate", "partial"] = Field(
+        default="estimate", description="The column projected: the estimate, or the partial correlation given strength."
+    )
     budget_tokens: int | None = Field(
         default=None, gt=0, description="Tokens to select: cap = tokens of the unit / budget."
     )
@@ -137,20 +140,43 @@ class CorrelateSettings(Settings):
 
 
 class SampleSettings(Settings):
-    """Pages that stand for their domain in a matrix."""
+    """The text units of a matrix, and the pages that stand for them."""
 
-    pages_per_domain: int = Field(
-        default=25,
-        gt=0,
-        description="Exactly so many pages a domain; smaller domains are left out (arXiv 2409.05816).",
+    unit: Literal["domain", "page", "chunk", "source", "language"] = Field(
+        default="domain", description="What a column of the matrix is."
     )
-    chunk_tokens: int = Field(
-        default=512, gt=0, description="Tokens a chunk (512 and 256 in arXiv 2409.05816's published code)."
+    pages_per_domain: int | None = Field(
+        default=None,
+        ge=0,
+        description="Exactly so many pages a domain (or source, or language), smaller ones are left out; 0 takes "
+        "all pages. Default: 25 where the unit is a domain (arXiv 2409.05816), else all.",
+    )
+    most_pages: int | None = Field(default=None, gt=0, description="Of these, draw so many pages at most.")
+    chunk_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Cut pages into chunks of so many tokens, each scored by itself (512 and 256 in arXiv 2409.05816's "
+        "published code); 512 where the unit is a chunk.",
+    )
+    tokenizer: str | None = Field(
+        default=None, description="Tokenizer of the chunks, a folder or a hub id; default that of the first model."
     )
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def pages_per_group(self) -> int:
+        """Pages drawn of a domain (source, language); 0 for all of them."""
+        if self.pages_per_domain is None:
+            return 25 if self.unit == "domain" else 0
+        return self.pages_per_domain
 
-class ClassifierSettings(Settings):
+    @property
+    def tokens_per_chunk(self) -> int | None:
+        """Tokens of a chunk; None where pages stay whole."""
+        return 512 if self.unit == "chunk" and self.chunk_tokens is None else self.chunk_tokens
+
+
+class TrainingSettings(Settings):
     """A fastText classifier of included against excluded pages."""
 
     labels: Literal["weight", "rank", "extremes", "given"] = Field(
@@ -159,6 +185,10 @@ class ClassifierSettings(Settings):
         "(units - 1), `relabellings` times. extremes: the top score against as many pages from the lowest "
         "upward (PreSelect, arXiv 2503.00808). given: two corpora.",
     )
+    target: str | None = Field(default=None, description="The benchmark or group whose weights label the pages.")
+    good: list[str] = Field(default_factory=list, description="With labels = given: the sources of included pages.")
+    web: list[str] = Field(default_factory=list, description="With labels = given: the sources of excluded pages.")
+    most_pages: int = Field(default=1_000_000, gt=0, description="Draw so many pages at most; they are held in memory.")
     relabellings: int = Field(default=20, gt=0, description="Draws of every page's label with labels = rank.")
     held_out: float = Field(default=0.05, gt=0, lt=1, description="Share of the pages that only test the model.")
     epoch: int = Field(default=5, gt=0, description="fastText's default; PreSelect takes 3.")
@@ -173,14 +203,3 @@ class ClassifierSettings(Settings):
     seed: int = Field(default=0, ge=0)
     words: int = Field(default=30, ge=0, description="Words a side in the report.")
     fewest_word_count: int = Field(default=5, gt=0, description="Rarer words are left out of the report.")
-
-
-class DsirSettings(Settings):
-    """Hashed n-gram importance weights (Xie et al. 2023, arXiv 2302.03169; defaults of its public code)."""
-
-    ngrams: int = Field(default=2, gt=0, description="All orders from 1 to this.")
-    buckets: int = Field(default=10_000, gt=1)
-    smoothing: float = Field(default=0.0, ge=0, description="Added to every target count.")
-    fewest_words: int = Field(default=100, ge=0, description="Shorter documents get no weight.")
-    seed: int = Field(default=0, ge=0)
-    gumbel: bool = Field(default=True, description="Resample with Gumbel noise; without it, the top weights.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from siftlm.scorers.dsir import DsirScorer, DsirSettings
 from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
 from siftlm.scorers.language import LanguageScorer, LanguageSettings
 from siftlm.scorers.lm import LMScorer, LMSettings
@@ -16,6 +17,7 @@ from siftlm.settings import Settings
 __all__ = [
     "SCORERS",
     "ClassifierSettings",
+    "DsirSettings",
     "LMScorer",
     "LMSettings",
     "LanguageSettings",
@@ -30,6 +32,7 @@ SCORERS: dict[type[Settings], Any] = {
     LanguageSettings: LanguageScorer,
     SignalsSettings: SignalsScorer,
     ClassifierSettings: ClassifierScorer,
+    DsirSettings: DsirScorer,
     ShingleSettings: ShingleScorer,
     LMSettings: LMScorer,
 }

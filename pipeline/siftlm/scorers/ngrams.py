@@ -8,7 +8,7 @@ Xie, Santurkar, Ma and Liang 2023 (arXiv 2302.03169), with the definitions of it
     raw_b        count of bucket b in the raw corpus / all
     target_b     (count in the target + smoothing) / all
     weight       sum over the n-grams of a text of log(target_b + 1e-8) - log(raw_b + 1e-8)
-    resampling   the k largest of weight + Gumbel noise, which draws k without replacement
+    resampling   the k largest of weight + Gumbel noise, which draws k without replacement: `gumbel_noise`
 
 The weight is a sum, so long texts go to the extremes; `mean_log_weight` is the same by n-gram.
 """
@@ -24,10 +24,12 @@ from functools import lru_cache
 import fsspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
 
-from siftlm.correlate.pages import keyed_uniform
-from siftlm.correlate.settings import DsirSettings
 from siftlm.errors import UserError
+from siftlm.settings import Settings
+from siftlm.statistics.hashing import hash_strings, keyed, uniform
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,6 +37,14 @@ EPSILON = 1e-8
 """Added to both shares before the logarithm (p-lambda/dsir, hashed_ngram_dsir.py)."""
 
 _WORDS = re.compile(r"\w+|[^\w\s]+")
+
+
+class NgramSettings(Settings):
+    """How n-grams are counted (defaults of DSIR's public code)."""
+
+    ngrams: int = Field(default=2, gt=0, description="All orders from 1 to this.")
+    buckets: int = Field(default=10_000, gt=1, description="Hash buckets of the n-grams.")
+    smoothing: float = Field(default=0.0, ge=0, description="Added to every target count.")
 
 
 def words_of(text: str) -> list[str]:
@@ -65,7 +75,7 @@ class NgramCounts:
     counts: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, texts: Iterable[str], settings: DsirSettings) -> NgramCounts:
+    def of(cls, texts: Iterable[str], settings: NgramSettings) -> NgramCounts:
         """The counts of a corpus."""
         counts = np.zeros(settings.buckets, np.int64)
         for text in texts:
@@ -88,7 +98,7 @@ class ImportanceWeights:
     log_ratio: Floats
 
     @classmethod
-    def fit(cls, raw: NgramCounts, target: NgramCounts, settings: DsirSettings) -> ImportanceWeights:
+    def fit(cls, raw: NgramCounts, target: NgramCounts, settings: NgramSettings) -> ImportanceWeights:
         """The weights from the counts of both corpora; smoothing goes to the target alone."""
         for place, counts in (("raw", raw), ("target", target)):
             if not counts.counts.sum():
@@ -129,31 +139,6 @@ def word_count(sizes: npt.NDArray[np.int64], ngrams: int) -> npt.NDArray[np.int6
     return np.asarray((sizes + ngrams * (ngrams - 1) // 2) // ngrams)
 
 
-def choose(
-    doc_ids: Sequence[str],
-    weights: Floats,
-    sizes: npt.NDArray[np.int64],
-    count: int,
-    ngrams: int,
-    settings: DsirSettings,
-) -> npt.NDArray[np.int64]:
-    """Positions, ascending, of the `count` documents with the largest weight plus noise.
-
-    The noise is -log(-log u) with u a keyed hash of the doc_id, so the choice depends on no order. Documents
-    of fewer than `fewest_words` words are never chosen; equal keys go by doc_id.
-
-    Raises:
-        UserError: Fewer than `count` documents are long enough.
-    """
-    long_enough = np.flatnonzero(word_count(sizes, ngrams) >= settings.fewest_words)
-    if count > len(long_enough):
-        raise UserError(
-            f"dsir.count: must be at most the documents of {settings.fewest_words} words and more, "
-            f"got {count} of {len(long_enough)}"
-        )
-    names = [doc_ids[int(index)] for index in long_enough]
-    keys = weights[long_enough].copy()
-    if settings.gumbel:
-        keys -= np.log(-np.log(keyed_uniform(names, settings.seed, "gumbel")))
-    order = np.lexsort((np.array(names), -keys))
-    return np.sort(long_enough[order[:count]])
+def gumbel_noise(texts: pa.Array, seed: int) -> Floats:
+    """-log(-log u), u a keyed hash of each text: the same for a text in every order and on every run."""
+    return np.asarray(-np.log(-np.log(uniform(keyed(hash_strings(texts), seed, "gumbel")))))

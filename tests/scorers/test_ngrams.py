@@ -7,22 +7,23 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from siftlm.correlate.dsir import (
+from siftlm.errors import UserError
+from siftlm.scorers.ngrams import (
     ImportanceWeights,
     NgramCounts,
+    NgramSettings,
     bucket_of,
-    choose,
+    gumbel_noise,
     mean_log_weight,
     ngram_buckets,
     word_count,
     words_of,
 )
-from siftlm.correlate.settings import DsirSettings
-from siftlm.errors import UserError
 
-SMALL = DsirSettings(buckets=97, fewest_words=2)
+SMALL = NgramSettings(buckets=97)
 
 
 def brute_buckets(text: str, ngrams: int, buckets: int) -> Counter[int]:
@@ -62,7 +63,7 @@ TARGET = ["the cat sat", "a cat and a dog"]
 
 def test_log_weights_equal_the_formula_by_brute_force() -> None:
     """log(target + 1e-8) - log(raw + 1e-8), summed over n-grams."""
-    smoothed = DsirSettings(buckets=97, smoothing=0.5)
+    smoothed = NgramSettings(buckets=97, smoothing=0.5)
     for configured in (SMALL, smoothed):
         weights = ImportanceWeights.fit(NgramCounts.of(RAW, configured), NgramCounts.of(TARGET, configured), configured)
         raw = sum((brute_buckets(text, 2, 97) for text in RAW), Counter())
@@ -106,40 +107,20 @@ def test_the_pages_like_the_target_are_chosen() -> None:
     cats, stocks = (["cat", "dog", "mat", "paw", "fur", "tail"], ["rate", "bond", "fell", "rose", "yield", "fund"])
     pages = [" ".join(rng.choice(cats if i % 2 else stocks, 20)) for i in range(200)]
     target = [" ".join(rng.choice(cats, 20)) for _ in range(50)]
-    doc_ids = [f"d{i}" for i in range(200)]
-    for gumbel in (True, False):
-        configured = DsirSettings(fewest_words=10, gumbel=gumbel)
-        raw_counts, target_counts = NgramCounts.of(pages, configured), NgramCounts.of(target, configured)
-        weights = ImportanceWeights.fit(raw_counts, target_counts, configured)
-        scores, sizes = weights.score(pages)
-        chosen = choose(doc_ids, scores, sizes, 100, 2, configured)
-        assert chosen.tolist() == list(range(1, 200, 2))
+    counted = NgramSettings()
+    weights = ImportanceWeights.fit(NgramCounts.of(pages, counted), NgramCounts.of(target, counted), counted)
+    scores, _ = weights.score(pages)
+    for noise in (0, gumbel_noise(pa.array(pages), 0)):
+        assert sorted(np.argsort(-(scores + noise))[:100].tolist()) == list(range(1, 200, 2))
 
 
 def test_gumbel_noise_draws_in_proportion_to_the_weights() -> None:
     """One of three pages drawn with weights 1 : 2 : 5, over 4,000 seeds; each draw the same on every run."""
-    weights, sizes = np.log([1.0, 2.0, 5.0]), np.full(3, 99)
-    drawn = [
-        int(choose(["a", "b", "c"], weights, sizes, 1, 2, DsirSettings(fewest_words=0, seed=seed))[0])
-        for seed in range(4000)
-    ]
+    texts, weights = pa.array(["a", "b", "c"]), np.log([1.0, 2.0, 5.0])
+    drawn = [int(np.argmax(weights + gumbel_noise(texts, seed))) for seed in range(4000)]
     np.testing.assert_allclose(np.bincount(drawn) / 4000, [1 / 8, 2 / 8, 5 / 8], atol=0.025)
-
-
-def test_the_choice_depends_on_no_order() -> None:
-    """Noise and ties go by doc_id."""
-    doc_ids, sizes = [f"d{i}" for i in range(50)], np.full(50, 500)
-    for gumbel in (True, False):
-        configured = DsirSettings(gumbel=gumbel)
-        first = {doc_ids[i] for i in choose(doc_ids, np.zeros(50), sizes, 10, 2, configured)}
-        turned = doc_ids[::-1]
-        assert first == {turned[i] for i in choose(turned, np.zeros(50), sizes, 10, 2, configured)}
-
-
-def test_short_pages_are_never_chosen() -> None:
-    """Asking for more than are long enough is an error."""
-    with pytest.raises(UserError, match="at most the documents of 100 words and more, got 2 of 1"):
-        choose(["a", "b"], np.zeros(2), np.array([199, 10]), 2, 2, DsirSettings())
+    turned = gumbel_noise(texts.take(pa.array([2, 0, 1])), 7)
+    np.testing.assert_array_equal(turned[[1, 2, 0]], gumbel_noise(texts, 7))
 
 
 def test_an_empty_corpus_is_an_error() -> None:

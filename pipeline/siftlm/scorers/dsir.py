@@ -1,0 +1,85 @@
+"""DSIR's importance weights as columns: log weights of hashed n-grams, target over raw."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
+from siftlm.settings import Settings
+from siftlm.store import digest
+
+VERSION = 1
+
+
+class DsirSettings(Settings):
+    """Importance weights that `siftlm fit-dsir` made from a target and a raw corpus (arXiv 2302.03169)."""
+
+    kind: Literal["dsir"] = "dsir"
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
+    path: str = Field(min_length=1, description="The .npz of siftlm fit-dsir.")
+    fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the Gumbel noise.")
+
+    @property
+    def place(self) -> str:
+        """Where the settings stand, for errors."""
+        return f"annotate.dsir.{self.name}"
+
+
+class DsirScorer:
+    """`<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
+
+    A `top` rule on `<name>_sampled` draws without replacement in proportion to the weights, which is DSIR's
+    resampling; on `<name>` it takes the largest weights. All are null for texts of too few words. The noise is a
+    keyed hash of the text.
+    """
+
+    def __init__(self, settings: DsirSettings) -> None:
+        self.settings = settings
+
+    def fields(self) -> list[pa.Field]:
+        name = self.settings.name
+        return [pa.field(column, pa.float64()) for column in (name, f"{name}_per_ngram", f"{name}_sampled")]
+
+    def digest(self) -> str:
+        settings = self.settings
+        try:
+            content = filesystem.fingerprint(settings.path)
+        except OSError as error:
+            raise _no_weights(settings, error) from None
+        return digest("dsir", VERSION, settings.name, settings.fewest_words, settings.seed, content)
+
+    def check(self) -> None:
+        self._weights()
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        weights = self._weights()
+        texts = batch["text"]
+        totals, sizes = weights.score([text or "" for text in texts.to_pylist()])
+        columns = [totals, mean_log_weight(totals, sizes), totals + gumbel_noise(texts, self.settings.seed)]
+        short = (word_count(sizes, weights.ngrams) < self.settings.fewest_words) | (sizes == 0)
+        arrays = [pa.array(np.asarray(column), pa.float64(), mask=short) for column in columns]
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(self.fields()))
+
+    def _weights(self) -> ImportanceWeights:
+        try:
+            return _load(self.settings.path, filesystem.fingerprint(self.settings.path))
+        except (OSError, ValueError, KeyError) as error:
+            raise _no_weights(self.settings, error) from None
+
+
+def _no_weights(settings: DsirSettings, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{settings.place}.path: must be weights of siftlm fit-dsir, got {settings.path!r}: {reason}")
+
+
+@lru_cache(maxsize=8)
+def _load(path: str, _content: str) -> ImportanceWeights:
+    return ImportanceWeights.load(path)
