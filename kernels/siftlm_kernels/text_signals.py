@@ -12,6 +12,11 @@ Thresholds are not here: they belong to selection. What the papers leave open is
 - A duplicate is the second or a later occurrence of the same thing in the same document.
 - A ratio whose denominator is 0 is 0. Ratios are float64: the quotient of two exact integers, so that a value of
   1/10 equals a threshold of 0.1. The entropy is float32, for a logarithm is not the same to the last bit everywhere.
+
+Where datatrove 0.10 gives other numbers: its words are spaCy's, with punctuation as words of its own (so more words,
+fewer of them alphabetic, more n-grams repeated); words of symbols alone do not count for its word count and mean
+length; its lines are unstripped, may be blank for the repetition signals, and are short at 30 characters too; the top
+n-gram counts there even when it occurs once; n-grams are joined without spaces before they are compared.
 """
 
 from __future__ import annotations
@@ -120,7 +125,7 @@ def text_signals(
 
     Equal to calling `text_signals_reference.signals_of(text)` on every document, which states each definition in
     plain Python. The fast path reads the bytes once, makes no Python object and releases the GIL; its time is linear
-    in the bytes whatever they are, and it needs at most some 40 bytes of memory a word of the longest document.
+    in the bytes whatever they are. It needs 50 to 100 bytes of memory for each word of the longest document.
 
     Args:
         values: valid UTF-8 of all documents, one after the other. Shape (bytes,).

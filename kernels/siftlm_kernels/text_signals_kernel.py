@@ -122,7 +122,7 @@ def _found(values: Any, start: int, begin: int, end: int, phrase: Any) -> bool:
 
 
 @compiled
-def _marks(values: Any, i: int, begin: int, end: int, point: int, counts: Any) -> int:
+def _marks(values: Any, i: int, begin: int, end: int, point: Any, counts: Any) -> int:
     """The phrases whose rarest letter is the one at byte `i`."""
     letter = point | 32
     if letter == 106:  # j
@@ -176,7 +176,7 @@ def _close_line(
 
 
 @compiled
-def _ends_sentence(values: Any, start: int, end: int, classes: Any) -> bool:
+def _ends_sentence(values: Any, start: int, end: int, classes: Any) -> Any:
     """Whether the last character of a word, closing quotes and brackets aside, is a sentence terminal."""
     while end > start:
         last = end - 1

@@ -51,9 +51,7 @@ class ClassifierScorer:
 
     def digest(self) -> str:
         content = model_fingerprint(self.settings.path, f"{self.settings.place}.path")
-        return digest(
-            "classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content
-        )
+        return digest("classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content)
 
     def check(self) -> None:
         model = open_model(self.settings.path, f"{self.settings.place}.path")

@@ -51,11 +51,7 @@ def ragged_text(texts: pa.Array) -> Ragged:
     """
     texts = texts if pa.types.is_large_string(texts.type) else pc.cast(texts, pa.large_string())
     _, offsets, values = texts.buffers()
-    bounds = (
-        np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        if offsets
-        else _NO_ROWS
-    )
+    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1] if offsets else _NO_ROWS
     return np.frombuffer(values, np.uint8) if values else np.zeros(0, np.uint8), bounds
 
 
