@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -35,8 +35,8 @@ class LMSettings(Settings):
         "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16."
     )
     context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
-    stride: float | Literal["disjoint"] = Field(
-        0.75, gt=0, le=1, description="Step between windows as a share of the context; only new tokens are scored."
+    stride: Annotated[float, Field(gt=0, le=1)] | Literal["disjoint"] = Field(
+        0.75, description="Step between windows as a share of the context; only new tokens are scored."
     )
     bos_mode: Literal["auto", "bos", "eos", "none"] = Field(
         "auto", description="Token before the text: the separator of the model's training, its BOS, its EOS or none."

@@ -131,13 +131,14 @@ def quiet_progress() -> Iterator[None]:
     """Without transformers' own progress bars: a stage has one."""
     from transformers.utils import logging as transformers_logging
 
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) -> Any:

@@ -27,17 +27,17 @@ class ReferenceSettings(Settings):
     """The shape of a small causal language model and how it is trained."""
 
     shape: Literal["gpt2", "llama"] = Field("gpt2", description="Architecture.")
-    layers: int = Field(4, ge=1, le=128, description="Transformer blocks.")
+    layers: int = Field(2, ge=1, le=128, description="Transformer blocks.")
     width: int = Field(128, ge=8, le=16_384, description="Size of a hidden state; a multiple of heads.")
     heads: int = Field(4, ge=1, le=256, description="Attention heads.")
     context_tokens: int = Field(256, ge=16, le=1 << 20, description="Tokens of a window.")
-    vocabulary: int = Field(4096, ge=300, le=1 << 20, description="Tokens of the vocabulary.")
-    epochs: float = Field(6.0, gt=0, description="Passes over the training texts.")
+    vocabulary: int = Field(2048, ge=300, le=1 << 20, description="Tokens of the vocabulary.")
+    epochs: float = Field(4.0, gt=0, description="Passes over the training texts.")
     max_bytes: int = Field(256 << 20, ge=1, description="Text that is read at most, from the start.")
-    batch_tokens: int = Field(4096, ge=16, description="Tokens of an optimisation step.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak of the cosine schedule.")
+    batch_tokens: int = Field(1024, ge=16, description="Tokens of an optimisation step.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak of the cosine schedule.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the weights and of the order of training.")
-    threads: int = Field(2, ge=1, description="CPU threads; another number may give other weights.")
+    threads: int = Field(1, ge=1, description="CPU threads; another number may give other weights.")
 
 
 def train_reference(texts: Iterable[str], settings: ReferenceSettings, folder: str) -> dict[str, Any]:
@@ -53,7 +53,9 @@ def train_reference(texts: Iterable[str], settings: ReferenceSettings, folder: s
         UserError: the texts are too few to fill one window.
     """
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     kept = list(_limited(texts, settings.max_bytes))
     held_out, training = kept[::HELD_OUT_EVERY], [t for n, t in enumerate(kept) if n % HELD_OUT_EVERY]
     tokenizer = train_tokenizer(training, settings.vocabulary)
@@ -122,11 +124,13 @@ def _new_model(settings: ReferenceSettings, tokenizer: Tokenizer) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
     separator, size = tokenizer.token_to_id(SEPARATOR), tokenizer.get_vocab_size()
-    ends = {"bos_token_id": separator, "eos_token_id": separator}
+    ends: dict[str, Any] = {"bos_token_id": separator, "eos_token_id": separator}
     torch.manual_seed(settings.seed)
     if settings.shape == "gpt2":
-        shape = {"n_embd": settings.width, "n_layer": settings.layers, "n_head": settings.heads}
-        dropped = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.1)
+        shape: dict[str, Any] = {"n_embd": settings.width, "n_layer": settings.layers, "n_head": settings.heads}
+        dropped: dict[str, Any] = dict.fromkeys(
+            ("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0
+        )  # few passes: nothing to regularise
         return GPT2LMHeadModel(
             GPT2Config(vocab_size=size, n_positions=settings.context_tokens, **shape, **dropped, **ends)
         )
@@ -162,7 +166,7 @@ def _train(model: Any, rows: torch.Tensor, settings: ReferenceSettings) -> dict[
     for _ in range(steps):
         chosen = rows[torch.tensor(list(islice(order, batch)))]
         logits = model(input_ids=chosen[:, :-1], use_cache=False).logits
-        nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), chosen[:, 1:].flatten())
+        nats: Any = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), chosen[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         nats.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -212,14 +216,15 @@ def _bits_per_byte(model: Any, tokenizer: Tokenizer, texts: list[str], context: 
 
 
 def _save(model: Any, tokenizer: Tokenizer, context: int, folder: str) -> None:
-    from transformers import PreTrainedTokenizerFast
+    import transformers
 
+    fast_tokenizer: Any = transformers.PreTrainedTokenizerFast
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".train-") as temporary:
         made = Path(temporary) / "model"
         model.save_pretrained(made, safe_serialization=True)
-        PreTrainedTokenizerFast(
+        fast_tokenizer(
             tokenizer_object=tokenizer,
             bos_token=SEPARATOR,
             eos_token=SEPARATOR,

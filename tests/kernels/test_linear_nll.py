@@ -1,0 +1,137 @@
+"""linear_nll against cross entropy over stored logits in float64, on odd shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from siftlm_kernels.linear_nll import linear_nll
+from siftlm_kernels.linear_nll_reference import ROW_CHUNK, linear_token_statistics
+
+SHAPES = [(1, 1, 2), (3, 5, 7), (ROW_CHUNK, 16, 4096), (ROW_CHUNK + 1, 33, 4097), (2 * ROW_CHUNK + 77, 64, 9001)]
+
+
+def problem(rows: int, width: int, vocabulary: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """hidden, classifier, target: logits of a spread of about 4 nats."""
+    generator = torch.Generator().manual_seed(rows * 7919 + width)
+    hidden = torch.randn(rows, width, generator=generator)
+    classifier = torch.randn(vocabulary, width, generator=generator) * 4 / width**0.5
+    target = torch.randint(0, vocabulary, (rows,), generator=generator)
+    return hidden.to(dtype), classifier.to(dtype), target
+
+
+def truth(hidden: torch.Tensor, classifier: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The naive expression in float64."""
+    return F.cross_entropy(hidden.double() @ classifier.double().T, target, reduction="none")
+
+
+@pytest.mark.parametrize(("rows", "width", "vocabulary"), SHAPES)
+def test_it_equals_cross_entropy_over_stored_logits(rows: int, width: int, vocabulary: int) -> None:
+    """In float32, the error is that of a float32 cross entropy."""
+    hidden, classifier, target = problem(rows, width, vocabulary)
+    expected = truth(hidden, classifier, target)
+    naive = F.cross_entropy(hidden @ classifier.T, target, reduction="none").double()
+    error = (linear_nll(hidden, classifier, target, impl="reference").double() - expected).abs().max()
+    assert error <= (naive - expected).abs().max() + 5e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("rows", "width", "vocabulary"), SHAPES)
+def test_half_precision_inputs_lose_nothing_more(rows: int, width: int, vocabulary: int, dtype: torch.dtype) -> None:
+    """The error is at most that of logits stored in the inputs' dtype, as transformers stores them."""
+    hidden, classifier, target = problem(rows, width, vocabulary, dtype)
+    expected = truth(hidden, classifier, target)
+    naive = F.cross_entropy((hidden @ classifier.T).float(), target, reduction="none").double()
+    error = (linear_nll(hidden, classifier, target, impl="reference").double() - expected).abs().max()
+    assert error <= (naive - expected).abs().max() + 5e-6
+
+
+def test_bias_scale_soft_cap_and_padded_vocabulary_are_those_of_the_naive_expression() -> None:
+    """All four at once."""
+    hidden, classifier, target = problem(70, 24, 501)
+    bias, target = torch.linspace(-1, 1, 501), target % 480
+    logits = ((hidden @ classifier.T + bias) * 0.7)[:, :480]
+    expected = F.cross_entropy(5 * torch.tanh(logits / 5), target, reduction="none")
+    actual = linear_nll(hidden, classifier, target, bias=bias, scale=0.7, softcap=5.0, vocab_size=480)
+    torch.testing.assert_close(actual, expected, atol=2e-6, rtol=1e-6)
+
+
+def test_rows_whose_plain_sum_overflows_are_exact() -> None:
+    """A logit 88 nats above the target's overflows exp in float32; the row is computed with a maximum shift."""
+    hidden, classifier, target = torch.eye(4) * 150, torch.eye(4), torch.tensor([1, 1, 2, 3])
+    actual = linear_nll(hidden, classifier, target)
+    torch.testing.assert_close(actual, truth(hidden, classifier, target).float())
+    assert actual[0] == 150.0
+
+
+def test_a_sure_token_costs_nothing_and_never_less() -> None:
+    """Rounding does not give negative nats."""
+    hidden, classifier, _ = problem(200, 48, 300)
+    assert (linear_nll(40 * hidden, classifier, (hidden @ classifier.T).argmax(-1)) >= 0).all()
+
+
+def test_ignored_rows_are_zero() -> None:
+    """As in torch's cross entropy without reduction."""
+    hidden, classifier, target = problem(5, 8, 11)
+    target[[1, 4]] = -100
+    actual = linear_nll(hidden, classifier, target)
+    expected = F.cross_entropy(hidden @ classifier.T, target, reduction="none")
+    torch.testing.assert_close(actual, expected, atol=2e-6, rtol=1e-6)
+
+
+def test_no_rows_give_no_nats() -> None:
+    """An empty batch is no special case for the caller."""
+    assert linear_nll(torch.zeros(0, 8), torch.zeros(11, 8), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+def test_a_row_has_the_same_bits_among_any_rows() -> None:
+    """Batch invariance: alone, first, last and in the middle."""
+    hidden, classifier, target = problem(600, 40, 5000)
+    together = linear_nll(hidden, classifier, target)
+    for rows in ([0], [599], [3, 599, 41], list(range(599, -1, -1))):
+        assert torch.equal(linear_nll(hidden[rows], classifier, target[rows]), together[rows])
+
+
+def test_not_finite_inputs_are_not_hidden() -> None:
+    """NaN comes out as NaN in its own row only."""
+    hidden, classifier, target = problem(4, 8, 11)
+    hidden[2, 3] = float("nan")
+    assert linear_nll(hidden, classifier, target).isnan().tolist() == [False, False, True, False]
+
+
+def test_memory_stays_far_below_the_logits() -> None:
+    """Peak allocations, by torch's own profiler, under a tenth of the naive logits."""
+    hidden, classifier, target = problem(4096, 8, 16384)
+    with torch.profiler.profile(profile_memory=True) as profiled:
+        linear_nll(hidden, classifier, target)
+    largest = max(event.self_cpu_memory_usage for event in profiled.events())
+    assert largest < 4096 * 16384 * 4 / 10
+
+
+def test_statistics_are_those_of_the_softmax() -> None:
+    """Entropy and EL2N by their definitions, and the nats bit for bit."""
+    hidden, classifier, target = problem(300, 24, 4500)
+    p = (hidden.double() @ classifier.double().T).softmax(-1)
+    columns = linear_token_statistics(hidden, classifier, target)
+    assert torch.equal(columns.nll, linear_nll(hidden, classifier, target, impl="reference"))
+    torch.testing.assert_close(columns.entropy.double(), torch.special.entr(p).sum(-1), atol=1e-4, rtol=0)
+    expected = (p - F.one_hot(target, 4500)).norm(dim=-1)
+    torch.testing.assert_close(columns.el2n.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "classifier", "target", "message"),
+    [
+        (torch.zeros(2, 3), torch.zeros(5, 4), torch.zeros(2, dtype=torch.int64), "must share D"),
+        (torch.zeros(2, 3), torch.zeros(5, 3).half(), torch.zeros(2, dtype=torch.int64), "must share a dtype"),
+        (torch.zeros(2, 3), torch.zeros(5, 3), torch.zeros(3, dtype=torch.int64), r"must be \[R\]"),
+        (torch.zeros(2, 3), torch.zeros(5, 3), torch.tensor([0, 5]), "must be in 0..4, got 5"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(
+    hidden: torch.Tensor, classifier: torch.Tensor, target: torch.Tensor, message: str
+) -> None:
+    """A ValueError with both shapes, not a crash in a product."""
+    with pytest.raises(ValueError, match=message):
+        linear_nll(hidden, classifier, target)

