@@ -17,7 +17,22 @@ SOURCE_ROOTS = {"siftlm": ROOT / "pipeline" / "siftlm", "siftlm_kernels": ROOT /
 # only; but the modules of a run build upon each other, and so do those of the last row.
 LAYERS: dict[str, frozenset[str]] = {
     "cli": frozenset({"cli"}),
-    "job": frozenset({"job", "config", "inspection", "plan", "progress", "validate"}),
+    "job": frozenset(
+        {
+            "job",
+            "comparison",
+            "config",
+            "excerpts",
+            "explanation",
+            "inspection",
+            "overview",
+            "plan",
+            "progress",
+            "rulebook",
+            "serving",
+            "validate",
+        }
+    ),
     "stages": frozenset({"stages"}),
     "components": frozenset({"readers", "scorers", "selectors", "mixing", "correlate", "report"}),
     "base": frozenset({"documents", "errors", "filesystem", "lineage", "settings", "statistics", "store"}),

@@ -9,7 +9,9 @@ from typing import Any
 
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
+from siftlm.inspection import FinishedRun
 from siftlm.lineage import Lineage, audit
+from siftlm.overview import write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
 from siftlm.stages import annotate, dedup, inputs, publish, reference, score, select, write
@@ -123,6 +125,7 @@ class _Run:
         manifest = self.manifest(identity, selected)
         publish.publish(folder, staging, data, rejects)
         publish.write_errors(folder, selected, store)
+        write_report(FinishedRun(folder, manifest, store), config.runner)
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         publish.clear_staging(folder)
         return Result(manifest, unchanged=False)

@@ -1,0 +1,322 @@
+"""report.html: what a finished run's columns say, counted over all shards, and the documents worth a look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem
+from siftlm.excerpts import Excerpts, Place
+from siftlm.inspection import FinishedRun, default_column
+from siftlm.report import figures
+from siftlm.report.composition import UNNAMED, composition
+from siftlm.report.funnel import Stage, funnel
+from siftlm.report.page import report_page
+from siftlm.report.svg import Chart
+from siftlm.report.tally import CLUSTER, WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
+from siftlm.report.view import Cluster, CutText, Document, Report, Score, StageTime
+from siftlm.rulebook import Cut, Rulebook, Step
+from siftlm.selectors.threshold import Threshold
+from siftlm.selectors.top import Top
+from siftlm.selectors.weights import ColumnFactor
+from siftlm.stages.columns import read_columns
+from siftlm.stages.gather import gather
+from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.shards import Task
+from siftlm.statistics.ordered import BoolArray
+from siftlm.store import Store
+
+REPORT = "report.html"
+SAMPLE = 20_000  # documents that pictures of single documents are drawn from
+SCORES = 24  # columns with a picture and documents of their own
+PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the dropped: twenty documents a score
+MEMBERS = 4  # of a cluster that are shown
+GROUPS_SHOWN = 12
+LEAST_IN_GROUP = 5
+CUTS_NAMED = 12
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts one shard for the report."""
+
+    asked: Asked
+    store: Store
+
+    def __call__(self, task: Task) -> Tally:
+        return tally(read_columns(task, self.store, self.asked.wanted()), task.shard, self.asked)
+
+
+Member = tuple[str, bool, int, int, dict[str, Any]]
+"""cluster_id, whether it is not the representative, shard, row; then DESCRIBED."""
+DESCRIBED = ("doc_id", "source", "domain", "kept", "reason", "duplicate")
+
+
+@dataclass(frozen=True)
+class Members:
+    """The first members of some clusters in one shard."""
+
+    clusters: tuple[str, ...]
+    store: Store
+
+    def __call__(self, task: Task) -> tuple[Member, ...]:
+        table = read_columns(task, self.store, {"cluster_id", *DESCRIBED})
+        rows = np.flatnonzero(pc.is_in(table["cluster_id"], pa.array(self.clusters, pa.string())).to_numpy())
+        mine = table.take(pa.array(rows)).to_pylist()
+        return first_members(
+            (facts.pop("cluster_id"), facts["duplicate"] is not None, task.shard, row, facts)
+            for row, facts in zip(rows.tolist(), mine, strict=True)
+        )
+
+
+def first_members(found: Iterable[Member]) -> tuple[Member, ...]:
+    """The representative and the first others of every cluster, in the order of the run."""
+    counted: Counter[str] = Counter()
+    chosen = []
+    for member in sorted(found, key=lambda member: member[:4]):
+        counted[member[0]] += 1
+        if counted[member[0]] <= MEMBERS:
+            chosen.append(member)
+    return tuple(chosen)
+
+
+def merge_members(parts: Iterable[tuple[Member, ...]]) -> tuple[Member, ...]:
+    return first_members(member for part in parts for member in part)
+
+
+def write_report(run: FinishedRun, runner: RunnerSettings) -> str:
+    """Writes report.html into the folder of a run; returns its path."""
+    path = f"{run.folder}/{REPORT}"
+    filesystem.write_bytes(path, report_page(_Overview(run, runner).report()).encode())
+    return path
+
+
+class _Overview:
+    def __init__(self, run: FinishedRun, runner: RunnerSettings) -> None:
+        self.run, self.runner = run, runner
+        self.book = Rulebook(run)
+        self.steps = self.book.steps()
+        self.columns = run.columns()
+        self.excerpts = Excerpts(run)
+        self.tokens = self._tokens_column()
+
+    @cached_property
+    def documents(self) -> int:
+        return int(self.run.manifest["statistics"]["documents"]["documents"])
+
+    @cached_property
+    def edges(self) -> dict[str, tuple[float, ...]]:
+        """The edges of every histogram that can be drawn."""
+        found = {name: edges_of(self._statistics("all", name), self._lines(name)) for name in self.scores}
+        return {name: edges for name, edges in found.items() if edges}
+
+    @cached_property
+    def tally(self) -> Tally:
+        drawn = {*self.scores, *self._perplexities(), "byte_count"} & self.columns.keys()
+        asked = Asked(
+            columns=frozenset(self.columns),
+            tokens=self.tokens,
+            edges=self.edges,
+            scores=tuple(sorted(drawn)),
+            rate=min(1.0, SAMPLE / max(1, self.documents)),
+            seed=self.book.config.seed,
+        )
+        store, tasks = self.run.store, self.run.tasks()
+        return gather("report", Survey(asked, store), merged, tasks, self.documents, store, self.runner) or merged([])
+
+    @cached_property
+    def scores(self) -> list[str]:
+        """The columns that models wrote or rules look at, models first; the default column where there are none."""
+        names = [name for name in self.columns if name.endswith(("_perplexity", "_bits_per_byte"))]
+        names += [settings.name for settings in self.book.config.annotate.classifiers]
+        names += [step.column for step in self.steps if step.column]
+        weights = self.book.config.select.weights
+        names += [f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor)]
+        known = self.run.manifest["statistics"]["columns"].get("all", {})
+        found = [name for name in dict.fromkeys(names) if name in known]
+        return (found or [default_column(self.columns)] if self.columns else [])[:SCORES]
+
+    def report(self) -> Report:
+        counted = self.tally
+        chosen = {name: self._percentiles(name) for name in self.scores}
+        members = self._members()
+        places = [place for rows in chosen.values() for _, index in rows for place in [self._place(index)]]
+        self.excerpts.read([*places, *((shard, row) for _, _, shard, row, _ in members)])
+        manifest = self.run.manifest
+        stages = [Stage(step.place, step.text, step.drops) for step in self.steps]
+        return Report(
+            manifest=manifest,
+            funnel=funnel(manifest, counted["reasons"], stages),
+            compositions=tuple(composition(n, g) for n, g in sorted(counted["groups"].items(), key=_group_order)),
+            scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
+            against=tuple(self._against()),
+            clusters=tuple(self._clusters(members)),
+            cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
+            times=tuple(_times(manifest)),
+            sampled=len(counted["sample"]["row"]),
+            tokens_column=self.tokens,
+            weighted=_weighted(counted),
+        )
+
+    def _tokens_column(self) -> str | None:
+        named = self.book.config.select.tokens
+        return named or next((name for name in self.columns if name.endswith("_token_count")), None)
+
+    def _statistics(self, which: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})
+        return found
+
+    def _perplexities(self) -> list[str]:
+        return [name for name in self.columns if name.endswith("_perplexity")]
+
+    def _looking_at(self, column: str) -> list[Step]:
+        return [step for step in self.steps if step.column == column and step.rule is not None]
+
+    def _lines(self, column: str) -> list[float]:
+        """Every value at which a rule cuts a column, in order."""
+        found: set[float] = set()
+        for step in self._looking_at(column):
+            if isinstance(step.rule, Threshold):
+                found |= {bound for bound in (step.rule.min, step.rule.max) if bound is not None}
+            found |= {value for cut in self.book.cuts(step) for value in cut.values if value is not None}
+        return sorted(found)
+
+    def _percentiles(self, column: str) -> list[tuple[float, int]]:
+        """(percentile, index into the sample) of documents along a score: first of the kept, then of the dropped."""
+        sample = self.tally["sample"]
+        found = []
+        for mask in (sample["kept"], ~sample["kept"]):
+            order = self._ordered(column, mask)
+            found += [(p, order[round(p / 100 * (len(order) - 1))]) for p in PERCENTILES if order]
+        return list(dict.fromkeys(found))
+
+    def _ordered(self, column: str, mask: BoolArray) -> list[int]:
+        """The documents of a mask that have a value, lowest first, ties by doc_id."""
+        values = self.tally["sample"]["numbers"][column]
+        ids = self.tally["sample"]["names"]["doc_id"]
+        rows = np.flatnonzero(mask & ~np.isnan(values)).tolist()
+        return sorted(rows, key=lambda index: (values[index], ids[index] or ""))
+
+    def _place(self, index: int) -> Place:
+        sample = self.tally["sample"]
+        return int(sample["shard"][index]), int(sample["row"][index])
+
+    def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> Score:
+        model = name.removesuffix("_perplexity") if name.endswith("_perplexity") else None
+        shown = [self._document(name, index, percentile, model) for percentile, index in rows]
+        counts = self.tally["histograms"].get(name, np.zeros((2, 2), np.int64))
+        return Score(
+            column=name,
+            chart=self._distribution(name),
+            everything=self._statistics("all", name),
+            kept=self._statistics("kept", name),
+            outside=(int(counts[0][0]), int(counts[0][-1])),
+            cuts=tuple(self._cut_text(step) for step in self._looking_at(name)),
+            kept_documents=tuple(document for document in shown if document.kept),
+            dropped_documents=tuple(document for document in shown if not document.kept),
+        )
+
+    def _document(self, column: str, index: int, percentile: float, model: str | None) -> Document:
+        sample = self.tally["sample"]
+        names = {name: values[index] for name, values in sample["names"].items()}
+        return Document(
+            doc_id=names["doc_id"] or "",
+            source=names.get("source"),
+            domain=names.get("domain"),
+            excerpt=self.excerpts.excerpt(self._place(index), model),
+            kept=bool(sample["kept"][index]),
+            reason=names.get("reason"),
+            value=float(sample["numbers"][column][index]),
+            percentile=percentile,
+        )
+
+    def _distribution(self, name: str) -> Chart | None:
+        edges, counts = self.edges.get(name), self.tally["histograms"].get(name)
+        if not edges or counts is None or not counts.any():
+            return None
+        lines = self._lines(name)
+        before, after = self._statistics("all", name), self._statistics("kept", name)
+        words = f"{before['count']:,} documents with a median of {figures.short(before['p50'])}"
+        if after.get("p50") is not None:
+            words += f"; {after['count']:,} kept, with a median of {figures.short(after['p50'])}"
+        words += f"; cuts at {', '.join(figures.short(v) for v in lines[:CUTS_NAMED])}." if lines else "; no cut."
+        return figures.distribution(f"scores-{name}", name, edges, counts[:, 1:-1], lines, words)
+
+    def _cut_text(self, step: Step) -> CutText:
+        cuts = self.book.cuts(step, self.tally["groups"].get(getattr(step.rule, "within", ""), {}))
+        words = [_cut_words(step, cut) for cut in cuts[:CUTS_NAMED]]
+        if len(cuts) > CUTS_NAMED:
+            words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")
+        return CutText(step.place, step.text, tuple(words))
+
+    def _against(self) -> list[Chart]:
+        sample = self.tally["sample"]
+        found: list[Chart | None] = []
+        for name in self._perplexities():
+            values = sample["numbers"][name]
+            sizes = sample["numbers"]["byte_count"]
+            found.append(figures.against_length(f"length-{name}", name, sizes, values, sample["kept"], sample["draw"]))
+            for group in ("source", "language", "domain"):
+                if group in sample["names"]:
+                    rows = self._grouped(group, values)
+                    found.append(figures.by_group(f"{group}-{name}", name, group, rows))
+        return [chart for chart in found if chart is not None]
+
+    def _grouped(self, group: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The values in the groups with most of the sample's values, largest group first."""
+        rows: dict[str, list[float]] = {}
+        for name, value in zip(self.tally["sample"]["names"][group], values.tolist(), strict=True):
+            if np.isfinite(value):
+                rows.setdefault(UNNAMED if name is None else name, []).append(value)
+        ranked = sorted(rows.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+        return [(name, np.array(found)) for name, found in ranked[:GROUPS_SHOWN] if len(found) >= LEAST_IN_GROUP]
+
+    def _members(self) -> tuple[Member, ...]:
+        names = tuple(name for _, name in self.tally["clusters"])
+        if not names or not self.columns.keys() >= CLUSTER:
+            return ()
+        run = self.run
+        tasks, find = run.tasks(), Members(names, run.store)
+        return gather("members", find, merge_members, tasks, self.documents, run.store, self.runner) or ()
+
+    def _clusters(self, members: Sequence[Member]) -> list[Cluster]:
+        rows: dict[str, list[Document]] = {name: [] for _, name in self.tally["clusters"]}
+        for owner, _, shard, row, facts in members:
+            rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **facts))
+        return [Cluster(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
+
+
+def _group_order(entry: tuple[str, Any]) -> int:
+    return ("source", "language", "domain").index(entry[0])
+
+
+def _cut_words(step: Step, cut: Cut) -> str:
+    """`c4: 12.3 to 45.6 of 300 documents`."""
+    values = ["open" if value is None else f"{value:.6g}" for value in cut.values]
+    joined = ", ".join(values)
+    if len(values) == 2:
+        joined = f"{values[0]} to {values[1]}"
+    elif isinstance(step.rule, Top):
+        joined = f"{'at least' if step.rule.direction == 'highest' else 'at most'} {values[0]}"
+    group = "" if cut.group is None else f"{cut.group}: "
+    return f"{group}{joined}, ranked among {cut.documents:,} documents"
+
+
+def _times(manifest: dict[str, Any]) -> list[StageTime]:
+    counts = manifest["counts"]
+    return [
+        StageTime(stage, counts.get(stage, {}).get("rows_in", 0), seconds)
+        for stage, seconds in manifest["seconds"].items()
+    ]
+
+
+def _weighted(counted: Tally) -> bool:
+    kept = counted["reasons"].get("")
+    return kept is not None and (kept[6] != kept[3] or kept[7] != kept[3] * WEIGHT_UNIT)

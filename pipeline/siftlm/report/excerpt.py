@@ -1,0 +1,52 @@
+"""The start of a text, cut to a length, its least likely tokens marked where a model's nats are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CHARACTERS = 320
+WORST = 0.05  # the share of a text's tokens that is marked
+LEAST_NATS = 4.0  # a token more likely than 2 % is nothing to look at
+
+
+@dataclass(frozen=True)
+class Span:
+    """A token: its characters [start, end) of the text, and its nats."""
+
+    start: int
+    end: int
+    nats: float
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Pieces of text in order, each with its nats where it is marked; `characters` counts the whole text."""
+
+    pieces: tuple[tuple[str, float | None], ...]
+    characters: int
+    cut: bool
+
+
+def excerpt(text: str, spans: Sequence[Span] = (), characters: int = CHARACTERS) -> Excerpt:
+    """The first `characters` of a text after leading white space; marks its worst tokens."""
+    start = len(text) - len(text.lstrip())
+    end = min(len(text), start + characters)
+    pieces: list[tuple[str, float | None]] = []
+    at = start
+    for span in worst(spans):
+        if span.start < at or span.end > end:
+            continue
+        pieces += [(text[at : span.start], None), (text[span.start : span.end], span.nats)]
+        at = span.end
+    pieces.append((text[at:end], None))
+    return Excerpt(tuple(piece for piece in pieces if piece[0]), len(text), end < len(text))
+
+
+def worst(spans: Sequence[Span]) -> list[Span]:
+    """The least likely tokens of a text in the order of the text."""
+    if not spans:
+        return []
+    ranked = sorted((span.nats for span in spans), reverse=True)
+    limit = max(LEAST_NATS, ranked[int(WORST * (len(ranked) - 1))])
+    return [span for span in spans if span.nats >= limit]

@@ -1,0 +1,90 @@
+"""Where the documents went: step by step, reason by reason, from the records read to the rows written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from siftlm.report.composition import added
+from siftlm.report.tally import NOTHING, Counts
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step that drops documents: what it asks for, and which reasons are its own."""
+
+    place: str
+    text: str
+    drops: Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Documents that left for one reason; bytes and tokens are None where nobody knows them."""
+
+    place: str
+    text: str
+    reason: str
+    documents: int
+    bytes: int | None
+    tokens: int | None
+    left: int  # documents that remain after it
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """The whole way. `losses` come in the order in which documents meet the steps."""
+
+    records: int
+    documents: Counts
+    kept: Counts
+    written: int
+    unread: tuple[Loss, ...]
+    losses: tuple[Loss, ...]
+
+
+def funnel(manifest: Mapping[str, Any], reasons: Mapping[str, Counts], stages: Sequence[Stage]) -> Funnel:
+    """The funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
+    read, decided = manifest["counts"].get("documents", EMPTY), manifest["counts"].get("decisions", EMPTY)
+    dropped = {**decided["dropped"], **decided["errors"]}
+    return Funnel(
+        records=read["rows_in"],
+        documents=added(reasons.values()),
+        kept=reasons.get("", NOTHING),
+        written=sum(part["rows"] for part in manifest["data"]),
+        unread=tuple(_unread(read)),
+        losses=tuple(_losses(dropped, reasons, stages, read["rows_out"])),
+    )
+
+
+EMPTY: Mapping[str, Any] = {"rows_in": 0, "rows_out": 0, "dropped": {}, "errors": {}}
+
+
+def _unread(read: Mapping[str, Any]) -> list[Loss]:
+    left = read["rows_in"]
+    found = []
+    kinds = {"record that is no document": read["dropped"], "record that could not be read": read["errors"]}
+    for text, counts in kinds.items():
+        for reason, count in _most_first(counts):
+            left -= count
+            found.append(Loss("ingest", text, reason, count, None, None, left))
+    return found
+
+
+def _losses(
+    dropped: Mapping[str, int], reasons: Mapping[str, Counts], stages: Sequence[Stage], documents: int
+) -> list[Loss]:
+    found, left = [], documents
+    waiting = dict(_most_first(dropped))
+    for stage in (*stages, Stage("other", "", bool)):
+        for reason in [reason for reason in waiting if stage.drops(reason)]:
+            count = waiting.pop(reason)
+            left -= count
+            _, size, tokens, *_ = reasons.get(reason, NOTHING)
+            found.append(Loss(stage.place, stage.text, reason, count, size, tokens, left))
+    return found
+
+
+def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))

@@ -1,0 +1,85 @@
+"""HTML pages: self-contained, without scripts, every text escaped."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+import orjson
+from markupsafe import Markup
+
+from siftlm.report.view import Report
+
+INPUTS_SHOWN = 500
+FILES_SHOWN = 500
+
+
+def report_page(report: Report) -> str:
+    """report.html."""
+    return render("report.html.jinja", report=report, inputs_shown=INPUTS_SHOWN, files_shown=FILES_SHOWN)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of the package, its values escaped wherever they stand."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("siftlm.report", "."),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "size": size, "share": share, "value": value, "pretty": pretty}
+    environment.filters["breakable"] = breakable
+    environment.globals["css"] = Markup(_css())
+    return environment
+
+
+def _css() -> str:
+    return (resources.files("siftlm.report") / "report.css").read_text(encoding="utf-8")
+
+
+def count(number: int | None) -> str:
+    """1368 as `1,368`; nothing is a dash."""
+    return "–" if number is None else f"{number:,}"
+
+
+def size(number: int | None) -> str:
+    """Bytes in the largest unit that leaves three digits: 3518491 as `3.52 MB`."""
+    if number is None:
+        return "–"
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if number >= 10**power:
+            scaled = number / 10**power
+            return f"{scaled:.3g} {unit}" if scaled < 1000 else f"{scaled:,.0f} {unit}"
+    return f"{number} B"
+
+
+def share(part: float, whole: float, digits: int = 1) -> str:
+    """A percentage; of nothing it is a dash."""
+    return f"{100 * part / whole:.{digits}f} %" if whole else "–"
+
+
+def value(number: float | None) -> str:
+    """A number with five significant digits, thousands marked; nothing is a dash."""
+    if number is None:
+        return "–"
+    whole = abs(number) >= 10_000 or float(number).is_integer()
+    return f"{number:,.0f}" if whole and math.isfinite(number) else f"{number:.5g}"
+
+
+def breakable(name: str) -> Markup:
+    """A name that a narrow column may break after its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def pretty(tree: Any) -> str:
+    """JSON to read."""
+    return orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,219 @@
+"""What the report counts of a run's columns: plain, mergeable, exact, and small whatever the corpus.
+
+A tally is a tree of dicts, tuples, numbers and arrays, so that it can be told from worker to driver. Sums are
+integers, so they do not depend on the order of the shards. Memory grows with distinct domains (about 200 bytes each)
+and with the sample, never with documents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.statistics.columns import numbers
+from siftlm.statistics.hashing import hash_strings, keyed, uniform
+from siftlm.statistics.ordered import BoolArray, Float64Array
+
+GROUPS = ("source", "language", "domain")
+FIXED = frozenset({"doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies"})
+CLUSTER = frozenset({"cluster_id", "cluster_size", "duplicate"})
+WEIGHT_UNIT = 1_000_000  # weights are added up in millionths: whole numbers, whose sum has no order
+LARGEST_CLUSTERS = 10
+
+Counts = tuple[int, ...]
+"""documents, bytes, tokens; then of the kept ones documents, bytes, tokens; copies; weight in WEIGHT_UNIT."""
+NOTHING: Counts = (0,) * 8
+
+
+class Sample(TypedDict):
+    """Documents drawn by a keyed hash of doc_id; every list has one element a document."""
+
+    draw: Float64Array
+    shard: Float64Array
+    row: Float64Array
+    kept: BoolArray
+    numbers: dict[str, Float64Array]  # NaN where missing
+    names: dict[str, tuple[str | None, ...]]
+
+
+class Tally(TypedDict):
+    """Counts of some shards, or of all of them."""
+
+    reasons: dict[str, Counts]  # the empty name stands for kept documents
+    groups: dict[str, dict[str | None, Counts]]
+    histograms: dict[str, np.ndarray]  # int64[2, bins + 2]: all and kept; the first and last bin are outside
+    cluster_sizes: dict[int, int]
+    clusters: tuple[tuple[int, str], ...]  # (size, cluster_id) of the largest
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a tally is to count; the same for every shard."""
+
+    columns: frozenset[str]  # those that the run has
+    tokens: str | None = None
+    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scores: tuple[str, ...] = ()
+    rate: float = 1.0
+    seed: int = 0
+
+    def wanted(self) -> set[str]:
+        """The columns to read."""
+        asked = FIXED | CLUSTER | {"language"} | set(self.scores) | set(self.edges) | ({self.tokens} - {None})
+        return {name for name in asked if name in self.columns and name is not None}
+
+
+def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
+    """The tally of one shard."""
+    sums = _summed(table, asked.tokens)
+    return Tally(
+        reasons=_by(sums.set_column(0, "key", pc.fill_null(table["reason"], ""))),
+        groups={n: _by(sums.set_column(0, "key", table[n])) for n in GROUPS if n in table.schema.names},
+        histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
+        cluster_sizes=_cluster_sizes(table),
+        clusters=largest(_clusters(table)),
+        sample=_sample(table, shard, asked),
+    )
+
+
+def merged(parts: Iterable[Tally]) -> Tally:
+    """The tally of all shards in `parts`, whatever their order."""
+    every = list(parts)
+    groups = sorted({name for part in every for name in part["groups"]})
+    columns = every[0]["histograms"] if every else {}
+    sizes: Counter[int] = Counter()
+    for part in every:
+        sizes.update(part["cluster_sizes"])
+    return Tally(
+        reasons=_added(part["reasons"] for part in every),
+        groups={name: _added(part["groups"].get(name, {}) for part in every) for name in groups},
+        histograms={name: sum(part["histograms"][name] for part in every) for name in columns},  # type: ignore[misc]
+        cluster_sizes=dict(sizes),
+        clusters=largest([cluster for part in every for cluster in part["clusters"]]),
+        sample=_joined([part["sample"] for part in every]),
+    )
+
+
+def largest(clusters: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    """The largest clusters of more than one document, ties by their id."""
+    real = {cluster for cluster in clusters if cluster[0] > 1}
+    return tuple(sorted(real, key=lambda cluster: (-cluster[0], cluster[1]))[:LARGEST_CLUSTERS])
+
+
+def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 48) -> tuple[float, ...]:
+    """Edges of a histogram from a column's exact percentiles: its middle 98 % and the lines that lie in its range.
+
+    Logarithmic where values spread over more than a factor of 20, whole numbers where integers are few.
+    """
+    if not statistics.get("count") or statistics.get("p1") is None:
+        return ()
+    within = [line for line in lines if statistics["min"] <= line <= statistics["max"]]
+    low, high = min([statistics["p1"], *within]), max([statistics["p99"], *within])
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ()
+    if low == high:
+        return (low - 0.5, low + 0.5)
+    if isinstance(statistics["p1"], int) and high - low < bins:
+        return tuple(np.arange(np.floor(low) - 0.5, np.ceil(high) + 1.0).tolist())
+    made = np.geomspace(low, high, bins + 1) if low > 0 and high / low > 20 else np.linspace(low, high, bins + 1)
+    made[0], made[-1] = low, np.nextafter(high, np.inf)
+    return tuple(np.unique(made).tolist())
+
+
+def _summed(table: pa.Table, tokens: str | None) -> pa.Table:
+    """A column `key`, to be replaced, and the eight counts of every row."""
+    one = pa.chunked_array([np.ones(table.num_rows, np.int64)])
+    counted = pc.fill_null(table[tokens].cast(pa.int64()), 0) if tokens else pc.multiply(one, 0)
+    sizes = [one, table["byte_count"], counted]
+    kept = [pc.if_else(table["kept"], size, 0) for size in sizes]
+    weight = pc.cast(pc.round(pc.multiply(table["weight"], float(WEIGHT_UNIT))), pa.int64())
+    copies = pc.if_else(table["kept"], pc.cast(table["copies"], pa.int64()), 0)
+    columns = [*sizes, *kept, copies, pc.if_else(table["kept"], weight, 0)]
+    return pa.table({"key": pa.nulls(table.num_rows, pa.string()), **{f"c{i}": c for i, c in enumerate(columns)}})
+
+
+def _by(table: pa.Table) -> dict[Any, Counts]:
+    names = table.schema.names[1:]
+    grouped = table.group_by("key").aggregate([(name, "sum") for name in names])
+    sums = zip(*(grouped[f"{name}_sum"].to_pylist() for name in names), strict=True)
+    return dict(zip(grouped["key"].to_pylist(), sums, strict=True))
+
+
+def _added(parts: Iterable[Mapping[Any, Counts]]) -> dict[Any, Counts]:
+    total: dict[Any, Counts] = {}
+    for part in parts:
+        for name, counts in part.items():
+            total[name] = tuple(a + b for a, b in zip(total.get(name, NOTHING), counts, strict=True))
+    return total
+
+
+def _histogram(table: pa.Table, name: str, edges: Sequence[float]) -> np.ndarray:
+    values, missing = numbers(table, name)
+    bins = np.searchsorted(np.asarray(edges), values, side="right")
+    kept = table["kept"].to_numpy()
+    masks = ~missing, ~missing & kept
+    return np.stack([np.bincount(bins[mask], minlength=len(edges) + 1) for mask in masks]).astype(np.int64)
+
+
+def _cluster_sizes(table: pa.Table) -> dict[int, int]:
+    """How many clusters of each size have their representative in this shard."""
+    if "cluster_id" not in table.schema.names:
+        return {}
+    sizes = pc.value_counts(table["cluster_size"].filter(pc.is_null(table["duplicate"])))
+    return {int(row["values"]): int(row["counts"]) for row in sizes.to_pylist()}
+
+
+def _clusters(table: pa.Table) -> list[tuple[int, str]]:
+    """(size, cluster_id) of the clusters of several documents whose representative is in this shard."""
+    if "cluster_id" not in table.schema.names:
+        return []
+    several = pc.and_(pc.is_null(table["duplicate"]), pc.greater(table["cluster_size"], 1))
+    mine = table.select(["cluster_size", "cluster_id"]).filter(several)
+    return list(zip(mine["cluster_size"].to_pylist(), mine["cluster_id"].to_pylist(), strict=True))
+
+
+def _sample(table: pa.Table, shard: int, asked: Asked) -> Sample:
+    draw = uniform(keyed(hash_strings(table["doc_id"].combine_chunks()), asked.seed, "report"))
+    rows = np.flatnonzero(draw < asked.rate)
+    drawn = table.take(pa.array(rows))
+    names = [n for n in ("doc_id", "reason", *GROUPS) if n in table.schema.names]
+    return Sample(
+        draw=draw[rows],
+        shard=np.full(len(rows), shard, np.float64),
+        row=rows.astype(np.float64),
+        kept=np.asarray(drawn["kept"].to_numpy(), np.bool_),
+        numbers={name: _with_nan(drawn, name) for name in asked.scores},
+        names={name: tuple(drawn[name].to_pylist()) for name in names},
+    )
+
+
+def _with_nan(table: pa.Table, name: str) -> Float64Array:
+    values, missing = numbers(table, name)
+    return np.where(missing, np.nan, values.astype(np.float64))
+
+
+def _joined(parts: Sequence[Sample]) -> Sample:
+    """All samples in the order of the run."""
+    empty = Sample(
+        draw=np.empty(0), shard=np.empty(0), row=np.empty(0), kept=np.empty(0, np.bool_), numbers={}, names={}
+    )
+    if not parts:
+        return empty
+    shard, row = np.concatenate([p["shard"] for p in parts]), np.concatenate([p["row"] for p in parts])
+    order = np.lexsort((row, shard))
+    texts = {n: [text for p in parts for text in p["names"].get(n, (None,) * len(p["row"]))] for n in parts[0]["names"]}
+    return Sample(
+        draw=np.concatenate([p["draw"] for p in parts])[order],
+        shard=shard[order],
+        row=row[order],
+        kept=np.concatenate([p["kept"] for p in parts])[order],
+        numbers={n: np.concatenate([p["numbers"][n] for p in parts])[order] for n in parts[0]["numbers"]},
+        names={n: tuple(values[i] for i in order.tolist()) for n, values in texts.items()},
+    )

@@ -1,0 +1,91 @@
+"""What the page shows, as plain values: everything is computed before it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from siftlm.report.composition import Composition
+from siftlm.report.excerpt import Excerpt
+from siftlm.report.funnel import Funnel
+from siftlm.report.svg import Chart
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document to look at."""
+
+    doc_id: str
+    source: str | None
+    domain: str | None
+    excerpt: Excerpt
+    kept: bool = True
+    reason: str | None = None
+    value: float | None = None
+    percentile: float | None = None
+    duplicate: str | None = None  # exact or near, null for the representative
+
+
+@dataclass(frozen=True)
+class CutText:
+    """A rule that looks at a column, and what it cut at, in words."""
+
+    place: str
+    text: str
+    found: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of numbers: its distribution, the rules that look at it, and documents along it."""
+
+    column: str
+    chart: Chart | None
+    everything: Mapping[str, Any]
+    kept: Mapping[str, Any]
+    outside: tuple[int, int]  # documents below and above the drawn range
+    cuts: tuple[CutText, ...]
+    kept_documents: tuple[Document, ...] = ()
+    dropped_documents: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Duplicates of each other: how many, and some of them, the representative first."""
+
+    size: int
+    cluster_id: str
+    members: tuple[Document, ...]
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """The work of a stage, summed over its workers."""
+
+    stage: str
+    rows: int
+    seconds: float
+
+    @property
+    def rate(self) -> float | None:
+        """Rows a second of work; None where too little was measured."""
+        return self.rows / self.seconds if self.seconds >= 0.001 else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole report."""
+
+    manifest: Mapping[str, Any]
+    funnel: Funnel
+    compositions: tuple[Composition, ...]
+    scores: tuple[Score, ...]
+    against: tuple[Chart, ...]
+    clusters: tuple[Cluster, ...]
+    cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
+    times: tuple[StageTime, ...]
+    sampled: int  # documents that pictures of single documents were drawn from
+    tokens_column: str | None
+    weighted: bool  # whether any document has another weight than 1, or other copies
+    notes: tuple[str, ...] = ()
