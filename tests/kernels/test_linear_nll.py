@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from siftlm_kernels.linear_nll import linear_nll
 from siftlm_kernels.linear_nll_reference import ROW_CHUNK, linear_token_statistics
@@ -23,7 +23,7 @@ def problem(rows: int, width: int, vocabulary: int, dtype: torch.dtype = torch.f
 
 def truth(hidden: torch.Tensor, classifier: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The naive expression in float64."""
-    return F.cross_entropy(hidden.double() @ classifier.double().T, target, reduction="none")
+    return functional.cross_entropy(hidden.double() @ classifier.double().T, target, reduction="none")
 
 
 @pytest.mark.parametrize(("rows", "width", "vocabulary"), SHAPES)
@@ -31,7 +31,7 @@ def test_it_equals_cross_entropy_over_stored_logits(rows: int, width: int, vocab
     """In float32, the error is that of a float32 cross entropy."""
     hidden, classifier, target = problem(rows, width, vocabulary)
     expected = truth(hidden, classifier, target)
-    naive = F.cross_entropy(hidden @ classifier.T, target, reduction="none").double()
+    naive = functional.cross_entropy(hidden @ classifier.T, target, reduction="none").double()
     error = (linear_nll(hidden, classifier, target, impl="reference").double() - expected).abs().max()
     assert error <= (naive - expected).abs().max() + 5e-6
 
@@ -42,7 +42,7 @@ def test_half_precision_inputs_lose_nothing_more(rows: int, width: int, vocabula
     """The error is at most that of logits stored in the inputs' dtype, as transformers stores them."""
     hidden, classifier, target = problem(rows, width, vocabulary, dtype)
     expected = truth(hidden, classifier, target)
-    naive = F.cross_entropy((hidden @ classifier.T).float(), target, reduction="none").double()
+    naive = functional.cross_entropy((hidden @ classifier.T).float(), target, reduction="none").double()
     error = (linear_nll(hidden, classifier, target, impl="reference").double() - expected).abs().max()
     assert error <= (naive - expected).abs().max() + 5e-6
 
@@ -52,7 +52,7 @@ def test_bias_scale_soft_cap_and_padded_vocabulary_are_those_of_the_naive_expres
     hidden, classifier, target = problem(70, 24, 501)
     bias, target = torch.linspace(-1, 1, 501), target % 480
     logits = ((hidden @ classifier.T + bias) * 0.7)[:, :480]
-    expected = F.cross_entropy(5 * torch.tanh(logits / 5), target, reduction="none")
+    expected = functional.cross_entropy(5 * torch.tanh(logits / 5), target, reduction="none")
     actual = linear_nll(hidden, classifier, target, bias=bias, scale=0.7, softcap=5.0, vocab_size=480)
     torch.testing.assert_close(actual, expected, atol=2e-6, rtol=1e-6)
 
@@ -76,7 +76,7 @@ def test_ignored_rows_are_zero() -> None:
     hidden, classifier, target = problem(5, 8, 11)
     target[[1, 4]] = -100
     actual = linear_nll(hidden, classifier, target)
-    expected = F.cross_entropy(hidden @ classifier.T, target, reduction="none")
+    expected = functional.cross_entropy(hidden @ classifier.T, target, reduction="none")
     torch.testing.assert_close(actual, expected, atol=2e-6, rtol=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_statistics_are_those_of_the_softmax() -> None:
     columns = linear_token_statistics(hidden, classifier, target)
     assert torch.equal(columns.nll, linear_nll(hidden, classifier, target, impl="reference"))
     torch.testing.assert_close(columns.entropy.double(), torch.special.entr(p).sum(-1), atol=1e-4, rtol=0)
-    expected = (p - F.one_hot(target, 4500)).norm(dim=-1)
+    expected = (p - functional.one_hot(target, 4500)).norm(dim=-1)
     torch.testing.assert_close(columns.el2n.double(), expected, atol=1e-5, rtol=1e-5)
 
 

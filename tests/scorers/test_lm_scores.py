@@ -19,7 +19,7 @@ from siftlm.scorers.lm import LMScorer, LMSettings
 
 PACKED = ("gpt2", "gpt_neox", "llama")
 CONTEXT, STRIDE = 64, 48
-WORDS = [*"the of budget rain sea window said nothing def return print committee Tuesday sunny 1 2".split(), "\n", "\t"]
+WORDS = ["the", "of", "budget", "rain", "sea", "window", "said", "nothing", "def", "return", "Tuesday", "1", "\n", "\t"]
 
 
 def documents() -> list[str]:

@@ -1,0 +1,93 @@
+"""The fused kernel in Triton's interpreter, against float64 truth; in a process of its own, which interprets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+if INTERPRETED:
+    import torch
+    from torch.nn import functional
+
+    from siftlm_kernels.linear_nll import linear_nll
+
+    DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+else:
+    DTYPES = []
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the interpreting process")
+
+
+@needs_triton
+@pytest.mark.skipif(INTERPRETED, reason="starts the interpreting process")
+def test_the_fused_kernel_passes_in_the_interpreter() -> None:
+    """Runs the tests below with TRITON_INTERPRET=1, which must be set before triton is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    assert " passed" in finished.stdout
+
+
+def problem(rows: int, width: int, vocabulary: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """hidden, classifier, target."""
+    generator = torch.Generator().manual_seed(rows)
+    hidden = torch.randn(rows, width, generator=generator)
+    classifier = torch.randn(vocabulary, width, generator=generator) * 4 / width**0.5
+    return hidden.to(dtype), classifier.to(dtype), torch.randint(0, vocabulary, (rows,), generator=generator)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "width", "vocabulary"), [(1, 1, 2), (3, 70, 300), (130, 33, 257), (5, 16, 8200)])
+def test_odd_shapes_lose_no_more_than_stored_logits(rows: int, width: int, vocabulary: int, dtype: torch.dtype) -> None:
+    """Error against float64 <= that of the naive expression in the inputs' dtype + 5e-6."""
+    hidden, classifier, target = problem(rows, width, vocabulary, dtype)
+    truth = functional.cross_entropy(hidden.double() @ classifier.double().T, target, reduction="none")
+    naive = functional.cross_entropy((hidden @ classifier.T).float(), target, reduction="none").double()
+    error = (linear_nll(hidden, classifier, target, impl="triton").double() - truth).abs().max()
+    assert error <= (naive - truth).abs().max() + 5e-6
+
+
+@interpreted
+def test_options_and_ignored_rows_are_those_of_the_reference() -> None:
+    """Bias, scale, soft cap, padded vocabulary, ignored rows."""
+    hidden, classifier, target = problem(9, 40, 400, torch.float32)
+    options = {"bias": torch.linspace(-1, 1, 400), "scale": 0.7, "softcap": 5.0, "vocab_size": 390}
+    target = target % 390
+    target[4] = -100
+    fused = linear_nll(hidden, classifier, target, impl="triton", **options)
+    torch.testing.assert_close(
+        fused, linear_nll(hidden, classifier, target, impl="reference", **options), atol=5e-6, rtol=0
+    )
+
+
+@interpreted
+def test_rows_that_overflow_are_computed_again() -> None:
+    """A logit 150 nats above the target's."""
+    fused = linear_nll(torch.eye(4) * 150, torch.eye(4), torch.tensor([1, 1, 2, 3]), impl="triton")
+    torch.testing.assert_close(fused, torch.tensor([150.0, 0.0, 0.0, 0.0]), atol=1e-5, rtol=0)
+
+
+@interpreted
+def test_a_row_has_the_same_bits_among_any_rows() -> None:
+    """Splits follow from the vocabulary, tiles from constants."""
+    hidden, classifier, target = problem(200, 24, 300, torch.float32)
+    together = linear_nll(hidden, classifier, target, impl="triton")
+    rows = [150, 3, 199]
+    assert torch.equal(linear_nll(hidden[rows], classifier, target[rows], impl="triton"), together[rows])
+
+
+@interpreted
+def test_no_rows_give_no_nats() -> None:
+    """Nothing is launched."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert linear_nll(torch.zeros(0, 8), torch.zeros(11, 8), nothing, impl="triton").shape == (0,)
