@@ -55,7 +55,8 @@ def train_reference(texts: Iterable[str], settings: ReferenceSettings, folder: s
     import torch
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    bars: Any = logging
+    bars.disable_progress_bar()
     kept = list(_limited(texts, settings.max_bytes))
     held_out, training = kept[::HELD_OUT_EVERY], [t for n, t in enumerate(kept) if n % HELD_OUT_EVERY]
     tokenizer = train_tokenizer(training, settings.vocabulary)
@@ -109,13 +110,15 @@ def packed_rows(tokenizer: Tokenizer, texts: list[str], context: int) -> torch.T
     """int64 [rows, context + 1]: all texts, each behind a separator, cut into rows that overlap by one token."""
     import torch
 
-    separator = tokenizer.token_to_id(SEPARATOR)
+    separator: int = tokenizer.encode(SEPARATOR).ids[0]
     stream: list[int] = []
     remaining = iter(texts)
     while batch := list(islice(remaining, 1000)):
         for encoding in tokenizer.encode_batch(batch, add_special_tokens=False):
             stream += [separator, *encoding.ids]
-    rows = (len(stream) - 1) // context
+    rows = max(0, len(stream) - 1) // context
+    if not rows:
+        return torch.zeros((0, context + 1), dtype=torch.int64)
     return torch.tensor(stream, dtype=torch.int64)[: rows * context + 1].unfold(0, context + 1, context)
 
 
