@@ -65,13 +65,14 @@ def validate(config: Config, sets: Sets = None) -> None:
 def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
     """Show the stages with their keys, what would run, and how long it would take."""
     from siftlm.config import load
+    from siftlm.plan import describe
     from siftlm.plan import plan as make
     from siftlm.report.terminal import print_plan
     from siftlm.stages.runner import with_arguments
 
     settings = load(config, sets)
     settings = settings.model_copy(update={"runner": with_arguments(settings.runner, context.args)})
-    print_plan(make(settings))
+    print_plan(describe(row) for row in make(settings))
 
 
 @app.command("train-reference")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         scorers = (*self.score, *self.annotate.classifiers, *self.annotate.dsir)
-        names = [settings.name for settings in scorers]
+        names = [str(settings.model_dump()["name"]) for settings in scorers]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models and classifiers must differ, got {names}")
         trained = [settings.name for settings in self.score if settings.model == TRAINED]
@@ -238,6 +237,4 @@ def _models(annotation: Any) -> list[Any]:
     """The settings classes inside an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else types.NoneType):
-        return _models(annotation.__value__)
     return [model for argument in typing.get_args(annotation) for model in _models(argument)]

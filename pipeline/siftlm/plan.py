@@ -15,7 +15,7 @@ from siftlm.config import TRAINED, RunConfig
 from siftlm.filesystem import InputFile
 from siftlm.job import with_output
 from siftlm.progress import duration
-from siftlm.readers import read_shard
+from siftlm.readers import InputSettings, read_shard
 from siftlm.scorers import open_lm
 from siftlm.stages import annotate, dedup, inputs, reference, score
 from siftlm.stages.annotate import Annotate
@@ -74,19 +74,19 @@ def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Se
     if config.dedup:
         clusters = dedup.tasks(config.dedup, signals)
         stages.add("clusters", clusters)
-        if not stages.waiting:
+        if not stages.waiting():
             contents = [m.content for m in store.markers("clusters", (t.key for t in clusters))]
         alive = with_output(signals, "clusters", clusters)
     for settings in config.score:
         name = SCORES + settings.name
-        if stages.waiting or (settings.model == TRAINED and config.reference is None):
+        if stages.waiting() or (settings.model == TRAINED and config.reference is None):
             stages.unknown(name, len(signals))
             continue
         if settings.model == TRAINED and config.reference:
             survivors = config.survivors()
             key = reference.key(config.reference, survivors, alive, contents)
             stages.add("reference", [Task(0, "reference model", key)])
-            if stages.waiting:
+            if stages.waiting():
                 stages.unknown(name, len(signals))
                 continue
             settings = settings.model_copy(update={"model": reference.folder(store, key)})
@@ -101,13 +101,17 @@ class _Stages:
     def __init__(self, config: RunConfig, store: Store, sample: Sample) -> None:
         self._config, self._store, self._sample = config, store, sample
         self.rows: list[StagePlan] = []
-        self.waiting = False  # a stage before has work to do, so later keys are not known
+        self._waiting = False
 
     def add(self, stage: str, tasks: Sequence[Task]) -> None:
         done = self._store.done(stage)
         todo = sum(task.key not in done for task in tasks)
-        self.waiting = self.waiting or todo > 0
+        self._waiting = self._waiting or todo > 0
         self._row(stage, digest([task.key for task in tasks])[:12], len(tasks), todo)
+
+    def waiting(self) -> bool:
+        """Whether a stage has work to do, so that the keys of those after it are not known."""
+        return self._waiting
 
     def unknown(self, stage: str, shards: int) -> None:
         self._row(stage, "after the stages before", shards, None)
@@ -139,7 +143,7 @@ def take_sample(config: RunConfig, found: dict[str, list[InputFile]]) -> Sample:
     return Sample(round(documents), round(text_bytes), seconds)
 
 
-def _read_sample(files: Sequence[InputFile], settings: inputs.InputSettings) -> tuple[pa.RecordBatch, float]:
+def _read_sample(files: Sequence[InputFile], settings: InputSettings) -> tuple[pa.RecordBatch, float]:
     """The first documents of a source, and the share of the first file that they are."""
     file, share = files[0], min(1.0, SAMPLE_BYTES / max(files[0].size, 1))
     with filesystem.open_read(file.path) as stream:

@@ -19,7 +19,7 @@ from siftlm.stages.shards import Task, run_task
 from siftlm.store import Store
 
 RUNNER = RunnerSettings(threads=1)
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau".split()
+WORDS = [f"word{letter}" for letter in "abcdefghijklmnopqrs"]
 
 
 def sentence(rng: np.random.Generator, words: int) -> str:
@@ -31,7 +31,7 @@ def corpus(seed: int = 0) -> list[list[tuple[str, str]]]:
     rng = np.random.default_rng(seed)
     texts = [sentence(rng, 120) for _ in range(12)]
     near = [text.replace(" ", " odd ", 1) for text in texts[:4]]
-    shards = [texts[:6] + [""], [*texts[6:], texts[0], near[0], near[1]], [near[2], near[3], texts[2], "", "one two"]]
+    shards = [[*texts[:6], ""], [*texts[6:], texts[0], near[0], near[1]], [near[2], near[3], texts[2], "", "one two"]]
     named = [[(f"d{s}{n:02d}", text) for n, text in enumerate(shard)] for s, shard in enumerate(shards)]
     named[2].append(named[0][0])
     return named
@@ -66,7 +66,11 @@ def brute_force(shards: Sequence[Sequence[tuple[str, str]]], store: Store, signa
     component = list(range(len(rows)))
     for i, a in enumerate(rows):
         for j, b in enumerate(rows[:i]):
-            bands = a["has_shingles"] and b["has_shingles"] and any(x == y for x, y in zip(a["bands"], b["bands"]))
+            bands = (
+                a["has_shingles"]
+                and b["has_shingles"]
+                and any(x == y for x, y in zip(a["bands"], b["bands"], strict=True))
+            )
             if bands or a["content_hash"] == b["content_hash"]:
                 old, new = component[i], component[j]
                 component = [new if c == old else c for c in component]

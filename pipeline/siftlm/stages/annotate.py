@@ -63,6 +63,6 @@ def tasks(scorers: Sequence[Settings], documents: Sequence[Task]) -> list[Task]:
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:
     """xxh3-128 of the UTF-8 bytes of every text, big endian."""
     values, offsets = ragged_text(texts)
-    view = memoryview(values)
+    view = memoryview(values)  # type: ignore[arg-type]  # numpy arrays have had the buffer protocol before it had a type
     hashes = [xxhash.xxh3_128_digest(view[start:end]) for start, end in pairwise(offsets)]
     return pa.array(hashes, pa.binary(16))

@@ -13,6 +13,7 @@ from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import RowRule, keep_rows
 from siftlm.stages.shards import Task
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
+from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store, digest
 
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
@@ -48,12 +49,16 @@ class Survivors:
         table = read_columns(task, store, wanted)
         reasons = np.array([f"{kind}_duplicate" if kind else None for kind in _pylist(table, "duplicate")], object)
         if self.holdout:
-            reasons[self.held_out(table["doc_id"]) & np.equal(reasons, None)] = HELD_OUT
+            reasons[self.held_out(table["doc_id"]) & _alive(reasons)] = HELD_OUT
         for number, rule in enumerate(self.rules):
-            alive = np.equal(reasons, None)
-            for reason, rows in keep_rows(rule, table, alive, self.seed, f"preselect {number}"):
+            for reason, rows in keep_rows(rule, table, _alive(reasons), self.seed, f"preselect {number}"):
                 reasons[rows] = reason
         return pa.array(reasons, pa.string())
+
+
+def _alive(reasons: np.ndarray) -> BoolArray:
+    """Where no reason is set yet."""
+    return np.array([reason is None for reason in reasons], np.bool_)
 
 
 def _pylist(table: pa.Table, name: str) -> list[str | None]:

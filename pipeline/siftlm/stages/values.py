@@ -37,7 +37,7 @@ def write_value(path: str, value: object) -> None:
     tree = json.dumps(_pack(value, arrays))
     buffer = io.BytesIO()
     named = {f"a{index}": array for index, array in enumerate(arrays)}
-    np.savez(buffer, allow_pickle=False, tree=np.frombuffer(tree.encode(), np.uint8), **named)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, tree=np.frombuffer(tree.encode(), np.uint8), **named)
     filesystem.write_bytes(path, buffer.getvalue())
 
 

@@ -179,7 +179,7 @@ def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
     places = keyed(hash_strings(table["doc_id"].combine_chunks()), seed, "shuffle")
     copies = table["copy"].to_numpy().astype(np.uint64)
     with np.errstate(over="ignore"):
-        return (places + copies * np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+        return np.asarray(places + copies * np.uint64(0x9E3779B97F4A7C15), np.uint64)
 
 
 def part_of(places: np.ndarray, parts: int) -> np.ndarray:
