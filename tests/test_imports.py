@@ -20,8 +20,10 @@ LAYERS: dict[str, frozenset[str]] = {
     "job": frozenset(
         {
             "job",
+            "loop",
             "comparison",
             "config",
+            "duplicates",
             "excerpts",
             "explanation",
             "inspection",

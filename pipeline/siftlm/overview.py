@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from siftlm import filesystem
+from siftlm.duplicates import Member, members
 from siftlm.excerpts import Excerpts, Place
 from siftlm.inspection import FinishedRun, default_column
 from siftlm.report import figures
@@ -20,7 +18,7 @@ from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import Stage, funnel
 from siftlm.report.page import report_page
 from siftlm.report.svg import Chart
-from siftlm.report.tally import CLUSTER, WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
+from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
 from siftlm.report.view import Cluster, CutText, Document, Report, Score, StageTime
 from siftlm.rulebook import Cut, Rulebook, Step
 from siftlm.selectors.threshold import Threshold
@@ -37,7 +35,6 @@ REPORT = "report.html"
 SAMPLE = 20_000  # documents that pictures of single documents are drawn from
 SCORES = 24  # columns with a picture and documents of their own
 PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the dropped: twenty documents a score
-MEMBERS = 4  # of a cluster that are shown
 GROUPS_SHOWN = 12
 LEAST_IN_GROUP = 5
 CUTS_NAMED = 12
@@ -54,47 +51,10 @@ class Survey:
         return tally(read_columns(task, self.store, self.asked.wanted()), task.shard, self.asked)
 
 
-Member = tuple[str, bool, int, int, dict[str, Any]]
-"""cluster_id, whether it is not the representative, shard, row; then DESCRIBED."""
-DESCRIBED = ("doc_id", "source", "domain", "kept", "reason", "duplicate")
-
-
-@dataclass(frozen=True)
-class Members:
-    """The first members of some clusters in one shard."""
-
-    clusters: tuple[str, ...]
-    store: Store
-
-    def __call__(self, task: Task) -> tuple[Member, ...]:
-        table = read_columns(task, self.store, {"cluster_id", *DESCRIBED})
-        rows = np.flatnonzero(pc.is_in(table["cluster_id"], pa.array(self.clusters, pa.string())).to_numpy())
-        mine = table.take(pa.array(rows)).to_pylist()
-        return first_members(
-            (facts.pop("cluster_id"), facts["duplicate"] is not None, task.shard, row, facts)
-            for row, facts in zip(rows.tolist(), mine, strict=True)
-        )
-
-
-def first_members(found: Iterable[Member]) -> tuple[Member, ...]:
-    """The representative and the first others of every cluster, in the order of the run."""
-    counted: Counter[str] = Counter()
-    chosen = []
-    for member in sorted(found, key=lambda member: member[:4]):
-        counted[member[0]] += 1
-        if counted[member[0]] <= MEMBERS:
-            chosen.append(member)
-    return tuple(chosen)
-
-
-def merge_members(parts: Iterable[tuple[Member, ...]]) -> tuple[Member, ...]:
-    return first_members(member for part in parts for member in part)
-
-
-def write_report(run: FinishedRun, runner: RunnerSettings) -> str:
-    """Writes report.html into the folder of a run; returns its path."""
+def write_report(run: FinishedRun, runner: RunnerSettings | None = None) -> str:
+    """Writes report.html into the folder of a run; returns its path. Large runs are counted by `runner`."""
     path = f"{run.folder}/{REPORT}"
-    filesystem.write_bytes(path, report_page(_Overview(run, runner).report()).encode())
+    filesystem.write_bytes(path, report_page(_Overview(run, runner or RunnerSettings()).report()).encode())
     return path
 
 
@@ -146,9 +106,9 @@ class _Overview:
     def report(self) -> Report:
         counted = self.tally
         chosen = {name: self._percentiles(name) for name in self.scores}
-        members = self._members()
+        duplicates = self._members()
         places = [place for rows in chosen.values() for _, index in rows for place in [self._place(index)]]
-        self.excerpts.read([*places, *((shard, row) for _, _, shard, row, _ in members)])
+        self.excerpts.read([*places, *((shard, row) for _, _, shard, row, _ in duplicates)])
         manifest = self.run.manifest
         stages = [Stage(step.place, step.text, step.drops) for step in self.steps]
         return Report(
@@ -157,7 +117,7 @@ class _Overview:
             compositions=tuple(composition(n, g) for n, g in sorted(counted["groups"].items(), key=_group_order)),
             scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
             against=tuple(self._against()),
-            clusters=tuple(self._clusters(members)),
+            clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
             times=tuple(_times(manifest)),
             sampled=len(counted["sample"]["row"]),
@@ -280,15 +240,11 @@ class _Overview:
 
     def _members(self) -> tuple[Member, ...]:
         names = tuple(name for _, name in self.tally["clusters"])
-        if not names or not self.columns.keys() >= CLUSTER:
-            return ()
-        run = self.run
-        tasks, find = run.tasks(), Members(names, run.store)
-        return gather("members", find, merge_members, tasks, self.documents, run.store, self.runner) or ()
+        return members(self.run, names, self.documents, self.runner) if names else ()
 
-    def _clusters(self, members: Sequence[Member]) -> list[Cluster]:
+    def _clusters(self, duplicates: Sequence[Member]) -> list[Cluster]:
         rows: dict[str, list[Document]] = {name: [] for _, name in self.tally["clusters"]}
-        for owner, _, shard, row, facts in members:
+        for owner, _, shard, row, facts in duplicates:
             rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **facts))
         return [Cluster(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
 

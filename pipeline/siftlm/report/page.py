@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,6 +12,7 @@ import jinja2
 import orjson
 from markupsafe import Markup
 
+from siftlm.report.difference import RunDifference
 from siftlm.report.view import Report
 
 INPUTS_SHOWN = 500
@@ -83,3 +85,8 @@ def breakable(name: str) -> Markup:
 def pretty(tree: Any) -> str:
     """JSON to read."""
     return orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode()
+
+
+def difference_page(found: RunDifference, failed: Sequence[str] = ()) -> str:
+    """Two runs side by side; `failed` are the conditions that hold though they should not."""
+    return render("diff.html.jinja", found=found, quantities=found.quantities(), failed=failed)

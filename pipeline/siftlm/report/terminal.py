@@ -10,6 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from siftlm.report.difference import RunDifference
+from siftlm.report.view import Explanation
+
 
 def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) -> None:
     """The counts of a run: a line a stage, then why documents were dropped."""
@@ -61,3 +64,79 @@ def print_documents(documents: Iterable[Mapping[str, Any]], characters: int) -> 
         console.print(Text(f"{document['doc_id']}  {document['domain'] or document['source']}", style="dim"))
         console.print(Text(document["text"][:characters].replace("\n", " ")))
         console.print()
+
+
+SIGNS = {
+    "passed": ("✓", "green"),
+    "dropped": ("✗", "bold red"),
+    "does not apply": ("·", "dim"),
+    "not reached": ("·", "dim"),
+}
+
+
+def print_explanation(found: Explanation, characters: int) -> None:
+    """A document's way through the run, its scores, its cluster, and the start of its text."""
+    console = Console(highlight=False)
+    verdict = f"kept, weight {found.weight:.6g}, {found.copies} copies" if found.kept else f"dropped: {found.reason}"
+    console.print(Text(f"{found.doc_id}  {verdict}", style="bold green" if found.kept else "bold red"))
+    same = f", one of {found.same_id} documents with this id" if found.same_id > 1 else ""
+    console.print(Text(f"{found.shard}, row {found.row}{same}", style="dim"))
+    _print_way(console, found)
+    if found.cluster_size > 1:
+        console.print(Text(f"\ncluster of {found.cluster_size} documents", style="bold"))
+        for member in found.cluster:
+            kind = f"{member['duplicate']} duplicate" if member["duplicate"] else "represents it"
+            console.print(Text(f"  {member['doc_id']}  {kind}"))
+    console.print(Text("\ncolumns", style="bold"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in found.columns.items():
+        table.add_row(f"  {escape(name)}", Text(_number(value)))
+    console.print(table)
+    console.print(Text("\n" + found.text[:characters].replace("\n", " ")))
+
+
+def _print_way(console: Console, found: Explanation) -> None:
+    """A line a step: `✓ select.rules.2: perplexity in the medium 0.6 of documents: 350.5, cut at 350 and 403`."""
+    for met in found.met:
+        sign, style = SIGNS[met.verdict]
+        value = "" if met.value is None else f": {_number(met.value)}"
+        cuts = f", cut at {' and '.join(_number(cut) for cut in met.cuts)}" if met.cuts else ""
+        result = {"passed": "", "dropped": f": {met.reason}"}.get(met.verdict, f" ({met.verdict})")
+        console.print(Text(f"{sign} {met.place}: {met.text}{value}{cuts}{result}", style=style))
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def print_difference(found: RunDifference) -> None:
+    """What changed between two runs."""
+    console = Console(highlight=False)
+    quantities = found.quantities()
+    table = Table("", "old", "new", "new / old", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "written"):
+        sides = [getattr(side, name) for side in (found.old, found.new)]
+        numbers = ["–" if side is None else f"{side:,}" for side in sides]
+        table.add_row(name, *numbers, f"{quantities[name]:.4g}" if name in quantities else "–")
+    console.print(table)
+    console.print(
+        f"kept by both {found.kept_in_both:,}, came in {found.now_kept:,}, went out {found.now_dropped:,}, "
+        f"read by the old run only {found.only_old:,}, by the new one only {found.only_new:,}"
+    )
+    for moved in found.reasons:
+        if moved.old != moved.new:
+            console.print(f"  dropped {moved.old:>10,} -> {moved.new:>10,}  {escape(moved.name)}")
+    for drift in found.drifts:
+        if drift.changed:
+            correlation = "–" if drift.spearman is None else f"{drift.spearman:.4f}"
+            console.print(
+                f"  {drift.column}: Spearman {correlation}, mean {_number(drift.mean_old)} -> "
+                f"{_number(drift.mean_new)} on {drift.documents:,} documents"
+            )
+    for name, moves in found.groups.items():
+        for moved in [moved for moved in moves if moved.old != moved.new][:5]:
+            console.print(f"  {name} {escape(moved.name)}: {moved.old:,} -> {moved.new:,} kept")

@@ -89,3 +89,35 @@ class Report:
     tokens_column: str | None
     weighted: bool  # whether any document has another weight than 1, or other copies
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Met:
+    """A step on a document's way: what it asks for, the value and the cuts it met, and what came of it."""
+
+    place: str
+    text: str
+    value: object
+    cuts: tuple[float | int | None, ...]
+    verdict: str  # passed, dropped, does not apply, not reached
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a document was kept or dropped."""
+
+    doc_id: str
+    shard: str
+    shard_number: int
+    row: int
+    same_id: int  # documents of the run with this id, itself included
+    kept: bool
+    reason: str | None
+    weight: float
+    copies: int
+    met: tuple[Met, ...]
+    columns: Mapping[str, Any]
+    cluster: tuple[Mapping[str, Any], ...]  # the first members of its cluster, the representative first
+    cluster_size: int
+    text: str
