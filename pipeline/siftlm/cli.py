@@ -22,11 +22,13 @@ app = typer.Typer(
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for
+EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
 Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for instance seed=3.")
 ]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -104,6 +106,61 @@ def inspect(
     from siftlm.report.terminal import print_documents
 
     print_documents(documents(folder, column, parse_percentiles(percentiles), reason, kept), characters)
+
+
+@app.command()
+def report(
+    folder: Run,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve a page with filters, to this machine only.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.")] = 8321,
+) -> None:
+    """Write report.html again, or serve the decisions of RUN as a page with filters."""
+    from siftlm.inspection import FinishedRun
+    from siftlm.overview import write_report
+
+    run = FinishedRun.open(folder)
+    if not serve:
+        typer.echo(write_report(run))
+        return
+    from siftlm.serving import server
+
+    listening = server(run, port)
+    typer.echo(f"http://127.0.0.1:{listening.server_port}/  (Ctrl-C ends it)")
+    listening.serve_forever()
+
+
+@app.command()
+def explain(
+    folder: Run,
+    doc_id: Annotated[str, typer.Argument(metavar="DOC_ID", help="Id of a document.")],
+    characters: Annotated[int, typer.Option(min=0, help="Characters of text to show.")] = 300,
+) -> None:
+    """Show every score of a document, every rule it met, and why it was kept or dropped."""
+    from siftlm.explanation import explain as find
+    from siftlm.report.terminal import print_explanation
+
+    print_explanation(find(folder, doc_id), characters)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Folder of a finished run.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Folder of another.")],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPR", help="Exit with 4 when this holds, for instance 'kept_tokens < 0.9'."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page too.")] = None,
+) -> None:
+    """Show what changed from one run to another: documents, scores, reasons, domains."""
+    from siftlm.comparison import compare, publish
+
+    found = compare(old, new)
+    failed = publish(found, fail_if or [], json=json, html=html)
+    if failed:
+        typer.echo(f"siftlm: {'; '.join(failed)}", err=True)
+        raise typer.Exit(EXIT_CONDITION)
 
 
 @app.command()
