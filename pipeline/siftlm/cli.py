@@ -48,7 +48,7 @@ def run(
 
     settings = load(config, sets)
     settings = settings.model_copy(update={"runner": with_arguments(settings.runner, context.args)})
-    result = job.run(settings, Progress(quiet=quiet))
+    result = job.run(settings, Progress(quiet=quiet, metrics=settings.metrics_file))
     if not quiet:
         print_summary(result.manifest, settings.output.folder, unchanged=result.unchanged)
 
@@ -89,6 +89,115 @@ def train_reference(
     from siftlm.progress import Progress
 
     typer.echo(job.train_reference(load(config, sets), folder, Progress()))
+
+
+@app.command("train-family")
+def train_family(config: Config, sets: Sets = None) -> None:
+    """Train the small models of [family]: several diets, sizes and lengths of training."""
+    from siftlm.loop.config import load
+    from siftlm.loop.family import train_family as train
+    from siftlm.loop.terminal import print_family
+    from siftlm.progress import Progress
+
+    print_family(train(load(config, sets), Progress()))
+
+
+@app.command()
+def benchmark(config: Config, sets: Sets = None) -> None:
+    """Measure the models' errors on the small tasks of [benchmark], cut from held-out documents."""
+    from siftlm.loop.config import load
+    from siftlm.loop.quiz import benchmark as measure
+    from siftlm.loop.terminal import print_errors
+    from siftlm.progress import Progress
+
+    settings = load(config, sets)
+    print_errors(measure(settings, Progress()), settings.folder)
+
+
+@app.command()
+def matrix(config: Config, sets: Sets = None) -> None:
+    """Bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
+    from siftlm.loop.config import load
+    from siftlm.loop.losses import make_matrix
+    from siftlm.loop.terminal import print_matrix
+    from siftlm.progress import Progress
+
+    print_matrix(make_matrix(load(config, sets), Progress()))
+
+
+@app.command()
+def correlate(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its matrix made.")] = None,
+    matrix: Annotated[str | None, typer.Option(help="Instead of CONF: a matrix, CSV or Parquet.")] = None,
+    errors: Annotated[str | None, typer.Option(help="Errors: CSV, Parquet, or a folder of harness results.")] = None,
+    estimator: Annotated[str | None, typer.Option(help="spearman, sign_cdf, product, concordant ...")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the tables and the page.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Estimates by unit from a matrix and benchmark errors, and how far to trust them."""
+    from siftlm.loop.correlation import correlate as estimate
+    from siftlm.loop.options import correlate_options
+    from siftlm.loop.terminal import print_correlations
+
+    settings, folder = correlate_options(config, matrix, errors, estimator, out, sets)
+    print_correlations(estimate(settings, folder), folder)
+
+
+@app.command()
+def project(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration, correlated already.")] = None,
+    estimates: Annotated[str | None, typer.Option(help="Instead of CONF: estimates of siftlm correlate.")] = None,
+    units: Annotated[str | None, typer.Option(help="A table with the columns unit and token_count.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Tokens to select.")] = None,
+    keep_share: Annotated[float | None, typer.Option(help="Or the share of all tokens to select.")] = None,
+    method: Annotated[str | None, typer.Option(help="linear or l2")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of weights.parquet and the page.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Weights by unit from estimates, capped by the tokens that each unit has."""
+    from siftlm.loop.correlation import project_units
+    from siftlm.loop.options import project_options
+    from siftlm.loop.terminal import print_weights
+
+    budget = {"budget_tokens": budget_tokens, "keep_share": keep_share, "method": method}
+    settings, table, tokens, folder = project_options(config, estimates, units, budget, out, sets)
+    print_weights(project_units(settings, table, tokens, folder), folder)
+
+
+@app.command("train-classifier")
+def train_classifier(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its weights made.")] = None,
+    good: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the pages to include.")] = None,
+    web: Annotated[list[str] | None, typer.Option(help="Files of the pages to exclude.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of siftlm project, if not those of CONF.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of model.bin and report.json.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Train a fastText classifier of included against excluded pages, or of two corpora."""
+    from siftlm.loop.options import corpora_options
+    from siftlm.loop.terminal import print_classifier
+    from siftlm.loop.training import train_classifier as train
+    from siftlm.progress import Progress
+
+    settings, folder = corpora_options(config, good, web, out, sets, "classifier")
+    print_classifier(train(settings, Progress(), weights, folder), folder)
+
+
+@app.command("fit-dsir")
+def fit_dsir(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with a [dsir] table.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the target corpus.")] = None,
+    raw: Annotated[list[str] | None, typer.Option(help="Files of the corpus to select from.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of dsir.npz.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Count hashed n-grams of a target and a raw corpus: DSIR's importance weights, a scorer of [annotate]."""
+    from siftlm.loop.options import corpora_options
+    from siftlm.loop.training import fit_dsir as fit
+    from siftlm.progress import Progress
+
+    settings, folder = corpora_options(config, target, raw, out, sets, "")
+    typer.echo(fit(settings, Progress(), folder))
 
 
 @app.command()

@@ -68,6 +68,9 @@ class RunConfig(Settings):
     store: str | None = Field(
         None, description="Folder of stage outputs, shared by runs; default <output.folder>/store."
     )
+    metrics_file: str | None = Field(
+        None, description="A text file with the progress in Prometheus's format, rewritten while the run works."
+    )
     runner: RunnerSettings = Field(default_factory=RunnerSettings)
 
     @field_validator("input")
