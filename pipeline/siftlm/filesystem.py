@@ -112,13 +112,21 @@ def size(path: str) -> int:
 
 def list_names(path: str) -> list[str]:
     """The names of the files directly inside a directory, sorted; none where the directory is absent."""
+    return sorted(_base_name(entry["name"]) for entry in _entries(path) if entry["type"] == "file")
+
+
+def list_entries(path: str) -> list[str]:
+    """The names of files and directories directly inside a directory, sorted; none where it is absent."""
+    return sorted(_base_name(entry["name"]) for entry in _entries(path))
+
+
+def _entries(path: str) -> list[dict[str, Any]]:
     fs, inner = _open_filesystem(path)
     fs.invalidate_cache(inner)
     try:
-        entries = fs.ls(inner, detail=True)
+        return list(fs.ls(inner, detail=True))
     except FileNotFoundError:
         return []
-    return sorted(_base_name(entry["name"]) for entry in entries if entry["type"] == "file")
 
 
 def rename(source: str, target: str) -> None:

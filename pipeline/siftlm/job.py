@@ -108,7 +108,7 @@ class _Run:
         config, store = self.config, self.store
         folder = config.output.folder
         shape = config.output.model_dump(exclude={"folder"})
-        identity = digest("publish", [sorted(t.inputs.items()) for t in selected], shape, config.seed)
+        identity = digest("publish", write.VERSION, [sorted(t.inputs.items()) for t in selected], shape, config.seed)
         manifest = publish.published(folder, identity)
         if manifest is not None:
             return Result(manifest, unchanged=True)
@@ -133,7 +133,7 @@ class _Run:
     def manifest(self, identity: str, selected: Sequence[Task]) -> dict[str, Any]:
         documents, decisions = self.lineage.markers["documents"], self.lineage.markers["decisions"]
         shards = [
-            {"path": t.name, **t.facts, "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
+            {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
             for t, d, s in zip(selected, documents, decisions, strict=True)
         ]
         rows = self.documents
@@ -175,6 +175,10 @@ def with_output(shards: Sequence[Task], stage: str, made: Sequence[Task]) -> lis
     return [
         replace(shard, inputs={**shard.inputs, stage: output.key}) for shard, output in zip(shards, made, strict=True)
     ]
+
+
+def _input_facts(shard: Task) -> dict[str, Any]:
+    return {name: shard.facts[name] for name in ("source", "fingerprint", "bytes")}
 
 
 def _sizes(decisions: Sequence[Marker], what: str) -> dict[str, int | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from errno import ENOENT
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from siftlm import filesystem
+from siftlm.errors import UserError
 
 
 def digest(*parts: object) -> str:
@@ -68,7 +70,9 @@ class Store:
         return filesystem.exists(self.path(stage, key, ".done"))
 
     def marker(self, stage: str, key: str) -> Marker:
-        return Marker(**orjson.loads(filesystem.read_bytes(self.path(stage, key, ".done"))))
+        path = self.path(stage, key, ".done")
+        with _damage_named(path):
+            return Marker(**orjson.loads(filesystem.read_bytes(path)))
 
     def markers(self, stage: str, keys: Iterable[str]) -> list[Marker]:
         return [self.marker(stage, key) for key in keys]
@@ -101,12 +105,10 @@ class Store:
     def batches(
         self, stage: str, key: str, *, rows: int = 512, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of one output in order, `rows` at a time, without holding the shard in memory."""
-        with (
-            filesystem.open_read(self.path(stage, key)) as stream,
-            pq.ParquetFile(stream, pre_buffer=False) as file,
-        ):
-            yield from file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns))
+        """The rows of one output in order, at most `rows` at a time, in the memory that a row group takes."""
+        with self.open(stage, key) as file:
+            for group in range(file.num_row_groups):
+                yield from _clip(file, group, 0, file.metadata.row_group(group).num_rows, rows, columns)
 
     def row_range(
         self,
@@ -119,10 +121,7 @@ class Store:
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Rows [start, end) of one output, reading only the row groups that hold them."""
-        with (
-            filesystem.open_read(self.path(stage, key)) as stream,
-            pq.ParquetFile(stream, pre_buffer=False) as file,
-        ):
+        with self.open(stage, key) as file:
             first = 0
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
@@ -132,12 +131,39 @@ class Store:
 
     def table(self, stage: str, key: str, columns: Sequence[str] | None = None, suffix: str = ".parquet") -> pa.Table:
         """One output as a table; for narrow columns, never for texts."""
-        with filesystem.open_read(self.path(stage, key, suffix)) as stream:
-            return pq.read_table(stream, columns=None if columns is None else list(columns))
+        with self.open(stage, key, suffix) as file:
+            return file.read(columns=None if columns is None else list(columns))
 
     def schema(self, stage: str, key: str) -> pa.Schema:
-        with filesystem.open_read(self.path(stage, key)) as stream:
-            return pq.read_schema(stream)
+        with self.open(stage, key) as file:
+            return file.schema_arrow
+
+    @contextmanager
+    def open(self, stage: str, key: str, suffix: str = ".parquet") -> Iterator[pq.ParquetFile]:
+        """One output as a Parquet file; a UserError names it where it is not as it was written."""
+        path = self.path(stage, key, suffix)
+        with (
+            _damage_named(path),
+            filesystem.open_read(path) as stream,
+            pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            yield file
+
+
+@contextmanager
+def _damage_named(path: str) -> Iterator[None]:
+    """Names the file of the store that is not what was committed; only its owner can say what happened to it."""
+    try:
+        yield
+    except (pa.ArrowException, orjson.JSONDecodeError, TypeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, ENOENT):
+            raise
+        reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        marker = path.removesuffix(".parquet").removesuffix(".rejects").removesuffix(".done") + ".done"
+        raise UserError(
+            f"store: must hold every output as it was written, got {path}: {reason}; "
+            f"remove {marker} and run again to have it made anew"
+        ) from error
 
 
 def _clip(
@@ -211,6 +237,7 @@ def open_parquet(
             compression_level=compression_level,
             use_dictionary=_repetitive(schema),
             write_statistics=True,
+            write_page_checksum=True,
         ) as parquet,
     ):
         shard = ShardWriter(parquet, schema, row_group_bytes, row_group_rows)

@@ -54,6 +54,7 @@ def build_manifest(
         "counts": counts(lineage),
         "statistics": dict(statistics),
         "data": [_part(marker) for marker in lineage.markers["data"]],
+        "rejects": [_part(marker) for marker in lineage.markers["rejects"]],
         "inputs": [dict(shard) for shard in shards],
         "seconds": {stage: lineage.seconds(stage) for stage in lineage.markers},
     }

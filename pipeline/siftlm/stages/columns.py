@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ DERIVED = {  # of the stored columns of scores/<model>/
     "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
 }
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
+CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
 HELD_OUT = "held_out_for_reference"
 
 
@@ -39,6 +40,11 @@ class Survivors:
 
     def identity(self) -> str:
         return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules])
+
+    def stages(self) -> list[str]:
+        """The stages whose columns the rules read; clusters/ may change where no duplicate does, by their sizes."""
+        named = set[str]().union(*(rule.columns() for rule in self.rules))
+        return [*(["signals"] if named else []), *(["clusters"] if named & CLUSTER_COLUMNS else [])]
 
     def held_out(self, doc_ids: pa.Array) -> np.ndarray:
         return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout
@@ -94,10 +100,15 @@ def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa
 def row_batches(
     task: Task, store: Store, start: int, end: int, *, rows: int = 512, text: bool = True
 ) -> Iterator[pa.Table]:
-    """Rows [start, end) of a shard with every public column, `rows` at a time, the text first."""
-    stages = [stage for stage in task.inputs if text or stage != "documents"]
-    readers = [_aligned(store, stage, task.inputs[stage], start, end, rows) for stage in stages]
-    for parts in zip(*readers, strict=True):
+    """Rows [start, end) of a shard with every public column, the text first.
+
+    At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
+    """
+    first, *others = [stage for stage in task.inputs if text or stage != "documents"]
+    stages = [first, *others]
+    readers = [_Aligned(store, stage, task, start, end, rows) for stage in others]
+    for head in store.row_range(first, task.inputs[first], start, end, rows=rows, columns=_names(store, first, task)):
+        parts = [pa.Table.from_batches([head]), *(reader.take(head.num_rows) for reader in readers)]
         columns: dict[str, pa.ChunkedArray] = {}
         for stage, part in zip(stages, parts, strict=True):
             table = _read_stage(stage, part, None)
@@ -129,20 +140,26 @@ def _read_stage(stage: str, table: pa.Table, wanted: set[str] | None) -> pa.Tabl
     return pa.table({n: c for n, c in columns.items() if wanted is None or n in wanted})
 
 
-def _aligned(store: Store, stage: str, key: str, start: int, end: int, rows: int) -> Iterator[pa.Table]:
-    """Rows [start, end) of one output in tables of exactly `rows` (the last one shorter)."""
-    names: Sequence[str] = [n for n in store.schema(stage, key).names if n not in HIDDEN]
-    waiting: list[pa.Table] = []
-    held = 0
-    for batch in store.row_range(stage, key, start, end, rows=rows, columns=names):
-        waiting.append(pa.Table.from_batches([batch]))
-        held += batch.num_rows
-        while held >= rows:
-            whole = pa.concat_tables(waiting)
-            yield whole.slice(0, rows)
-            waiting, held = [whole.slice(rows)], held - rows
-    if held:
-        yield pa.concat_tables(waiting)
+def _names(store: Store, stage: str, task: Task) -> list[str]:
+    return [name for name in store.schema(stage, task.inputs[stage]).names if name not in HIDDEN]
+
+
+class _Aligned:
+    """Rows [start, end) of one output, taken as many at a time as is asked for."""
+
+    def __init__(self, store: Store, stage: str, task: Task, start: int, end: int, rows: int) -> None:
+        names = _names(store, stage, task)
+        self._batches = store.row_range(stage, task.inputs[stage], start, end, rows=rows, columns=names)
+        self._waiting = pa.schema([store.schema(stage, task.inputs[stage]).field(n) for n in names]).empty_table()
+
+    def take(self, rows: int) -> pa.Table:
+        """The next `rows`; StopIteration cannot happen, for every output has the rows of its documents."""
+        held = [self._waiting]
+        while sum(table.num_rows for table in held) < rows:
+            held.append(pa.Table.from_batches([next(self._batches)]))
+        whole = pa.concat_tables(held)
+        self._waiting = whole.slice(rows)
+        return whole.slice(0, rows)
 
 
 def count_by(values: pa.ChunkedArray) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +12,7 @@ from siftlm import filesystem
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.stages.shards import Task, read_plan, write_plan
 from siftlm.stages.values import read_value, write_value
-from siftlm.store import Store, digest
+from siftlm.store import Store
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -40,7 +41,7 @@ def gather(
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return merge(pool.map(statistic, tasks))
     plan = write_plan(store, name, tasks)
-    answer = store.path("gathered", digest(name, plan), ".npz")
+    answer = store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone: other runs may share the store
 
     def build(pipeline: beam.Pipeline) -> None:
         import apache_beam as beam

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
-from siftlm.filesystem import InputFile
-from siftlm.readers import InputSettings, ReadBatch, read_shard
+from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
+from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store, digest
 
-VERSION = 1
+VERSION = 2
 STAGE = "documents"
+UNTELLING = b"\xff"  # a beginning that leaves format and compression to the name of the file
 REJECT_SCHEMA = pa.schema(
     [
         pa.field("position", pa.int64(), nullable=False),
@@ -44,7 +45,7 @@ class Ingest:
             store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
             store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=".rejects.parquet") as rejects,
         ):
-            for read in read_shard(task.name, settings):
+            for read in _read(task, settings):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
                 rejects.write(_reject_batch(read))
@@ -64,15 +65,25 @@ class Ingest:
         )
 
 
-def tasks(inputs: Sequence[InputSettings], files: dict[str, list[tuple[InputFile, str]]]) -> list[Task]:
+def _read(task: Task, settings: InputSettings) -> Iterator[ReadBatch]:
+    """The batches of an input shard, whose bytes must be those that its key was made from."""
+    try:
+        yield from read_shard(task.name, settings)
+    except FileNotFoundError:
+        raise gone(task.name) from None
+    check_unchanged(task.name, task.facts["fingerprint"], task.facts["signature"])
+
+
+def tasks(inputs: Sequence[InputSettings], files: Files) -> list[Task]:
     """A task for every input file with its fingerprint, sources in the order of the configuration."""
     found: list[Task] = []
     for settings in inputs:
         identity = settings.model_dump(exclude={"paths"})
-        for file, fingerprint in files[settings.source]:
-            key = digest("ingest", VERSION, identity, fingerprint)
+        for file, fingerprint, signature in files[settings.source]:
+            named = detect(file.path, UNTELLING)
+            key = digest("ingest", VERSION, identity, fingerprint, [named.format, named.compression])
             facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size}
-            found.append(Task(shard=len(found), name=file.path, key=key, facts=facts))
+            found.append(Task(len(found), file.path, key, facts={**facts, "signature": signature}))
     return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +16,19 @@ from siftlm.filesystem import InputFile
 from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
 
-Files = dict[str, list[tuple[InputFile, str]]]
 CACHE = "fingerprints.json"
+SETTLED_NS = 2 * 10**9  # file systems keep time by the tick, some by the second
+
+
+class Fingerprinted(NamedTuple):
+    """An input file, the digest of its content, and its signature from before it was read."""
+
+    file: InputFile
+    fingerprint: str
+    signature: str
+
+
+Files = dict[str, list[Fingerprinted]]
 
 
 def discover(inputs: Sequence[InputSettings]) -> dict[str, list[InputFile]]:
@@ -44,24 +57,59 @@ def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int =
     again when any of these has changed, so that an input rewritten at the same size is noticed.
     """
     path = f"{store.root}/{CACHE}"
-    known: dict[str, list[str]] = orjson.loads(filesystem.read_bytes(path)) if filesystem.exists(path) else {}
+    known, began = _remembered(path), time.time_ns()
     files = [file for group in found.values() for file in group]
     with ThreadPoolExecutor(threads) as pool:
-        digests = dict(zip((f.path for f in files), pool.map(lambda f: _fingerprint(f, known), files), strict=True))
-    remembered = {f.path: [_signature(f), digests[f.path]] for f in files}
-    if any(known.get(name) != entry for name, entry in remembered.items()):
-        filesystem.write_bytes(path, orjson.dumps({**known, **remembered}, option=orjson.OPT_SORT_KEYS))
-    return {source: [(file, digests[file.path]) for file in group] for source, group in found.items()}
+        made = dict(zip((f.path for f in files), pool.map(lambda f: _fingerprint(f, known), files), strict=True))
+    fresh = {name: [m.signature, m.fingerprint] for name, m in made.items() if _settled(m.signature, began)}
+    if any(known.get(name) != entry for name, entry in fresh.items()):
+        filesystem.write_bytes(path, orjson.dumps({**known, **fresh}, option=orjson.OPT_SORT_KEYS))
+    return {source: [made[file.path] for file in group] for source, group in found.items()}
 
 
-def _fingerprint(file: InputFile, known: dict[str, list[str]]) -> str:
-    signature, digest = known.get(file.path, ["", ""])
-    return digest if signature and signature == _signature(file) else filesystem.fingerprint(file.path)
+def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
+    """Raises UserError unless a file is still what it was when its fingerprint was taken."""
+    try:
+        same = _signature(path) == signature if signature else filesystem.fingerprint(path) == fingerprint
+    except FileNotFoundError:
+        raise gone(path) from None
+    if not same:
+        raise UserError(f"input: files must stay as they are while a run reads them, got {path} changed; run again")
 
 
-def _signature(file: InputFile) -> str:
+def gone(path: str) -> UserError:
+    return UserError(f"input: files must stay as they are while a run reads them, got {path} removed; run again")
+
+
+def _remembered(path: str) -> dict[str, list[str]]:
+    """What the cache holds; nothing where it is absent or damaged, for it can be made again."""
+    try:
+        known: Any = orjson.loads(filesystem.read_bytes(path)) if filesystem.exists(path) else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _fingerprint(file: InputFile, known: dict[str, list[str]]) -> Fingerprinted:
+    """The digest belongs to the signature before it: a change while the file is read shows in the next look."""
+    try:
+        now = _signature(file.path)
+        signature, digest = known.get(file.path, ["", ""])
+        if not now or signature != now:
+            digest = filesystem.fingerprint(file.path)
+    except FileNotFoundError:
+        raise gone(file.path) from None
+    return Fingerprinted(file, digest, now)
+
+
+def _signature(path: str) -> str:
     """What changes with a local file whatever its size and clock; empty for objects, whose digest costs no read."""
-    if not filesystem.is_local(file.path):
+    if not filesystem.is_local(path):
         return ""
-    facts = os.stat(file.path.removeprefix("file://"))
+    facts = os.stat(path.removeprefix("file://"))
     return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}:{facts.st_ino}"
+
+
+def _settled(signature: str, began: int) -> bool:
+    """Whether any change since must show in the signature: one in the same tick of the clock would not."""
+    return bool(signature) and int(signature.split(":")[2]) < began - SETTLED_NS

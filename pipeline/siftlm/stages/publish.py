@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -26,6 +26,7 @@ from siftlm.store import Marker, Store, open_parquet
 OWNER = "siftlm.json"
 MANIFEST = "manifest.json"
 PARTS = ("data", "rejects")
+PAPERS = ("errors.parquet", "report.html", "README.md")
 ERROR_SCHEMA = pa.schema(
     [
         pa.field("stage", pa.string(), nullable=False),
@@ -42,34 +43,43 @@ ERROR_SCHEMA = pa.schema(
 @contextmanager
 def workspace(folder: str, name: str) -> Iterator[None]:
     """Holds a run's folder for one process; another run's folder, or one in use, is a UserError."""
-    _claim(folder, name)
-    if not filesystem.is_local(folder):
-        yield
-        return
-    with open(f"{folder.removeprefix('file://')}/.lock", "wb") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"output.folder: must not be in use, got {folder}; another siftlm run holds it") from None
+            new = _check_owner(folder, name)
+            filesystem.makedirs(folder)
+            if filesystem.is_local(folder):
+                _lock(held.enter_context(open(f"{folder.removeprefix('file://')}/.lock", "wb")), folder)
+                new = _check_owner(folder, name)  # once more: another run may have come first
+            if new:
+                filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
+        except OSError as error:
+            raise UserError(f"output.folder: must be writable, got {folder}; {error.strerror or error}") from None
         yield
 
 
-def _claim(folder: str, name: str) -> None:
-    """Marks a new folder as this run's; refuses one that belongs to something else."""
-    owner = f"{folder}/{OWNER}"
+def _lock(file: BinaryIO, folder: str) -> None:
+    """Holds the folder until the file is closed, be it by the end of the process."""
     try:
-        if filesystem.exists(owner):
-            held = orjson.loads(filesystem.read_bytes(owner))["name"]
-            if held != name:
-                raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {held!r}")
-            return
-        strangers = [n for n in filesystem.list_names(folder) if not n.startswith(".")]
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"output.folder: must not be in use, got {folder}; another siftlm run holds it") from None
+
+
+def _check_owner(folder: str, name: str) -> bool:
+    """Whether the folder is new; refuses one that belongs to something else."""
+    owner = f"{folder}/{OWNER}"
+    if not filesystem.exists(owner):
+        strangers = [entry for entry in filesystem.list_entries(folder) if not entry.startswith(".")]
         if strangers:
             raise UserError(f"output.folder: must be empty or a run's folder, got {folder} with {strangers[0]}")
-        filesystem.makedirs(folder)
-        filesystem.write_bytes(owner, orjson.dumps({"name": name}))
-    except OSError as error:
-        raise UserError(f"output.folder: must be writable, got {folder}; {error.strerror or error}") from None
+        return True
+    try:
+        held = orjson.loads(filesystem.read_bytes(owner))["name"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        raise UserError(f"output.folder: must belong to a run, got {folder} with a damaged {OWNER}") from None
+    if held != name:
+        raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {held!r}")
+    return False
 
 
 def staging_folder(folder: str, identity: str) -> str:
@@ -84,8 +94,10 @@ def published(folder: str, identity: str) -> dict[str, Any] | None:
     manifest: dict[str, Any] = orjson.loads(filesystem.read_bytes(path))
     if manifest.get("identity") != identity:
         return None
-    names = set(filesystem.list_names(f"{folder}/data"))
-    return manifest if all(part["path"].removeprefix("data/") in names for part in manifest["data"]) else None
+    there = {f"{part}/{name}" for part in PARTS for name in filesystem.list_names(f"{folder}/{part}")}
+    there.update(filesystem.list_names(folder))
+    wanted = [part["path"] for part in (*manifest["data"], *manifest["rejects"])]
+    return manifest if there.issuperset([*wanted, *PAPERS]) else None
 
 
 def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence[Marker]) -> None:

@@ -132,13 +132,15 @@ def tasks(
     first half hold scores that can be taken over.
     """
     model = digest("score", VERSION, open_lm(settings).digest())
-    done = store.done(SCORES + settings.name)
+    done: dict[str, list[str]] = {}
+    for other in sorted(store.done(SCORES + settings.name)):
+        done.setdefault(other.partition("-")[0], []).append(other)
     found = []
     for task, content in zip(clusters, contents, strict=True):
         base = digest(model, task.inputs["documents"])
-        rules = [survivors.identity(), task.inputs["signals"] if survivors.rules else "", content]
-        key = f"{base}-{digest(*rules)}"
-        earlier = sorted(other for other in done if other.startswith(f"{base}-") and other != key)
+        read = [task.inputs[stage] for stage in survivors.stages() if stage in task.inputs]
+        key = f"{base}-{digest(survivors.identity(), read, content)}"
+        earlier = [other for other in done.get(base, []) if other != key]
         found.append(replace(task, key=key, facts={**task.facts, "earlier": earlier}))
     return found
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm import filesystem
 from siftlm.selectors import (
     DECISION_SCHEMA,
     DROPPED_REASON,
@@ -28,7 +29,7 @@ from siftlm.stages.columns import SCORES, Survivors, count_by, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_shards
-from siftlm.stages.values import read_value, write_value
+from siftlm.stages.values import read_value, write_value, write_version
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -123,13 +124,13 @@ class Decide:
         )
 
 
-def output_runs(output_bytes: np.ndarray) -> list[list[int]]:
-    """[start row, end row, output bytes] of runs of rows with about equal output, none without any."""
+def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[list[int]]:
+    """[start row, end row, output bytes] of about `count` runs of rows with about equal output."""
     ends = np.cumsum(output_bytes)
     total = int(ends[-1]) if len(ends) else 0
     if total == 0:
         return [[0, len(ends), 0]] if len(ends) else []
-    marks = np.searchsorted(ends, np.arange(1, RUNS_PER_SHARD + 1) * (total / RUNS_PER_SHARD), side="left") + 1
+    marks = np.searchsorted(ends, np.arange(1, count + 1) * (total / count), side="left") + 1
     bounds = np.unique(np.minimum(np.r_[0, marks[:-1], len(ends)], len(ends)))
     sums = np.add.reduceat(output_bytes, bounds[:-1])
     return [[int(a), int(b), int(s)] for a, b, s in zip(bounds[:-1], bounds[1:], sums, strict=True)]
@@ -155,12 +156,14 @@ def run(
 def resolve(
     columns: Columns, todo: Sequence[Task], path: str, documents: int, store: Store, runner: RunnerSettings
 ) -> None:
-    """Passes over the shards until every cut is exact; leaves the plan at `path`."""
+    """Passes over the shards until every cut is exact; leaves the plan at `path`.
+
+    Every pass has a file of its own: another run over the same store may be in another pass.
+    """
     plan = start(columns.settings)
     while not plan.done:
-        write_value(f"{path}.open", plan)
-        merged = gather(
-            "select", Pass(columns, f"{path}.open", store), Statistics.merged, todo, documents, store, runner
-        )
+        opened = write_version(path, plan)
+        merged = gather("select", Pass(columns, opened, store), Statistics.merged, todo, documents, store, runner)
+        filesystem.remove(opened)
         plan = advance(plan, [merged] if merged is not None else [])
     write_value(path, plan)

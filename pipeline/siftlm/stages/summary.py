@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from siftlm import filesystem
 from siftlm.stages.columns import available, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
-from siftlm.stages.values import read_value, write_value
+from siftlm.stages.values import read_value, write_version
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.store import Store, digest
 
@@ -59,8 +60,9 @@ def summarise(selected: Sequence[Task], documents: int, store: Store, runner: Ru
     limit = SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES
     searches = {name: ScoreSearch.start(columns, entry_limit=limit) for name in ("all", "kept")}
     while not all(search.done for search in searches.values()):
-        write_value(path, searches)
-        merged = gather("summary", Observe(columns, path, store), merge, selected, documents, store, runner)
+        opened = write_version(path, searches)
+        merged = gather("summary", Observe(columns, opened, store), merge, selected, documents, store, runner)
+        filesystem.remove(opened)
         assert merged is not None, "columns without shards"
         searches = {name: search.advanced(merged[name]) for name, search in searches.items()}
     return {name: search.table() for name, search in searches.items()}

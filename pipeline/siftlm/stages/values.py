@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any
@@ -39,6 +40,13 @@ def write_value(path: str, value: object) -> None:
     named = {f"a{index}": array for index, array in enumerate(arrays)}
     np.savez(buffer, allow_pickle=False, tree=np.frombuffer(tree.encode(), np.uint8), **named)
     filesystem.write_bytes(path, buffer.getvalue())
+
+
+def write_version(path: str, value: object) -> str:
+    """Writes a value under a name that no other writer has, and returns it: `path` with something behind it."""
+    unique = f"{path}.{uuid.uuid4().hex}"
+    write_value(unique, value)
+    return unique
 
 
 def read_value(path: str) -> Any:

@@ -21,13 +21,15 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.settings import Settings
-from siftlm.stages.columns import available, row_batches
+from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.select import output_runs
 from siftlm.stages.shards import Task, run_shards
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest, open_parquet
 
 VERSION = 1
+FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
 PLACE = pa.field("place", pa.uint64(), nullable=False)  # in the shuffled corpus
@@ -65,7 +67,7 @@ class Scatter:
         path = store.path(self.name, task.key)
         with (
             filesystem.open_write(path) as stream,
-            pq.ParquetWriter(stream, self._schema(), compression="zstd") as out,
+            pq.ParquetWriter(stream, self._schema(), compression="zstd", write_page_checksum=True) as out,
         ):
             for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"])):
                 places = shuffle_places(chunk, self.seed)
@@ -94,14 +96,12 @@ class Write:
     name: str = "parts"
 
     def run(self, task: Task, store: Store) -> Marker:
-        path = f"{self.folder}/{task.name}"
-        with self._open(path) as out:
+        with self._open(f"{self.folder}/{task.name}") as out:
             rows = self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store)
             for table in rows:
                 for batch in table.combine_chunks().to_batches():
                     out.write(batch)
-        facts = {"path": task.name, "bytes": filesystem.size(path), "checksum": filesystem.fingerprint(path)}
-        return Marker(self.name, task.key, task.name, rows_in=out.rows, rows_out=out.rows, facts=facts)
+        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=_file_facts(self.folder, task.name))
 
     def _open(self, path: str) -> Any:
         return open_parquet(
@@ -120,7 +120,7 @@ class Write:
     def _gathered(self, task: Task, store: Store) -> Iterator[pa.Table]:
         tables = []
         for key, groups in task.facts["scattered"]:
-            with filesystem.open_read(store.path("shuffled", key)) as stream, pq.ParquetFile(stream) as file:
+            with store.open("shuffled", key) as file:
                 tables.append(file.read_row_groups(groups))
         table = pa.concat_tables(tables)
         order = pc.sort_indices(
@@ -143,8 +143,9 @@ class WriteRejects:
                 dropped = table.filter(pc.invert(table["kept"]))
                 for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
                     out.write(batch)
-        facts = {"path": task.facts["file"]}
-        return Marker(self.name, task.key, task.name, rows_in=out.rows, rows_out=out.rows, facts=facts)
+        return Marker(
+            self.name, task.key, task.name, out.rows, out.rows, facts=_file_facts(self.folder, task.facts["file"])
+        )
 
 
 def output_schema(task: Task, store: Store) -> pa.Schema:
@@ -200,12 +201,15 @@ def _chunks(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def cut_parts(decisions: Sequence[Marker], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
-    """Runs of rows (shard, start, end) for every output shard, in order, each of about `shard_bytes` of text."""
+def cut_parts(runs: Sequence[list[list[int]]], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
+    """Runs of rows (shard, start, end) for every output shard, in order, each of at most `shard_bytes` of text.
+
+    `runs` holds [start, end, output bytes] of every input shard; one that is larger is an output shard of its own.
+    """
     parts: list[list[tuple[int, int, int]]] = [[]]
     held = 0
-    for shard, marker in enumerate(decisions):
-        for start, end, kept_bytes in marker.facts["runs"]:
+    for shard, mine in enumerate(runs):
+        for start, end, kept_bytes in mine:
             if held and held + kept_bytes > shard_bytes:
                 parts.append([])
                 held = 0
@@ -244,7 +248,8 @@ def run(
     if settings.shuffle:
         parts = _shuffled_parts(settings, seed, schema, shaped, decisions, whole, store, runner)
     else:
-        parts = _ordered_parts(settings, shaped, decisions, whole)
+        parts = _ordered_parts(settings, shaped, decisions, whole, store)
+    forget_lost("parts", parts, settings.folder, folder, store)
     written = run_shards(Write(settings, schema, folder, tuple(sorted(metadata.items()))), parts, store, runner)
     rejected: list[Marker] = []
     if settings.rejects:
@@ -259,14 +264,56 @@ def run(
             )
             for t in shaped
         ]
+        forget_lost("rejects", tasks, settings.folder, folder, store)
         rejected = run_shards(stage, tasks, store, runner)
     return written, rejected
 
 
+def forget_lost(stage: str, tasks: Sequence[Task], folder: str, staging: str, store: Store) -> None:
+    """Removes the markers of output files that are no longer there as they were written.
+
+    Unlike what is in the store, they move to the run's folder, where another output of the run may have replaced
+    them under the same names, or a user may have removed them.
+    """
+    done = store.done(stage)
+    for task in tasks:
+        if task.key in done and not _is_there(store.marker(stage, task.key), folder, staging):
+            filesystem.remove(store.path(stage, task.key, ".done"))
+
+
+def _is_there(marker: Marker, folder: str, staging: str) -> bool:
+    path = marker.facts["path"]
+    if filesystem.exists(f"{staging}/{path}"):
+        return True
+    moved = f"{folder}/{path}"
+    return (
+        filesystem.exists(moved)
+        and filesystem.size(moved) == marker.facts["bytes"]
+        and filesystem.fingerprint(moved) == marker.facts["checksum"]
+    )
+
+
+def _file_facts(folder: str, path: str) -> dict[str, Any]:
+    whole = f"{folder}/{path}"
+    return {"path": path, "bytes": filesystem.size(whole), "checksum": filesystem.fingerprint(whole)}
+
+
+def _runs(task: Task, decision: Marker, shard_bytes: int, store: Store) -> list[list[int]]:
+    """The runs of rows that selection counted, finer ones where a single one would fill an output shard."""
+    runs: list[list[int]] = decision.facts["runs"]
+    if all(size <= shard_bytes // FINER for _, _, size in runs):
+        return runs
+    table = read_columns(task, store, {"kept", "copies", "byte_count"})
+    copies = pc.if_else(table["kept"], table["copies"], 0).to_numpy()
+    sizes = copies * table["byte_count"].to_numpy()
+    return output_runs(sizes, math.ceil(int(sizes.sum()) / shard_bytes * FINER))
+
+
 def _ordered_parts(
-    settings: OutputSettings, shaped: Sequence[Task], decisions: Sequence[Marker], whole: str
+    settings: OutputSettings, shaped: Sequence[Task], decisions: Sequence[Marker], whole: str, store: Store
 ) -> list[Task]:
-    parts = cut_parts(decisions, settings.shard_bytes)
+    runs = [_runs(task, marker, settings.shard_bytes, store) for task, marker in zip(shaped, decisions, strict=True)]
+    parts = cut_parts(runs, settings.shard_bytes)
     return [
         Task(
             shard=index,
