@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -119,7 +119,7 @@ class Progress:
 
 def prometheus(tallies: Sequence[Tally]) -> str:
     """The tallies in Prometheus's text format: shards wanted and done, and rows in and out of the fresh ones."""
-    metrics = {
+    metrics: dict[str, tuple[str, Callable[[Tally], int]]] = {
         "siftlm_shards": ("Shards of the stage.", lambda t: len(t.wanted)),
         "siftlm_shards_done": ("Shards with a marker.", lambda t: len(t.done)),
         "siftlm_rows_in": ("Rows read since the run started.", lambda t: t.rows_in),
