@@ -1,0 +1,52 @@
+"""`siftlm train-family`: small models of several diets, sizes and lengths of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from siftlm.correlate.pages import keyed_uniform
+from siftlm.errors import UserError
+from siftlm.loop.config import LoopConfig
+from siftlm.loop.corpus import FAMILY, Corpus, open_corpus
+from siftlm.progress import Progress
+from siftlm.scorers.reference import ReferenceSettings, train_reference
+from siftlm.stages.columns import HELD_OUT, read_columns
+from siftlm.store import Marker
+
+
+def train_family(config: LoopConfig, progress: Progress) -> list[dict[str, Any]]:
+    """Trains the models that are not there yet; a row of facts for each, in the order of their names."""
+    if config.family is None:
+        raise UserError("family: must be a table of settings for this command, got nothing")
+    with open_corpus(config, progress) as corpus:
+        members = config.family.members()
+        return [_member(corpus, name, *member) for name, member in sorted(members.items())]
+
+
+def _member(corpus: Corpus, name: str, sources: Sequence[str], settings: ReferenceSettings) -> dict[str, Any]:
+    key = corpus.family_key(sources, settings)
+    if not corpus.store.is_done(FAMILY, key):
+        with corpus.progress.working(f"family/{name}"):
+            facts = train_reference(_training_texts(corpus, sources), settings, corpus.store.path(FAMILY, key, ""))
+        corpus.store.commit(Marker(FAMILY, key, name, rows_in=0, rows_out=0, facts=facts))
+    facts = corpus.store.marker(FAMILY, key).facts
+    return {"model": name, "folder": corpus.store.path(FAMILY, key, ""), **facts}
+
+
+def _training_texts(corpus: Corpus, sources: Sequence[str]) -> list[str]:
+    """The texts of the split that trains models, of some sources, in a keyed order.
+
+    So the first `max_bytes` are a fair share of all sources. They are held in memory.
+    """
+    found: list[tuple[float, str, str]] = []
+    for task in corpus.shards:
+        if task.facts["source"] in sources:
+            reasons = corpus.config.survivors().reasons(task, corpus.store)
+            rows = reasons.to_numpy(zero_copy_only=False) == HELD_OUT
+            doc_ids = read_columns(task, corpus.store, {"doc_id"})["doc_id"].filter(pa.array(rows)).to_pylist()
+            place = keyed_uniform(doc_ids, corpus.config.seed, "family order").tolist()
+            found += zip(place, doc_ids, corpus.texts(task, rows), strict=True)
+    return [text for *_, text in sorted(found)]

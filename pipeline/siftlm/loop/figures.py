@@ -1,0 +1,100 @@
+"""The pictures of a correlation: units with intervals, caps and weights, held-out ranks, estimates and baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.report.figures import axes, short, shortened
+from siftlm.report.svg import BEFORE, CUT, DROPPED, INK, KEPT, Chart, chart
+
+FEW_UNITS = 40  # that are named; more are drawn as bands over their rank
+NAMED = 12  # best and worst units of a long list
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(pc.fill_null(table[name], float("nan")).to_numpy(), np.float64)
+
+
+def by_unit(name: str, estimates: pa.Table) -> Chart:
+    """The estimates in their order, with intervals, and the partial correlation beside each."""
+    if estimates.num_rows <= FEW_UNITS:
+        return _named_units(name, estimates)
+    at, value = np.arange(1, estimates.num_rows + 1), _numbers(estimates, "estimate")
+    with axes(260) as (figure, plot):
+        low, high = _numbers(estimates, "low"), _numbers(estimates, "high")
+        plot.fill_between(at, low, high, color=BEFORE, alpha=0.3, linewidth=0)
+        plot.plot(at, _numbers(estimates, "partial"), ".", color=DROPPED, markersize=2, alpha=0.5)
+        plot.plot(at, value, color=INK, linewidth=1.6)
+        plot.axhline(0, color=CUT, linewidth=1)
+        plot.set_xlabel("units, best first (dots: the correlation given general strength)")
+        plot.set_ylabel("estimate")
+        plot.grid(visible=True, axis="y")
+        words = f"{len(at):,} units from {value[0]:.3f} down to {value[-1]:.3f}, with the interval of each."
+        return chart(figure, name, "Correlation by unit, with intervals", words)
+
+
+def _named_units(name: str, estimates: pa.Table) -> Chart:
+    at, value = np.arange(estimates.num_rows), _numbers(estimates, "estimate")
+    with axes(60 + 18 * len(at)) as (figure, plot):
+        plot.hlines(at, _numbers(estimates, "low"), _numbers(estimates, "high"), color=BEFORE, linewidth=3)
+        plot.plot(_numbers(estimates, "partial"), at, "o", color=DROPPED, markersize=4)
+        plot.plot(value, at, "o", color=INK, markersize=5)
+        plot.axvline(0, color=CUT, linewidth=1)
+        plot.set_yticks(at, [shortened(unit) for unit in estimates["unit"].to_pylist()])
+        plot.set_ylim(len(at) - 0.4, -0.6)
+        plot.set_xlabel("estimate (red: given general strength)")
+        plot.grid(visible=True, axis="x")
+        words = ", ".join(f"{u} {v:.3f}" for u, v in zip(estimates["unit"].to_pylist(), value, strict=True))
+        return chart(figure, name, "Correlation by unit, with intervals", words)
+
+
+def caps_and_weights(name: str, weights: pa.Table) -> Chart:
+    """Caps and weights, added up over the units in the order of their estimates."""
+    cap, weight = np.cumsum(_numbers(weights, "cap")), np.cumsum(_numbers(weights, "weight"))
+    at = np.arange(1, len(cap) + 1)
+    included = int(pc.sum(weights["included"]).as_py() or 0)
+    with axes(240) as (figure, plot):
+        plot.step(at, cap, where="post", color=BEFORE, linewidth=1.6)
+        plot.step(at, weight, where="post", color=KEPT, linewidth=2)
+        plot.axhline(1, color=CUT, linewidth=1, linestyle=(0, (4, 2)))
+        plot.set_ylim(0, min(float(cap[-1]), 3.0) * 1.05)
+        plot.set_xlabel("units, best first")
+        plot.set_ylabel("sum of caps (grey) and weights")
+        plot.grid(visible=True, axis="y")
+        words = f"{included:,} of {len(at):,} units are included; the caps of all add up to {cap[-1]:.2f} budgets."
+        return chart(figure, name, "Caps and weights", words)
+
+
+def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
+    """The predicted rank of each held-out model against its true rank, by the estimates and by the baseline."""
+    truth = _numbers(held_out, "true_rank")
+    with axes(300) as (figure, plot):
+        plot.plot([1, len(truth)], [1, len(truth)], color=CUT, linewidth=1)
+        for column, colour, mark in (("baseline_rank", BEFORE, "s"), ("predicted_rank", KEPT, "o")):
+            plot.plot(truth, _numbers(held_out, column), mark, color=colour, markersize=5, alpha=0.7)
+        plot.set_xlabel("true rank of the model (1 is best)")
+        plot.set_ylabel("predicted while held out")
+        plot.grid(visible=True)
+        words = f"{len(truth)} models; green dots by the estimates, grey squares by the mean bits per byte."
+        return chart(figure, name, "Held-out models: predicted against true rank", words)
+
+
+def against_baseline(name: str, comparison: pa.Table) -> Chart:
+    """Spearman of held-out predictions, mean and spread over folds, for the estimates and the baseline."""
+    rows: Sequence[dict[str, Any]] = comparison.to_pylist()
+    at = np.arange(len(rows))
+    means, spreads = [row["spearman"] for row in rows], [row["spearman_sd"] for row in rows]
+    with axes(60 + 34 * len(rows)) as (figure, plot):
+        plot.hlines(at, np.subtract(means, spreads), np.add(means, spreads), color=BEFORE, linewidth=3)
+        plot.plot(means, at, "o", color=INK, markersize=6)
+        plot.set_yticks(at, [shortened(row["predictor"]) for row in rows])
+        plot.set_ylim(len(rows) - 0.4, -0.6)
+        plot.set_xlabel("Spearman of predicted and true rank, held-out models")
+        plot.grid(visible=True, axis="x")
+        words = ", ".join(f"{row['predictor']} {short(row['spearman'])}" for row in rows)
+        return chart(figure, name, "Estimates against the baseline", words)
