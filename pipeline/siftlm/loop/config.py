@@ -60,6 +60,11 @@ class MatrixJobSettings(SampleSettings):
     path: str | None = Field(
         None, description="Where it goes: .parquet with the sums, or .csv; default matrix.parquet in output.folder."
     )
+    tokens_of: str | None = Field(
+        None,
+        description="The model whose tokens count for the caps, one with the tokenizer of the model to be trained or "
+        "near it: one that knows only some of the text counts too many in the rest. Default: the first.",
+    )
 
 
 class DsirFitSettings(NgramSettings):

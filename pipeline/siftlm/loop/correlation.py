@@ -106,7 +106,7 @@ def _weights(
     settings: ProjectSettings, target: str, estimates: pa.Table, tokens: dict[str, int], place: str
 ) -> pa.Table:
     names = [str(unit) for unit in estimates["unit"].to_pylist()]
-    missing = [name for name in names if name not in tokens]
+    missing = sorted(name for name in names if name not in tokens)
     if missing:
         raise UserError(f"{place}: every unit must have a {UNIT_TOKENS}, got none for {name_some(missing)}")
     held = np.array([tokens[name] for name in names], np.int64)

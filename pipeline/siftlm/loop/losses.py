@@ -55,15 +55,24 @@ def make_matrix(config: LoopConfig, progress: Progress) -> MatrixResult:
     """Scores what has not been scored, adds up, and writes the matrix, its units and its findings."""
     with open_corpus(config, progress) as corpus:
         models = corpus.models()
+        counted = _counting_model(config.matrix.tokens_of, [model.name for model in models])
         pages = _Pages.read(corpus, config.matrix)
         shards = _sampled_shards(corpus, pages, models[0])
         sums = [(model.name, _score(corpus, model, shards)) for model in models]
         table = pa.concat_tables([long_rows(name, by_unit) for name, by_unit in sums])
         matrix = matrix_of_long(table)
-        units = _units(pages, config.matrix, sums[0][1])
+        units = _units(pages, config.matrix, dict(sums)[counted])
         findings = inspect_matrix(matrix)
         _write(config, table, matrix, units, findings)
     return MatrixResult(matrix, units, findings, pages.dropped, config.matrix_path)
+
+
+def _counting_model(wanted: str | None, names: list[str]) -> str:
+    if wanted is not None and wanted not in names:
+        raise UserError(
+            f"matrix.tokens_of: must be a model, got {wanted!r}; there are {', '.join(names)}"
+        )
+    return wanted or names[0]
 
 
 def _write(config: LoopConfig, table: pa.Table, matrix: LossMatrix, units: pa.Table, found: list[Finding]) -> None:
@@ -130,7 +139,7 @@ def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Ta
     """The chosen pages as documents of their own, a shard a shard of the corpus, with the unit of each."""
     settings, size = corpus.config.matrix, corpus.config.matrix.tokens_per_chunk
     cutter = _Cutter(settings.tokenizer or first.model, size) if size else None
-    part = [settings.model_dump(exclude={"path"}), cutter.identity() if cutter else "", corpus.identity()]
+    part = [settings.model_dump(exclude={"path", "tokens_of"}), cutter.identity() if cutter else "", corpus.identity()]
     made = []
     for number, task in enumerate(corpus.shards):
         key = digest("matrix", VERSION, part, task.inputs["documents"], number)
@@ -225,7 +234,7 @@ def _scores(store: Store, stage: str, task: Task) -> pa.Table:
 def _units(pages: _Pages, settings: SampleSettings, scored: UnitSums) -> pa.Table:
     """What there is of every unit to select from: pages, bytes and tokens, those that were not drawn included.
 
-    The tokens are those of the first model: its tokens a byte in the drawn pages, times the bytes of all pages.
+    The tokens are those of one model: its tokens a byte in the drawn pages, times the bytes of all pages.
     """
     pages_of, bytes_of = Counter[str](), Counter[str]()
     if settings.unit == "chunk":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from siftlm.loop.correlation import CorrelateResult, best_units, verdict
 from siftlm.loop.losses import MatrixResult
 
 BEST = 5
+WIDTH = 130  # characters of a line, where the terminal has no more
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -36,7 +38,7 @@ def _cell(value: object) -> str:
 
 
 def _print(*parts: object) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=max(shutil.get_terminal_size().columns, WIDTH))
     for part in parts:
         console.print(part if isinstance(part, Table) else escape(str(part)))
 
