@@ -29,18 +29,19 @@ def load(language_models: dict[str, Path]) -> Callable[..., lm_tokens.TextTokeni
 
 
 class Imitation:
-    """A faster back end with this module's interface: right ids, wrong ids, or none."""
+    """tokie's interface around `tokenizers`, with ids changed at will."""
 
     def __init__(self, change: Callable[[list[list[int]]], list[list[int]]], own: Any = None) -> None:
         self.change, self.own = change, own
 
-    def from_json(self, text: str) -> Imitation:
+    def from_json(self, path: str) -> Imitation:
         from tokenizers import Tokenizer
 
-        return Imitation(self.change, Tokenizer.from_str(text))
+        return Imitation(self.change, Tokenizer.from_file(path))
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return self.change([e.ids for e in self.own.encode_batch(texts, add_special_tokens=False)])
+    def encode_batch(self, texts: list[str], add_special_tokens: bool) -> list[SimpleNamespace]:
+        encoded = self.own.encode_batch(texts, add_special_tokens=add_special_tokens)
+        return [SimpleNamespace(ids=ids) for ids in self.change([encoding.ids for encoding in encoded])]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[list[int]]], list[list[int]]]) -> None:
@@ -105,3 +106,12 @@ def test_a_mode_without_its_token_is_refused(load: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(lm_tokens, "_from_folder", lambda *_: bare)
     with pytest.raises(UserError, match=r"score\.tiny\.model: must have a BOS or EOS token"):
         lm_tokens._prefix("score.tiny.model", bare, "auto")
+
+
+@pytest.mark.parametrize("backend", ["tokie", "gigatoken"])
+def test_an_installed_back_end_gives_the_same_ids_or_steps_aside(load: Any, backend: Any) -> None:
+    """With the package itself: either way the ids are those of `tokenizers`."""
+    pytest.importorskip(backend)
+    texts = [*lm_tokens.SAMPLE_TEXTS, "The committee met on Tuesday.\n" * 50, "<|endoftext|>"]
+    for ours, own in zip(load(backend=backend).encode(texts), load().encode(texts), strict=True):
+        np.testing.assert_array_equal(ours, own)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -109,7 +111,7 @@ def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) 
         return "python", _python_encoder(tokenizer, literal)
     own = _fast_encoder(fast)
     if not literal:  # the faster ones have no switch for special tokens in the text
-        for name in ("gigatoken", "tokie") if backend == "auto" else (backend,):
+        for name in _MAKERS if backend == "auto" else (backend,):
             encode = _other_encoder(name, fast)
             if encode and _agrees(name, encode, own):
                 return name, encode
@@ -177,21 +179,39 @@ def _ids(fast: Any, text: str) -> np.ndarray:
 
 def _other_encoder(name: str, fast: Any) -> Encode | None:
     """A faster back end's encoder made from the same tokenizer.json, or None where it is absent or refuses it."""
-    if name == "tokenizers" or find_spec(name) is None:
+    if name not in _MAKERS or find_spec(name) is None:
         return None
     try:
-        tokenizer = import_module(name).Tokenizer.from_json(fast.to_str())
-    except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
+        return _MAKERS[name](fast.to_str())
+    except _BACKEND_ERRORS as error:
         log.info("tokenizer back end %s does not take this tokenizer (%s)", name, error)
         return None
-    return lambda texts: [np.array(ids, np.int32) for ids in tokenizer.encode_batch(list(texts))]
+
+
+def _tokie(tokenizer_json: str) -> Encode:
+    with tempfile.TemporaryDirectory() as folder:  # it reads files only
+        path = Path(folder) / "tokenizer.json"
+        path.write_text(tokenizer_json)
+        tokenizer = import_module("tokie").Tokenizer.from_json(str(path))
+    return lambda texts: [
+        np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    ]
+
+
+def _gigatoken(tokenizer_json: str) -> Encode:
+    tokenizer = import_module("gigatoken").Tokenizer.from_json(tokenizer_json)
+    return lambda texts: [np.array(ids, np.int32) for ids in tokenizer.encode_batch_list(list(texts))]
+
+
+_MAKERS: dict[str, Callable[[str], Encode]] = {"gigatoken": _gigatoken, "tokie": _tokie}  # fastest first
+_BACKEND_ERRORS = (AttributeError, ImportError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def _agrees(name: str, encode: Encode, own: Encode) -> bool:
     try:
         pairs = zip(encode(SAMPLE_TEXTS), own(SAMPLE_TEXTS), strict=True)
         same = all(np.array_equal(theirs, ours) for theirs, ours in pairs)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except _BACKEND_ERRORS as error:
         log.info("tokenizer back end %s failed on the sample texts (%s)", name, error)
         return False
     if not same:
