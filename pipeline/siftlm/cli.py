@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +25,18 @@ app = typer.Typer(
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for
+ENVIRONMENT = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "no space left",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "a read-only file system",
+    errno.EMFILE: "too many open files",
+    errno.ENFILE: "too many open files",
+    errno.EIO: "a failing disk",
+}
+"""System errors that are no defect of siftlm's."""
+WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
 Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
@@ -284,6 +299,7 @@ def schema() -> None:
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     with _plain_errors():
         app()
 
@@ -298,32 +314,34 @@ def _plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("siftlm: interrupted; run again to go on from here", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno != 28:
-            raise
-        print(
-            f"siftlm: no space left while writing {error.filename or ''}; free some and run again",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_USER)
     except Exception as error:
-        _exit_known(error)
-        raise
+        from siftlm.lineage import AuditError
+
+        known = _known(error)
+        if known is None:
+            raise
+        print(f"siftlm: {known}", file=sys.stderr)
+        sys.exit(EXIT_AUDIT if isinstance(known, AuditError) else EXIT_USER)
 
 
-def _exit_known(error: BaseException) -> None:
-    """Exits for a user's mistake or a failed audit, also when Beam wrapped it."""
+def _known(error: BaseException) -> Exception | None:
+    """The user's mistake, the failed audit or the fault of the environment behind an error, also when Beam wrapped it.
+
+    Beam raises a worker's error again with a remark in its message, from this process with the original behind it,
+    from another one as a text with the worker's traceback in it.
+    """
     from siftlm.lineage import AuditError
 
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AuditError):
-            print(f"siftlm: {cause}", file=sys.stderr)
-            sys.exit(EXIT_AUDIT)
-        if isinstance(cause, UserError):
-            print(f"siftlm: {cause}", file=sys.stderr)
-            sys.exit(EXIT_USER)
-        cause = cause.__cause__ or cause.__context__
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for found in reversed(chain):
+        if isinstance(found, UserError | AuditError):
+            return found
+        if isinstance(found, OSError) and found.errno in ENVIRONMENT:
+            return UserError(f"{ENVIRONMENT[found.errno]}: {found}; mend that and run again")
+    told = WORKER_ERROR.search(str(error))
+    return UserError(told[1]) if told else None
 
 
 if __name__ == "__main__":

@@ -9,19 +9,22 @@ from typing import Any
 
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
+from siftlm.filesystem import InputFile
 from siftlm.inspection import FinishedRun
 from siftlm.lineage import Lineage, audit
 from siftlm.overview import write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
+from siftlm.scorers import open_lm
 from siftlm.stages import annotate, dedup, inputs, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
+from siftlm.stages.runner import is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
 from siftlm.store import Marker, Store, digest, open_store
-from siftlm.validate import check_config
+from siftlm.validate import check_config, check_fields
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,23 @@ class _Run:
         return self.write(selected)
 
     def ingest(self) -> list[Task]:
-        found = inputs.fingerprints(inputs.discover(self.config.input), self.store)
-        tasks = ingest_tasks(self.config.input, found)
+        files = inputs.discover(self.config.input)
+        tasks = ingest_tasks(self.config.input, inputs.fingerprints(files, self.store))
+        self._check_new(tasks, files)
         self._shards("documents", Ingest({s.source: s for s in self.config.input}), tasks)
         return with_output(tasks, "documents", tasks)
+
+    def _check_new(self, tasks: Sequence[Task], files: dict[str, list[InputFile]]) -> None:
+        """What costs some reading to check, where no work was done yet: fields of sources, files of models."""
+        done = self.store.done("documents")
+        begun = {task.facts["source"] for task in tasks if task.key in done}
+        for source in self.config.input:
+            if source.source not in begun:
+                check_fields(source, files[source.source])
+        for settings in self.config.score:
+            new = settings.model != TRAINED and not self.store.done(SCORES + settings.name)
+            if new and is_local(self.config.runner):  # elsewhere the workers have the device, not this process
+                open_lm(settings).check()
 
     def annotate(self, documents: Sequence[Task]) -> list[Task]:
         scorers = self.config.scorers()

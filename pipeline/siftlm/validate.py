@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 
 from siftlm import filesystem
 from siftlm.config import TRAINED, RunConfig
-from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import open_lm, open_scorer
+from siftlm.selectors.rows import Rows
 from siftlm.stages import inputs
 from siftlm.stages.annotate import Annotate
-from siftlm.stages.columns import DERIVED
+from siftlm.stages.columns import DERIVED, HIDDEN
 from siftlm.stages.dedup import CLUSTER_SCHEMA
 from siftlm.stages.runner import check as check_runner
 
 SAMPLE_RECORDS = 200
+MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
+"""Reasons that speak of the configuration or the kind of file, where every record has them."""
 
 
 def validate(config: RunConfig) -> list[str]:
@@ -29,6 +34,9 @@ def validate(config: RunConfig) -> list[str]:
     check_config(config)
     found = inputs.discover(config.input)
     lines = [_check_input(settings, found[settings.source]) for settings in config.input]
+    for scored in config.score:
+        if scored.model != TRAINED:
+            open_lm(scored).check()
     return [*lines, _check_output(config), "columns: every rule names a column that the run computes"]
 
 
@@ -48,12 +56,28 @@ def check_config(config: RunConfig) -> None:
     _check_columns(config)
 
 
+def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
+    """Raises UserError where the configuration cannot fit a source: no text is where it says texts are.
+
+    Looks at the beginnings of the first, the middle and the last file. Damage is no mistake of the user's, and is
+    counted by the run.
+    """
+    seen: Counter[str] = Counter()
+    for file in {f.path: f for f in (files[0], files[len(files) // 2], files[-1])}.values():
+        documents, reasons = _sample(file, settings)
+        if documents:
+            return
+        seen += reasons
+    if seen and seen.keys() <= MISFITS:
+        raise _no_documents(settings, files, seen)
+
+
 def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
     """The columns that are there before any language model has run."""
     fields = list(Annotate(config.scorers()).schema())
     if config.dedup:
         fields += list(CLUSTER_SCHEMA)
-    return {f.name: f.type for f in fields}
+    return {f.name: f.type for f in fields if f.name not in HIDDEN}
 
 
 def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
@@ -76,12 +100,37 @@ def _check_columns(config: RunConfig) -> None:
         keep = config.dedup.keep
         numeric = {n: t for n, t in signal_columns(config.model_copy(update={"dedup": None})).items() if _is_number(t)}
         _require("dedup.keep", keep, numeric, "a numeric column of annotate")
+    _rehearse(config, every)
+
+
+def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
+    """Puts a shard without rows before every rule: a column of the wrong type is seen here, not after a day."""
+    select = config.select
+    empty = pa.schema([pa.field(name, kind) for name, kind in columns.items()]).empty_table()
+    rows = Rows.of(empty, 0, select.tokens)
+    if select.tokens:
+        with _at("select"):
+            rows.tokens()
+    for place, rules in (("preselect", config.preselect), ("select.rules", select.rules)):
+        for number, rule in enumerate(rules):
+            with _at(f"{place}.{number}"):
+                rule.rehearse(rows)
+    if select.weights:
+        select.weights.relative(rows, "select.weights")
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}.{error}") from None
 
 
 def _require(
     place: str, name: str, columns: dict[str, pa.DataType], kind: str = "a column that the run computes"
 ) -> None:
-    if name in columns or name in DOCUMENT_SCHEMA.names:
+    if name in columns:
         return
     near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(columns))}"
@@ -93,27 +142,42 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _check_input(settings: InputSettings, files: list[InputFile]) -> str:
-    """Reads a little of the first file: a wrong field name is seen here, not in the report of a day's run."""
-    seen = documents = 0
-    reasons: dict[str, int] = {}
+    """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
+    check_fields(settings, files)
+    seen: Counter[str] = Counter()
     for file in files[:3]:
-        for read in read_shard(file.path, settings, batch_documents=SAMPLE_RECORDS):
-            documents += read.documents.num_rows
-            seen += read.documents.num_rows + len(read.rejects)
-            for reject in read.rejects:
-                reasons[reject.reason] = reasons.get(reject.reason, 0) + 1
-            if seen >= SAMPLE_RECORDS:
-                break
+        documents, reasons = _sample(file, settings)
+        seen += reasons
         if documents:
             break
-    if seen and not documents:
-        worst = max(reasons, key=lambda reason: reasons[reason])
-        raise UserError(
-            f"input {settings.source!r}: must hold documents, got none in the first {seen} records of "
-            f"{files[0].path}; {reasons[worst]} times {worst}"
-        )
+    else:
+        if seen:
+            raise _no_documents(settings, files, seen)
     size = sum(file.size for file in files)
     return f"input {settings.source!r}: {len(files)} files, {size:,} bytes"
+
+
+def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:
+    """Documents among the first records of a file, and why the others are none."""
+    documents, reasons = 0, Counter[str]()
+    for read in read_shard(file.path, settings, batch_documents=SAMPLE_RECORDS):
+        documents += read.documents.num_rows
+        reasons.update(reject.reason for reject in read.rejects)
+        if documents or reasons.total() >= SAMPLE_RECORDS:
+            break
+    return documents, reasons
+
+
+def _no_documents(settings: InputSettings, files: Sequence[InputFile], reasons: Counter[str]) -> UserError:
+    ((worst, times),) = reasons.most_common(1)
+    return UserError(
+        f"input {settings.source!r}: must hold documents, got none in the first {reasons.total()} records of "
+        f"{files[0].path}; {times} times {worst}{_hint(settings, worst)}"
+    )
+
+
+def _hint(settings: InputSettings, reason: str) -> str:
+    return f", is text_field = {settings.text_field!r} right?" if reason in ("missing_field", "wrong_type") else ""
 
 
 def _check_output(config: RunConfig) -> str:

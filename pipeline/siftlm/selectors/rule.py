@@ -76,6 +76,16 @@ class RuleSettings(Settings):
         own = {self.ranked_column} if self.ranked_column else set()
         return own | set(self.when.lists() if self.when else ())
 
+    def rehearse(self, rows: Rows) -> None:
+        """Raises UserError where the columns are not of the types that the rule needs; `rows` may be none."""
+        if self.when:
+            for name, values in self.when.lists().items():
+                rows.isin(name, values)
+        if self.phases:
+            self.ranked(rows, 0, (), "rehearsal")
+        else:
+            self.drops(rows, (), "rehearsal")
+
     def targets(self, phase: int) -> tuple[Target, ...]:
         """Where that phase's search cuts."""
         raise NotImplementedError(f"{self.kind} has no phase {phase}")

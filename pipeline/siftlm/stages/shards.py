@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,7 +91,10 @@ def _graph(stage: ShardStage, plan: str, store: Store, workers: int) -> Callable
 
 
 class ShardPool:
-    """Runs tasks on a few threads and raises the first failure when it is drained."""
+    """Runs tasks on a few threads; when drained, waits for all of them and raises the first failure.
+
+    Once a task has failed, those that have not begun are left out: the next run does them.
+    """
 
     def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
         self._stage, self._store = stage, store
@@ -106,8 +109,14 @@ class ShardPool:
 
     def drain(self) -> None:
         futures, self._futures = self._futures, []
+        finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in finished):
+            for future in futures:
+                future.cancel()
+            wait(futures)
         for future in futures:
-            future.result()
+            if not future.cancelled():
+                future.result()
 
     def close(self) -> None:
         if self._pool is not None:
