@@ -5,7 +5,8 @@ Every request reads the few columns that it asks for, shard by shard, and keeps 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -235,7 +236,18 @@ def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *arguments: Any) -> None:
             """Requests are not logged: they hold what somebody looks for."""
 
-    return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    except OSError as error:
+        raise UserError(f"--port: must be free, got {port}; {error.strerror}") from None
+
+
+def serve(run: FinishedRun, port: int, say: Callable[[str], None]) -> None:
+    """Serves the decisions of a run until it is interrupted; says where."""
+    listening = server(run, port)
+    say(f"http://{LOOPBACK}:{listening.server_port}/  (Ctrl-C ends it)")
+    with suppress(KeyboardInterrupt):
+        listening.serve_forever()
 
 
 HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"

@@ -226,3 +226,13 @@ def test_a_browser_lays_the_report_out_within_a_phone(chromium: str, hostile_run
     url = Path(hostile_run, "report.html").as_uri()
     subprocess.run([*command, f"--screenshot={picture}", url], check=True, capture_output=True, timeout=120)
     assert picture.stat().st_size > 10_000
+
+
+def test_a_large_run_is_counted_by_its_runner_with_the_same_answer(
+    small_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts that come back through Beam and a file give the bytes that counting in this process gives."""
+    run = FinishedRun.open(small_run)
+    monkeypatch.setattr("siftlm.stages.gather.IN_DRIVER_DOCUMENTS", 0)
+    path = write_report(FinishedRun(str(tmp_path), run.manifest, run.store))
+    assert Path(path).read_text("utf-8") == page_of(small_run)

@@ -136,3 +136,9 @@ def test_a_document_is_explained_on_its_page(decisions: Decisions) -> None:
 def test_an_empty_run_has_a_page(empty_run: str) -> None:
     """It says that there is nothing."""
     assert "No document passes these filters" in Decisions(FinishedRun.open(empty_run)).page("")
+
+
+def test_a_port_in_use_is_a_mistake(address: str, small_run: str) -> None:
+    """It is named, without a traceback."""
+    with pytest.raises(UserError, match="--port: must be free"):
+        server(FinishedRun.open(small_run), int(address.rpartition(":")[2]))
