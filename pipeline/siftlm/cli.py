@@ -246,11 +246,9 @@ def report(
     if not serve:
         typer.echo(write_report(run))
         return
-    from siftlm.serving import server
+    from siftlm.serving import serve as listen
 
-    listening = server(run, port)
-    typer.echo(f"http://127.0.0.1:{listening.server_port}/  (Ctrl-C ends it)")
-    listening.serve_forever()
+    listen(run, port, typer.echo)
 
 
 @app.command()
