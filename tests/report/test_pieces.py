@@ -109,6 +109,14 @@ def test_edges_of_wide_columns_are_logarithmic() -> None:
     assert np.allclose(edges[1:] / edges[:-1], 1e6 ** (1 / 48))
 
 
+@given(st.integers(1, 100), st.integers(200, 10**9))
+def test_bins_of_whole_numbers_hold_one_or_more_each(low: int, high: int) -> None:
+    """Edges lie between whole numbers, from the first to the last."""
+    edges = edges_of({"count": 9, "p1": low, "p99": high, "min": low, "max": high}, [])
+    assert (edges[0], edges[-1]) == (low - 0.5, high + 0.5)
+    assert all(b - a >= 1 and (a * 2) % 2 == 1 for a, b in pairwise(edges))
+
+
 def test_an_excerpt_marks_the_least_likely_tokens() -> None:
     """The pieces join to the start of the text; tokens above the limit carry their nats."""
     text = "  a common word and a zyzzyva in it"

@@ -123,6 +123,8 @@ def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 
     if isinstance(statistics["p1"], int) and high - low < bins:
         return tuple(np.arange(np.floor(low) - 0.5, np.ceil(high) + 1.0).tolist())
     made = np.geomspace(low, high, bins + 1) if low > 0 and high / low > 20 else np.linspace(low, high, bins + 1)
+    if isinstance(statistics["p1"], int):  # a bin between two whole numbers would be a gap
+        return tuple((np.unique(np.append(np.floor(made[:-1]), np.floor(high) + 1)) - 0.5).tolist())
     made[0], made[-1] = low, np.nextafter(high, np.inf)
     return tuple(np.unique(made).tolist())
 
