@@ -1,0 +1,396 @@
+"""Faults of every kind, each with its expected outcome: nothing is lost, and what went wrong is said by name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from siftlm.errors import UserError
+
+pytest.importorskip("apache_beam")
+
+
+def balanced(manifest: dict[str, Any]) -> None:
+    """The audit's sums, added up here again from the manifest."""
+    counts = manifest["counts"]
+    for stage, sums in counts.items():
+        left = sums["rows_in"] - sums["rows_out"] - sum(sums["dropped"].values()) - sum(sums["errors"].values())
+        assert left == 0, stage
+    documents = counts["documents"]["rows_out"]
+    for stage in counts.keys() - {"documents", "data", "rejects"}:
+        assert counts[stage]["rows_in"] == documents, stage
+
+
+def good(count: int, prefix: str) -> list[dict[str, Any]]:
+    return [{"id": f"{prefix}{n}", "text": f"document {n} of {prefix}, of no importance"} for n in range(count)]
+
+
+def jsonl(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def test_damaged_shards_keep_what_can_be_read_and_say_what_was_lost(bench: Any) -> None:
+    """Truncated and corrupt files, bad lines and odd fields in one corpus: every good document comes out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import zstandard
+
+    folder = bench.root / "in"
+    lines = bench.shard(
+        "lines.jsonl",
+        [
+            *good(3, "a"),
+            '{"id": "broken", "text": ',
+            {"id": "null", "text": None},
+            {"id": "missing"},
+            {"id": "typed", "text": 7},
+            {"id": "list", "text": ["x"]},
+            {"id": "new", "text": "a document with a field more", "field": {"deep": [1]}},
+            *good(2, "b"),
+        ],
+    )
+    lines.write_bytes(lines.read_bytes() + b'{"id": "utf", "text": "\xff\xfe"}\n' + jsonl(good(2, "c")))
+    (folder / "empty.jsonl").write_bytes(b"")
+    whole = gzip.compress(jsonl(good(400, "g")), mtime=0)
+    (folder / "cut.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
+    members = [gzip.compress(jsonl(good(5, f"m{n}_")), mtime=0) for n in range(3)]
+    members[1] = members[1][:20] + b"\0\0\0\0" + members[1][24:]
+    (folder / "corrupt.jsonl.gz").write_bytes(b"".join(members))
+    packed = zstandard.compress(jsonl(good(20_000, "z")))
+    (folder / "cut.jsonl.zst").write_bytes(packed[: len(packed) - 100])
+    pq.write_table(pa.Table.from_pylist(good(50, "p")), folder / "good.parquet")
+    (folder / "cut.parquet").write_bytes((folder / "good.parquet").read_bytes()[:-200])
+    manifest = bench.run(output={"rejects": True}).manifest
+    balanced(manifest)
+    ids = [row["doc_id"] for row in bench.rows()]
+    wanted = {"a0", "a1", "a2", "new", "b0", "b1", "c0", "c1", *(f"p{n}" for n in range(50))}
+    wanted |= {f"m{member}_{n}" for member in (0, 2) for n in range(5)}
+    assert wanted <= set(ids)
+    others = Counter(name[0] for name in set(ids) - wanted)
+    assert others["g"] > 100, "the cut gzip file gave less than what was in its two thirds"
+    assert others["z"] > 100
+    errors = Counter((Path(row["shard"]).name, row["reason"]) for row in bench.errors())
+    assert errors == {
+        ("lines.jsonl", "broken_json"): 1,
+        ("lines.jsonl", "null_text"): 1,
+        ("lines.jsonl", "missing_field"): 1,
+        ("lines.jsonl", "wrong_type"): 2,
+        ("lines.jsonl", "bad_utf8"): 1,
+        ("cut.jsonl.gz", "truncated_gzip"): 1,
+        ("corrupt.jsonl.gz", "corrupt_gzip"): 1,
+        ("cut.jsonl.zst", "truncated_zstd"): 1,
+        ("cut.parquet", "truncated_parquet"): 1,
+    }
+    assert sum(manifest["counts"]["documents"]["errors"].values()) == len(bench.errors())
+
+
+def test_a_corpus_of_empty_shards_gives_an_empty_output(bench: Any) -> None:
+    """Zero documents pass through every stage; the output has its schema and no row."""
+    import pyarrow.parquet as pq
+
+    for name in ("a.jsonl", "b.jsonl"):
+        bench.shard(name, [])
+    rules = [{"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.5}]
+    for shuffle in (False, True):
+        output = {"rejects": True, "shuffle": shuffle}
+        manifest = bench.run(dedup={}, select={"rules": rules}, output=output).manifest
+        balanced(manifest)
+        assert bench.rows() == []
+        (part,) = (bench.root / "out/data").iterdir()
+        assert {"doc_id", "text", "weight", "copy"} <= set(pq.read_schema(part).names)
+
+
+def test_everything_dropped_is_all_in_the_rejects(bench: Any) -> None:
+    """No row in data/, each in rejects/ with its reason, ids that occur twice included."""
+    bench.shard("a.jsonl", [*good(10, "a"), *good(10, "a")])
+    rules = [{"kind": "threshold", "column": "byte_count", "min": 1e9}]
+    manifest = bench.run(select={"rules": rules}, output={"rejects": True, "shuffle": True}).manifest
+    balanced(manifest)
+    assert bench.rows() == []
+    assert Counter(row["reason"] for row in bench.rows(part="rejects")) == {"byte_count_below_min": 20}
+
+
+def test_everything_duplicate_leaves_one_document(bench: Any) -> None:
+    """A thousand copies in two shards, with one id for all: one row, and 999 rejects."""
+    for name in ("a.jsonl", "b.jsonl"):
+        bench.shard(name, [{"id": "same", "text": "the same text"}] * 500)
+    manifest = bench.run(dedup={"near": False}, output={"rejects": True}).manifest
+    balanced(manifest)
+    (row,) = bench.rows()
+    assert (row["doc_id"], row["cluster_size"]) == ("same", 1000)
+    assert manifest["counts"]["clusters"]["dropped"] == {"exact_duplicate": 999}
+    assert len(bench.rows(part="rejects")) == 999
+
+
+LARGE = """
+import resource, sys
+from siftlm import job
+from siftlm.config import parse
+from siftlm.progress import Progress
+tree = {"name": "large", "annotate": {"language": None, "signals": None}, "output": {"folder": sys.argv[2]}}
+tree["input"] = [{"source": "web", "paths": [sys.argv[1]], "max_document_bytes": int(sys.argv[3])}]
+manifest = job.run(parse(tree, []), Progress(quiet=True)).manifest
+kept = manifest["statistics"]["kept"]["documents"]
+print(kept, manifest["counts"]["documents"]["errors"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(16 << 20, 3), (128 << 20, 6)])
+def test_documents_of_100_mb_are_read_or_refused_in_bounded_memory(bench: Any, limit: int, kept: int) -> None:
+    """Below the limit they are rows, above it errors; three of them take no more memory than one at a time."""
+    (bench.root / "in").mkdir()
+    with (bench.root / "in/large.jsonl").open("wb") as stream:
+        for number in range(3):
+            stream.write(b'{"text": "before %d"}\n{"text": "' % number)
+            for _ in range(100):
+                stream.write(b"word " * ((1 << 20) // 5))
+            stream.write(b'%d"}\n' % number)
+    command = [sys.executable, "-c", LARGE, str(bench.root / "in"), str(bench.root / "out"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    documents, *_, peak_mib = done.stdout.split()
+    assert int(documents) == kept
+    if kept == 3:
+        assert "'document_too_large': 3" in done.stdout
+        assert int(peak_mib) < 700
+    else:
+        assert int(peak_mib) < 2600
+
+
+def test_a_document_of_a_million_lines_is_a_document(bench: Any) -> None:
+    """Every stage takes it, with the text signals and shingles of all its lines."""
+    bench.shard("a.jsonl", [*good(2, "a"), {"id": "long", "text": "one more line\n" * 1_000_000}])
+    manifest = bench.run(annotate={"language": None}, dedup={}).manifest
+    balanced(manifest)
+    (row,) = [row for row in bench.rows() if row["doc_id"] == "long"]
+    assert (row["byte_count"], row["word_count"]) == (14_000_000, 3_000_000)
+
+
+@contextmanager
+def disk_full_at(monkeypatch: pytest.MonkeyPatch, part: str) -> Iterator[None]:
+    """No file below a folder `part` can be written to its end."""
+    from siftlm import filesystem
+
+    write = filesystem.open_write
+
+    @contextmanager
+    def full(path: str) -> Iterator[BinaryIO]:
+        with write(path) as stream:
+            yield stream
+            if f"/{part}" in path:
+                raise OSError(28, "No space left on device", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "open_write", full)
+        yield
+
+
+PLACES = (
+    "siftlm.json",
+    "fingerprints",
+    "plans/documents",
+    "documents/",
+    "signals/",
+    "links/",
+    "clusters/",
+    "selections/",
+    "decisions/",
+    "shuffled/",
+    ".staging",
+    "parts/",
+    "rejects/",
+    "summaries/",
+    "errors.parquet",
+    "report.html",
+    "README.md",
+    "manifest.json",
+)
+
+
+def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run fails by name of the file and goes on from there when there is room: the bytes are those of a calm run.
+
+    No temporary file is left behind.
+    """
+    from siftlm.cli import _known
+
+    for name in "ab":
+        bench.shard(f"{name}.jsonl", good(20, name))
+        os.utime(bench.root / f"in/{name}.jsonl", (1, 1))
+    rules = [{"kind": "band", "column": "byte_count", "criterion": "high", "rate": 0.5}]
+    output = {"rejects": True, "shuffle": True}
+    settings: dict[str, Any] = {"dedup": {"near": False}, "select": {"rules": rules}, "output": output}
+    monkeypatch.setattr("siftlm.stages.inputs.SETTLED_NS", 0)
+    for place in PLACES:
+        with disk_full_at(monkeypatch, place), pytest.raises((OSError, RuntimeError, UserError)) as caught:
+            bench.run(**settings)
+        known = _known(caught.value)
+        assert known is not None
+        assert "o space left" in str(known), place
+        assert not (bench.root / "out/manifest.json").exists()
+    assert not list((bench.root / "out").rglob("*.tmp"))
+    manifest = bench.run(**settings).manifest
+    balanced(manifest)
+    bench.run("calm", **settings)
+    assert bench.content() == bench.content("calm")
+
+
+def test_a_worker_that_fails_leaves_the_other_shards_done(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the worker's own; the next run does what is missing and nothing else."""
+    from siftlm.stages.annotate import Annotate
+
+    for name in "abcd":
+        bench.shard(f"{name}.jsonl", good(3, name))
+    work = Annotate.run
+
+    def fail(self: Annotate, task: Any, store: Any) -> Any:
+        if task.name.endswith("d.jsonl"):
+            raise ZeroDivisionError("a defect")
+        return work(self, task, store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Annotate, "run", fail)
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            bench.run(runner={"threads": 1})
+    before = bench.markers()
+    assert sum(name.startswith("signals/") for name in before) == 3
+    balanced(bench.run().manifest)
+    after = bench.markers()
+    assert {name: after[name] for name in before} == before
+    assert sum(name.startswith("signals/") for name in after) == 4
+
+
+@pytest.mark.parametrize("change", ["rewritten", "clock set back", "removed"])
+def test_an_input_that_changes_under_a_run_stops_it(bench: Any, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """Between fingerprint and read: no output has the old key and the new bytes; the next run takes the new ones."""
+    from siftlm import job
+
+    path = bench.shard("a.jsonl", good(5, "a"))
+    bench.shard("b.jsonl", good(5, "b"))
+    make = job.ingest_tasks
+
+    def disturb(*arguments: Any) -> Any:
+        tasks = make(*arguments)
+        facts = path.stat()
+        path.unlink() if change == "removed" else path.write_bytes(jsonl(good(5, "c")))
+        if change == "clock set back":
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        return tasks
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "ingest_tasks", disturb)
+        patch.setattr(job, "check_fields", lambda *_: None)
+        with pytest.raises(UserError, match=r"a\.jsonl (changed|removed); run again"):
+            bench.run()
+    bench.run()
+    names = {row["doc_id"][0] for row in bench.rows()}
+    assert names == ({"b"} if change == "removed" else {"b", "c"})
+
+
+def test_an_input_that_changes_while_it_is_hashed_is_hashed_again(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old digest is not remembered with the new signature."""
+    from siftlm import filesystem
+
+    path = bench.shard("a.jsonl", good(5, "a"))
+    take = filesystem.fingerprint
+
+    def late(name: str) -> str:
+        found = take(name)
+        path.write_bytes(jsonl(good(5, "c")))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "fingerprint", late)
+        patch.setattr("siftlm.stages.inputs.SETTLED_NS", -(10**18))
+        with pytest.raises(UserError, match="changed; run again"):
+            bench.run()
+    bench.run()
+    assert {row["doc_id"][0] for row in bench.rows()} == {"c"}
+
+
+def test_two_runs_in_one_folder_exclude_each_other(bench: Any) -> None:
+    """The second is told at once; the first goes on."""
+    from siftlm.stages.publish import workspace
+
+    bench.shard("a.jsonl", good(2, "a"))
+    with workspace(str(bench.root / "out"), "bench"), pytest.raises(UserError, match="another siftlm run holds it"):
+        bench.run()
+    assert len(bench.run().manifest["data"]) == 1
+
+
+def test_damage_in_the_store_is_named_with_its_remedy(bench: Any) -> None:
+    """An emptied marker, a cut or flipped shard, a missing one: the file is named, and removing its marker mends it."""
+    bench.shard("a.jsonl", good(200, "a"))
+    settings: dict[str, Any] = {"dedup": {"near": False}}
+    bench.run(**settings)
+    calm = bench.content()
+    store = bench.root / "out/store"
+    shard = next(path for path in (store / "documents").glob("*.parquet") if "rejects" not in path.name)
+    marker = shard.with_suffix(".done")
+    whole, mark = shard.read_bytes(), marker.read_bytes()
+    flipped = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
+    for damaged, content in ((marker, b""), (marker, b"{}"), (shard, whole[:-30]), (shard, flipped), (shard, None)):
+        (bench.root / "out/manifest.json").unlink(missing_ok=True)
+        damaged.unlink() if content is None else damaged.write_bytes(content)
+        with pytest.raises(Exception, match=str(damaged)) as caught:
+            bench.run(**settings, select={"rules": []}, output={"compression_level": 9})
+        chain = caught.value
+        assert isinstance(chain, UserError)
+        marker.unlink()
+        bench.run(**settings)
+        assert (shard.read_bytes(), bench.content()) == (whole, calm)
+        (bench.root / "out/README.md").unlink()
+    assert json.loads(mark).keys() == json.loads(marker.read_bytes()).keys()
+
+
+def test_documents_that_a_model_cannot_score_are_errors_not_losses(bench: Any, tiny_model: Any) -> None:
+    """Finite weights that overflow: the documents are dropped by an error, counted, and in the errors table."""
+    bench.shard("a.jsonl", good(4, "a"))
+    model = tiny_model(bench.root / "model", scale=1e38)
+    score = [{"name": "tiny", "model": str(model), "device": "cpu", "threads": 1}]
+    manifest = bench.run(score=score, output={"rejects": True}).manifest
+    balanced(manifest)
+    assert manifest["counts"]["scores/tiny"]["errors"] == {"non_finite_nll": 4}
+    assert sum(manifest["counts"]["decisions"]["errors"].values()) == 4
+    assert [(row["stage"], row["doc_id"], row["reason"]) for row in bench.errors()] == [
+        ("scores/tiny", f"a{n}", "non_finite_nll") for n in range(4)
+    ]
+    assert len(bench.rows(part="rejects")) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut short", "NaN"])
+def test_a_broken_model_is_one_line_before_any_work(bench: Any, tiny_model: Any, damage: str) -> None:
+    """The weights file is cut or has NaN: the model is named, and nothing is done."""
+    bench.shard("a.jsonl", good(4, "a"))
+    folder = tiny_model(bench.root / "model", scale=float("nan") if damage == "NaN" else 1.0)
+    weights = folder / "model.safetensors"
+    if damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    score = [{"name": "tiny", "model": str(folder), "device": "cpu"}]
+    with pytest.raises(UserError, match=r"score\.tiny\.model: ") as caught:
+        bench.run(score=score)
+    assert "\n" not in str(caught.value)
+    assert not bench.markers()
+
+
+def test_memory_of_a_run_does_not_follow_the_rows_of_a_batch(bench: Any) -> None:
+    """Rows of a megabyte are read a row group at a time, not 512 at a time."""
+    import pyarrow as pa
+
+    from siftlm.store import Store, open_parquet
+
+    store = Store(str(bench.root))
+    schema = pa.schema([pa.field("text", pa.large_string())])
+    with open_parquet(store.path("documents", "k"), schema, row_group_bytes=4 << 20) as out:
+        for number in range(40):
+            out.write(pa.record_batch([[f"{number}" * (1 << 19)]], schema=schema))
+    assert max(batch.nbytes for batch in store.batches("documents", "k", rows=1024)) < 8 << 20
