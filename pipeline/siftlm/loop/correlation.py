@@ -6,6 +6,7 @@ Both read tables and write tables, wherever those come from; nothing here knows 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def read_tokens(path: str) -> dict[str, int]:
     if bad or not np.isfinite(counts).all():
         row = bad[0] if bad else int(np.flatnonzero(~np.isfinite(counts))[0])
         raise UserError(f"{path}: every unit must have a number as its {UNIT_TOKENS}, got none for {names[row]!r}")
-    again = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    again = sorted(name for name, number in Counter(names).items() if number > 1)
     if again:
         raise UserError(f"{path}: every unit must come once, got {name_some(again)} more than once")
     return dict(zip(names, (int(count) for count in counts), strict=True))

@@ -69,9 +69,7 @@ def make_matrix(config: LoopConfig, progress: Progress) -> MatrixResult:
 
 def _counting_model(wanted: str | None, names: list[str]) -> str:
     if wanted is not None and wanted not in names:
-        raise UserError(
-            f"matrix.tokens_of: must be a model, got {wanted!r}; there are {', '.join(names)}"
-        )
+        raise UserError(f"matrix.tokens_of: must be a model, got {wanted!r}; there are {', '.join(names)}")
     return wanted or names[0]
 
 

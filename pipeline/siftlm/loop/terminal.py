@@ -67,9 +67,9 @@ def print_findings(findings: Sequence[Finding]) -> None:
 def print_matrix(result: MatrixResult) -> None:
     """The mean of every model, what was left out, and what is wrong."""
     matrix = result.matrix
-    means = np.nanmean(matrix.values, axis=1)
-    order = np.argsort(means)
-    rows = [[matrix.models[k], float(means[k]), float(np.nanmin(matrix.values[k]))] for k in order]
+    held = [row[np.isfinite(row)] for row in matrix.values]
+    means = [float(row.mean()) if len(row) else np.inf for row in held]
+    rows = [[matrix.models[k], means[k], float(held[k].min(initial=np.inf))] for k in np.argsort(means)]
     _print(_table(["model", "mean bits per byte", "lowest"], rows))
     _print(*(f"  left out {number:>8,}  {reason}" for reason, number in sorted(result.dropped.items())))
     print_findings(result.findings)
