@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 ROW_CHUNK = 256  # with VOCABULARY_BLOCK: 4 MiB of logits, which stay in a core's cache between product and exp
+CUDA_ROW_CHUNK = 2048
 VOCABULARY_BLOCK = 4096
 
 
@@ -103,9 +104,9 @@ def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> tor
 
 
 def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
-    """`linear_nll` in blocks of ROW_CHUNK rows by VOCABULARY_BLOCK tokens.
+    """`linear_nll` in blocks of ROW_CHUNK (on CUDA: CUDA_ROW_CHUNK) rows by VOCABULARY_BLOCK tokens.
 
-    Every product has ROW_CHUNK rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
+    Every product has that many rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
     shape, so a fixed shape is what makes a row's bits independent of how many rows there are.
     """
     return _by_chunks(hidden_RD, target_R, head, lambda h, t: (_chunk_nll(h, t, head),))[0]
@@ -140,13 +141,14 @@ def _by_chunks(
     """The columns of all rows, computed on full chunks; ignored rows are 0."""
     ignored = target_R == head.ignore_index
     target_R = target_R.masked_fill(ignored, 0)
+    chunk = CUDA_ROW_CHUNK if hidden_RD.is_cuda else ROW_CHUNK
     parts = []
-    for start in range(0, max(len(hidden_RD), 1), ROW_CHUNK):
-        hidden_CD, target_C = hidden_RD[start : start + ROW_CHUNK], target_R[start : start + ROW_CHUNK]
+    for start in range(0, max(len(hidden_RD), 1), chunk):
+        hidden_CD, target_C = hidden_RD[start : start + chunk], target_R[start : start + chunk]
         rows = len(hidden_CD)
-        if rows < ROW_CHUNK:
-            hidden_CD = torch.nn.functional.pad(hidden_CD, (0, 0, 0, ROW_CHUNK - rows))
-            target_C = torch.nn.functional.pad(target_C, (0, ROW_CHUNK - rows))
+        if rows < chunk:
+            hidden_CD = torch.nn.functional.pad(hidden_CD, (0, 0, 0, chunk - rows))
+            target_C = torch.nn.functional.pad(target_C, (0, chunk - rows))
         parts.append([column[:rows] for column in columns(hidden_CD, target_C)])
     return tuple(torch.cat(column).masked_fill_(ignored, 0.0) for column in zip(*parts, strict=True))
 

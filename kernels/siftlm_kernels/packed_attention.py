@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from siftlm_kernels.packed_attention_varlen import causal_varlen
+
 Implementation = Literal["auto", "reference", "sdpa", "varlen"]
 
 
@@ -50,7 +52,7 @@ def packed_attention(
         impl = "varlen" if query_THE.is_cuda and half else "sdpa"
     scale = query_THE.shape[-1] ** -0.5 if scale is None else scale
     if impl == "varlen":
-        return _varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
+        return causal_varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
     repeats = query_THE.shape[1] // key_TGE.shape[1]
     key_THE, value_THE = _repeated(key_TGE, repeats), _repeated(value_TGE, repeats)
     if impl == "reference":
@@ -102,16 +104,3 @@ def _by_equal_length(
         attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         output[span] = attended.transpose(1, 2).flatten(0, 1)
     return output
-
-
-def _varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    offsets: torch.Tensor,
-    scale: float,
-    max_length: int,
-) -> torch.Tensor:
-    from siftlm_kernels.packed_attention_varlen import causal_varlen
-
-    return causal_varlen(query, key, value, offsets, scale, max_length)

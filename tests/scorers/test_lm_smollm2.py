@@ -38,7 +38,7 @@ def test_a_gguf_model_scores_as_a_plain_transformers_loop() -> None:
 
     path = model_file()
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    scorer = LMScorer(LMSettings(name="smollm2", model=str(path), device="cpu"))
+    scorer = LMScorer(LMSettings(name="smollm2", model=str(path), device="cpu", batch_tokens=256))
     rows = scorer.score(pa.record_batch({"text": pa.array(TEXTS, pa.large_string())})).to_pylist()
     model = scorer._documents.model.model
     model.set_attn_implementation("sdpa")

@@ -31,6 +31,7 @@ CPU_ROW_TOKENS = 2048
 CUDA_ROW_TOKENS = 65536
 CPU_ALIGNMENT = 8  # wastes 4 tokens a document and lets neighbours share an attention call
 CUDA_FILL_STRETCH = 1024
+CUDA_WORKERS = 2  # one builds its row while the other's is on the device
 SORT_BYTES = 1 << 26  # text that is tokenised and sorted together, whatever the number of documents
 DEFAULT_CONTEXT = 2048  # of a model that names none
 
@@ -50,7 +51,7 @@ class DocumentScorer:
         self.place, self.settings, self.files = place, settings, files
         self.device = pick_device(f"{place}.device", settings.device)
         cores = settings.threads or len(os.sched_getaffinity(0))
-        self.workers = single_threaded_workers(cores if self.device.type == "cpu" else 1)
+        self.workers = single_threaded_workers(cores if self.device.type == "cpu" else CUDA_WORKERS)
         self.tokenizer = load_tokenizer(
             f"{place}.model", files, settings.bos_mode, settings.special_tokens_in_text == "as_text",
             settings.tokenizer_backend, settings.trust_remote_code,
@@ -60,6 +61,8 @@ class DocumentScorer:
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
+        if self.device.type == "cuda":
+            self._warm_up()
 
     def tokenise(self, texts: pa.Array) -> Tokenised:
         """The texts as tokens. A null text gives an error row; a text of any other kind gives a score."""
@@ -153,6 +156,10 @@ class DocumentScorer:
             whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
             work.scores[group[position]].tokens = dict(zip(TOKEN_OUTPUTS, whole, strict=False))
 
+    def _warm_up(self) -> None:
+        """One row through the model: compilation and the first launch of every kernel."""
+        self.forward.nats([Window(0, 0, 2, 1)], [np.zeros(2, np.int32)])
+
     def _load(self, dtype: str) -> LanguageModel:
         chosen = self.settings
         return load_model(
@@ -181,7 +188,8 @@ class DocumentScorer:
             else Packing(row, CPU_ALIGNMENT, max(1, row // CPU_ALIGNMENT), 0)
         )
         statistics = any(name != "nll" for name in self.settings.per_token)
-        return Forward(self.place, model, self.workers, packing, statistics, self.tokenizer.prefix or 0)
+        longest = max(self.context, packing.fill_stretch)
+        return Forward(self.place, model, self.workers, packing, statistics, self.tokenizer.prefix or 0, longest)
 
 
 def _by_document(stretches: Sequence[Window], columns: Sequence[Columns], documents: int) -> list[list[Columns]]:

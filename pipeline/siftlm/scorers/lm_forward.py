@@ -54,6 +54,7 @@ class Forward:
     packing: Packing
     statistics: bool  # entropy and EL2N beside the nats
     fill: int
+    longest: int  # tokens of a window or a stretch of filler at most
 
     def nats(self, stretches: Sequence[Window], documents: Sequence[np.ndarray]) -> list[Columns]:
         """The columns of the tokens that each window scores, in the order of `stretches`.
@@ -113,7 +114,7 @@ class Forward:
             torch.from_numpy(row.tokens)[None].to(device),
             position_ids=torch.from_numpy(row.positions)[None].to(device),
             cu_seq_lens_q=torch.from_numpy(row.offsets).to(device if on_cuda_half else "cpu"),
-            max_length_q=len(row.tokens),
+            max_length_q=self.longest,
             use_cache=False,
         ).last_hidden_state[0]
         hidden_PD = hidden_TD[torch.from_numpy(row.read).to(device)]

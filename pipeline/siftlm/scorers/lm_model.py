@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -166,11 +167,10 @@ def _packed_body(model: Any, compiled: bool) -> Any:
 def _half_precision(model: Any, device: torch.device) -> str:
     """float16 where the hidden states of a probe stay below a quarter of its range (65,504), else bfloat16."""
     ids = torch.arange(min(512, int(model.config.vocab_size)), device=device)[None]
-    probe = model.to(device=device, dtype=torch.float16)
+    probe = deepcopy(model).to(device=device, dtype=torch.float16)
     with torch.inference_mode():
         states = probe.base_model(ids, output_hidden_states=True, use_cache=False).hidden_states
     largest = max(float(state.abs().max()) for state in states)
-    model.to(torch.float32)
     return "fp16" if largest < 65504 / 4 else "bf16"  # NaN compares false
 
 
