@@ -139,7 +139,7 @@ class LoopConfig(RunConfig):
         """The documents that no model trains on."""
         if self.family is None:
             return super().survivors()
-        return Survivors(self.family.holdout, self.seed, tuple(self.preselect))
+        return replace(super().survivors(), holdout=self.family.holdout)
 
 
 def load(path: str, overrides: list[str] | None = None) -> LoopConfig:

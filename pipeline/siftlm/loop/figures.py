@@ -31,7 +31,7 @@ def by_unit(name: str, estimates: pa.Table) -> Chart:
         plot.plot(at, _numbers(estimates, "partial"), ".", color=DROPPED, markersize=2, alpha=0.5)
         plot.plot(at, value, color=INK, linewidth=1.6)
         plot.axhline(0, color=CUT, linewidth=1)
-        plot.set_xlabel("units, best first (dots: the correlation given general strength)")
+        plot.set_xlabel("units, best first (dots: given strength)")
         plot.set_ylabel("estimate")
         plot.grid(visible=True, axis="y")
         words = f"{len(at):,} units from {value[0]:.3f} down to {value[-1]:.3f}, with the interval of each."
@@ -64,7 +64,7 @@ def caps_and_weights(name: str, weights: pa.Table) -> Chart:
         plot.axhline(1, color=CUT, linewidth=1, linestyle=(0, (4, 2)))
         plot.set_ylim(0, min(float(cap[-1]), 3.0) * 1.05)
         plot.set_xlabel("units, best first")
-        plot.set_ylabel("sum of caps (grey) and weights")
+        plot.set_ylabel("sum: caps (grey), weights")
         plot.grid(visible=True, axis="y")
         words = f"{included:,} of {len(at):,} units are included; the caps of all add up to {cap[-1]:.2f} budgets."
         return chart(figure, name, "Caps and weights", words)
@@ -94,7 +94,7 @@ def against_baseline(name: str, comparison: pa.Table) -> Chart:
         plot.plot(means, at, "o", color=INK, markersize=6)
         plot.set_yticks(at, [shortened(row["predictor"]) for row in rows])
         plot.set_ylim(len(rows) - 0.4, -0.6)
-        plot.set_xlabel("Spearman of predicted and true rank, held-out models")
+        plot.set_xlabel("Spearman with the true ranks")
         plot.grid(visible=True, axis="x")
         words = ", ".join(f"{row['predictor']} {short(row['spearman'])}" for row in rows)
         return chart(figure, name, "Estimates against the baseline", words)
