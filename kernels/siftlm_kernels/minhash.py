@@ -134,8 +134,16 @@ def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, 
     bounds = np.zeros(len(named) + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=bounds[1:])
     hashes, starts = shingle_hashes(np.concatenate([values[:0], *parts]), bounds, ngram=ngram)
+    return set_jaccard(hashes, starts, numbers.reshape(-1, 2))
+
+
+def set_jaccard(hashes: NDArray[np.uint64], starts: Offsets, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Jaccard similarity of the ragged sets of hashes (repeats do not count) for `pairs`, int64 (pairs, 2).
+
+    0 where one of the two is empty. Set i is `hashes[starts[i]:starts[i + 1]]`; the hashes are moved about.
+    """
     out = np.empty(len(pairs), np.float64)
-    _kernel().jaccard(hashes, starts, numbers.reshape(-1, 2), out)
+    _kernel().jaccard(hashes, starts, pairs, out)
     return out
 
 

@@ -107,7 +107,8 @@ class RunConfig(Settings):
 
     def survivors(self) -> Survivors:
         holdout = self.reference.holdout if self.reference else 0.0
-        return Survivors(holdout, self.seed, tuple(self.preselect))
+        keep_duplicates = self.dedup is not None and self.dedup.action == "annotate"
+        return Survivors(holdout, self.seed, tuple(self.preselect), keep_duplicates)
 
 
 def load(path: str, overrides: list[str] | None = None) -> RunConfig:

@@ -22,6 +22,7 @@ from siftlm.stages import inputs
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import DERIVED, HIDDEN
 from siftlm.stages.dedup import CLUSTER_SCHEMA
+from siftlm.stages.dedup import check as check_dedup
 from siftlm.stages.runner import check as check_runner
 
 SAMPLE_RECORDS = 200
@@ -43,6 +44,8 @@ def validate(config: RunConfig) -> list[str]:
 def check_config(config: RunConfig) -> None:
     """Raises UserError for what is wrong without looking at the inputs: the runner, models, columns."""
     check_runner(config.runner)
+    if config.dedup:
+        check_dedup(config.dedup)
     for scorer in config.scorers():
         open_scorer(scorer).check()
     for settings in config.score:

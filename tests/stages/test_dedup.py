@@ -14,6 +14,7 @@ from siftlm.scorers import ShingleSettings
 from siftlm.stages import annotate, dedup
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.dedup import DedupSettings
+from siftlm.stages.dedup_links import Links
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_task
 from siftlm.store import Store
@@ -126,8 +127,9 @@ def test_a_hot_bucket_is_one_cluster(tmp_path: Path) -> None:
     tasks = dedup.tasks(settings, write_signals(store, [shard], settings))
     (marker,) = dedup.run(settings, tasks, 3000, store, RUNNER)
     assert marker.dropped == {"exact_duplicate": 2999}
-    blocks = [block for _, block in dedup.Dedup(settings, store, "k", 1).band_blocks(tasks[0])]
-    assert len(dedup.bucket_links(blocks)[0]) <= 15 * 3000
+    blocks = [block for _, block in dedup.Dedup(settings, store, Links(store, "k"), 1).band_blocks(tasks[0])]
+    exact, near = dedup.bucket_links(blocks)
+    assert len(exact[0]) == len(near[0]) == 2999
 
 
 def test_an_empty_corpus_has_no_clusters(tmp_path: Path) -> None:

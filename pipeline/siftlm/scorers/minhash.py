@@ -11,7 +11,9 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.store import digest
 
-VERSION = 1
+VERSION = 2
+SHINGLES_KEY = b"siftlm.shingles"
+"""Metadata of the column `bands`: the digest of the settings, by which a later run knows comparable bands."""
 
 
 class ShingleSettings(Settings):
@@ -31,8 +33,9 @@ class ShingleScorer:
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
+        bands = pa.list_(pa.uint64(), self.settings.bands)
         return [
-            pa.field("bands", pa.list_(pa.uint64(), self.settings.bands), nullable=False),
+            pa.field("bands", bands, nullable=False, metadata={SHINGLES_KEY: self.digest()}),
             pa.field("has_shingles", pa.bool_(), nullable=False),
         ]
 

@@ -30,16 +30,17 @@ HELD_OUT = "held_out_for_reference"
 class Survivors:
     """Which documents reach the language models, and why the others don't.
 
-    In this order: a duplicate, one that trains the reference model (a keyed share `holdout` of what is left), one
-    that a `preselect` rule drops.
+    In this order: a duplicate, unless `keep_duplicates`, one that trains the reference model (a keyed share `holdout`
+    of what is left), one that a `preselect` rule drops.
     """
 
     holdout: float = 0.0
     seed: int = 0
     rules: tuple[RowRule, ...] = field(default=())
+    keep_duplicates: bool = False
 
     def identity(self) -> str:
-        return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules])
+        return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules], self.keep_duplicates)
 
     def stages(self) -> list[str]:
         """The stages whose columns the rules read; clusters/ may change where no duplicate does, by their sizes."""
@@ -53,7 +54,8 @@ class Survivors:
         """A string array over the rows of a shard: null for a survivor, else the reason."""
         wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
         table = read_columns(task, store, wanted)
-        reasons = np.array([f"{kind}_duplicate" if kind else None for kind in _pylist(table, "duplicate")], object)
+        duplicates = [None] * table.num_rows if self.keep_duplicates else _pylist(table, "duplicate")
+        reasons = np.array([f"{kind}_duplicate" if kind else None for kind in duplicates], object)
         if self.holdout:
             reasons[self.held_out(table["doc_id"]) & _alive(reasons)] = HELD_OUT
         for number, rule in enumerate(self.rules):

@@ -1,33 +1,35 @@
 """dedup: signals/ -> clusters/, who represents every document. The only shuffle of the job.
 
 Documents are linked that share a content hash (exact) or an LSH band (near); a cluster is a connected component,
-and its representative the best document by a column, ties by doc_id. What is shuffled is ids and hashes, in blocks
-of arrays. A document's number is `shard << 32 | row`, so sorting by number is the order of the run.
+and its representative the best document by a column, ties by doc_id; a document of an earlier run is better than
+any of this one. What is shuffled is ids and hashes, in blocks of arrays. A document's number is `shard << 32 | row`,
+so sorting by number is the order of the run; shards of earlier runs are numbered below 0.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from siftlm import filesystem
 from siftlm.scorers import ShingleSettings
 from siftlm.settings import Settings
+from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
+from siftlm.stages.dedup_links import Edges, Integers, Links
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.stages.shards import Task, write_plan
-from siftlm.store import Marker, Store, digest, open_parquet
+from siftlm.store import Marker, Store, digest
 
-VERSION = 1
+VERSION = 2
 STAGE = "clusters"
-LINK_SCHEMA = pa.schema([pa.field("number", pa.int64(), False), pa.field("component", pa.int64(), False)])
 CLUSTER_SCHEMA = pa.schema(
     [
         pa.field("cluster_id", pa.string(), nullable=False),  # doc_id of the representative
@@ -35,9 +37,10 @@ CLUSTER_SCHEMA = pa.schema(
         pa.field("duplicate", pa.string()),  # null for a representative, else exact or near
     ]
 )
-LINKED_COLUMNS = ("doc_id", "content_hash")
+EXACT = np.uint64(1)  # the lowest bit of a key tells content hashes from bands
+ENTRIES = 4_000_000  # keys in a partition of buckets: 64 MB of them, five times that while they are sorted
+VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: about 200 MB of web pages
 
-Integers = NDArray[np.int64]
 Block = tuple[bytes, bytes]  # two parallel arrays, as bytes: what Beam ships cheaply on every runner
 
 
@@ -52,6 +55,19 @@ class DedupSettings(Settings):
         "byte_count",
         description="The representative of a cluster has the largest value of this column, ties by doc_id.",
     )
+    action: Literal["drop", "annotate"] = Field(
+        "drop", description="Drop duplicates, or keep them and only tell their cluster, for weights by cluster_size."
+    )
+    verify: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Link near-duplicates only at this Jaccard similarity of their shingles or more, counted exactly.",
+    )
+    against: list[str] = Field(
+        default_factory=list,
+        description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
+    )
     partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
 
 
@@ -61,17 +77,19 @@ class Dedup:
 
     settings: DedupSettings
     store: Store
-    key: str
+    links: Links
     partitions: int
+    verify_partitions: int = 1
 
-    def links_path(self) -> str:
-        return self.store.path("links", self.key)
+    def store_of(self, task: Task) -> Store:
+        """Where the outputs of a shard are: those of an earlier run are in its own store."""
+        return Store(task.facts[STORE]) if task.shard < 0 else self.store
 
     def band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
         """(partition, (band keys, document numbers)) of a shard; equal keys fall into the same partition."""
         columns = ["content_hash", *(("bands", "has_shingles") if self.settings.near else ())]
         row = 0
-        for batch in self.store.batches("signals", task.inputs["signals"], rows=65_536, columns=columns):
+        for batch in self.store_of(task).batches("signals", task.inputs["signals"], rows=65_536, columns=columns):
             numbers = (np.int64(task.shard) << 32) + np.arange(row, row + batch.num_rows)
             row += batch.num_rows
             keys, owners = self._band_keys(batch, numbers)
@@ -80,83 +98,73 @@ class Dedup:
     def _band_keys(self, batch: pa.RecordBatch, numbers: Integers) -> tuple[NDArray[np.uint64], Integers]:
         keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
         if self.settings.exact:
-            keys.append(_hash_columns(batch["content_hash"])[:, 0])
+            keys.append(_hash_columns(batch["content_hash"])[:, 0] | EXACT)
             owners.append(numbers)
         if self.settings.near:
             bands = (
                 pc.list_flatten(batch["bands"]).to_numpy(zero_copy_only=False).reshape(-1, self.settings.shingles.bands)
             )
             has_shingles = batch["has_shingles"].to_numpy(zero_copy_only=False)
-            keys.append(bands[has_shingles].reshape(-1))
+            keys.append(bands[has_shingles].reshape(-1) & ~EXACT)
             owners.append(np.repeat(numbers[has_shingles], self.settings.shingles.bands))
         return np.concatenate(keys), np.concatenate(owners)
 
-    def write_links(self, components: tuple[Integers, Integers]) -> str:
-        """Writes who is linked with whom, sorted by number, and returns the path."""
-        numbers, labels = components
-        with open_parquet(self.links_path(), LINK_SCHEMA) as links:
-            for start in range(0, len(numbers), 65_536):
-                block = slice(start, start + 65_536)
-                links.write(pa.record_batch([numbers[block], labels[block]], schema=LINK_SCHEMA))
-        return self.links_path()
-
-    def linked_rows(self, task: Task) -> tuple[Integers, Integers]:
-        """Rows of a shard that are linked with another document, and their components."""
-        low, high = task.shard << 32, (task.shard + 1) << 32
-        with filesystem.open_read(self.links_path()) as stream:
-            links = pq.read_table(stream, filters=(pc.field("number") >= low) & (pc.field("number") < high))
-        return links["number"].to_numpy() - low, links["component"].to_numpy()
-
     def candidates(self, task: Task) -> Iterator[tuple[int, bytes]]:
         """(partition, Arrow block) of a shard's linked documents with what decides who represents them."""
-        rows, components = self.linked_rows(task)
+        rows, components = self.links.linked(task.shard)
         if not len(rows):
             return
-        columns = list(dict.fromkeys([*LINKED_COLUMNS, self.settings.keep]))
-        taken = self.store.table("signals", task.inputs["signals"], columns).take(pa.array(rows))
-        best = pc.cast(taken[self.settings.keep], pa.float64()).combine_chunks()
+        store, key, keep = self.store_of(task), task.inputs["signals"], self.settings.keep
+        known = [name for name in {"doc_id", "content_hash", keep} if name in store.schema("signals", key).names]
+        taken = store.table("signals", key, known).take(pa.array(rows))
+        best = taken[keep] if keep in known else pa.nulls(len(rows), pa.float64())
         table = pa.table(
             {
                 "component": components,
                 "number": rows + (task.shard << 32),
-                "best": pc.fill_null(best, -np.inf),
+                "best": pc.fill_null(pc.cast(best, pa.float64()), -np.inf),
                 "doc_id": taken["doc_id"],
                 "content_hash": taken["content_hash"],
+                **self._clusters_so_far(task, rows, taken["doc_id"]),
             }
         )
         owner = _mix(components.astype(np.uint64)) % np.uint64(self.partitions)
         for part in np.unique(owner):
             yield int(part), _to_ipc(table.filter(pa.array(owner == part)))
 
+    def _clusters_so_far(self, task: Task, rows: Integers, doc_ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+        """The clusters that an earlier run made; a document without one is a cluster by itself."""
+        if task.shard >= 0 or "clusters" not in task.inputs:
+            return {"cluster_id": doc_ids, "cluster_size": pa.array(np.ones(len(rows), np.int32))}
+        columns = ["cluster_id", "cluster_size"]
+        table = self.store_of(task).table("clusters", task.inputs["clusters"], columns).take(pa.array(rows))
+        return {name: table[name] for name in columns}
+
     def represent(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         """(shard, Arrow block of row, cluster_id, cluster_size, duplicate) for complete components."""
         table = pa.concat_tables([_from_ipc(block) for block in blocks])
-        order = [
-            ("component", "ascending"),
-            ("best", "descending"),
-            ("doc_id", "ascending"),
-            ("number", "ascending"),
-        ]
+        table = table.append_column("earlier", pc.less(table["number"], 0))
+        ranks = {"component": "ascending", "earlier": "descending", "best": "descending", "doc_id": "ascending"}
+        order = [*ranks.items(), ("number", "ascending")]
         table = table.take(pc.sort_indices(table, sort_keys=order)).combine_chunks()
-        components = table["component"].to_numpy()
+        components, numbers = table["component"].to_numpy(), table["number"].to_numpy()
         first = np.flatnonzero(np.r_[True, components[1:] != components[:-1]])
-        sizes = np.diff(np.r_[first, len(components)])
-        leader = np.repeat(first, sizes)
+        members = np.diff(np.r_[first, len(components)])
+        leader = np.repeat(first, members)
         hashes = _hash_columns(table["content_hash"].combine_chunks())
         same = (hashes == hashes[leader]).all(axis=1)
         kind = np.where(same, "exact", "near").astype(object)
         kind[first] = None
-        numbers = table["number"].to_numpy()
         clusters = pa.table(
             {
                 "row": numbers & 0xFFFFFFFF,
-                "cluster_id": table["doc_id"].take(pa.array(leader)),
-                "cluster_size": pa.array(np.repeat(sizes, sizes), pa.int32()),
+                "cluster_id": table["cluster_id"].take(pa.array(leader)),
+                "cluster_size": pa.array(np.repeat(np.add.reduceat(_sizes(table), first), members), pa.int32()),
                 "duplicate": pa.array(kind, pa.string()),
             }
         )
         shards = numbers >> 32
-        for shard in np.unique(shards):
+        for shard in np.unique(shards[shards >= 0]):
             yield int(shard), _to_ipc(clusters.filter(pa.array(shards == shard)))
 
     def write_clusters(self, task: Task, blocks: Iterable[bytes]) -> None:
@@ -176,7 +184,8 @@ class Dedup:
         with self.store.writer(STAGE, task.key, CLUSTER_SCHEMA) as clusters:
             for batch in table.to_batches(max_chunksize=16_384):
                 clusters.write(batch)
-        dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind)
+        drops = self.settings.action == "drop"
+        dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind and drops)
         self.store.commit(
             Marker(
                 stage=STAGE,
@@ -193,8 +202,15 @@ class Dedup:
 def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
     """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
     signals = [shard.inputs["signals"] for shard in shards]
-    whole = digest("dedup", VERSION, settings.model_dump(exclude={"partitions"}), signals)
+    earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
+    identity = settings.model_dump(exclude={"partitions", "against"})
+    whole = digest("dedup", VERSION, identity, signals, earlier)
     return [replace(shard, key=digest(whole, shard.shard)) for shard in shards]
+
+
+def check(settings: DedupSettings) -> None:
+    """Raises UserError where the runs in `against` cannot be compared with; needs nothing of this run."""
+    check_earlier(earlier_shards(settings.against, []), settings.shingles if settings.near else None)
 
 
 def run(
@@ -203,13 +219,29 @@ def run(
     """The markers of all clusters shards; one pipeline when any is missing."""
     done = store.done(STAGE)
     if any(task.key not in done for task in todo):
-        partitions = settings.partitions or 1 + documents * (settings.shingles.bands + 1) // 4_000_000
-        stage = Dedup(settings, store, digest([task.key for task in todo]), partitions)
-        plan = write_plan(store, STAGE, todo)
+        earlier = earlier_shards(settings.against, todo)
+        check_earlier(earlier, settings.shingles if settings.near else None)
+        documents += sum(int(task.facts["documents"]) for task in earlier)
+        # A folder of its own, since another run may do the same in the same store and clear it away.
+        links = Links(store, uuid.uuid4().hex)
+        stage = Dedup(settings, store, links, *sizes(settings, documents))
+        plan = write_plan(store, STAGE, [*earlier, *todo])
         from siftlm.stages.dedup_graph import build
 
-        run_pipeline(runner, "dedup", lambda pipeline: build(pipeline, stage, plan))
+        try:
+            run_pipeline(runner, "dedup", lambda pipeline: build(pipeline, stage, plan))
+        finally:
+            links.remove()
     return store.markers(STAGE, (task.key for task in todo))
+
+
+def sizes(settings: DedupSettings, documents: int) -> tuple[int, int]:
+    """Partitions of the buckets and of verification: by the data's size, so that one of them fits in memory."""
+    keys = settings.exact + settings.near * settings.shingles.bands
+    return (
+        settings.partitions or 1 + documents * keys // ENTRIES,
+        settings.partitions or 1 + documents // VERIFIED_DOCUMENTS,
+    )
 
 
 def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> Iterator[tuple[int, Block]]:
@@ -225,12 +257,32 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
         yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
 
 
-def bucket_links(blocks: Iterable[Block]) -> tuple[Integers, Integers]:
-    """Edges from every member of a bucket to the smallest number in it: linear, however hot the bucket."""
+def bucket_links(blocks: Iterable[Block]) -> tuple[Edges, Edges]:
+    """(exact edges, near edges) from every member of a bucket to the smallest number in it: linear, however hot."""
     from siftlm_kernels.components import bucket_edges
 
     pairs = [(np.frombuffer(keys, np.uint64), np.frombuffer(owners, np.int64)) for keys, owners in blocks]
-    return bucket_edges(np.concatenate([k for k, _ in pairs]), np.concatenate([o for _, o in pairs]))
+    keys, owners = np.concatenate([k for k, _ in pairs]), np.concatenate([o for _, o in pairs])
+    if owners.min(initial=0) < 0:
+        wanted = touched(keys, owners)
+        keys, owners = keys[wanted], owners[wanted]
+    exact = (keys & EXACT) > 0
+    return bucket_edges(keys[exact], owners[exact]), bucket_edges(keys[~exact], owners[~exact])
+
+
+def joined(*edges: Edges) -> Edges:
+    """All edges, one after the other."""
+    return np.concatenate([a for a, _ in edges]), np.concatenate([b for _, b in edges])
+
+
+def only_near(exact: Edges, near: Edges) -> Edges:
+    """The near edges, each once, without those between documents with the same bytes."""
+    a, b = joined(exact, near)
+    is_near = np.arange(len(a)) >= len(exact[0])
+    order = np.lexsort((is_near, b, a))
+    a, b, is_near = a[order], b[order], is_near[order]
+    first = np.r_[True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])][: len(a)]
+    return a[first & is_near], b[first & is_near]
 
 
 def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -239,6 +291,16 @@ def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))
+
+
+def _sizes(table: pa.Table) -> Integers:
+    """What a row adds to its cluster's size: 1, or for the first row of an earlier cluster, all of that cluster."""
+    earlier = table["earlier"].to_numpy()
+    ids = pc.dictionary_encode(table["cluster_id"].combine_chunks()).indices.to_numpy()
+    _, first = np.unique(np.stack([table["component"].to_numpy(), ids]), axis=1, return_index=True)
+    starts = np.zeros(len(ids), np.bool_)
+    starts[first] = True
+    return np.where(earlier, np.where(starts, table["cluster_size"].to_numpy(), 0), 1).astype(np.int64)
 
 
 def _hash_columns(hashes: pa.FixedSizeBinaryArray) -> NDArray[np.uint64]:

@@ -1,0 +1,85 @@
+"""Edges and components of a dedup as files: only their paths pass through its pipeline, never their arrays.
+
+A pipeline on one machine holds its collections in memory, and a combiner's accumulators are copied between steps.
+So edges are written where they are found, and one union-find at a time reads them: 1e8 linked documents take the
+2 GB of `siftlm_kernels.components.UnionFind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isqrt
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from siftlm import filesystem
+from siftlm.store import Store, open_parquet
+
+Integers = NDArray[np.int64]
+Edges = tuple[Integers, Integers]
+
+LINK_SCHEMA = pa.schema([pa.field("number", pa.int64(), False), pa.field("component", pa.int64(), False)])
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Links:
+    """A folder of edge files, which the end of the dedup removes."""
+
+    store: Store
+    key: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.store.root}/links/{self.key}"
+
+    @property
+    def final(self) -> str:
+        """Where `merge` leaves the components of all edges, sorted by number."""
+        return f"{self.folder}/all.parquet"
+
+    def write(self, name: str, edges: Edges) -> str:
+        """Writes edges (a, b), or components (number, smallest number of its component); gives the path."""
+        path = f"{self.folder}/{name}.parquet"
+        with open_parquet(path, LINK_SCHEMA) as links:
+            for start in range(0, len(edges[0]), BLOCK):
+                columns = [side[start : start + BLOCK] for side in edges]
+                links.write(pa.record_batch(columns, schema=LINK_SCHEMA))
+        return path
+
+    def merge(self, name: str, paths: Iterable[str]) -> str:
+        """Writes the components of the edges in all files, whatever their order; gives the path."""
+        from siftlm_kernels.components import UnionFind
+
+        forest = UnionFind()
+        for path in sorted(paths):
+            with filesystem.open_read(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+                for batch in file.iter_batches(batch_size=BLOCK):
+                    forest.add(batch["number"].to_numpy(), batch["component"].to_numpy())
+        return self.write(name, forest.components())
+
+    def read(self, path: str) -> Edges:
+        """The edges of one file."""
+        with filesystem.open_read(path) as stream:
+            table = pq.read_table(stream)
+        return table["number"].to_numpy(), table["component"].to_numpy()
+
+    def linked(self, shard: int) -> Edges:
+        """(rows of a shard that are linked with another document, their components), rows ascending."""
+        low, high = shard << 32, (shard + 1) << 32
+        with filesystem.open_read(self.final) as stream:
+            links = pq.read_table(stream, filters=(pc.field("number") >= low) & (pc.field("number") < high))
+        return links["number"].to_numpy() - low, links["component"].to_numpy()
+
+    def remove(self) -> None:
+        filesystem.remove(self.folder, recursive=True)
+
+
+def branch(partition: int, partitions: int) -> int:
+    """The inner node of the merge tree that a partition's edges go to: about as many as each has leaves."""
+    return partition % max(1, isqrt(partitions))
