@@ -127,8 +127,8 @@ def test_a_hot_bucket_is_one_cluster(tmp_path: Path) -> None:
     tasks = dedup.tasks(settings, write_signals(store, [shard], settings))
     (marker,) = dedup.run(settings, tasks, 3000, store, RUNNER)
     assert marker.dropped == {"exact_duplicate": 2999}
-    blocks = [block for _, block in dedup.Dedup(settings, store, Links(store, "k"), 1).band_blocks(tasks[0])]
-    exact, near = dedup.bucket_links(blocks)
+    spans = [span for _, span in dedup.Dedup(settings, store, Links(store, "k"), 1).band_spans(tasks[0])]
+    exact, near = dedup.bucket_links(spans)
     assert len(exact[0]) == len(near[0]) == 2999
 
 

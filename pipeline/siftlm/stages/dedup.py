@@ -23,7 +23,7 @@ from pydantic import Field
 from siftlm.scorers import ShingleSettings
 from siftlm.settings import Settings
 from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
-from siftlm.stages.dedup_links import Edges, Integers, Links
+from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, read_spans
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.stages.shards import Task, write_plan
 from siftlm.store import Marker, Store, digest
@@ -40,8 +40,6 @@ CLUSTER_SCHEMA = pa.schema(
 EXACT = np.uint64(1)  # the lowest bit of a key tells content hashes from bands
 ENTRIES = 4_000_000  # keys in a partition of buckets: 64 MB of them, five times that while they are sorted
 VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: about 200 MB of web pages
-
-Block = tuple[bytes, bytes]  # two parallel arrays, as bytes: what Beam ships cheaply on every runner
 
 
 class DedupSettings(Settings):
@@ -85,8 +83,15 @@ class Dedup:
         """Where the outputs of a shard are: those of an earlier run are in its own store."""
         return Store(task.facts[STORE]) if task.shard < 0 else self.store
 
-    def band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
-        """(partition, (band keys, document numbers)) of a shard; equal keys fall into the same partition."""
+    def band_spans(self, task: Task) -> list[tuple[int, Span]]:
+        """Writes the (band keys, document numbers) of a shard; (partition, where its part is) of every block.
+
+        Equal keys fall into the same partition.
+        """
+        with self.links.open_spans(f"bands-{task.shard}") as spans:
+            return [(part, spans.write(block)) for part, block in self._band_blocks(task)]
+
+    def _band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
         columns = ["content_hash", *(("bands", "has_shingles") if self.settings.near else ())]
         row = 0
         for batch in self.store_of(task).batches("signals", task.inputs["signals"], rows=65_536, columns=columns):
@@ -257,12 +262,11 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
         yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
 
 
-def bucket_links(blocks: Iterable[Block]) -> tuple[Edges, Edges]:
+def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
     """(exact edges, near edges) from every member of a bucket to the smallest number in it: linear, however hot."""
     from siftlm_kernels.components import bucket_edges
 
-    pairs = [(np.frombuffer(keys, np.uint64), np.frombuffer(owners, np.int64)) for keys, owners in blocks]
-    keys, owners = np.concatenate([k for k, _ in pairs]), np.concatenate([o for _, o in pairs])
+    keys, owners = read_spans(spans)
     if owners.min(initial=0) < 0:
         wanted = touched(keys, owners)
         keys, owners = keys[wanted], owners[wanted]

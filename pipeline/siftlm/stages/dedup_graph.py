@@ -1,4 +1,4 @@
-"""The graph of the dedup stage: band blocks -> edges -> components -> representatives -> clusters/."""
+"""The graph of the dedup stage: band keys -> edges -> components -> representatives -> clusters/."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.combiners import ToList
 
-from siftlm.stages.dedup import Block, Dedup, bucket_links, joined, only_near, partition
-from siftlm.stages.dedup_links import Edges, branch
+from siftlm.stages.dedup import Dedup, bucket_links, joined, only_near, partition
+from siftlm.stages.dedup_links import Block, Edges, Span, branch
 from siftlm.stages.dedup_verify import SetBlock, ShingleSets, requests, shingle_sets, verified
 from siftlm.stages.shards import Task, read_plan
 
@@ -19,14 +19,14 @@ Path = tuple[int, str]  # a node of the merge tree, and a file of edges for it
 
 
 def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
-    """Shuffles of array blocks, then a tree of merged files; only the path of its last one is passed on."""
+    """Shuffles of the places of keys, then a tree of merged files; only the path of its last one is passed on."""
     tasks = (
         pipeline
         | "plan" >> beam.Create([plan])
         | "signals" >> beam.FlatMap(read_plan)
         | "spread signals" >> beam.Reshuffle()
     )
-    buckets = tasks | "band blocks" >> beam.FlatMap(stage.band_blocks) | "buckets" >> beam.GroupByKey()
+    buckets = tasks | "band keys" >> beam.FlatMap(stage.band_spans) | "buckets" >> beam.GroupByKey()
     edges = _linked(buckets, stage) if stage.settings.verify is None else _verified(buckets, tasks, stage)
     components = (
         edges
@@ -53,8 +53,8 @@ def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
 def _linked(buckets: PCollection[Any], stage: Dedup) -> Any:
     """Files of the edges of every partition of buckets."""
 
-    def write(part: int, blocks: Iterable[Block]) -> Path:
-        return branch(part, stage.partitions), stage.links.write(f"edges-{part}", joined(*bucket_links(blocks)))
+    def write(part: int, spans: Iterable[Span]) -> Path:
+        return branch(part, stage.partitions), stage.links.write(f"edges-{part}", joined(*bucket_links(spans)))
 
     return buckets | "edges" >> beam.MapTuple(write)
 
@@ -64,8 +64,8 @@ def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) 
     threshold = stage.settings.verify
     assert threshold is not None
 
-    def spread(_: int, blocks: Iterable[Block]) -> Iterator[tuple[int, tuple[bool, Block]]]:
-        for is_near, edges in enumerate(bucket_links(blocks)):
+    def spread(_: int, spans: Iterable[Span]) -> Iterator[tuple[int, tuple[bool, Block]]]:
+        for is_near, edges in enumerate(bucket_links(spans)):
             a, b = edges
             for part, block in partition(a.view(np.uint64), b, stage.verify_partitions):
                 yield part, (bool(is_near), block)

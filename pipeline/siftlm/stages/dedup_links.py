@@ -1,15 +1,19 @@
-"""Edges and components of a dedup as files: only their paths pass through its pipeline, never their arrays.
+"""Band keys, edges and components of a dedup as files: only their places pass through its pipeline, no arrays.
 
 A pipeline on one machine holds its collections in memory, and a combiner's accumulators are copied between steps.
-So edges are written where they are found, and one union-find at a time reads them: 1e8 linked documents take the
-2 GB of `siftlm_kernels.components.UnionFind`.
+So keys and edges are written where they are found, those of one partition at a time are read again, and one
+union-find at a time merges files of edges: 1e8 linked documents take the 2 GB of
+`siftlm_kernels.components.UnionFind`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from math import isqrt
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +26,43 @@ from siftlm.store import Store, open_parquet
 
 Integers = NDArray[np.int64]
 Edges = tuple[Integers, Integers]
+Block = tuple[bytes, bytes]  # parallel arrays of 8 bytes an entry: keys, uint64, and numbers, int64
+Span = tuple[str, int, int]  # a file, the byte at which a block begins, and its entries
 
 LINK_SCHEMA = pa.schema([pa.field("number", pa.int64(), False), pa.field("component", pa.int64(), False)])
 BLOCK = 1 << 16
 
 
+class SpanWriter:
+    """Appends blocks to a file and tells where each is."""
+
+    def __init__(self, path: str, stream: BinaryIO) -> None:
+        self._path, self._stream, self._end = path, stream, 0
+
+    def write(self, block: Block) -> Span:
+        span = (self._path, self._end, len(block[0]) // 8)
+        self._end += sum(self._stream.write(side) for side in block)
+        return span
+
+
+def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
+    """(keys, numbers) of all blocks, file after file."""
+    ordered = sorted(spans)
+    total = sum(entries for _, _, entries in ordered)
+    keys, numbers, at = np.empty(total, np.uint64), np.empty(total, np.int64), 0
+    for path, blocks in groupby(ordered, lambda span: span[0]):
+        with filesystem.open_read(path) as stream:
+            for _, start, entries in blocks:
+                stream.seek(start)
+                for side in (keys, numbers):
+                    side[at : at + entries] = np.frombuffer(stream.read(8 * entries), side.dtype)
+                at += entries
+    return keys, numbers
+
+
 @dataclass(frozen=True)
 class Links:
-    """A folder of edge files, which the end of the dedup removes."""
+    """A folder of files of keys and edges, which the end of the dedup removes."""
 
     store: Store
     key: str
@@ -42,6 +75,13 @@ class Links:
     def final(self) -> str:
         """Where `merge` leaves the components of all edges, sorted by number."""
         return f"{self.folder}/all.parquet"
+
+    @contextmanager
+    def open_spans(self, name: str) -> Iterator[SpanWriter]:
+        """A writer of blocks to a file, which is there when the context ends."""
+        path = f"{self.folder}/{name}.bin"
+        with filesystem.open_write(path) as stream:
+            yield SpanWriter(path, stream)
 
     def write(self, name: str, edges: Edges) -> str:
         """Writes edges (a, b), or components (number, smallest number of its component); gives the path."""
