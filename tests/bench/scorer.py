@@ -2,8 +2,9 @@
 
     python tests/bench/scorer.py [--shape small] [--documents 96] [--device cpu] [--dtype fp32] [--threads 1]
 
-Documents have log-normal lengths (mean ~500 tokens, capped at the context) and come in random order. All three score
-the same texts with the same weights; the largest difference between their nats per token is printed. On a CPU ratios
+Documents have log-normal lengths (mean ~500 tokens, capped at the context) and come in random order. Sorting
+pays with the number of documents: the padding factor is 1.69 for 40, 1.31 for 96, 1.07 for 512, 1.01 for 4,096. All
+three score the same texts with the same weights; the largest difference between their nats per token is printed. On a CPU ratios
 are of CPU time, so that they hold on a busy machine. On CUDA the share of the roofline is printed with its
 arithmetic: FLOPs per token = 2 N_nonembedding + 2 d V + 4 d layers * mean context / 2, over --peak-tflops.
 """
@@ -73,6 +74,12 @@ def transformers_loop(model: Any, documents: list[list[int]], order: list[int]) 
     return nats
 
 
+def padding(lengths: np.ndarray, order: list[int]) -> float:
+    """Tokens of the padded batches over tokens of the documents."""
+    batches = [lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
+    return float(sum(batch.max() * len(batch) for batch in batches) / lengths.sum())
+
+
 def timed(work: Callable[[], np.ndarray], device: str) -> tuple[np.ndarray, float, float]:
     """(result, wall seconds, seconds that count: CPU time on a CPU, else wall)."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -133,6 +140,8 @@ def compare(
     scorer.score(batch.slice(0, 4))
     transformers_loop(model, documents, [0])
     lengths = np.array([len(ids) for ids in documents])
+    in_order = list(range(len(documents)))
+    print(f"padding factor {padding(lengths, in_order):.2f}, sorted {padding(lengths, by_length):.2f}")
     results = {name: timed(run, chosen.device) for name, run in runs.items()}
     nats, _, own = results["siftlm"]
     for name, (values, wall, seconds) in results.items():
