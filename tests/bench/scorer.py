@@ -2,10 +2,10 @@
 
     python tests/bench/scorer.py [--shape small] [--documents 96] [--device cpu] [--dtype fp32] [--threads 1]
 
-Documents have log-normal lengths (mean ~500 tokens, capped at the context) and come in random order. Sorting
-pays with the number of documents: the padding factor is 1.69 for 40, 1.31 for 96, 1.07 for 512, 1.01 for 4,096. All
-three score the same texts with the same weights; the largest difference between their nats per token is printed. On a CPU ratios
-are of CPU time, so that they hold on a busy machine. On CUDA the share of the roofline is printed with its
+Documents have log-normal lengths (mean ~500 tokens, capped at the context) and come in random order. Sorting pays
+with the number of documents: the padding factor is 1.69 for 40, 1.31 for 96, 1.07 for 512, 1.01 for 4,096. All three
+score the same texts with the same weights; the largest difference between their nats per token is printed. On a CPU
+ratios are of CPU time, so that they hold on a busy machine. On CUDA the share of the roofline is printed with its
 arithmetic: FLOPs per token = 2 N_nonembedding + 2 d V + 4 d layers * mean context / 2, over --peak-tflops.
 """
 
