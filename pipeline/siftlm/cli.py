@@ -36,6 +36,7 @@ ENVIRONMENT = {
     errno.EIO: "a failing disk",
 }
 """System errors that are no defect of siftlm's."""
+BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
@@ -306,9 +307,6 @@ def main() -> None:
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except UserError as error:
-        print(f"siftlm: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER)
     except KeyboardInterrupt:
         print("siftlm: interrupted; run again to go on from here", file=sys.stderr)
         sys.exit(130)
@@ -330,14 +328,13 @@ def _known(error: BaseException) -> Exception | None:
     """
     from siftlm.lineage import AuditError
 
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    for found in reversed(chain):
+    found: BaseException | None = error
+    while found is not None:
         if isinstance(found, UserError | AuditError):
-            return found
+            return type(found)(BEAM_REMARK.sub("", str(found)))
         if isinstance(found, OSError) and found.errno in ENVIRONMENT:
             return UserError(f"{ENVIRONMENT[found.errno]}: {found}; mend that and run again")
+        found = found.__cause__ or found.__context__
     told = WORKER_ERROR.search(str(error))
     return UserError(told[1]) if told else None
 

@@ -25,6 +25,7 @@ from siftlm.store import Marker, Store, open_parquet
 
 OWNER = "siftlm.json"
 MANIFEST = "manifest.json"
+STORE = "store"  # may be there before the run: made by a plan, and never emptied
 PARTS = ("data", "rejects")
 PAPERS = ("errors.parquet", "report.html", "README.md")
 ERROR_SCHEMA = pa.schema(
@@ -69,7 +70,7 @@ def _check_owner(folder: str, name: str) -> bool:
     """Whether the folder is new; refuses one that belongs to something else."""
     owner = f"{folder}/{OWNER}"
     if not filesystem.exists(owner):
-        strangers = [entry for entry in filesystem.list_entries(folder) if not entry.startswith(".")]
+        strangers = [n for n in filesystem.list_entries(folder) if not n.startswith(".") and n != STORE]
         if strangers:
             raise UserError(f"output.folder: must be empty or a run's folder, got {folder} with {strangers[0]}")
         return True

@@ -1,0 +1,287 @@
+"""What the command line says of mistakes: one line, exit code 2, no traceback; and what it does without any."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+CONF = """
+name = "bench"
+[[input]]
+source = "web"
+paths = ["in"]
+id_field = "id"
+[[select.rules]]
+kind = "threshold"
+column = "byte_count"
+min = 5
+[output]
+folder = "out"
+"""
+SCORE = """
+[[score]]
+name = "tiny"
+model = "{}"
+device = "{}"
+"""
+
+
+@pytest.fixture
+def desk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A folder with a configuration and two shards, as the working directory."""
+    monkeypatch.chdir(bench.root)
+    (bench.root / "run.toml").write_text(CONF)
+    for name in "ab":
+        bench.shard(f"{name}.jsonl", [{"id": f"{name}{n}", "text": f"text {n} of {name}"} for n in range(4)])
+    return bench
+
+
+def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of a command, in this process."""
+    from siftlm import cli
+
+    before = sys.argv
+    sys.argv = ["siftlm", *arguments]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        sys.argv = before
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a mistake is told with."""
+    code, _, told = siftlm(capsys, *arguments)
+    assert code == 2, told
+    lines = [line for line in told.splitlines() if line]
+    assert len(lines) == 1, told
+    assert lines[0].startswith("siftlm: ")
+    return lines[0].removeprefix("siftlm: ")
+
+
+SETS = {
+    "seed": "--set: must be key=value, got 'seed'",
+    "seed=x": "run.toml: seed: must be a valid integer, got 'x'",
+    "seeds=3": "run.toml: seeds: must be a known key, got 'seeds'; did you mean 'seed'?",
+    "select.rules.7.min=3": "--set select.rules.7: must be one of 1 elements, got '7'",
+    "name.deep=3": "--set name: must be a table, got 'bench'",
+    "select.rules.0.column=bite_count": "select: must name a column that the run computes, got 'bite_count'; "
+    "did you mean 'byte_count'?",
+    "select.rules.0.column=text": "select: must name a column that the run computes, got 'text'",
+    "select.rules.0.column=position": "select: must name a column that the run computes, got 'position'",
+    "select.rules.0.column=domain": "select.rules.0.column: must be a column of numbers, got 'domain' of string",
+    "select.tokens=domain": "select.column: must be a column of numbers, got 'domain' of string",
+    "dedup.keep=domain": "dedup.keep: must name a numeric column of annotate, got 'domain'",
+    "input.0.paths=['nothing/*.jsonl']": "input.0.paths: paths: every path and pattern must match a file, "
+    "got 'nothing/*.jsonl', which matches none",
+    "input.0.text_field=body": "input 'web': must hold documents, got none in the first 8 records of "
+    "{here}/in/a.jsonl; 8 times missing_field, is text_field = 'body' right?",
+    "output.folder=run.toml/x": "output.folder: must be writable, got run.toml/x; ",
+    "output.folder=/proc/nothing": "output.folder: must be writable, got /proc/nothing; ",
+    "runner.name=DaskRunner": "runner.name: must be a runner with right results, got 'DaskRunner'",
+}
+
+
+@pytest.mark.parametrize("override", SETS)
+def test_a_mistake_is_one_line_before_any_work(desk: Any, capsys: pytest.CaptureFixture[str], override: str) -> None:
+    """Keys, types, columns, fields and folders: the line says the place, what must hold and what was found."""
+    expected = SETS[override].replace("{here}", str(desk.root))
+    assert mistake(capsys, "run", "run.toml", "--set", override).startswith(expected)
+    assert not (desk.root / "out/store/documents").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "plan"])
+def test_a_configuration_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """The path is named."""
+    assert mistake(capsys, command, "no.toml") == "no.toml: must be a configuration file, got nothing there"
+
+
+def test_a_configuration_that_is_not_toml_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the place of the first error in it."""
+    (desk.root / "run.toml").write_text("name = \n")
+    assert mistake(capsys, "run", "run.toml").startswith("run.toml: must be TOML, got ")
+
+
+def test_a_model_that_is_not_there_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that does not exist is not looked for on the hub."""
+    (desk.root / "run.toml").write_text(CONF + SCORE.format("./no/model", "cpu"))
+    assert mistake(capsys, "run", "run.toml").startswith("score.tiny.model: must be a folder, a .gguf file or a hub id")
+
+
+def test_cuda_without_one_is_one_line_before_any_work(
+    desk: Any, capsys: pytest.CaptureFixture[str], tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device is looked for before the first shard is read."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (desk.root / "run.toml").write_text(CONF + SCORE.format(tiny_model(desk.root / "model"), "cuda"))
+    capsys.readouterr()
+    told = mistake(capsys, "run", "run.toml")
+    assert told == "score.tiny.device: must be a device of this machine, got 'cuda' without a CUDA device"
+    assert not (desk.root / "out/store/documents").exists()
+
+
+def test_another_runs_folder_is_refused(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder belongs to the run of the name it was made with; damage of that mark is no new folder."""
+    (desk.root / "out").mkdir()
+    (desk.root / "out/siftlm.json").write_text('{"name": "other"}')
+    told = mistake(capsys, "run", "run.toml")
+    assert told == "output.folder: must be new or belong to run 'bench', got out of run 'other'"
+    (desk.root / "out/siftlm.json").write_text("")
+    assert "damaged siftlm.json" in mistake(capsys, "run", "run.toml")
+
+
+@pytest.mark.parametrize("stranger", ["thesis.tex", "data/part-00000-of-00001.parquet"])
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
+    desk: Any, capsys: pytest.CaptureFixture[str], stranger: str
+) -> None:
+    """Also where it holds folders only: what is in data/ would be replaced."""
+    path = desk.root / "out" / stranger
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    told = mistake(capsys, "run", "run.toml")
+    assert told == f"output.folder: must be empty or a run's folder, got out with {stranger.partition('/')[0]}"
+    assert [p for p in (desk.root / "out").rglob("*") if p.is_file()] == [path]
+
+
+def test_a_folder_in_use_is_refused(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lock of another process holds until that process ends."""
+    (desk.root / "out").mkdir()
+    (desk.root / "out/siftlm.json").write_text('{"name": "bench"}')
+    command = (
+        "import fcntl, sys; f = open('out/.lock', 'wb'); fcntl.flock(f, 2); print(1, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        told = mistake(capsys, "run", "run.toml")
+        assert told == "output.folder: must not be in use, got out; another siftlm run holds it"
+        other.communicate()
+    with (desk.root / "out/.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def command(desk: Any, *arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, after some lines of Python."""
+    lines = f"{code}\nimport sys\nfrom siftlm.cli import main\nsys.argv = {['siftlm', *arguments]!r}\nmain()"
+    return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=desk.root, **options)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused as")
+def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A parent that cannot be written to, and a store that cannot: no permission, exit code 2."""
+    for path in [desk.root, *desk.root.parents][:3]:
+        path.chmod(0o755)
+    # what Python imports late may lie where another user cannot read
+    drop = (
+        "import gettext, logging, os, apache_beam, typer.rich_utils, siftlm.job, siftlm.report.terminal\n"
+        "logging.disable()\nos.setuid(65534)"
+    )
+    done = command(desk, "run", "run.toml", "--quiet", code=drop)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "siftlm: output.folder: must be writable, got out; Permission denied\n",
+    )
+    (desk.root / "mine").mkdir(mode=0o777)
+    (desk.root / "mine").chmod(0o777)
+    arguments = ["--set", "output.folder=mine/out", "--set", "store=store"]
+    done = command(desk, "run", "run.toml", "--quiet", *arguments, code=drop)
+    assert done.returncode == 2
+    assert done.stderr.startswith("siftlm: no permission: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [
+        ("raise UserError('place: must hold, got not')", 2, "siftlm: place: must hold, got not\n"),
+        ("raise OSError(28, 'No space left on device', 'x')", 2, "siftlm: no space left: [Errno 28]"),
+        ("raise AuditError('the audit failed: 1 row')", 3, "siftlm: the audit failed: 1 row\n"),
+    ],
+)
+def test_a_fault_in_a_worker_is_one_line(desk: Any, fault: str, code: int, told: str) -> None:
+    """Beam's remarks, its log and its traceback are not what a user reads."""
+    patch = (
+        "from siftlm.errors import UserError\nfrom siftlm.lineage import AuditError\n"
+        f"from siftlm.stages.ingest import Ingest\ndef run(*_):\n    {fault}\nIngest.run = run"
+    )
+    done = command(desk, "run", "run.toml", "--quiet", code=patch)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another process gives the error as text; the last of its lines is the mistake."""
+    from siftlm.cli import _known
+    from siftlm.errors import UserError
+
+    text = (
+        "Traceback (most recent call last):\n  File x\nsiftlm.errors.UserError: in: must be, got y [while running 'z']"
+    )
+    for error in (RuntimeError(text), RuntimeError(repr(text)), UserError("in: must be, got y")):
+        assert str(_known(error)) == "in: must be, got y"
+    assert _known(ValueError("a defect")) is None
+
+
+def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """validate, plan, run, run again, inspect and schema on one small corpus; all end with 0."""
+    code, told, _ = siftlm(capsys, "validate", "run.toml")
+    assert (code, told.splitlines()[0]) == (0, f"input 'web': 2 files, {_size(desk):,} bytes")
+    assert not (desk.root / "out").exists()
+    code, told, _ = siftlm(capsys, "plan", "run.toml")
+    assert code == 0
+    assert "documents" in told
+    code, told, progress = siftlm(capsys, "run", "run.toml")
+    assert (code, "Traceback" in progress) == (0, False)
+    assert len(desk.rows()) == 8
+    code, told, _ = siftlm(capsys, "run", "run.toml", "--quiet")
+    assert (code, told) == (0, "")
+    code, told, _ = siftlm(capsys, "inspect", "out", "--column", "byte_count", "--percentiles", "0,100")
+    assert (code, "text 0 of a" in told) == (0, True)
+    code, told, _ = siftlm(capsys, "schema")
+    assert (code, "input" in orjson.loads(told)["properties"]) == (0, True)
+    for arguments, expected in {
+        ("inspect", "nowhere"): "nowhere: must be the folder of a finished run, got no manifest.json there",
+        ("inspect", "out", "--column", "byte_cont"): "--column: must be a numeric column, got 'byte_cont'",
+        ("inspect", "out", "--percentiles", "a"): "--percentiles: must be numbers separated by commas, got 'a'",
+    }.items():
+        assert mistake(capsys, *arguments).startswith(expected)
+    for shard in (desk.root / "out/store/signals").glob("*.parquet"):
+        shard.unlink()
+    assert "it is gone" in mistake(capsys, "inspect", "out")
+
+
+def _size(desk: Any) -> int:
+    return sum(path.stat().st_size for path in Path(desk.root, "in").iterdir())
+
+
+def test_validate_says_what_run_would_only_count(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Damage is no mistake to a run, but whoever validates wants to know."""
+    for name in "ab":
+        desk.shard(f"{name}.jsonl", ["{broken"] * 3)
+    assert "6 times broken_json" in mistake(capsys, "validate", "run.toml")
+    code, _, _ = siftlm(capsys, "run", "run.toml", "--quiet")
+    assert code == 0
+    assert len(desk.errors()) == 6
+
+
+def test_help_imports_nothing_heavy(desk: Any) -> None:
+    """Every page of help, and the names of the commands, without torch, Beam or Arrow."""
+    report = "import atexit, sys\natexit.register(lambda: print(sorted(HEAVY & set(sys.modules)), file=sys.stderr))\n"
+    heavy = "HEAVY = {'torch', 'apache_beam', 'pyarrow', 'numba', 'transformers', 'numpy'}\n"
+    for arguments in (["--help"], ["run", "--help"]):
+        done = command(desk, *arguments, code=heavy + report)
+        assert (done.returncode, done.stderr) == (0, "[]\n")

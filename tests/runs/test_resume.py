@@ -1,0 +1,145 @@
+"""Killed anywhere, a run goes on from its markers to the same bytes; a refresh redoes what changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("apache_beam")
+RUN = """
+import json, sys
+from siftlm import job
+from siftlm.config import parse
+from siftlm.progress import Progress
+job.run(parse(json.load(open(sys.argv[1])), []), Progress(quiet=True))
+"""
+RULES = [{"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.6}]
+SETTINGS: dict[str, Any] = {
+    "dedup": {"near": False},
+    "select": {"rules": RULES},
+    "output": {"rejects": True, "shuffle": True, "shard_bytes": 1 << 16},
+    "runner": {"threads": 1},
+}
+STAGES = ("documents", "signals", "clusters", "decisions", "shuffled", "parts", "rejects")
+
+
+def fill(bench: Any, shards: int, rows: int) -> None:
+    for number in range(shards):
+        texts = [f"document {n} of shard {number} " + "and so on " * (1 + n % 40) for n in range(rows)]
+        twin = [{"id": f"{number}_twin", "text": "the same in every shard"}]
+        bench.shard(f"{number:02d}.jsonl", [{"id": f"{number}_{n}", "text": t} for n, t in enumerate(texts)] + twin)
+
+
+def kill_at(bench: Any, stage: str, known: int) -> bool:
+    """Starts the run and kills it when `stage` has a marker that was not there; whether it was still running."""
+    conf = bench.root / "run.json"
+    conf.write_text(json.dumps(bench.tree(**SETTINGS)))
+    folder = bench.root / "out/store" / stage
+    with subprocess.Popen([sys.executable, "-c", RUN, str(conf)]) as running:
+        while running.poll() is None:
+            if folder.is_dir() and sum(name.endswith(".done") for name in os.listdir(folder)) > known:
+                running.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        return running.wait() == -signal.SIGKILL
+
+
+def test_kills_at_every_stage_change_no_byte_and_repeat_no_work(bench: Any) -> None:
+    """SIGKILL after the first marker of each stage, one stage after another; then the run is finished.
+
+    What was committed is never written again, and data/ and rejects/ are those of an undisturbed run.
+    """
+    fill(bench, shards=8, rows=150)
+    killed = []
+    for stage in STAGES:
+        before = bench.markers()
+        done = sum(name.startswith(f"{stage}/") for name in before)
+        killed.append(kill_at(bench, stage, done))
+        after = bench.markers()
+        # clusters/ come from one pipeline over all shards, which writes them all, the same bytes again
+        again = {name for name in before if after[name] != before[name]}
+        assert not [name for name in again if not name.startswith("clusters/")], f"repeated on the way to {stage}"
+        assert not (bench.root / "out/manifest.json").exists() or not killed[-1]
+    assert sum(killed) >= 5, "most kills hit a run at work"
+    before = bench.markers()
+    bench.run(**SETTINGS)
+    after = bench.markers()
+    assert {name: after[name] for name in before} == before
+    bench.run("calm", **SETTINGS)
+    assert bench.content() == bench.content("calm")
+    assert len([name for name in bench.content() if name.startswith("data/")]) > 1
+    assert not list((bench.root / "out").glob(".staging-*"))
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_publication_that_is_cut_is_finished_by_the_next_run(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, other: bool
+) -> None:
+    """Killed between two moves to data/: no manifest says that it is complete, and the next run completes it.
+
+    Also where another output of the same run was published, or cut, in between.
+    """
+    from siftlm import filesystem
+
+    fill(bench, shards=2, rows=600)
+    settings: dict[str, Any] = {"output": {"shard_bytes": 1 << 16}}
+    bench.run("calm", **settings)
+    loose = {**settings, "select": {"rules": [{"kind": "threshold", "column": "byte_count", "min": 100}]}}
+    move = filesystem.rename
+    for cut in (loose, settings) if other else (settings,):
+        moved = []
+
+        def some(source: str, target: str, moved: list[str] = moved) -> None:
+            if len(moved) == 2:
+                raise KeyboardInterrupt
+            moved.append(target)
+            move(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(filesystem, "rename", some)
+            with pytest.raises(KeyboardInterrupt):
+                bench.run(**cut)
+        assert not (bench.root / "out/manifest.json").exists()
+    if other:
+        bench.run(**loose)
+    bench.run(**settings)
+    assert bench.content() == bench.content("calm")
+
+
+def made(bench: Any, **settings: Any) -> dict[str, int]:
+    """How many markers of each stage a run adds."""
+    before = bench.markers()
+    bench.run(**{**SETTINGS, **settings})
+    after = bench.markers()
+    assert {name: after[name] for name in before} == before
+    fresh = [name.partition("/")[0] for name in after.keys() - before.keys()]
+    return {stage: fresh.count(stage) for stage in ("documents", "signals")}
+
+
+def test_a_refresh_redoes_the_shards_that_changed(bench: Any) -> None:
+    """A new shard, a changed one, one changed at the same size and time, one removed: only these are read again."""
+    fill(bench, shards=4, rows=10)
+    folder: Path = bench.root / "in"
+    assert made(bench) == {"documents": 4, "signals": 4}
+    bench.shard("99.jsonl", [{"id": "new", "text": "a new document that was not there before, in the middle"}])
+    assert made(bench) == {"documents": 1, "signals": 1}
+    bench.shard("01.jsonl", [{"id": "other", "text": "a shard that is another one now"}])
+    assert made(bench) == {"documents": 1, "signals": 1}
+    third = folder / "02.jsonl"
+    content, facts = third.read_bytes(), third.stat()
+    third.write_bytes(content.replace(b"document 7", b"dokument 7"))
+    os.utime(third, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert made(bench) == {"documents": 1, "signals": 1}
+    (folder / "00.jsonl").unlink()
+    assert made(bench) == {"documents": 0, "signals": 0}
+    bench.run("calm", **SETTINGS)
+    assert bench.content() == bench.content("calm")
+    assert not [row for part in ("data", "rejects") for row in bench.rows(part=part) if row["doc_id"].startswith("0_")]
