@@ -6,16 +6,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from siftlm import filesystem
 from siftlm.stages.runner import RunnerSettings, run_pipeline
-from siftlm.stages.shards import Task, read_plan, write_plan
-from siftlm.stages.values import read_value, write_value
+from siftlm.stages.shards import Task, write_plan
+from siftlm.stages.values import read_value
 from siftlm.store import Store
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 T = TypeVar("T")
 
@@ -43,22 +40,9 @@ def gather(
     plan = write_plan(store, name, tasks)
     answer = store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone: other runs may share the store
 
-    def build(pipeline: beam.Pipeline) -> None:
-        import apache_beam as beam
+    from siftlm.stages.graphs import statistics_graph
 
-        from siftlm.stages.graphs import Merge
-
-        _ = (
-            pipeline
-            | "plan" >> beam.Create([plan])
-            | "tasks" >> beam.FlatMap(read_plan)
-            | "spread" >> beam.Reshuffle()
-            | "statistics" >> beam.Map(statistic)
-            | "merge" >> beam.CombineGlobally(Merge(merge))
-            | "answer" >> beam.Map(lambda value: write_value(answer, value))
-        )
-
-    run_pipeline(runner, name, build)
+    run_pipeline(runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer))
     value: T = read_value(answer)
     filesystem.remove(answer)
     return value

@@ -1,4 +1,8 @@
-"""The DoFns: as little logic as possible in Beam. Imported only when a pipeline is built or run."""
+"""The graphs and DoFns of stages that work shard by shard: as little logic as possible in Beam.
+
+Imported only when a pipeline is built or run. What a graph holds does not depend on the shards: it reads them from a
+plan, a file with one task a line.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,38 @@ from typing import Any
 
 import apache_beam as beam
 
-from siftlm.stages.shards import ShardPool, ShardStage, Task
+from siftlm.stages.runner import RunnerSettings, resource_hints, threads
+from siftlm.stages.shards import ShardPool, ShardStage, Task, read_plan
+from siftlm.stages.values import write_value
 from siftlm.store import Store
+
+
+def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
+    """Every task of the plan, run once somewhere; its output is a file."""
+    work = beam.ParDo(RunShards(stage, store, threads(runner)))
+    _ = tasks(pipeline, plan) | stage.name >> work.with_resource_hints(**resource_hints(runner, stage.name))
+
+
+def statistics_graph(
+    pipeline: beam.Pipeline,
+    statistic: Callable[[Task], Any],
+    merge: Callable[[Iterable[Any]], Any],
+    plan: str,
+    answer: str,
+) -> None:
+    """The merged statistic of all tasks of the plan, written to the file `answer`."""
+    _ = (
+        tasks(pipeline, plan)
+        | "statistics" >> beam.Map(statistic)
+        | "merge" >> beam.CombineGlobally(Merge(merge))
+        | "answer" >> beam.Map(lambda value: write_value(answer, value))
+    )
+
+
+def tasks(pipeline: beam.Pipeline, plan: str) -> Any:
+    """The tasks of a plan, a PCollection spread over the workers."""
+    paths = pipeline | "plan" >> beam.Create([plan])
+    return paths | "tasks" >> beam.FlatMap(read_plan) | "spread" >> beam.Reshuffle()
 
 
 class RunShards(beam.DoFn):

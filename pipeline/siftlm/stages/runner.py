@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,12 @@ RUNNERS = (
     "FlinkRunner",
     "DataflowRunner",
 )
+ENGINES = frozenset({"PortableRunner", "SparkRunner", "FlinkRunner"})  # reached through a Beam job server
+ENGINE_MASTERS = {"SparkRunner": ("spark_master_url", r"local(\[.+\])?"), "FlinkRunner": ("flink_master", r"\[\w+\]")}
+WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options", "sdk_container_image")
+WORKER_COMMAND = "siftlm-worker"
+REPEATED = frozenset({"experiments", "dataflow_service_options", "files_to_stage"})
+ACCELERATED = "scores/"  # prefix of the stages that a language model runs in
 REFUSED = {
     "DaskRunner": "it delivers tagged outputs to the wrong consumer",
     "BundleBasedDirectRunner": "it holds every bundle in memory and is not maintained",
@@ -47,6 +56,17 @@ class RunnerSettings(Settings):
         ge=0,
         le=256,
         description="Shards at a time in one process; 0 is every core locally and 1 elsewhere.",
+    )
+    accelerator: str | None = Field(
+        None,
+        pattern=r"^type:[A-Za-z0-9_-]+;count:[1-9][0-9]*(;[A-Za-z0-9_-]+(:[A-Za-z0-9_.-]+)?)*$",
+        description="Accelerator of the workers that score, a Beam resource hint that Dataflow honours: "
+        "type:nvidia-l4;count:1;install-nvidia-driver. Other stages run without.",
+    )
+    score_memory: str | None = Field(
+        None,
+        pattern=r"^[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        description="Memory of the workers that score, at least: a Beam resource hint, 30GB for instance.",
     )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="Beam pipeline options, by name without the dashes."
@@ -85,8 +105,18 @@ def check(settings: RunnerSettings) -> None:
             "runner.options.direct_running_mode: must be in_memory or multi_processing, got 'multi_threading'; "
             "its workers corrupt each other's streams, use runner.threads instead"
         )
-    if settings.name == "SparkRunner" and "spark_master_url" not in settings.options:
-        raise UserError("runner.options.spark_master_url: must name the cluster for SparkRunner, got nothing")
+    _check_engine(settings)
+
+
+def _check_engine(settings: RunnerSettings) -> None:
+    given = settings.options
+    if settings.name == "SparkRunner" and not {"spark_master_url", "job_endpoint", "spark_rest_url"} & set(given):
+        raise UserError(
+            "runner.options.spark_master_url: must name the cluster for SparkRunner, got nothing; "
+            "or runner.options.job_endpoint a job server that runs already"
+        )
+    if settings.name == "PortableRunner" and "job_endpoint" not in given:
+        raise UserError("runner.options.job_endpoint: must name a job server for PortableRunner, got nothing")
 
 
 def is_local(settings: RunnerSettings) -> bool:
@@ -101,8 +131,8 @@ def threads(settings: RunnerSettings) -> int:
 def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipeline], None]) -> None:
     """Builds one pipeline, runs it and waits; a failed pipeline raises what the worker raised."""
     check(settings)
-    beam, PipelineOptions = _import_beam()
-    options = PipelineOptions(_flags(settings, name))
+    beam, PipelineOptions = import_beam()
+    options = PipelineOptions(flags(settings, name))
     pipeline = beam.Pipeline(runner=_runner(settings), options=options)
     build(pipeline)
     result = pipeline.run()
@@ -111,7 +141,7 @@ def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipe
         raise RuntimeError(f"the {name} pipeline ended {state} on {settings.name}")
 
 
-def _import_beam() -> tuple[Any, Any]:
+def import_beam() -> tuple[Any, Any]:
     """Beam and its options class, without what it warns of while it is imported (optional packages)."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -125,28 +155,70 @@ def _import_beam() -> tuple[Any, Any]:
 
 
 def _runner(settings: RunnerSettings) -> object:
+    if settings.name in ENGINES and "job_endpoint" in settings.options:
+        return "PortableRunner"
     if settings.name != LOCAL:
         return settings.name
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    return FnApiRunner()
+    if settings.processes == 1:
+        return FnApiRunner()
+    from siftlm.stages.processes import environment
+
+    return FnApiRunner(default_environment=environment())
 
 
-def _flags(settings: RunnerSettings, name: str) -> list[str]:
+def flags(settings: RunnerSettings, name: str) -> list[str]:
     """Command-line flags for Beam, in which repeated options are comma-separated in our settings."""
-    options: dict[str, str | int | float | bool] = {
-        "job_name": f"siftlm-{name.replace('_', '-')}",
-        **settings.options,
-    }
-    if settings.name == LOCAL and settings.processes > 1:
-        options.setdefault("direct_running_mode", "multi_processing")
-        options.setdefault("direct_num_workers", settings.processes)
-    flags = []
-    for key, value in options.items():
+    found = []
+    for key, value in beam_options(settings, name).items():
         if isinstance(value, bool):
-            flags += [f"--{key}"] if value else []
-        elif key in ("experiments", "dataflow_service_options") and isinstance(value, str):
-            flags += [f"--{key}={part}" for part in value.split(",")]
+            found += [f"--{key}"] if value else []
+        elif key in REPEATED and isinstance(value, str):
+            found += [f"--{key}={part}" for part in value.split(",")]
         else:
-            flags.append(f"--{key}={value}")
-    return flags
+            found.append(f"--{key}={value}")
+    return found
+
+
+def beam_options(settings: RunnerSettings, name: str) -> dict[str, str | int | float | bool]:
+    """Beam's options for one pipeline: ours where the user gave none."""
+    options: dict[str, str | int | float | bool] = {"job_name": f"siftlm-{re.sub('[^a-z0-9]+', '-', name.lower())}"}
+    if settings.name == LOCAL and settings.processes > 1:
+        options["direct_num_workers"] = settings.processes
+    if settings.name in ENGINES:
+        options |= _worker_options(settings)
+    return {**options, **settings.options}
+
+
+def _worker_options(settings: RunnerSettings) -> dict[str, str | int | float | bool]:
+    """How an engine gets its Python workers, and how long it keeps them.
+
+    By default executors start this environment's own worker command. Beam would end a worker after every step of a
+    stage, and a new one imports for seconds; but a shared worker pool ends workers by a number that the executors
+    on a machine have in common, so there they are kept for longer than an executor idles.
+    """
+    given = settings.options
+    if any(name in given for name in WORKER_OPTIONS):
+        external = given.get("environment_type") == "EXTERNAL"
+        return {"environment_cache_millis": 300_000 if external else 10_000}
+    if given.get("job_endpoint") == "embed" or _engine_is_local(settings):
+        return {"environment_type": "LOOPBACK"}
+    command = json.dumps({"command": os.path.join(os.path.dirname(sys.executable), WORKER_COMMAND)})
+    return {"environment_type": "PROCESS", "environment_config": command, "environment_cache_millis": 10_000}
+
+
+def _engine_is_local(settings: RunnerSettings) -> bool:
+    """Whether the engine runs in a job server that Beam starts for this process."""
+    if "job_endpoint" in settings.options or settings.name not in ENGINE_MASTERS:
+        return False
+    option, local = ENGINE_MASTERS[settings.name]
+    return re.fullmatch(local, str(settings.options.get(option, "[auto]"))) is not None
+
+
+def resource_hints(settings: RunnerSettings, stage: str) -> dict[str, str]:
+    """What the workers of a stage need: an accelerator and memory for those that score, nothing for others."""
+    if not stage.startswith(ACCELERATED):
+        return {}
+    wanted = {"accelerator": settings.accelerator, "min_ram": settings.score_memory}
+    return {name: value for name, value in wanted.items() if value}

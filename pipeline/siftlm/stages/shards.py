@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from siftlm import filesystem
-from siftlm.stages.runner import RunnerSettings, run_pipeline, threads
+from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.store import Marker, Store, digest
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,9 @@ def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: R
     waiting = [task for task in tasks if task.key not in done]
     if waiting:
         plan = write_plan(store, stage.name, waiting)
-        run_pipeline(runner, stage.name, _graph(stage, plan, store, threads(runner)))
+        from siftlm.stages.graphs import shard_graph
+
+        run_pipeline(runner, stage.name, lambda pipeline: shard_graph(pipeline, stage, plan, store, runner))
     return store.markers(stage.name, (task.key for task in tasks))
 
 
@@ -71,23 +70,6 @@ def run_task(stage: ShardStage, task: Task, store: Store) -> None:
     marker = stage.run(task, store)
     seconds = round(time.monotonic() - started, 3)
     store.commit(replace(marker, facts={**marker.facts, "seconds": seconds}))
-
-
-def _graph(stage: ShardStage, plan: str, store: Store, workers: int) -> Callable[[beam.Pipeline], None]:
-    def build(pipeline: beam.Pipeline) -> None:
-        import apache_beam as beam
-
-        from siftlm.stages.graphs import RunShards
-
-        _ = (
-            pipeline
-            | "plan" >> beam.Create([plan])
-            | "tasks" >> beam.FlatMap(read_plan)
-            | "spread" >> beam.Reshuffle()
-            | stage.name >> beam.ParDo(RunShards(stage, store, workers))
-        )
-
-    return build
 
 
 class ShardPool:

@@ -1,0 +1,307 @@
+"""One small corpus on every runner, byte for byte: engines are real, started here on free ports and stopped after.
+
+The engines are in ../shared/tools beside the repository, where it says how they are started; without them a test is
+skipped and says so. The truth is FnApiRunner in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT.parent / "shared" / "tools"
+JARS = TOOLS / "beam-jvm"
+BIN = Path(sys.executable).parent
+START_SECONDS = 120
+RUN_SECONDS = 420
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a test's JVM lives for seconds
+CONFIGURATION = """
+name = "engines"
+seed = 3
+
+[[input]]
+source = "made"
+paths = ["{folder}/input"]
+
+[dedup]
+
+[[score]]
+name = "small"
+model = "{folder}/model"
+device = "cpu"
+
+[select]
+[[select.rules]]
+kind = "band"
+column = "small_perplexity"
+criterion = "medium"
+rate = 0.7
+
+[output]
+folder = "unset"
+shard_bytes = 65536
+shuffle = true
+rejects = true
+"""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's variables with its environment first on PATH, as engines and worker pools need it."""
+    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **extra}
+
+
+def texts() -> list[str]:
+    """Made-up sentences, two exact copies, five near ones, an empty and a short text."""
+    rng = random.Random(5)
+    starts, ends = ["ba", "ke", "li", "mo", "nu", "ra", "si", "to"], ["ban", "dor", "fel", "gim", "hal", "jun"]
+    words = [start + end for start in starts for end in ends]
+    made = [" ".join(rng.choices(words, k=rng.randint(30, 90))) + "." for _ in range(40)]
+    return [*made, made[0], made[7], *(text.replace(" ", " odd ", 1) for text in made[3:8]), "", "short one"]
+
+
+def save_model(folder: Path) -> None:
+    """A random GPT-2 of two layers and a tokenizer of bytes."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    end = "<|endoftext|>"
+    vocabulary = {name: n for n, name in enumerate([end, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    torch.manual_seed(0)
+    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four input shards, a model and the configuration of the run."""
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "input").mkdir()
+    for shard in range(4):
+        lines = [json.dumps({"text": text}) for text in texts()[shard::4]]
+        (folder / "input" / f"{shard}.jsonl").write_text("\n".join(lines) + "\n")
+    save_model(folder / "model")
+    (folder / "run.toml").write_text(CONFIGURATION.format(folder=folder))
+    return folder
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below data/ and rejects/, by its path in the run's folder."""
+    files = [path for part in ("data", "rejects") for path in sorted((folder / part).iterdir())]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+Run = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def run(corpus: Path, tmp_path: Path) -> Run:
+    """Runs the corpus by the command line with these arguments in a fresh folder; gives its checksums."""
+
+    def start(*arguments: str, logs: tuple[Path, ...] = ()) -> dict[str, str]:
+        command = [str(BIN / "siftlm"), "run", str(corpus / "run.toml"), "--set", f"output.folder={tmp_path}/run"]
+        with running([*command, *arguments], tmp_path / "siftlm.log") as process:
+            try:
+                code = process.wait(RUN_SECONDS)
+            except subprocess.TimeoutExpired:
+                code = None
+        shown = "".join(f"\n--- {log}\n{tail(log)}" for log in (tmp_path / "siftlm.log", *logs))
+        assert code == 0, f"ended with {code}{shown}"
+        return checksums(tmp_path / "run")
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def truth(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The checksums of a run in memory."""
+    folder = tmp_path_factory.mktemp("truth")
+    command = [str(BIN / "siftlm"), "run", str(corpus / "run.toml"), "--set", f"output.folder={folder}/run"]
+    subprocess.run(command, check=True, timeout=RUN_SECONDS, env=environment())
+    found = checksums(folder / "run")
+    assert any(name.startswith("data/") for name in found)
+    assert any(name.startswith("rejects/") for name in found)
+    return found
+
+
+# --- engines ----------------------------------------------------------------------------------------------------------
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(nothing)"
+
+
+@contextmanager
+def running(command: list[str], log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, whose whole group is gone when the block ends."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment(**variables), start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Asks a process group to end and then makes it."""
+    for number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            process.poll()
+            if not group_lives(process.pid):
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"group {process.pid} is still there")
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process group has a member that is not a zombie."""
+    found = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return any(int(pgid) == group and not stat.startswith("Z") for pgid, stat in map(str.split, found.splitlines()))
+
+
+def free_port(*offsets: int) -> int:
+    """A port that is free, and so are those at the offsets from it."""
+    for _ in range(100):
+        port = random.randint(20_000, 30_000)  # below the ports that the system gives to clients
+        if all(is_free(port + offset) for offset in (0, *offsets)):
+            return port
+    raise AssertionError("no free ports")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_for(what: str, ready: Callable[[], bool], log: Path) -> None:
+    limit = time.monotonic() + START_SECONDS
+    while not ready():
+        assert time.monotonic() < limit, f"{what} did not start in {START_SECONDS} s\n{tail(log)}"
+        time.sleep(0.2)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def needs(package: str | None = None) -> None:
+    """Skips unless the tools, and the package an engine comes from, are here."""
+    if not TOOLS.is_dir():
+        pytest.skip(f"the engines of {TOOLS} are not here")
+    if package and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: pip install '.[spark,flink]'")
+
+
+@contextmanager
+def job_server(folder: Path, engine: str, master: str, jvm: str = "") -> Iterator[str]:
+    """The endpoint of Beam's job server for an engine."""
+    port, log = free_port(-1, -2), folder / "job-server.log"
+    command = [str(TOOLS / "job-server"), engine, master, str(port)]
+    with running(command, log, JAVA_TOOL_OPTIONS=f"{QUICK_JVM} {jvm}"):
+        wait_for(f"the job server for {engine}", lambda: answers(port), log)
+        yield f"localhost:{port}"
+
+
+@contextmanager
+def spark_cluster(folder: Path) -> Iterator[str]:
+    """The master's url of a Spark standalone cluster of two workers."""
+    port, log = free_port(1, 2, 1000, 1001, 1002), folder / "cluster.log"
+    command = [str(TOOLS / "spark-cluster"), "start", str(folder), "2", str(port)]
+    with running(command, log, JAVA_TOOL_OPTIONS=QUICK_JVM):
+        master = folder / "master.log"
+        wait_for("the cluster", lambda: master.exists() and tail(master, 10**6).count("Registering worker") == 2, log)
+        yield f"spark://127.0.0.1:{port}"
+
+
+@contextmanager
+def worker_pool(folder: Path) -> Iterator[str]:
+    """The address of Beam's worker pool, a process of its own."""
+    port, log = free_port(), folder / "pool.log"
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with running(command, log):
+        wait_for("the worker pool", lambda: answers(port), log)
+        yield f"localhost:{port}"
+
+
+# --- the same bytes ---------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_give_the_same_bytes(run: Run, truth: dict[str, str]) -> None:
+    """FnApiRunner with two worker processes writes what it writes in memory."""
+    assert run("--set", "runner.processes=2") == truth
+
+
+@pytest.mark.parametrize("runner", ["DirectRunner", "PrismRunner"])
+def test_prism_gives_the_same_bytes(runner: str, run: Run, truth: dict[str, str]) -> None:
+    """Prism, by its own name and as what DirectRunner uses."""
+    needs()
+    assert run(f"--runner={runner}", f"--prism_location={TOOLS / 'prism'}") == truth
+
+
+def test_a_worker_pool_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """Beam's embedded job server, with the work done in the processes of a separate pool."""
+    with worker_pool(tmp_path) as address:
+        arguments = ("--job_endpoint=embed", "--environment_type=EXTERNAL", f"--environment_config={address}")
+        found = run("--runner=PortableRunner", *arguments, logs=(tmp_path / "pool.log",))
+    assert found == truth
+    assert "Starting worker" in (tmp_path / "pool.log").read_text()
+
+
+def test_spark_in_one_process_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """Spark's local master through Beam's job server, its Python work in the process that submits."""
+    needs("pyspark")
+    with job_server(tmp_path, "spark", "local[2]") as endpoint:
+        arguments = (f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+        assert run("--runner=SparkRunner", *arguments, logs=(tmp_path / "job-server.log",)) == truth
+
+
+def test_a_spark_cluster_of_two_workers_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """A standalone cluster: executors start siftlm's worker command, each its own.
+
+    One Spark application serves all stages, and executors find Beam's classes on this machine: starting JVMs and
+    shipping 380 MB of classes to each for every stage would be all that is measured here.
+    """
+    needs("pyspark")
+    jvm = f"-Dbeam.spark.test.reuseSparkContext=true -Dspark.executor.extraClassPath={JARS}/*"
+    with spark_cluster(tmp_path) as master, job_server(tmp_path, "spark", master, jvm) as endpoint:
+        arguments = (f"--job_endpoint={endpoint}", f"--files_to_stage={JARS / 'args4j-2.33.jar'}")
+        logs = (tmp_path / "job-server.log", tmp_path / "master.log")
+        assert run("--runner=SparkRunner", *arguments, logs=logs) == truth
+    for worker in ("worker-1", "worker-2"):
+        assert list((tmp_path / worker).glob("app-*/*/stderr")), f"{worker} had no executor"
+
+
+def test_flink_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """Flink's mini cluster through Beam's job server, with siftlm's worker command."""
+    needs("pyflink")
+    with job_server(tmp_path, "flink", "[local]") as endpoint:
+        arguments = (f"--job_endpoint={endpoint}", "--parallelism=2")
+        assert run("--runner=FlinkRunner", *arguments, logs=(tmp_path / "job-server.log",)) == truth
