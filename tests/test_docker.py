@@ -76,9 +76,7 @@ def unmet(needed: list[Requirement], pinned: Mapping[str, Version], environment:
         str(need)
         for need in needed
         if (need.marker is None or need.marker.evaluate(environment))
-        and not need.specifier.contains(
-            pinned.get(canonicalize_name(need.name), Version("0")), prereleases=True
-        )
+        and not need.specifier.contains(pinned.get(canonicalize_name(need.name), Version("0")), prereleases=True)
     ]
 
 
@@ -108,9 +106,7 @@ def test_every_copied_path_exists(image: str) -> None:
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_copied_files_are_enough_to_build_the_package(image: str) -> None:
     """The package is built from what was copied: its metadata names no file that stayed behind."""
-    copied = {
-        s for e in dockerfile(image) if e.name == "COPY" and "from" not in flags(e) for s in operands(e)
-    }
+    copied = {s for e in dockerfile(image) if e.name == "COPY" and "from" not in flags(e) for s in operands(e)}
     named = {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "pipeline", "kernels"}
     assert named <= copied
 
@@ -157,9 +153,7 @@ def test_the_pins_name_neither_hosts_nor_local_builds() -> None:
 def test_the_beam_of_the_harness_is_the_beam_that_is_installed(image: str) -> None:
     """boot comes from Beam's own image of the same version and the same Python."""
     arguments = dict(
-        entry.words[0].split("=")
-        for entry in dockerfile(image)
-        if entry.name == "ARG" and "=" in entry.words[0]
+        entry.words[0].split("=") for entry in dockerfile(image) if entry.name == "ARG" and "=" in entry.words[0]
     )
     assert Version(arguments["BEAM_VERSION"]) == pins(image)["apache-beam"]
     bases = [entry.words[0] for entry in dockerfile(image) if entry.name == "FROM"]
@@ -228,9 +222,7 @@ def test_worker_flags_go_to_boot_and_commands_to_siftlm(
 ) -> None:
     """One image serves Beam's runners and whoever types a command."""
     script, environment = callers
-    done = subprocess.run(
-        ["sh", str(script), *arguments], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["sh", str(script), *arguments], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
 
 
