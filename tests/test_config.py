@@ -98,6 +98,12 @@ def test_an_override_that_leads_nowhere_is_an_error(override: str) -> None:
         apply_override(copy.deepcopy(MINIMAL) | {"seed": 1}, override)
 
 
+def test_language_and_signals_can_be_left_out() -> None:
+    """`language = false` computes no language; a run that names neither has both."""
+    assert len(parse(with_keys(), []).scorers()) == 2
+    assert parse(with_keys(annotate={"language": False, "signals": False}), []).scorers() == ()
+
+
 def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
     """The line and column are the parser's."""
     path = tmp_path / "run.toml"

@@ -28,10 +28,12 @@ class AnnotateSettings(Settings):
     """The cheap columns of every document."""
 
     language: LanguageSettings | None = Field(
-        default_factory=LanguageSettings, description="Language identification with fastText's lid.176."
+        default_factory=LanguageSettings,
+        description="Language identification with fastText's lid.176; false leaves it out.",
     )
     signals: SignalsSettings | None = Field(
-        default_factory=SignalsSettings, description="The text signals of Gopher, C4 and FineWeb."
+        default_factory=SignalsSettings,
+        description="The text signals of Gopher, C4 and FineWeb; false leaves them out.",
     )
     classifiers: list[ClassifierSettings] = Field(
         default_factory=list,
@@ -40,6 +42,12 @@ class AnnotateSettings(Settings):
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
     )
+
+    @field_validator("language", "signals", mode="before")
+    @classmethod
+    def _false_is_none(cls, value: object) -> object:
+        """TOML has no null."""
+        return None if value is False else value
 
     def scorers(self) -> tuple[Settings, ...]:
         return tuple(s for s in (self.language, self.signals, *self.classifiers, *self.dsir) if s is not None)
