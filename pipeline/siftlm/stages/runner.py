@@ -30,7 +30,7 @@ RUNNERS = (
 )
 ENGINES = frozenset({"PortableRunner", "SparkRunner", "FlinkRunner"})  # reached through a Beam job server
 ENGINE_MASTERS = {"SparkRunner": ("spark_master_url", r"local(\[.+\])?"), "FlinkRunner": ("flink_master", r"\[\w+\]")}
-WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options", "sdk_container_image")
+WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options")
 WORKER_COMMAND = "siftlm-worker"
 REPEATED = frozenset({"experiments", "dataflow_service_options", "files_to_stage"})
 ACCELERATED = "scores/"  # prefix of the stages that a language model runs in
@@ -104,6 +104,11 @@ def check(settings: RunnerSettings) -> None:
         raise UserError(
             "runner.options.direct_running_mode: must be in_memory or multi_processing, got 'multi_threading'; "
             "its workers corrupt each other's streams, use runner.threads instead"
+        )
+    if settings.accelerator and "worker_accelerator" in str(settings.options.get("dataflow_service_options", "")):
+        raise UserError(
+            "runner.accelerator: must not be combined with worker_accelerator of dataflow_service_options, got both; "
+            "the one is for the workers that score, the other for those of every stage"
         )
     _check_engine(settings)
 
@@ -202,6 +207,9 @@ def _worker_options(settings: RunnerSettings) -> dict[str, str | int | float | b
     if any(name in given for name in WORKER_OPTIONS):
         external = given.get("environment_type") == "EXTERNAL"
         return {"environment_cache_millis": 300_000 if external else 10_000}
+    image = given.get("sdk_container_image")
+    if image:  # Beam's engines look for it under another name and would take their own image
+        return {"environment_type": "DOCKER", "environment_config": image, "environment_cache_millis": 10_000}
     if given.get("job_endpoint") == "embed" or _engine_is_local(settings):
         return {"environment_type": "LOOPBACK"}
     command = json.dumps({"command": os.path.join(os.path.dirname(sys.executable), WORKER_COMMAND)})
