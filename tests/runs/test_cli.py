@@ -186,8 +186,8 @@ def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytes
         path.chmod(0o755)
     # what Python imports late may lie where another user cannot read
     drop = (
-        "import gettext, logging, os, apache_beam, typer.rich_utils, siftlm.job, siftlm.report.terminal\n"
-        "logging.disable()\nos.setuid(65534)"
+        "import logging, os\nlogging.disable()\n"
+        "import gettext, apache_beam, typer.rich_utils, siftlm.job, siftlm.report.terminal\nos.setuid(65534)"
     )
     done = command(desk, "run", "run.toml", "--quiet", code=drop)
     assert (done.returncode, done.stderr) == (
