@@ -43,10 +43,14 @@ def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: R
     waiting = [task for task in tasks if task.key not in done]
     if waiting:
         plan = write_plan(store, stage.name, waiting)
-        from siftlm.stages.graphs import shard_graph
-
-        run_pipeline(runner, stage.name, lambda pipeline: shard_graph(pipeline, stage, plan, store, runner))
+        run_pipeline(runner, stage.name, lambda pipeline: _build(pipeline, stage, plan, store, runner))
     return store.markers(stage.name, (task.key for task in tasks))
+
+
+def _build(pipeline: Any, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
+    from siftlm.stages.graphs import shard_graph  # once the runner has imported Beam without its warnings
+
+    shard_graph(pipeline, stage, plan, store, runner)
 
 
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
