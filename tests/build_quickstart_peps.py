@@ -130,10 +130,7 @@ def warc_record(kind: str, url: str, number: int, content_type: str, content: by
 
 
 def http(content_type: str, body: bytes) -> bytes:
-    return (
-        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def exchange(pep: Pep, number: int) -> Iterator[bytes]:
@@ -174,9 +171,7 @@ def write_warc(path: Path, chosen: Sequence[Pep]) -> list[Bad]:
 
 
 def write_wet(path: Path, chosen: Sequence[Pep]) -> None:
-    info = (
-        b"Software-Info: tests/build_quickstart_data.py\r\nExtracted-Date: Thu, 15 Aug 2024 12:00:00 GMT\r\n"
-    )
+    info = b"Software-Info: tests/build_quickstart_data.py\r\nExtracted-Date: Thu, 15 Aug 2024 12:00:00 GMT\r\n"
     records = [warc_record("warcinfo", path.name, 0, "application/warc-fields", info)]
     for number, pep in enumerate(chosen, start=1):
         text = f"{pep.title}\n{pep.rst}".encode()
