@@ -67,6 +67,8 @@ def load_tokenizer(
         fast.no_truncation()
         fast.no_padding()
         fast.encode_special_tokens = literal_specials
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
+        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
     name, encode = _chosen_encoder(tokenizer, fast, backend, literal_specials)
     return TextTokenizer(
         encode, _prefix(place, tokenizer, bos_mode), len(tokenizer), type(tokenizer).__name__, name, fast
