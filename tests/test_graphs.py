@@ -114,12 +114,16 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
 
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_a_graph_does_not_grow_with_its_shards(kind: str, tmp_path: Path) -> None:
-    """Ten and 100,000 shards give the same steps and the same bytes: shards are read from a file."""
+    """Ten and 100,000 shards give the same steps and the same bytes: shards are read from a file.
+
+    The names of plans and answers are hashes, and pickled functions are compressed: the same graph for the same shards
+    differs by a hundred bytes or so. A hundredth of a byte a shard would be 1,000.
+    """
     few, many = (GRAPHS[kind](Store(str(tmp_path)), count) for count in (10, 100_000))
     assert [t.unique_name for t in few.components.transforms.values()] == [
         t.unique_name for t in many.components.transforms.values()
     ]
-    assert abs(few.ByteSize() - many.ByteSize()) <= 64  # a random name may be pickled a few bytes longer
+    assert many.ByteSize() - few.ByteSize() < 1_000
     assert many.ByteSize() < 100_000
 
 

@@ -62,13 +62,13 @@ def load_tokenizer(
         UserError: at `place`, where there is no usable tokenizer or it lacks the token that `bos_mode` asks for.
     """
     tokenizer = _from_folder(place, files, trust)
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
+        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
     fast = getattr(tokenizer, "backend_tokenizer", None)
-    if fast is not None:
+    if fast is not None:  # only now: a call of the tokenizer puts its own settings back
         fast.no_truncation()
         fast.no_padding()
         fast.encode_special_tokens = literal_specials
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
-        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
     name, encode = _chosen_encoder(tokenizer, fast, backend, literal_specials)
     return TextTokenizer(
         encode, _prefix(place, tokenizer, bos_mode), len(tokenizer), type(tokenizer).__name__, name, fast
