@@ -24,6 +24,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "comparison",
             "config",
             "duplicates",
+            "estimate",
             "excerpts",
             "explanation",
             "inspection",
