@@ -23,7 +23,7 @@ def test_a_tally_counts_every_marker_once(tmp_path: Path) -> None:
     tally.look(store)
     tally.look(store)
     assert (tally.fresh, tally.rows_in, tally.rows_out, tally.done) == (1, 10, 8, {"a", "b"})
-    assert tally.status(2.0) == "signals: 2/3 shards, 5 documents/s, 80% through, 2 s left"
+    assert tally.status(2.0) == "signals: 2/3 shards, 5 documents/s, keeps 80%, 2 s left"
 
 
 def test_without_a_finished_shard_there_is_no_rate() -> None:

@@ -40,13 +40,13 @@ class Tally:
         self.fresh += len(new)
 
     def status(self, seconds: float) -> str:
-        """`scores/m: 12/80 shards, 340 documents/s, 81 % through, 2 min 50 s left`; rates once a shard is done."""
+        """`scores/m: 12/80 shards, 340 documents/s, keeps 81%, 2 min 50 s left`; rates once a shard is done."""
         text = f"{self.stage}: {len(self.done)}/{len(self.wanted)} shards"
         if not self.fresh or seconds <= 0:
             return f"{text}, {duration(seconds)} so far"
         left = (len(self.wanted) - len(self.done)) * seconds / self.fresh
-        through = f", {self.rows_out / self.rows_in:.0%} through" if self.rows_in else ""
-        return f"{text}, {self.rows_in / seconds:,.0f} documents/s{through}, {duration(left)} left"
+        kept = f", keeps {self.rows_out / self.rows_in:.0%}" if self.rows_in else ""
+        return f"{text}, {self.rows_in / seconds:,.0f} documents/s{kept}, {duration(left)} left"
 
 
 class Progress:
