@@ -15,10 +15,11 @@ from apache_beam.transforms import environments
 
 from siftlm.config import parse
 from siftlm.errors import UserError
-from siftlm.stages import dedup, gather, shards
+from siftlm.stages import dedup, gather, passages, shards
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import SCORES
 from siftlm.stages.dedup import DedupSettings
+from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import (
     ACCELERATED,
     RUNNERS,
@@ -61,7 +62,7 @@ def submitted(settings: RunnerSettings, name: str, build: Callable[[beam.Pipelin
 
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shards, gather, dedup):
+    for module in (shards, gather, dedup, passages):
         monkeypatch.setattr(module, "run_pipeline", submitted)
 
 
@@ -108,6 +109,9 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     ),
     "dedup": lambda store, count: graph(
         lambda: dedup.run(DedupSettings(), tasks(count), 1 << 30, store, RunnerSettings())
+    ),
+    "cuts": lambda store, count: graph(
+        lambda: passages.run(PassageSettings(), 0, True, tasks(count), 1 << 40, store, RunnerSettings())
     ),
 }
 

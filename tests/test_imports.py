@@ -42,7 +42,7 @@ LAYERS: dict[str, frozenset[str]] = {
 }
 SINGLE = {"job", "base"}
 ORDER = list(LAYERS)
-DEDUP = re.compile(r"siftlm\.stages\.dedup(_[a-z]+)*")
+DEDUP = re.compile(r"siftlm\.stages\.(dedup(_[a-z]+)*|passages|texts)")
 
 
 class Import(NamedTuple):
@@ -119,7 +119,7 @@ def broken_rule(entry: Import) -> str | None:
     if target == "apache_beam" and layer != "stages":
         return "Beam is imported in stages only"
     if target == "siftlm_kernels" and not (component == "scorers" or DEDUP.fullmatch(entry.module)):
-        return "kernels are imported by scorers and stages.dedup only"
+        return "kernels are imported by scorers and the stages of dedup only"
     if target == "siftlm" and "." in entry.target:
         return broken_order(layer, component, entry.target)
     return None

@@ -24,13 +24,14 @@ from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, dedup, select, write
+from siftlm.stages import annotate, dedup, passages, select, write
 from siftlm.stages.columns import SCORES, row_batches
 from siftlm.stages.dedup_links import Links
 from siftlm.stages.ingest import to_documents
 from siftlm.stages.reference import STAGE as REFERENCE
 from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import CUTS
 from siftlm.store import Store, open_parquet
 
 SAMPLE_BYTES = 2 << 20  # of one file of every source
@@ -128,7 +129,7 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
         started = time.monotonic()
         work()
         seconds[stage] = time.monotonic() - started
-        if stage in ("signals", "clusters"):
+        if stage in ("signals", "clusters", CUTS):
             task.inputs[stage] = "sample"
 
     with store.writer("documents", "sample", DOCUMENT_SCHEMA) as out:
@@ -138,6 +139,10 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
     if config.dedup:
         stage = dedup.Dedup(config.dedup, store, Links(store, "links"), partitions=1)
         timed("clusters", lambda: _dedup(stage, task))
+        if config.dedup.passages:
+            links = Links(store, "passages")
+            cutting = passages.Passages(config.dedup.passages, config.seed, drops=True, store=store, links=links)
+            timed(CUTS, lambda: _cut(cutting, task))
     timed("decisions", lambda: _decide(config, task, store))
     timed("data", lambda: _write(config.output, task, batch.num_rows, store))
     return seconds
@@ -146,6 +151,10 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
 def _dedup(stage: dedup.Dedup, task: Task) -> None:
     dedup.bucket_links(span for _, span in stage.band_spans(task))
     stage.write_clusters(task, [])
+
+
+def _cut(stage: passages.Passages, task: Task) -> None:
+    stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
 
 
 def _decide(config: RunConfig, task: Task, store: Store) -> None:

@@ -13,6 +13,7 @@ from siftlm.inspection import FinishedRun
 from siftlm.report.excerpt import Excerpt, Span, excerpt
 from siftlm.stages.columns import SCORES
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import document_batches
 
 Place = tuple[int, int]  # shard, row
 TOKEN_NLL = "token_nll"
@@ -75,7 +76,11 @@ class Excerpts:
         found: list[Any] = []
         start = rows[0]
         waiting = list(reversed(rows))
-        batches = self.run.store.row_range(stage, task.inputs[stage], start, rows[-1] + 1, columns=[name])
+        end, store = rows[-1] + 1, self.run.store
+        if stage == "documents":
+            batches = document_batches(task, store, columns=[name], start=start, end=end)
+        else:
+            batches = store.row_range(stage, task.inputs[stage], start, end, columns=[name])
         for batch in batches:
             while waiting and waiting[-1] < start + batch.num_rows:
                 found.append(batch.column(0)[waiting.pop() - start].as_py())

@@ -25,6 +25,7 @@ from siftlm.statistics.hashing import uniform
 
 PASSED, DROPPED, ELSEWHERE, NOT_REACHED = "passed", "dropped", "does not apply", "not reached"
 MEMBERS = 20  # of its cluster that are told
+SPANS = 20  # cut of it that are told
 DECISIONS = frozenset({"kept", "reason", "weight", "copies"})
 
 
@@ -71,6 +72,7 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
         cluster=tuple(facts for *_, facts in found),
         cluster_size=size,
         text=run.text(shard, row),
+        cut=run.cut(shard, row, columns["cut_spans"][:SPANS]) if columns.get("cut_spans") else (),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from siftlm.errors import UserError
 from siftlm.stages.columns import available, read_columns
 from siftlm.stages.publish import MANIFEST
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import document_batches
 from siftlm.store import Store
 
 
@@ -57,9 +58,16 @@ class FinishedRun:
         return pa.concat_tables(tables, promote_options="permissive")
 
     def text(self, shard: int, row: int) -> str:
+        task = self.tasks()[shard]
+        (batch,) = document_batches(task, self.store, columns=["text"], start=row, end=row + 1)
+        return str(batch["text"][0].as_py())
+
+    def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
+        """What some spans held that were cut of a text."""
         key = self.tasks()[shard].inputs["documents"]
         (batch,) = self.store.row_range("documents", key, row, row + 1, columns=["text"])
-        return str(batch["text"][0].as_py())
+        text = batch["text"][0].as_py().encode()
+        return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
 
 
 def inspect(

@@ -16,13 +16,14 @@ from siftlm.overview import write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, dedup, inputs, publish, reference, score, select, write
+from siftlm.stages import annotate, dedup, inputs, passages, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.runner import is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
+from siftlm.stages.texts import CUTS, with_cuts
 from siftlm.store import Marker, Store, digest, open_store
 from siftlm.validate import check_config, check_fields
 
@@ -52,7 +53,7 @@ class _Run:
         documents = self.ingest()
         signals = self.annotate(documents)
         clusters, contents = self.dedup(signals)
-        scored = self.score(clusters, contents)
+        scored = self.score(self.cut(clusters), contents)
         selected = self.select(scored)
         return self.write(selected)
 
@@ -90,6 +91,20 @@ class _Run:
             markers = dedup.run(settings, tasks, self.documents, self.store, self.config.runner)
         self.lineage.add("clusters", markers)
         return with_output(signals, "clusters", tasks), [m.content for m in markers]
+
+    def cut(self, clusters: Sequence[Task]) -> list[Task]:
+        """The shards with what was cut of their texts, where the run cuts passages."""
+        config = self.config
+        settings = config.dedup.passages if config.dedup else None
+        if settings is None:
+            return list(clusters)
+        tasks = passages.tasks(settings, config.seed, clusters)
+        drops = not config.survivors().keep_duplicates
+        text_bytes = sum(int(m.facts["text_bytes"]) for m in self.lineage.markers["documents"])
+        with self.progress.stage(CUTS, tasks, self.store):
+            made = passages.run(settings, config.seed, drops, tasks, text_bytes, self.store, config.runner)
+        self.lineage.add(CUTS, made)
+        return with_output(with_cuts(clusters, made), CUTS, tasks)
 
     def score(self, alive: Sequence[Task], contents: Sequence[str]) -> list[Task]:
         survivors = self.config.survivors()
@@ -165,6 +180,8 @@ class _Run:
             },
             "columns": summarise(selected, rows, self.store, self.config.runner),
         }
+        if CUTS in self.lineage.markers:
+            statistics["cut"] = _cut(self.lineage.markers[CUTS])
         return build_manifest(
             name=self.config.name,
             identity=identity,
@@ -207,6 +224,12 @@ def _sizes(decisions: Sequence[Marker], what: str) -> dict[str, int | None]:
     }
 
 
+def _cut(cuts: Sequence[Marker]) -> dict[str, int]:
+    """How many documents lost passages, how many of these, and their bytes."""
+    facts = {"documents": "cut_documents", "passages": "cut_passages", "byte_count": "cut_bytes"}
+    return {name: sum(int(m.facts[fact]) for m in cuts) for name, fact in facts.items()}
+
+
 def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     """Trains the reference model of a run and copies it to `folder`; says where it is."""
     if config.reference is None:
@@ -214,7 +237,7 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     check_config(config)
     with publish.workspace(config.output.folder, config.name):
         work = _Run(config, open_store(config.store_folder), progress)
-        alive, contents = work.dedup(work.annotate(work.ingest()))
-        trained = work.reference(alive, contents)
+        clusters, contents = work.dedup(work.annotate(work.ingest()))
+        trained = work.reference(work.cut(clusters), contents)
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     return f"the reference model is in {folder}"

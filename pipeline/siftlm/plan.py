@@ -9,11 +9,13 @@ from siftlm.config import TRAINED, RunConfig
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import with_output
 from siftlm.progress import duration
-from siftlm.stages import annotate, dedup, inputs, reference, score
+from siftlm.stages import annotate, dedup, inputs, passages, reference, score
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import tasks as ingest_tasks
+from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import threads
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import CUTS, with_cuts
 from siftlm.store import Store, digest, open_store
 
 
@@ -54,6 +56,8 @@ def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Se
         if not stages.waiting():
             contents = [m.content for m in store.markers("clusters", (t.key for t in clusters))]
         alive = with_output(signals, "clusters", clusters)
+        if config.dedup.passages:
+            alive = _plan_cuts(config.dedup.passages, config.seed, store, stages, alive)
     for settings in config.score:
         name = SCORES + settings.name
         if settings.model == TRAINED and config.reference:
@@ -69,6 +73,18 @@ def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Se
         stages.add(name, score.tasks(settings, config.survivors(), alive, contents, store))
     for name in ("decisions", "data"):
         stages.unknown(name, len(signals))
+
+
+def _plan_cuts(
+    settings: PassageSettings, seed: int, store: Store, stages: _Stages, clusters: Sequence[Task]
+) -> list[Task]:
+    """The shards with what is cut of their texts, once that is known."""
+    cuts = passages.tasks(settings, seed, clusters)
+    stages.add(CUTS, cuts)
+    if stages.waiting():
+        return list(clusters)
+    markers = store.markers(CUTS, (task.key for task in cuts))
+    return with_output(with_cuts(clusters, markers), CUTS, cuts)
 
 
 class _Stages:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from siftlm import filesystem
 from siftlm.config import RunConfig
 from siftlm.inspection import FinishedRun
+from siftlm.report.funnel import PASSAGES
 from siftlm.selectors import Plan
 from siftlm.selectors.band import Band
 from siftlm.selectors.density import DensityRule
@@ -20,7 +21,7 @@ from siftlm.selectors.sample import Sample
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
 from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT
-from siftlm.stages.columns import HELD_OUT
+from siftlm.stages.columns import ALL_CUT, HELD_OUT
 from siftlm.stages.select import ERROR
 from siftlm.stages.values import read_value
 from siftlm.statistics.cuts import POOL, Cuts
@@ -35,7 +36,7 @@ LENGTH_BIN = np.uint64(15)  # a group's lowest bits say which bin of length it i
 class Step:
     """Something that a document meets on its way: `rule` is None for what is not a rule."""
 
-    place: str  # dedup, reference, preselect.0, score.<name>, select.rules.0, select.weights
+    place: str  # dedup, dedup.passages, reference, preselect.0, score.<name>, select.rules.0, select.weights
     text: str
     column: str | None = None
     rule: RuleSettings | None = None
@@ -90,6 +91,9 @@ class Rulebook:
         if self.config.dedup is not None:
             reasons = frozenset({"exact_duplicate", "near_duplicate"})
             found.append(Step("dedup", "represents its cluster of duplicates", "duplicate", reasons=reasons))
+        if self.config.dedup is not None and self.config.dedup.passages is not None:
+            text = f"has something left without the {self.config.dedup.passages.unit}s that others have"
+            found.append(Step(PASSAGES, text, "cut_share", reasons=frozenset({ALL_CUT})))
         if self.config.reference is not None:
             share = f"is not in the {self.config.reference.holdout:.6g} that train the reference model"
             found.append(Step("reference", share, reasons=frozenset({HELD_OUT})))

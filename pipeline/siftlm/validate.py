@@ -23,6 +23,7 @@ from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import DERIVED, HIDDEN
 from siftlm.stages.dedup import CLUSTER_SCHEMA
 from siftlm.stages.dedup import check as check_dedup
+from siftlm.stages.passages import CUT_SCHEMA
 from siftlm.stages.runner import check as check_runner
 
 SAMPLE_RECORDS = 200
@@ -80,6 +81,7 @@ def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
     fields = list(Annotate(config.scorers()).schema())
     if config.dedup:
         fields += list(CLUSTER_SCHEMA)
+        fields += list(CUT_SCHEMA) if config.dedup.passages else []
     return {f.name: f.type for f in fields if f.name not in HIDDEN}
 
 

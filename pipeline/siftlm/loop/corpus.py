@@ -21,6 +21,7 @@ from siftlm.scorers.reference import ReferenceSettings
 from siftlm.stages import publish, reference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.shards import ShardStage, Task, run_shards
+from siftlm.stages.texts import document_batches, text_identity
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.store import Store, digest, open_store
 from siftlm.validate import check_config
@@ -60,14 +61,14 @@ class Corpus:
     def identity(self) -> str:
         """Changes when the documents of the matrix do."""
         share = self.config.benchmark.holdout if self.config.benchmark else 0.0
-        shards = [[task.inputs["documents"], content] for task, content in zip(self.shards, self.contents, strict=True)]
+        shards = [[*text_identity(task), content] for task, content in zip(self.shards, self.contents, strict=True)]
         signals = [task.inputs["signals"] for task in self.shards]
         return digest("corpus", shards, signals, self.config.survivors().identity(), share, self.config.seed)
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
         """The texts of a shard where `rows` is True, in order."""
         start = 0
-        for batch in self.store.batches("documents", task.inputs["documents"], rows=TEXT_ROWS, columns=["text"]):
+        for batch in document_batches(task, self.store, rows=TEXT_ROWS, columns=["text"]):
             yield from batch.filter(pa.array(rows[start : start + batch.num_rows]))["text"].to_pylist()
             start += batch.num_rows
 
@@ -75,7 +76,7 @@ class Corpus:
         """The key of a model of the family: all that its bytes depend on."""
         mine = [n for n, task in enumerate(self.shards) if task.facts["source"] in sources]
         survivors = self.config.survivors()
-        shards = [[self.shards[n].inputs["documents"], self.contents[n]] for n in mine]
+        shards = [[*text_identity(self.shards[n]), self.contents[n]] for n in mine]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
 
     def models(self) -> list[LMSettings]:
@@ -114,4 +115,4 @@ def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
         store = open_store(config.store_folder)
         work = _Run(config, store, progress)
         shards, contents = work.dedup(work.annotate(work.ingest()))
-        yield Corpus(config, store, progress, work, list(shards), list(contents))
+        yield Corpus(config, store, progress, work, work.cut(shards), list(contents))

@@ -32,6 +32,7 @@ from siftlm.scorers import LMSettings
 from siftlm.stages import score
 from siftlm.stages.columns import Survivors, read_columns
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import document_batches
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -158,7 +159,7 @@ def _copy_pages(corpus: Corpus, task: Task, key: str, pages: _Pages, number: int
         store.writer("documents", key, DOCUMENT_SCHEMA) as documents,
         store.writer(UNITS, key, UNIT_SCHEMA) as units,
     ):
-        for batch in store.batches("documents", task.inputs["documents"]):
+        for batch in document_batches(task, store):
             kept = batch.filter(pa.array(chosen[start : start + batch.num_rows]))
             start += batch.num_rows
             owners = [unit_of[doc_id] for doc_id in kept["doc_id"].to_pylist()]

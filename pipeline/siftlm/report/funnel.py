@@ -9,6 +9,9 @@ from typing import Any
 from siftlm.report.composition import added
 from siftlm.report.tally import NOTHING, Counts
 
+PASSAGES = "dedup.passages"
+CUT_TEXT = "cut_passages"  # what documents lose that stay
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -48,13 +51,15 @@ def funnel(manifest: Mapping[str, Any], reasons: Mapping[str, Counts], stages: S
     """The funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
     read, decided = manifest["counts"].get("documents", EMPTY), manifest["counts"].get("decisions", EMPTY)
     dropped = {**decided["dropped"], **decided["errors"]}
+    cut = manifest["statistics"].get("cut", {}).get("byte_count", 0)  # bytes of documents that stay, as columns say
+    documents, size, *sums = added(reasons.values())
     return Funnel(
         records=read["rows_in"],
-        documents=added(reasons.values()),
+        documents=(documents, size + cut, *sums),
         kept=reasons.get("", NOTHING),
         written=sum(part["rows"] for part in manifest["data"]),
         unread=tuple(_unread(read)),
-        losses=tuple(_losses(dropped, reasons, stages, read["rows_out"])),
+        losses=tuple(_losses(dropped, reasons, stages, read["rows_out"], cut)),
     )
 
 
@@ -73,11 +78,13 @@ def _unread(read: Mapping[str, Any]) -> list[Loss]:
 
 
 def _losses(
-    dropped: Mapping[str, int], reasons: Mapping[str, Counts], stages: Sequence[Stage], documents: int
+    dropped: Mapping[str, int], reasons: Mapping[str, Counts], stages: Sequence[Stage], documents: int, cut: int
 ) -> list[Loss]:
     found, left = [], documents
     waiting = dict(_most_first(dropped))
     for stage in (*stages, Stage("other", "", bool)):
+        if stage.place == PASSAGES and cut:
+            found.append(Loss(stage.place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left))
         for reason in [reason for reason in waiting if stage.drops(reason)]:
             count = waiting.pop(reason)
             left -= count

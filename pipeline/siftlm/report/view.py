@@ -121,3 +121,4 @@ class Explanation:
     cluster: tuple[Mapping[str, Any], ...]  # the first members of its cluster, the representative first
     cluster_size: int
     text: str
+    cut: tuple[str, ...] = ()  # the first spans that were cut of it

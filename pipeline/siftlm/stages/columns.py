@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import RowRule, keep_rows
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import CUTS, Aligned, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store, digest
@@ -24,14 +25,15 @@ DERIVED = {  # of the stored columns of scores/<model>/
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
 HELD_OUT = "held_out_for_reference"
+ALL_CUT = "all_cut"
 
 
 @dataclass(frozen=True)
 class Survivors:
     """Which documents reach the language models, and why the others don't.
 
-    In this order: a duplicate, unless `keep_duplicates`, one that trains the reference model (a keyed share `holdout`
-    of what is left), one that a `preselect` rule drops.
+    In this order: a duplicate, unless `keep_duplicates`, one of which cuts left nothing, one that trains the reference
+    model (a keyed share `holdout` of what is left), one that a `preselect` rule drops.
     """
 
     holdout: float = 0.0
@@ -53,9 +55,12 @@ class Survivors:
     def reasons(self, task: Task, store: Store) -> pa.Array:
         """A string array over the rows of a shard: null for a survivor, else the reason."""
         wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
-        table = read_columns(task, store, wanted)
+        table = read_columns(task, store, wanted | ({"byte_count", "cut_count"} if CUTS in task.inputs else set()))
         duplicates = [None] * table.num_rows if self.keep_duplicates else _pylist(table, "duplicate")
         reasons = np.array([f"{kind}_duplicate" if kind else None for kind in duplicates], object)
+        if CUTS in task.inputs:
+            emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
+            reasons[emptied & _alive(reasons)] = ALL_CUT
         if self.holdout:
             reasons[self.held_out(table["doc_id"]) & _alive(reasons)] = HELD_OUT
         for number, rule in enumerate(self.rules):
@@ -88,15 +93,11 @@ def available(task: Task, store: Store) -> dict[str, pa.DataType]:
 
 def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa.Table:
     """The wanted columns of a shard, in the order of its documents; None gives all of them."""
-    tables = [
-        _read_stage(stage, store.table(stage, key, _needed(stage, key, store, wanted)), wanted)
+    return _together(
+        (stage, _read_stage(stage, store.table(stage, key, _needed(stage, key, store, wanted)), wanted))
         for stage, key in task.inputs.items()
         if stage != "documents"
-    ]
-    names = [name for table in tables for name in table.schema.names]
-    columns = [column for table in tables for column in table.columns]
-    first = dict(reversed(list(zip(names, columns, strict=True))))
-    return pa.table({name: first[name] for name in dict.fromkeys(names)})
+    )
 
 
 def row_batches(
@@ -107,16 +108,28 @@ def row_batches(
     At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """
     first, *others = [stage for stage in task.inputs if text or stage != "documents"]
-    stages = [first, *others]
-    readers = [_Aligned(store, stage, task, start, end, rows) for stage in others]
-    for head in store.row_range(first, task.inputs[first], start, end, rows=rows, columns=_names(store, first, task)):
-        parts = [pa.Table.from_batches([head]), *(reader.take(head.num_rows) for reader in readers)]
-        columns: dict[str, pa.ChunkedArray] = {}
-        for stage, part in zip(stages, parts, strict=True):
-            table = _read_stage(stage, part, None)
-            for name, column in zip(table.schema.names, table.columns, strict=True):
-                columns.setdefault(name, column)
-        yield pa.table(columns)
+    readers = [
+        (stage, Aligned(store, stage, task.inputs[stage], _names(store, stage, task), start, end, rows))
+        for stage in others
+    ]
+    names = _names(store, first, task)
+    if first == "documents":
+        heads = document_batches(task, store, rows=rows, columns=names, start=start, end=end)
+    else:
+        heads = store.row_range(first, task.inputs[first], start, end, rows=rows, columns=names)
+    for head in heads:
+        parts = [(first, pa.Table.from_batches([head])), *((s, reader.take(head.num_rows)) for s, reader in readers)]
+        yield _together((stage, _read_stage(stage, part, None)) for stage, part in parts)
+
+
+def _together(parts: Iterable[tuple[str, pa.Table]]) -> pa.Table:
+    """The columns of all stages, a name that several have as the first has it, or cuts/, which comes after them."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for stage, table in parts:
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            if name not in columns or stage == CUTS:
+                columns[name] = column
+    return pa.table(columns)
 
 
 def _public(stage: str, name: str) -> str:
@@ -144,24 +157,6 @@ def _read_stage(stage: str, table: pa.Table, wanted: set[str] | None) -> pa.Tabl
 
 def _names(store: Store, stage: str, task: Task) -> list[str]:
     return [name for name in store.schema(stage, task.inputs[stage]).names if name not in HIDDEN]
-
-
-class _Aligned:
-    """Rows [start, end) of one output, taken as many at a time as is asked for."""
-
-    def __init__(self, store: Store, stage: str, task: Task, start: int, end: int, rows: int) -> None:
-        names = _names(store, stage, task)
-        self._batches = store.row_range(stage, task.inputs[stage], start, end, rows=rows, columns=names)
-        self._waiting = pa.schema([store.schema(stage, task.inputs[stage]).field(n) for n in names]).empty_table()
-
-    def take(self, rows: int) -> pa.Table:
-        """The next `rows`; StopIteration cannot happen, for every output has the rows of its documents."""
-        held = [self._waiting]
-        while sum(table.num_rows for table in held) < rows:
-            held.append(pa.Table.from_batches([next(self._batches)]))
-        whole = pa.concat_tables(held)
-        self._waiting = whole.slice(rows)
-        return whole.slice(0, rows)
 
 
 def count_by(values: pa.ChunkedArray) -> dict[str, int]:

@@ -23,7 +23,8 @@ from pydantic import Field
 from siftlm.scorers import ShingleSettings
 from siftlm.settings import Settings
 from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
-from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, read_spans
+from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
+from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.stages.shards import Task, write_plan
 from siftlm.store import Marker, Store, digest
@@ -65,6 +66,9 @@ class DedupSettings(Settings):
     against: list[str] = Field(
         default_factory=list,
         description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
+    )
+    passages: PassageSettings | None = Field(
+        None, description="Cut lines or paragraphs that other documents have too; left out, texts stay whole."
     )
     partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
 
@@ -133,7 +137,7 @@ class Dedup:
                 **self._clusters_so_far(task, rows, taken["doc_id"]),
             }
         )
-        owner = _mix(components.astype(np.uint64)) % np.uint64(self.partitions)
+        owner = mix(components.astype(np.uint64)) % np.uint64(self.partitions)
         for part in np.unique(owner):
             yield int(part), _to_ipc(table.filter(pa.array(owner == part)))
 
@@ -208,7 +212,7 @@ def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
     """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
     signals = [shard.inputs["signals"] for shard in shards]
     earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
-    identity = settings.model_dump(exclude={"partitions", "against"})
+    identity = settings.model_dump(exclude={"partitions", "against", "passages"})
     whole = digest("dedup", VERSION, identity, signals, earlier)
     return [replace(shard, key=digest(whole, shard.shard)) for shard in shards]
 
@@ -249,19 +253,6 @@ def sizes(settings: DedupSettings, documents: int) -> tuple[int, int]:
     )
 
 
-def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> Iterator[tuple[int, Block]]:
-    """(partition, block) of parallel arrays, split by key."""
-    if partitions == 1:
-        yield 0, (keys.tobytes(), owners.tobytes())
-        return
-    part = (_mix(keys) % np.uint64(partitions)).astype(np.int64)
-    order = np.argsort(part, kind="stable")
-    bounds = np.searchsorted(part[order], np.arange(partitions + 1))
-    for index in np.flatnonzero(np.diff(bounds)):
-        rows = order[bounds[index] : bounds[index + 1]]
-        yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
-
-
 def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
     """(exact edges, near edges) from every member of a bucket to the smallest number in it: linear, however hot."""
     from siftlm_kernels.components import bucket_edges
@@ -287,14 +278,6 @@ def only_near(exact: Edges, near: Edges) -> Edges:
     a, b, is_near = a[order], b[order], is_near[order]
     first = np.r_[True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])][: len(a)]
     return a[first & is_near], b[first & is_near]
-
-
-def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finaliser, so that partitions are even whatever the keys."""
-    with np.errstate(over="ignore"):
-        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
 
 
 def _sizes(table: pa.Table) -> Integers:

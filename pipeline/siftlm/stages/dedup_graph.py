@@ -10,8 +10,8 @@ import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.combiners import ToList
 
-from siftlm.stages.dedup import Dedup, bucket_links, joined, only_near, partition
-from siftlm.stages.dedup_links import Block, Edges, Span, branch
+from siftlm.stages.dedup import Dedup, bucket_links, joined, only_near
+from siftlm.stages.dedup_links import Block, Edges, Span, branch, partition
 from siftlm.stages.dedup_verify import SetBlock, ShingleSets, requests, shingle_sets, verified
 from siftlm.stages.shards import Task, read_plan
 

@@ -60,6 +60,27 @@ def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
     return keys, numbers
 
 
+def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> Iterator[tuple[int, Block]]:
+    """(partition, block) of parallel arrays, split by key."""
+    if partitions == 1:
+        yield 0, (keys.tobytes(), owners.tobytes())
+        return
+    part = (mix(keys) % np.uint64(partitions)).astype(np.int64)
+    order = np.argsort(part, kind="stable")
+    bounds = np.searchsorted(part[order], np.arange(partitions + 1))
+    for index in np.flatnonzero(np.diff(bounds)):
+        rows = order[bounds[index] : bounds[index + 1]]
+        yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
+
+
+def mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's finaliser, so that partitions are even whatever the keys."""
+    with np.errstate(over="ignore"):
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))
+
+
 @dataclass(frozen=True)
 class Links:
     """A folder of files of keys and edges, which the end of the dedup removes."""

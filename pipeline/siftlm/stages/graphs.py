@@ -7,9 +7,11 @@ plan, a file with one task a line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 from siftlm.stages.runner import RunnerSettings, resource_hints, threads
 from siftlm.stages.shards import ShardPool, ShardStage, Task, read_plan
@@ -67,6 +69,32 @@ class RunShards(beam.DoFn):
     def teardown(self) -> None:
         if self._pool is not None:
             self._pool.close()
+
+
+class InThreads(beam.DoFn):
+    """`function` of every element, a few of a bundle at a time: for work that releases the interpreter lock."""
+
+    def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
+        self._function, self._workers = function, workers
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(self._workers)
+
+    def start_bundle(self) -> None:
+        self._futures: list[Future[Any]] = []
+
+    def process(self, element: Any) -> None:
+        self._futures.append(self._pool.submit(self._function, element))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        try:
+            yield from [GlobalWindows.windowed_value(future.result()) for future in self._futures]
+        finally:
+            for future in self._futures:  # once one has failed, those that have not begun are left out
+                future.cancel()
+
+    def teardown(self) -> None:
+        self._pool.shutdown()
 
 
 class Merge(beam.CombineFn):

@@ -11,6 +11,7 @@ from siftlm import filesystem
 from siftlm.scorers.reference import ReferenceSettings
 from siftlm.stages.columns import HELD_OUT, Survivors
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import document_batches, text_identity
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -24,7 +25,7 @@ class ReferenceJobSettings(ReferenceSettings):
 
 
 def key(settings: ReferenceJobSettings, survivors: Survivors, clusters: Sequence[Task], contents: list[str]) -> str:
-    shards = [[task.inputs["documents"], content] for task, content in zip(clusters, contents, strict=True)]
+    shards = [[*text_identity(task), content] for task, content in zip(clusters, contents, strict=True)]
     return digest("reference", VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
 
 
@@ -56,7 +57,7 @@ def held_out_texts(survivors: Survivors, clusters: Sequence[Task], store: Store)
     for task in clusters:
         mine = pc.equal(survivors.reasons(task, store), HELD_OUT)
         row = 0
-        for batch in store.batches("documents", task.inputs["documents"], columns=["text"]):
+        for batch in document_batches(task, store, columns=["text"]):
             chosen = pc.fill_null(mine.slice(row, batch.num_rows), False)
             row += batch.num_rows
             yield from batch.filter(chosen)["text"].to_pylist()

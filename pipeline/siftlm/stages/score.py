@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from siftlm.scorers import LMScorer, LMSettings, open_lm
 from siftlm.stages.columns import SCORES, Survivors
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import document_batches, text_identity
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -103,7 +104,7 @@ def _windows(store: Store, task: Task, rows: int) -> Iterator[tuple[int, pa.Reco
     """(first row, documents) in windows of bounded rows and bytes."""
     waiting: list[pa.RecordBatch] = []
     start = held = held_bytes = 0
-    for batch in store.batches("documents", task.inputs["documents"], rows=min(rows, 512), columns=["text"]):
+    for batch in document_batches(task, store, rows=min(rows, 512), columns=["text"]):
         waiting.append(batch)
         held += batch.num_rows
         held_bytes += batch.nbytes
@@ -128,7 +129,7 @@ def tasks(
 ) -> list[Task]:
     """A task for every documents shard.
 
-    The first half of the key is the model and the documents, the second the survivors: outputs that share the
+    The first half of the key is the model and the texts, the second the survivors: outputs that share the
     first half hold scores that can be taken over.
     """
     model = digest("score", VERSION, open_lm(settings).digest())
@@ -137,7 +138,7 @@ def tasks(
         done.setdefault(other.partition("-")[0], []).append(other)
     found = []
     for task, content in zip(clusters, contents, strict=True):
-        base = digest(model, task.inputs["documents"])
+        base = digest(model, *text_identity(task))
         read = [task.inputs[stage] for stage in survivors.stages() if stage in task.inputs]
         key = f"{base}-{digest(survivors.identity(), read, content)}"
         earlier = [other for other in done.get(base, []) if other != key]

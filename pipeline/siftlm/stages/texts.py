@@ -1,0 +1,91 @@
+"""The documents as every stage after dedup sees them: without the passages that cuts/ tells of.
+
+documents/ stays as it was read. Whoever needs texts that are scored, trained on, shown or written reads them here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from siftlm.scorers.protocol import ragged_text
+from siftlm.stages.shards import Task
+from siftlm.store import Marker, Store
+
+CUTS = "cuts"
+CUT_FACT = "cut"  # the fact of a task that digests what was cut of its texts
+
+
+def text_identity(task: Task) -> list[str]:
+    """What the texts of a shard depend on: its documents and, where passages were cut, which."""
+    return [task.inputs["documents"], *([task.facts[CUT_FACT]] if CUTS in task.inputs else [])]
+
+
+def with_cuts(clusters: Sequence[Task], cuts: Sequence[Marker]) -> list[Task]:
+    """The shards with the digests of what was cut of their texts."""
+    return [
+        replace(shard, facts={**shard.facts, CUT_FACT: marker.content})
+        for shard, marker in zip(clusters, cuts, strict=True)
+    ]
+
+
+def document_batches(
+    task: Task,
+    store: Store,
+    *,
+    rows: int = 512,
+    columns: Sequence[str] | None = None,
+    start: int = 0,
+    end: int = sys.maxsize,
+) -> Iterator[pa.RecordBatch]:
+    """Rows [start, end) of a shard's documents, at most `rows` at a time; `text` and `byte_count` are after cuts."""
+    batches = store.row_range("documents", task.inputs["documents"], start, end, rows=rows, columns=columns)
+    if CUTS not in task.inputs:
+        yield from batches
+        return
+    cuts = Aligned(store, CUTS, task.inputs[CUTS], ["cut_spans", "byte_count"], start, end, rows)
+    for batch in batches:
+        mine = cuts.take(batch.num_rows)
+        made = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if "text" in made:
+            made["text"] = cut_texts(made["text"], mine["cut_spans"].combine_chunks())
+        if "byte_count" in made:
+            made["byte_count"] = mine["byte_count"].combine_chunks()
+        yield pa.RecordBatch.from_pydict(made, schema=batch.schema)
+
+
+def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeStringArray:
+    """Texts without their spans, [start, end) in bytes of UTF-8."""
+    edges = spans.flatten()
+    if not len(edges):
+        return texts
+    from siftlm_kernels.passages import without_spans
+
+    pairs = np.stack([edges.field("start").to_numpy(), edges.field("end").to_numpy()], axis=1)
+    bounds = spans.offsets.to_numpy().astype(np.int64)
+    values, offsets = without_spans(*ragged_text(texts), pairs, bounds - bounds[0])
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(values))
+
+
+class Aligned:
+    """Rows [start, end) of one output, taken as many at a time as is asked for."""
+
+    def __init__(
+        self, store: Store, stage: str, key: str, names: Sequence[str], start: int, end: int, rows: int
+    ) -> None:
+        self._batches = store.row_range(stage, key, start, end, rows=rows, columns=names)
+        schema = store.schema(stage, key)
+        self._waiting = pa.schema([schema.field(name) for name in names]).empty_table()
+
+    def take(self, rows: int) -> pa.Table:
+        """The next `rows`; StopIteration cannot happen, for every output has the rows of its documents."""
+        held = [self._waiting]
+        while sum(table.num_rows for table in held) < rows:
+            held.append(pa.Table.from_batches([next(self._batches)]))
+        whole = pa.concat_tables(held)
+        self._waiting = whole.slice(rows)
+        return whole.slice(0, rows)
