@@ -31,9 +31,10 @@ class LMSettings(Settings):
     gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
     revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
-    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16."
-    )
+    dtype: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
+        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. `int8` is a "
+        "CPU's, by CTranslate2, if it ranks sample texts as fp32 does.",
+    )  # fmt: skip
     context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
     stride: Annotated[float, Field(gt=0, le=1)] | Literal["disjoint"] = Field(
         0.75, description="Step between windows as a share of the context; only new tokens are scored."

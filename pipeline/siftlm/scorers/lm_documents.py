@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from siftlm.errors import UserError
 from siftlm.scorers.contract import NON_FINITE, NULL_TEXT, TOKEN_OUTPUTS, DocumentScore, score_batch
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Columns, Forward, single_threaded_workers
+from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
 from siftlm.scorers.lm_packing import Packing, Window, stride_tokens, windows
 from siftlm.scorers.lm_tokens import load_tokenizer
@@ -50,17 +52,21 @@ class DocumentScorer:
     def __init__(self, place: str, settings: LMSettings, files: ModelFiles) -> None:
         self.place, self.settings, self.files = place, settings, files
         self.device = pick_device(f"{place}.device", settings.device)
-        cores = settings.threads or len(os.sched_getaffinity(0))
-        self.workers = single_threaded_workers(cores if self.device.type == "cpu" else CUDA_WORKERS)
+        self.cores = settings.threads or len(os.sched_getaffinity(0))
+        self.workers = single_threaded_workers(self.cores if self.device.type == "cpu" else CUDA_WORKERS)
         self.tokenizer = load_tokenizer(
             f"{place}.model", files, settings.bos_mode, settings.special_tokens_in_text == "as_text",
             settings.tokenizer_backend, settings.trust_remote_code,
         )  # fmt: skip
-        self.model = self._load(self.settings.dtype)
+        int8 = settings.dtype == "int8"
+        if int8:
+            check_installed(f"{place}.dtype", self.device)
+        self.model = self._load("fp32" if int8 else settings.dtype)
         check_vocabulary(f"{place}.model", self.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
+        self.rank_agreement: float | None = self._quantise() if int8 else None
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -105,7 +111,13 @@ class DocumentScorer:
             "tokenizer_backend": self.tokenizer.backend,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-        }
+        } | self._engine()
+
+    def _engine(self) -> dict[str, str]:
+        """What computed the scores where it was not torch."""
+        if self.rank_agreement is None:
+            return {}
+        return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{self.rank_agreement:.4f}"}
 
     def _prepared(self, text: str | None, ids: np.ndarray) -> tuple[DocumentScore, np.ndarray | None]:
         """The document's score without its nats, and its tokens if there is anything to predict."""
@@ -155,6 +167,13 @@ class DocumentScorer:
         for position, parts in enumerate(_by_document(stretches, columns, len(documents))):
             whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
             work.scores[group[position]].tokens = dict(zip(TOKEN_OUTPUTS, whole, strict=False))
+
+    def _quantise(self) -> float:
+        """Puts the int8 model in the place of the float32 one; their rank agreement on sample texts."""
+        exact = self.score(self.tokenise(sample_texts()))
+        self.model = int8_model(f"{self.place}.dtype", self.model, self.cores)
+        self.forward = self._forward(self.model)
+        return check_ranks(f"{self.place}.dtype", exact, self.score(self.tokenise(sample_texts())))
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""

@@ -127,7 +127,7 @@ class Forward:
     def _padded(
         self, order: Sequence[int], stretches: Sequence[Window], documents: Sequence[np.ndarray]
     ) -> list[Batch]:
-        area = min(self.packing.row_tokens, LOGITS // int(self.model.classifier.shape[0]))
+        area = min(self.packing.row_tokens, LOGITS // self.model.vocabulary)
         batches = []
         for length, same in groupby(order, key=lambda index: padded_length(stretches[index].length)):
             waiting, rows = list(same), max(1, area // length)
@@ -148,15 +148,15 @@ class Forward:
             ids_BL[row, : len(ids)] = torch.from_numpy(ids)
             mask_BL[row, : len(ids)] = 1
         device = self.model.device
-        logits_BLV = self.model.model(ids_BL.to(device), attention_mask=mask_BL.to(device), use_cache=False).logits
+        logits_BLV = self.model.logits(ids_BL.to(device), mask_BL.to(device))
         return [self._of_logits(logits_BLV[row], window, documents) for row, window in enumerate(batch)]
 
     def _of_logits(self, logits_LV: torch.Tensor, window: Window, documents: Sequence[np.ndarray]) -> Columns:
         span = slice(window.first_new - 1 - window.start, window.length)
         new = documents[window.document][window.first_new : window.stop]
         targets = torch.from_numpy(new).to(logits_LV.device, torch.int64)
-        columns = logits_statistics(logits_LV[span].float(), targets)
-        return _arrays(columns if self.statistics else columns[:1])
+        log_p_PV = logits_LV[span].float().log_softmax(-1)
+        return _arrays(token_statistics(log_p_PV, targets) if self.statistics else [target_nll(log_p_PV, targets)])
 
 
 def padded_length(length: int) -> int:
@@ -167,11 +167,15 @@ def padded_length(length: int) -> int:
     return aligned(length, max(8, 1 << max(0, length.bit_length() - 4)))
 
 
-def logits_statistics(logits_PV: torch.Tensor, target_P: torch.Tensor) -> TokenStatistics:
-    """Nats, entropy and EL2N of stored logits."""
-    log_p = logits_PV.log_softmax(-1)
-    p = log_p.exp()
-    nll = -log_p.gather(1, target_P[:, None])[:, 0]
+def target_nll(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
+    """Nats of the targets."""
+    return -log_p_PV.gather(1, target_P[:, None])[:, 0]
+
+
+def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenStatistics:
+    """Nats, entropy and EL2N of stored log-probabilities."""
+    p = log_p_PV.exp()
+    nll = target_nll(log_p_PV, target_P)
     el2n = (p.square().sum(-1) - 2 * (-nll).exp() + 1).clamp_min(0.0).sqrt()
     return TokenStatistics(nll, torch.special.entr(p).sum(-1), el2n)
 

@@ -57,6 +57,16 @@ class LanguageModel:
         bias: torch.Tensor | None = getattr(self.model.get_output_embeddings(), "bias", None)
         return bias
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the classifier."""
+        return int(self.classifier.shape[0])
+
+    def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """`[B, L, V]` of a batch that is padded on the right."""
+        logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
+        return logits_BLV
+
 
 def pick_device(place: str, device: Device) -> torch.device:
     """The device; `auto` takes CUDA where there is one. Raises UserError for `cuda` without one."""
