@@ -1,9 +1,9 @@
-"""Scoring throughput in one run: siftlm's packed scorer beside plain transformers loops, padded and sorted.
+"""Scoring throughput in one run: siftlm's packed scorer beside plain transformers loops and, if installed, lm-eval.
 
     python tests/bench/scorer.py [--shape small] [--documents 96] [--device cpu] [--dtype fp32] [--threads 1]
 
 Documents have log-normal lengths (mean ~500 tokens, capped at the context) and come in random order. Sorting pays
-with the number of documents: the padding factor is 1.69 for 40, 1.31 for 96, 1.07 for 512, 1.01 for 4,096. All three
+with the number of documents: the padding factor is 1.69 for 40, 1.31 for 96, 1.07 for 512, 1.01 for 4,096. All
 score the same texts with the same weights; the largest difference between their nats per token is printed. On a CPU
 ratios are of CPU time, so that they hold on a busy machine. On CUDA the share of the roofline is printed with its
 arithmetic: FLOPs per token = 2 N_nonembedding + 2 d V + 4 d layers * mean context / 2, over --peak-tflops.
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ def transformers_loop(model: Any, documents: list[list[int]], order: list[int]) 
     return nats
 
 
+def lm_eval_loop(model: Any, folder: str, texts: list[str]) -> np.ndarray:
+    """Nats of each document by lm-evaluation-harness, as its perplexity tasks ask for them."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    harness = HFLM(model, tokenizer=tokenizer, max_length=CONTEXT, batch_size=BATCH, device=str(model.device))
+    requests = [Instance("loglikelihood_rolling", {}, (text,), index) for index, text in enumerate(texts)]
+    return -np.asarray(harness.loglikelihood_rolling(requests, disable_tqdm=True))
+
+
 def padding(lengths: np.ndarray, order: list[int]) -> float:
     """Tokens of the padded batches over tokens of the documents."""
     batches = [lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
@@ -120,7 +132,7 @@ def main() -> None:
 def compare(
     chosen: argparse.Namespace, model: Any, folder: str, documents: list[list[int]], shape: dict[str, int]
 ) -> None:
-    """Runs the three after a warm-up and prints their rates."""
+    """Runs all of them after a warm-up and prints their rates."""
     model = model.to(chosen.device, DTYPES[chosen.dtype])
     scorer = LMScorer(
         LMSettings(
@@ -128,15 +140,16 @@ def compare(
             batch_tokens=chosen.batch_tokens,
         )
     )  # fmt: skip
-    batch = pa.record_batch(
-        {"text": pa.array([" ".join(f"w{n}" for n in ids) for ids in documents], pa.large_string())}
-    )
+    texts = [" ".join(f"w{n}" for n in ids) for ids in documents]
+    batch = pa.record_batch({"text": pa.array(texts, pa.large_string())})
     by_length = sorted(range(len(documents)), key=lambda index: len(documents[index]))
     runs: dict[str, Callable[[], np.ndarray]] = {
         "transformers, padded": lambda: transformers_loop(model, documents, list(range(len(documents)))),
         "transformers, sorted": lambda: transformers_loop(model, documents, by_length),
         "siftlm": lambda: np.asarray(scorer.score(batch)["nll_sum"]),
     }
+    if find_spec("lm_eval"):
+        runs["lm-eval"] = lambda: lm_eval_loop(model, folder, texts)
     scorer.score(batch.slice(0, 4))
     transformers_loop(model, documents, [0])
     lengths = np.array([len(ids) for ids in documents])

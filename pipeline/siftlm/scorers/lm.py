@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -111,8 +112,12 @@ class LMScorer:
 
         Threads may call it at a time: one's documents are tokenised while another's are in the model.
         """
+        return self.tokenised(batch)()
+
+    def tokenised(self, batch: pa.RecordBatch) -> Callable[[], pa.RecordBatch]:
+        """`score` in two parts: tokenises now, and the call does the rest."""
         documents = self._documents
-        return documents.score(documents.tokenise(batch.column("text")))
+        return partial(documents.score, documents.tokenise(batch.column("text")))
 
     @cached_property
     def files(self) -> ModelFiles:

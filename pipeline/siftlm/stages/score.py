@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,10 @@ from siftlm.stages.texts import document_batches, text_identity
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
-WINDOW_BYTES = 128 << 20  # text held at a time, beside what the model itself needs
+WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
+
+ScoreWindow = Callable[[], pa.RecordBatch]
+"""A window of documents that is read and tokenised; the call gives its score columns."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,14 @@ class Score:
         errors: Counter[str] = Counter()
         metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
         with store.writer(self.name, task.key, schema, metadata=metadata) as scores:
-            for start, window in _windows(store, task, self.settings.window_documents):
-                alive = pc.is_null(reasons.slice(start, window.num_rows)).to_numpy(zero_copy_only=False)
-                batch = score_rows(scorer, window, alive, known.rows(start, window.num_rows))
+
+            def feed() -> Iterator[ScoreWindow]:
+                for start, window in _windows(store, task, self.settings.window_documents):
+                    alive = pc.is_null(reasons.slice(start, window.num_rows)).to_numpy(zero_copy_only=False)
+                    yield score_rows(scorer, window, alive, known.rows(start, window.num_rows))
+
+            for score_window in one_ahead(feed()):
+                batch = score_window()
                 scores.write(batch)
                 errors.update(error for error in batch["error"].to_pylist() if error)
         dropped = pc.sum(pc.is_valid(reasons)).as_py() or 0
@@ -75,22 +84,36 @@ class Known:
         return best
 
 
-def score_rows(scorer: LMScorer, window: pa.RecordBatch, alive: np.ndarray, known: pa.Table | None) -> pa.RecordBatch:
-    """The score columns of a window of documents: scored where alive and not known, null where not alive."""
+def one_ahead(feed: Iterator[ScoreWindow]) -> Iterator[ScoreWindow]:
+    """The same windows, each read and tokenised by a thread while the one before is in the model."""
+    with ThreadPoolExecutor(1, "feed") as thread:
+        coming = thread.submit(next, feed, None)
+        while window := coming.result():
+            coming = thread.submit(next, feed, None)
+            yield window
+
+
+def score_rows(scorer: LMScorer, window: pa.RecordBatch, alive: np.ndarray, known: pa.Table | None) -> ScoreWindow:
+    """Tokenises a window of documents: what is alive and not known. The rest of the columns is known or null."""
     schema = pa.schema(scorer.fields())
     have = np.zeros(window.num_rows, bool)
     if known is not None:
         have = pc.is_valid(known["token_count"]).to_numpy() & alive
     missing = alive & ~have
-    fresh = pa.Table.from_batches([scorer.score(window.filter(pa.array(missing)))])
-    place = np.full(window.num_rows, -1, np.int64)
-    place[missing] = np.arange(fresh.num_rows)
-    if known is not None and have.any():
-        place[have] = fresh.num_rows + np.arange(int(have.sum()))
-        fresh = pa.concat_tables([fresh, known.filter(pa.array(have)).select(fresh.schema.names)])
-    indices = pa.array(place, mask=place < 0)
-    columns = [fresh[name].combine_chunks().take(indices) for name in schema.names]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    score = scorer.tokenised(window.filter(pa.array(missing)))
+
+    def columns() -> pa.RecordBatch:
+        fresh = pa.Table.from_batches([score()])
+        place = np.full(len(alive), -1, np.int64)
+        place[missing] = np.arange(fresh.num_rows)
+        if known is not None and have.any():
+            place[have] = fresh.num_rows + np.arange(int(have.sum()))
+            fresh = pa.concat_tables([fresh, known.filter(pa.array(have)).select(fresh.schema.names)])
+        indices = pa.array(place, mask=place < 0)
+        each = [fresh[name].combine_chunks().take(indices) for name in schema.names]
+        return pa.RecordBatch.from_arrays(each, schema=schema)
+
+    return columns
 
 
 def _coalesce(first: pa.Table, second: pa.Table) -> pa.Table:
