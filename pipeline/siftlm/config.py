@@ -12,7 +12,14 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from siftlm.errors import UserError
 from siftlm.readers.settings import InputSettings
-from siftlm.scorers import ClassifierSettings, DsirSettings, LanguageSettings, LMSettings, SignalsSettings
+from siftlm.scorers import (
+    ClassifierSettings,
+    ContaminationSettings,
+    DsirSettings,
+    LanguageSettings,
+    LMSettings,
+    SignalsSettings,
+)
 from siftlm.selectors import RowRule, SelectSettings
 from siftlm.settings import Settings
 from siftlm.stages.columns import Survivors
@@ -42,6 +49,9 @@ class AnnotateSettings(Settings):
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
     )
+    contamination: list[ContaminationSettings] = Field(
+        default_factory=list, description="Benchmarks, each a column with the share of the document that it holds."
+    )
 
     @field_validator("language", "signals", mode="before")
     @classmethod
@@ -50,7 +60,8 @@ class AnnotateSettings(Settings):
         return None if value is False else value
 
     def scorers(self) -> tuple[Settings, ...]:
-        return tuple(s for s in (self.language, self.signals, *self.classifiers, *self.dsir) if s is not None)
+        named = (*self.classifiers, *self.dsir, *self.contamination)
+        return tuple(s for s in (self.language, self.signals, *named) if s is not None)
 
 
 class RunConfig(Settings):
@@ -91,10 +102,11 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
-        scorers = (*self.score, *self.annotate.classifiers, *self.annotate.dsir)
+        annotate = self.annotate
+        scorers = (*self.score, *annotate.classifiers, *annotate.dsir, *annotate.contamination)
         names = [str(settings.model_dump()["name"]) for settings in scorers]
         if len(set(names)) < len(names):
-            raise ValueError(f"names of models and classifiers must differ, got {names}")
+            raise ValueError(f"names of models, classifiers and benchmarks must differ, got {names}")
         trained = [settings.name for settings in self.score if settings.model == TRAINED]
         if trained and self.reference is None:
             raise ValueError(f'score.{trained[0]}.model = "{TRAINED}" needs a [reference] table')

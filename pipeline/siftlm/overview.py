@@ -19,14 +19,15 @@ from siftlm.report.funnel import Stage, funnel
 from siftlm.report.page import report_page
 from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
-from siftlm.report.view import Cluster, CutText, Document, Report, Score, StageTime
+from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
 from siftlm.rulebook import Cut, Rulebook, Step
+from siftlm.scorers import ContaminationSettings
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
 from siftlm.selectors.weights import ColumnFactor
 from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
-from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.runner import ACCELERATED, RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store
@@ -85,6 +86,7 @@ class _Overview:
             tokens=self.tokens,
             edges=self.edges,
             scores=tuple(sorted(drawn)),
+            benchmarks=tuple(settings.name for settings in self._benchmarks()),
             rate=min(1.0, SAMPLE / max(1, self.documents)),
             seed=self.book.config.seed,
         )
@@ -108,7 +110,8 @@ class _Overview:
         chosen = {name: self._percentiles(name) for name in self.scores}
         duplicates = self._members()
         places = [place for rows in chosen.values() for _, index in rows for place in [self._place(index)]]
-        self.excerpts.read([*places, *((shard, row) for _, _, shard, row, _ in duplicates)])
+        worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
+        self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])
         manifest = self.run.manifest
         stages = [Stage(step.place, step.text, step.drops) for step in self.steps]
         return Report(
@@ -119,10 +122,32 @@ class _Overview:
             against=tuple(self._against()),
             clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
-            times=tuple(_times(manifest)),
+            contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
+            times=tuple(_times(manifest, self.book.config.runner)),
             sampled=len(counted["sample"]["row"]),
             tokens_column=self.tokens,
             weighted=_weighted(counted),
+        )
+
+    def _benchmarks(self) -> list[ContaminationSettings]:
+        """Those whose columns the run has: an empty one has none."""
+        asked = self.book.config.annotate.contamination
+        return [settings for settings in asked if f"{settings.name}_item" in self.columns]
+
+    def _contamination(self, settings: ContaminationSettings) -> Contamination:
+        touched = self.tally["benchmarks"][settings.name]
+        worst = []
+        for overlap, shard, row, doc_id, kept, reason, item in touched["worst"]:
+            text = self.excerpts.excerpt((shard, row))
+            worst.append((Document(doc_id, None, None, text, kept, reason, -overlap), item))
+        return Contamination(
+            name=settings.name,
+            ngram=settings.ngram,
+            documents=touched["documents"],
+            kept=touched["kept"],
+            items=len(touched["items"]),
+            kept_items=len(touched["kept_items"]),
+            worst=tuple(worst),
         )
 
     def _tokens_column(self) -> str | None:
@@ -265,10 +290,16 @@ def _cut_words(step: Step, cut: Cut) -> str:
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
 
 
-def _times(manifest: dict[str, Any]) -> list[StageTime]:
+def _times(manifest: dict[str, Any], runner: RunnerSettings) -> list[StageTime]:
     counts = manifest["counts"]
+    scoring = runner.score_hour_price or runner.hour_price
     return [
-        StageTime(stage, counts.get(stage, {}).get("rows_in", 0), seconds)
+        StageTime(
+            stage=stage,
+            rows=counts.get(stage, {}).get("rows_in", 0),
+            seconds=seconds,
+            hour_price=scoring if stage.startswith(ACCELERATED) else runner.hour_price,
+        )
         for stage, seconds in manifest["seconds"].items()
     ]
 

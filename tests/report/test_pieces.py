@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siftlm.errors import UserError
+from siftlm.report import figures
 from siftlm.report.composition import composition
 from siftlm.report.difference import holds, ratio
 from siftlm.report.excerpt import Span, excerpt
@@ -198,3 +199,19 @@ def test_a_template_that_lacks_a_value_fails() -> None:
 
     with pytest.raises(UndefinedError):
         render("diff.html.jinja")
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_the_labels_of_every_axis_are_plain_numbers(spread: float) -> None:
+    """On a logarithmic axis too, whose own labels are TeX."""
+    rng = np.random.default_rng(0)
+    sizes, values = np.exp(rng.normal(7, 1, 500)), np.exp(rng.normal(5, spread, 500))
+    kept, draw = rng.random(500) < 0.5, rng.random(500)
+    charts = [
+        figures.against_length("a", "ppl", sizes, values, kept, draw),
+        figures.by_group("b", "ppl", "source", [("web", values), ("news", values * 2)]),
+    ]
+    for made in charts:
+        assert made is not None
+        assert "mathdefault" not in made.svg
+        assert "$" not in made.svg

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,41 @@ def report_of(run: FinishedRun) -> Report:
 
 def query(folder: str, text: str) -> list[tuple[Any, ...]]:
     return duckdb.sql(text.replace("ROWS", ROWS.format(folder))).fetchall()
+
+
+def test_contamination_is_counted_by_benchmark(finished_run: Callable[..., str], tmp_path: Path) -> None:
+    """Documents and items touched, before and after the rules; the worst first, escaped, with what became of it."""
+    quiz = tmp_path / "quiz.jsonl"
+    quiz.write_text('{"text": "never seen"}\n{"text": "<b>one two</b> three four"}\n{"text": "five six seven eight"}\n')
+    texts = ["one two three four b", "b one two b", "five six seven eight nine ten", "eight seven", "one two three"]
+    rules = [{"kind": "threshold", "column": "quiz_overlap", "max": 0.5, "reason": "contaminated"}]
+    folder = finished_run(
+        {"few": [{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]},
+        annotate={
+            "contamination": [{"name": "quiz", "path": str(quiz), "ngram": 3}],
+            "language": None,
+            "signals": None,
+        },
+        select={"rules": rules},
+        runner={"hour_price": 3600.0, "processes": 1},
+    )
+    run = FinishedRun.open(folder)
+    (found,) = report_of(run).contamination
+    assert (found.name, found.ngram) == ("quiz", 3)
+    assert (found.documents, found.kept, found.items, found.kept_items) == (2, 1, 2, 1)
+    assert [(document.doc_id, document.kept, item) for document, item in found.worst] == [
+        ("d1", False, "1"),
+        ("d2", True, "2"),
+    ]
+    counted = "select count(*), count(*) filter (reason is null) from ROWS where quiz_overlap > 0"
+    assert query(folder, counted) == [(2, 1)]
+    assert [document.value for document, _ in found.worst] == [1.0, 0.5]
+    page = page_of(folder)
+    assert "Contamination by benchmark" in page
+    assert "most with item 1" in page
+    assert "Time and cost by stage" in page
+    seconds = run.manifest["seconds"]
+    assert [time.cost for time in report_of(run).times] == pytest.approx(list(seconds.values()))
 
 
 @pytest.fixture(scope="session")

@@ -124,11 +124,11 @@ def against_length(
         plot.set_ylim(low * 0.9, high * 1.1)
         plot.set_xscale("log")
         plot.xaxis.set_major_formatter(lambda value, _: short(value))
-        plot.yaxis.set_major_formatter(lambda value, _: short(value))
         if high / low > 5:
             plot.set_yscale("log")
             _few_ticks(plot, "y", high / low)
             plot.yaxis.set_minor_formatter(lambda *_: "")
+        plot.yaxis.set_major_formatter(lambda value, _: short(value))  # after the scale, which brings its own
         plot.grid(visible=True)
         plot.set_xlabel("bytes of text")
         plot.set_ylabel(column)

@@ -26,6 +26,10 @@ CLUSTER = frozenset({"cluster_id", "cluster_size", "duplicate"})
 WEIGHT_UNIT = 1_000_000  # weights are added up in millionths: whole numbers, whose sum has no order
 LARGEST_CLUSTERS = 10
 
+WORST = 10  # documents shown of a benchmark
+
+Overlap = tuple[float, int, int, str, bool, str | None, str]
+"""(minus the overlap, shard, row, doc_id, kept, reason, item): the largest overlap sorts first."""
 Counts = tuple[int, ...]
 """documents, bytes, tokens; then of the kept ones documents, bytes, tokens; copies; weight in WEIGHT_UNIT."""
 NOTHING: Counts = (0,) * 8
@@ -42,6 +46,16 @@ class Sample(TypedDict):
     names: dict[str, tuple[str | None, ...]]
 
 
+class Touched(TypedDict):
+    """Documents and items of a benchmark that share n-grams."""
+
+    documents: int
+    kept: int
+    items: frozenset[str]
+    kept_items: frozenset[str]
+    worst: tuple[Overlap, ...]
+
+
 class Tally(TypedDict):
     """Counts of some shards, or of all of them."""
 
@@ -50,6 +64,7 @@ class Tally(TypedDict):
     histograms: dict[str, np.ndarray]  # int64[2, bins + 2]: all and kept; the first and last bin are outside
     cluster_sizes: dict[int, int]
     clusters: tuple[tuple[int, str], ...]  # (size, cluster_id) of the largest
+    benchmarks: dict[str, Touched]
     sample: Sample
 
 
@@ -61,12 +76,14 @@ class Asked:
     tokens: str | None = None
     edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     scores: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
     rate: float = 1.0
     seed: int = 0
 
     def wanted(self) -> set[str]:
         """The columns to read."""
         asked = FIXED | CLUSTER | {"language"} | set(self.scores) | set(self.edges) | ({self.tokens} - {None})
+        asked |= {f"{name}_{column}" for name in self.benchmarks for column in ("overlap", "item")}
         return {name for name in asked if name in self.columns and name is not None}
 
 
@@ -79,6 +96,7 @@ def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
         histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
         cluster_sizes=_cluster_sizes(table),
         clusters=largest(_clusters(table)),
+        benchmarks={name: _touched(table, shard, name) for name in asked.benchmarks},
         sample=_sample(table, shard, asked),
     )
 
@@ -88,6 +106,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
     every = list(parts)
     groups = sorted({name for part in every for name in part["groups"]})
     columns = every[0]["histograms"] if every else {}
+    benchmarks = every[0]["benchmarks"] if every else {}
     sizes: Counter[int] = Counter()
     for part in every:
         sizes.update(part["cluster_sizes"])
@@ -97,6 +116,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
         histograms={name: sum(part["histograms"][name] for part in every) for name in columns},  # type: ignore[misc]
         cluster_sizes=dict(sizes),
         clusters=largest([cluster for part in every for cluster in part["clusters"]]),
+        benchmarks={name: _all_touched([p["benchmarks"][name] for p in every]) for name in benchmarks},
         sample=_joined([part["sample"] for part in every]),
     )
 
@@ -179,6 +199,36 @@ def _clusters(table: pa.Table) -> list[tuple[int, str]]:
     several = pc.and_(pc.is_null(table["duplicate"]), pc.greater(table["cluster_size"], 1))
     mine = table.select(["cluster_size", "cluster_id"]).filter(several)
     return list(zip(mine["cluster_size"].to_pylist(), mine["cluster_id"].to_pylist(), strict=True))
+
+
+def _touched(table: pa.Table, shard: int, name: str) -> Touched:
+    rows = np.flatnonzero(pc.is_valid(table[f"{name}_item"]).to_numpy())
+    mine = table.take(pa.array(rows))
+    overlap, items = mine[f"{name}_overlap"].to_numpy(), mine[f"{name}_item"].to_pylist()
+    kept, ids, reasons = mine["kept"].to_pylist(), mine["doc_id"].to_pylist(), mine["reason"].to_pylist()
+    places = zip((-overlap).tolist(), [shard] * len(rows), rows.tolist(), ids, kept, reasons, items, strict=True)
+    return Touched(
+        documents=len(rows),
+        kept=sum(kept),
+        items=frozenset(items),
+        kept_items=frozenset(item for item, stays in zip(items, kept, strict=True) if stays),
+        worst=tuple(sorted(places, key=_worst_first)[:WORST]),
+    )
+
+
+def _all_touched(parts: Sequence[Touched]) -> Touched:
+    return Touched(
+        documents=sum(part["documents"] for part in parts),
+        kept=sum(part["kept"] for part in parts),
+        items=frozenset().union(*(part["items"] for part in parts)),
+        kept_items=frozenset().union(*(part["kept_items"] for part in parts)),
+        worst=tuple(sorted((place for part in parts for place in part["worst"]), key=_worst_first)[:WORST]),
+    )
+
+
+def _worst_first(place: Overlap) -> tuple[float, int, int]:
+    """By overlap, ties in the order of the run."""
+    return place[:3]
 
 
 def _sample(table: pa.Table, shard: int, asked: Asked) -> Sample:

@@ -60,12 +60,31 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Contamination:
+    """A benchmark in the corpus: documents that share n-grams with it, its items that they share them with."""
+
+    name: str
+    ngram: int
+    documents: int
+    kept: int
+    items: int
+    kept_items: int
+    worst: tuple[tuple[Document, str], ...]  # with the number of the item
+
+
+@dataclass(frozen=True)
 class StageTime:
     """The work of a stage, summed over its workers."""
 
     stage: str
     rows: int
     seconds: float
+    hour_price: float | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the configuration's prices; None where it names none."""
+        return None if self.hour_price is None else self.seconds / 3600 * self.hour_price
 
     @property
     def rate(self) -> float | None:
@@ -84,6 +103,7 @@ class Report:
     against: tuple[Chart, ...]
     clusters: tuple[Cluster, ...]
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
+    contamination: tuple[Contamination, ...]
     times: tuple[StageTime, ...]
     sampled: int  # documents that pictures of single documents were drawn from
     tokens_column: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from siftlm.scorers.contamination import ContaminationScorer, ContaminationSettings
 from siftlm.scorers.dsir import DsirScorer, DsirSettings
 from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
 from siftlm.scorers.language import LanguageScorer, LanguageSettings
@@ -17,6 +18,7 @@ from siftlm.settings import Settings
 __all__ = [
     "SCORERS",
     "ClassifierSettings",
+    "ContaminationSettings",
     "DsirSettings",
     "LMScorer",
     "LMSettings",
@@ -33,6 +35,7 @@ SCORERS: dict[type[Settings], Any] = {
     SignalsSettings: SignalsScorer,
     ClassifierSettings: ClassifierScorer,
     DsirSettings: DsirScorer,
+    ContaminationSettings: ContaminationScorer,
     ShingleSettings: ShingleScorer,
     LMSettings: LMScorer,
 }

@@ -68,6 +68,12 @@ class RunnerSettings(Settings):
         pattern=r"^[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
         description="Memory of the workers that score, at least: a Beam resource hint, 30GB for instance.",
     )
+    hour_price: float | None = Field(
+        None, gt=0, description="Price of an hour of a worker's core: the report then says what every stage cost."
+    )
+    score_hour_price: float | None = Field(
+        None, gt=0, description="The same for stages that a language model runs in; default hour_price."
+    )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="Beam pipeline options, by name without the dashes."
     )
