@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from apache_beam.transforms import environments
 
 from siftlm.config import parse
 from siftlm.errors import UserError
-from siftlm.stages import dedup, gather, passages, shards
+from siftlm.stages import commonness, dedup, gather, passages, shards
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import SCORES
+from siftlm.stages.commonness import CommonnessSettings
 from siftlm.stages.dedup import DedupSettings
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import (
@@ -62,7 +63,7 @@ def submitted(settings: RunnerSettings, name: str, build: Callable[[beam.Pipelin
 
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shards, gather, dedup, passages):
+    for module in (shards, gather, dedup, passages, commonness):
         monkeypatch.setattr(module, "run_pipeline", submitted)
 
 
@@ -78,6 +79,10 @@ class Named:
 
 def tasks(count: int) -> list[Task]:
     return [Task(n, f"s3://bucket/shard-{n:06d}.warc.gz", f"{n:032x}", {"signals": f"{n:032x}"}) for n in range(count)]
+
+
+def counted(count: int) -> list[Task]:
+    return [replace(task, facts={commonness.NGRAMS: "table"}) for task in tasks(count)]
 
 
 def graph(start: Callable[[], object]) -> Any:
@@ -112,6 +117,9 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     ),
     "cuts": lambda store, count: graph(
         lambda: passages.run(PassageSettings(), 0, True, tasks(count), 1 << 40, store, RunnerSettings())
+    ),
+    "ngrams": lambda store, count: graph(
+        lambda: commonness.run(CommonnessSettings(), True, counted(count), store, RunnerSettings())
     ),
 }
 

@@ -42,7 +42,7 @@ LAYERS: dict[str, frozenset[str]] = {
 }
 SINGLE = {"job", "base"}
 ORDER = list(LAYERS)
-DEDUP = re.compile(r"siftlm\.stages\.(dedup(_[a-z]+)*|passages|texts)")
+DEDUP = re.compile(r"siftlm\.stages\.(dedup(_[a-z]+)*|passages|commonness|texts)")
 
 
 class Import(NamedTuple):

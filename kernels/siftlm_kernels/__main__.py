@@ -6,7 +6,7 @@ from importlib import import_module
 
 import numpy as np
 
-from siftlm_kernels import components, minhash, passages
+from siftlm_kernels import commonness, components, minhash, passages
 
 EAGER = ("fasttext_linear_kernel", "text_signals_kernel")
 """Modules whose kernels have signatures, and are compiled when they are imported."""
@@ -20,6 +20,7 @@ def main() -> None:
     minhash.minhash(np.frombuffer(b"a b", np.uint8), np.array([0, 3]), impl="datasketch")
     components.warm()
     passages.warm()
+    commonness.warm()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, dedup, passages, select, write
+from siftlm.stages import annotate, commonness, dedup, passages, select, write
 from siftlm.stages.columns import SCORES, row_batches
 from siftlm.stages.dedup_links import Links
 from siftlm.stages.ingest import to_documents
@@ -129,7 +129,7 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
         started = time.monotonic()
         work()
         seconds[stage] = time.monotonic() - started
-        if stage in ("signals", "clusters", CUTS):
+        if stage in ("signals", "clusters", CUTS, commonness.STAGE):
             task.inputs[stage] = "sample"
 
     with store.writer("documents", "sample", DOCUMENT_SCHEMA) as out:
@@ -143,6 +143,9 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
             links = Links(store, "passages")
             cutting = passages.Passages(config.dedup.passages, config.seed, drops=True, store=store, links=links)
             timed(CUTS, lambda: _cut(cutting, task))
+        if config.dedup.commonness:
+            measuring = config.dedup.commonness
+            timed(commonness.STAGE, lambda: _measure(measuring, task, store))
     timed("decisions", lambda: _decide(config, task, store))
     timed("data", lambda: _write(config.output, task, batch.num_rows, store))
     return seconds
@@ -155,6 +158,14 @@ def _dedup(stage: dedup.Dedup, task: Task) -> None:
 
 def _cut(stage: passages.Passages, task: Task) -> None:
     stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
+
+
+def _measure(settings: commonness.CommonnessSettings, task: Task, store: Store) -> None:
+    corpus = commonness.Corpus(store, drops=True)
+    ngrams = commonness.Ngrams(settings, corpus, Links(store, "ngrams"), "sample")
+    for part, where in ngrams.count(task):
+        ngrams.add(part, [where])
+    commonness.Measure(settings, corpus, tuple(ngrams.paths())).run(task, store)
 
 
 def _decide(config: RunConfig, task: Task, store: Store) -> None:

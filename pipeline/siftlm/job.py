@@ -16,7 +16,7 @@ from siftlm.overview import write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, dedup, inputs, passages, publish, reference, score, select, write
+from siftlm.stages import annotate, commonness, dedup, inputs, passages, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
@@ -53,7 +53,7 @@ class _Run:
         documents = self.ingest()
         signals = self.annotate(documents)
         clusters, contents = self.dedup(signals)
-        scored = self.score(self.cut(clusters), contents)
+        scored = self.score(self.measure(self.cut(clusters)), contents)
         selected = self.select(scored)
         return self.write(selected)
 
@@ -105,6 +105,19 @@ class _Run:
             made = passages.run(settings, config.seed, drops, tasks, text_bytes, self.store, config.runner)
         self.lineage.add(CUTS, made)
         return with_output(with_cuts(clusters, made), CUTS, tasks)
+
+    def measure(self, cut: Sequence[Task]) -> list[Task]:
+        """The shards with how common their documents are, where the run asks for it."""
+        config = self.config
+        settings = config.dedup.commonness if config.dedup else None
+        if settings is None:
+            return list(cut)
+        tasks = commonness.tasks(settings, cut)
+        drops = not config.survivors().keep_duplicates
+        with self.progress.stage(commonness.STAGE, tasks, self.store):
+            made = commonness.run(settings, drops, tasks, self.store, config.runner)
+        self.lineage.add(commonness.STAGE, made)
+        return with_output(cut, commonness.STAGE, tasks)
 
     def score(self, alive: Sequence[Task], contents: Sequence[str]) -> list[Task]:
         survivors = self.config.survivors()
@@ -238,6 +251,6 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     with publish.workspace(config.output.folder, config.name):
         work = _Run(config, open_store(config.store_folder), progress)
         clusters, contents = work.dedup(work.annotate(work.ingest()))
-        trained = work.reference(work.cut(clusters), contents)
+        trained = work.reference(work.measure(work.cut(clusters)), contents)
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     return f"the reference model is in {folder}"

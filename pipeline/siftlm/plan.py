@@ -9,7 +9,7 @@ from siftlm.config import TRAINED, RunConfig
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import with_output
 from siftlm.progress import duration
-from siftlm.stages import annotate, dedup, inputs, passages, reference, score
+from siftlm.stages import annotate, commonness, dedup, inputs, passages, reference, score
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.passages import PassageSettings
@@ -58,6 +58,12 @@ def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Se
         alive = with_output(signals, "clusters", clusters)
         if config.dedup.passages:
             alive = _plan_cuts(config.dedup.passages, config.seed, store, stages, alive)
+        if config.dedup.commonness and stages.waiting() and config.dedup.passages:
+            stages.unknown(commonness.STAGE, len(alive))
+        elif config.dedup.commonness:
+            measured = commonness.tasks(config.dedup.commonness, alive)
+            stages.add(commonness.STAGE, measured)
+            alive = with_output(alive, commonness.STAGE, measured)
     for settings in config.score:
         name = SCORES + settings.name
         if settings.model == TRAINED and config.reference:

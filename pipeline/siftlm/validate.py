@@ -21,6 +21,7 @@ from siftlm.selectors.rows import Rows
 from siftlm.stages import inputs
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import DERIVED, HIDDEN
+from siftlm.stages.commonness import COMMONNESS_SCHEMA
 from siftlm.stages.dedup import CLUSTER_SCHEMA
 from siftlm.stages.dedup import check as check_dedup
 from siftlm.stages.passages import CUT_SCHEMA
@@ -82,6 +83,7 @@ def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
     if config.dedup:
         fields += list(CLUSTER_SCHEMA)
         fields += list(CUT_SCHEMA) if config.dedup.passages else []
+        fields += list(COMMONNESS_SCHEMA) if config.dedup.commonness else []
     return {f.name: f.type for f in fields if f.name not in HIDDEN}
 
 

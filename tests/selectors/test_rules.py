@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from siftlm.errors import UserError
 from siftlm.selectors import SELECTORS, SelectSettings, keep_rows, select
-from siftlm.selectors.density import exp_negative
+from siftlm.statistics.exponential import exp_negative
 
 RANDOM = np.random.default_rng(5)
 N = 2000

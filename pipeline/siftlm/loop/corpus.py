@@ -115,4 +115,4 @@ def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
         store = open_store(config.store_folder)
         work = _Run(config, store, progress)
         shards, contents = work.dedup(work.annotate(work.ingest()))
-        yield Corpus(config, store, progress, work, work.cut(shards), list(contents))
+        yield Corpus(config, store, progress, work, work.measure(work.cut(shards)), list(contents))

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import RowRule, keep_rows
+from siftlm.stages.commonness import COMMONNESS_SCHEMA
+from siftlm.stages.commonness import STAGE as COMMONNESS
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import CUTS, Aligned, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
@@ -47,7 +49,8 @@ class Survivors:
     def stages(self) -> list[str]:
         """The stages whose columns the rules read; clusters/ may change where no duplicate does, by their sizes."""
         named = set[str]().union(*(rule.columns() for rule in self.rules))
-        return [*(["signals"] if named else []), *(["clusters"] if named & CLUSTER_COLUMNS else [])]
+        later = {"clusters": CLUSTER_COLUMNS, COMMONNESS: set(COMMONNESS_SCHEMA.names)}
+        return [*(["signals"] if named else []), *(stage for stage, columns in later.items() if named & columns)]
 
     def held_out(self, doc_ids: pa.Array) -> np.ndarray:
         return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from siftlm.scorers import ShingleSettings
 from siftlm.settings import Settings
+from siftlm.stages.commonness import CommonnessSettings
 from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
 from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
 from siftlm.stages.passages import PassageSettings
@@ -69,6 +70,9 @@ class DedupSettings(Settings):
     )
     passages: PassageSettings | None = Field(
         None, description="Cut lines or paragraphs that other documents have too; left out, texts stay whole."
+    )
+    commonness: CommonnessSettings | None = Field(
+        None, description="A column `commonness`, how well the other documents' n-grams predict each (SoftDedup)."
     )
     partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
 
@@ -212,7 +216,7 @@ def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
     """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
     signals = [shard.inputs["signals"] for shard in shards]
     earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
-    identity = settings.model_dump(exclude={"partitions", "against", "passages"})
+    identity = settings.model_dump(exclude={"partitions", "against", "passages", "commonness"})
     whole = digest("dedup", VERSION, identity, signals, earlier)
     return [replace(shard, key=digest(whole, shard.shard)) for shard in shards]
 

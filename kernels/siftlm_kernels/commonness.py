@@ -1,0 +1,110 @@
+"""How well the other documents of a corpus predict each document: n-gram probabilities from a table of hashed counts.
+
+All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
+`values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm_kernels import commonness_reference
+from siftlm_kernels.minhash import shingle_hashes
+
+Implementation = Literal["auto", "reference"]
+Values = NDArray[np.uint8]
+Offsets = NDArray[np.int64]
+Counts = NDArray[np.int64]
+
+
+def empty_counts(bits: int) -> Counts:
+    """A table of 2**bits counts and, last, the number of words: all 0, int64. Tables of shards add up with `+`."""
+    if not 1 <= bits <= 40:
+        raise ValueError(f"bits: must be between 1 and 40, got {bits}")
+    return np.zeros((1 << bits) + 1, np.int64)
+
+
+def count_ngrams(
+    values: Values, offsets: Offsets, table: Counts, *, ngram: int = 4, impl: Implementation = "auto"
+) -> None:
+    """Adds every run of 1 to `ngram` words of every document to `table`, in place.
+
+    Words are those of `minhash`, with the hashes w of its shingles of one word. The run of k words that ends with
+    word i falls into bucket mix(sum over j < k of w_(i - j) * 0x9E3779B97F4A7C15**j) >> (64 - bits), with `mix` of
+    `minhash`, integers modulo 2**64. Runs that share a bucket are counted as one.
+    """
+    if impl == "reference":
+        commonness_reference.count_ngrams(values, offsets, table, ngram)
+        return
+    words, bounds = shingle_hashes(values, offsets, ngram=1)
+    _kernel().count(words, bounds, _positive(ngram), _shift(table), table)
+
+
+def mean_nll(
+    values: Values,
+    offsets: Offsets,
+    table: Counts,
+    *,
+    ngram: int = 4,
+    prior: float = 1.0,
+    impl: Implementation = "auto",
+) -> NDArray[np.float64]:
+    """Mean negative log-likelihood a word in nats, (documents,), under the counts of all documents but itself.
+
+    exp of its negative is the commonness of SoftDedup (He et al. 2024, arXiv 2407.06654, section 3.1), the geometric
+    mean of P(w_i | the ngram - 1 words before). There the model is a Kneser-Ney one that has seen the document. Here
+    the document's own counts are subtracted from every bucket first, so that a text is common only where others have
+    it, and its length alone makes no difference; Kneser-Ney's counts of distinct contexts could not be subtracted.
+    Instead every order is smoothed by the one below (the hierarchical Dirichlet model of MacKay and Peto 1995, its
+    strength the `prior`):
+
+        P_0 = 1
+        P_k = (min(c(h w), c(h)) + prior * P_(k-1)) / (c(h) + prior)        h: the k - 1 words before w
+
+    where c are the counts without the document's own, c of no words is the number of words, and k goes as far as
+    there are words before. So a word that nobody else has counts as one that occurs `prior` times (P_0 is no
+    distribution, for the number of words that there could be is unknown), and an h that nobody else has leaves P_(k-1)
+    as it is. The minimum is for buckets that several runs share; these make texts look more common than they are.
+
+    `table` must include every document that is asked about. NaN for a document without words, or where no other has
+    any. The same bits on every machine: the probabilities are multiplied, and only IEEE operations used.
+    """
+    if prior <= 0:
+        raise ValueError(f"prior: must be positive, got {prior}")
+    if impl == "reference":
+        return commonness_reference.mean_nll(values, offsets, table, ngram, prior)
+    words, bounds = shingle_hashes(values, offsets, ngram=1)
+    out = np.empty(len(offsets) - 1, np.float64)
+    _kernel().mean_nll(words, bounds, _positive(ngram), _shift(table), float(prior), table, out)
+    return out
+
+
+def warm() -> None:
+    """Compiles every kernel of this module, or loads it from numba's cache, so that no later call has to."""
+    values, offsets, table = np.frombuffer(b"a b", np.uint8), np.array([0, 3]), empty_counts(4)
+    count_ngrams(values, offsets, table)
+    mean_nll(values, offsets, table)
+
+
+def _shift(table: Counts) -> np.uint64:
+    """How far a hash is shifted to give a bucket."""
+    bits = (len(table) - 1).bit_length() - 1
+    if len(table) != (1 << bits) + 1 or bits < 1:
+        raise ValueError(f"table: must be one of empty_counts, got {len(table)} entries")
+    return np.uint64(64 - bits)
+
+
+def _positive(ngram: int) -> int:
+    if ngram < 1:
+        raise ValueError(f"ngram: must be at least 1, got {ngram}")
+    return ngram
+
+
+def _kernel() -> Any:
+    """The compiled functions; numba is imported by the first call, not with this module."""
+    from siftlm_kernels import commonness_kernel
+
+    return commonness_kernel

@@ -1,0 +1,123 @@
+"""The compiled part of `commonness`: n-grams of word hashes into a table of counts, and probabilities out of it.
+
+Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from siftlm_kernels.compiling import compiled
+
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
+LN2 = 0.6931471805599453
+TINY, TINY_BITS = 2.0**-512, 512
+TERMS = 13  # of the logarithm's series, whose argument's square is below 0.03
+
+Integer = Any  # an integer of whatever type numba infers
+
+
+@compiled
+def _mix(h: Any) -> Any:
+    h = (h ^ (h >> _30)) * MIX_1
+    h = (h ^ (h >> _27)) * MIX_2
+    return h ^ (h >> _31)
+
+
+@compiled
+def _buckets(words: Any, start: Integer, at: Integer, shift: Any, out: Any) -> Integer:
+    """Fills `out[k]` with the bucket of the k + 1 words that end at `words[at]`; returns how many there are."""
+    total, power, orders = np.uint64(0), np.uint64(1), min(len(out), at - start + 1)
+    for k in range(orders):
+        total += words[at - k] * power
+        power *= FACTOR
+        out[k] = np.int64(_mix(total) >> shift)
+    return orders
+
+
+@compiled
+def count(words: Any, bounds: Any, ngram: Integer, shift: Any, table: Any) -> None:
+    """Adds the n-grams of every document to `table`, and its words to the last entry."""
+    buckets = np.empty(ngram, np.int64)
+    for row in range(len(bounds) - 1):
+        table[len(table) - 1] += bounds[row + 1] - bounds[row]
+        for at in range(bounds[row], bounds[row + 1]):
+            for k in range(_buckets(words, bounds[row], at, shift, buckets)):
+                table[buckets[k]] += 1
+
+
+@compiled
+def _slot(keys: Any, mask: Integer, bucket: Integer) -> Integer:
+    """Where a bucket is among the document's own, or the free slot (-1) where it belongs."""
+    slot = bucket & mask
+    while keys[slot] != bucket and keys[slot] != -1:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@compiled
+def _ln(value: Any) -> Any:
+    """The natural logarithm in IEEE operations alone, so that its last bit is the same on every machine."""
+    fraction, exponent = math.frexp(value)
+    if fraction < 0.7071067811865476:
+        fraction, exponent = 2.0 * fraction, exponent - 1
+    t = (fraction - 1.0) / (fraction + 1.0)
+    series = 0.0
+    for k in range(TERMS - 1, -1, -1):
+        series = series * (t * t) + 1.0 / (2 * k + 1)
+    return exponent * LN2 + 2.0 * t * series
+
+
+@compiled
+def _collect(words: Any, start: Integer, end: Integer, shift: Any, buckets: Any, keys: Any, own: Any) -> Integer:
+    """Counts the document's own n-grams by bucket in a hash table; returns its mask. Keeps the buckets."""
+    size = 2
+    while size < 2 * buckets.shape[1] * (end - start):
+        size *= 2
+    keys[:size] = -1
+    for at in range(start, end):
+        for k in range(_buckets(words, start, at, shift, buckets[at - start])):
+            slot = _slot(keys, size - 1, buckets[at - start, k])
+            if keys[slot] == -1:
+                keys[slot], own[slot] = buckets[at - start, k], 0
+            own[slot] += 1
+    return size - 1
+
+
+@compiled
+def mean_nll(words: Any, bounds: Any, ngram: Integer, shift: Any, prior: Any, table: Any, out: Any) -> None:
+    """Fills `out`, float64 (documents,); NaN for a document without words, or without others."""
+    longest = 1
+    for row in range(len(out)):
+        longest = max(longest, bounds[row + 1] - bounds[row])
+    size = 2
+    while size < 2 * ngram * longest:
+        size *= 2
+    buckets = np.empty((longest, ngram), np.int64)
+    keys, own = np.empty(size, np.int64), np.empty(size, np.int64)
+    for row in range(len(out)):
+        start, count = bounds[row], bounds[row + 1] - bounds[row]
+        others = table[len(table) - 1] - count
+        if count == 0 or others == 0:
+            out[row] = np.nan
+            continue
+        mask = _collect(words, start, start + count, shift, buckets, keys, own)
+        product, scale = 1.0, 0
+        for at in range(count):
+            probability, context = 1.0, others
+            for k in range(min(ngram, at + 1)):
+                if k:
+                    before = buckets[at - 1, k - 1]
+                    context = table[before] - own[_slot(keys, mask, before)]
+                bucket = buckets[at, k]
+                grams = min(table[bucket] - own[_slot(keys, mask, bucket)], context)
+                probability = (grams + prior * probability) / (context + prior)
+            product *= probability
+            if product < TINY:
+                product, scale = product / TINY, scale + TINY_BITS
+        out[row] = (scale * LN2 - _ln(product)) / count

@@ -1,0 +1,127 @@
+"""The commonness stage against the kernel's specification over plain texts, however they are cut into shards."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+
+pytest.importorskip("apache_beam")
+from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.stages import commonness
+from siftlm.stages.commonness import CommonnessSettings, Corpus, Measure, Ngrams
+from siftlm.stages.dedup import CLUSTER_SCHEMA, DedupSettings
+from siftlm.stages.dedup import tasks as dedup_tasks
+from siftlm.stages.dedup_links import Links
+from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.shards import Task
+from siftlm.store import Store
+from siftlm_kernels import commonness as kernel
+
+Document = tuple[str, str, str | None]  # doc_id, text, the representative where it is a duplicate
+SMALL = CommonnessSettings(bits=10)
+WORDS = ["One", "two", "Ünique", "日本", "four,", "--"]
+
+
+def corpus(seed: int, shards: int = 3) -> list[list[Document]]:
+    """Shards of few different words, with empty texts and copies among them."""
+    rng = random.Random(seed)
+    made: list[list[Document]] = [[] for _ in range(shards)]
+    texts = [" ".join(rng.choices(WORDS, k=rng.randrange(9))) for _ in range(30)]
+    for number, text in enumerate([*texts, *texts[:6]]):
+        rng.choice(made).append((f"d{number}", text, f"d{number - 30}" if number >= 30 else None))
+    return made
+
+
+def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
+    """Documents and clusters of the shards, as the stages before leave them."""
+    tasks = []
+    for number, shard in enumerate(shards):
+        key = xxhash.xxh64_hexdigest(repr(shard).encode())
+        ids, texts, owners = ([row[side] for row in shard] for side in range(3))
+        nulls, sizes = [None] * len(ids), [len(text.encode()) for text in texts]
+        documents = [ids, texts, nulls, nulls, ["s"] * len(ids), nulls, sizes, list(range(len(ids)))]
+        names = [owner or name for name, owner in zip(ids, owners, strict=True)]
+        clusters = [names, [1] * len(ids), ["near" if owner else None for owner in owners]]
+        for stage, schema, columns in (
+            ("documents", DOCUMENT_SCHEMA, documents),
+            ("clusters", CLUSTER_SCHEMA, clusters),
+        ):
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            with store.writer(stage, key, schema) as out:
+                out.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        tasks.append(Task(number, f"shard {number}", "", {"documents": key, "clusters": key}))
+    return tasks
+
+
+def read(store: Store, tasks: Sequence[Task], shards: Sequence[Sequence[Document]]) -> dict[str, float | None]:
+    """The commonness of every document by its id."""
+    values = [v for task in tasks for v in store.table("commonness", task.key)["commonness"].to_pylist()]
+    return dict(zip((name for shard in shards for name, *_ in shard), values, strict=True))
+
+
+def expected(shards: Sequence[Sequence[Document]], drops: bool) -> dict[str, float | None]:
+    """The specification over the texts that count, in one table."""
+    rows = [row for shard in shards for row in shard]
+    texts = {name: text.encode() for name, text, owner in rows if not (drops and owner)}
+    values = np.frombuffer(b"".join(texts.values()), np.uint8)
+    offsets = np.cumsum([0, *map(len, texts.values())], dtype=np.int64)
+    table = kernel.empty_counts(SMALL.bits)
+    kernel.count_ngrams(values, offsets, table, impl="reference")
+    nll = kernel.mean_nll(values, offsets, table, impl="reference")
+    found = {name: None if np.isnan(v) else float(np.exp(-v)) for name, v in zip(texts, nll, strict=True)}
+    return {name: found.get(name) for name, *_ in rows}
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies count where they stay; shards, rows, batches, slices and the pipeline change no bit."""
+    shards, store = corpus(1), Store(str(tmp_path / "beam"))
+    tasks = commonness.tasks(SMALL, write(store, shards))
+    markers = commonness.run(SMALL, drops, tasks, store, RunnerSettings(threads=2))
+    found, oracle = read(store, tasks, shards), expected(shards, drops)
+    assert {name for name, value in found.items() if value is None} == {n for n, v in oracle.items() if v is None}
+    assert all(found[name] == pytest.approx(value, rel=1e-12) for name, value in oracle.items() if value is not None)
+    assert [(m.rows_in, m.rows_out) for m in markers] == [(len(shard), len(shard)) for shard in shards]
+    assert not list(Path(store.root, "links").iterdir())
+
+    monkeypatch.setattr(commonness, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(commonness, "SLICE", 256)
+    rows = [row for shard in shards for row in shard]
+    turned = [rows[:0:-1], [], rows[:1]]
+    store = Store(str(tmp_path / "plain"))
+    tasks = commonness.tasks(SMALL, write(store, turned))
+    ngrams = Ngrams(SMALL, Corpus(store, drops), Links(store, "links"), "table")
+    by_part = defaultdict(list)
+    for task in tasks:
+        for part, where in ngrams.count(task):
+            by_part[part].append(where)
+    assert len(by_part) == len(ngrams.paths()) == 4
+    for part, slices in by_part.items():
+        ngrams.add(part, slices)
+    for task in tasks:
+        Measure(SMALL, Corpus(store, drops), tuple(ngrams.paths())).run(task, store)
+    assert read(store, tasks, turned) == found
+
+
+def test_a_table_that_is_there_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another prior reads the same counts, longer n-grams do not; and no key of dedup depends on either."""
+    shards, store = corpus(2), Store(str(tmp_path))
+    inputs = write(store, shards)
+    first = commonness.tasks(SMALL, inputs)
+    commonness.run(SMALL, True, first, store, RunnerSettings(threads=1))
+    monkeypatch.setattr(Ngrams, "count", lambda *_: pytest.fail("counted again"))
+    other = SMALL.model_copy(update={"prior": 2.0})
+    tasks = commonness.tasks(other, inputs)
+    commonness.run(other, True, tasks, store, RunnerSettings(threads=1))
+    assert read(store, tasks, shards) != read(store, first, shards)
+    longer = commonness.tasks(SMALL.model_copy(update={"ngram": 5}), inputs)
+    assert {task.facts["ngrams"] for task in longer}.isdisjoint(task.facts["ngrams"] for task in tasks)
+    signals = [Task(0, "a", "", {"signals": "x"})]
+    assert dedup_tasks(DedupSettings(commonness=SMALL), signals) == dedup_tasks(DedupSettings(), signals)
