@@ -82,8 +82,7 @@ class _Documents:
 
     def tally(self) -> Tally:
         """Exact counts by reason and group."""
-        tokens = self.run.manifest["config"]["select"]["tokens"]
-        asked = Asked(columns=frozenset(self.run.columns()), tokens=tokens, rate=0.0)
+        asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
         count = _Count(asked, self.run.store)
         documents = int(self.run.manifest["statistics"]["documents"]["documents"])
         found = gather("diff", count, merged, self.tasks, documents, self.run.store, RunnerSettings())
@@ -91,7 +90,6 @@ class _Documents:
 
     def side(self, counted: Tally) -> Side:
         everything, kept = added(counted["reasons"].values()), counted["reasons"].get("", NOTHING)
-        tokens = self.run.manifest["config"]["select"]["tokens"] is not None
         return Side(
             folder=self.run.folder,
             identity=self.run.manifest["identity"],
@@ -99,7 +97,7 @@ class _Documents:
             bytes=everything[1],
             kept_documents=kept[0],
             kept_bytes=kept[1],
-            kept_tokens=kept[2] if tokens else None,
+            kept_tokens=kept[2] if self.run.tokens_column() else None,
             written=kept[6],
         )
 

@@ -48,6 +48,11 @@ class FinishedRun:
         tasks = self.tasks()
         return available(tasks[0], self.store) if tasks else {}
 
+    def tokens_column(self) -> str | None:
+        """The column that counts tokens: the one that the selection names, else the first model's."""
+        named: str | None = self.manifest["config"]["select"]["tokens"]
+        return named or next((name for name in self.columns() if name.endswith("_token_count")), None)
+
     def read(self, names: set[str]) -> pa.Table:
         """Columns of all documents, with `shard` and `row`, which say where each is."""
         tables = []

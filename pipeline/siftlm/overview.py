@@ -66,7 +66,7 @@ class _Overview:
         self.steps = self.book.steps()
         self.columns = run.columns()
         self.excerpts = Excerpts(run)
-        self.tokens = self._tokens_column()
+        self.tokens = run.tokens_column()
 
     @cached_property
     def documents(self) -> int:
@@ -149,10 +149,6 @@ class _Overview:
             kept_items=len(touched["kept_items"]),
             worst=tuple(worst),
         )
-
-    def _tokens_column(self) -> str | None:
-        named = self.book.config.select.tokens
-        return named or next((name for name in self.columns if name.endswith("_token_count")), None)
 
     def _statistics(self, which: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})

@@ -215,3 +215,16 @@ def test_the_labels_of_every_axis_are_plain_numbers(spread: float) -> None:
         assert made is not None
         assert "mathdefault" not in made.svg
         assert "$" not in made.svg
+
+
+def test_an_unknown_quantity_has_a_near_one_or_a_short_list() -> None:
+    """Not a hundred names."""
+    quantities = {
+        "kept_tokens": 1.0,
+        "documents": 1.0,
+        **{f"{kind}_c{n}": 0.0 for kind in ("drift", "mean") for n in range(99)},
+    }
+    with pytest.raises(UserError, match="did you mean 'kept_tokens'"):
+        holds("kept_tokns < 0.9", quantities)
+    with pytest.raises(UserError, match="there are documents, kept_tokens, drift_COLUMN and mean_COLUMN"):
+        holds("zzz < 0.9", quantities)

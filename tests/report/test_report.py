@@ -272,3 +272,9 @@ def test_a_large_run_is_counted_by_its_runner_with_the_same_answer(
     monkeypatch.setattr("siftlm.stages.gather.IN_DRIVER_DOCUMENTS", 0)
     path = write_report(FinishedRun(str(tmp_path), run.manifest, run.store))
     assert Path(path).read_text("utf-8") == page_of(small_run)
+
+
+def test_tokens_are_those_of_the_first_model_where_the_selection_names_none(scored_run: FinishedRun) -> None:
+    """As in the report."""
+    assert scored_run.manifest["config"]["select"]["tokens"] is None
+    assert scored_run.tokens_column() == "lm_token_count"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -167,6 +168,8 @@ def _number(node: ast.expr, quantities: Mapping[str, float]) -> float:
 
 def _named(name: str, quantities: Mapping[str, float]) -> float:
     if name not in quantities:
-        known = ", ".join(sorted(quantities))
-        raise UserError(f"--fail-if: must name a quantity of both runs, got {name!r}; there are {known}")
+        near = difflib.get_close_matches(name, quantities, n=1, cutoff=0.6)
+        totals = sorted(known for known in quantities if not known.startswith(("drift_", "mean_")))
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(totals)}, drift_COLUMN and mean_COLUMN"
+        raise UserError(f"--fail-if: must name a quantity of both runs, got {name!r}; {hint}")
     return quantities[name]
