@@ -21,6 +21,7 @@ from siftlm.overview import _Overview, write_report
 from siftlm.report.view import Report
 from siftlm.stages.columns import read_columns
 from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.shards import Stopwatch
 from siftlm.stages.summary import summarise
 
 ROWS = "read_parquet(['{0}/data/*.parquet', '{0}/rejects/*.parquet'], union_by_name=true)"
@@ -278,3 +279,16 @@ def test_tokens_are_those_of_the_first_model_where_the_selection_names_none(scor
     """As in the report."""
     assert scored_run.manifest["config"]["select"]["tokens"] is None
     assert scored_run.tokens_column() == "lm_token_count"
+
+
+def test_stages_over_all_shards_have_a_time_by_the_clock(small_run: str) -> None:
+    """Told by their markers in equal parts, whose sum is at most what the pipeline took."""
+    (time,) = (time for time in report_of(FinishedRun.open(small_run)).times if time.stage == "clusters")
+    assert 0 < time.seconds < 600
+    assert time.rate is not None
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_time() -> None:
+    """Nothing is known then."""
+    assert Stopwatch(4, started=1e12).part() == 0
+    assert Stopwatch(2, started=Stopwatch().started - 10).part() == pytest.approx(5, abs=1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, to
 from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import RunnerSettings, run_pipeline
-from siftlm.stages.shards import Task, write_plan
+from siftlm.stages.shards import Stopwatch, Task, write_plan
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2
@@ -86,6 +86,7 @@ class Dedup:
     links: Links
     partitions: int
     verify_partitions: int = 1
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def store_of(self, task: Task) -> Store:
         """Where the outputs of a shard are: those of an earlier run are in its own store."""
@@ -208,6 +209,7 @@ class Dedup:
                 rows_out=len(doc_ids) - dropped.total(),
                 dropped=dict(sorted(dropped.items())),
                 content=digest([kind or "" for kind in duplicate]),
+                facts={"seconds": self.watch.part()},
             )
         )
 
@@ -237,7 +239,7 @@ def run(
         documents += sum(int(task.facts["documents"]) for task in earlier)
         # A folder of its own, since another run may do the same in the same store and clear it away.
         links = Links(store, uuid.uuid4().hex)
-        stage = Dedup(settings, store, links, *sizes(settings, documents))
+        stage = Dedup(settings, store, links, *sizes(settings, documents), Stopwatch(len(todo)))
         plan = write_plan(store, STAGE, [*earlier, *todo])
         from siftlm.stages.dedup_graph import build
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from siftlm.settings import Settings
 from siftlm.stages.columns import ALL_CUT
 from siftlm.stages.dedup_links import Links, Span, partition, read_spans
 from siftlm.stages.runner import RunnerSettings, run_pipeline, threads
-from siftlm.stages.shards import Task, write_plan
+from siftlm.stages.shards import Stopwatch, Task, write_plan
 from siftlm.stages.texts import CUTS
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, UInt64Array
@@ -121,6 +121,7 @@ class Passages:
     store: Store
     links: Links
     partitions: int = 1
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def spans(self, task: Task) -> list[tuple[int, tuple[int, Span]]]:
         """Writes the passages of a shard; (partition, (shard, where its part is)) of every block."""
@@ -174,7 +175,10 @@ class Passages:
                 rows_out=out.rows - out_already - left_empty,
                 dropped={reason: rows for reason, rows in sorted(dropped.items()) if rows},
                 content=content.hexdigest(),
-                facts=dict(zip(("cut_documents", "cut_passages", "cut_bytes"), facts, strict=True)),
+                facts={
+                    **dict(zip(("cut_documents", "cut_passages", "cut_bytes"), facts, strict=True)),
+                    "seconds": self.watch.part(),
+                },
             )
         )
 
@@ -255,7 +259,7 @@ def run(
         # A folder of its own, since another run may do the same in the same store and clear it away.
         links = Links(store, uuid.uuid4().hex)
         partitions = 1 + text_bytes // max(settings.min_bytes, TEXT_BYTES) // ENTRIES
-        stage = Passages(settings, seed, drops, store, links, partitions)
+        stage = Passages(settings, seed, drops, store, links, partitions, Stopwatch(len(todo)))
         plan = write_plan(store, CUTS, todo)
         from siftlm.stages.passages_graph import build
 

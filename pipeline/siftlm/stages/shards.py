@@ -26,6 +26,18 @@ class Task:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Stopwatch:
+    """The time that a pipeline over all shards takes by the clock, told by their markers in equal parts."""
+
+    shards: int = 1
+    started: float = field(default_factory=time.time)
+
+    def part(self) -> float:
+        """Seconds from the start to now, over the number of shards; 0 where the clock was set back."""
+        return round(max(0.0, time.time() - self.started) / self.shards, 6)
+
+
 class ShardStage(Protocol):
     """A stage that works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
 
