@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+
+from siftlm.errors import UserError
+from siftlm.stages.runner import RunnerSettings, run_pipeline
 
 CONF = """
 name = "bench"
@@ -285,3 +289,31 @@ def test_help_imports_nothing_heavy(desk: Any) -> None:
     for arguments in (["--help"], ["run", "--help"]):
         done = command(desk, *arguments, code=heavy + report)
         assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "Pipeline run-1 failed in state FAILED: java.net.UnknownHostException: nowhere",
+            "runner: FlinkRunner failed in stage documents: java.net.UnknownHostException: nowhere",
+        ),
+        ("Pipeline run-1 failed in state FAILED: Traceback (most recent call last): a mistake of ours", None),
+    ],
+)
+def test_what_an_engine_says_of_itself_is_one_line(
+    message: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a worker's traceback is a fault of siftlm's, and stays one."""
+
+    class Pipeline:
+        def __init__(self, **_: Any) -> None: ...
+
+        def run(self) -> None:
+            raise RuntimeError(message)
+
+    beam = SimpleNamespace(Pipeline=Pipeline)
+    monkeypatch.setattr("siftlm.stages.runner.import_beam", lambda: (beam, lambda flags: None))
+    settings = RunnerSettings(name="FlinkRunner", options={"flink_master": "nowhere:8081"})
+    with pytest.raises(RuntimeError if told is None else UserError, match=None if told is None else f"^{told}$"):
+        run_pipeline(settings, "documents", lambda pipeline: None)

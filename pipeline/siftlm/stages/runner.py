@@ -32,6 +32,7 @@ ENGINES = frozenset({"PortableRunner", "SparkRunner", "FlinkRunner"})  # reached
 ENGINE_MASTERS = {"SparkRunner": ("spark_master_url", r"local(\[.+\])?"), "FlinkRunner": ("flink_master", r"\[\w+\]")}
 WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options")
 WORKER_COMMAND = "siftlm-worker"
+ENGINE_FAILURE = re.compile(r"failed in state \w+: *(.+)")
 REPEATED = frozenset({"experiments", "dataflow_service_options", "files_to_stage"})
 ACCELERATED = "scores/"  # prefix of the stages that a language model runs in
 REFUSED = {
@@ -140,14 +141,23 @@ def threads(settings: RunnerSettings) -> int:
 
 
 def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipeline], None]) -> None:
-    """Builds one pipeline, runs it and waits; a failed pipeline raises what the worker raised."""
+    """Builds one pipeline, runs it and waits; a failed pipeline raises what the worker raised.
+
+    Raises:
+        UserError: an engine says that it failed, and no worker is behind it: a wrong address, too little memory.
+    """
     check(settings)
     beam, PipelineOptions = import_beam()
     options = PipelineOptions(flags(settings, name))
     pipeline = beam.Pipeline(runner=_runner(settings), options=options)
     build(pipeline)
-    result = pipeline.run()
-    state = result.wait_until_finish()
+    try:
+        state = pipeline.run().wait_until_finish()
+    except RuntimeError as error:
+        told = ENGINE_FAILURE.search(str(error))
+        if settings.name in ENGINES and told and "Traceback" not in str(error):
+            raise UserError(f"runner: {settings.name} failed in stage {name}: {told[1]}") from error
+        raise
     if str(state) not in ("DONE", "None"):
         raise RuntimeError(f"the {name} pipeline ended {state} on {settings.name}")
 
