@@ -143,7 +143,7 @@ def read_toml(path: str) -> dict[str, Any]:
         raise UserError(f"{path}: must be a configuration file, got nothing there") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: must be a readable text file, got {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: must be TOML, got {error}") from None
 
 
@@ -172,16 +172,15 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _child(node: Any, name: str, path: str) -> Any:
-    if isinstance(node, list):
-        return node[_index(node, name, path)]
-    if not isinstance(node.setdefault(name, {}), dict | list):
-        raise UserError(f"--set {path}: must be a table, got {node[name]!r}")
-    return node[name]
+    child = node[_index(node, name, path)] if isinstance(node, list) else node.setdefault(name, {})
+    if not isinstance(child, dict | list):
+        raise UserError(f"--set {path}: must be a table, got {child!r}")
+    return child
 
 
 def _index(node: list[Any], name: str, path: str) -> int:
     """The index of an element, given by number or by its `name`, `source` or `column`."""
-    if name.isdigit() and int(name) < len(node):
+    if name.isdecimal() and int(name) < len(node):
         return int(name)
     for index, element in enumerate(node):
         if isinstance(element, dict) and name in (element.get(k) for k in ("name", "source", "column")):
@@ -192,7 +191,7 @@ def _index(node: list[Any], name: str, path: str) -> int:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # of thousands of digits, or of brackets
         return text
 
 

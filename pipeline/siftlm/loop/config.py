@@ -91,14 +91,18 @@ class LoopConfig(RunConfig):
     @classmethod
     def _own_tables(cls, tree: Any) -> Any:
         """Commands read what the commands before them wrote, unless told otherwise."""
-        folder = (tree.get("output") or {}).get("folder") if isinstance(tree, dict) else None
-        if not isinstance(folder, str) or not isinstance(tree.get("correlate", {}), dict):
+        if not isinstance(tree, dict):
             return tree
-        made = (tree.get("matrix") or {}).get("path") or f"{folder}/matrix.parquet"
-        correlate = dict(tree.get("correlate", {}))
-        correlate["matrix"] = {"path": made, **correlate.get("matrix", {})}
-        correlate["benchmarks"] = {"path": f"{folder}/errors.csv", **correlate.get("benchmarks", {})}
-        return {**tree, "correlate": correlate}
+        output, made, correlate = (tree.get(name, {}) for name in ("output", "matrix", "correlate"))
+        own = [correlate.get(name, {}) for name in ("matrix", "benchmarks")] if isinstance(correlate, dict) else []
+        if not all(isinstance(table, dict) for table in (output, made, correlate, *own)):
+            return tree  # the fields say what is wrong
+        folder = output.get("folder")
+        if not isinstance(folder, str):
+            return tree
+        paths = {"matrix": made.get("path") or f"{folder}/matrix.parquet", "benchmarks": f"{folder}/errors.csv"}
+        tables = {name: {"path": path, **correlate.get(name, {})} for name, path in paths.items()}
+        return {**tree, "correlate": {**correlate, **tables}}
 
     @model_validator(mode="after")
     def _one_kind_of_training(self) -> Self:

@@ -6,6 +6,7 @@ import ast
 import difflib
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -155,7 +156,7 @@ def _number(node: ast.expr, quantities: Mapping[str, float]) -> float:
     match node:
         case ast.Constant(value=bool()):
             pass
-        case ast.Constant(value=int() | float() as value):
+        case ast.Constant(value=int() | float() as value) if abs(value) < sys.float_info.max:
             return float(value)
         case ast.Name(id=name):
             return _named(name, quantities)

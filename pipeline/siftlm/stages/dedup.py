@@ -183,6 +183,8 @@ class Dedup:
 
     def write_clusters(self, task: Task, blocks: Iterable[bytes]) -> None:
         """The clusters shard of one signals shard: every row in order, alone in its cluster unless linked."""
+        if self.store.is_done(STAGE, task.key):  # by a run that was stopped, with the same bytes
+            return
         doc_ids = self.store.table("signals", task.inputs["signals"], ["doc_id"])["doc_id"].combine_chunks()
         cluster_ids = np.array(doc_ids.to_pylist(), object)
         sizes = np.ones(len(doc_ids), np.int32)
