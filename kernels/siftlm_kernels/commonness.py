@@ -54,7 +54,7 @@ def mean_nll(
 ) -> NDArray[np.float64]:
     """Mean negative log-likelihood a word in nats, (documents,), under the counts of all documents but itself.
 
-    exp of its negative is the commonness of SoftDedup (He et al. 2024, arXiv 2407.06654, section 3.1), the geometric
+    exp of its negative is the commonness of SoftDedup (He et al. 2024, arXiv 2407.06654), the geometric
     mean of P(w_i | the ngram - 1 words before). There the model is a Kneser-Ney one that has seen the document. Here
     the document's own counts are subtracted from every bucket first, so that a text is common only where others have
     it, and its length alone makes no difference; Kneser-Ney's counts of distinct contexts could not be subtracted.

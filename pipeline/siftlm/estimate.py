@@ -171,7 +171,8 @@ def _measure(settings: commonness.CommonnessSettings, task: Task, store: Store) 
 def _decide(config: RunConfig, task: Task, store: Store) -> None:
     """Passes over the columns that selection reads, but for scores: the last one, and those of ranked rules."""
     settings = config.selection()
-    for _ in range(1 + sum(rule.phases for rule in settings.rules)):
+    segmented = len(settings.weights.segmented()) if settings.weights else 0  # each takes borders and sums
+    for _ in range(1 + sum(rule.phases for rule in settings.rules) + 2 * segmented):
         select.Columns(settings, config.survivors()).read(task, store)
 
 

@@ -22,6 +22,7 @@ from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tal
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
 from siftlm.rulebook import Cut, Rulebook, Step
 from siftlm.scorers import ContaminationSettings
+from siftlm.selectors.segments import SegmentsFactor
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
 from siftlm.selectors.weights import ColumnFactor
@@ -100,7 +101,9 @@ class _Overview:
         names += [settings.name for settings in self.book.config.annotate.classifiers]
         names += [step.column for step in self.steps if step.column]
         weights = self.book.config.select.weights
-        names += [f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor)]
+        names += [
+            f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor | SegmentsFactor)
+        ]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         found = [name for name in dict.fromkeys(names) if name in known]
         return (found or [default_column(self.columns)] if self.columns else [])[:SCORES]

@@ -40,6 +40,21 @@ def test_a_job_weighs_and_preselects_by_commonness(pages: Any) -> None:
     assert result.manifest["counts"]["commonness"]["rows_out"] == 17
 
 
+def test_a_job_weighs_by_segments_of_commonness(pages: Any) -> None:
+    """The four copies are the most common fifth; all weights together are as many documents."""
+    factor = {"kind": "segments", "column": "commonness", "segments": 4, "ratio": 10.0}
+    pages.run(
+        dedup={"action": "annotate", "commonness": {"bits": 12}},
+        select={"weights": {"factors": [factor], "cap": 100.0}},
+    )
+    found = {row["doc_id"]: row for row in pages.rows()}
+    weights = {name: row["weight"] for name, row in found.items()}
+    assert all(weights[f"d{n:02d}"] == min(weights.values()) for n in range(12, 16))
+    assert sum(weights.values()) == pytest.approx(len(weights), rel=1e-12)
+    assert weights["d16"] == 1.0, "it has no words"
+    assert max(weights.values()) == pytest.approx(10 * min(weights.values()), rel=1e-12)
+
+
 def test_a_job_that_drops_duplicates_does_not_count_them(pages: Any) -> None:
     """The copy that stays is as rare as any other text."""
     pages.run(dedup={"commonness": {"bits": 12}})

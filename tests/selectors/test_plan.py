@@ -31,6 +31,7 @@ DOCUMENTS = st.lists(
     ),
     max_size=50,
 )
+SEGMENTS = {"kind": "segments", "column": "tokens", "segments": 3, "ratio": 4.0}
 RULES: list[dict[str, Any]] = [
     {"kind": "threshold", "column": "level", "in": [0, 1], "reason": "wrong_level"},
     {"kind": "band", "column": "score", "criterion": "medium", "rate": 0.8, "missing": "keep"},
@@ -70,7 +71,12 @@ def by_id(tables: list[pa.Table], decisions: list[pa.RecordBatch]) -> dict[str, 
 
 @pytest.mark.parametrize(
     "weights",
-    [None, {"factors": [{"kind": "column", "column": "level"}], "budget_tokens": 30, "materialise": True, "cap": 9}],
+    [
+        None,
+        {"factors": [{"kind": "column", "column": "level"}], "budget_tokens": 30, "materialise": True, "cap": 9},
+        {"factors": [SEGMENTS, {**SEGMENTS, "column": "level", "segments": 2}]},
+        {"factors": [SEGMENTS], "budget_tokens": 30, "cap": 9},
+    ],
 )
 @settings(max_examples=60, deadline=None)
 @given(documents=DOCUMENTS, random=st.randoms(use_true_random=False), limit=st.sampled_from([16, 17, 1 << 18]))

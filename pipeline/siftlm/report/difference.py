@@ -7,6 +7,7 @@ import difflib
 import math
 import operator
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -130,7 +131,8 @@ def holds(expression: str, quantities: Mapping[str, float]) -> bool:
     if len(expression) > LONGEST:
         raise UserError(f"--fail-if: must have at most {LONGEST} characters, got {len(expression)}")
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        with warnings.catch_warnings(action="ignore"):  # Python's own, of numbers that run into words
+            tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UserError(f"--fail-if: must be a condition such as 'kept_tokens < 0.9', got {expression!r}") from None
     return _truth(tree.body, quantities)

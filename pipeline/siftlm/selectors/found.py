@@ -15,7 +15,7 @@ from siftlm.statistics.ordered import LARGEST, UInt64Array, to_number
 
 
 def found(plan: Plan, schema: pa.Schema) -> dict[str, Any]:
-    """The cuts of every ranked rule and the scale of the weights, as JSON.
+    """The cuts of every ranked rule, the scale of the weights and the segments of their factors, as JSON.
 
     `cuts` are the column's values at the ends of a band or at the budget, None for an open end, and only for rules
     that rank all documents together; `documents` and `mass` are what a rule ranked, `groups` in how many groups.
@@ -25,7 +25,13 @@ def found(plan: Plan, schema: pa.Schema) -> dict[str, Any]:
         for position, (rule, cuts) in enumerate(zip(plan.settings.rules, plan.cuts, strict=False))
         if cuts
     ]
-    return {"passes": plan.passes, "rules": ranked, "weight_scale": weight_scale(plan)}
+    weights = plan.settings.weights
+    segments = [
+        {"factor": position, "documents": s.documents, "means": s.means, "weights": s.weights}
+        for (position, _), s in zip(weights.segmented() if weights else [], plan.segments, strict=True)
+    ]
+    scale = {"weight_scale": weight_scale(plan)} | ({"segments": segments} if segments else {})
+    return {"passes": plan.passes, "rules": ranked} | scale
 
 
 def _ranked(rule: RuleSettings, cuts: Cuts, schema: pa.Schema) -> dict[str, Any]:

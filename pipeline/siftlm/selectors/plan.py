@@ -22,8 +22,9 @@ from siftlm.errors import UserError
 from siftlm.selectors import copies, filling
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
+from siftlm.selectors.segments import Segments, SegmentsFactor, SegmentSums
 from siftlm.selectors.settings import SelectSettings
-from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT
+from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT, factor_named
 from siftlm.statistics import cuts as search
 from siftlm.statistics.cuts import Cuts, Ranked, Search
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
@@ -48,10 +49,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a shard, or all of them together, says in one pass: either a histogram or sums."""
+    """What a shard, or all of them together, says in one pass: a histogram, or sums for a budget or for segments."""
 
     histogram: RankHistogram | None = None
     sums: filling.Sums | None = None
+    segments: SegmentSums | None = None
 
     @classmethod
     def merged(cls, parts: Iterable[Statistics]) -> Statistics:
@@ -59,9 +61,11 @@ class Statistics:
         every = list(parts)
         histograms = [part.histogram for part in every if part.histogram is not None]
         sums = [part.sums for part in every if part.sums is not None]
+        segments = [part.segments for part in every if part.segments is not None]
         return cls(
             RankHistogram.merged(histograms) if histograms else None,
             filling.Sums.merged(sums) if sums else None,
+            SegmentSums.merged(segments) if segments else None,
         )
 
 
@@ -69,6 +73,7 @@ class Statistics:
 class Plan:
     """How far the selection is resolved: `cuts[i]` are those of rule i, and the last those of the copies.
 
+    `segments` are those of the weights' factors, the last of which may still be without its weights.
     Picklable; the same for every shard of a pass.
     """
 
@@ -78,6 +83,17 @@ class Plan:
     filling: filling.Filling | None = None
     done: bool = False
     passes: int = 0
+    segments: tuple[Segments, ...] = ()
+
+    @property
+    def segmenting(self) -> tuple[int, SegmentsFactor] | None:
+        """The factor of the weights whose segments come next or wait for their weights, with its position."""
+        weights = self.settings.weights
+        if weights is None or self.step < len(self.settings.rules):
+            return None
+        ready = sum(bool(found.weights) for found in self.segments)
+        waiting = weights.segmented()[ready:]
+        return waiting[0] if waiting else None
 
     @property
     def step(self) -> int:
@@ -115,10 +131,15 @@ def advance(plan: Plan, parts: Iterable[Statistics]) -> Plan:
     plan = replace(plan, passes=plan.passes + 1)
     if plan.filling is not None:
         return _filled(plan, merged.sums or filling.Sums())
+    if plan.search is None and plan.segmenting is not None:
+        weighed = plan.segmenting[1].weighed(plan.segments[-1], merged.segments)
+        return _weights_opened(replace(plan, segments=(*plan.segments[:-1], weighed)))
     assert plan.search is not None, "a plan that is not done has something open"
     found = search.advance(plan.search, [merged.histogram] if merged.histogram is not None else [])
     if found.found is None:
         return replace(plan, search=found)
+    if plan.segmenting is not None:
+        return replace(plan, search=None, segments=(*plan.segments, Segments(found.found)))
     return _opened(replace(plan, search=None, cuts=(*plan.cuts[:-1], (*plan.cuts[-1], found.found))))
 
 
@@ -187,6 +208,8 @@ def _opened(plan: Plan) -> Plan:
 
 def _weights_opened(plan: Plan) -> Plan:
     weights = plan.settings.weights
+    if plan.segmenting is not None:
+        return replace(plan, search=Search(plan.segmenting[1].targets(), entry_limit=plan.settings.entry_limit))
     if weights is None or weights.budget_tokens is None:
         return replace(plan, done=True)
     if not weights.materialise:
@@ -276,7 +299,13 @@ def _placed(position: int, answer: Callable[[], T]) -> T:
 def _weight_statistics(rows: Rows, plan: Plan) -> Statistics:
     weights = plan.settings.weights
     assert weights is not None, "a plan without weights is done after its rules"
-    relative = weights.relative(rows, WEIGHTS)
+    if plan.segmenting is not None:
+        position, factor = plan.segmenting
+        with factor_named(WEIGHTS, position):
+            if plan.search is None:
+                return Statistics(segments=factor.sums(rows, plan.segments[-1]))
+            return Statistics(histogram=_counted(plan, factor.ranked(rows)))
+    relative = weights.relative(rows, WEIGHTS, plan.segments)
     if plan.filling is not None:
         return Statistics(sums=filling.sums(plan.filling, relative, rows.tokens(), weights.cap))
     ranked = copies.steps(relative, _copy_draws(rows), rows.tokens(), int(weights.cap))
@@ -292,7 +321,7 @@ def _weighed(rows: Rows, plan: Plan) -> tuple[Float64Array, Int64Array]:
     weights = plan.settings.weights
     if weights is None:
         return np.ones(len(rows)), np.ones(len(rows), np.int64)
-    relative = weights.relative(rows, WEIGHTS)
+    relative = weights.relative(rows, WEIGHTS, plan.segments)
     expected = weights.capped(relative, weight_scale(plan))
     if not weights.materialise:
         return expected, (expected > 0).astype(np.int64)

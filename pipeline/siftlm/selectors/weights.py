@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from siftlm.errors import UserError
 from siftlm.selectors.rows import Rows
+from siftlm.selectors.segments import Segments, SegmentsFactor
 from siftlm.selectors.top import LARGEST_BUDGET
 from siftlm.settings import Settings
 from siftlm.statistics.ordered import Float64Array
@@ -52,7 +55,7 @@ class TableFactor(Settings):
         return rows.look_up(self.column, self.table, self.default)
 
 
-Factor = Annotated[ColumnFactor | TableFactor, Field(discriminator="kind")]
+Factor = Annotated[ColumnFactor | TableFactor | SegmentsFactor, Field(discriminator="kind")]
 
 
 class WeightSettings(Settings):
@@ -78,7 +81,7 @@ class WeightSettings(Settings):
 
     @field_validator("factors")
     @classmethod
-    def _columns_differ(cls, factors: list[ColumnFactor | TableFactor]) -> list[ColumnFactor | TableFactor]:
+    def _columns_differ(cls, factors: list[Factor]) -> list[Factor]:
         columns = [factor.column for factor in factors]
         if len(set(columns)) < len(columns):
             raise ValueError(f"each column can give one factor, got {columns}")
@@ -94,14 +97,22 @@ class WeightSettings(Settings):
         """The columns that the factors read."""
         return {factor.column for factor in self.factors}
 
-    def relative(self, rows: Rows, place: str) -> Float64Array:
-        """The product of the factors for every row, finite and >= 0, before the budget and the cap."""
-        weight = np.ones(len(rows))
+    def segmented(self) -> list[tuple[int, SegmentsFactor]]:
+        """The factors that need statistics of the corpus, with their positions."""
+        return [(n, factor) for n, factor in enumerate(self.factors) if isinstance(factor, SegmentsFactor)]
+
+    def relative(self, rows: Rows, place: str, segments: Sequence[Segments] = ()) -> Float64Array:
+        """The product of the factors for every row, finite and >= 0, before the budget and the cap.
+
+        `segments` are those of `segmented()`, in order; none for no rows.
+        """
+        weight, found = np.ones(len(rows)), iter(segments)
         for position, factor in enumerate(self.factors):
-            try:
-                weight = weight * factor.values(rows)
-            except UserError as error:
-                raise UserError(f"{place}.factors.{position}.{error}") from None
+            with factor_named(place, position):
+                if isinstance(factor, SegmentsFactor):
+                    weight = weight * factor.values(rows, next(found, None))
+                else:
+                    weight = weight * factor.values(rows)
         if not np.isfinite(weight).all():
             raise UserError(f"{place}.factors: must have a finite product, got {weight.max()}")
         return weight
@@ -110,3 +121,12 @@ class WeightSettings(Settings):
         """Expected copies: min(scale * relative, cap)."""
         with np.errstate(over="ignore"):
             return np.minimum(scale * relative, self.cap)
+
+
+@contextmanager
+def factor_named(place: str, position: int) -> Iterator[None]:
+    """Tells a user's mistake in a factor with the factor's place."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}.factors.{position}.{error}") from None

@@ -18,6 +18,7 @@ import numpy as np
 from siftlm import filesystem
 from siftlm.selectors import Plan, SelectSettings, Statistics
 from siftlm.selectors.filling import Filling, Sums
+from siftlm.selectors.segments import Segments, SegmentSums
 from siftlm.statistics.cuts import Cuts, Search, Target, _Open, _Pending
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
@@ -27,7 +28,7 @@ KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         Plan, Statistics, Filling, Sums, Cuts, Search, Target, _Open, _Pending, RankHistogram, ScoreSearch,
-        ScoreStatistics, Summary,
+        ScoreStatistics, Summary, Segments, SegmentSums,
     )
 }  # fmt: skip
 

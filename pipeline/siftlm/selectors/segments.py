@@ -1,0 +1,110 @@
+"""Weights by segments of a column, SoftDedup's: what lies in a common segment counts less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from siftlm.errors import UserError
+from siftlm.selectors.rows import Rows
+from siftlm.settings import Settings
+from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.statistics.exact import as_fraction, exact_sum
+from siftlm.statistics.ordered import Float64Array, Int64Array, from_float
+
+
+@dataclass(frozen=True)
+class SegmentSums:
+    """Documents of every segment, and the sum of their values in units of 2^-1074."""
+
+    documents: tuple[int, ...]
+    sums: tuple[int, ...]
+
+    @classmethod
+    def merged(cls, parts: Iterable[SegmentSums]) -> SegmentSums:
+        """The sums of all shards in `parts`."""
+        every = list(parts)
+        documents = zip(*(part.documents for part in every), strict=True)
+        sums = zip(*(part.sums for part in every), strict=True)
+        return cls(tuple(map(sum, documents)), tuple(map(sum, sums)))
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What a factor found: the borders, then for every segment its documents, their mean value and their weight."""
+
+    cuts: Cuts
+    documents: tuple[int, ...] = ()
+    means: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+class SegmentsFactor(Settings):
+    """One over the mean value of a document's segment, within bounds (SoftDedup: He et al. 2024, arXiv 2407.06654).
+
+    The documents in order of the column, equal values together, make segments of about equal numbers. A document of
+    segment k has the factor W_k = T / max(p_k, p / ratio), with p_k the mean value of the segment and p the largest
+    of these means; T makes the mean factor 1, so that the expected number of documents stays. The bound is on the rare
+    side: one segment of texts that look like no other cannot take what all others lose. The defaults are this
+    project's; the paper tries ratios from 10 to 20.
+    """
+
+    kind: Literal["segments"] = "segments"
+    column: str = Field(description="A column of finite numbers >= 0, commonness for instance.")
+    segments: int = Field(default=20, ge=2, le=1000, description="How many segments of equal numbers of documents.")
+    ratio: float = Field(default=10.0, ge=1, le=1e9, description="The largest factor over the smallest, at most.")
+    missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
+
+    def targets(self) -> tuple[Target, ...]:
+        """The borders."""
+        return tuple(Target(share=Fraction(k, self.segments)) for k in range(1, self.segments))
+
+    def ranked(self, rows: Rows) -> Ranked:
+        """The rows that have a value, by value, equal ones as one rank."""
+        values = self._known(rows)
+        zero = np.zeros(len(values), np.uint64)
+        return Ranked(zero, from_float(values), zero, np.ones(len(values), np.int64))
+
+    def sums(self, rows: Rows, found: Segments) -> SegmentSums:
+        """What the rows that have a value add to the segments."""
+        values, segment = self._known(rows), self._segment(rows, found)
+        parts = [values[segment == k] for k in range(self.segments)]
+        return SegmentSums(tuple(map(len, parts)), tuple(map(exact_sum, parts)))
+
+    def weighed(self, found: Segments, total: SegmentSums | None) -> Segments:
+        """The segments with their weights; an empty one, which no document has, has 0."""
+        if total is None:
+            return replace(found, weights=(0.0,) * self.segments)
+        means = [as_fraction(part) / max(count, 1) for part, count in zip(total.sums, total.documents, strict=True)]
+        least = max(means) / Fraction(self.ratio)
+        raw = [1 / max(mean, least) if least else Fraction(1) for mean in means]
+        sum_of_raw = sum(count * w for count, w in zip(total.documents, raw, strict=True))
+        scale = Fraction(sum(total.documents)) / sum_of_raw if sum_of_raw else Fraction(0)
+        weights = [float(scale * w) if count else 0.0 for count, w in zip(total.documents, raw, strict=True)]
+        return replace(found, documents=total.documents, means=tuple(map(float, means)), weights=tuple(weights))
+
+    def values(self, rows: Rows, found: Segments | None = None) -> Float64Array:
+        """The factor of every row; `found` is None where there are no rows."""
+        factor = np.full(len(rows), self.missing)
+        known = self._known(rows)
+        if found is not None and len(known):
+            factor[~rows.missing(self.column)] = np.asarray(found.weights)[self._segment(rows, found)]
+        return factor
+
+    def _segment(self, rows: Rows, found: Segments) -> Int64Array:
+        """The segment of every row that has a value."""
+        ranked = self.ranked(rows)
+        beyond = [~found.cuts.before(k, ranked) for k in range(self.segments - 1)]
+        return np.sum(beyond, axis=0, dtype=np.int64) if len(ranked.key) else np.zeros(0, np.int64)
+
+    def _known(self, rows: Rows) -> Float64Array:
+        values = rows.real(self.column)[~rows.missing(self.column)]
+        refused = ~(np.isfinite(values) & (values >= 0))
+        if refused.any():
+            raise UserError(f"column: must be finite and at least 0, got {values[refused][0]} in {self.column!r}")
+        return values

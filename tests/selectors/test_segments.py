@@ -1,0 +1,81 @@
+"""Weights by segments against numpy, and their bounds."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siftlm.errors import UserError
+from siftlm.selectors import SelectSettings, decide, found, resolve
+from siftlm.selectors.plan import Plan
+from siftlm.stages.values import read_value, write_value
+
+VALUES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 0.5, 1.0]), st.floats(1e-9, 1.0), st.none()), max_size=60)
+
+
+def corpus(values: list[float | None]) -> pa.Table:
+    ids = [f"id{n}" for n in range(len(values))]
+    return pa.table({"doc_id": pa.array(ids, pa.string()), "commonness": pa.array(values, pa.float64())})
+
+
+def plan_of(values: list[float | None], **factor: Any) -> Plan:
+    weights = {"factors": [{"kind": "segments", "column": "commonness", **factor}], "cap": 1e6}
+    return resolve([corpus(values)], SelectSettings.model_validate({"weights": weights}))
+
+
+def by_hand(values: list[float], segments: int, ratio: float) -> list[float]:
+    """The formula with sorted values, exact sums and division."""
+    ranked, count = sorted(values), len(values)
+    borders = [ranked[math.ceil(Fraction(k * count, segments)) - 1] for k in range(1, segments)]
+    segment = [sum(value > border for border in borders) for value in values]
+    means = {
+        k: sum(Fraction(v) for v, s in zip(values, segment, strict=True) if s == k) / segment.count(k) for k in segment
+    }
+    least = max(means.values()) / Fraction(ratio)
+    raw = [1 / max(means[k], least) if least else Fraction(1) for k in segment]
+    return [float(w * count / sum(raw)) for w in raw]
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES, st.integers(2, 7), st.sampled_from([1.0, 3.0, 20.0]))
+def test_the_weights_are_those_of_the_formula(values: list[float | None], segments: int, ratio: float) -> None:
+    """One over the mean of a segment, bounded, with mean 1; documents without a value have the factor for these."""
+    plan = plan_of(values, segments=segments, ratio=ratio, missing=0.25)
+    weight = decide(corpus(values), plan)["weight"].to_pylist()
+    known = [value for value in values if value is not None]
+    expected = iter(by_hand(known, segments, ratio) if known else [])
+    assert weight == [0.25 if value is None else next(expected) for value in values]
+    of_known = np.array([w for w, value in zip(weight, values, strict=True) if value is not None])
+    if len(of_known):
+        assert of_known.mean() == pytest.approx(1.0, rel=1e-12)
+        assert of_known.max() <= ratio * of_known.min() * (1 + 1e-12)
+
+
+def test_what_is_common_counts_less() -> None:
+    """A tenth of the documents is a thousand times as common: it gets the smallest weight, one tenth of the largest."""
+    plan = plan_of([0.001] * 90 + [1.0] * 10, segments=10, ratio=10.0)
+    (told,) = found(plan, corpus([]).schema)["segments"]
+    assert told["documents"] == (90, 0, 0, 0, 0, 0, 0, 0, 0, 10)
+    assert told["means"][-1] == 1.0
+    assert told["weights"][0] == pytest.approx(100 / (90 + 1), rel=1e-12)
+    assert told["weights"][-1] == pytest.approx(10 / (90 + 1), rel=1e-12)
+
+
+def test_a_plan_with_segments_is_read_as_it_was_written(tmp_path: Any) -> None:
+    values = [0.1, 0.2, None, 0.7, 1e-300]
+    plan = plan_of(values, segments=3)
+    write_value(str(tmp_path / "plan.npz"), plan)
+    assert decide(corpus(values), read_value(str(tmp_path / "plan.npz"))).equals(decide(corpus(values), plan))
+
+
+@pytest.mark.parametrize("value", [-1.0, math.inf])
+def test_values_that_have_no_mean_are_refused(value: float) -> None:
+    with pytest.raises(UserError, match=r"^select\.weights\.factors\.0\.column: must be finite and at least 0"):
+        plan_of([0.5, value])
