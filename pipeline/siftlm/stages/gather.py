@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from siftlm import filesystem
@@ -17,6 +18,7 @@ from siftlm.store import Store
 T = TypeVar("T")
 
 IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
+PARTS = 8  # of an answer that wait to be merged, and as many that are computed or wait
 
 
 def gather(
@@ -35,8 +37,7 @@ def gather(
     if not tasks:
         return None
     if documents <= IN_DRIVER_DOCUMENTS:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return merge(pool.map(statistic, tasks))
+        return _folded(statistic, merge, tasks)
     plan = write_plan(store, name, tasks)
     answer = store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone: other runs may share the store
 
@@ -46,3 +47,17 @@ def gather(
     value: T = read_value(answer)
     filesystem.remove(answer)
     return value
+
+
+def _folded(statistic: Callable[[Task], T], merge: Callable[[Iterable[T]], T], tasks: Sequence[Task]) -> T:
+    """The answer, with few parts in memory at a time, however many tasks there are."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        coming: deque[Future[T]] = deque()
+        held: list[T] = []
+        for task in tasks:
+            coming.append(pool.submit(statistic, task))
+            if len(coming) == PARTS:
+                held.append(coming.popleft().result())
+            if len(held) == PARTS:
+                held = [merge(held)]
+        return merge([*held, *(future.result() for future in coming)])
