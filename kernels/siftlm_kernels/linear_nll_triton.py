@@ -10,55 +10,53 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from torch.nn.functional import pad
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 
-BLOCK_R, BLOCK_V, BLOCK_D = 128, 256, 64
+BLOCK_R, BLOCK_V, BLOCK_BYTES = 128, 256, 128  # a tile's rows, its tokens, bytes of a row in a product's step
+STAGES = 4  # steps whose inputs are in shared memory or on their way: 48 KiB each
 SPLIT_V = 8192  # a split's classifier rows stay in the L2 cache while all row blocks read them
+LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _split_sums(  # type: ignore[no-untyped-def]
-    hidden, classifier, bias, target_logits, sums,
-    rows, width, vocabulary, hidden_stride, classifier_stride, scale, softcap, split_tiles,
-    HAS_BIAS: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_SOFTCAP: tl.constexpr,
+    hidden, classifier, bias, target_logits, sums, rows, vocabulary, tiles, split_tiles, scale, softcap,
+    WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_SOFTCAP: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """sums[s, r] = sum of exp(l_rv - l_rt) over the vocabulary of split s: one program a row block and split.
 
     Neighbouring programs share the split, so its classifier tiles are in the L2 cache. A split's tiles are added in
-    ascending order by one program: no atomics, the same order on every run.
+    ascending order by one program: no atomics, the same order on every run. Tiles come by the bulk copy engine, and
+    the flattened loop fetches those of the next product while the exponentials of the last one are taken.
     """
-    row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    first_row = tl.program_id(0) * BLOCK_R
+    row = first_row + tl.arange(0, BLOCK_R)
     split = tl.program_id(1)
     row_ok = row < rows
-    shift = tl.load(target_logits + row, mask=row_ok, other=0.0)
+    shift = tl.load(target_logits + row, mask=row_ok, other=0.0) * LOG2_E
     total = tl.zeros((BLOCK_R,), dtype=tl.float32)
-    for tile in range(split * split_tiles, (split + 1) * split_tiles):
-        token = tile * BLOCK_V + tl.arange(0, BLOCK_V)
-        token_ok = token < vocabulary
+    for tile in tl.range(split * split_tiles, tl.minimum((split + 1) * split_tiles, tiles), flatten=True):
         logits = tl.zeros((BLOCK_R, BLOCK_V), dtype=tl.float32)
-        for start in range(0, width, BLOCK_D):
-            column = start + tl.arange(0, BLOCK_D)
-            h = tl.load(
-                hidden + row[:, None].to(tl.int64) * hidden_stride + column[None, :],
-                mask=row_ok[:, None] & (column < width)[None, :],
-                other=0.0,
-            )
-            w = tl.load(
-                classifier + token[None, :].to(tl.int64) * classifier_stride + column[:, None],
-                mask=token_ok[None, :] & (column < width)[:, None],
-                other=0.0,
-            )
-            logits = tl.dot(h, w, logits, input_precision="ieee")
+        for start in range(0, WIDTH, BLOCK_D):
+            h = hidden.load([first_row, start])
+            w = classifier.load([tile * BLOCK_V, start])
+            logits = tl.dot(h, w.T, logits, input_precision="ieee")
         if HAS_BIAS:
-            logits += tl.load(bias + token, mask=token_ok, other=0.0)[None, :]
+            token = tile * BLOCK_V + tl.arange(0, BLOCK_V)
+            logits += tl.load(bias + token, mask=token < vocabulary, other=0.0)[None, :]
         if HAS_SCALE:
             logits *= scale
         if HAS_SOFTCAP:
             logits = softcap * (2.0 * tl.sigmoid(2.0 * logits / softcap) - 1.0)  # tanh
-        shifted = tl.where(token_ok[None, :], logits - shift[:, None], float("-inf"))
-        total += tl.sum(tl.exp(shifted), axis=1)
+        shifted = logits * LOG2_E - shift[:, None]
+        if (tile + 1) * BLOCK_V > vocabulary:
+            token = tile * BLOCK_V + tl.arange(0, BLOCK_V)
+            shifted = tl.where((token < vocabulary)[None, :], shifted, float("-inf"))
+        total += tl.sum(tl.exp2(shifted), axis=1)
     tl.store(sums + split.to(tl.int64) * rows + row, total, mask=row_ok)
 
 
@@ -83,22 +81,31 @@ def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> to
 
 def _sums(hidden_RD: torch.Tensor, shift_R: torch.Tensor, head: Head) -> torch.Tensor:
     """float32 `[S, R]`. S follows from the vocabulary alone, so that a row's order of sums has nothing else in it."""
-    hidden_RD, classifier = hidden_RD.contiguous(), head.classifier
-    (rows, width), vocabulary = hidden_RD.shape, len(classifier)
-    splits = triton.cdiv(vocabulary, SPLIT_V)
+    rows, vocabulary = len(hidden_RD), len(head.classifier)
+    splits, tiles = triton.cdiv(vocabulary, SPLIT_V), triton.cdiv(vocabulary, BLOCK_V)
     sums_SR = torch.empty((splits, rows), dtype=torch.float32, device=hidden_RD.device)
     if rows == 0:
         return sums_SR
-    assert classifier.stride(1) == 1, f"classifier rows must be contiguous, got strides {classifier.stride()}"
+    hidden_RD, classifier = _copyable(hidden_RD), _copyable(head.classifier)
+    width = BLOCK_BYTES // hidden_RD.element_size()
     kernel: Any = _split_sums
     kernel[(triton.cdiv(rows, BLOCK_R), splits)](
-        hidden_RD, classifier, shift_R if head.bias is None else head.bias.contiguous(), shift_R, sums_SR,
-        rows, width, vocabulary, hidden_RD.stride(0), classifier.stride(0),
-        1.0 if head.scale is None else head.scale, 1.0 if head.softcap is None else head.softcap, SPLIT_V // BLOCK_V,
+        TensorDescriptor.from_tensor(hidden_RD, [BLOCK_R, width]),
+        TensorDescriptor.from_tensor(classifier, [BLOCK_V, width]),
+        shift_R if head.bias is None else head.bias.contiguous(), shift_R, sums_SR,
+        rows, vocabulary, tiles, triton.cdiv(tiles, splits),
+        1.0 if head.scale is None else head.scale, 1.0 if head.softcap is None else head.softcap,
+        WIDTH=hidden_RD.shape[1],
         HAS_BIAS=head.bias is not None, HAS_SCALE=head.scale is not None, HAS_SOFTCAP=head.softcap is not None,
-        BLOCK_R=BLOCK_R, BLOCK_V=BLOCK_V, BLOCK_D=BLOCK_D, num_warps=8, num_stages=3,
+        BLOCK_R=BLOCK_R, BLOCK_V=BLOCK_V, BLOCK_D=width, num_warps=8, num_stages=STAGES,
     )  # fmt: skip
     return sums_SR
+
+
+def _copyable(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix as the copy engine takes it: rows of a multiple of 16 bytes, which those of real models have."""
+    beyond = -matrix.shape[1] % (16 // matrix.element_size())
+    return pad(matrix, (0, beyond)) if beyond else matrix.contiguous()
 
 
 def _ordered_sum(sums_SR: torch.Tensor) -> torch.Tensor:

@@ -5,15 +5,18 @@ Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E he
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import groupby, pairwise
 from typing import Literal
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from siftlm_kernels.packed_attention_blocks import HEAD_SIZES, query_blocks
 from siftlm_kernels.packed_attention_varlen import causal_varlen
 
-Implementation = Literal["auto", "reference", "sdpa", "varlen"]
+Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
+TRITON_INSTALLED = find_spec("triton") is not None  # once, so that a compiler has nothing to look into
 
 
 def packed_attention(
@@ -24,6 +27,7 @@ def packed_attention(
     *,
     scale: float | None = None,
     max_length: int | None = None,
+    blocks: torch.Tensor | None = None,
     impl: Implementation = "auto",
 ) -> torch.Tensor:
     """The attention output `[T, H, E]`, equal to this naive expression up to rounding:
@@ -33,24 +37,33 @@ def packed_attention(
             scores = (q @ k.transpose(1, 2) * scale).masked_fill(not_causal, -inf)
             output[start:stop] = (softmax(scores) @ v).transpose(0, 1)
 
-    Tokens after the last offset belong to no document; their output is 0 (`varlen`: undefined, never NaN-spreading,
-    since no other row reads it).
+    Tokens after the last offset belong to no document; their output is 0 (`triton` and `varlen`: undefined, never
+    NaN-spreading, since no other row reads it).
 
     Args:
         offsets: int32 `[N + 1]`, ascending from 0; repeated values are empty documents, so the array can be filled
             up to a fixed length with its last value.
         scale: factor on the scores, default E ** -0.5.
         max_length: tokens of the longest document or more; only `varlen` reads it, default T.
+        blocks: the `query_blocks` of the offsets, int32 `[W, 3]` on the device; only `triton` reads them, and makes
+            them itself (waiting for the device) where they are not given.
         impl: `reference` is the expression above in float32; `sdpa` one call of torch's fused attention for every
-            run of neighbouring documents of equal length; `varlen` torch's variable-length kernel (CUDA, half
-            precision). `auto`: `varlen` where it can run, else `sdpa`.
+            run of neighbouring documents of equal length; `triton` one fused kernel (on a CPU only in Triton's
+            interpreter; head sizes of HEAD_SIZES); `varlen` torch's variable-length kernel (CUDA, half precision).
+            `auto`: on CUDA in half precision `triton` where it can run, else `varlen`; everywhere else `sdpa`.
 
-    With `sdpa` on a CPU a document's output depends on its own tokens and length alone, bit for bit.
+    With `sdpa` on a CPU, and with `triton`, a document's output depends on its own tokens alone, bit for bit.
     """
     if impl == "auto":
-        half = query_THE.dtype in (torch.float16, torch.bfloat16)
-        impl = "varlen" if query_THE.is_cuda and half else "sdpa"
+        impl = _fastest(query_THE)
     scale = query_THE.shape[-1] ** -0.5 if scale is None else scale
+    if impl == "triton":
+        from siftlm_kernels.packed_attention_triton import causal_blocks
+
+        if blocks is None:
+            blocks = torch.from_numpy(query_blocks(offsets.cpu().numpy())).to(query_THE.device)
+        attended: torch.Tensor = causal_blocks(query_THE, key_TGE, value_TGE, blocks, scale)
+        return attended
     if impl == "varlen":
         return causal_varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
     repeats = query_THE.shape[1] // key_TGE.shape[1]
@@ -59,7 +72,13 @@ def packed_attention(
         return _by_document(query_THE, key_THE, value_THE, offsets, scale)
     if impl == "sdpa":
         return _by_equal_length(query_THE, key_THE, value_THE, offsets, scale)
-    raise ValueError(f"impl: must be auto, reference, sdpa or varlen, got {impl!r}")
+    raise ValueError(f"impl: must be auto, reference, sdpa, triton or varlen, got {impl!r}")
+
+
+def _fastest(query_THE: torch.Tensor) -> Implementation:
+    if not query_THE.is_cuda or query_THE.dtype not in (torch.float16, torch.bfloat16):
+        return "sdpa"
+    return "triton" if TRITON_INSTALLED and query_THE.shape[-1] in HEAD_SIZES else "varlen"
 
 
 def _repeated(states_TGE: torch.Tensor, repeats: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ import torch
 from siftlm.scorers import lm_attention
 from siftlm.scorers.lm_files import find_model
 from siftlm.scorers.lm_model import LanguageModel, load_model
-from siftlm.scorers.lm_packing import Packing, Row, Window, build_row
+from siftlm.scorers.lm_packing import Packing, Row, build_row, windows
 from siftlm_kernels.packed_attention import packed_attention
 
 
@@ -67,9 +67,9 @@ def loaded(folder: Path) -> LanguageModel:
 
 def row_of(lengths: list[int], packing: Packing) -> Row:
     """A row of documents with these numbers of tokens."""
-    documents = [np.arange(1, length + 2, dtype=np.int32) for length in lengths]
-    stretches = [Window(index, 0, length + 1, 1) for index, length in enumerate(lengths)]
-    return build_row(stretches, documents, packing, fill=0)
+    sizes = np.array(lengths) + 1
+    tokens = np.concatenate([np.arange(1, size + 1, dtype=np.int32) for size in sizes])
+    return build_row(windows(np.cumsum(sizes) - sizes, sizes, 64, 48), tokens, packing, fill=0)
 
 
 @torch.inference_mode()

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siftlm.scorers.lm_packing import Packing, Window, aligned, build_row, stride_tokens, windows
+from siftlm.scorers.lm_packing import Packing, Windows, aligned, build_row, predicted, stride_tokens, windows
+
+
+def of_document(length: int, context: int, stride: int) -> Windows:
+    """The windows of one document, behind another one of ten tokens."""
+    found = windows(np.array([0, 10]), np.array([0, length]), context, stride)
+    return Windows(found.start - 10, found.stop - 10, found.first_new - 10)
+
 
 LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=60)
 
@@ -18,11 +25,10 @@ def test_every_token_but_the_first_is_scored_once_with_enough_before_it(
 ) -> None:
     """Windows fit the context, and tokens after the first window have `context - stride` tokens before them."""
     stride = stride_tokens(share, context)
-    found = list(windows(0, length, context, stride))
-    scored = [token for window in found for token in range(window.first_new, window.stop)]
-    assert scored == list(range(1, length))
-    assert all(window.stop - window.start <= context for window in found)
-    assert all(window.first_new - window.start >= context - stride for window in found[1:])
+    found = of_document(length, context, stride)
+    assert predicted(found).tolist() == list(range(1, length))
+    assert (found.stop - found.start <= context).all()
+    assert (found.first_new - found.start >= context - stride)[1:].all()
 
 
 def test_the_windows_are_those_of_the_transformers_guide() -> None:
@@ -35,7 +41,9 @@ def test_the_windows_are_those_of_the_transformers_guide() -> None:
         scored_to = end
         if end == length:
             break
-    found = [(w.start, w.stop, w.stop - w.first_new) for w in windows(0, length, context, stride)]
+    windows_found = of_document(length, context, stride)
+    new = windows_found.stop - windows_found.first_new
+    found = list(zip(windows_found.start.tolist(), windows_found.stop.tolist(), new.tolist(), strict=True))
     first, *rest = expected
     assert found == [(first[0], first[1], first[2] - 1), *rest]  # nothing predicts the very first token
 
@@ -62,17 +70,16 @@ def test_rows_hold_every_window_once_within_their_bounds(lengths: list[int], ali
 @given(lengths=LENGTHS, stretch=st.sampled_from([0, 10]))
 def test_a_row_reads_what_comes_before_its_targets(lengths: list[int], stretch: int) -> None:
     """Token ids that count up show it: every target is the token after the one at its place in the row."""
-    documents, first = [], 1
-    for length in sorted(lengths, reverse=True):
-        documents.append(np.arange(first, first + length + 1, dtype=np.int32))
-        first += 1000
-    all_windows = [w for n, ids in enumerate(documents) for w in windows(n, len(ids), 50, 40)]
-    all_windows.sort(key=lambda window: -window.length)
+    lengths = sorted(lengths, reverse=True)
+    tokens = np.concatenate([np.arange(n * 1000 + 1, n * 1000 + length + 2) for n, length in enumerate(lengths)])
+    sizes = np.array(lengths) + 1
+    all_windows = windows(np.cumsum(sizes) - sizes, sizes, 50, 40)
+    all_windows = all_windows[np.argsort(-all_windows.length, kind="stable")]
     packing = Packing(64, 8, 8, stretch)
     shapes = set()
-    for members in packing.rows([window.length for window in all_windows]):
-        row = build_row([all_windows[index] for index in members], documents, packing, fill=0)
-        assert (row.tokens[row.read] + 1 == row.targets).all()
+    for members in packing.rows(all_windows.length.tolist()):
+        row = build_row(all_windows[members], tokens.astype(np.int32), packing, fill=0)
+        assert (row.tokens[row.read] + 1 == tokens[row.places]).all()
         assert (np.diff(row.offsets) >= 0).all()
         assert row.offsets[-1] <= len(row.tokens) == 64
         assert stretch == 0 or row.offsets[-1] == 64
@@ -85,5 +92,6 @@ def test_a_row_reads_what_comes_before_its_targets(lengths: list[int], stretch: 
 
 def test_a_window_longer_than_a_row_has_its_own() -> None:
     """Its shape is its own aligned length, whatever else is scored."""
-    row = build_row([Window(0, 0, 100, 1)], [np.arange(100, dtype=np.int32)], Packing(64, 8, 8, 0), fill=0)
+    tokens = np.arange(100, dtype=np.int32)
+    row = build_row(of_document(100, 100, 75), tokens, Packing(64, 8, 8, 0), fill=0)
     assert len(row.tokens) == 104

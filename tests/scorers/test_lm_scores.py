@@ -271,7 +271,7 @@ def test_what_is_not_finite_in_float32_either_is_an_error_row(
 
 
 def _ids(scorer: LMScorer, text: str) -> list[int]:
-    (ids,) = scorer._documents.tokenizer.encode([text])
+    (ids,) = scorer._documents.tokenizer.encode([text]).texts()
     return [int(token) for token in ids]
 
 

@@ -33,9 +33,12 @@ def packed_forward(
     cu_seq_lens_q: torch.Tensor,
     scaling: float | None = None,
     max_length_q: int | None = None,
+    attention_blocks: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """The attention output `[1, T, H, E]` of a row of packed documents."""
     query, key, value = (states[0].transpose(0, 1) for states in (query_1HTE, key_1GTE, value_1GTE))
-    attended = packed_attention(query, key, value, cu_seq_lens_q, scale=scaling, max_length=max_length_q)
+    attended = packed_attention(
+        query, key, value, cu_seq_lens_q, scale=scaling, max_length=max_length_q, blocks=attention_blocks
+    )
     return attended[None], None

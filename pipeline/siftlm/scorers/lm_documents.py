@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from siftlm.errors import UserError
-from siftlm.scorers.contract import NON_FINITE, NULL_TEXT, TOKEN_OUTPUTS, DocumentScore, score_batch
+from siftlm.scorers.contract import TOKEN_OUTPUTS, TokenisedDocuments, score_batch
 from siftlm.scorers.lm_files import ModelFiles
-from siftlm.scorers.lm_forward import Columns, Forward, single_threaded_workers
+from siftlm.scorers.lm_forward import Forward, single_threaded_workers
 from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
-from siftlm.scorers.lm_packing import Packing, Window, stride_tokens, windows
+from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
 from siftlm.scorers.lm_tokens import load_tokenizer
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ CUDA_FILL_STRETCH = 1024
 CUDA_WORKERS = 2  # one builds its row while the other's is on the device
 SORT_BYTES = 1 << 26  # text that is tokenised and sorted together, whatever the number of documents
 DEFAULT_CONTEXT = 2048  # of a model that names none
-
-
-@dataclass
-class Tokenised:
-    """Documents as tokens with their prefix, and the scores that wait for them; None where nothing is to score."""
-
-    scores: list[DocumentScore]
-    tokens: list[np.ndarray | None]
 
 
 class DocumentScorer:
@@ -70,24 +63,34 @@ class DocumentScorer:
         if self.device.type == "cuda":
             self._warm_up()
 
-    def tokenise(self, texts: pa.Array) -> Tokenised:
+    def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
         """The texts as tokens. A null text gives an error row; a text of any other kind gives a score."""
-        strings = texts.to_pylist()
-        ids = self.tokenizer.encode([text or "" for text in strings])
-        pairs = [self._prepared(text, encoded) for text, encoded in zip(strings, ids, strict=True)]
-        return Tokenised([score for score, _ in pairs], [tokens for _, tokens in pairs])
+        null = pc.is_null(texts).to_numpy(zero_copy_only=False)
+        strings = texts.fill_null("").to_pylist()
+        encoded = self.tokenizer.encode(strings)
+        byte_count = pc.fill_null(pc.binary_length(texts), 0).cast(pa.int64()).to_numpy().copy()
+        lengths, truncated = np.diff(encoded.offsets), np.zeros(len(null), bool)
+        limit = self.settings.max_tokens
+        if limit is not None and (long := lengths > limit).any():
+            encoded, truncated = encoded.cut(limit), long
+            for index in np.flatnonzero(long):
+                byte_count[index] = self._bytes(strings[index], limit)
+        prefix = self.tokenizer.prefix
+        if prefix is not None:
+            encoded = encoded.with_prefix(prefix)
+        return TokenisedDocuments(encoded.ids, encoded.offsets, byte_count, truncated, null)
 
-    def score(self, work: Tokenised) -> pa.RecordBatch:
+    def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
         """The score columns, one row a document, in order."""
-        for group in self._groups(work):
-            self._score_group(group, work, self.forward)
-        failed = [index for index, score in enumerate(work.scores) if not _finite(score.tokens)]
-        if failed and self.model.dtype != "fp32":
-            self._score_group(failed, work, self._exact)
-        for index in failed:
-            if not _finite(work.scores[index].tokens):
-                work.scores[index].error = NON_FINITE
-        return score_batch(work.scores, self.settings.per_token)
+        columns = [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
+        for group in self._groups(documents):
+            self._score_group(group, documents, self.forward, columns)
+        infinite = np.flatnonzero(~np.isfinite(columns[0]))
+        if len(infinite) and self.model.dtype != "fp32":
+            failed = np.unique(np.searchsorted(documents.offsets, infinite, side="right") - 1)
+            self._score_group(failed, documents, self._exact, columns)
+        named = dict(zip(TOKEN_OUTPUTS, columns, strict=False))
+        return score_batch(documents, named, self.settings.per_token)
 
     def metadata(self) -> dict[str, str]:
         """Strings for the metadata of a score file."""
@@ -119,54 +122,38 @@ class DocumentScorer:
             return {}
         return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{self.rank_agreement:.4f}"}
 
-    def _prepared(self, text: str | None, ids: np.ndarray) -> tuple[DocumentScore, np.ndarray | None]:
-        """The document's score without its nats, and its tokens if there is anything to predict."""
-        if text is None:
-            return DocumentScore(0, error=NULL_TEXT), None
-        score = DocumentScore(len(text.encode()))
-        limit = self.settings.max_tokens
-        if limit is not None and len(ids) > limit:
-            ids, score.byte_count = self._cut(text, ids, limit)
-            score.truncated = True
-        prefix = [] if self.tokenizer.prefix is None else [self.tokenizer.prefix]
-        tokens = np.concatenate([np.array(prefix, np.int32), ids])
-        return score, tokens if len(tokens) > 1 else None
-
-    def _cut(self, text: str, ids: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
+    def _bytes(self, text: str, limit: int) -> int:
+        """The UTF-8 bytes of the text that its first `limit` tokens cover."""
         if self.tokenizer.fast is None:
             raise UserError(
                 f"{self.place}.max_tokens: must be unset for {self.tokenizer.class_name}, which does not say "
                 f"where in the text a token ends, got {limit}"
             )
-        return self.tokenizer.cut(text, ids, limit)
+        return self.tokenizer.byte_end(text, limit)
 
-    def _groups(self, work: Tokenised) -> Iterator[list[int]]:
+    def _groups(self, documents: TokenisedDocuments) -> Iterator[NDArray[np.int64]]:
         """Documents that are sorted together: `window_documents` of them, or SORT_BYTES of text."""
-        group: list[int] = []
-        size = 0
-        for index, tokens in enumerate(work.tokens):
-            if tokens is None:
-                continue
-            if group and (len(group) == self.settings.window_documents or size > SORT_BYTES):
-                yield group
-                group, size = [], 0
-            group.append(index)
-            size += work.scores[index].byte_count
-        if group:
-            yield group
+        scored = np.flatnonzero(documents.lengths > 1)
+        sizes = documents.byte_count[scored].tolist()
+        first = held = 0
+        for index, size in enumerate(sizes):
+            if index > first and (index - first == self.settings.window_documents or held > SORT_BYTES):
+                yield scored[first:index]
+                first, held = index, 0
+            held += size
+        if first < len(sizes):
+            yield scored[first:]
 
-    def _score_group(self, group: Sequence[int], work: Tokenised, forward: Forward) -> None:
-        """Fills in the nats of these documents."""
-        documents = [tokens for index in group if (tokens := work.tokens[index]) is not None]
-        stretches = [
-            window
-            for position, tokens in enumerate(documents)
-            for window in windows(position, len(tokens), self.context, self.stride)
-        ]
-        columns = forward.nats(stretches, documents)
-        for position, parts in enumerate(_by_document(stretches, columns, len(documents))):
-            whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            work.scores[group[position]].tokens = dict(zip(TOKEN_OUTPUTS, whole, strict=False))
+    def _score_group(
+        self,
+        group: NDArray[np.int64],
+        documents: TokenisedDocuments,
+        forward: Forward,
+        columns: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Fills in the columns at the tokens of these documents."""
+        stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
+        forward.score(stretches, documents.tokens, columns)
 
     def _quantise(self) -> float:
         """Puts the int8 model in the place of the float32 one; their rank agreement on sample texts."""
@@ -177,7 +164,8 @@ class DocumentScorer:
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""
-        self.forward.nats([Window(0, 0, 2, 1)], [np.zeros(2, np.int32)])
+        tokens = np.zeros(2, np.int32)
+        self.forward.score(windows(np.array([0]), np.array([2]), 2, 1), tokens, [np.zeros(2, np.float32)] * 3)
 
     def _load(self, dtype: str) -> LanguageModel:
         chosen = self.settings
@@ -209,14 +197,3 @@ class DocumentScorer:
         statistics = any(name != "nll" for name in self.settings.per_token)
         longest = max(self.context, packing.fill_stretch)
         return Forward(self.place, model, self.workers, packing, statistics, self.tokenizer.prefix or 0, longest)
-
-
-def _by_document(stretches: Sequence[Window], columns: Sequence[Columns], documents: int) -> list[list[Columns]]:
-    parts: list[list[Columns]] = [[] for _ in range(documents)]
-    for window, column in zip(stretches, columns, strict=True):
-        parts[window.document].append(column)
-    return parts
-
-
-def _finite(tokens: dict[str, np.ndarray]) -> bool:
-    return not tokens or bool(np.isfinite(tokens["nll"]).all())

@@ -14,25 +14,28 @@ from itertools import groupby
 
 import numpy as np
 import torch
+import xxhash
+from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_model import LanguageModel
-from siftlm.scorers.lm_packing import Packing, Row, Window, aligned, build_row
+from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row, predicted
 from siftlm_kernels.linear_nll import linear_nll
 from siftlm_kernels.linear_nll_reference import TokenStatistics, linear_token_statistics
 
 log = logging.getLogger(__name__)
 
 LOGITS = 1 << 27  # float32 values of a padded batch's logits: 512 MiB
-Columns = list[np.ndarray]  # nll, or nll, entropy and el2n; float32 [P]
+Tokens = NDArray[np.int32]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows that go through the model together, and the pass that gives their columns in the same order."""
+    """Windows that go through the model together, and the pass that gives their columns and where these belong."""
 
-    members: list[int]
-    columns: Callable[[], list[Columns]]
+    members: NDArray[np.int64]
+    work: Callable[[], tuple[NDArray[np.int64], list[Floats]]]
 
 
 def single_threaded_workers(count: int) -> ThreadPoolExecutor:
@@ -56,23 +59,32 @@ class Forward:
     fill: int
     longest: int  # tokens of a window or a stretch of filler at most
 
-    def nats(self, stretches: Sequence[Window], documents: Sequence[np.ndarray]) -> list[Columns]:
-        """The columns of the tokens that each window scores, in the order of `stretches`.
+    @property
+    def columns(self) -> int:
+        """Values of a token: nll, or nll, entropy and el2n."""
+        return 3 if self.statistics else 1
+
+    def score(self, stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> None:
+        """Fills in the columns, float32 `[tokens]` each, at the tokens that the windows score.
 
         Windows go through the model by length and, among equals, by their tokens: so the batches, and with them the
         last bits on devices whose kernels look at the position in a batch, do not depend on the order of `stretches`.
         """
-        order = sorted(range(len(stretches)), key=lambda index: _key(stretches[index], documents))
-        results: dict[int, Columns] = {}
+        pending = _order(stretches, tokens)
         plan = self._packed if self.model.packed else self._padded
-        while pending := [index for index in order if index not in results]:
-            batches = plan(pending, stretches, documents)
-            row_tokens = self.packing.row_tokens
-            for batch, columns in zip(batches, self.workers.map(_attempt, batches), strict=True):
-                results.update(zip(batch.members, columns or (), strict=columns is not None))
-            if len(results) < len(order):
-                self._halve(row_tokens, max(stretches[index].length for index in order if index not in results))
-        return [results[index] for index in range(len(stretches))]
+        while len(pending):
+            batches = plan(pending, stretches, tokens)
+            row_tokens, failed = self.packing.row_tokens, []
+            for batch, done in zip(batches, self.workers.map(_attempt, batches), strict=True):
+                if done is None:
+                    failed.append(batch.members)
+                    continue
+                places, values = done
+                for column, part in zip(columns, values, strict=True):
+                    column[places] = part
+            pending = np.concatenate(failed) if failed else pending[:0]
+            if failed:
+                self._halve(row_tokens, int(stretches[pending].length.max()))
 
     def _halve(self, row_tokens: int, longest: int) -> None:
         """Rows of half of `row_tokens`, which were too many; UserError when the longest window does not fit."""
@@ -86,77 +98,55 @@ class Forward:
         log.warning("%s: out of memory, batches of %d tokens from here", self.place, half)
         self.packing = replace(self.packing, row_tokens=half, max_documents=max(1, self.packing.max_documents // 2))
 
-    def _packed(
-        self, order: Sequence[int], stretches: Sequence[Window], documents: Sequence[np.ndarray]
-    ) -> list[Batch]:
+    def _packed(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens) -> list[Batch]:
         packing = self.packing
-        rows = packing.rows([stretches[index].length for index in order])
-        return [
-            Batch(members, partial(self._row, members, stretches, documents, packing))
-            for members in ([order[position] for position in row] for row in rows)
-        ]
+        rows = packing.rows(stretches[order].length.tolist())
+        return [Batch(order[row], partial(self._row, stretches[order[row]], tokens, packing)) for row in rows]
 
-    def _row(
-        self,
-        members: Sequence[int],
-        stretches: Sequence[Window],
-        documents: Sequence[np.ndarray],
-        packing: Packing,
-    ) -> list[Columns]:
-        row = build_row([stretches[index] for index in members], documents, packing, self.fill)
-        return _split(self._row_columns(row), [_scored(stretches[index]) for index in members])
+    def _row(self, chosen: Windows, tokens: Tokens, packing: Packing) -> tuple[NDArray[np.int64], list[Floats]]:
+        row = build_row(chosen, tokens, packing, self.fill)
+        return row.places, self._row_columns(row, tokens[row.places].astype(np.int64))
 
     @torch.inference_mode()
-    def _row_columns(self, row: Row) -> Columns:
-        device = self.model.device
-        on_cuda_half = device.type == "cuda" and self.model.dtype != "fp32"
-        hidden_TD = self.model.body(
-            torch.from_numpy(row.tokens)[None].to(device),
-            position_ids=torch.from_numpy(row.positions)[None].to(device),
-            cu_seq_lens_q=torch.from_numpy(row.offsets).to(device if on_cuda_half else "cpu"),
-            max_length_q=self.longest,
-            use_cache=False,
-        ).last_hidden_state[0]
-        hidden_PD = hidden_TD[torch.from_numpy(row.read).to(device)]
-        targets = torch.from_numpy(row.targets).to(device)
+    def _row_columns(self, row: Row, targets: NDArray[np.int64]) -> list[Floats]:
+        hidden_TD = self.model.states(row.tokens, row.positions, row.offsets, self.longest)
+        hidden_PD = hidden_TD[self.model.moved(row.read)]
+        target_P = self.model.moved(targets)
         head, bias = self.model.classifier, self.model.classifier_bias
         if self.statistics:
-            return _arrays(linear_token_statistics(hidden_PD, head, targets, bias=bias))
-        return _arrays([linear_nll(hidden_PD, head, targets, bias=bias)])
+            return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias))
+        return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
 
-    def _padded(
-        self, order: Sequence[int], stretches: Sequence[Window], documents: Sequence[np.ndarray]
-    ) -> list[Batch]:
+    def _padded(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens) -> list[Batch]:
         area = min(self.packing.row_tokens, LOGITS // self.model.vocabulary)
         batches = []
-        for length, same in groupby(order, key=lambda index: padded_length(stretches[index].length)):
-            waiting, rows = list(same), max(1, area // length)
+        lengths = [padded_length(length) for length in stretches[order].length.tolist()]
+        for length, same in groupby(range(len(order)), key=lengths.__getitem__):
+            waiting, rows = order[list(same)], max(1, area // length)
             for start in range(0, len(waiting), rows):
                 members = waiting[start : start + rows]
-                stretch = [stretches[index] for index in members]
-                batches.append(Batch(members, partial(self._batch, stretch, documents, (rows, length))))
+                batches.append(Batch(members, partial(self._batch, stretches[members], tokens, (rows, length))))
         return batches
 
     @torch.inference_mode()
-    def _batch(self, batch: Sequence[Window], documents: Sequence[np.ndarray], shape: tuple[int, int]) -> list[Columns]:
+    def _batch(self, chosen: Windows, tokens: Tokens, shape: tuple[int, int]) -> tuple[NDArray[np.int64], list[Floats]]:
         """The columns of the windows of one batch, which is filled up to `shape` whatever it holds."""
         ids_BL = torch.full(shape, self.fill)
         mask_BL = torch.zeros(shape, dtype=torch.int64)
         mask_BL[:, 0] = 1
-        for row, window in enumerate(batch):
-            ids = documents[window.document][window.start : window.stop - 1]
-            ids_BL[row, : len(ids)] = torch.from_numpy(ids)
-            mask_BL[row, : len(ids)] = 1
+        read = list(zip(chosen.start.tolist(), chosen.stop.tolist(), chosen.first_new.tolist(), strict=True))
+        for row, (start, stop, _) in enumerate(read):
+            ids_BL[row, : stop - start - 1] = torch.from_numpy(tokens[start : stop - 1])
+            mask_BL[row, : stop - start - 1] = 1
         device = self.model.device
         logits_BLV = self.model.logits(ids_BL.to(device), mask_BL.to(device))
-        return [self._of_logits(logits_BLV[row], window, documents) for row, window in enumerate(batch)]
-
-    def _of_logits(self, logits_LV: torch.Tensor, window: Window, documents: Sequence[np.ndarray]) -> Columns:
-        span = slice(window.first_new - 1 - window.start, window.length)
-        new = documents[window.document][window.first_new : window.stop]
-        targets = torch.from_numpy(new).to(logits_LV.device, torch.int64)
-        log_p_PV = logits_LV[span].float().log_softmax(-1)
-        return _arrays(token_statistics(log_p_PV, targets) if self.statistics else [target_nll(log_p_PV, targets)])
+        parts = []
+        for row, (start, stop, first_new) in enumerate(read):
+            targets = torch.from_numpy(tokens[first_new:stop]).to(device, torch.int64)
+            log_p_PV = logits_BLV[row, first_new - 1 - start : stop - 1 - start].float().log_softmax(-1)
+            found = token_statistics(log_p_PV, targets) if self.statistics else [target_nll(log_p_PV, targets)]
+            parts.append(_arrays(found))
+        return predicted(chosen), [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def padded_length(length: int) -> int:
@@ -185,28 +175,22 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _attempt(batch: Batch) -> list[Columns] | None:
-    """The columns of a batch, or None where memory ran out."""
+def _attempt(batch: Batch) -> tuple[NDArray[np.int64], list[Floats]] | None:
+    """What a batch gives, or None where memory ran out."""
     try:
-        return batch.columns()
+        return batch.work()
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         return None
 
 
-def _key(window: Window, documents: Sequence[np.ndarray]) -> tuple[int, bytes]:
-    return -window.length, documents[window.document][window.start : window.stop].tobytes()
+def _order(stretches: Windows, tokens: Tokens) -> NDArray[np.int64]:
+    """Indices of the windows by length, the longest first, then by a hash of their tokens."""
+    spans = zip(stretches.start.tolist(), stretches.stop.tolist(), strict=True)
+    hashes = np.array([xxhash.xxh3_64_intdigest(tokens[start:stop].data) for start, stop in spans], np.uint64)
+    return np.lexsort((hashes, -stretches.length))
 
 
-def _scored(window: Window) -> int:
-    return window.stop - window.first_new
-
-
-def _arrays(columns: Sequence[torch.Tensor]) -> Columns:
+def _arrays(columns: Sequence[torch.Tensor]) -> list[Floats]:
     return [column.cpu().numpy() for column in columns]
-
-
-def _split(columns: Columns, counts: Sequence[int]) -> list[Columns]:
-    ends = np.cumsum(counts)[:-1]
-    return [list(parts) for parts in zip(*(np.split(column, ends) for column in columns), strict=True)]

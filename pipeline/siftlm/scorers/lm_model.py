@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_attention import use_packed_attention
 from siftlm.scorers.lm_files import ModelFiles
+from siftlm.scorers.lm_fused import fuse_gelu
+from siftlm_kernels.packed_attention_blocks import query_blocks
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,30 @@ class LanguageModel:
     dtype: str
     context: int | None
     model_type: str
+
+    def moved(self, array: NDArray[Any]) -> torch.Tensor:
+        """The array on the model's device, on its way there while this thread goes on."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def states(
+        self, tokens: NDArray[np.int64], positions: NDArray[np.int64], offsets: NDArray[np.int32], longest: int
+    ) -> torch.Tensor:
+        """The hidden states `[T, D]` of a row of packed documents, none of more than `longest` tokens."""
+        kernels = self.device.type == "cuda" and self.dtype != "fp32"
+        extra: dict[str, Any] = {}
+        if kernels:
+            extra["attention_blocks"] = self.moved(query_blocks(offsets))
+            torch._dynamo.mark_dynamic(extra["attention_blocks"], 0)
+        hidden_1TD: torch.Tensor = self.body(
+            self.moved(tokens)[None],
+            position_ids=self.moved(positions)[None],
+            cu_seq_lens_q=self.moved(offsets) if kernels else torch.from_numpy(offsets),
+            max_length_q=longest,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+        return hidden_1TD[0]
 
     @property
     def packed(self) -> bool:
@@ -93,7 +121,8 @@ def load_model(
         name = "fp32" if device.type == "cpu" else _half_precision(model, device)
     model = model.to(device=device, dtype=DTYPES[name])
     model_type = str(model.config.model_type)
-    body = _packed_body(model, compiled) if pack and can_pack(model.config) else None
+    kernels = device.type == "cuda" and name != "fp32"
+    body = _packed_body(model, kernels, compiled) if pack and can_pack(model.config) else None
     if body is None:
         log.warning("%s: %s documents are padded, not packed", place, model_type)
     context = getattr(model.config, "max_position_embeddings", None)
@@ -167,11 +196,13 @@ def _checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) 
     return model.eval().requires_grad_(False)
 
 
-def _packed_body(model: Any, compiled: bool) -> Any:
+def _packed_body(model: Any, kernels: bool, compiled: bool) -> Any:
+    """The body with attention within documents; `kernels` where those of CUDA in half precision run it."""
     use_packed_attention(model)
     model.config.pad_token_id = None  # a filler token is no padding: nothing to warn of, no look at the ids
-    on_cuda = next(model.parameters()).is_cuda
-    return torch.compile(model.base_model, dynamic=False) if compiled and on_cuda else model.base_model
+    if kernels:
+        fuse_gelu(model)
+    return torch.compile(model.base_model, dynamic=False) if kernels and compiled else model.base_model
 
 
 def _half_precision(model: Any, device: torch.device) -> str:

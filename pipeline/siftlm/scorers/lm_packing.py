@@ -1,31 +1,43 @@
-"""Windows over long documents, and rows of a fixed number of tokens packed with them. Arithmetic on lengths alone."""
+"""Windows over long documents, and rows of a fixed number of tokens packed with them. Arithmetic on lengths alone.
+
+Shapes: D documents, W windows, T tokens of a row, N windows of a row, P predicted tokens.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Window:
-    """A stretch `[start, stop)` of a document's tokens (its prefix token included) that one forward pass reads.
+class Windows:
+    """Stretches `[start, stop)` of tokens that one forward pass reads each, as int64 arrays `[W]`.
 
-    It scores the tokens from `first_new`; what is before them is context. The last token is predicted, never read,
-    so `stop - start - 1` tokens go through the model.
+    Positions count in an array that holds all documents one after the other. A window scores the tokens from
+    `first_new`; what is before them is context. Its last token is predicted, never read.
     """
 
-    document: int
-    start: int
-    stop: int
-    first_new: int
+    start: Ints
+    stop: Ints
+    first_new: Ints
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, indices: Ints | Sequence[int]) -> Windows:
+        return Windows(self.start[indices], self.stop[indices], self.first_new[indices])
 
     @property
-    def length(self) -> int:
+    def length(self) -> Ints:
         """Tokens that go through the model."""
-        return self.stop - self.start - 1
+        length: Ints = self.stop - self.start - 1
+        return length
 
 
 def stride_tokens(stride: float | str, context: int) -> int:
@@ -34,21 +46,25 @@ def stride_tokens(stride: float | str, context: int) -> int:
     return max(1, min(int(share * context), context - 1))
 
 
-def windows(document: int, length: int, context: int, stride: int) -> Iterator[Window]:
-    """The windows of a document of `length` tokens, as in the usual strided perplexity loop of transformers.
+def windows(starts: Ints, lengths: Ints, context: int, stride: int) -> Windows:
+    """The windows of documents `[D]`, as in the usual strided perplexity loop of transformers.
 
-    Window k starts at `k * stride` and ends `context` tokens later or at the document's end; it scores what earlier
-    windows have not. Every token but the first is scored exactly once, each after the first window with at least
-    `context - stride` tokens before it.
+    Window k of a document starts at `k * stride` and ends `context` tokens later or at the document's end; it scores
+    what earlier windows have not. Every token but the first is scored exactly once, each after the first window with
+    at least `context - stride` tokens before it.
     """
-    scored = 1
-    for start in range(0, length, stride):
-        stop = min(start + context, length)
-        if stop > scored:
-            yield Window(document, start, stop, scored)
-            scored = stop
-        if stop == length:
-            return
+    counts = np.where(lengths > 1, 1 + -(-np.maximum(lengths - context, 0) // stride), 0)
+    document = np.repeat(np.arange(len(starts)), counts)
+    number = runs(counts)
+    start = starts[document] + number * stride
+    stop = np.minimum(start + context, (starts + lengths)[document])
+    return Windows(start, stop, np.where(number == 0, start + 1, start - stride + context))
+
+
+def runs(counts: Ints) -> Ints:
+    """0, 1, ... count - 1 for every count, one after the other."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
 
 
 def aligned(length: int, alignment: int) -> int:
@@ -94,39 +110,42 @@ class Packing:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of packed windows, ready for a model. T tokens, N documents at most, P predicted tokens."""
+    """A row of packed windows, ready for a model."""
 
-    tokens: np.ndarray  # int64 [T]
-    positions: np.ndarray  # int64 [T], restarting at 0 in every window
-    offsets: np.ndarray  # int32 [N + 1], the last value repeated
-    read: np.ndarray  # int64 [P]: where in the row each predicted token's hidden state is
-    targets: np.ndarray  # int64 [P], window by window
+    tokens: Ints  # [T]
+    positions: Ints  # [T], restarting at 0 in every window
+    offsets: NDArray[np.int32]  # [N + 1], the last value repeated up to a fixed length
+    read: Ints  # [P]: where in the row each predicted token's hidden state is
+    places: Ints  # [P]: where the predicted tokens are among the tokens of all documents
 
 
-def build_row(stretches: Sequence[Window], documents: Sequence[np.ndarray], packing: Packing, fill: int) -> Row:
-    """The row that holds these windows; `documents` are token arrays with their prefix.
+def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill: int) -> Row:
+    """The row that holds these windows over `tokens`.
 
     A row has `row_tokens` tokens, unless it is one long window, which has its own aligned length. What is left over
     holds `fill`. `offsets` has one length for all rows of `row_tokens`, so shapes never change.
     """
-    sizes = [aligned(window.length, packing.alignment) for window in stretches]
-    total = max(packing.row_tokens, sum(sizes))
-    tokens, positions = np.full(total, fill, np.int64), np.zeros(total, np.int64)
-    read, targets, bounds = [], [], [0]
-    for window, size in zip(stretches, sizes, strict=True):
-        at, ids = bounds[-1], documents[window.document]
-        tokens[at : at + window.length] = ids[window.start : window.stop - 1]
-        positions[at : at + size] = np.minimum(np.arange(size), window.length - 1)
-        read.append(np.arange(at + window.first_new - 1 - window.start, at + window.length))
-        targets.append(ids[window.first_new : window.stop])
-        bounds.append(at + size)
-    return Row(
-        tokens, positions, _offsets(bounds, packing, total), np.concatenate(read),
-        np.concatenate(targets).astype(np.int64),
-    )  # fmt: skip
+    lengths = chosen.length
+    sizes = -(-lengths // packing.alignment) * packing.alignment
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    total, filled = max(packing.row_tokens, int(bounds[-1])), int(bounds[-1])
+    within = runs(sizes)
+    held = within < np.repeat(lengths, sizes)
+    ids, positions = np.full(total, fill, np.int64), np.zeros(total, np.int64)
+    ids[:filled][held] = tokens[(np.repeat(chosen.start, sizes) + within)[held]]
+    positions[:filled] = np.minimum(within, np.repeat(lengths - 1, sizes))
+    places = predicted(chosen)
+    read = places + np.repeat(bounds[:-1] - chosen.start - 1, chosen.stop - chosen.first_new)
+    return Row(ids, positions, _offsets(bounds.tolist(), packing, total), read, places)
 
 
-def _offsets(bounds: list[int], packing: Packing, total: int) -> np.ndarray:
+def predicted(chosen: Windows) -> Ints:
+    """Where the tokens are that these windows score, window by window."""
+    counts = chosen.stop - chosen.first_new
+    return np.repeat(chosen.first_new, counts) + runs(counts)
+
+
+def _offsets(bounds: list[int], packing: Packing, total: int) -> NDArray[np.int32]:
     """`bounds`, the stretches of filler, then the last value repeated up to a fixed length."""
     stretch = packing.fill_stretch
     filler = [*range(bounds[-1] + stretch, total, stretch), total] if stretch and bounds[-1] < total else []

@@ -1,0 +1,31 @@
+"""How the fused kernel of `packed_attention` cuts packed documents into blocks of queries. Arithmetic alone.
+
+Shapes: N documents, W blocks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_Q = 128
+HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
+
+
+def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np.int32]:
+    """Int32 `[W, 3]`: first query of a block, start and stop of its document; blocks with the most keys come first.
+
+    A document is cut from its own beginning, so that what a block computes depends on its document alone. Two blocks
+    at least: what is missing are blocks without a query, for compilers that treat lengths of 0 and 1 as constants.
+
+    Args:
+        offsets: int32 `[N + 1]`, ascending; repeated values are empty documents.
+    """
+    starts, stops = offsets[:-1], offsets[1:]
+    counts = -(-(stops - starts) // block)
+    document = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order = np.argsort(-within, kind="stable")
+    document, within = document[order], within[order]
+    blocks = np.stack([starts[document] + within * block, starts[document], stops[document]], 1).astype(np.int32)
+    return blocks if len(blocks) > 1 else np.concatenate([blocks, np.zeros((2 - len(blocks), 3), np.int32)])
