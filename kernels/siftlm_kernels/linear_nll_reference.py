@@ -75,10 +75,13 @@ class Head:
 
     def target_logits(self, hidden_CD: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
         """float32 `[C, 1]`; `target_C` without ignored rows."""
-        logits = (hidden_CD.float() * self.classifier[target_C].float()).sum(-1, keepdim=True)
+        return self.finished((hidden_CD.float() * self.classifier[target_C].float()).sum(-1), target_C)[:, None]
+
+    def finished(self, products_C: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
+        """The logits of the targets from the products of their rows, in place."""
         if self.bias is not None:
-            logits.add_(self.bias[target_C, None])
-        return self.capped(logits)
+            products_C.add_(self.bias[target_C])
+        return self.capped(products_C)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """The vocabulary in the order in which partial sums are added."""

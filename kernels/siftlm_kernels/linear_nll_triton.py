@@ -15,13 +15,14 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 
-BLOCK_R, BLOCK_V, BLOCK_BYTES = 128, 256, 128  # a tile's rows, its tokens, bytes of a row in a product's step
+TILES = {2: (128, 256), 4: (64, 64)}  # bytes of a value: rows and tokens of a tile; float32 has no matrix unit
+STEP_BYTES = 128  # of a row in one step of a product
 STAGES = 4  # steps whose inputs are in shared memory or on their way: 48 KiB each
 SPLIT_V = 8192  # a split's classifier rows stay in the L2 cache while all row blocks read them
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+@triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator, unused-ignore]
 def _split_sums(  # type: ignore[no-untyped-def]
     hidden, classifier, bias, target_logits, sums, rows, vocabulary, tiles, split_tiles, scale, softcap,
     WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_SOFTCAP: tl.constexpr,
@@ -60,6 +61,25 @@ def _split_sums(  # type: ignore[no-untyped-def]
     tl.store(sums + split.to(tl.int64) * rows + row, total, mask=row_ok)
 
 
+@triton.jit(do_not_specialize=["rows"])  # type: ignore[untyped-decorator, unused-ignore]
+def _target_products(  # type: ignore[no-untyped-def]
+    hidden, classifier, targets, products, rows, hidden_stride, classifier_stride, width,
+    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """products[r] = hidden[r] . classifier[targets[r]]: float32 products and sums, nothing stored between."""
+    row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    row_ok = row < rows
+    target = tl.load(targets + row, mask=row_ok, other=0)
+    total = tl.zeros((BLOCK_R,), dtype=tl.float32)
+    for start in range(0, width, BLOCK_D):
+        column = start + tl.arange(0, BLOCK_D)
+        ok = row_ok[:, None] & (column < width)[None, :]
+        h = tl.load(hidden + row[:, None].to(tl.int64) * hidden_stride + column[None, :], mask=ok, other=0.0)
+        w = tl.load(classifier + target[:, None] * classifier_stride + column[None, :], mask=ok, other=0.0)
+        total += tl.sum(h.to(tl.float32) * w.to(tl.float32), axis=1)
+    tl.store(products + row, total, mask=row_ok)
+
+
 def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
     """`linear_nll` by the kernel; rows whose sum overflows are computed again by the reference.
 
@@ -70,7 +90,8 @@ def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> to
         raise ValueError(f"impl: triton needs CUDA tensors, got {hidden_RD.device}; TRITON_INTERPRET=1 emulates it")
     ignored = target_R == head.ignore_index
     target_R = target_R.masked_fill(ignored, 0)
-    shift_R = head.target_logits(hidden_RD, target_R)[:, 0].contiguous()
+    hidden_RD = hidden_RD.contiguous()
+    shift_R = head.finished(_products(hidden_RD, target_R, head), target_R)
     total_R = _ordered_sum(_sums(hidden_RD, shift_R, head))
     nll_R = total_R.log().clamp_min_(0.0)
     overflowed = torch.isposinf(nll_R)
@@ -79,25 +100,39 @@ def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> to
     return nll_R.masked_fill_(ignored, 0.0)
 
 
+def _products(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
+    """float32 `[R]`: every row times the classifier's row of its target."""
+    rows, width = hidden_RD.shape
+    products_R = torch.empty(rows, dtype=torch.float32, device=hidden_RD.device)
+    if rows:
+        kernel: Any = _target_products
+        kernel[(triton.cdiv(rows, 16),)](
+            hidden_RD, head.classifier, target_R, products_R, rows, hidden_RD.stride(0), head.classifier.stride(0),
+            width, BLOCK_R=16, BLOCK_D=128,
+        )  # fmt: skip
+    return products_R
+
+
 def _sums(hidden_RD: torch.Tensor, shift_R: torch.Tensor, head: Head) -> torch.Tensor:
     """float32 `[S, R]`. S follows from the vocabulary alone, so that a row's order of sums has nothing else in it."""
     rows, vocabulary = len(hidden_RD), len(head.classifier)
-    splits, tiles = triton.cdiv(vocabulary, SPLIT_V), triton.cdiv(vocabulary, BLOCK_V)
+    block_r, block_v = TILES[hidden_RD.element_size()]
+    splits, tiles = triton.cdiv(vocabulary, SPLIT_V), triton.cdiv(vocabulary, block_v)
     sums_SR = torch.empty((splits, rows), dtype=torch.float32, device=hidden_RD.device)
     if rows == 0:
         return sums_SR
     hidden_RD, classifier = _copyable(hidden_RD), _copyable(head.classifier)
-    width = BLOCK_BYTES // hidden_RD.element_size()
+    step = STEP_BYTES // hidden_RD.element_size()
     kernel: Any = _split_sums
-    kernel[(triton.cdiv(rows, BLOCK_R), splits)](
-        TensorDescriptor.from_tensor(hidden_RD, [BLOCK_R, width]),
-        TensorDescriptor.from_tensor(classifier, [BLOCK_V, width]),
+    kernel[(triton.cdiv(rows, block_r), splits)](
+        TensorDescriptor.from_tensor(hidden_RD, [block_r, step]),
+        TensorDescriptor.from_tensor(classifier, [block_v, step]),
         shift_R if head.bias is None else head.bias.contiguous(), shift_R, sums_SR,
         rows, vocabulary, tiles, triton.cdiv(tiles, splits),
         1.0 if head.scale is None else head.scale, 1.0 if head.softcap is None else head.softcap,
         WIDTH=hidden_RD.shape[1],
         HAS_BIAS=head.bias is not None, HAS_SCALE=head.scale is not None, HAS_SOFTCAP=head.softcap is not None,
-        BLOCK_R=BLOCK_R, BLOCK_V=BLOCK_V, BLOCK_D=width, num_warps=8, num_stages=STAGES,
+        BLOCK_R=block_r, BLOCK_V=block_v, BLOCK_D=step, num_warps=8, num_stages=STAGES,
     )  # fmt: skip
     return sums_SR
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_Q = 128
+BLOCK_Q = 64
 HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
 
 

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from siftlm_kernels.packed_attention_blocks import BLOCK_Q
 
-BLOCK_K = 64
+BLOCK_K = 32  # with BLOCK_Q, 4 warps and 3 stages: the fastest on an H200 for all but the longest documents
 LOG2_E = 1.4426950408889634
 
 
@@ -88,7 +88,7 @@ def causal_blocks(
     kernel: Any = _attend
     kernel[(len(blocks), heads)](
         *states, output, blocks, *strides, scale * LOG2_E,
-        HEADS_A_GROUP=heads // groups, BLOCK_E=size, BLOCK_Q=BLOCK_Q, BLOCK_K=BLOCK_K, num_warps=8, num_stages=2,
+        HEADS_A_GROUP=heads // groups, BLOCK_E=size, BLOCK_Q=BLOCK_Q, BLOCK_K=BLOCK_K, num_warps=4, num_stages=3,
     )  # fmt: skip
     return output
 

@@ -122,11 +122,15 @@ class _Run:
     def score(self, alive: Sequence[Task], contents: Sequence[str]) -> list[Task]:
         survivors = self.config.survivors()
         tasks = list(alive)
-        for settings in self.config.score:
-            if settings.model == TRAINED:
-                settings = settings.model_copy(update={"model": self.reference(alive, list(contents))})
-            stage = score.Score(settings, survivors)
-            mine = score.tasks(settings, survivors, alive, contents, self.store)
+        models = [
+            settings.model_copy(update={"model": self.reference(alive, list(contents))})
+            if settings.model == TRAINED
+            else settings
+            for settings in self.config.score
+        ]
+        for settings, others in zip(models, score.companions(models), strict=True):
+            stage = score.Score(settings, survivors, others)
+            mine = score.tasks(settings, survivors, alive, contents, self.store, others)
             self._shards(stage.name, stage, mine)
             self.models[settings.name] = score.model_facts(settings, mine, self.store)
             tasks = with_output(tasks, SCORES + settings.name, mine)

@@ -311,3 +311,39 @@ def test_a_name_that_changes_the_format_changes_the_documents(bench: Any) -> Non
     assert bench.run().manifest["counts"]["documents"]["rows_out"] == 2
     (bench.root / "in/a.jsonl").rename(bench.root / "in/a.txt")
     assert bench.run().manifest["counts"]["documents"]["rows_out"] == 1
+
+
+def test_models_with_one_tokenizer_share_its_work(bench: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard is tokenised once for both, to the same bits as in passes of their own; a rerun finds both done."""
+    from siftlm.scorers.lm_documents import DocumentScorer
+
+    tokenise, texts = DocumentScorer.tokenise, []
+
+    def counted(self: Any, batch: Any) -> Any:
+        texts.extend(batch.to_pylist())
+        return tokenise(self, batch)
+
+    monkeypatch.setattr(DocumentScorer, "tokenise", counted)
+    for shard in "ab":
+        bench.shard(f"{shard}.jsonl", [{"id": f"{shard}{n}", "text": f"{shard} sea {n} " * 9} for n in range(5)])
+    models = [tiny_model(bench.root / f"model{seed}", seed) for seed in range(2)]
+
+    def score(**more: Any) -> list[dict[str, Any]]:
+        shared = {"device": "cpu", "threads": 1, **more}
+        return [{"name": f"tiny{n}", "model": str(path), **shared} for n, path in enumerate(models)]
+
+    bench.run("out", score=score())
+    together, texts[:] = len(texts), []
+    assert together == 10
+    markers = bench.markers()
+    bench.run("out", score=score())
+    assert bench.markers() == markers
+    bench.run("alone", score=score(alone=True))
+    assert len(texts) == 20
+    assert bench.content("out") == bench.content("alone")
+    longer = score()
+    longer[1]["max_tokens"] = 7
+    texts[:] = []
+    manifest = bench.run("other", score=longer).manifest
+    assert len(texts) == 20
+    assert manifest["counts"]["scores/tiny1"]["rows_in"] == 10

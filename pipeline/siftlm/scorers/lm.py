@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from siftlm.scorers.contract import score_fields
+from siftlm.scorers.contract import TokenisedDocuments, score_fields
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.settings import Settings
 
 if TYPE_CHECKING:
-    from siftlm.scorers.lm_documents import DocumentScorer
+    from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
-CODE_VERSION = 1  # raised when the same settings and model give other numbers
-SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision"}
+CODE_VERSION = 2  # raised when the same settings and model give other numbers
+SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 
 
@@ -62,6 +61,9 @@ class LMSettings(Settings):
     )
     per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
         [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."
+    )
+    alone: bool = Field(
+        False, description="Score in a pass of its own; models with the same tokenizer share one else, and memory."
     )
     trust_remote_code: bool = Field(False, description="Run model code that comes with the model.")
     allow_pickle: bool = Field(False, description="Load pickled weights, which can run any code.")
@@ -112,12 +114,23 @@ class LMScorer:
 
         Threads may call it at a time: one's documents are tokenised while another's are in the model.
         """
-        return self.tokenised(batch)()
+        return self.begin(self.tokenise(batch.column("text"))).finish()
 
-    def tokenised(self, batch: pa.RecordBatch) -> Callable[[], pa.RecordBatch]:
-        """`score` in two parts: tokenises now, and the call does the rest."""
-        documents = self._documents
-        return partial(documents.score, documents.tokenise(batch.column("text")))
+    def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
+        """The first part of `score`: what goes for every model of the same `tokens_digest`."""
+        return self._documents.tokenise(texts)
+
+    def begin(self, documents: TokenisedDocuments) -> Scoring:
+        """The second part, which is under way when this returns; its `finish` waits for the columns."""
+        return self._documents.begin(documents)
+
+    def tokens_digest(self) -> str:
+        """32 hex digits over all that decides the tokens of a document; loads nothing."""
+        import xxhash
+
+        chosen = self.settings
+        rules = [chosen.bos_mode, chosen.special_tokens_in_text, chosen.max_tokens, chosen.trust_remote_code]
+        return xxhash.xxh3_128_hexdigest(json.dumps([self.files.tokenizer_digest(), *rules]).encode())
 
     @cached_property
     def files(self) -> ModelFiles:

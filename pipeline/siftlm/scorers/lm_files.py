@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -13,10 +15,11 @@ from siftlm.errors import UserError
 
 SAFE_WEIGHTS = ("*.safetensors",)
 PICKLED_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth")
-SHARED_FILES = (
-    "config.json", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "*.model", "*.tiktoken", "*.py",
+TOKENIZER_FILES = (
+    "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json", "*.model", "*.tiktoken",
+    "*.py",
 )  # fmt: skip
+SHARED_FILES = ("config.json", "*.safetensors.index.json", *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,14 @@ class ModelFiles:
 
     def digest(self) -> str:
         """32 hex digits over the names and contents of `paths`; a file is read once per process."""
-        whole = xxhash.xxh3_128()
-        for path in self.paths:
-            stat = path.stat()
-            whole.update(f"{path.name}\0{_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
-        return whole.hexdigest()
+        return _digest_of(self.paths)
+
+    def tokenizer_digest(self) -> str:
+        """The same over the files that decide tokens, and over config.json where these name no class."""
+        if self.gguf_file:
+            return self.digest()
+        paths = [path for path in self.paths if _matches(path, TOKENIZER_FILES)]
+        return _digest_of(paths if _names_class(self.folder / "tokenizer_config.json") else self.paths)
 
 
 def find_model(place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool) -> ModelFiles:
@@ -109,6 +115,22 @@ def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
     return path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+def _names_class(path: Path) -> bool:
+    """Whether this tokenizer_config.json says which tokenizer it is for, so that the model's type does not."""
+    try:
+        return "tokenizer_class" in json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
+def _digest_of(paths: Sequence[Path]) -> str:
+    whole = xxhash.xxh3_128()
+    for path in paths:
+        stat = path.stat()
+        whole.update(f"{path.name}\0{_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return whole.hexdigest()
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -38,6 +38,23 @@ class Batch:
     work: Callable[[], tuple[NDArray[np.int64], list[Floats]]]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Windows that are on their way through a model, and where what it says of them belongs."""
+
+    stretches: Windows
+    tokens: Tokens
+    columns: Sequence[Floats]
+    row_tokens: int
+    batches: list[Batch]
+    coming: list[Future[tuple[NDArray[np.int64], list[Floats]] | None]]
+
+    def cancel(self) -> None:
+        """Leaves out the batches that have not begun."""
+        for future in self.coming:
+            future.cancel()
+
+
 def single_threaded_workers(count: int) -> ThreadPoolExecutor:
     """Threads that run one batch each, every operation on one core.
 
@@ -64,27 +81,39 @@ class Forward:
         """Values of a token: nll, or nll, entropy and el2n."""
         return 3 if self.statistics else 1
 
-    def score(self, stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> None:
-        """Fills in the columns, float32 `[tokens]` each, at the tokens that the windows score.
+    def begin(self, stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
+        """Sends windows on their way to the model, behind those that are on it.
 
         Windows go through the model by length and, among equals, by their tokens: so the batches, and with them the
         last bits on devices whose kernels look at the position in a batch, do not depend on the order of `stretches`.
+
+        Args:
+            columns: float32 `[tokens]` each; `finish` fills them in at the tokens that the windows score.
         """
-        pending = _order(stretches, tokens)
-        plan = self._packed if self.model.packed else self._padded
-        while len(pending):
-            batches = plan(pending, stretches, tokens)
-            row_tokens, failed = self.packing.row_tokens, []
-            for batch, done in zip(batches, self.workers.map(_attempt, batches), strict=True):
-                if done is None:
+        return self._begun(_order(stretches, tokens), stretches, tokens, columns)
+
+    def finish(self, going: Pass) -> None:
+        """Waits for the windows of `begin`; those that memory had no room for go again in smaller batches."""
+        while going.batches:
+            failed = []
+            for batch, coming in zip(going.batches, going.coming, strict=True):
+                if (done := coming.result()) is None:
                     failed.append(batch.members)
                     continue
                 places, values = done
-                for column, part in zip(columns, values, strict=True):
+                for column, part in zip(going.columns, values, strict=True):
                     column[places] = part
-            pending = np.concatenate(failed) if failed else pending[:0]
+            pending = np.concatenate([np.zeros(0, np.int64), *failed])
             if failed:
-                self._halve(row_tokens, int(stretches[pending].length.max()))
+                self._halve(going.row_tokens, int(going.stretches[pending].length.max()))
+            going = self._begun(pending, going.stretches, going.tokens, going.columns)
+
+    def _begun(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
+        packing = self.packing
+        plan = self._packed if self.model.packed else self._padded
+        batches = plan(order, stretches, tokens, packing)
+        coming = [self.workers.submit(_attempt, batch) for batch in batches]
+        return Pass(stretches, tokens, columns, packing.row_tokens, batches, coming)
 
     def _halve(self, row_tokens: int, longest: int) -> None:
         """Rows of half of `row_tokens`, which were too many; UserError when the longest window does not fit."""
@@ -95,11 +124,12 @@ class Forward:
                 f"{longest} tokens; set a smaller one, or a smaller model"
             )
         torch.cuda.empty_cache()
-        log.warning("%s: out of memory, batches of %d tokens from here", self.place, half)
-        self.packing = replace(self.packing, row_tokens=half, max_documents=max(1, self.packing.max_documents // 2))
+        if half < self.packing.row_tokens:  # else another pass was here before
+            log.warning("%s: out of memory, batches of %d tokens from here", self.place, half)
+            most = max(1, self.packing.max_documents // 2)
+            self.packing = replace(self.packing, row_tokens=half, max_documents=most)
 
-    def _packed(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens) -> list[Batch]:
-        packing = self.packing
+    def _packed(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, packing: Packing) -> list[Batch]:
         rows = packing.rows(stretches[order].length.tolist())
         return [Batch(order[row], partial(self._row, stretches[order[row]], tokens, packing)) for row in rows]
 
@@ -117,8 +147,8 @@ class Forward:
             return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias))
         return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
 
-    def _padded(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens) -> list[Batch]:
-        area = min(self.packing.row_tokens, LOGITS // self.model.vocabulary)
+    def _padded(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, packing: Packing) -> list[Batch]:
+        area = min(packing.row_tokens, LOGITS // self.model.vocabulary)
         batches = []
         lengths = [padded_length(length) for length in stretches[order].length.tolist()]
         for length, same in groupby(range(len(order)), key=lengths.__getitem__):

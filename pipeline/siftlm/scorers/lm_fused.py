@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 
 TANH_FORM = ("gelu_new", "gelu_pytorch_tanh")  # what the epilogue computes
 
@@ -29,6 +28,8 @@ def fuse_gelu(model: Any) -> None:
     """Puts a `FusedMLP` in the place of every `GPT2MLP` with the tanh form of GELU."""
     if getattr(model.config, "activation_function", None) not in TANH_FORM:
         return
+    from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
+
     for block in list(model.modules()):
         if isinstance(mlp := getattr(block, "mlp", None), GPT2MLP):
             block.mlp = FusedMLP(mlp)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +18,13 @@ from siftlm.scorers import LMScorer, LMSettings, open_lm
 from siftlm.stages.columns import SCORES, Survivors
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, text_identity
-from siftlm.store import Marker, Store, digest
+from siftlm.store import Marker, ShardWriter, Store, digest
+
+if TYPE_CHECKING:
+    from siftlm.scorers.lm_documents import Scoring
 
 VERSION = 1
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
-
-ScoreWindow = Callable[[], pa.RecordBatch]
-"""A window of documents that is read and tokenised; the call gives its score columns."""
 
 
 @dataclass(frozen=True)
@@ -29,43 +32,79 @@ class Score:
     """Scores the survivors of a shard with one model; rows that do not survive are null.
 
     `earlier` are outputs of the same model over the same documents, with other survivors: what they hold is taken
-    over, for a document's score does not depend on its neighbours.
+    over, for a document's score does not depend on its neighbours. `companions` are models with the same tokenizer:
+    what a task says of them is scored in the same pass, from the same tokens, and committed here.
     """
 
     settings: LMSettings
     survivors: Survivors
+    companions: tuple[LMSettings, ...] = ()
 
     @property
     def name(self) -> str:
         return SCORES + self.settings.name
 
     def run(self, task: Task, store: Store) -> Marker:
-        scorer = open_lm(self.settings)
-        schema = pa.schema(scorer.fields())
+        started = time.monotonic()
         reasons = self.survivors.reasons(task, store)
-        known = Known(self.name, task.facts.get("earlier", []), store)
-        errors: Counter[str] = Counter()
-        metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
-        with store.writer(self.name, task.key, schema, metadata=metadata) as scores:
+        with ExitStack() as files:
+            models = [files.enter_context(_scores(self.settings, task.key, task.facts.get("earlier", []), store))]
+            for other in self.companions:
+                key, earlier = task.facts["companions"][other.name]
+                if not store.is_done(SCORES + other.name, key):
+                    models.append(files.enter_context(_scores(other, key, earlier, store)))
 
-            def feed() -> Iterator[ScoreWindow]:
-                for start, window in _windows(store, task, self.settings.window_documents):
-                    alive = pc.is_null(reasons.slice(start, window.num_rows)).to_numpy(zero_copy_only=False)
-                    yield score_rows(scorer, window, alive, known.rows(start, window.num_rows))
+            def feed() -> Iterator[Window]:
+                for start, documents in _windows(store, task, self.settings.window_documents):
+                    alive = pc.is_null(reasons.slice(start, documents.num_rows)).to_numpy(zero_copy_only=False)
+                    yield begin(models, documents, alive, start)
 
-            for score_window in one_ahead(feed()):
-                batch = score_window()
-                scores.write(batch)
-                errors.update(error for error in batch["error"].to_pylist() if error)
+            for window in one_ahead(feed()):
+                for scores, batch in zip(models, window.finish(), strict=True):
+                    scores.write(batch)
         dropped = pc.sum(pc.is_valid(reasons)).as_py() or 0
+        seconds = round((time.monotonic() - started) / len(models), 3)
+        mine, *others = [scores.marker(task, dropped, seconds) for scores in models]
+        for marker in others:
+            store.commit(marker)
+        return mine
+
+
+@contextmanager
+def _scores(settings: LMSettings, key: str, earlier: Sequence[str], store: Store) -> Iterator[Scores]:
+    """The scores of a shard under one model, whose file appears when the block ends well."""
+    scorer, stage = open_lm(settings), SCORES + settings.name
+    metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
+    with store.writer(stage, key, pa.schema(scorer.fields()), metadata=metadata) as file:
+        yield Scores(scorer, stage, key, Known(stage, earlier, store), file)
+
+
+@dataclass
+class Scores:
+    """One model's scores of a shard, as they are written."""
+
+    scorer: LMScorer
+    stage: str
+    key: str
+    known: Known
+    file: ShardWriter
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self.file.write(batch)
+        self.errors.update(error for error in batch["error"].to_pylist() if error)
+
+    def marker(self, task: Task, dropped: int, seconds: float) -> Marker:
+        rows = self.file.rows
         return Marker(
-            stage=self.name,
-            key=task.key,
+            stage=self.stage,
+            key=self.key,
             shard=task.name,
-            rows_in=scores.rows,
-            rows_out=scores.rows - dropped - errors.total(),
+            rows_in=rows,
+            rows_out=rows - dropped - self.errors.total(),
             dropped={"not_alive": dropped} if dropped else {},
-            errors=dict(sorted(errors.items())),
+            errors=dict(sorted(self.errors.items())),
+            facts={"seconds": seconds},
         )
 
 
@@ -84,36 +123,84 @@ class Known:
         return best
 
 
-def one_ahead(feed: Iterator[ScoreWindow]) -> Iterator[ScoreWindow]:
-    """The same windows, each read and tokenised by a thread while the one before is in the model."""
+class OnItsWay(Protocol):
+    """Work that has begun and may no longer be wanted."""
+
+    def cancel(self) -> None: ...
+
+
+Begun = TypeVar("Begun", bound=OnItsWay)
+
+
+def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
+    """The same windows, each read, tokenised and begun by a thread while the one before is in the model."""
+    window: Begun | None = None
     with ThreadPoolExecutor(1, "feed") as thread:
         coming = thread.submit(next, feed, None)
-        while window := coming.result():
-            coming = thread.submit(next, feed, None)
-            yield window
+        try:
+            while window := coming.result():
+                coming = thread.submit(next, feed, None)
+                yield window
+        except BaseException:  # the consumer's end, too
+            after = None if coming.exception() else coming.result()
+            for left in (window, after):
+                if left is not None:
+                    left.cancel()
+            raise
 
 
-def score_rows(scorer: LMScorer, window: pa.RecordBatch, alive: np.ndarray, known: pa.Table | None) -> ScoreWindow:
-    """Tokenises a window of documents: what is alive and not known. The rest of the columns is known or null."""
-    schema = pa.schema(scorer.fields())
-    have = np.zeros(window.num_rows, bool)
-    if known is not None:
-        have = pc.is_valid(known["token_count"]).to_numpy() & alive
-    missing = alive & ~have
-    score = scorer.tokenised(window.filter(pa.array(missing)))
+@dataclass(frozen=True)
+class Window:
+    """A window of documents on its way through the models."""
 
-    def columns() -> pa.RecordBatch:
-        fresh = pa.Table.from_batches([score()])
-        place = np.full(len(alive), -1, np.int64)
-        place[missing] = np.arange(fresh.num_rows)
-        if known is not None and have.any():
-            place[have] = fresh.num_rows + np.arange(int(have.sum()))
-            fresh = pa.concat_tables([fresh, known.filter(pa.array(have)).select(fresh.schema.names)])
+    parts: list[Part]
+
+    def finish(self) -> list[pa.RecordBatch]:
+        """The score columns of every model, one row a document."""
+        return [part.finish() for part in self.parts]
+
+    def cancel(self) -> None:
+        for part in self.parts:
+            part.scoring.cancel()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window under one model: what is on its way, and what is known. The rest of the columns is null."""
+
+    schema: pa.Schema
+    missing: np.ndarray
+    scoring: Scoring
+    have: np.ndarray
+    known: pa.Table | None
+
+    def finish(self) -> pa.RecordBatch:
+        fresh = pa.Table.from_batches([self.scoring.finish()])
+        place = np.full(len(self.missing), -1, np.int64)
+        place[self.missing] = np.arange(fresh.num_rows)
+        if self.known is not None and self.have.any():
+            place[self.have] = fresh.num_rows + np.arange(int(self.have.sum()))
+            fresh = pa.concat_tables([fresh, self.known.filter(pa.array(self.have)).select(fresh.schema.names)])
         indices = pa.array(place, mask=place < 0)
-        each = [fresh[name].combine_chunks().take(indices) for name in schema.names]
-        return pa.RecordBatch.from_arrays(each, schema=schema)
+        each = [fresh[name].combine_chunks().take(indices) for name in self.schema.names]
+        return pa.RecordBatch.from_arrays(each, schema=self.schema)
 
-    return columns
+
+def begin(models: Sequence[Scores], documents: pa.RecordBatch, alive: np.ndarray, start: int) -> Window:
+    """Tokenises what is alive and unknown to any of the models, once, and sends it on its way through each."""
+    known = [scores.known.rows(start, documents.num_rows) for scores in models]
+    have = [
+        np.zeros(len(alive), bool) if table is None else pc.is_valid(table["token_count"]).to_numpy() & alive
+        for table in known
+    ]
+    wanted = np.logical_or.reduce([alive & ~held for held in have])
+    tokens = models[0].scorer.tokenise(documents.filter(pa.array(wanted)).column("text"))
+    parts = []
+    for scores, table, held in zip(models, known, have, strict=True):
+        missing = alive & ~held
+        scoring = scores.scorer.begin(tokens[np.flatnonzero(missing[wanted])])
+        parts.append(Part(pa.schema(scores.scorer.fields()), missing, scoring, held, table))
+    return Window(parts)
 
 
 def _coalesce(first: pa.Table, second: pa.Table) -> pa.Table:
@@ -143,18 +230,42 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batch
 
 
+def companions(models: Sequence[LMSettings]) -> list[tuple[LMSettings, ...]]:
+    """For every model the later ones that have its tokens, unless they are scored alone."""
+    tokens = [None if model.alone else open_lm(model).tokens_digest() for model in models]
+    later = [list(zip(models, tokens, strict=True))[at + 1 :] for at in range(len(models))]
+    return [
+        tuple(other for other, theirs in rest if mine is not None and theirs == mine)
+        for mine, rest in zip(tokens, later, strict=True)
+    ]
+
+
 def tasks(
     settings: LMSettings,
     survivors: Survivors,
     clusters: Sequence[Task],
     contents: Sequence[str],
     store: Store,
+    others: Sequence[LMSettings] = (),
 ) -> list[Task]:
-    """A task for every documents shard.
+    """A task for every documents shard, which tells of the outputs of its companions.
 
     The first half of the key is the model and the texts, the second the survivors: outputs that share the
     first half hold scores that can be taken over.
     """
+    made = _outputs(settings, survivors, clusters, contents, store)
+    theirs = {other.name: _outputs(other, survivors, clusters, contents, store) for other in others}
+    found = []
+    for at, (task, (key, earlier)) in enumerate(zip(clusters, made, strict=True)):
+        facts = {"earlier": earlier, "companions": {name: outputs[at] for name, outputs in theirs.items()}}
+        found.append(replace(task, key=key, facts={**task.facts, **facts}))
+    return found
+
+
+def _outputs(
+    settings: LMSettings, survivors: Survivors, clusters: Sequence[Task], contents: Sequence[str], store: Store
+) -> list[tuple[str, list[str]]]:
+    """For every shard the key of its scores under a model, and those of earlier ones with the same first half."""
     model = digest("score", VERSION, open_lm(settings).digest())
     done: dict[str, list[str]] = {}
     for other in sorted(store.done(SCORES + settings.name)):
@@ -164,8 +275,7 @@ def tasks(
         base = digest(model, *text_identity(task))
         read = [task.inputs[stage] for stage in survivors.stages() if stage in task.inputs]
         key = f"{base}-{digest(survivors.identity(), read, content)}"
-        earlier = [other for other in done.get(base, []) if other != key]
-        found.append(replace(task, key=key, facts={**task.facts, "earlier": earlier}))
+        found.append((key, [other for other in done.get(base, []) if other != key]))
     return found
 
 

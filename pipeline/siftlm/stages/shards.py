@@ -85,7 +85,7 @@ def run_task(stage: ShardStage, task: Task, store: Store) -> None:
     started = time.monotonic()
     marker = stage.run(task, store)
     seconds = round(time.monotonic() - started, 3)
-    store.commit(replace(marker, facts={**marker.facts, "seconds": seconds}))
+    store.commit(replace(marker, facts={"seconds": seconds, **marker.facts}))
 
 
 class ShardPool:
