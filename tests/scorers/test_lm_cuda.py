@@ -25,7 +25,7 @@ def folder(request: pytest.FixtureRequest, language_models: dict[str, Path], tmp
     path: Path = tmp_path_factory.mktemp(request.param)
     shape = {
         "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256,
-        "vocab_size": 328,
+        "vocab_size": 328, "bos_token_id": 0, "eos_token_id": 0,
     }  # fmt: skip
     model: Any = {
         "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**shape)),
