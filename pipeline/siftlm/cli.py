@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import re
 import sys
@@ -38,6 +39,7 @@ ENVIRONMENT = {
 """System errors that are no defect of siftlm's."""
 BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
+GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
 Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
@@ -299,8 +301,13 @@ def schema() -> None:
 def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
-    with _plain_errors():
-        app()
+    gc.set_threshold(GARBAGE)
+    try:
+        with _plain_errors():
+            app()
+    finally:
+        if "triton" not in sys.modules:  # whose binding takes what is frozen for leaked, and says so
+            gc.freeze()  # or the interpreter looks for cycles in all of Beam once more before it ends
 
 
 @contextmanager

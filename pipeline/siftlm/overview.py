@@ -30,7 +30,7 @@ from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import ACCELERATED, RunnerSettings
 from siftlm.stages.shards import Task
-from siftlm.statistics.ordered import BoolArray
+from siftlm.statistics.ordered import BoolArray, Int64Array
 from siftlm.store import Store
 
 REPORT = "report.html"
@@ -184,9 +184,17 @@ class _Overview:
     def _ordered(self, column: str, mask: BoolArray) -> list[int]:
         """The documents of a mask that have a value, lowest first, ties by doc_id."""
         values = self.tally["sample"]["numbers"][column]
+        rows = np.flatnonzero(mask & ~np.isnan(values))
+        order: list[int] = rows[np.lexsort((self._by_name[rows], values[rows]))].tolist()
+        return order
+
+    @cached_property
+    def _by_name(self) -> Int64Array:
+        """The place of every sampled document in the order of doc_id."""
         ids = self.tally["sample"]["names"]["doc_id"]
-        rows = np.flatnonzero(mask & ~np.isnan(values)).tolist()
-        return sorted(rows, key=lambda index: (values[index], ids[index] or ""))
+        places = np.empty(len(ids), np.int64)
+        places[sorted(range(len(ids)), key=lambda index: ids[index] or "")] = np.arange(len(ids))
+        return places
 
     def _place(self, index: int) -> Place:
         sample = self.tally["sample"]
