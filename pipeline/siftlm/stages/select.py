@@ -29,7 +29,7 @@ from siftlm.stages.columns import SCORES, Survivors, count_by, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_shards
-from siftlm.stages.values import read_value, write_value, write_version
+from siftlm.stages.values import read_value, read_version, write_value, write_version
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -78,7 +78,7 @@ class Pass:
     store: Store
 
     def __call__(self, task: Task) -> Statistics:
-        return shard_statistics(self.columns.read(task, self.store), read_value(self.plan_path))
+        return shard_statistics(self.columns.read(task, self.store), read_version(self.plan_path))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from siftlm.stages.columns import available, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
-from siftlm.stages.values import read_value, write_version
+from siftlm.stages.values import read_version, write_version
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.store import Store, digest
 
@@ -39,7 +39,7 @@ class Observe:
     store: Store
 
     def __call__(self, task: Task) -> Both:
-        searches: dict[str, ScoreSearch] = read_value(self.path)
+        searches: dict[str, ScoreSearch] = read_version(self.path)
         table = read_columns(task, self.store, {*self.columns, "kept"})
         return {
             "all": searches["all"].observe(table),

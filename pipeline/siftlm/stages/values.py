@@ -11,6 +11,7 @@ import json
 import uuid
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ def write_version(path: str, value: object) -> str:
     unique = f"{path}.{uuid.uuid4().hex}"
     write_value(unique, value)
     return unique
+
+
+@lru_cache(maxsize=1)
+def read_version(path: str) -> Any:
+    """The value in a file of `write_version`, which never changes: read once a process, not once a shard."""
+    return read_value(path)
 
 
 def read_value(path: str) -> Any:

@@ -32,11 +32,11 @@ def exact_sum(values: Float64Array) -> int:
 def _block_sum(values: Float64Array) -> int:
     fraction, exponent = np.frexp(values)
     mantissa = (fraction * 2.0**53).astype(np.int64)  # |mantissa| < 2^53, value = mantissa * 2^(exponent - 53)
-    present, which = np.unique(exponent, return_inverse=True)
-    high = np.bincount(which, weights=(mantissa >> _LOW_BITS).astype(np.float64))
-    low = np.bincount(which, weights=(mantissa & ((1 << _LOW_BITS) - 1)).astype(np.float64))
+    least = int(exponent.min(initial=0))
+    high = np.bincount(exponent - least, weights=(mantissa >> _LOW_BITS).astype(np.float64))
+    low = np.bincount(exponent - least, weights=(mantissa & ((1 << _LOW_BITS) - 1)).astype(np.float64))
     total = 0
-    for e, h, part in zip(present.tolist(), high.tolist(), low.tolist(), strict=True):
+    for e, (h, part) in enumerate(zip(high.tolist(), low.tolist(), strict=True), least):
         scaled = (int(h) << _LOW_BITS) + int(part)
         shift = e - 53 + UNIT_EXPONENT  # negative for subnormals, whose trailing mantissa bits are zero
         total += scaled << shift if shift >= 0 else scaled >> -shift

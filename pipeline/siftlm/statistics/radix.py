@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.statistics.ordered import Int64Array, UInt64Array
+from siftlm.statistics.ordered import BoolArray, Int64Array, UInt64Array
 from siftlm.statistics.wide import WIDTH, Wide, common_prefix, equal
 
 
@@ -84,12 +84,16 @@ def _combined(entries: RankHistogram) -> RankHistogram:
     if not len(entries):
         return entries
     ordered = _taken(entries, _order(entries.cell, entries.first))
+    if entries.bits == WIDTH:
+        starts = np.flatnonzero(np.append(True, _differs(ordered)))
+        if len(starts) <= entries.limit:  # every rank has its entry, and no prefix need be known
+            return ordered if len(starts) == len(ordered) else _reduced(ordered, starts, WIDTH)
     shared = _shared_bits(ordered)
     bits = min(_affordable_bits(shared, entries.limit), entries.bits)
     return _reduced(ordered, np.flatnonzero(np.append(True, shared < bits)), bits)
 
 
-def _taken(entries: RankHistogram, order: npt.NDArray[Any]) -> RankHistogram:
+def _taken(entries: RankHistogram, order: npt.NDArray[Any] | slice) -> RankHistogram:
     return RankHistogram(
         entries.limit,
         entries.bits,
@@ -101,10 +105,13 @@ def _taken(entries: RankHistogram, order: npt.NDArray[Any]) -> RankHistogram:
     )
 
 
-def _order(cell: UInt64Array, rank: Wide) -> npt.NDArray[np.intp]:
+def _order(cell: UInt64Array, rank: Wide) -> npt.NDArray[np.intp] | slice:
     """The permutation that sorts by (cell, rank); ties are alike, so their order is free."""
+    alone = bool((cell == cell[0]).all())
+    if alone and (rank[0][1:] > rank[0][:-1]).all():
+        return slice(None)
     order = _rank_order(rank)
-    if (cell == cell[0]).all():
+    if alone:
         return order
     codes = np.unique(cell, return_inverse=True)[1].astype(np.uint32)
     narrow = codes.astype(np.uint16) if codes.max() < 1 << 16 else codes  # numpy sorts 16 bits by radix
@@ -121,6 +128,12 @@ def _rank_order(rank: Wide) -> npt.NDArray[np.intp]:
     among = order[tied]
     order[tied] = among[np.lexsort((low[among], high[among]))]
     return order
+
+
+def _differs(ordered: RankHistogram) -> BoolArray:
+    """Whether each entry has another cell or another rank than the one before it, bool[entries - 1]."""
+    cell, (high, low) = ordered.cell, ordered.first
+    return np.asarray((cell[1:] != cell[:-1]) | (high[1:] != high[:-1]) | (low[1:] != low[:-1]), np.bool_)
 
 
 def _shared_bits(ordered: RankHistogram) -> Int64Array:

@@ -121,6 +121,7 @@ class ScoreSearch:
 
 
 def _ranked(values: ordered.Float64Array | ordered.Int64Array) -> Ranked:
-    """Values in one group, equal ones as one rank, each with mass 1."""
-    zero = np.zeros(len(values), np.uint64)
-    return Ranked(zero, ordered.from_number(values), zero, np.ones(len(values), np.int64))
+    """The distinct values in one group, ascending, each with as much mass as it occurs times."""
+    keys, counts = np.unique(ordered.from_number(values), return_counts=True)
+    zero = np.zeros(len(keys), np.uint64)
+    return Ranked(zero, keys, zero, counts)
