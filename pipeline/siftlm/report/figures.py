@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 420, 220  # px, narrow enough that a phone shows the text at reading size
 FONT = 12
+NUMBERS = 58  # px for a column of counts, `short`, and the title beside it
+BELOW, RIGHT, ABOVE = 38, 10, 4  # px around the axes: for a row of numbers and a title, and half a number
 DOTS = 400
 PERCENTILES = (10, 25, 50, 75, 90)
 BINS = 12
@@ -24,8 +26,11 @@ LABEL = 22  # characters of a name beside an axis
 
 
 @contextmanager
-def axes(height: int = HEIGHT) -> Iterator[tuple[Any, Axes]]:
-    """An empty figure with one pair of axes in the colours of the page."""
+def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any, Axes]]:
+    """An empty figure with one pair of axes in the colours of the page.
+
+    They begin `left` px from the edge, or where matplotlib finds room by drawing twice, in twice the time.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -47,7 +52,9 @@ def axes(height: int = HEIGHT) -> Iterator[tuple[Any, Axes]]:
         "text.parse_math": False,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained" if left is None else None)
+        if left is not None:
+            figure.subplots_adjust(left / WIDTH, BELOW / height, 1 - RIGHT / WIDTH, 1 - ABOVE / height)
         yield figure, figure.add_subplot()
 
 
@@ -57,7 +64,7 @@ def distribution(
     """The documents of each bin before and after selection, and the cuts; counts int64[2, bins]."""
     from matplotlib.ticker import MaxNLocator
 
-    with axes() as (figure, plot):
+    with axes(left=NUMBERS) as (figure, plot):
         plot.stairs(counts[0], edges, fill=True, color=BEFORE, alpha=0.45)
         plot.stairs(counts[1], edges, fill=True, color=KEPT, alpha=0.75)
         _scale(plot, edges, lines)
