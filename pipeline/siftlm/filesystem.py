@@ -7,6 +7,8 @@ Object stores show an object when its upload is complete, so there it is written
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ _GLOB = frozenset("*?[")
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as _write_local names them
 
 
 @dataclass(frozen=True, order=True)
@@ -246,6 +250,20 @@ def _write_local(path: str) -> Iterator[BinaryIO]:
         _remove_if_there(temporary)
         raise
     _sync_folder(folder)
+
+
+def remove_temporaries(folder: str, seconds: float = 0.0) -> int:
+    """Removes what killed writers left below a local folder, if it is older than `seconds`; returns how many files."""
+    removed = 0
+    for where, _, names in os.walk(folder.removeprefix("file://")) if is_local(folder) else ():
+        for path in (os.path.join(where, name) for name in names if _TEMPORARY.fullmatch(name)):
+            try:
+                if time.time() - os.stat(path).st_mtime >= seconds:
+                    os.unlink(path)
+                    removed += 1
+            except FileNotFoundError:  # its writer was alive
+                continue
+    return removed
 
 
 def _remove_if_there(path: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from siftlm import filesystem
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -18,9 +19,9 @@ from siftlm.report.manifest import build_manifest
 from siftlm.scorers import open_lm
 from siftlm.stages import annotate, commonness, dedup, inputs, passages, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
-from siftlm.stages.ingest import Ingest
+from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
-from siftlm.stages.runner import is_local
+from siftlm.stages.runner import batch_size, is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, with_cuts
@@ -40,6 +41,8 @@ def run(config: RunConfig, progress: Progress) -> Result:
     """Runs what has no marker yet, audits every count, and publishes the output."""
     check_config(config)
     with publish.workspace(config.output.folder, config.name):
+        if config.store:  # other runs may be writing there: what is a day old is of none
+            filesystem.remove_temporaries(config.store, 86_400)
         return _Run(config, open_store(config.store_folder), progress).run()
 
 
@@ -61,7 +64,8 @@ class _Run:
         files = inputs.discover(self.config.input)
         tasks = ingest_tasks(self.config.input, inputs.fingerprints(files, self.store))
         self._check_new(tasks, files)
-        self._shards("documents", Ingest({s.source: s for s in self.config.input}), tasks)
+        batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
+        self._shards("documents", Ingest({s.source: s for s in self.config.input}, batch_bytes), tasks)
         return with_output(tasks, "documents", tasks)
 
     def _check_new(self, tasks: Sequence[Task], files: dict[str, list[InputFile]]) -> None:
@@ -128,8 +132,9 @@ class _Run:
             else settings
             for settings in self.config.score
         ]
+        window_bytes = batch_size(self.config.runner, score.WINDOW_BYTES)
         for settings, others in zip(models, score.companions(models), strict=True):
-            stage = score.Score(settings, survivors, others)
+            stage = score.Score(settings, survivors, others, window_bytes)
             mine = score.tasks(settings, survivors, alive, contents, self.store, others)
             self._shards(stage.name, stage, mine)
             self.models[settings.name] = score.model_facts(settings, mine, self.store)

@@ -76,6 +76,26 @@ def test_kills_at_every_stage_change_no_byte_and_repeat_no_work(bench: Any) -> N
     assert bench.content() == bench.content("calm")
     assert len([name for name in bench.content() if name.startswith("data/")]) > 1
     assert not list((bench.root / "out").glob(".staging-*"))
+    assert not list((bench.root / "out").rglob("*.tmp"))
+
+
+def test_what_killed_writers_left_is_gone_after_the_next_run(bench: Any) -> None:
+    """Temporary files in the run's folder; in a store that runs share, only those that are a day old."""
+    fill(bench, shards=1, rows=3)
+    new, old = (f".key.parquet.{digit * 32}.tmp" for digit in "ab")
+    folders = ("out/data", "out/store/documents", "shared/signals")
+    left = [bench.root / folder / name for folder in folders for name in (new, old)]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+        if path.name == old:
+            os.utime(path, (1, 1))
+    (bench.root / "out/siftlm.json").write_text('{"name": "bench"}')
+    mine = bench.root / "shared" / ".of-a-user.tmp"
+    mine.touch()
+    bench.run(store=str(bench.root / "shared"))
+    assert [path for path in left if path.exists()] == [bench.root / "shared/signals" / new]
+    assert mine.exists()
 
 
 @pytest.mark.parametrize("other", [False, True])

@@ -26,7 +26,7 @@ from siftlm.stages.commonness import CommonnessSettings
 from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
 from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
 from siftlm.stages.passages import PassageSettings
-from siftlm.stages.runner import RunnerSettings, run_pipeline
+from siftlm.stages.runner import RunnerSettings, batch_size, run_pipeline
 from siftlm.stages.shards import Stopwatch, Task, write_plan
 from siftlm.store import Marker, Store, digest
 
@@ -241,7 +241,7 @@ def run(
         documents += sum(int(task.facts["documents"]) for task in earlier)
         # A folder of its own, since another run may do the same in the same store and clear it away.
         links = Links(store, uuid.uuid4().hex)
-        stage = Dedup(settings, store, links, *sizes(settings, documents), Stopwatch(len(todo)))
+        stage = Dedup(settings, store, links, *sizes(settings, documents, runner), Stopwatch(len(todo)))
         plan = write_plan(store, STAGE, [*earlier, *todo])
         from siftlm.stages.dedup_graph import build
 
@@ -252,12 +252,12 @@ def run(
     return store.markers(STAGE, (task.key for task in todo))
 
 
-def sizes(settings: DedupSettings, documents: int) -> tuple[int, int]:
+def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tuple[int, int]:
     """Partitions of the buckets and of verification: by the data's size, so that one of them fits in memory."""
     keys = settings.exact + settings.near * settings.shingles.bands
     return (
-        settings.partitions or 1 + documents * keys // ENTRIES,
-        settings.partitions or 1 + documents // VERIFIED_DOCUMENTS,
+        settings.partitions or 1 + documents * keys // batch_size(runner, ENTRIES),
+        settings.partitions or 1 + documents // batch_size(runner, VERIFIED_DOCUMENTS),
     )
 
 

@@ -17,6 +17,7 @@ from siftlm.store import Marker, Store, digest
 
 VERSION = 2
 STAGE = "documents"
+BATCH_BYTES = 32 << 20  # of text
 UNTELLING = b"\xff"  # a beginning that leaves format and compression to the name of the file
 REJECT_SCHEMA = pa.schema(
     [
@@ -34,6 +35,7 @@ class Ingest:
     """Reads input shards; `inputs` are the configured inputs, by source."""
 
     inputs: dict[str, InputSettings]
+    batch_bytes: int = BATCH_BYTES
     name: str = STAGE
 
     def run(self, task: Task, store: Store) -> Marker:
@@ -45,7 +47,7 @@ class Ingest:
             store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
             store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=".rejects.parquet") as rejects,
         ):
-            for read in _read(task, settings):
+            for read in _read(task, settings, self.batch_bytes):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
                 rejects.write(_reject_batch(read))
@@ -65,10 +67,10 @@ class Ingest:
         )
 
 
-def _read(task: Task, settings: InputSettings) -> Iterator[ReadBatch]:
+def _read(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:
     """The batches of an input shard, whose bytes must be those that its key was made from."""
     try:
-        yield from read_shard(task.name, settings)
+        yield from read_shard(task.name, settings, batch_bytes=batch_bytes)
     except FileNotFoundError:
         raise gone(task.name) from None
     check_unchanged(task.name, task.facts["fingerprint"], task.facts["signature"])

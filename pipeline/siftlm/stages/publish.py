@@ -51,6 +51,7 @@ def workspace(folder: str, name: str) -> Iterator[None]:
             if filesystem.is_local(folder):
                 _lock(held.enter_context(open(f"{folder.removeprefix('file://')}/.lock", "wb")), folder)
                 new = _check_owner(folder, name)  # once more: another run may have come first
+                filesystem.remove_temporaries(folder)  # only killed runs have any there: this one holds the folder
             if new:
                 filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
         except OSError as error:

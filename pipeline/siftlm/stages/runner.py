@@ -6,11 +6,13 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import ByteSize, Field, TypeAdapter
 
 from siftlm.errors import UserError
 from siftlm.settings import Settings
@@ -35,6 +37,17 @@ WORKER_COMMAND = "siftlm-worker"
 ENGINE_FAILURE = re.compile(r"failed in state \w+: *(.+)")
 REPEATED = frozenset({"experiments", "dataflow_service_options", "files_to_stage"})
 ACCELERATED = "scores/"  # prefix of the stages that a language model runs in
+SIZE = r"[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
+SHARD_MEMORY = 1 << 30  # what a shard at a time may take where batches have their default sizes
+LEAST_MEMORY = 1 << 28  # for the interpreter and its libraries, and for a shard at a time each
+REACHED_WITHIN = 8.0  # seconds for an engine that is being started
+ADDRESSES = {
+    "job_endpoint": r"(?P<host>[^:/\s]+):(?P<port>\d+)",
+    "spark_master_url": r"spark://(?P<host>[^:/,\s]+):(?P<port>\d+)",
+    "spark_rest_url": r"https?://(?P<host>[^:/\s]+):(?P<port>\d+).*",
+    "flink_master": r"(?:https?://)?(?P<host>[^:/\s]+):(?P<port>\d+)",
+}
+"""Options that say where an engine listens, for those runners that are engines."""
 REFUSED = {
     "DaskRunner": "it delivers tagged outputs to the wrong consumer",
     "BundleBasedDirectRunner": "it holds every bundle in memory and is not maintained",
@@ -58,6 +71,13 @@ class RunnerSettings(Settings):
         le=256,
         description="Shards at a time in one process; 0 is every core locally and 1 elsewhere.",
     )
+    worker_memory: str | None = Field(
+        None,
+        pattern=rf"^{SIZE}$",
+        description="Memory of a worker process, 2GB for instance: shards at a time, batches and partitions are made "
+        "to fit it, at the price of speed; default what a gigabyte for every shard at a time allows. It changes no "
+        "byte of the output.",
+    )
     accelerator: str | None = Field(
         None,
         pattern=r"^type:[A-Za-z0-9_-]+;count:[1-9][0-9]*(;[A-Za-z0-9_-]+(:[A-Za-z0-9_.-]+)?)*$",
@@ -66,7 +86,7 @@ class RunnerSettings(Settings):
     )
     score_memory: str | None = Field(
         None,
-        pattern=r"^[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        pattern=rf"^{SIZE}$",
         description="Memory of the workers that score, at least: a Beam resource hint, 30GB for instance.",
     )
     hour_price: float | None = Field(
@@ -112,12 +132,43 @@ def check(settings: RunnerSettings) -> None:
             "runner.options.direct_running_mode: must be in_memory or multi_processing, got 'multi_threading'; "
             "its workers corrupt each other's streams, use runner.threads instead"
         )
+    if settings.worker_memory and memory(settings) < 2 * LEAST_MEMORY:
+        raise UserError(
+            f"runner.worker_memory: must be {2 * LEAST_MEMORY >> 20}MiB or more, got {settings.worker_memory}; the "
+            "interpreter and its libraries take half of that"
+        )
     if settings.accelerator and "worker_accelerator" in str(settings.options.get("dataflow_service_options", "")):
         raise UserError(
             "runner.accelerator: must not be combined with worker_accelerator of dataflow_service_options, got both; "
             "the one is for the workers that score, the other for those of every stage"
         )
     _check_engine(settings)
+
+
+def _check_reached(settings: RunnerSettings) -> None:
+    """UserError where nothing listens at an address of the options: Beam itself would wait for minutes."""
+    for option, pattern in ADDRESSES.items() if settings.name in ENGINES else ():
+        found = re.fullmatch(pattern, str(settings.options.get(option, "")))
+        if found and (reason := _unreached(found["host"], int(found["port"]))):
+            raise UserError(
+                f"runner.options.{option}: must be where an engine listens, got {found[0]!r}; nothing answered in "
+                f"{REACHED_WITHIN:.0f} s: {reason}"
+            )
+
+
+def _unreached(host: str, port: int) -> str | None:
+    """Why nobody answers there, or None where somebody does; tries again until REACHED_WITHIN is over."""
+    give_up = time.monotonic() + REACHED_WITHIN
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=REACHED_WITHIN).close()
+            return None
+        except socket.gaierror as error:  # a name that nobody knows stays unknown
+            return str(error.strerror)
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > give_up:
+                return str(getattr(error, "strerror", None) or error)
+        time.sleep(0.5)
 
 
 def _check_engine(settings: RunnerSettings) -> None:
@@ -137,16 +188,34 @@ def is_local(settings: RunnerSettings) -> bool:
 
 def threads(settings: RunnerSettings) -> int:
     """Shards that one process works on at a time; the kernels release the interpreter lock."""
-    return settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
+    wanted = settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
+    return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
+
+
+def memory(settings: RunnerSettings) -> int:
+    """Bytes of a worker process, by default what all its shards at a time may take."""
+    if settings.worker_memory is None:
+        return threads(settings) * SHARD_MEMORY
+    return int(TypeAdapter(ByteSize).validate_python(settings.worker_memory))
+
+
+def batch_size(settings: RunnerSettings, default: int) -> int:
+    """Bytes or entries that a shard holds at a time: less than the default where a worker has less memory for it."""
+    if settings.worker_memory is None:
+        return default
+    left = (memory(settings) - LEAST_MEMORY) / threads(settings)
+    return max(1, int(default * min(1.0, left / SHARD_MEMORY)))
 
 
 def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipeline], None]) -> None:
     """Builds one pipeline, runs it and waits; a failed pipeline raises what the worker raised.
 
     Raises:
-        UserError: an engine says that it failed, and no worker is behind it: a wrong address, too little memory.
+        UserError: nothing listens where an engine is said to be, or the engine says that it failed and no worker is
+            behind it: too little memory, for instance.
     """
     check(settings)
+    _check_reached(settings)
     beam, PipelineOptions = import_beam()
     options = PipelineOptions(flags(settings, name))
     pipeline = beam.Pipeline(runner=_runner(settings), options=options)

@@ -39,6 +39,7 @@ class Score:
     settings: LMSettings
     survivors: Survivors
     companions: tuple[LMSettings, ...] = ()
+    window_bytes: int = WINDOW_BYTES
 
     @property
     def name(self) -> str:
@@ -55,7 +56,7 @@ class Score:
                     models.append(files.enter_context(_scores(other, key, earlier, store)))
 
             def feed() -> Iterator[Window]:
-                for start, documents in _windows(store, task, self.settings.window_documents):
+                for start, documents in _windows(store, task, self.settings.window_documents, self.window_bytes):
                     alive = pc.is_null(reasons.slice(start, documents.num_rows)).to_numpy(zero_copy_only=False)
                     yield begin(models, documents, alive, start)
 
@@ -210,7 +211,7 @@ def _coalesce(first: pa.Table, second: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=first.schema.names)
 
 
-def _windows(store: Store, task: Task, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _windows(store: Store, task: Task, rows: int, size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(first row, documents) in windows of bounded rows and bytes."""
     waiting: list[pa.RecordBatch] = []
     start = held = held_bytes = 0
@@ -218,7 +219,7 @@ def _windows(store: Store, task: Task, rows: int) -> Iterator[tuple[int, pa.Reco
         waiting.append(batch)
         held += batch.num_rows
         held_bytes += batch.nbytes
-        if held >= rows or held_bytes >= WINDOW_BYTES:
+        if held >= rows or held_bytes >= size:
             yield start, _join(waiting)
             start, waiting, held, held_bytes = start + held, [], 0, 0
     if waiting:

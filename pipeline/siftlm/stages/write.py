@@ -22,7 +22,7 @@ from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
-from siftlm.stages.runner import RunnerSettings
+from siftlm.stages.runner import RunnerSettings, batch_size
 from siftlm.stages.select import output_runs
 from siftlm.stages.shards import Task, run_shards
 from siftlm.statistics.hashing import hash_strings, keyed
@@ -59,6 +59,7 @@ class Scatter:
     parts: int
     seed: int
     schema: pa.Schema
+    chunk_bytes: int = CHUNK_BYTES
     name: str = "shuffled"
 
     def run(self, task: Task, store: Store) -> Marker:
@@ -69,7 +70,7 @@ class Scatter:
             filesystem.open_write(path) as stream,
             pq.ParquetWriter(stream, self._schema(), compression="zstd", write_page_checksum=True) as out,
         ):
-            for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"])):
+            for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"]), self.chunk_bytes):
                 places = shuffle_places(chunk, self.seed)
                 chunk = chunk.append_column(PLACE, pa.array(places)).take(pa.array(np.argsort(places, kind="stable")))
                 part = part_of(np.sort(places), self.parts)
@@ -188,13 +189,13 @@ def part_of(places: np.ndarray, parts: int) -> np.ndarray:
     return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
 
 
-def _chunks(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _chunks(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     held = 0
     for table in tables:
         waiting.append(table)
         held += table.nbytes
-        if held >= CHUNK_BYTES:
+        if held >= size:
             yield pa.concat_tables(waiting).combine_chunks()
             waiting, held = [], 0
     if waiting:
@@ -338,7 +339,7 @@ def _shuffled_parts(
     kept_bytes = sum(run[2] for marker in decisions for run in marker.facts["runs"])
     count = max(1, math.ceil(kept_bytes / settings.shard_bytes))
     keyed = [Task(t.shard, t.name, digest(t.key, "scatter", count, seed), t.inputs, t.facts) for t in shaped]
-    scattered = run_shards(Scatter(count, seed, schema), keyed, store, runner)
+    scattered = run_shards(Scatter(count, seed, schema, batch_size(runner, CHUNK_BYTES)), keyed, store, runner)
     return [
         Task(
             shard=index,
