@@ -40,6 +40,7 @@ ENVIRONMENT = {
 BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
 GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
+SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for the interpreter, at most
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
 Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
@@ -302,6 +303,7 @@ def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     gc.set_threshold(GARBAGE)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with _plain_errors():
             app()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,14 @@ from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.inspection import FinishedRun
 from siftlm.lineage import Lineage, audit
-from siftlm.overview import write_report
+from siftlm.overview import overview, write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
+from siftlm.report.view import Report
 from siftlm.scorers import open_lm
 from siftlm.stages import annotate, commonness, dedup, inputs, passages, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
+from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.runner import batch_size, is_local
@@ -168,29 +171,38 @@ class _Run:
         staging = publish.staging_folder(folder, identity)
         metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
         decisions = self.lineage.markers["decisions"]
-        with self.progress.working("write"):
-            data, rejects = write.run(
-                config.output, config.seed, selected, decisions, staging, metadata, store, config.runner
-            )
+        with ThreadPoolExecutor(1) as beside:
+            early = beside.submit(self.overview, identity, selected) if self._leaves_a_core() else None
+            with self.progress.working("write"):
+                data, rejects = write.run(
+                    config.output, config.seed, selected, decisions, staging, metadata, store, config.runner
+                )
         self.lineage.add("data", data)
         self.lineage.add("rejects", rejects)
         audit(self.lineage)
-        manifest = self.manifest(identity, selected)
+        report = early.result() if early else self.overview(identity, selected)
+        manifest = self.manifest(identity, selected, report.manifest["statistics"])
         publish.publish(folder, staging, data, rejects)
         publish.write_errors(folder, selected, store)
-        write_report(FinishedRun(folder, manifest, store), config.runner)
+        write_report(FinishedRun(folder, manifest, store), config.runner, report)
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         publish.clear_staging(folder)
         return Result(manifest, unchanged=False)
 
-    def manifest(self, identity: str, selected: Sequence[Task]) -> dict[str, Any]:
+    def _leaves_a_core(self) -> bool:
+        """Whether the output is one file, which one core writes, of columns that no pipeline has to count."""
+        written = _sizes(self.lineage.markers["decisions"], "written")["byte_count"]
+        return (written or 0) <= self.config.output.shard_bytes and self.documents <= IN_DRIVER_DOCUMENTS
+
+    def overview(self, identity: str, selected: Sequence[Task]) -> Report:
+        """What the report says, but for the written files, which may be in the making."""
+        manifest = self.manifest(identity, selected, self.statistics(selected))
+        return overview(FinishedRun(self.config.output.folder, manifest, self.store), self.config.runner)
+
+    def statistics(self, selected: Sequence[Task]) -> dict[str, Any]:
         documents, decisions = self.lineage.markers["documents"], self.lineage.markers["decisions"]
-        shards = [
-            {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
-            for t, d, s in zip(selected, documents, decisions, strict=True)
-        ]
         rows = self.documents
-        statistics = {
+        statistics: dict[str, Any] = {
             "documents": {
                 "documents": rows,
                 "byte_count": sum(int(m.facts["text_bytes"]) for m in documents),
@@ -204,6 +216,14 @@ class _Run:
         }
         if CUTS in self.lineage.markers:
             statistics["cut"] = _cut(self.lineage.markers[CUTS])
+        return statistics
+
+    def manifest(self, identity: str, selected: Sequence[Task], statistics: Mapping[str, Any]) -> dict[str, Any]:
+        documents, decisions = self.lineage.markers["documents"], self.lineage.markers["decisions"]
+        shards = [
+            {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
+            for t, d, s in zip(selected, documents, decisions, strict=True)
+        ]
         return build_manifest(
             name=self.config.name,
             identity=identity,

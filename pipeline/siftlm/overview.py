@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,10 +53,21 @@ class Survey:
         return tally(read_columns(task, self.store, self.asked.wanted()), task.shard, self.asked)
 
 
-def write_report(run: FinishedRun, runner: RunnerSettings | None = None) -> str:
-    """Writes report.html into the folder of a run; returns its path. Large runs are counted by `runner`."""
+def overview(run: FinishedRun, runner: RunnerSettings) -> Report:
+    """All that the report says of a run. Large runs are counted by `runner`."""
+    return _Overview(run, runner).report()
+
+
+def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: Report | None = None) -> str:
+    """Writes report.html into the folder of a run; returns its path.
+
+    `begun` is the overview of the run before its files were written, if there is one: of these, and of the time that
+    they took, the manifest alone knows.
+    """
     path = f"{run.folder}/{REPORT}"
-    filesystem.write_bytes(path, report_page(_Overview(run, runner or RunnerSettings()).report()).encode())
+    report = begun or overview(run, runner or RunnerSettings())
+    report = replace(report, manifest=run.manifest, times=tuple(_times(run.manifest)))
+    filesystem.write_bytes(path, report_page(report).encode())
     return path
 
 
@@ -126,7 +137,7 @@ class _Overview:
             clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
             contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
-            times=tuple(_times(manifest, self.book.config.runner)),
+            times=tuple(_times(manifest)),
             sampled=len(counted["sample"]["row"]),
             tokens_column=self.tokens,
             weighted=_weighted(counted),
@@ -297,8 +308,8 @@ def _cut_words(step: Step, cut: Cut) -> str:
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
 
 
-def _times(manifest: dict[str, Any], runner: RunnerSettings) -> list[StageTime]:
-    counts = manifest["counts"]
+def _times(manifest: dict[str, Any]) -> list[StageTime]:
+    counts, runner = manifest["counts"], RunnerSettings.model_validate(manifest["config"]["runner"])
     scoring = runner.score_hour_price or runner.hour_price
     return [
         StageTime(

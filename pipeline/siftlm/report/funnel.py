@@ -57,7 +57,7 @@ def funnel(manifest: Mapping[str, Any], reasons: Mapping[str, Counts], stages: S
         records=read["rows_in"],
         documents=(documents, size + cut, *sums),
         kept=reasons.get("", NOTHING),
-        written=sum(part["rows"] for part in manifest["data"]),
+        written=manifest["statistics"]["written"]["rows"],
         unread=tuple(_unread(read)),
         losses=tuple(_losses(dropped, reasons, stages, read["rows_out"], cut)),
     )

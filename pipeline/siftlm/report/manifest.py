@@ -41,7 +41,7 @@ def build_manifest(
         config: the configuration as it was read.
         models: metadata of every model by name: digest, revision, dtype, window rule.
         shards: per input shard its path, source, fingerprint, sizes, and the keys of its outputs by stage.
-        lineage: the markers of all stages.
+        lineage: the markers of all stages, or of all but the written files.
         statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
     """
     return {
@@ -53,8 +53,8 @@ def build_manifest(
         "models": {key: dict(value) for key, value in models.items()},
         "counts": counts(lineage),
         "statistics": dict(statistics),
-        "data": [_part(marker) for marker in lineage.markers["data"]],
-        "rejects": [_part(marker) for marker in lineage.markers["rejects"]],
+        "data": [_part(marker) for marker in lineage.markers.get("data", [])],
+        "rejects": [_part(marker) for marker in lineage.markers.get("rejects", [])],
         "inputs": [dict(shard) for shard in shards],
         "seconds": {stage: lineage.seconds(stage) for stage in lineage.markers},
     }
