@@ -40,7 +40,7 @@ CLUSTER_SCHEMA = pa.schema(
     ]
 )
 EXACT = np.uint64(1)  # the lowest bit of a key tells content hashes from bands
-ENTRIES = 4_000_000  # keys in a partition of buckets: 64 MB of them, five times that while they are sorted
+ENTRIES = 1_000_000  # keys in a partition of buckets: 16 MB of them, five times that while they are sorted
 VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: about 200 MB of web pages
 
 
