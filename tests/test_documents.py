@@ -87,6 +87,7 @@ def test_an_id_depends_on_url_and_text_alone(url: str, text: str) -> None:
     """The same url and text give the same id; another text or the text moved into the url gives another."""
     identity = document_id(None, url, text)
     assert identity == document_id("", url, text)
+    assert identity == document_id("", url, memoryview(text.encode()))
     assert len(identity) == 32
     assert identity != document_id(None, url, text + "x")
     assert identity != document_id(None, url + "\0" + text, "") or not text

@@ -41,8 +41,8 @@ _AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#\\]*)", re.IGNORECASE)
 _PORT = re.compile(r":[0-9]*$")
 
 
-def document_id(record_id: str | None, url: str | None, text: str) -> str:
-    """The id of a document: the record's own where it has one, else a digest of its url and text.
+def document_id(record_id: str | None, url: str | None, text: str | memoryview) -> str:
+    """The id of a document: the record's own where it has one, else a digest of its url and text (or its UTF-8).
 
     A digest of content is the same on every machine, in every order and after any resharding. Two records
     with the same url and text get the same id; they are the same document.
@@ -52,7 +52,7 @@ def document_id(record_id: str | None, url: str | None, text: str) -> str:
     digest = xxhash.xxh3_128()
     digest.update((url or "").encode("utf-8", "surrogatepass"))
     digest.update(b"\0")
-    digest.update(text.encode("utf-8", "surrogatepass"))
+    digest.update(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     return digest.hexdigest()
 
 

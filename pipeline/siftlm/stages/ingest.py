@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
+from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store, digest
@@ -93,9 +95,12 @@ def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
     """Records with ids, domains and sizes: a RECORD_SCHEMA batch as a DOCUMENT_SCHEMA batch."""
     urls = records["url"].to_pylist()
     texts = records["text"]
+    values, offsets = ragged_text(texts)
+    view = memoryview(values)  # type: ignore[arg-type]  # numpy arrays have had the buffer protocol before it had a type
+    spans = pairwise(offsets.tolist())
     ids = [
-        record_id or document_id(None, url, text.as_py())
-        for record_id, url, text in zip(records["record_id"].to_pylist(), urls, texts, strict=True)
+        record_id or document_id(None, url, view[start:end])
+        for record_id, url, (start, end) in zip(records["record_id"].to_pylist(), urls, spans, strict=True)
     ]
     domains = [
         configured if configured is not None else registered_domain(url)
