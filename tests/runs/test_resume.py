@@ -162,3 +162,46 @@ def test_a_refresh_redoes_the_shards_that_changed(bench: Any) -> None:
     bench.run("calm", **SETTINGS)
     assert bench.content() == bench.content("calm")
     assert not [row for part in ("data", "rejects") for row in bench.rows(part=part) if row["doc_id"].startswith("0_")]
+
+
+def workers_of(process: int) -> list[int]:
+    """The children of its children: workers are forks of a server."""
+    return [worker for server in children_of(process) for worker in children_of(server)]
+
+
+def children_of(process: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the workers")
+def test_workers_that_hang_hold_their_shards_and_killed_they_lose_nothing(bench: Any) -> None:
+    """Stopped, they are waited for; killed, the run says so in one line, and the next one has the same bytes."""
+    fill(bench, shards=4, rows=100)
+    settings = {**SETTINGS, "runner": {"processes": 2}}
+    conf = bench.root / "run.json"
+    conf.write_text(json.dumps(bench.tree(**settings)))
+    with subprocess.Popen([sys.executable, "-c", RUN, str(conf)], stderr=subprocess.PIPE, text=True) as running:
+        while len(workers := workers_of(running.pid)) < 2:
+            assert running.poll() is None
+            time.sleep(0.01)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        time.sleep(2)
+        assert running.poll() is None
+        assert not bench.markers()
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "a worker process ended with exit code -9" in said
+    bench.run(**settings)
+    bench.run("calm", **SETTINGS)
+    assert bench.content() == bench.content("calm")
