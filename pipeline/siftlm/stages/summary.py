@@ -19,6 +19,7 @@ from siftlm.store import Store, digest
 
 SMALL_CORPUS = 1 << 16  # documents; their quantiles take one pass with as many entries a column
 ENTRIES = 1 << 13  # of a larger corpus: a few passes in bounded memory
+HELD = 1 << 23  # numbers of a shard that are in memory at a time: 64 MB, and again for those of kept documents
 NOT_SCORES = frozenset({"kept", "copies", "weight", "position"})
 
 Both = dict[str, ScoreStatistics]
@@ -40,11 +41,15 @@ class Observe:
 
     def __call__(self, task: Task) -> Both:
         searches: dict[str, ScoreSearch] = read_version(self.path)
-        table = read_columns(task, self.store, {*self.columns, "kept"})
-        return {
-            "all": searches["all"].observe(table),
-            "kept": searches["kept"].observe(table.filter(table["kept"])),
-        }
+        kept = read_columns(task, self.store, {"kept"})["kept"]
+        few = max(1, HELD // max(1, len(kept)))
+        parts = []
+        for start in range(0, len(self.columns), few):
+            names = self.columns[start : start + few]
+            table = read_columns(task, self.store, set(names))
+            every, of_kept = (searches["all"], table), (searches["kept"], table.filter(kept))
+            parts.append({name: s.observe(t, names) for name, (s, t) in {"all": every, "kept": of_kept}.items()})
+        return merge(parts)
 
 
 def merge(parts: Iterable[Both]) -> Both:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -67,13 +67,13 @@ class ScoreSearch:
         """Whether every quantile is exact."""
         return all(search.found is not None for search in self.searches.values())
 
-    def observe(self, columns: pa.RecordBatch | pa.Table) -> ScoreStatistics:
-        """What the coming pass needs to know of these rows, which hold every column of the search."""
+    def observe(self, columns: pa.RecordBatch | pa.Table, names: Collection[str] | None = None) -> ScoreStatistics:
+        """What the coming pass needs to know of these rows, which hold `names`, by default every column."""
         summaries: dict[str, Summary] = {}
         histograms: dict[str, RankHistogram] = {}
         integral = set()
         for name, search in self.searches.items():
-            if search.found is not None:
+            if search.found is not None or (names is not None and name not in names):
                 continue
             values, missing = numbers(columns, name)
             present = values[~missing]
