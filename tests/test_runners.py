@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -284,19 +285,58 @@ def test_spark_in_one_process_gives_the_same_bytes(run: Run, truth: dict[str, st
 
 
 def test_a_spark_cluster_of_two_workers_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
-    """A standalone cluster: executors start siftlm's worker command, each its own.
+    """A standalone cluster: executors start siftlm's worker command, each its own."""
+    with cluster_arguments(tmp_path) as arguments:
+        assert run(*arguments, logs=cluster_logs(tmp_path)) == truth
+    for worker in ("worker-1", "worker-2"):
+        assert list((tmp_path / worker).glob("app-*/*/stderr")), f"{worker} had no executor"
+
+
+def test_a_lost_spark_executor_changes_no_byte(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """Killed once the first shard is done, with all that runs in it: Spark does its work again elsewhere."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list((tmp_path / "run").rglob("*.done")):
+            time.sleep(0.05)
+        killed.extend(executors(tmp_path / "worker-1")[:1])
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+
+    with cluster_arguments(tmp_path) as arguments:
+        threading.Thread(target=kill, daemon=True).start()
+        assert run(*arguments, logs=cluster_logs(tmp_path)) == truth
+    assert killed
+    assert len(list((tmp_path / "worker-1").glob("app-*/*/stderr"))) > 1, "the executor was not started again"
+
+
+@contextmanager
+def cluster_arguments(folder: Path) -> Iterator[tuple[str, ...]]:
+    """What sends a run to a standalone cluster, which is there while the block runs.
 
     One Spark application serves all stages, and executors find Beam's classes on this machine: starting JVMs and
     shipping 380 MB of classes to each for every stage would be all that is measured here.
     """
     needs("pyspark")
     jvm = f"-Dbeam.spark.test.reuseSparkContext=true -Dspark.executor.extraClassPath={JARS}/*"
-    with spark_cluster(tmp_path) as master, job_server(tmp_path, "spark", master, jvm) as endpoint:
-        arguments = (f"--job_endpoint={endpoint}", f"--files_to_stage={JARS / 'args4j-2.33.jar'}")
-        logs = (tmp_path / "job-server.log", tmp_path / "master.log")
-        assert run("--runner=SparkRunner", *arguments, logs=logs) == truth
-    for worker in ("worker-1", "worker-2"):
-        assert list((tmp_path / worker).glob("app-*/*/stderr")), f"{worker} had no executor"
+    with spark_cluster(folder) as master, job_server(folder, "spark", master, jvm) as endpoint:
+        yield "--runner=SparkRunner", f"--job_endpoint={endpoint}", f"--files_to_stage={JARS / 'args4j-2.33.jar'}"
+
+
+def cluster_logs(folder: Path) -> tuple[Path, ...]:
+    return folder / "job-server.log", folder / "master.log"
+
+
+def executors(folder: Path) -> list[int]:
+    """The executors of the Spark worker whose folder this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"CoarseGrainedExecutorBackend" in (process / "cmdline").read_bytes():
+                found += [int(process.name)] if folder in (process / "cwd").resolve().parents else []
+        except OSError:
+            continue
+    return found
 
 
 def test_flink_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
