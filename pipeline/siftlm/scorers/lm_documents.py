@@ -50,8 +50,12 @@ class Scoring:
     passes: list[Pass]
 
     def finish(self) -> pa.RecordBatch:
-        """The score columns, one row a document, in order."""
-        return self.scorer.finish(self.documents, self.columns, self.passes)
+        """The score columns, one row a document, in order; a failure leaves nothing under way."""
+        try:
+            return self.scorer.finish(self.documents, self.columns, self.passes)
+        except BaseException:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Leaves out what has not begun: nobody will ask for it."""
