@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from siftlm import filesystem
@@ -171,12 +172,14 @@ class _Run:
         staging = publish.staging_folder(folder, identity)
         metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
         decisions = self.lineage.markers["decisions"]
-        with ThreadPoolExecutor(1) as beside:
-            early = beside.submit(self.overview, identity, selected) if self._leaves_a_core() else None
+        early = _drawing().submit(self.overview, identity, selected) if self._leaves_a_core() else None
+        try:
             with self.progress.working("write"):
                 data, rejects = write.run(
                     config.output, config.seed, selected, decisions, staging, metadata, store, config.runner
                 )
+        finally:
+            wait([early] if early else [])
         self.lineage.add("data", data)
         self.lineage.add("rejects", rejects)
         audit(self.lineage)
@@ -243,6 +246,12 @@ class _Run:
         with self.progress.stage(stage, tasks, self.store):
             markers = run_shards(work, tasks, self.store, self.config.runner)
         return self.lineage.add(stage, markers)
+
+
+@cache
+def _drawing() -> ThreadPoolExecutor:
+    """One thread for every report of this process: matplotlib keeps fonts open for each thread that it has seen."""
+    return ThreadPoolExecutor(1, "report")
 
 
 def with_output(shards: Sequence[Task], stage: str, made: Sequence[Task]) -> list[Task]:

@@ -347,3 +347,13 @@ def test_models_with_one_tokenizer_share_its_work(bench: Any, tiny_model: Any, m
     manifest = bench.run("other", score=longer).manifest
     assert len(texts) == 20
     assert manifest["counts"]["scores/tiny1"]["rows_in"] == 10
+
+
+def test_runs_in_one_process_leave_no_file_open(bench: Any) -> None:
+    """The second and the fifth run of a process have the same files open; fonts of the report are loaded once."""
+    bench.shard("a.jsonl", [{"id": str(n), "text": f"document number {n} " * 5} for n in range(30)])
+    count = []
+    for number in range(5):
+        bench.run(f"out{number}", name=f"run{number}")
+        count.append(len(list(Path("/dev/fd").iterdir())))
+    assert count[4] == count[1]
