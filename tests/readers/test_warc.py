@@ -10,9 +10,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.extract.html2text import extract_plain_text
 from tests.readers.conftest import Outcome, http, read_all, warc_record
+
+from siftlm.readers.pages import parse_response
 
 WEB = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "web"
 PAGE = b"<html><body><nav>Menu</nav><main><p>The main text of the page, which is long enough.</p></main></body></html>"
@@ -58,12 +61,14 @@ def test_a_resource_is_read_as_its_record_says_it_is(read_content: Read) -> None
     [
         (bytes, {}),
         (gzip.compress, {"Content_Encoding": "gzip"}),
+        (gzip.compress, {"Content_Encoding": "x-gzip"}),
         (zlib.compress, {"Content_Encoding": "deflate"}),
+        (lambda body: zlib.compress(gzip.compress(body)), {"Content_Encoding": "gzip, deflate"}),
         (lambda body: b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body), {"Transfer_Encoding": "chunked"}),
         (bytes, {"Transfer_Encoding": "chunked"}),
         (bytes, {"Content_Encoding": "gzip"}),
     ],
-    ids=["plain", "gzip", "deflate", "chunked", "says chunked", "says gzip"],
+    ids=["plain", "gzip", "x-gzip", "deflate", "gzip and deflate", "chunked", "says chunked", "says gzip"],
 )
 def test_bodies_are_decoded_and_crawlers_that_undid_it_are_understood(
     read_content: Read, encode: Callable[[bytes], bytes], headers: dict[str, str]
@@ -85,6 +90,43 @@ def test_a_body_that_unpacks_without_end_is_an_error_of_its_own(read_content: Re
     outcome = read_content(html() + bomb + html(), "x.warc", max_document_bytes=100_000)
     assert outcome.texts == [TEXT, TEXT]
     assert outcome.errors == ["document_too_large"]
+
+
+def test_codings_without_end_are_an_error(read_content: Read) -> None:
+    """A hundred thousand of them would overflow the stack."""
+    outcome = read_content(html(gzip.compress(PAGE), Content_Encoding=", ".join(["gzip"] * 6)), "x.warc")
+    assert outcome.errors == ["bad_content_encoding"]
+
+
+def gibibyte() -> bytes:
+    """A gibibyte of one letter in zstd's coding."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    return b"".join([*(packer.compress(b"a" * (1 << 20)) for _ in range(1 << 10)), packer.flush()])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize(
+    ("pack", "headers"),
+    [
+        (bytes, {"Content_Encoding": "zstd"}),
+        (gzip.compress, {"Content_Encoding": "zstd, x-gzip"}),
+        (gzip.compress, {"Content_Encoding": "zstd", "Transfer_Encoding": "gzip"}),
+    ],
+    ids=["one", "two", "in transfer"],
+)
+def test_a_bomb_takes_no_memory_whatever_the_codings(pack: Callable[[bytes], bytes], headers: dict[str, str]) -> None:
+    """Codings are undone as far as the limit and no further."""
+    block = http(pack(gibibyte()), **headers)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_mib()
+    assert parse_response(block, 100_000).body == b"a" * 100_001
+    assert peak_mib() - before < 64
+
+
+def peak_mib() -> int:
+    """The most memory of this process since its peak was cleared."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) >> 10
 
 
 def test_headers_become_ids_urls_and_metadata(read_content: Read) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
+from fastwarc.stream_io import BrotliReader, ChunkedReader, GzipReader, WarcReader, ZstdReader
 from fastwarc.warc import WarcRecord
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -63,6 +65,16 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _META = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.IGNORECASE)
 _META_BYTES = 4096  # browsers look at the first 1024; pages that put scripts first mean it all the same
 _GZIP_MAGIC = b"\x1f\x8b"
+_DECODERS: dict[str, Callable[[WarcReader], WarcReader]] = {
+    "chunked": ChunkedReader,
+    "gzip": GzipReader,
+    "x-gzip": GzipReader,
+    "deflate": partial(GzipReader, zlib=True),
+    "br": BrotliReader,
+    "zstd": ZstdReader,
+}
+"""Transfer and content codings (RFC 9110, 8.4.1). FastWARC would undo them too, but whole, and a bomb has no end."""
+_MAX_CODINGS = 5  # as curl has it; each has its buffer, and thousands overflow the stack
 
 
 class PageError(Exception):
@@ -89,31 +101,52 @@ def parse_response(block: bytes, limit: int) -> Response:
     Raises:
         PageError: it is not HTTP, or its body cannot be decoded.
     """
+    record = _record(block)
+    fields = [(name.lower(), value) for name, value in record.http_headers.to_tuples()]
+    codings = [
+        coding
+        for wanted in ("content-encoding", "transfer-encoding")  # in the order that they were applied
+        for name, value in fields
+        if name == wanted
+        for coding in value.lower().replace(" ", "").split(",")
+        if coding not in ("", "identity")
+    ]
     try:
-        return _response(block, "all", limit)
+        body = _decoded(record.reader, codings, limit)
     except OSError as error:
-        complaint = str(error)
-    try:
-        plain = _response(block, "none", limit)
-    except OSError as error:
-        raise PageError("bad_http", str(error)) from error
-    if plain.body.startswith(_GZIP_MAGIC) or _is_binary(plain.body):
-        raise PageError("bad_content_encoding", complaint)
-    return plain
+        body = _record(block).reader.read(limit + 1)
+        if body.startswith(_GZIP_MAGIC) or _is_binary(body):
+            raise PageError("bad_content_encoding", str(error)) from error
+    headers = dict(fields)
+    return Response(
+        record.http_headers.status_code, _mime(headers.get("content-type")), record.http_charset, headers, body
+    )
 
 
-def _response(block: bytes, decode: Literal["all", "none"], limit: int) -> Response:
+def _record(block: bytes) -> WarcRecord:
+    """The record of a response, with its reader where the body begins."""
     head = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
     record = WarcRecord.from_bytes(head + b"Content-Length: %d\r\n\r\n" % len(block) + block)
-    if not record.is_http:
-        raise OSError("not an HTTP response")
-    record.parse_http(auto_decode=decode, strict_mode=False)
-    headers = {name.lower(): value for name, value in record.http_headers.to_tuples()}
-    status = record.http_headers.status_code
-    if status is None:
-        raise OSError("no HTTP status line")
-    body = record.reader.read(limit + 1)
-    return Response(status, _mime(headers.get("content-type")), record.http_charset, headers, body)
+    try:
+        if not record.is_http:
+            raise OSError("not an HTTP response")
+        record.parse_http(auto_decode="none")
+    except OSError as error:
+        raise PageError("bad_http", str(error)) from error
+    if record.http_headers.status_code is None:
+        raise PageError("bad_http", "no HTTP status line")
+    return record
+
+
+def _decoded(reader: WarcReader, codings: list[str], limit: int) -> bytes:
+    """At most `limit` + 1 bytes of what the codings, the last one last, were applied to."""
+    if len(codings) > _MAX_CODINGS:
+        raise OSError(f"{len(codings)} codings, more than {_MAX_CODINGS}")
+    for coding in reversed(codings):
+        if coding not in _DECODERS:
+            raise OSError(f"unknown coding {coding!r}")
+        reader = _DECODERS[coding](reader)
+    return reader.read(limit + 1)
 
 
 def _mime(content_type: str | None) -> str | None:
