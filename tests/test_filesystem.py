@@ -65,6 +65,32 @@ def test_a_name_with_glob_signs_in_it_is_a_name_if_there_is_such_a_file(root: st
     assert names(root, "x [1].txt") == ["x [1].txt"]
 
 
+def test_links_to_files_are_files_and_others_are_named(tmp_path: Path) -> None:
+    """A hub's cache is made of links; one that is broken, or leads back above, is not passed over in silence."""
+    (tmp_path / "blob").write_bytes(b"content")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/x.jsonl").symlink_to("../blob")
+    for pattern in ("in", "in/*", "in/*.jsonl", "in/x.jsonl"):
+        assert filesystem.expand([f"{tmp_path}/{pattern}"]) == [filesystem.InputFile(f"{tmp_path}/in/x.jsonl", 7)]
+    (tmp_path / "in/_old").symlink_to("nothing")
+    assert names(str(tmp_path), "in") == ["in/x.jsonl"]
+    for target in ("nothing", ".."):
+        (tmp_path / "in/link").symlink_to(target)
+        with pytest.raises(UserError, match=rf"^paths: links .* got {tmp_path}/in/link; remove it"):
+            filesystem.expand([f"{tmp_path}/in"])
+        (tmp_path / "in/link").unlink()
+
+
+def test_a_name_that_is_not_utf8_is_a_users_error(tmp_path: Path) -> None:
+    """No column or plan could hold it."""
+    try:
+        (tmp_path / os.fsdecode(b"\xff.txt")).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(UserError, match=r"^paths: names of files must be UTF-8, got b'.*/\\xff\.txt'; rename it"):
+        filesystem.expand([str(tmp_path)])
+
+
 @pytest.mark.parametrize("pattern", ["nothing", "nothing/*.txt", "*.none"])
 def test_a_pattern_without_a_match_is_a_users_error(root: str, pattern: str) -> None:
     """A typing mistake does not become an empty corpus."""

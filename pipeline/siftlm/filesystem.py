@@ -43,10 +43,11 @@ def expand(paths: Sequence[str]) -> list[InputFile]:
 
     Below a directory or a glob, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out
     with all that is in them: other jobs leave them behind (`_SUCCESS`, `_temporary`). A path that names one
-    file in full is always taken.
+    file in full is always taken. Links to files are files; one to a folder may be a loop.
 
     Raises:
-        UserError: a path or pattern matches no file, or its scheme needs a package that is not installed.
+        UserError: a path or pattern matches no file, a name is not UTF-8, a link below a folder leads to no file, or a
+            scheme needs a package that is not installed.
     """
     found: dict[str, InputFile] = {}
     for path in paths:
@@ -54,6 +55,11 @@ def expand(paths: Sequence[str]) -> list[InputFile]:
         if not files:
             raise UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none")
         found.update((file.path, file) for file in files)
+    for name in found:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"paths: names of files must be UTF-8, got {os.fsencode(name)!r}; rename it") from None
     return sorted(found.values())
 
 
@@ -185,10 +191,15 @@ def _matches(path: str) -> list[InputFile]:
         root, found = _fixed_part(inner), _find_glob(fs, inner)
     else:
         return []
+    shown = {name: facts for name, facts in found.items() if not _is_hidden(name[len(root) :])}
+    if broken := [name for name, facts in shown.items() if facts.get("islink") and not fs.isfile(name)]:
+        raise UserError(
+            f"paths: links below a folder must lead to files, got {broken[0]}; remove it, or name the folder that it leads to"
+        )
     return [
         InputFile(_full_path(fs, name), int(facts["size"]))
-        for name, facts in found.items()
-        if facts["type"] == "file" and not _is_hidden(name[len(root) :])
+        for name, facts in shown.items()
+        if facts["type"] == "file" or facts.get("islink")
     ]
 
 
