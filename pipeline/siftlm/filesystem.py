@@ -194,7 +194,8 @@ def _matches(path: str) -> list[InputFile]:
     shown = {name: facts for name, facts in found.items() if not _is_hidden(name[len(root) :])}
     if broken := [name for name, facts in shown.items() if facts.get("islink") and not fs.isfile(name)]:
         raise UserError(
-            f"paths: links below a folder must lead to files, got {broken[0]}; remove it, or name the folder that it leads to"
+            f"paths: links below a folder must lead to files, got {broken[0]}; remove it, or name the folder that it "
+            "leads to"
         )
     return [
         InputFile(_full_path(fs, name), int(facts["size"]))
