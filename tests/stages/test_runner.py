@@ -40,7 +40,16 @@ def test_an_engine_that_is_not_there_is_one_line_within_seconds(
     """Instead of the minutes that Beam waits; the option is named."""
     monkeypatch.setattr(runner, "REACHED_WITHIN", 0.1)
     settings = RunnerSettings(name=name, options={option: address.format(deaf)})
-    with pytest.raises(UserError, match=rf"^runner\.options\.{option}: must be where an engine listens, got .*{deaf}"):
+    with pytest.raises(UserError, match=rf"^runner\.options\.{option}: must be where somebody listens, got .*{deaf}"):
+        run_pipeline(settings, "documents", lambda _: pytest.fail("nothing is built"))
+
+
+def test_a_worker_pool_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, deaf: int) -> None:
+    """Where this process is the engine that would look for it."""
+    monkeypatch.setattr(runner, "REACHED_WITHIN", 0.1)
+    options: dict[str, Any] = {"job_endpoint": "embed", "environment_type": "EXTERNAL"}
+    settings = RunnerSettings(name="PortableRunner", options={**options, "environment_config": f"localhost:{deaf}"})
+    with pytest.raises(UserError, match=rf"^runner\.options\.environment_config: must be .* got 'localhost:{deaf}'"):
         run_pipeline(settings, "documents", lambda _: pytest.fail("nothing is built"))
 
 

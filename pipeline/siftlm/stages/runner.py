@@ -41,8 +41,9 @@ SIZE = r"[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
 SHARD_MEMORY = 1 << 30  # what a shard at a time may take where batches have their default sizes
 LEAST_MEMORY = 1 << 28  # for the interpreter and its libraries, and for a shard at a time each
 REACHED_WITHIN = 8.0  # seconds for an engine that is being started
+_ADDRESS = r"(?P<host>[^:/\s]+):(?P<port>\d+)"
 ADDRESSES = {
-    "job_endpoint": r"(?P<host>[^:/\s]+):(?P<port>\d+)",
+    "job_endpoint": _ADDRESS,
     "spark_master_url": r"spark://(?P<host>[^:/,\s]+):(?P<port>\d+)",
     "spark_rest_url": r"https?://(?P<host>[^:/\s]+):(?P<port>\d+).*",
     "flink_master": r"(?:https?://)?(?P<host>[^:/\s]+):(?P<port>\d+)",
@@ -147,11 +148,15 @@ def check(settings: RunnerSettings) -> None:
 
 def _check_reached(settings: RunnerSettings) -> None:
     """UserError where nothing listens at an address of the options: Beam itself would wait for minutes."""
-    for option, pattern in ADDRESSES.items() if settings.name in ENGINES else ():
-        found = re.fullmatch(pattern, str(settings.options.get(option, "")))
+    given = settings.options
+    patterns = dict(ADDRESSES) if settings.name in ENGINES else {}
+    if given.get("job_endpoint") == "embed" and given.get("environment_type") == "EXTERNAL":
+        patterns["environment_config"] = _ADDRESS  # elsewhere it is the engine's machines that look for the pool
+    for option, pattern in patterns.items():
+        found = re.fullmatch(pattern, str(given.get(option, "")))
         if found and (reason := _unreached(found["host"], int(found["port"]))):
             raise UserError(
-                f"runner.options.{option}: must be where an engine listens, got {found[0]!r}; nothing answered in "
+                f"runner.options.{option}: must be where somebody listens, got {found[0]!r}; nothing answered in "
                 f"{REACHED_WITHIN:.0f} s: {reason}"
             )
 
