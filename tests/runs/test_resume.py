@@ -38,38 +38,40 @@ def fill(bench: Any, shards: int, rows: int) -> None:
         bench.shard(f"{number:02d}.jsonl", [{"id": f"{number}_{n}", "text": t} for n, t in enumerate(texts)] + twin)
 
 
-def kill_at(bench: Any, stage: str, known: int) -> bool:
+def kill_at(bench: Any, settings: dict[str, Any], stage: str, known: int) -> bool:
     """Starts the run and kills it when `stage` has a marker that was not there; whether it was still running."""
     conf = bench.root / "run.json"
-    conf.write_text(json.dumps(bench.tree(**SETTINGS)))
+    conf.write_text(json.dumps(bench.tree(**settings)))
     folder = bench.root / "out/store" / stage
-    with subprocess.Popen([sys.executable, "-c", RUN, str(conf)]) as running:
+    with subprocess.Popen([sys.executable, "-c", RUN, str(conf)], start_new_session=True) as running:
         while running.poll() is None:
             if folder.is_dir() and sum(name.endswith(".done") for name in os.listdir(folder)) > known:
-                running.send_signal(signal.SIGKILL)
+                os.killpg(running.pid, signal.SIGKILL)  # with its workers
                 break
             time.sleep(0.001)
         return running.wait() == -signal.SIGKILL
 
 
-def test_kills_at_every_stage_change_no_byte_and_repeat_no_work(bench: Any) -> None:
+@pytest.mark.parametrize("runner", [{"threads": 1}, {"processes": 2}])
+def test_kills_at_every_stage_change_no_byte_and_repeat_no_work(bench: Any, runner: dict[str, int]) -> None:
     """SIGKILL after the first marker of each stage, one stage after another; then the run is finished.
 
     What was committed is never written again, and data/ and rejects/ are those of an undisturbed run.
     """
     fill(bench, shards=8, rows=150)
+    settings = {**SETTINGS, "runner": runner}
     killed = []
     for stage in STAGES:
         before = bench.markers()
         done = sum(name.startswith(f"{stage}/") for name in before)
-        killed.append(kill_at(bench, stage, done))
+        killed.append(kill_at(bench, settings, stage, done))
         after = bench.markers()
         again = {name for name in before if after[name] != before[name]}
         assert not again, f"repeated on the way to {stage}"
         assert not (bench.root / "out/manifest.json").exists() or not killed[-1]
     assert sum(killed) >= 5, "most kills hit a run at work"
     before = bench.markers()
-    bench.run(**SETTINGS)
+    bench.run(**settings)
     after = bench.markers()
     assert {name: after[name] for name in before} == before
     bench.run("calm", **SETTINGS)
