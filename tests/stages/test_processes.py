@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import apache_beam as beam
@@ -46,3 +47,21 @@ def test_a_worker_that_dies_fails_the_run() -> None:
 
     with pytest.raises(RuntimeError, match="exit code 7"):
         run_pipeline(TWO, "probe", build)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_before_it_is_asked_for_anything_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed as it starts; what the runner asks for afterwards fails too."""
+    from siftlm.stages.processes import ForkedWorker
+
+    start = ForkedWorker.start_worker
+
+    def killed(self: ForkedWorker) -> None:
+        start(self)
+        self._process.kill()
+        self._process.join()
+        time.sleep(0.5)
+
+    monkeypatch.setattr(ForkedWorker, "start_worker", killed)
+    with pytest.raises(RuntimeError, match="a worker process ended with exit code"):
+        run_pipeline(TWO, "probe", lambda pipeline: elements(pipeline) | beam.Map(lambda number: number))

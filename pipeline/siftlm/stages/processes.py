@@ -13,12 +13,14 @@ import multiprocessing
 import threading
 from typing import Any
 
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms import environments
 
 URN = "siftlm:environment:forked:v1"
 STOP_SECONDS = 10.0
+AGAIN_SECONDS = 0.2
 PRELOADED = "siftlm.stages.preloaded"
 
 
@@ -49,21 +51,29 @@ class ForkedWorker(GrpcWorkerHandler):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([PRELOADED])
         self._process = context.Process(target=serve, args=(self.control_address, self.worker_id), daemon=True)
+        self._stopped = threading.Event()
 
     def start_worker(self) -> None:
         self._process.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def stop_worker(self) -> None:
+        self._stopped.set()
         self._process.join(STOP_SECONDS)
         if self._process.is_alive():
             self._process.kill()
 
     def _watch(self) -> None:
-        """Fails what the runner still waits for when the process ends before it was told to."""
+        """Fails what the runner waits for, or comes to wait for, when the process ends before it was told to."""
         self._process.join()
         ended = f"a worker process ended with exit code {self._process.exitcode}"
-        self.control_conn.abort(RuntimeError(ended))
+        while True:
+            for number, asked in list(self.control_conn._futures_by_id.items()):
+                response = beam_fn_api_pb2.InstructionResponse(instruction_id=number, error=ended)
+                asked.set(response)  # what is only aborted does not count as done
+                asked.abort(RuntimeError(ended))
+            if self._stopped.wait(AGAIN_SECONDS):
+                return
 
 
 def serve(control_address: str, worker_id: str) -> None:
