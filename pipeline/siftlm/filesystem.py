@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -264,18 +263,15 @@ def _write_local(path: str) -> Iterator[BinaryIO]:
     _sync_folder(folder)
 
 
-def remove_temporaries(folder: str, seconds: float = 0.0) -> int:
-    """Removes what killed writers left below a local folder, if it is older than `seconds`; returns how many files."""
-    removed = 0
-    for where, _, names in os.walk(folder.removeprefix("file://")) if is_local(folder) else ():
-        for path in (os.path.join(where, name) for name in names if _TEMPORARY.fullmatch(name)):
-            try:
-                if time.time() - os.stat(path).st_mtime >= seconds:
-                    os.unlink(path)
-                    removed += 1
-            except FileNotFoundError:  # its writer was alive
-                continue
-    return removed
+def remove_temporaries(folder: str, spared: str | None = None) -> None:
+    """Removes what killed writers left below a local folder that nobody else writes to, except below `spared`."""
+    if not is_local(folder):
+        return
+    kept = os.path.abspath(spared.removeprefix("file://")) if spared else None
+    for where, folders, names in os.walk(folder.removeprefix("file://")):
+        folders[:] = [name for name in folders if os.path.abspath(os.path.join(where, name)) != kept]
+        for name in filter(_TEMPORARY.fullmatch, names):
+            _remove_if_there(os.path.join(where, name))
 
 
 def _remove_if_there(path: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from siftlm import filesystem
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -44,9 +43,7 @@ class Result:
 def run(config: RunConfig, progress: Progress) -> Result:
     """Runs what has no marker yet, audits every count, and publishes the output."""
     check_config(config)
-    with publish.workspace(config.output.folder, config.name):
-        if config.store:  # other runs may be writing there: what is a day old is of none
-            filesystem.remove_temporaries(config.store, 86_400)
+    with publish.workspace(config.output.folder, config.name, config.store_folder):
         return _Run(config, open_store(config.store_folder), progress).run()
 
 
@@ -286,7 +283,7 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     if config.reference is None:
         raise UserError("reference: must be a table of settings for this command, got nothing")
     check_config(config)
-    with publish.workspace(config.output.folder, config.name):
+    with publish.workspace(config.output.folder, config.name, config.store_folder):
         work = _Run(config, open_store(config.store_folder), progress)
         clusters, contents = work.dedup(work.annotate(work.ingest()))
         trained = work.reference(work.measure(work.cut(clusters)), contents)

@@ -326,7 +326,8 @@ def test_two_runs_in_one_folder_exclude_each_other(bench: Any) -> None:
     from siftlm.stages.publish import workspace
 
     bench.shard("a.jsonl", good(2, "a"))
-    with workspace(str(bench.root / "out"), "bench"), pytest.raises(UserError, match="another siftlm run holds it"):
+    out = str(bench.root / "out")
+    with workspace(out, "bench", f"{out}/store"), pytest.raises(UserError, match="another siftlm run holds it"):
         bench.run()
     assert len(bench.run().manifest["data"]) == 1
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from siftlm.stages.publish import workspace
+
 pytest.importorskip("apache_beam")
 RUN = """
 import json, sys
@@ -43,13 +45,16 @@ def kill_at(bench: Any, settings: dict[str, Any], stage: str, known: int) -> boo
     conf = bench.root / "run.json"
     conf.write_text(json.dumps(bench.tree(**settings)))
     folder = bench.root / "out/store" / stage
-    with subprocess.Popen([sys.executable, "-c", RUN, str(conf)], start_new_session=True) as running:
+    command = [sys.executable, "-c", RUN, str(conf)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as running:
         while running.poll() is None:
             if folder.is_dir() and sum(name.endswith(".done") for name in os.listdir(folder)) > known:
                 os.killpg(running.pid, signal.SIGKILL)  # with its workers
                 break
             time.sleep(0.001)
-        return running.wait() == -signal.SIGKILL
+        _, remarks = running.communicate()
+        assert b"WARNING" not in remarks
+        return running.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("runner", [{"threads": 1}, {"processes": 2}])
@@ -79,24 +84,32 @@ def test_kills_at_every_stage_change_no_byte_and_repeat_no_work(bench: Any, runn
     assert len([name for name in bench.content() if name.startswith("data/")]) > 1
     assert not list((bench.root / "out").glob(".staging-*"))
     assert not list((bench.root / "out").rglob("*.tmp"))
+    assert not list((bench.root / "out").glob("store/links/*"))
 
 
-def test_what_killed_writers_left_is_gone_after_the_next_run(bench: Any) -> None:
-    """Temporary files in the run's folder; in a store that runs share, only those that are a day old."""
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_killed_runs_left_is_gone_after_the_next_one(bench: Any, shared: bool) -> None:
+    """Temporary files everywhere and the keys of dedup, also in a store that runs share if none is at work there."""
     fill(bench, shards=1, rows=3)
-    new, old = (f".key.parquet.{digit * 32}.tmp" for digit in "ab")
-    folders = ("out/data", "out/store/documents", "shared/signals")
-    left = [bench.root / folder / name for folder in folders for name in (new, old)]
-    for path in left:
+    store = "shared" if shared else "out/store"
+    settings = {"store": str(bench.root / store)} if shared else {}
+    left = [f"{store}/links/{'c' * 32}/0.bin", *(f"{f}/.k.parquet.{'a' * 32}.tmp" for f in ("out/data", f"{store}/x"))]
+    for path in (bench.root / name for name in left):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
-        if path.name == old:
-            os.utime(path, (1, 1))
     (bench.root / "out/siftlm.json").write_text('{"name": "bench"}')
-    mine = bench.root / "shared" / ".of-a-user.tmp"
+    mine = bench.root / store / ".of-a-user.tmp"
     mine.touch()
-    bench.run(store=str(bench.root / "shared"))
-    assert [path for path in left if path.exists()] == [bench.root / "shared/signals" / new]
+    in_store = {name for name in left if name.startswith(store)}
+    with workspace(str(bench.root / "another"), "another", str(bench.root / store)):
+        for name in in_store:
+            (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (bench.root / name).write_text("of the other run, which is at work")
+        bench.run(**settings)
+        assert {name for name in left if (bench.root / name).exists()} == in_store
+    (bench.root / "out/README.md").unlink()
+    bench.run(**settings)
+    assert not [name for name in left if (bench.root / name).exists()]
     assert mine.exists()
 
 

@@ -111,7 +111,7 @@ class Corpus:
 def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
     """The corpus of a configuration, its folder held for this process; runs what has not been run yet."""
     check_config(config)
-    with publish.workspace(config.folder, config.name):
+    with publish.workspace(config.folder, config.name, config.store_folder):
         store = open_store(config.store_folder)
         work = _Run(config, store, progress)
         shards, contents = work.dedup(work.annotate(work.ingest()))

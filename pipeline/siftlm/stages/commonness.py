@@ -24,7 +24,7 @@ from siftlm import filesystem
 from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import Settings
 from siftlm.stages.dedup_links import Links
-from siftlm.stages.runner import RunnerSettings, run_pipeline, threads
+from siftlm.stages.runner import RunnerSettings, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Task, run_shards, write_plan
 from siftlm.stages.texts import document_batches, text_identity
 from siftlm.statistics.exponential import exp_negative
@@ -167,6 +167,7 @@ def run(
     ngrams = Ngrams(settings, corpus, Links(store, uuid.uuid4().hex), todo[0].facts[NGRAMS])
     if any(task.key not in done for task in todo) and not ngrams.is_done():
         plan = write_plan(store, NGRAMS, todo)
+        import_beam()  # in silence
         from siftlm.stages.commonness_graph import build
 
         try:

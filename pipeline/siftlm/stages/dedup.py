@@ -26,7 +26,7 @@ from siftlm.stages.commonness import CommonnessSettings
 from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, touched
 from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
 from siftlm.stages.passages import PassageSettings
-from siftlm.stages.runner import RunnerSettings, batch_size, run_pipeline
+from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline
 from siftlm.stages.shards import Stopwatch, Task, write_plan
 from siftlm.store import Marker, Store, digest
 
@@ -243,6 +243,7 @@ def run(
         links = Links(store, uuid.uuid4().hex)
         stage = Dedup(settings, store, links, *sizes(settings, documents, runner), Stopwatch(len(todo)))
         plan = write_plan(store, STAGE, [*earlier, *todo])
+        import_beam()  # in silence
         from siftlm.stages.dedup_graph import build
 
         try:

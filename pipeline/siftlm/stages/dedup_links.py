@@ -30,6 +30,7 @@ Block = tuple[bytes, bytes]  # parallel arrays of 8 bytes an entry: keys, uint64
 Span = tuple[str, int, int]  # a file, the byte at which a block begins, and its entries
 
 LINK_SCHEMA = pa.schema([pa.field("number", pa.int64(), False), pa.field("component", pa.int64(), False)])
+LINKS = "links"  # folder of the store that holds what lives as long as one run at most
 BLOCK = 1 << 16
 
 
@@ -90,7 +91,7 @@ class Links:
 
     @property
     def folder(self) -> str:
-        return f"{self.store.root}/links/{self.key}"
+        return f"{self.store.root}/{LINKS}/{self.key}"
 
     @property
     def final(self) -> str:

@@ -31,7 +31,7 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.stages.columns import ALL_CUT
 from siftlm.stages.dedup_links import Links, Span, partition, read_spans
-from siftlm.stages.runner import RunnerSettings, batch_size, run_pipeline, threads
+from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Stopwatch, Task, write_plan
 from siftlm.stages.texts import CUTS
 from siftlm.statistics.hashing import hash_strings, keyed
@@ -261,6 +261,7 @@ def run(
         partitions = 1 + text_bytes // max(settings.min_bytes, TEXT_BYTES) // batch_size(runner, ENTRIES)
         stage = Passages(settings, seed, drops, store, links, partitions, Stopwatch(len(todo)))
         plan = write_plan(store, CUTS, todo)
+        import_beam()  # in silence
         from siftlm.stages.passages_graph import build
 
         try:

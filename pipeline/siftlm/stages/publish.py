@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO
 
 import orjson
@@ -20,6 +20,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.report.card import dataset_card
 from siftlm.stages.columns import SCORES
+from siftlm.stages.dedup_links import LINKS
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store, open_parquet
 
@@ -42,8 +43,11 @@ ERROR_SCHEMA = pa.schema(
 
 
 @contextmanager
-def workspace(folder: str, name: str) -> Iterator[None]:
-    """Holds a run's folder for one process; another run's folder, or one in use, is a UserError."""
+def workspace(folder: str, name: str, store: str) -> Iterator[None]:
+    """Holds a run's folder for one process; another run's folder, or one in use, is a UserError.
+
+    What killed runs left there is removed, and in the store too unless somebody else uses it.
+    """
     with ExitStack() as held:
         try:
             new = _check_owner(folder, name)
@@ -51,11 +55,28 @@ def workspace(folder: str, name: str) -> Iterator[None]:
             if filesystem.is_local(folder):
                 _lock(held.enter_context(open(f"{folder.removeprefix('file://')}/.lock", "wb")), folder)
                 new = _check_owner(folder, name)  # once more: another run may have come first
-                filesystem.remove_temporaries(folder)  # only killed runs have any there: this one holds the folder
+                filesystem.remove_temporaries(folder, spared=store)
             if new:
                 filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
         except OSError as error:
             raise UserError(f"output.folder: must be writable, got {folder}; {error.strerror or error}") from None
+        held.enter_context(_share(store))
+        yield
+
+
+@contextmanager
+def _share(store: str) -> Iterator[None]:
+    """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
+    if not filesystem.is_local(store):
+        yield
+        return
+    filesystem.makedirs(store)
+    with open(f"{store.removeprefix('file://')}/.store.lock", "wb") as file:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            filesystem.remove_temporaries(store)
+            filesystem.remove(f"{store}/{LINKS}", recursive=True)
+        fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 
