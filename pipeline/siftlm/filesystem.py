@@ -6,6 +6,7 @@ Object stores show an object when its upload is complete, so there it is written
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -26,6 +27,7 @@ _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
 
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as _write_local names them
 
 
@@ -257,7 +259,9 @@ def _write_local(path: str) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK and error.filename is None:
+            error.filename = path  # a write does not say where
         _remove_if_there(temporary)
         raise
     _sync_folder(folder)

@@ -191,7 +191,7 @@ def disk_full_at(monkeypatch: pytest.MonkeyPatch, part: str) -> Iterator[None]:
         with write(path) as stream:
             yield stream
             if f"/{part}" in path:
-                raise OSError(28, "No space left on device", path)
+                raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(filesystem, "open_write", full)
@@ -206,6 +206,10 @@ PLACES = (
     "signals/",
     "links/",
     "clusters/",
+    "cuts/",
+    "ngrams/",
+    "commonness/",
+    "scores/tiny/",
     "selections/",
     "decisions/",
     "shuffled/",
@@ -220,7 +224,9 @@ PLACES = (
 )
 
 
-def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_at_any_stage_loses_nothing(
+    bench: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run fails by name of the file and goes on from there when there is room: the bytes are those of a calm run.
 
     No temporary file is left behind.
@@ -232,7 +238,13 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, monkeypatch: pytest.
         os.utime(bench.root / f"in/{name}.jsonl", (1, 1))
     rules = [{"kind": "band", "column": "byte_count", "criterion": "high", "rate": 0.5}]
     output = {"rejects": True, "shuffle": True}
-    settings: dict[str, Any] = {"dedup": {"near": False}, "select": {"rules": rules}, "output": output}
+    model = str(tiny_model(bench.root / "model"))
+    settings: dict[str, Any] = {
+        "dedup": {"near": False, "passages": {}, "commonness": {}},
+        "score": [{"name": "tiny", "model": model, "device": "cpu", "threads": 1}],
+        "select": {"rules": rules},
+        "output": output,
+    }
     monkeypatch.setattr("siftlm.stages.inputs.SETTLED_NS", 0)
     for place in PLACES:
         with disk_full_at(monkeypatch, place), pytest.raises((OSError, RuntimeError, UserError)) as caught:
@@ -240,6 +252,7 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, monkeypatch: pytest.
         known = _known(caught.value)
         assert known is not None
         assert "o space left" in str(known), place
+        assert str(bench.root) in str(known), "the file is named"
         assert not (bench.root / "out/manifest.json").exists()
     assert not list((bench.root / "out").rglob("*.tmp"))
     manifest = bench.run(**settings).manifest
