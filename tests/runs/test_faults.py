@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -332,6 +334,25 @@ def test_an_input_that_changes_while_it_is_hashed_is_hashed_again(bench: Any, mo
             bench.run()
     bench.run()
     assert {row["doc_id"][0] for row in bench.rows()} == {"c"}
+
+
+def test_a_clock_that_runs_backwards_changes_no_byte(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour every time it is looked at, from a time before the input was written; what is done stays done."""
+    for name in "ab":
+        bench.shard(f"{name}.jsonl", good(20, name))
+    settings: dict[str, Any] = {"dedup": {"passages": {}}, "output": {"rejects": True}}
+    bench.run("calm", **settings)
+    ticks = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 1e9 - 3600 * next(ticks))
+        patch.setattr(time, "time_ns", lambda: int(time.time()) * 10**9)
+        balanced(bench.run(**settings).manifest)
+        assert bench.content() == bench.content("calm")
+        before = bench.markers()
+        (bench.root / "out/README.md").unlink()
+        bench.run(**settings)
+    assert next(ticks) > 2
+    assert bench.markers() == before
 
 
 def test_two_runs_in_one_folder_exclude_each_other(bench: Any) -> None:
