@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, visible
 
 app = typer.Typer(
     name="siftlm",
@@ -79,7 +79,7 @@ def validate(config: Config, sets: Sets = None) -> None:
     from siftlm.validate import validate as check
 
     for line in check(load(config, sets)):
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 @app.command(context_settings=BEAM)
@@ -325,7 +325,7 @@ def _plain_errors() -> Iterator[None]:
         known = _known(error)
         if known is None:
             raise
-        print(f"siftlm: {known}", file=sys.stderr)
+        print(f"siftlm: {visible(str(known))}", file=sys.stderr)
         sys.exit(EXIT_AUDIT if isinstance(known, AuditError) else EXIT_USER)
 
 

@@ -336,6 +336,30 @@ def test_an_input_that_changes_while_it_is_hashed_is_hashed_again(bench: Any, mo
     assert {row["doc_id"][0] for row in bench.rows()} == {"c"}
 
 
+HOSTILE = ("a\nb", "<script>alert(1)", "-rf", "a b;$(touch x)", "%2e%2e%2fetc", "\u202egnp", "a\x1b[31m\x1b]0;x\x07", "[ab]*", "q\"'")
+
+
+def test_names_of_every_kind_are_names(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of shards, ids and urls: nothing is written elsewhere, no script is in the report, no terminal obeys them."""
+    from siftlm.errors import visible
+    from siftlm.report.terminal import print_documents
+
+    for name in HOSTILE:
+        row = {"id": f"../{name}", "url": f"http://../../{name}", "text": f"the text of {name}, of no importance"}
+        bench.shard(f"{name}.jsonl", [row, "{"])
+    manifest = bench.run(output={"rejects": True}).manifest
+    balanced(manifest)
+    assert {row["doc_id"] for row in bench.rows()} == {f"../{name}" for name in HOSTILE}
+    assert {Path(row["shard"]).name for row in bench.errors()} == {f"{name}.jsonl" for name in HOSTILE}
+    assert {path.name for path in bench.root.iterdir()} == {"in", "out"}
+    assert "<script>alert" not in (bench.root / "out/report.html").read_text()
+    facts = {"kept": True, "column": "byte_count", "value": "9", "percentile": 50.0}
+    print_documents([{**facts, **row} for row in bench.rows()], 100)
+    shown = capsys.readouterr().out
+    assert visible("../a\x1b[31m\x1b]0;x") in shown
+    assert not {"\x1b", "\x07"} & set(shown)
+
+
 def test_a_clock_that_runs_backwards_changes_no_byte(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour every time it is looked at, from a time before the input was written; what is done stays done."""
     for name in "ab":

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from siftlm.correlate.findings import Finding
 from siftlm.correlate.results import comparison_table
 from siftlm.loop.correlation import CorrelateResult, best_units, verdict
 from siftlm.loop.losses import MatrixResult
+from siftlm.report.terminal import Terminal
 
 BEST = 5
 WIDTH = 130  # characters of a line, where the terminal has no more
@@ -38,7 +38,7 @@ def _cell(value: object) -> str:
 
 
 def _print(*parts: object) -> None:
-    console = Console(highlight=False, width=max(shutil.get_terminal_size().columns, WIDTH))
+    console = Terminal(width=max(shutil.get_terminal_size().columns, WIDTH))
     for part in parts:
         console.print(part if isinstance(part, Table) else escape(str(part)))
 

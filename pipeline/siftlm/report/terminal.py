@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from siftlm.errors import visible
 from siftlm.report.difference import RunDifference
 from siftlm.report.view import Explanation
 
 
+class Terminal(Console):
+    """A console that obeys its own control characters only, none in the texts that it shows."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(highlight=False, width=width)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
 def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) -> None:
     """The counts of a run: a line a stage, then why documents were dropped."""
-    console = Console(highlight=False)
+    console = Terminal()
     if unchanged:
         console.print(f"nothing to do: {escape(folder)} is up to date with its inputs, configuration and models")
     table = Table("stage", "rows in", "rows out", "dropped", "errors", box=None, pad_edge=False)
@@ -51,12 +64,12 @@ def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
     table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
-    Console(highlight=False).print(table)
+    Terminal().print(table)
 
 
 def print_documents(documents: Iterable[Mapping[str, Any]], characters: int) -> None:
     """Documents with their scores, whether they were kept, and the start of their text."""
-    console = Console(highlight=False)
+    console = Terminal()
     for document in documents:
         verdict = "kept" if document["kept"] else f"dropped: {document['reason']}"
         head = f"{document['column']} {document['value']} (p{document['percentile']})  {verdict}"
@@ -76,7 +89,7 @@ SIGNS = {
 
 def print_explanation(found: Explanation, characters: int) -> None:
     """A document's way through the run, its scores, its cluster, and the start of its text."""
-    console = Console(highlight=False)
+    console = Terminal()
     verdict = f"kept, weight {found.weight:.6g}, {found.copies} copies" if found.kept else f"dropped: {found.reason}"
     console.print(Text(f"{found.doc_id}  {verdict}", style="bold green" if found.kept else "bold red"))
     same = f", one of {found.same_id} documents with this id" if found.same_id > 1 else ""
@@ -118,7 +131,7 @@ def _number(value: object) -> str:
 
 def print_difference(found: RunDifference) -> None:
     """What changed between two runs."""
-    console = Console(highlight=False)
+    console = Terminal()
     quantities = found.quantities()
     table = Table("", "old", "new", "new / old", box=None, pad_edge=False)
     for column in table.columns[1:]:
