@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import encodings
+import pkgutil
+from encodings.aliases import aliases
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +68,14 @@ def test_byte_order_marks_go_before_everything() -> None:
 def test_any_bytes_under_any_label_are_text(body: bytes, declared: str | None) -> None:
     """Decoding never fails, and gives text that UTF-8 can carry."""
     decode_page(body, declared)[0].encode()
+
+
+def test_no_codec_of_python_fails_on_a_page() -> None:
+    """Every name that a header can give, on bytes that few charsets have a meaning for."""
+    names = {*aliases, *aliases.values(), *(module.name for module in pkgutil.iter_modules(encodings.__path__))}
+    for name in names:
+        for body in (b"\x80", b"\\x", b"\xff\xfe\xfd", b"\x1b$\xff"):
+            decode_page(body, name)[0].encode()
 
 
 @given(st.text(alphabet="<>/!-&; \"'=abdivpstylecrn\n", max_size=300))

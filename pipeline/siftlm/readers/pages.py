@@ -61,6 +61,7 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 _ATTRIBUTE = r"""[\s/]++[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]++))?+"""
 _MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES},}}")
 
+_UNFIT = frozenset({"utf-7", "idna", "punycode", "undefined"})  # codecs of Python's that no page is in
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.IGNORECASE)
 _META_BYTES = 4096  # browsers look at the first 1024; pages that put scripts first mean it all the same
@@ -197,7 +198,7 @@ def _known(charset: str | None) -> str | None:
         known = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    return known.name if known._is_text_encoding and known.name not in ("utf-7", "idna", "punycode") else None
+    return known.name if known._is_text_encoding and known.name not in _UNFIT else None
 
 
 def page_text(html: str, *, main_content: bool) -> str:
