@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,15 @@ def test_a_page_that_holds_a_record_cannot_smuggle_it_in(read_content: Read) -> 
         outcome = read_content(html() + html(body) + html(), "x.warc", max_document_bytes=limit)
         assert {row["url"] for row in outcome.rows} == {"http://example.org/"}
         assert len(outcome.rows) + len(outcome.rejects) == 3
+
+
+def test_beginnings_without_records_do_not_take_long(read_content: Read) -> None:
+    """A megabyte of them; what follows them is read."""
+    started = time.process_time()
+    outcome = read_content(b"WARC/1.0\r\n" * 100_000 + html(), "x.warc")
+    assert time.process_time() - started < 10
+    assert outcome.texts == [TEXT]
+    assert "not_a_record" in outcome.errors
 
 
 def test_garbage_between_records_is_one_error(read_content: Read) -> None:

@@ -22,7 +22,8 @@ MAX_HEADER_BYTES = 1 << 16
 # What a record begins with; at the end of what there is, a part of it will do.
 _WARC_START = re.compile(rb"WARC/\d|(?:W|WA|WAR|WARC|WARC/)\Z")
 _WARC_NEXT = re.compile(rb"(?<=\n)WARC/\d\.\d+\r?\n")
-_WARC_HEADER = re.compile(rb"WARC/\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+# Up to where the next record may begin, or looking at many beginnings would take time quadratic in their number.
+_WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)[^\r\n][^\n]*+\n)*+\r?\n")
 # url ip date type ... length, of ARC 1.0 and 2.0; http://archive.org/web/researcher/ArcFileFormat.php
 _ARC_HEADER = re.compile(rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n")
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
@@ -234,7 +235,7 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
     wanted = 1024
     while True:
         more = window.fill(wanted)
-        if match := dialect.header.match(window.buffer):
+        if match := dialect.header.match(window.buffer, 0, MAX_HEADER_BYTES):
             return match.end(), _arc_fields(match) if dialect is _ARC else _warc_fields(match[0])
         if not more or wanted >= MAX_HEADER_BYTES or not dialect.start.match(window.buffer):
             return None
