@@ -12,6 +12,7 @@ import torch
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 
 Implementation = Literal["auto", "reference", "triton"]
+COPY_ENGINE = (9, 0)  # the first compute capability with one
 
 
 def linear_nll(
@@ -48,7 +49,8 @@ def linear_nll(
         softcap: bound of the logits.
         vocab_size: rows of the classifier that are tokens; the rest is padding.
         impl: `reference` is chunked torch on any device; `triton` one fused kernel on CUDA (on a CPU only in
-            Triton's interpreter); `auto` takes `triton` for float16 and bfloat16 on CUDA where Triton is installed.
+            Triton's interpreter); `auto` takes `triton` for float16 and bfloat16 where Triton is installed and the
+            device has a bulk copy engine (compute capability 9.0 or later): without, the kernel is right but slow.
 
     Raises:
         ValueError: shapes that do not fit, or a target outside the vocabulary.
@@ -68,7 +70,8 @@ def _chosen(impl: Implementation, hidden: torch.Tensor) -> Literal["reference", 
     if impl != "auto":
         return impl
     half = hidden.dtype in (torch.float16, torch.bfloat16)
-    return "triton" if hidden.is_cuda and half and triton_installed() else "reference"
+    fast = hidden.is_cuda and half and torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE
+    return "triton" if fast and triton_installed() else "reference"
 
 
 def triton_installed() -> bool:

@@ -17,7 +17,7 @@ from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 
 TILES = {2: (128, 256), 4: (64, 64)}  # bytes of a value: rows and tokens of a tile; float32 has no matrix unit
 STEP_BYTES = 128  # of a row in one step of a product
-STAGES = 4  # steps whose inputs are in shared memory or on their way: 48 KiB each
+STAGES = 4  # steps whose inputs are in shared memory or on their way, at most
 SPLIT_V = 8192  # a split's classifier rows stay in the L2 cache while all row blocks read them
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -132,9 +132,23 @@ def _sums(hidden_RD: torch.Tensor, shift_R: torch.Tensor, head: Head) -> torch.T
         1.0 if head.scale is None else head.scale, 1.0 if head.softcap is None else head.softcap,
         WIDTH=hidden_RD.shape[1],
         HAS_BIAS=head.bias is not None, HAS_SCALE=head.scale is not None, HAS_SOFTCAP=head.softcap is not None,
-        BLOCK_R=block_r, BLOCK_V=block_v, BLOCK_D=step, num_warps=8, num_stages=STAGES,
+        BLOCK_R=block_r, BLOCK_V=block_v, BLOCK_D=step, num_warps=8,
+        num_stages=stages(_shared_bytes(hidden_RD.device), block_r + block_v),
     )  # fmt: skip
     return sums_SR
+
+
+def stages(shared_bytes: int, tile_rows: int) -> int:
+    """Steps of so many rows that fit into a block's shared memory: 4 of an H200's 227 KiB, 2 of 99 KiB."""
+    return max(1, min(STAGES, shared_bytes // (tile_rows * STEP_BYTES)))
+
+
+def _shared_bytes(device: torch.device) -> int:
+    """Shared memory that a block may have; any amount where Triton interprets."""
+    if device.type != "cuda":
+        return 1 << 30
+    properties: dict[str, int] = triton.runtime.driver.active.utils.get_device_properties(device.index or 0)
+    return properties["max_shared_mem"]
 
 
 def _copyable(matrix: torch.Tensor) -> torch.Tensor:

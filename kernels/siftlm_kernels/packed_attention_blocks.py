@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from siftlm_kernels.ragged import within
+
 BLOCK_Q = 64
 HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
 
@@ -24,8 +26,8 @@ def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np
     starts, stops = offsets[:-1], offsets[1:]
     counts = -(-(stops - starts) // block)
     document = np.repeat(np.arange(len(counts)), counts)
-    within = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
-    order = np.argsort(-within, kind="stable")
-    document, within = document[order], within[order]
-    blocks = np.stack([starts[document] + within * block, starts[document], stops[document]], 1).astype(np.int32)
+    place = within(counts)
+    order = np.argsort(-place, kind="stable")
+    document, place = document[order], place[order]
+    blocks = np.stack([starts[document] + place * block, starts[document], stops[document]], 1).astype(np.int32)
     return blocks if len(blocks) > 1 else np.concatenate([blocks, np.zeros((2 - len(blocks), 3), np.int32)])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from siftlm_kernels.ragged import within
+
 Ints = NDArray[np.int64]
 
 
@@ -55,16 +57,10 @@ def windows(starts: Ints, lengths: Ints, context: int, stride: int) -> Windows:
     """
     counts = np.where(lengths > 1, 1 + -(-np.maximum(lengths - context, 0) // stride), 0)
     document = np.repeat(np.arange(len(starts)), counts)
-    number = runs(counts)
+    number = within(counts)
     start = starts[document] + number * stride
     stop = np.minimum(start + context, (starts + lengths)[document])
     return Windows(start, stop, np.where(number == 0, start + 1, start - stride + context))
-
-
-def runs(counts: Ints) -> Ints:
-    """0, 1, ... count - 1 for every count, one after the other."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
 
 
 def aligned(length: int, alignment: int) -> int:
@@ -129,11 +125,11 @@ def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill
     sizes = -(-lengths // packing.alignment) * packing.alignment
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     total, filled = max(packing.row_tokens, int(bounds[-1])), int(bounds[-1])
-    within = runs(sizes)
-    held = within < np.repeat(lengths, sizes)
+    place = within(sizes)
+    held = place < np.repeat(lengths, sizes)
     ids, positions = np.full(total, fill, np.int64), np.zeros(total, np.int64)
-    ids[:filled][held] = tokens[(np.repeat(chosen.start, sizes) + within)[held]]
-    positions[:filled] = np.minimum(within, np.repeat(lengths - 1, sizes))
+    ids[:filled][held] = tokens[(np.repeat(chosen.start, sizes) + place)[held]]
+    positions[:filled] = np.minimum(place, np.repeat(lengths - 1, sizes))
     places = predicted(chosen)
     read = places + np.repeat(bounds[:-1] - chosen.start - 1, chosen.stop - chosen.first_new)
     return Row(ids, positions, _offsets(bounds.tolist(), packing, total), read, places)
@@ -142,7 +138,7 @@ def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill
 def predicted(chosen: Windows) -> Ints:
     """Where the tokens are that these windows score, window by window."""
     counts = chosen.stop - chosen.first_new
-    return np.repeat(chosen.first_new, counts) + runs(counts)
+    return np.repeat(chosen.first_new, counts) + within(counts)
 
 
 def _offsets(bounds: list[int], packing: Packing, total: int) -> NDArray[np.int32]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_files import ModelFiles
+from siftlm_kernels.ragged import within
 
 log = logging.getLogger(__name__)
 
@@ -24,34 +25,33 @@ BosMode = Literal["auto", "bos", "eos", "none"]
 Backend = Literal["auto", "tokenizers", "tokie", "gigatoken"]
 
 
-class Ragged(NamedTuple):
+class TokenIds(NamedTuple):
     """Token ids of N texts one after the other, int32 `[T]`, and where each text begins and ends, int64 `[N + 1]`."""
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
 
     @classmethod
-    def of(cls, ids: NDArray[Any], lengths: NDArray[Any] | Sequence[int]) -> Ragged:
+    def of(cls, ids: NDArray[Any], lengths: NDArray[Any] | Sequence[int]) -> TokenIds:
         """From the ids of all texts and the number of each."""
         return cls(ids.astype(np.int32, copy=False), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
-    def cut(self, tokens: int) -> Ragged:
+    def cut(self, tokens: int) -> TokenIds:
         """At most the first `tokens` ids of every text."""
         lengths = np.diff(self.offsets)
-        within = np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], lengths)
-        return Ragged.of(self.ids[within < tokens], np.minimum(lengths, tokens))
+        return TokenIds.of(self.ids[within(lengths) < tokens], np.minimum(lengths, tokens))
 
-    def with_prefix(self, token: int) -> Ragged:
+    def with_prefix(self, token: int) -> TokenIds:
         """The ids with `token` before every text's."""
         ids = np.insert(self.ids, self.offsets[:-1], np.int32(token))
-        return Ragged(ids, self.offsets + np.arange(len(self.offsets)))
+        return TokenIds(ids, self.offsets + np.arange(len(self.offsets)))
 
     def texts(self) -> list[NDArray[np.int32]]:
         """The ids of every text."""
         return np.split(self.ids, self.offsets[1:-1]) if len(self.offsets) > 1 else []
 
 
-Encode = Callable[[Sequence[str]], Ragged]
+Encode = Callable[[Sequence[str]], TokenIds]
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"  # between documents in the training of GPT-2, Pythia, OPT's successors, SmolLM2
 PIECE_CHARACTERS = 1 << 20  # a longer text is encoded in pieces: its encoding takes ~100 bytes a character
@@ -151,7 +151,7 @@ def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) 
 
 
 def _fast_encoder(fast: Any) -> Encode:
-    def encode(texts: Sequence[str]) -> Ragged:
+    def encode(texts: Sequence[str]) -> TokenIds:
         short = [text for text in texts if len(text) <= PIECE_CHARACTERS]
         encodings = iter(fast.encode_batch_fast(short, add_special_tokens=False) if short else ())
         return _joined(
@@ -163,7 +163,7 @@ def _fast_encoder(fast: Any) -> Encode:
 
 
 def _python_encoder(tokenizer: Any, literal: bool) -> Encode:
-    def encode(texts: Sequence[str]) -> Ragged:
+    def encode(texts: Sequence[str]) -> TokenIds:
         encoded = (
             tokenizer.encode(text, add_special_tokens=False, split_special_tokens=literal, verbose=False)
             for text in texts
@@ -173,9 +173,9 @@ def _python_encoder(tokenizer: Any, literal: bool) -> Encode:
     return encode
 
 
-def _joined(arrays: Iterable[NDArray[np.int32]]) -> Ragged:
+def _joined(arrays: Iterable[NDArray[np.int32]]) -> TokenIds:
     each = list(arrays)
-    return Ragged.of(np.concatenate([np.zeros(0, np.int32), *each]), [len(ids) for ids in each])
+    return TokenIds.of(np.concatenate([np.zeros(0, np.int32), *each]), [len(ids) for ids in each])
 
 
 def encode_long(fast: Any, text: str) -> np.ndarray:
@@ -230,16 +230,16 @@ def _tokie(tokenizer_json: str) -> Encode:
         path = Path(folder) / "tokenizer.json"
         path.write_text(tokenizer_json)
         tokenizer = import_module("tokie").Tokenizer.from_json(str(path))
-    return lambda texts: Ragged.of(*tokenizer.encode_batch_flat(list(texts), add_special_tokens=False))
+    return lambda texts: TokenIds.of(*tokenizer.encode_batch_flat(list(texts), add_special_tokens=False))
 
 
 def _gigatoken(tokenizer_json: str) -> Encode:
     awkward = import_module("awkward")  # what it answers with
     tokenizer = import_module("gigatoken").Tokenizer.from_json(tokenizer_json)
 
-    def encode(texts: Sequence[str]) -> Ragged:
+    def encode(texts: Sequence[str]) -> TokenIds:
         ids = tokenizer.encode_batch(list(texts))
-        return Ragged.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
+        return TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
 
     return encode
 
