@@ -19,7 +19,9 @@ TEXTS = ["First text.", "Zweiter Text: größer.", "第三の文章です。" * 
 
 # Characters that every format can hold as they are, lines and pages of plain text included.
 SIMPLE = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=40)
-QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 def shard(kind: str, pack: str, texts: list[str]) -> tuple[bytes, list[int]]:

@@ -116,3 +116,14 @@ def test_an_installed_back_end_gives_the_same_ids_or_steps_aside(load: Any, back
     texts = [*lm_tokens.SAMPLE_TEXTS, "The committee met on Tuesday.\n" * 50, "<|endoftext|>"]
     for ours, own in zip(load(backend=backend).encode(texts).texts(), load().encode(texts).texts(), strict=True):
         np.testing.assert_array_equal(ours, own)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 400])
+def test_where_a_token_ends_is_found_in_the_beginning_of_a_text(load: Any, tokens: int) -> None:
+    """As in the encoding of the whole, which a text of 100 MB has no memory for."""
+    tokenizer = load()
+    text = "The sea \U0001f30a said nöthing for a while; def add(a, b):\n" * 300
+    ids = tokenizer.encode([text]).ids[:tokens]
+    whole = tokenizer.fast.encode(text, add_special_tokens=False)
+    assert tokenizer.byte_end(text, ids) == len(text[: whole.offsets[tokens - 1][1]].encode())
+    assert tokenizer.byte_end(text[:20], tokenizer.encode([text[:20]]).ids) == len(text[:20].encode())

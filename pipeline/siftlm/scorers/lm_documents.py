@@ -97,8 +97,8 @@ class DocumentScorer:
         limit = self.settings.max_tokens
         if limit is not None and (long := lengths > limit).any():
             encoded, truncated = encoded.cut(limit), long
-            for index in np.flatnonzero(long):
-                byte_count[index] = self._bytes(strings[index], limit)
+            for index in np.flatnonzero(long).tolist():
+                byte_count[index] = self._bytes(strings[index], encoded.text(index))
         prefix = self.tokenizer.prefix
         if prefix is not None:
             encoded = encoded.with_prefix(prefix)
@@ -157,14 +157,14 @@ class DocumentScorer:
             return {}
         return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{self.rank_agreement:.4f}"}
 
-    def _bytes(self, text: str, limit: int) -> int:
-        """The UTF-8 bytes of the text that its first `limit` tokens cover."""
+    def _bytes(self, text: str, ids: NDArray[np.int32]) -> int:
+        """The UTF-8 bytes of the text that its first tokens cover."""
         if self.tokenizer.fast is None:
             raise UserError(
                 f"{self.place}.max_tokens: must be unset for {self.tokenizer.class_name}, which does not say "
-                f"where in the text a token ends, got {limit}"
+                f"where in the text a token ends, got {len(ids)}"
             )
-        return self.tokenizer.byte_end(text, limit)
+        return self.tokenizer.byte_end(text, ids)
 
     def _groups(self, documents: TokenisedDocuments) -> Iterator[NDArray[np.int64]]:
         """Documents that are sorted together: `window_documents` of them, or SORT_BYTES of text."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_model import LanguageModel
-from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row, predicted
+from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row
 from siftlm_kernels.linear_nll import linear_nll
 from siftlm_kernels.linear_nll_reference import TokenStatistics, linear_token_statistics
 
@@ -32,10 +32,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows that go through the model together, and the pass that gives their columns and where these belong."""
+    """Windows that go through the model together, and the work that fills in the columns at their tokens."""
 
     members: NDArray[np.int64]
-    work: Callable[[], tuple[NDArray[np.int64], list[Floats]]]
+    work: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Pass:
     columns: Sequence[Floats]
     row_tokens: int
     batches: list[Batch]
-    coming: list[Future[tuple[NDArray[np.int64], list[Floats]] | None]]
+    coming: list[Future[bool]]
 
     def cancel(self) -> None:
         """Leaves out the batches that have not begun."""
@@ -95,14 +95,8 @@ class Forward:
     def finish(self, going: Pass) -> None:
         """Waits for the windows of `begin`; those that memory had no room for go again in smaller batches."""
         while going.batches:
-            failed = []
-            for batch, coming in zip(going.batches, going.coming, strict=True):
-                if (done := coming.result()) is None:
-                    failed.append(batch.members)
-                    continue
-                places, values = done
-                for column, part in zip(going.columns, values, strict=True):
-                    column[places] = part
+            pairs = zip(going.batches, going.coming, strict=True)
+            failed = [batch.members for batch, coming in pairs if not coming.result()]
             pending = np.concatenate([np.zeros(0, np.int64), *failed])
             if failed:
                 self._halve(going.row_tokens, int(going.stretches[pending].length.max()))
@@ -111,7 +105,7 @@ class Forward:
     def _begun(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
         packing = self.packing
         plan = self._packed if self.model.packed else self._padded
-        batches = plan(order, stretches, tokens, packing)
+        batches = plan(order, stretches, tokens, columns, packing)
         coming = [self.workers.submit(_attempt, batch) for batch in batches]
         return Pass(stretches, tokens, columns, packing.row_tokens, batches, coming)
 
@@ -129,13 +123,21 @@ class Forward:
             most = max(1, self.packing.max_documents // 2)
             self.packing = replace(self.packing, row_tokens=half, max_documents=most)
 
-    def _packed(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, packing: Packing) -> list[Batch]:
+    def _packed(
+        self,
+        order: NDArray[np.int64],
+        stretches: Windows,
+        tokens: Tokens,
+        columns: Sequence[Floats],
+        packing: Packing,
+    ) -> list[Batch]:
         rows = packing.rows(stretches[order].length.tolist())
-        return [Batch(order[row], partial(self._row, stretches[order[row]], tokens, packing)) for row in rows]
+        return [Batch(order[row], partial(self._row, stretches[order[row]], tokens, columns, packing)) for row in rows]
 
-    def _row(self, chosen: Windows, tokens: Tokens, packing: Packing) -> tuple[NDArray[np.int64], list[Floats]]:
+    def _row(self, chosen: Windows, tokens: Tokens, columns: Sequence[Floats], packing: Packing) -> None:
         row = build_row(chosen, tokens, packing, self.fill)
-        return row.places, self._row_columns(row, tokens[row.places].astype(np.int64))
+        for column, values in zip(columns, self._row_columns(row, tokens[row.places].astype(np.int64)), strict=True):
+            column[row.places] = values
 
     @torch.inference_mode()
     def _row_columns(self, row: Row, targets: NDArray[np.int64]) -> list[Floats]:
@@ -147,7 +149,14 @@ class Forward:
             return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias))
         return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
 
-    def _padded(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, packing: Packing) -> list[Batch]:
+    def _padded(
+        self,
+        order: NDArray[np.int64],
+        stretches: Windows,
+        tokens: Tokens,
+        columns: Sequence[Floats],
+        packing: Packing,
+    ) -> list[Batch]:
         area = min(packing.row_tokens, LOGITS // self.model.vocabulary)
         batches = []
         lengths = [padded_length(length) for length in stretches[order].length.tolist()]
@@ -155,12 +164,13 @@ class Forward:
             waiting, rows = order[list(same)], max(1, area // length)
             for start in range(0, len(waiting), rows):
                 members = waiting[start : start + rows]
-                batches.append(Batch(members, partial(self._batch, stretches[members], tokens, (rows, length))))
+                work = partial(self._batch, stretches[members], tokens, columns, (rows, length))
+                batches.append(Batch(members, work))
         return batches
 
     @torch.inference_mode()
-    def _batch(self, chosen: Windows, tokens: Tokens, shape: tuple[int, int]) -> tuple[NDArray[np.int64], list[Floats]]:
-        """The columns of the windows of one batch, which is filled up to `shape` whatever it holds."""
+    def _batch(self, chosen: Windows, tokens: Tokens, columns: Sequence[Floats], shape: tuple[int, int]) -> None:
+        """One batch through the model, which is filled up to `shape` whatever it holds."""
         ids_BL = torch.full(shape, self.fill)
         mask_BL = torch.zeros(shape, dtype=torch.int64)
         mask_BL[:, 0] = 1
@@ -170,13 +180,12 @@ class Forward:
             mask_BL[row, : stop - start - 1] = 1
         device = self.model.device
         logits_BLV = self.model.logits(ids_BL.to(device), mask_BL.to(device))
-        parts = []
         for row, (start, stop, first_new) in enumerate(read):
             targets = torch.from_numpy(tokens[first_new:stop]).to(device, torch.int64)
             log_p_PV = logits_BLV[row, first_new - 1 - start : stop - 1 - start].float().log_softmax(-1)
             found = token_statistics(log_p_PV, targets) if self.statistics else [target_nll(log_p_PV, targets)]
-            parts.append(_arrays(found))
-        return predicted(chosen), [np.concatenate(column) for column in zip(*parts, strict=True)]
+            for column, values in zip(columns, _arrays(found), strict=True):
+                column[first_new:stop] = values
 
 
 def padded_length(length: int) -> int:
@@ -205,14 +214,15 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _attempt(batch: Batch) -> tuple[NDArray[np.int64], list[Floats]] | None:
-    """What a batch gives, or None where memory ran out."""
+def _attempt(batch: Batch) -> bool:
+    """Whether a batch is done, and not out of memory."""
     try:
-        return batch.work()
+        batch.work()
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        return None
+        return False
+    return True
 
 
 def _order(stretches: Windows, tokens: Tokens) -> NDArray[np.int64]:

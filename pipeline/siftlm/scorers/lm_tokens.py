@@ -46,6 +46,10 @@ class TokenIds(NamedTuple):
         ids = np.insert(self.ids, self.offsets[:-1], np.int32(token))
         return TokenIds(ids, self.offsets + np.arange(len(self.offsets)))
 
+    def text(self, index: int) -> NDArray[np.int32]:
+        """The ids of one text."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
     def texts(self) -> list[NDArray[np.int32]]:
         """The ids of every text."""
         return np.split(self.ids, self.offsets[1:-1]) if len(self.offsets) > 1 else []
@@ -76,10 +80,17 @@ class TextTokenizer:
     backend: str
     fast: Any  # tokenizers.Tokenizer, or None for a Python tokenizer
 
-    def byte_end(self, text: str, tokens: int) -> int:
-        """The UTF-8 bytes of the text that its first `tokens` ids cover."""
-        end = self.fast.encode(text, add_special_tokens=False).offsets[tokens - 1][1]
-        return len(text[:end].encode())
+    def byte_end(self, text: str, ids: NDArray[np.int32]) -> int:
+        """The UTF-8 bytes of the text that `ids`, its first ones, cover.
+
+        Only as much of the text is encoded as gives these ids and more: offsets take 100 bytes a character.
+        """
+        read = max(1024, 8 * len(ids))
+        while True:
+            encoding = self.fast.encode(text[:read], add_special_tokens=False)
+            if read >= len(text) or (len(encoding) > 2 * len(ids) and encoding.ids[: len(ids)] == ids.tolist()):
+                return len(text[: encoding.offsets[len(ids) - 1][1]].encode())
+            read *= 2
 
 
 @lru_cache(maxsize=8)
