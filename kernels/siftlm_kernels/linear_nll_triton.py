@@ -102,7 +102,8 @@ def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> to
 
 def _products(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
     """float32 `[R]`: every row times the classifier's row of its target."""
-    rows, width = hidden_RD.shape
+    (rows, width), strides = hidden_RD.shape, head.classifier.stride()
+    assert strides[1] == 1, f"classifier rows must be contiguous, got strides {strides}"
     products_R = torch.empty(rows, dtype=torch.float32, device=hidden_RD.device)
     if rows:
         kernel: Any = _target_products
