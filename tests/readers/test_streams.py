@@ -17,7 +17,7 @@ PACKED = sorted(set(PACKS) - {"none"})
 
 
 def blocks(content: bytes, compression: str) -> tuple[bytes, list[Fault]]:
-    found = list(read_blocks(io.BytesIO(content), compression))  # type: ignore[arg-type]
+    found = list(read_blocks(io.BytesIO(content), compression, 10_000_000))  # type: ignore[arg-type]
     text = b"".join(block.content for block in found if isinstance(block, Block))
     return text, [fault for fault in found if isinstance(fault, Fault)]
 
@@ -52,7 +52,7 @@ def test_a_bomb_is_read_in_small_blocks(pack: str) -> None:
     assert len(bomb) < 1 << 20
     tracemalloc.start()
     size = 0
-    for block in read_blocks(io.BytesIO(bomb), pack):  # type: ignore[arg-type]
+    for block in read_blocks(io.BytesIO(bomb), pack, 10_000_000):  # type: ignore[arg-type]
         assert isinstance(block, Block)
         assert len(block.content) <= 2 * BLOCK_BYTES
         size += len(block.content)

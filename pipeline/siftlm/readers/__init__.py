@@ -8,8 +8,9 @@ from typing import BinaryIO, Literal
 
 from siftlm import filesystem
 from siftlm.readers.detection import HEAD_BYTES, Detected, detect
-from siftlm.readers.records import ReadBatch, Reader, Reject, batched
+from siftlm.readers.records import ReadBatch, Reader, Reject, batched, within
 from siftlm.readers.settings import Format, InputSettings
+from siftlm.readers.streams import most_bytes
 
 __all__ = [
     "READERS",
@@ -48,7 +49,14 @@ def read_shard(
     with filesystem.open_read(path) as file:
         found = _format(path, file, settings)
         read = open_reader(found.format)
-        yield from batched(read(file, found.compression, settings), batch_documents, batch_bytes)
+        entries = within(read(file, found.compression, settings), most_bytes(_size(file), settings.max_expansion))
+        yield from batched(entries, batch_documents, batch_bytes)
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
 
 
 def open_reader(name: Format | Literal["wat"]) -> Reader:

@@ -57,13 +57,13 @@ _ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, re.compile(rb"(?!)"))  # one
 class _Window:
     """The part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
 
-    def __init__(self, file: BinaryIO, compression: Compression) -> None:
+    def __init__(self, file: BinaryIO, compression: Compression, expansion: int) -> None:
         self.buffer = bytearray()
         self.at = 0  # how much content came before the buffer
         self.fault: Fault | None = None
         self.ended = False
-        self._file, self._compression = file, compression
-        self._events = read_blocks(file, compression)
+        self._file, self._compression, self._expansion = file, compression, expansion
+        self._events = read_blocks(file, compression, expansion)
         self._members: deque[tuple[int, int]] = deque()  # (place in the content, byte of the file)
 
     def fill(self, size: int) -> bool:
@@ -116,13 +116,15 @@ class _Window:
             return False
         self.buffer.clear()
         self.at, self.ended = to, False
-        self._events = read_blocks(self._file, "none", to)
+        self._events = read_blocks(self._file, "none", self._expansion, to)
         return True
 
 
-def read_archive(file: BinaryIO, compression: Compression, block_bytes: int) -> Iterator[ArchiveRecord | Flaw]:
+def read_archive(
+    file: BinaryIO, compression: Compression, expansion: int, block_bytes: int
+) -> Iterator[ArchiveRecord | Flaw]:
     """The records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
-    window = _Window(file, compression)
+    window = _Window(file, compression, expansion)
     dialect = None
     while _skip_blank(window):
         if window.buffer:

@@ -28,7 +28,7 @@ class LongLine(NamedTuple):
 
 
 def split_lines(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Line | LongLine | Flaw]:
-    """The lines of `blocks`, blank ones too, LF or CRLF; a byte order mark at the start is dropped.
+    """The lines of `blocks`, LF or CRLF, of blank ones in a row not all; a byte order mark at the start is dropped.
 
     A line of more than `limit` bytes is read over and given as a LongLine.
     """
@@ -51,8 +51,11 @@ def split_lines(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Line | 
         yield _line(parts, size, offset, limit, whole=True)
         offset += size + 1
         *middle, last = others
+        blank = False
         for content in middle:
-            yield _line([content], len(content), offset, limit, whole=True)
+            blank, after_blank = not content or content.isspace(), blank
+            if not (blank and after_blank):  # a bomb may hold a thousand million of them
+                yield _line([content], len(content), offset, limit, whole=True)
             offset += len(content) + 1
         parts, held, size = [last], len(last), len(last)
     if size:

@@ -14,6 +14,12 @@ from siftlm.readers.settings import Compression, InputSettings
 
 Kind = Literal["skipped", "error"]
 
+EXPANDS = "expands_too_far"
+"""The reason of a shard that gives far more than it holds."""
+
+ENTRY_BYTES = 128
+"""What a record counts for beside its text: a few bytes can say that there are a thousand million empty ones."""
+
 
 class Record(NamedTuple):
     """A document as its reader found it: its text in UTF-8, and where it begins (see `Reject`)."""
@@ -24,6 +30,7 @@ class Record(NamedTuple):
     url: str | None = None
     domain: str | None = None
     metadata: str | None = None
+    unpacked: int = 0  # bytes of a body that was compressed inside the record, maybe
 
 
 class Flaw(NamedTuple):
@@ -33,6 +40,7 @@ class Flaw(NamedTuple):
     reason: str
     detail: str
     offset: int
+    unpacked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,20 @@ def checked(record: Record, settings: InputSettings) -> Record | Flaw:
 def too_large(size: int, limit: int, offset: int) -> Flaw:
     """The flaw of a record that is longer than the configuration allows."""
     return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)
+
+
+def within(entries: Iterable[Record | Flaw], most: int) -> Iterator[Record | Flaw]:
+    """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead."""
+    held = 0
+    for entry in entries:
+        held += ENTRY_BYTES + entry.unpacked
+        if isinstance(entry, Record):
+            held += len(entry.text) + len(entry.metadata or "")
+        if held > most:
+            detail = f"records of more than {most} bytes in so small a file (max_expansion); the rest is not read"
+            yield Flaw("error", EXPANDS, detail, entry.offset)
+            return
+        yield entry
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:

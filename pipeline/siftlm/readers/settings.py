@@ -63,6 +63,12 @@ class InputSettings(Settings):
         ge=1,
         description="A longer text or page is an error record, `document_too_large`. Memory follows it.",
     )
+    max_expansion: int = Field(
+        200,
+        ge=1,
+        description="A file that holds more than this many times its bytes, and more than 64 MiB, is not read beyond "
+        "that: an error record, `expands_too_far`. Text compresses to a third, a bomb to a thousandth and less.",
+    )
 
     @field_validator("paths")
     @classmethod

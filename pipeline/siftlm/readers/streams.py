@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from siftlm.readers.records import EXPANDS
 from siftlm.readers.settings import Compression
 from siftlm.readers.zstd import ZstdMember
 
 READ_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
 """The most that one step of decompression may give: a bomb is read as slowly as anything else of its size."""
+
+FREE_BYTES = 64 << 20
+"""What any file may unpack to: so much is read in a second."""
 
 _XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; the headers of a hostile file may ask for 4 GiB
 _PROBE_BYTES = 4096
@@ -116,12 +120,33 @@ def compression_of(head: bytes) -> Compression:
     return "none"
 
 
-def read_blocks(file: BinaryIO, compression: Compression, start: int = 0) -> Iterator[Block | Fault]:
-    """The content of a file from byte `start` on, in blocks of about 1 MiB, with faults in their places."""
+def most_bytes(size: int, expansion: int) -> int:
+    """How many bytes may come out of `size` bytes."""
+    return max(FREE_BYTES, expansion * size)
+
+
+def read_blocks(file: BinaryIO, compression: Compression, expansion: int, start: int = 0) -> Iterator[Block | Fault]:
+    """The content of a file from byte `start` on, in blocks of about 1 MiB, with faults in their places.
+
+    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a fault.
+    """
     file.seek(start)
     if compression == "none":
         return _plain_blocks(file, start)
-    return _member_blocks(_Source(file, start), CODECS[compression], compression)
+    source = _Source(file, start)
+    return _bounded(_member_blocks(source, CODECS[compression], compression), source, expansion)
+
+
+def _bounded(events: Iterator[Block | Fault], source: _Source, expansion: int) -> Iterator[Block | Fault]:
+    start, given = source.offset, 0
+    for event in events:
+        if isinstance(event, Block):
+            given += len(event.content)
+            if given > most_bytes(source.offset - start, expansion):
+                detail = f"{given} bytes out of {source.offset - start} (max_expansion); the rest is not read"
+                yield Fault(EXPANDS, detail, event.member)
+                return
+        yield event
 
 
 def _plain_blocks(file: BinaryIO, start: int) -> Iterator[Block | Fault]:

@@ -25,7 +25,7 @@ def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings)
     Responses with a 2xx status and resources give documents when they are HTML or plain text. A page without
     main text gives an empty document.
     """
-    for found in read_archive(file, compression, settings.max_record_bytes):
+    for found in read_archive(file, compression, settings.max_expansion, settings.max_record_bytes):
         yield found if isinstance(found, Flaw) else _read(found, settings)
 
 
@@ -63,14 +63,14 @@ def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
     if (url or "").startswith(_SCHEMES_WITHOUT_PAGES):
         return Flaw("skipped", "not_http", url or "", found.offset)
     try:
-        return _document(found, kind, url, settings)
+        response = _response(found, kind, settings)
+        return _document(found, response, url, settings)._replace(unpacked=len(response.body))
     except PageError as error:
         reason, detail = error.args
         return Flaw("error", reason, f"{url}: {detail}", found.offset)
 
 
-def _document(found: ArchiveRecord, kind: str, url: str | None, settings: InputSettings) -> Record | Flaw:
-    response = _response(found, kind, settings)
+def _document(found: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
     if response.status is not None and not 200 <= response.status < 300:
         return Flaw("skipped", "http_status", f"{response.status} {url}", found.offset)
     mime = response.content_type or found.header.get("warc-identified-payload-type") or _sniff(response.body)

@@ -13,7 +13,7 @@ from siftlm.readers.warc import pack_metadata, record_id, target_url
 
 def read_wet(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """A record or a flaw for every record of the archive; conversion records are the documents."""
-    for found in read_archive(file, compression, settings.max_document_bytes):
+    for found in read_archive(file, compression, settings.max_expansion, settings.max_document_bytes):
         yield found if isinstance(found, Flaw) else _read(found, settings)
 
 
