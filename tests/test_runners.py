@@ -269,11 +269,56 @@ def test_prism_gives_the_same_bytes(runner: str, run: Run, truth: dict[str, str]
 
 def test_a_worker_pool_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
     """Beam's embedded job server, with the work done in the processes of a separate pool."""
-    with worker_pool(tmp_path) as address:
-        arguments = ("--job_endpoint=embed", "--environment_type=EXTERNAL", f"--environment_config={address}")
-        found = run("--runner=PortableRunner", *arguments, logs=(tmp_path / "pool.log",))
+    with local_engine("embedded", tmp_path) as arguments:
+        found = run(*arguments, logs=(tmp_path / "pool.log",))
     assert found == truth
     assert "Starting worker" in (tmp_path / "pool.log").read_text()
+
+
+@pytest.mark.parametrize("engine", ["prism", "embedded"])
+def test_kills_at_every_stage_change_no_byte(engine: str, corpus: Path, truth: dict[str, str], tmp_path: Path) -> None:
+    """SIGKILL for the run and all it started, once at the first marker of each stage; then it is let run.
+
+    What was committed is never written again. The same in memory and with processes is in `tests/runs`.
+    """
+    command = [str(BIN / "siftlm"), "run", str(corpus / "run.toml"), "--set", f"output.folder={tmp_path}/run"]
+    store, log, killed = tmp_path / "run" / "store", tmp_path / "siftlm.log", set[str]()
+    with local_engine(engine, tmp_path) as arguments:
+        finished = False
+        while not finished:
+            before = {marker: marker.stat().st_ino for marker in store.rglob("*.done")}
+            with running([*command, *arguments], log) as process:
+                stages = kill_at_new_stage(process, store, killed)
+            killed |= stages
+            finished = process.returncode == 0
+            assert finished or process.returncode == -signal.SIGKILL, tail(log)
+            assert {marker: marker.stat().st_ino for marker in before} == before
+    assert len(killed) >= 6
+    assert checksums(tmp_path / "run") == truth
+
+
+def kill_at_new_stage(process: subprocess.Popen[bytes], store: Path, known: set[str]) -> set[str]:
+    """Waits for the run; kills it where a stage that is not known has a marker, and gives that stage."""
+    while process.poll() is None:
+        begun = {marker.relative_to(store).parent.as_posix() for marker in store.rglob("*.done")} - known
+        if begun:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return begun
+        time.sleep(0.01)
+    return set()
+
+
+@contextmanager
+def local_engine(name: str, folder: Path) -> Iterator[tuple[str, ...]]:
+    """What sends a run to Prism, or to Beam's embedded job server with a worker pool."""
+    if name == "prism":
+        needs()
+        yield "--runner=PrismRunner", f"--prism_location={TOOLS / 'prism'}"
+        return
+    with worker_pool(folder) as address:
+        pool = ("--environment_type=EXTERNAL", f"--environment_config={address}")
+        yield "--runner=PortableRunner", "--job_endpoint=embed", *pool
 
 
 def test_spark_in_one_process_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
