@@ -16,7 +16,7 @@ from corpus import mixed_corpus
 from siftlm.scorers.lm_files import find_model
 from siftlm.scorers.lm_tokens import Backend, TextTokenizer, load_tokenizer
 
-BACKENDS: tuple[Backend, ...] = ("tokenizers", "tokie", "gigatoken")
+BACKENDS: tuple[Backend, ...] = ("tokenizers", "gigatoken")
 
 
 def encoded(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[np.ndarray], float]:

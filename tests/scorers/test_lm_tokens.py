@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from siftlm.errors import UserError
 from siftlm.scorers import lm_tokens
@@ -28,56 +33,105 @@ def load(language_models: dict[str, Path]) -> Callable[..., lm_tokens.TextTokeni
     return loaded
 
 
-class Imitation:
-    """tokie's interface around `tokenizers`, with ids changed at will."""
+Change = Callable[[list[str], list[list[int]]], list[list[int]]]
 
-    def __init__(self, change: Callable[[list[list[int]]], list[list[int]]], own: Any = None) -> None:
+
+class Imitation:
+    """gigatoken's interface around `tokenizers`, with ids changed at will."""
+
+    def __init__(self, change: Change, own: Any = None) -> None:
         self.change, self.own = change, own
 
-    def from_json(self, path: str) -> Imitation:
-        from tokenizers import Tokenizer
+    def from_json(self, described: str) -> Imitation:
+        return Imitation(self.change, Tokenizer.from_str(described))
 
-        return Imitation(self.change, Tokenizer.from_file(path))
-
-    def encode_batch_flat(self, texts: list[str], add_special_tokens: bool) -> tuple[np.ndarray, np.ndarray]:
-        encoded = self.own.encode_batch(texts, add_special_tokens=add_special_tokens)
-        ids = self.change([encoding.ids for encoding in encoded])
-        return np.concatenate(ids).astype(np.uint32), np.array([len(one) for one in ids], np.uint64)
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        encoded = self.own.encode_batch(texts, add_special_tokens=False)
+        return self.change(texts, [encoding.ids for encoding in encoded])
 
 
-def install(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[list[int]]], list[list[int]]]) -> None:
-    """Puts an imitation in the place of tokie."""
-    module = SimpleNamespace(Tokenizer=Imitation(change), __spec__=SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "tokie", module)
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """Puts an imitation in the place of gigatoken and of the arrays that it answers with."""
+
+    def put(change: Change) -> None:
+        arrays = SimpleNamespace(
+            flatten=lambda ids: [i for one in ids for i in one], num=lambda ids: list(map(len, ids))
+        )
+        arrays.to_numpy = lambda values: np.array(values, np.int64)
+        monkeypatch.setitem(sys.modules, "awkward", arrays)
+        module = SimpleNamespace(Tokenizer=Imitation(change), __spec__=SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "gigatoken", module)
+
+    return put
 
 
-def test_a_faster_back_end_with_the_same_ids_is_used(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+class PanicException(BaseException):
+    """What a panic in Rust is in Python."""
+
+
+def test_a_faster_back_end_with_the_same_ids_is_used(load: Any, install: Any) -> None:
     """It is asked for the sample texts once, when the model loads."""
-    install(monkeypatch, lambda ids: ids)
-    fast = load(backend="tokie")
-    assert fast.backend == "tokie"
+    install(lambda _, ids: ids)
+    fast = load(backend="auto")
+    assert fast.backend == "gigatoken"
     np.testing.assert_array_equal(fast.encode(["rain"]).ids, load().encode(["rain"]).ids)
 
 
-@pytest.mark.parametrize("change", [lambda ids: [list(reversed(one)) for one in ids], lambda ids: ids[:-1]])
+@pytest.mark.parametrize("change", [lambda _, ids: [list(reversed(one)) for one in ids], lambda _, ids: ids[:-1]])
 def test_a_back_end_with_other_ids_is_not_used(
-    load: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, change: Any
+    load: Any, install: Any, caplog: pytest.LogCaptureFixture, change: Any
 ) -> None:
     """One line in the log, and the model's own tokenizer."""
-    install(monkeypatch, change)
+    install(change)
     with caplog.at_level("INFO", "siftlm"):
-        assert load(backend="tokie").backend == "tokenizers"
+        assert load(backend="gigatoken").backend == "tokenizers"
     assert len(caplog.records) == 1
 
 
-def test_a_back_end_that_refuses_the_vocabulary_is_not_used(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ValueError("vocabulary"), PanicException("vocabulary")])
+def test_a_back_end_that_refuses_the_vocabulary_is_not_used(load: Any, install: Any, error: BaseException) -> None:
     """Whatever it raises while it is tried out."""
 
-    def refuse(ids: list[list[int]]) -> list[list[int]]:
-        raise ValueError("vocabulary")
+    def refuse(_: list[str], ids: list[list[int]]) -> list[list[int]]:
+        raise error
 
-    install(monkeypatch, refuse)
-    assert load(backend="tokie").backend == "tokenizers"
+    install(refuse)
+    assert load(backend="gigatoken").backend == "tokenizers"
+
+
+def test_a_back_end_that_fails_on_a_text_is_not_the_end(
+    load: Any, install: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model's own tokenizer encodes it, and the log says so."""
+
+    def panic(texts: list[str], ids: list[list[int]]) -> list[list[int]]:
+        if "storm" in texts:
+            raise PanicException("index out of bounds")
+        return ids
+
+    install(panic)
+    fast = load(backend="gigatoken")
+    np.testing.assert_array_equal(fast.encode(["rain", "storm"]).ids, load().encode(["rain", "storm"]).ids)
+    assert "index out of bounds" in caplog.text
+    assert fast.backend == "gigatoken"
+
+
+def test_texts_in_which_a_back_end_differs_are_encoded_by_the_models_own(install: Any, load: Any) -> None:
+    """Bytes that the vocabulary has no token for, and texts that its normalizer changes."""
+    described = json.loads(load().fast.to_str())
+    for character in ByteLevel(add_prefix_space=False).pre_tokenize_str("\x04é")[0][0]:
+        described["model"]["vocab"].pop(character, None)
+    described["model"]["merges"] = []
+    described["normalizer"] = {"type": "NFC"}
+    fast = Tokenizer.from_str(json.dumps(described))
+    own = lm_tokens._fast_encoder(fast)
+    install(lambda _, ids: ids)
+    encode = lm_tokens._gigatoken(fast, own)
+    texts = ["rain", "ra\x04in", "", "e\u0301", "\u0958", "sea"]
+    for ours, theirs in zip(encode(texts).texts(), own(texts).texts(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(own(["ra\x04in"]).ids) == len(own(["rain"]).ids)
 
 
 def test_a_long_text_in_pieces_has_the_ids_of_the_whole(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,13 +163,21 @@ def test_a_mode_without_its_token_is_refused(load: Any, monkeypatch: pytest.Monk
         lm_tokens._prefix("score.tiny.model", bare, "auto")
 
 
-@pytest.mark.parametrize("backend", ["tokie", "gigatoken"])
-def test_an_installed_back_end_gives_the_same_ids_or_steps_aside(load: Any, backend: Any) -> None:
-    """With the package itself: either way the ids are those of `tokenizers`."""
-    pytest.importorskip(backend)
-    texts = [*lm_tokens.SAMPLE_TEXTS, "The committee met on Tuesday.\n" * 50, "<|endoftext|>"]
-    for ours, own in zip(load(backend=backend).encode(texts).texts(), load().encode(texts).texts(), strict=True):
-        np.testing.assert_array_equal(ours, own)
+def test_gigatoken_gives_the_same_ids(load: Any) -> None:
+    """With the package itself, on any text."""
+    pytest.importorskip("gigatoken")
+    faster, own = load(backend="gigatoken"), load()
+    assert faster.backend == "gigatoken"
+    letters = st.one_of(st.characters(codec="utf-8"), st.sampled_from(" \t\n\x0b'sta1\u0301é😀"))
+
+    @settings(max_examples=300)
+    @given(texts=st.lists(st.text(letters), max_size=8))
+    @example(texts=[*lm_tokens.SAMPLE_TEXTS, "The committee met on Tuesday.\n" * 50, "<|endoftext|>"])
+    def compare(texts: list[str]) -> None:
+        for ours, theirs in zip(faster.encode(texts).texts(), own.encode(texts).texts(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    compare()
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 400])

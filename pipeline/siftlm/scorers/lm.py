@@ -56,8 +56,8 @@ class LMSettings(Settings):
     )
     packing: bool = Field(True, description="Pack documents into rows where the architecture allows it.")
     compiled: bool = Field(True, description="Compile the model on CUDA, once for its fixed shape.")
-    tokenizer_backend: Literal["auto", "tokenizers", "tokie", "gigatoken"] = Field(
-        "auto", description="`auto` takes the fastest installed one that gives identical ids on sample texts."
+    tokenizer_backend: Literal["auto", "tokenizers", "gigatoken"] = Field(
+        "auto", description="`auto` takes gigatoken where it is installed and gives identical ids on sample texts."
     )
     per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
         [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers.pre_tokenizers import ByteLevel
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_files import ModelFiles
@@ -22,7 +23,7 @@ from siftlm_kernels.ragged import within
 log = logging.getLogger(__name__)
 
 BosMode = Literal["auto", "bos", "eos", "none"]
-Backend = Literal["auto", "tokenizers", "tokie", "gigatoken"]
+Backend = Literal["auto", "tokenizers", "gigatoken"]
 
 
 class TokenIds(NamedTuple):
@@ -65,6 +66,10 @@ SAMPLE_TEXTS = (
     "def f(x):\n    return {'a': x**2, \"b\": [1, 2.5e-3]}  # comment\r\n\n\n",
     "\u0000\u0001\ufffd\u200b\u00a0e\u0301 👩‍👩‍👧‍👦🏳️‍🌈 \U0001f9ea", "   leading and trailing   ", "a", " ", "\n", "",
     "https://example.org/a?b=c&d=%20e#f user@example.com $1,234.56 1234567890123456789 ALLCAPS camelCase snake_case",
+    "a\t's b\n't 'll \x0b'd \x0c'm \u00a0're\u2028've", "\n\x0b \n\x0c\r\n\x0b  \x0c\t\t\x85 \x1c\x1f\u3000\x7f",
+    "Ⅹa1Ⅹ ⓐb½c² ₂d ᛮ ٣x〇 \u0345y", "\ufdd0\U000a1411x\ue000 \U0001fbff \U000e0041\u0378",
+    " " * 3000 + "x" + "\t" * 300, "a\u0301" * 3000, "x" * 3000,
+    "".join(map(chr, range(256))),
 )  # fmt: skip
 """What a faster back end must encode as the model's tokenizer does before it is used."""
 
@@ -149,15 +154,14 @@ def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
 
 
 def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
-    """The first back end that gives the ids of the model's own tokenizer, which comes last and always does."""
+    """gigatoken where it gives the ids of the model's own tokenizer, else that."""
     if fast is None:
         return "python", _python_encoder(tokenizer, literal)
     own = _fast_encoder(fast)
-    if not literal:  # the faster ones have no switch for special tokens in the text
-        for name in _MAKERS if backend == "auto" else (backend,):
-            encode = _other_encoder(name, fast)
-            if encode and _agrees(name, encode, own):
-                return name, encode
+    if backend != "tokenizers" and not literal:  # gigatoken has no switch for special tokens in the text
+        encode = _faster_encoder(fast, own)
+        if encode is not None:
+            return "gigatoken", encode
     return "tokenizers", own
 
 
@@ -225,46 +229,80 @@ def _ids(fast: Any, text: str) -> np.ndarray:
     return np.array(fast.encode_batch_fast([text], add_special_tokens=False)[0].ids, np.int32)
 
 
-def _other_encoder(name: str, fast: Any) -> Encode | None:
-    """A faster back end's encoder made from the same tokenizer.json, or None where it is absent or refuses it."""
-    if name not in _MAKERS or find_spec(name) is None:
+def _faster_encoder(fast: Any, own: Encode) -> Encode | None:
+    """gigatoken's encoder for the same tokenizer; None where it is absent, refuses it or gives other ids."""
+    if find_spec("gigatoken") is None:
         return None
     try:
-        return _MAKERS[name](fast.to_str())
+        encode = _gigatoken(fast, own)
+        theirs, ours = encode(SAMPLE_TEXTS), own(SAMPLE_TEXTS)
     except Exception as error:  # noqa: BLE001  whatever it raises, the model's own tokenizer is there
-        log.info("tokenizer back end %s does not take this tokenizer (%s)", name, error)
+        log.info("gigatoken does not take this tokenizer (%s)", _first_line(error))
+        return None
+    if not (np.array_equal(theirs.offsets, ours.offsets) and np.array_equal(theirs.ids, ours.ids)):
+        log.info("gigatoken gives other ids than the model's tokenizer; using `tokenizers`")
         return None
 
+    def encode_or_own(texts: Sequence[str]) -> TokenIds:
+        try:
+            return encode(texts)
+        except Exception as error:  # noqa: BLE001
+            log.warning("gigatoken failed on a text (%s); `tokenizers` encodes it", _first_line(error))
+            return own(texts)
 
-def _tokie(tokenizer_json: str) -> Encode:
-    with tempfile.TemporaryDirectory() as folder:  # it reads files only
-        path = Path(folder) / "tokenizer.json"
-        path.write_text(tokenizer_json)
-        tokenizer = import_module("tokie").Tokenizer.from_json(str(path))
-    return lambda texts: TokenIds.of(*tokenizer.encode_batch_flat(list(texts), add_special_tokens=False))
+    return encode_or_own
 
 
-def _gigatoken(tokenizer_json: str) -> Encode:
+def _gigatoken(fast: Any, own: Encode) -> Encode:
+    """gigatoken's encoder; `own` encodes the texts in which the two differ.
+
+    It wants a token for every byte, so one that is missing gets an id beyond the others. Its NFC is of another version
+    of Unicode, so it is given none, and only texts that are in NFC by the tokenizer's own.
+    """
     awkward = import_module("awkward")  # what it answers with
-    tokenizer = import_module("gigatoken").Tokenizer.from_json(tokenizer_json)
+    described = json.loads(fast.to_str())
+    vocabulary: dict[str, int] = described["model"]["vocab"]
+    size = 1 + max(*vocabulary.values(), *(token["id"] for token in described["added_tokens"]), -1)
+    missing = sorted(set(ByteLevel.alphabet()) - vocabulary.keys())
+    vocabulary.update((character, size + number) for number, character in enumerate(missing))
+    normal = fast.normalizer if described["normalizer"] == {"type": "NFC"} else None
+    if normal is not None:
+        described["normalizer"] = None
+    tokenizer = import_module("gigatoken").Tokenizer.from_json(json.dumps(described))
 
     def encode(texts: Sequence[str]) -> TokenIds:
-        ids = tokenizer.encode_batch(list(texts))
-        return TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
+        with panics_as_errors():
+            ids = tokenizer.encode_batch(list(texts))
+        found = TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
+        beyond = np.searchsorted(found.offsets, np.flatnonzero(found.ids >= size), side="right") - 1
+        odd = set(beyond.tolist())
+        if normal is not None:
+            odd.update(n for n, text in enumerate(texts) if not (text.isascii() or is_normal(normal, text)))
+        if not odd:
+            return found
+        each, chosen = found.texts(), sorted(odd)
+        for index, right in zip(chosen, own([texts[index] for index in chosen]).texts(), strict=True):
+            each[index] = right
+        return _joined(each)
 
     return encode
 
 
-_MAKERS: dict[str, Callable[[str], Encode]] = {"gigatoken": _gigatoken, "tokie": _tokie}  # fastest first
+def is_normal(normalizer: Any, text: str) -> bool:
+    """Whether a normalizer leaves a text alone; not of a long one, for which it takes 60 bytes a character."""
+    return len(text) <= PIECE_CHARACTERS and normalizer.normalize_str(text) == text
 
 
-def _agrees(name: str, encode: Encode, own: Encode) -> bool:
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """A panic in Rust, which is no Exception in Python, as a RuntimeError."""
     try:
-        theirs, ours = encode(SAMPLE_TEXTS), own(SAMPLE_TEXTS)
-        same = np.array_equal(theirs.offsets, ours.offsets) and np.array_equal(theirs.ids, ours.ids)
-    except Exception as error:  # noqa: BLE001
-        log.info("tokenizer back end %s failed on the sample texts (%s)", name, error)
-        return False
-    if not same:
-        log.info("tokenizer back end %s gives other ids than the model's tokenizer; using `tokenizers`", name)
-    return same
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise RuntimeError(str(error)) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
