@@ -256,14 +256,15 @@ def _faster_encoder(fast: Any, own: Encode) -> Encode | None:
 def _gigatoken(fast: Any, own: Encode) -> Encode:
     """gigatoken's encoder; `own` encodes the texts in which the two differ.
 
-    It wants a token for every byte, so one that is missing gets an id beyond the others. Its NFC is of another version
-    of Unicode, so it is given none, and only texts that are in NFC by the tokenizer's own.
+    Where tokens are of bytes it wants one for every byte, so a missing one gets an id beyond the others. Its NFC is of
+    another version of Unicode, so it is given none, and only texts that are in NFC by the tokenizer's own.
     """
     awkward = import_module("awkward")  # what it answers with
     described = json.loads(fast.to_str())
     vocabulary: dict[str, int] = described["model"]["vocab"]
     size = 1 + max(*vocabulary.values(), *(token["id"] for token in described["added_tokens"]), -1)
-    missing = sorted(set(ByteLevel.alphabet()) - vocabulary.keys())
+    by_bytes = "ByteLevel" in str(described["pre_tokenizer"])
+    missing = sorted(set(ByteLevel.alphabet()) - vocabulary.keys()) if by_bytes else []
     vocabulary.update((character, size + number) for number, character in enumerate(missing))
     normal = fast.normalizer if described["normalizer"] == {"type": "NFC"} else None
     if normal is not None:
