@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import ByteLevel
 
 from siftlm.errors import UserError
@@ -161,6 +164,21 @@ def test_a_mode_without_its_token_is_refused(load: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(lm_tokens, "_from_folder", lambda *_: bare)
     with pytest.raises(UserError, match=r"score\.tiny\.model: must have a BOS or EOS token"):
         lm_tokens._prefix("score.tiny.model", bare, "auto")
+
+
+def test_what_is_surely_nfc_is_so_whatever_stands_beside_it() -> None:
+    """No character of these ranges changes, reorders or composes, by Python's tables and by the tokenizer's."""
+    sure = [
+        c for c in map(chr, range(0x110000)) if not (lm_tokens._NOT_SURELY_NFC.match(c) or "\ud800" <= c < "\ue000")
+    ]
+    assert len(sure) > 40_000
+    assert not any(map(unicodedata.combining, sure))
+    composed = {unicodedata.decomposition(c) for c in map(chr, range(0x110000))}
+    parts = {chr(int(pair.split()[1], 16)) for pair in composed if "<" not in pair and " " in pair}
+    assert not parts & set(sure)
+    for text in ("".join(sure), "".join(reversed(sure)), "".join(c + d for c, d in pairwise(sure))):
+        assert unicodedata.is_normalized("NFC", text)
+        assert NFC().normalize_str(text) == text
 
 
 def test_gigatoken_gives_the_same_ids(load: Any) -> None:

@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal
 
 from siftlm import filesystem
 from siftlm.readers.detection import HEAD_BYTES, Detected, detect
-from siftlm.readers.records import ReadBatch, Reader, Reject, batched, within
+from siftlm.readers.records import ReadBatch, Reader, Reject, batched, bounded
 from siftlm.readers.settings import Format, InputSettings
 from siftlm.readers.streams import most_bytes
 
@@ -49,7 +49,7 @@ def read_shard(
     with filesystem.open_read(path) as file:
         found = _format(path, file, settings)
         read = open_reader(found.format)
-        entries = within(read(file, found.compression, settings), most_bytes(_size(file), settings.max_expansion))
+        entries = bounded(read(file, found.compression, settings), most_bytes(_size(file), settings.max_expansion))
         yield from batched(entries, batch_documents, batch_bytes)
 
 

@@ -83,7 +83,7 @@ def too_large(size: int, limit: int, offset: int) -> Flaw:
     return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)
 
 
-def within(entries: Iterable[Record | Flaw], most: int) -> Iterator[Record | Flaw]:
+def bounded(entries: Iterable[Record | Flaw], most: int) -> Iterator[Record | Flaw]:
     """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead."""
     held = 0
     for entry in entries:

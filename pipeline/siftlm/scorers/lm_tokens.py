@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ Encode = Callable[[Sequence[str]], TokenIds]
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"  # between documents in the training of GPT-2, Pythia, OPT's successors, SmolLM2
 PIECE_CHARACTERS = 1 << 20  # a longer text is encoded in pieces: its encoding takes ~100 bytes a character
+_NOT_SURELY_NFC = re.compile(
+    "[^\u0000-\u02ff\u0391-\u03a1\u03a3-\u03ff\u0400-\u0482\u2002-\u20cf\u3001-\u3029\u3030-\u3098\u309b-\u9fff\uac00-\ud7a3]"
+)
+"""Beyond Latin, Greek, Cyrillic, Kana, Han and Hangul that no version of Unicode composes or takes apart."""
+
 SAMPLE_TEXTS = (
     "The quick brown fox jumps over the lazy dog, 42 times.\n\nThen it's gone; isn't it?\t  Yes!",
     "Größe naïve façade — “quotes” … Ελληνικά русский язык 中文字符 日本語テスト 한국어 العربية हिन्दी",
@@ -278,7 +284,7 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
         beyond = np.searchsorted(found.offsets, np.flatnonzero(found.ids >= size), side="right") - 1
         odd = set(beyond.tolist())
         if normal is not None:
-            odd.update(n for n, text in enumerate(texts) if not (text.isascii() or is_normal(normal, text)))
+            odd.update(n for n, text in enumerate(texts) if not is_normal(normal, text))
         if not odd:
             return found
         each, chosen = found.texts(), sorted(odd)
@@ -289,9 +295,11 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
     return encode
 
 
-def is_normal(normalizer: Any, text: str) -> bool:
-    """Whether a normalizer leaves a text alone; not of a long one, for which it takes 60 bytes a character."""
-    return len(text) <= PIECE_CHARACTERS and normalizer.normalize_str(text) == text
+def is_normal(nfc: Any, text: str) -> bool:
+    """Whether a tokenizer's NFC leaves a text alone; no for a long one, to ask takes it 60 bytes a character."""
+    if text.isascii() or not _NOT_SURELY_NFC.search(text):
+        return True
+    return len(text) <= PIECE_CHARACTERS and nfc.normalize_str(text) == text
 
 
 @contextmanager
