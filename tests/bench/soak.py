@@ -4,13 +4,15 @@
 
 The quickstart's corpus with a truncated shard beside it, its model trained once; every run goes into a fresh folder:
 readers, language, text signals, near-duplicates, cut lines, commonness, scores, report. After every run one line: CPU
-seconds, resident memory and open files of the process, and whether the output has the digests of the first run's.
-The last lines compare the first quarter of the runs with the last. Linux only.
+seconds, resident memory, what is left of it when free memory has gone back to the system, open files, and whether the
+output has the digests of the first run's. The last lines compare the quarters of the runs. Linux with glibc only.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import os
 import shutil
 import subprocess
@@ -58,12 +60,18 @@ def resident_mib() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
+def give_back() -> None:
+    """Collects garbage and gives memory that the allocator keeps for later back to the system."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=60)
     options.add_argument("--processes", type=int, default=0, help="local worker processes instead of threads")
     chosen = options.parse_args()
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     data: list[Any] = []
     with tempfile.TemporaryDirectory() as name:
         tree = prepared(Path(name), chosen.processes)
@@ -71,21 +79,17 @@ def main() -> None:
         while time.monotonic() < end:
             shutil.rmtree(tree["output"]["folder"], ignore_errors=True)
             result = job.run(parse(tree, []), Progress(quiet=True))
-            seen.append((resident_mib(), len(os.listdir("/proc/self/fd"))))
-            mib, files = seen[-1]
+            resident = resident_mib()
+            give_back()
+            held, files = resident_mib(), len(os.listdir("/proc/self/fd"))
+            seen.append((resident, held, files))
             same = (data := data or result.manifest["data"]) == result.manifest["data"]
-            took = time.process_time()
-            print(
-                f"run {len(seen)}: {took:.0f} CPU s, {mib} MiB, {files} files, {'same' if same else 'OTHER'} bytes",
-                flush=True,
-            )
-    quarter = max(len(seen) // 4, 1)
-    for when, part in (("first", seen[:quarter]), ("last", seen[-quarter:])):
-        sizes = [mib for mib, _ in part]
-        files = max(count for _, count in part)
-        print(
-            f"{when} quarter: median {median(sizes):.0f} MiB ({min(sizes)} to {max(sizes)}), {files} files open at most"
-        )
+            figures = f"{time.process_time():.0f} CPU s, {resident} MiB, {held} MiB held, {files} files"
+            print(f"run {len(seen)}: {figures}, {'same' if same else 'OTHER'} bytes", flush=True)
+    for quarter in range(4):
+        part = zip(*seen[len(seen) * quarter // 4 : len(seen) * (quarter + 1) // 4], strict=True)
+        spread = (f"{median(column):.0f} ({min(column)} to {max(column)})" for column in part)
+        print("quarter {}: {} MiB, {} MiB held, {} files".format(quarter + 1, *spread))
 
 
 if __name__ == "__main__":
