@@ -79,7 +79,8 @@ def _read_group(
     facts = opened.metadata.row_group(group)
     row = first
     try:
-        for batch in opened.iter_batches(_batch_rows(facts, names), row_groups=[group], columns=names):
+        _probe(opened, group, names)
+        for batch in opened.iter_batches(_batch_rows(opened, facts, names), row_groups=[group], columns=names):
             for values in _rows(batch, row):
                 yield values if isinstance(values, Flaw) else fields.record(values, row)
                 row += 1
@@ -89,10 +90,16 @@ def _read_group(
         yield Flaw("error", "corrupt_parquet", f"{lost}: {error}", row)
 
 
-def _batch_rows(facts: Any, names: list[str]) -> int:
+def _probe(opened: pq.ParquetFile, group: int, names: list[str]) -> None:
+    """Raises what is wrong with the columns of a row group; to ask their metadata would end the process instead."""
+    next(opened.iter_batches(1, row_groups=[group], columns=names), None)
+
+
+def _batch_rows(opened: pq.ParquetFile, facts: Any, names: list[str]) -> int:
     """How many rows to decode at once, from the sizes that the row group declares."""
-    columns = [facts.column(i) for i in range(facts.num_columns)]
-    read = [column for column in columns if any(_is_at(column.path_in_schema, name) for name in names)]
+    schema = opened.metadata.schema
+    chosen = [i for i in range(facts.num_columns) if any(_is_at(schema.column(i).path, name) for name in names)]
+    read = [facts.column(i) for i in chosen]
     row_bytes: int = sum(column.total_uncompressed_size for column in read) // max(facts.num_rows, 1)
     rows: int = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
     repeats = any("DICTIONARY" in encoding for column in read for encoding in column.encodings)
