@@ -30,6 +30,10 @@ Tokens = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 
+Planned = tuple[NDArray[np.int64], Callable[[Windows, Tokens, Sequence[Floats]], None]]
+"""Which windows go together, and what fills in the columns of a pass at their tokens."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Windows that go through the model together, and the work that fills in the columns at their tokens."""
@@ -105,7 +109,10 @@ class Forward:
     def _begun(self, order: NDArray[np.int64], stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
         packing = self.packing
         plan = self._packed if self.model.packed else self._padded
-        batches = plan(order, stretches, tokens, columns, packing)
+        batches = [
+            Batch(members, partial(work, stretches[members], tokens, columns))
+            for members, work in plan(order, stretches[order].length.tolist(), packing)
+        ]
         coming = [self.workers.submit(_attempt, batch) for batch in batches]
         return Pass(stretches, tokens, columns, packing.row_tokens, batches, coming)
 
@@ -123,18 +130,10 @@ class Forward:
             most = max(1, self.packing.max_documents // 2)
             self.packing = replace(self.packing, row_tokens=half, max_documents=most)
 
-    def _packed(
-        self,
-        order: NDArray[np.int64],
-        stretches: Windows,
-        tokens: Tokens,
-        columns: Sequence[Floats],
-        packing: Packing,
-    ) -> list[Batch]:
-        rows = packing.rows(stretches[order].length.tolist())
-        return [Batch(order[row], partial(self._row, stretches[order[row]], tokens, columns, packing)) for row in rows]
+    def _packed(self, order: NDArray[np.int64], lengths: list[int], packing: Packing) -> list[Planned]:
+        return [(order[row], partial(self._row, packing)) for row in packing.rows(lengths)]
 
-    def _row(self, chosen: Windows, tokens: Tokens, columns: Sequence[Floats], packing: Packing) -> None:
+    def _row(self, packing: Packing, chosen: Windows, tokens: Tokens, columns: Sequence[Floats]) -> None:
         row = build_row(chosen, tokens, packing, self.fill)
         for column, values in zip(columns, self._row_columns(row, tokens[row.places].astype(np.int64)), strict=True):
             column[row.places] = values
@@ -149,27 +148,18 @@ class Forward:
             return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias))
         return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
 
-    def _padded(
-        self,
-        order: NDArray[np.int64],
-        stretches: Windows,
-        tokens: Tokens,
-        columns: Sequence[Floats],
-        packing: Packing,
-    ) -> list[Batch]:
+    def _padded(self, order: NDArray[np.int64], lengths: list[int], packing: Packing) -> list[Planned]:
         area = min(packing.row_tokens, LOGITS // self.model.vocabulary)
-        batches = []
-        lengths = [padded_length(length) for length in stretches[order].length.tolist()]
-        for length, same in groupby(range(len(order)), key=lengths.__getitem__):
+        batches: list[Planned] = []
+        padded = [padded_length(length) for length in lengths]
+        for length, same in groupby(range(len(order)), key=padded.__getitem__):
             waiting, rows = order[list(same)], max(1, area // length)
             for start in range(0, len(waiting), rows):
-                members = waiting[start : start + rows]
-                work = partial(self._batch, stretches[members], tokens, columns, (rows, length))
-                batches.append(Batch(members, work))
+                batches.append((waiting[start : start + rows], partial(self._batch, (rows, length))))
         return batches
 
     @torch.inference_mode()
-    def _batch(self, chosen: Windows, tokens: Tokens, columns: Sequence[Floats], shape: tuple[int, int]) -> None:
+    def _batch(self, shape: tuple[int, int], chosen: Windows, tokens: Tokens, columns: Sequence[Floats]) -> None:
         """One batch through the model, which is filled up to `shape` whatever it holds."""
         ids_BL = torch.full(shape, self.fill)
         mask_BL = torch.zeros(shape, dtype=torch.int64)

@@ -278,13 +278,12 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
     tokenizer = import_module("gigatoken").Tokenizer.from_json(json.dumps(described))
 
     def encode(texts: Sequence[str]) -> TokenIds:
+        odd = {n for n, text in enumerate(texts) if normal is not None and not is_normal(normal, text)}
         with panics_as_errors():
-            ids = tokenizer.encode_batch(list(texts))
+            ids = tokenizer.encode_batch(["" if n in odd else text for n, text in enumerate(texts)])
         found = TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
         beyond = np.searchsorted(found.offsets, np.flatnonzero(found.ids >= size), side="right") - 1
-        odd = set(beyond.tolist())
-        if normal is not None:
-            odd.update(n for n, text in enumerate(texts) if not is_normal(normal, text))
+        odd.update(beyond.tolist())
         if not odd:
             return found
         each, chosen = found.texts(), sorted(odd)
