@@ -38,7 +38,7 @@ LAYERS: dict[str, frozenset[str]] = {
     ),
     "stages": frozenset({"stages"}),
     "components": frozenset({"readers", "scorers", "selectors", "mixing", "correlate", "report"}),
-    "base": frozenset({"documents", "errors", "filesystem", "lineage", "settings", "statistics", "store"}),
+    "base": frozenset({"allocator", "documents", "errors", "filesystem", "lineage", "settings", "statistics", "store"}),
 }
 SINGLE = {"job", "base"}
 ORDER = list(LAYERS)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siftlm.scorers.lm_documents import cuda_row_tokens
 from siftlm.scorers.lm_packing import Packing, Windows, aligned, build_row, predicted, stride_tokens, windows
 
 
@@ -95,3 +96,8 @@ def test_a_window_longer_than_a_row_has_its_own() -> None:
     tokens = np.arange(100, dtype=np.int32)
     row = build_row(of_document(100, 100, 75), tokens, Packing(64, 8, 8, 0), fill=0)
     assert len(row.tokens) == 104
+
+
+@pytest.mark.parametrize(("width", "tokens"), [(128, 1 << 18), (256, 1 << 17), (384, 1 << 16), (768, 1 << 16)])
+def test_a_narrow_model_has_longer_rows_on_cuda(width: int, tokens: int) -> None:
+    assert cuda_row_tokens(width) == tokens

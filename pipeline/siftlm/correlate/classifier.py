@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from siftlm.allocator import zeroed_allocations
 from siftlm.correlate.labels import Labels
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import TrainingSettings
-from siftlm.correlate.zeroed import zeroed_allocations
 from siftlm.errors import UserError
 
 Floats = npt.NDArray[np.float64]

@@ -48,7 +48,10 @@ class LMSettings(Settings):
     )  # fmt: skip
     max_tokens: int | None = Field(None, ge=1, description="Score only this many tokens of a document; default all.")
     batch_tokens: int | None = Field(
-        None, ge=16, description="Tokens of a forward pass; default 2,048 on a CPU, 65,536 on CUDA."
+        None,
+        ge=16,
+        description="Tokens of a forward pass; default 2,048 on a CPU, on CUDA 65,536, and up to 262,144 "
+        "for models narrower than 512.",
     )
     window_documents: int = Field(4096, ge=1, description="Documents that are sorted by length together.")
     threads: int | None = Field(

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CPU_ROW_TOKENS = 2048
-CUDA_ROW_TOKENS = 65536
+CUDA_ROW_VALUES = 1 << 25  # of a hidden state; starting a row costs the host as much however narrow the model is
+CUDA_ROW_TOKENS = (1 << 16, 1 << 18)  # least and most
 CPU_ALIGNMENT = 8  # wastes 4 tokens a document and lets neighbours share an attention call
 CUDA_FILL_STRETCH = 1024
 CUDA_WORKERS = 3  # one row is on the device, one in its queue, one being built; 60.1 % of the roofline, 2 gave 59.1
@@ -223,7 +224,7 @@ class DocumentScorer:
 
     def _forward(self, model: LanguageModel) -> Forward:
         cuda = self.device.type == "cuda"
-        row = self.settings.batch_tokens or (CUDA_ROW_TOKENS if cuda else CPU_ROW_TOKENS)
+        row = self.settings.batch_tokens or (cuda_row_tokens(model.width) if cuda else CPU_ROW_TOKENS)
         packing = (
             Packing(max(row, self.context), 1, max(1, row // 32), CUDA_FILL_STRETCH)
             if cuda
@@ -232,3 +233,9 @@ class DocumentScorer:
         statistics = any(name != "nll" for name in self.settings.per_token)
         longest = max(self.context, packing.fill_stretch)
         return Forward(self.place, model, self.workers, packing, statistics, self.tokenizer.prefix or 0, longest)
+
+
+def cuda_row_tokens(width: int) -> int:
+    """Tokens of a row by default, a power of two: more for a narrow model, whose rows the device is done with soon."""
+    least, most = CUDA_ROW_TOKENS
+    return min(max(1 << (CUDA_ROW_VALUES // width).bit_length() - 1, least), most)

@@ -90,6 +90,11 @@ class LanguageModel:
         """Rows of the classifier."""
         return int(self.classifier.shape[0])
 
+    @property
+    def width(self) -> int:
+        """Values of a hidden state."""
+        return int(self.classifier.shape[1])
+
     def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         """`[B, L, V]` of a batch that is padded on the right."""
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits

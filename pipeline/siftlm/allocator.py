@@ -1,0 +1,45 @@
+"""Options of the C library's allocator. They are the whole process's; other C libraries than glibc have none."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_M_PERTURB = -6  # of glibc's malloc.h
+_M_ARENA_MAX = -8
+
+
+def limit_arenas() -> None:
+    """An arena for every core instead of eight, unless the environment's MALLOC_ARENA_MAX says how many.
+
+    Threads come and go with the stages, and each takes over an arena that others have cut to pieces, or a new one:
+    a process that runs for hours then holds more and more memory that is free (tests/bench/results/limits.md).
+    More threads than cores do not work at a time, so more arenas save no waiting.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        _set(_M_ARENA_MAX, os.cpu_count() or 1)
+
+
+@contextmanager
+def zeroed_allocations() -> Iterator[None]:
+    """Let malloc hand out zeroed memory inside the block.
+
+    fastText fills a tenth of its input matrix with random numbers per thread, at most ten tenths, and leaves
+    the rest as allocated (DenseMatrix::uniform). Its own releases allocate zeros; fasttext-numpy2 0.10.4
+    allocates with posix_memalign and then trains on whatever the process left there: models differ from run
+    to run, and small ones often end with "Encountered NaN". glibc's M_PERTURB makes new memory zero, as in
+    fastText's own releases. It is harmless to other threads.
+    """
+    _set(_M_PERTURB, 0xFF)  # new memory gets the complement of this byte
+    try:
+        yield
+    finally:
+        _set(_M_PERTURB, 0)
+
+
+def _set(option: int, value: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(option, value)

@@ -1,0 +1,40 @@
+"""What a process does to its allocator, seen from outside: glibc tells how many arenas there are."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+CROWD = """
+import ctypes, os, tempfile, threading
+import siftlm.stages
+many = 10 + 2 * os.cpu_count()
+together = threading.Barrier(many)
+def hold():
+    kept = ctypes.CDLL(None).malloc(100)
+    together.wait()
+crowd = [threading.Thread(target=hold) for _ in range(many)]
+for thread in crowd: thread.start()
+for thread in crowd: thread.join()
+with tempfile.NamedTemporaryFile() as file:
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    print(file.read().count(b"<heap nr="))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+@pytest.mark.parametrize(("asked", "most"), [(None, os.cpu_count() or 1), ("5", 5)])
+def test_many_threads_share_an_arena_a_core_or_as_many_as_the_environment_says(asked: str | None, most: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    if asked:
+        environment["MALLOC_ARENA_MAX"] = asked
+    told = subprocess.run([sys.executable, "-c", CROWD], env=environment, check=True, capture_output=True, text=True)
+    assert int(told.stdout) == most
