@@ -18,8 +18,8 @@ def limit_arenas() -> None:
     a process that runs for hours then holds more and more memory that is free (tests/bench/results/limits.md).
     More threads than cores do not work at a time, so more arenas save no waiting.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        _set(_M_ARENA_MAX, os.cpu_count() or 1)
+    if "MALLOC_ARENA_MAX" not in os.environ and hasattr(os, "sched_getaffinity"):  # the cores of this process, as glibc
+        _set(_M_ARENA_MAX, len(os.sched_getaffinity(0)))
 
 
 @contextmanager
