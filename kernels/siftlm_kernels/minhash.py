@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels import minhash_reference
+from siftlm_kernels.normal_form import composed
 from siftlm_kernels.unicode_words import word_bytes
 
 Implementation = Literal["auto", "reference", "datasketch"]
@@ -40,8 +41,9 @@ def minhash(
     1. Words. The bytes are read as UTF-8, where what is ill-formed separates words. Letters, marks, numbers
        (categories L, M, N of Unicode 14.0) and `_` make words, everything else separates. A code point of a
        script without spaces (`unicode_words.SOLO_BLOCKS`: Han, Kana, Bopomofo, Thai, Lao, Khmer, Myanmar) is a
-       word by itself. Every code point is lower-cased by its simple mapping. No other normalisation is done:
-       composed and decomposed accents differ.
+       word by itself. Every code point is lower-cased by its simple mapping. Before all that the text is brought
+       into `normal_form.normal_form`: composed and decomposed accents, soft hyphens and zero-width characters
+       make no difference.
     2. Word hash. The word's UTF-8 bytes are padded with NUL to a multiple of 8 and read as little-endian 64-bit
        chunks: h = 0x9E3779B97F4A7C15, then h = step(h, chunk) for each chunk in turn.
     3. Shingles. Every `ngram` consecutive words, w_1 ... w_n, have the shingle hash
@@ -194,12 +196,12 @@ def _kernel() -> Any:
 
 
 def _checked(values: Values, offsets: Offsets, ngram: int) -> tuple[Values, Offsets]:
-    """The arrays as read-only views, for which the kernels are compiled."""
+    """The arrays in normal form, as read-only views, for which the kernels are compiled."""
     if ngram < 1:
         raise ValueError(f"ngram: must be at least 1, got {ngram}")
     if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
         raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")
-    values = np.ascontiguousarray(values, np.uint8).view()
-    offsets = np.ascontiguousarray(offsets, np.int64).view()
+    values, offsets = composed(np.ascontiguousarray(values, np.uint8), np.ascontiguousarray(offsets, np.int64))
+    values, offsets = values.view(), offsets.view()
     values.flags.writeable = offsets.flags.writeable = False
     return values, offsets

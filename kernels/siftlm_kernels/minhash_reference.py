@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from siftlm_kernels.unicode_words import SEPARATOR, SOLO, simple_lower, word_classes
+from siftlm_kernels.normal_form import normal_form
+from siftlm_kernels.unicode_words import IGNORED, SEPARATOR, SOLO, simple_lower, word_classes
 
 _64 = (1 << 64) - 1
 _32 = (1 << 32) - 1
@@ -33,8 +34,9 @@ def words(text: bytes) -> list[str]:
     """The lower-cased words of a UTF-8 text."""
     classes, lower = word_classes(), simple_lower()
     spaced = ""
-    for character in text.decode(errors="replace"):
+    for character in normal_form(text.decode(errors="replace")):
         kind, small = classes[ord(character)], chr(lower[ord(character)])
+        assert kind != IGNORED, "the normal form has none of these"
         spaced += " " if kind == SEPARATOR else f" {small} " if kind == SOLO else small
     return spaced.split(" ")
 

@@ -1,8 +1,9 @@
 """What a word is: classes of code points and lower-case letters, as arrays that compiled kernels take.
 
 A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (categories L, M, N) and
-the underscore. Everything else separates, ill-formed UTF-8 included. Scripts that are written without spaces
-have no such runs, so each of their code points is a word of its own. Lower case is the simple mapping (one
+the underscore. Everything else separates, ill-formed UTF-8 included, but for what shows nothing (soft hyphens,
+zero-width characters), which is skipped. Scripts that are written without spaces have no such runs, so each of their
+code points is a word of its own. Lower case is the simple mapping (one
 code point to one code point, no locale, no context): `İ` becomes `i`, a capital sigma always `σ`.
 """
 
@@ -13,10 +14,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from siftlm_kernels.normal_form import CODE_POINTS, ignorable_points
 from siftlm_kernels.unicode_ranges import LOWER_RANGES, WORD_RANGES
 
-CODE_POINTS = 0x110000
-SEPARATOR, WORD, SOLO = 0, 1, 2
+SEPARATOR, WORD, SOLO, IGNORED = 0, 1, 2, 3
 
 # Blocks of the scripts without spaces between words: Unicode 14.0, Blocks.txt.
 SOLO_BLOCKS = (
@@ -39,7 +40,7 @@ SOLO_BLOCKS = (
 
 @cache
 def word_classes() -> NDArray[np.uint8]:
-    """Class of every code point, indexed by it: SEPARATOR, WORD (in a run) or SOLO (a word by itself)."""
+    """Class of every code point, indexed by it: SEPARATOR, WORD (in a run), SOLO (a word by itself) or IGNORED."""
     classes = np.zeros(CODE_POINTS, np.uint8)
     for text in WORD_RANGES.split():
         first, _, last = text.partition("-")
@@ -47,6 +48,7 @@ def word_classes() -> NDArray[np.uint8]:
     for first_solo, last_solo in SOLO_BLOCKS:
         block = classes[first_solo : last_solo + 1]
         block[block == WORD] = SOLO
+    classes[ignorable_points()] = IGNORED
     classes.flags.writeable = False
     return classes
 
@@ -69,11 +71,12 @@ def word_bytes() -> NDArray[np.uint64]:
     """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number on top.
 
     Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
-    character its lower-case UTF-8, a solo character the same between two NULs. The first byte is in the low
+    character its lower-case UTF-8, a solo character the same between two NULs, an ignored one nothing. The first byte is in the low
     8 bits: one little-endian 8-byte store writes them all, and the top byte counts them.
     """
     packed = np.full(CODE_POINTS, 1 << 56, np.uint64)
-    points = np.flatnonzero(word_classes())
+    packed[word_classes() == IGNORED] = 0
+    points = np.flatnonzero((word_classes() == WORD) | (word_classes() == SOLO))
     encoded, length = _utf8(simple_lower()[points].astype(np.uint64))
     solo = word_classes()[points] == SOLO
     encoded[solo] <<= np.uint64(8)

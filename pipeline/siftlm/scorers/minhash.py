@@ -11,7 +11,7 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.store import digest
 
-VERSION = 2
+VERSION = 3
 SHINGLES_KEY = b"siftlm.shingles"
 """Metadata of the column `bands`: the digest of the settings, by which a later run knows comparable bands."""
 

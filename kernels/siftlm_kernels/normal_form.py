@@ -1,0 +1,72 @@
+"""The normal form in which copies of a text are compared: composed, and without characters that show nothing.
+
+`é` may be written as one code point or as `e` and an accent; a soft hyphen or a zero-width space is not seen. Copies
+of a text that differ in these alone must be the same words to whoever looks for duplicates.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm_kernels.unicode_ranges import IGNORABLE_RANGES, NORMAL_ORDER
+
+CODE_POINTS = 0x110000
+
+
+def normal_form(text: str) -> str:
+    """The text without ignorable code points, in Unicode's normal form C."""
+    return unicodedata.normalize("NFC", _ignorable().sub("", text))
+
+
+def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The ragged text with `normal_form` of every document that normal form C may change; the others as they are.
+
+    So ignorable code points are left in documents that are composed already: words skip them (`unicode_words`).
+    In a changed document, bytes that are not UTF-8 become U+FFFD, which separates words as they do.
+    """
+    from siftlm_kernels.normal_form_kernel import find_changing
+
+    changing = np.zeros(len(offsets) - 1, np.bool_)
+    chunks = values[: len(values) // 8 * 8].view(np.uint64)
+    find_changing(values, chunks, offsets, canonical_order(), changing)
+    if not changing.any():
+        return values, offsets
+    parts = [values[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    for row in np.flatnonzero(changing):
+        parts[row] = normal_form(parts[row].decode(errors="replace")).encode()
+    bounds = np.zeros(len(offsets), np.int64)
+    np.cumsum([len(part) for part in parts], out=bounds[1:])
+    return np.frombuffer(b"".join(parts), np.uint8), bounds
+
+
+@cache
+def canonical_order() -> NDArray[np.uint8]:
+    """By code point: its canonical combining class; 254 if it is ignorable, 255 if normal form C may replace or join it."""
+    order = np.zeros(CODE_POINTS, np.uint8)
+    for text in NORMAL_ORDER.split():
+        span, _, value = text.partition(":")
+        first, _, last = span.partition("-")
+        order[int(first, 16) : int(last or first, 16) + 1] = int(value)
+    order[ignorable_points()] = 254
+    order.flags.writeable = False
+    return order
+
+
+def ignorable_points() -> list[int]:
+    """The code points that are shown as nothing, in ascending order."""
+    return [point for first, last in _ignorable_spans() for point in range(first, last + 1)]
+
+
+def _ignorable_spans() -> list[tuple[int, int]]:
+    spans = [text.partition("-") for text in IGNORABLE_RANGES.split()]
+    return [(int(first, 16), int(last or first, 16)) for first, _, last in spans]
+
+
+@cache
+def _ignorable() -> re.Pattern[str]:
+    return re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _ignorable_spans())}]+")
