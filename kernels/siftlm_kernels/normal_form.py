@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDA
     find_changing(values, chunks, offsets, canonical_order(), changing)
     if not changing.any():
         return values, offsets
-    parts = [values[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [values[start:end].tobytes() for start, end in pairwise(offsets)]
     for row in np.flatnonzero(changing):
         parts[row] = normal_form(parts[row].decode(errors="replace")).encode()
     bounds = np.zeros(len(offsets), np.int64)
@@ -46,7 +47,7 @@ def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDA
 
 @cache
 def canonical_order() -> NDArray[np.uint8]:
-    """By code point: its canonical combining class; 254 if it is ignorable, 255 if normal form C may replace or join it."""
+    """By code point: its canonical combining class; 254 for an ignorable one, 255 where normal form C may change it."""
     order = np.zeros(CODE_POINTS, np.uint8)
     for text in NORMAL_ORDER.split():
         span, _, value = text.partition(":")

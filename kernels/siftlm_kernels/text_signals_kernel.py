@@ -23,7 +23,9 @@ from siftlm_kernels.text_signals_tables import (
     CLOSER,
     DIGIT,
     POLICY_PHRASES,
+    SOLO,
     SPACE,
+    SPACED_SENTENCES,
     SPECIAL,
     STOP_WORDS,
     TERMINAL,
@@ -46,7 +48,7 @@ DUPLICATE_LINES, DUPLICATE_LINE_CHARS, DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH
 DUPLICATE_5 = 35
 
 # Rows of the scratch memory: one entry a word, or one a line (a line has at least one word).
-W_START, W_BYTES, W_CHARS, W_ID, W_REPEATS = range(5)
+W_START, W_BYTES, W_CHARS, W_SPACED, W_ID, W_REPEATS = range(6)
 L_START, L_BYTES, L_CHARS, L_ID, L_PARAGRAPH, L_NODE, L_PARENT = range(7)
 KEY_BYTES = 8  # an ASCII word of so many bytes is its own key
 
@@ -79,7 +81,7 @@ _S32 = np.uint64(32)
 _INEXACT = np.uint64(1 << 63)  # marks a key that is a hash, not the bytes themselves
 
 # By the bits of a character: what it adds to a sum of (upper-case letters << 32) + alphanumeric characters.
-_TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(256)], np.int64)
+_TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(1 << 10)], np.int64)
 
 compiled = njit(nogil=True, cache=True)
 
@@ -210,7 +212,8 @@ def _scan(
     trailing = 0  # bytes that are not the first of their character, so far
     dots = last_dot = 0
     line_words = line_trailing = marks = paragraph = 0
-    open_sentence = blank = False
+    open_sentence = blank = spaced = False
+    last = 0  # the classes of the last letter of a word, where it is not ASCII
     line_hash = _HASH
     while True:
         point, width = _code_point(values, i, end) if i < end else (10, 0)
@@ -229,6 +232,7 @@ def _scan(
                     break
                 counts[NEWLINES] += 1
             spaces += 1
+            spaced = True
             trailing += width - 1
             line_hash = _mixed(line_hash, np.uint64(point))
             i += width
@@ -242,22 +246,27 @@ def _scan(
             line_hash = _HASH
             for k in range(len(BULLET_CODES)):
                 counts[BULLET_LINES] += BULLET_CODES[k] == point
-        seen = 0
+        elif spaced and open_sentence and last & classes[point] & SPACED_SENTENCES:
+            counts[SENTENCES] += 1
+        seen = last = 0
+        stop = SPACE  # what ends the word: letters of all scripts too, behind one that is a word by itself
         key = np.uint64(0)
         ascii_only = True
         while i < end:
             byte = values[i]
             if byte < 0x80:
                 flags = classes[byte]
-                if flags & SPACE:
+                if flags & stop:
                     break
                 key = key << np.uint64(8) | np.uint64(byte)
                 point, width = np.int64(byte), 1
             else:
                 point, width = _code_point(values, i, end)
                 flags = classes[point]
-                if flags & SPACE:
+                if flags & stop or (flags & SOLO and seen & ALNUM):
                     break
+                if flags & ALNUM:
+                    last, stop = flags, SPACE | ALNUM if flags & SOLO else SPACE
                 ascii_only = False
                 trailing += width - 1
             seen |= flags
@@ -285,6 +294,8 @@ def _scan(
         words[W_START, n_words] = start - begin
         words[W_BYTES, n_words] = size
         words[W_CHARS, n_words] = chars
+        words[W_SPACED, n_words] = spaced
+        spaced = False
         word_keys[n_words] = key
         counts[LONGEST] = max(counts[LONGEST], chars)
         counts[ALPHA_WORDS] += (seen & ALPHA) != 0
@@ -478,16 +489,16 @@ def _extend(
 
 
 @compiled
-def _top(n: int, positions: Any, n_positions: int, longer: Any, occurrences: Any, chars: Any) -> int:
+def _top(n: int, positions: Any, n_positions: int, longer: Any, occurrences: Any, chars: Any, spaced: Any) -> int:
     """Characters of all occurrences of the most frequent n-gram, its spaces included; the first of equals."""
     best, at = 0, 0
     for p in range(n_positions):
         i = positions[p]
         if longer[i] == i and occurrences[i] > best:
             best, at = occurrences[i], i
-    characters = n - 1
-    for k in range(at, at + n):
-        characters += chars[k]
+    characters = chars[at]
+    for k in range(at + 1, at + n):
+        characters += chars[k] + spaced[k]
     return best * characters if best else 0
 
 
@@ -512,7 +523,7 @@ def _repeated(n: int, positions: Any, n_positions: int, longer: Any, occurrences
 @compiled
 def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, counts: Any) -> None:
     """The signals of n-grams; `repeats` says by identity whether a word occurs twice."""
-    ids, chars = words[W_ID], words[W_CHARS]
+    ids, chars, spaced = words[W_ID], words[W_CHARS], words[W_SPACED]
     positions, shorter, longer, occurrences = grams[0], grams[1], grams[2], grams[3]
     kept = 0
     for i in range(n_words):
@@ -524,7 +535,7 @@ def _repetition(words: Any, n_words: int, repeats: Any, grams: Any, table: Any, 
         if kept == 0:
             return
         if n <= 4:
-            counts[TOP_2 + n - 2] = _top(n, positions, kept, longer, occurrences, chars)
+            counts[TOP_2 + n - 2] = _top(n, positions, kept, longer, occurrences, chars, spaced)
         else:
             counts[DUPLICATE_5 + n - 5] = _repeated(n, positions, kept, longer, occurrences, chars)
         shorter, longer = longer, shorter
@@ -568,7 +579,7 @@ def _word_bound(values: Any, begin: int, end: int) -> int:
     for i in range(begin, end):
         byte = values[i]
         space = byte <= 32 or byte == 0xC2 or (0xE1 <= byte <= 0xE3)
-        bound += gap and not space
+        bound += (gap and not space) + 2 * (byte >= 0xE0)  # it may begin a word of one letter, and the next one
         gap = space
     # What only may be white space outside ASCII has two more bytes or one, which then begin a word.
     return bound + 1
@@ -576,9 +587,10 @@ def _word_bound(values: Any, begin: int, end: int) -> int:
 
 _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+_CLASSES = types.Array(types.uint16, 1, "C", readonly=True)
 
 
-@njit(types.void(_BYTES, _OFFSETS, _BYTES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True)
+@njit(types.void(_BYTES, _OFFSETS, _CLASSES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True)
 def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropies: Any) -> None:
     """Fills `counts` (documents, len(COUNTS)) and `entropies` (documents,), both zero before.
 
@@ -590,7 +602,7 @@ def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropie
     capacity = 1
     for d in range(len(offsets) - 1):
         capacity = max(capacity, _word_bound(values, offsets[d], offsets[d + 1]))
-    words, word_keys = np.empty((5, capacity), np.int32), np.empty(capacity, np.uint64)
+    words, word_keys = np.empty((6, capacity), np.int32), np.empty(capacity, np.uint64)
     lines, line_keys = np.empty((7, capacity), np.int32), np.empty(capacity, np.uint64)
     grams = np.empty((4, capacity), np.int32)
     table = np.empty(1 << _slot_bits(capacity), np.int32)

@@ -20,8 +20,10 @@ from siftlm_kernels.text_signals_tables import (
     CLOSERS,
     POLICY_PHRASES,
     STOP_WORDS,
+    THAI_AND_LAO,
     sentence_terminals,
 )
+from siftlm_kernels.unicode_words import SOLO_BLOCKS
 
 TERMINALS = tuple(map(chr, sentence_terminals()))
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -37,17 +39,38 @@ def reference_columns(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int
 
 def signals_of(text: str) -> dict[str, float]:
     """Every signal of one document."""
-    words = text.split()
+    spaced = split_words(text)
+    words = [word for word, _ in spaced]
     stripped = [line.strip() for line in text.split("\n")]
     lines = [line for line in stripped if line]
     paragraphs = ["\n".join(run) for full, run in groupby(stripped, bool) if full]
     return {
         **basic(text, words, lines, paragraphs),
         **gopher_quality(text, words, lines),
-        **gopher_repetition(text, words, lines, paragraphs),
+        **gopher_repetition(text, spaced, lines, paragraphs),
         **c4(text, lines),
         **fineweb(text, words, lines),
     }
+
+
+def split_words(text: str) -> list[tuple[str, bool]]:
+    """The words, each with whether white space stands before it.
+
+    A letter or digit of a script without spaces begins a word where the word so far has one already, and so does any
+    letter or digit behind it. Marks and punctuation stay with what is before them, or else with what follows.
+    """
+    found: list[tuple[str, bool]] = []
+    for token in text.split():
+        starts, has_letter, after_solo = [0], False, False
+        for at, character in enumerate(token):
+            if not character.isalnum():
+                continue
+            solo = any(first <= ord(character) <= last for first, last in SOLO_BLOCKS)
+            if after_solo or (solo and has_letter):
+                starts.append(at)
+            has_letter, after_solo = True, solo
+        found += [(token[start:end], start == 0) for start, end in pairwise([*starts, len(token)])]
+    return found
 
 
 def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:
@@ -81,14 +104,17 @@ def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, f
     }
 
 
-def gopher_repetition(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:
+def gopher_repetition(
+    text: str, spaced: list[tuple[str, bool]], lines: list[str], paragraphs: list[str]
+) -> dict[str, float]:
     """Gopher, table A1."""
+    words = [word for word, _ in spaced]
     return {
         "duplicate_line_fraction": _ratio(len(_duplicates(lines)), len(lines)),
         "duplicate_paragraph_fraction": _ratio(len(_duplicates(paragraphs)), len(paragraphs)),
         "duplicate_line_char_fraction": _ratio(sum(map(len, _duplicates(lines))), len(text)),
         "duplicate_paragraph_char_fraction": _ratio(sum(map(len, _duplicates(paragraphs))), len(text)),
-        **{f"top_{n}_gram_char_fraction": min(1.0, _ratio(_top(words, n), len(text))) for n in (2, 3, 4)},
+        **{f"top_{n}_gram_char_fraction": min(1.0, _ratio(_top(spaced, n), len(text))) for n in (2, 3, 4)},
         **{f"duplicate_{n}_gram_char_fraction": _ratio(_repeated(words, n), len(text)) for n in range(5, 11)},
     }
 
@@ -100,8 +126,8 @@ def c4(text: str, lines: list[str]) -> dict[str, float]:
         "c4_terminal_line_fraction": _share(
             line.endswith(tuple(C4_END_MARKS)) and not line.endswith("...") for line in lines
         ),
-        "under_3_word_line_fraction": _share(len(line.split()) < 3 for line in lines),
-        "under_5_word_line_fraction": _share(len(line.split()) < 5 for line in lines),
+        "under_3_word_line_fraction": _share(len(split_words(line)) < 3 for line in lines),
+        "under_5_word_line_fraction": _share(len(split_words(line)) < 5 for line in lines),
         "javascript_line_fraction": _share("javascript" in line for line in lower),
         "policy_line_fraction": _share(any(phrase in line for phrase in POLICY_PHRASES) for line in lower),
         "lorem_ipsum_count": text.translate(_ASCII_LOWER).count("lorem ipsum"),
@@ -143,10 +169,15 @@ def _ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
-def _top(words: Sequence[str], n: int) -> int:
-    """Characters in all occurrences of the most frequent n-gram; the first of equals."""
-    counts = Counter(_ngrams(words, n)).most_common(1)
-    return counts[0][1] * len(" ".join(counts[0][0])) if counts and counts[0][1] > 1 else 0
+def _top(spaced: Sequence[tuple[str, bool]], n: int) -> int:
+    """Characters in all occurrences of the most frequent n-gram, spaced as its first one is; the first of equals."""
+    grams = _ngrams([word for word, _ in spaced], n)
+    if not grams:
+        return 0
+    ((gram, times),) = Counter(grams).most_common(1)
+    at = grams.index(gram)
+    spaces = sum(space for _, space in spaced[at + 1 : at + n])
+    return times * (sum(map(len, gram)) + spaces) if times > 1 else 0
 
 
 def _repeated(words: Sequence[str], n: int) -> int:
@@ -165,6 +196,16 @@ def _repeated(words: Sequence[str], n: int) -> int:
 
 
 def _sentences(line: str) -> int:
-    words = line.split()
-    ends = [word.rstrip(CLOSERS).endswith(TERMINALS) for word in words]
-    return sum(ends) + (not ends[-1])
+    words = split_words(line)
+    ends = [word.rstrip(CLOSERS).endswith(TERMINALS) for word, _ in words]
+    spaces = [
+        space and not ended and _is_thai_or_lao(before) and THAI_AND_LAO.start <= ord(word[0]) < THAI_AND_LAO.stop
+        for (before, _), (word, space), ended in zip(words, words[1:], ends, strict=False)
+    ]
+    return sum(ends) + sum(spaces) + (not ends[-1])
+
+
+def _is_thai_or_lao(word: str) -> bool:
+    """Whether the last letter or digit of a word is."""
+    letters = [ord(character) for character in word if character.isalnum()]
+    return bool(letters) and THAI_AND_LAO.start <= letters[-1] < THAI_AND_LAO.stop

@@ -7,6 +7,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from siftlm_kernels.normal_form import CODE_POINTS
+from siftlm_kernels.unicode_words import SOLO_BLOCKS
+
 SPACE = 1  # str.isspace: what str.split splits at
 ALPHA = 2  # str.isalpha
 ALNUM = 4  # str.isalnum
@@ -15,8 +18,10 @@ UPPER = 16  # str.isupper
 TERMINAL = 32  # Unicode's Sentence_Terminal
 CLOSER = 64  # a quote or bracket that may follow the end of a sentence
 SPECIAL = 128  # needs a closer look: part of a counted symbol or of a phrase
+SOLO = 256  # a letter or digit of a script without spaces: a word by itself
+SPACED_SENTENCES = 512  # of the scripts that end sentences with a space
 
-CODE_POINTS = 0x110000
+THAI_AND_LAO = slice(0x0E00, 0x0F00)
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Gopher, appendix A1.1: the eight words of which a document should contain two."""
@@ -57,15 +62,19 @@ _SPECIAL = "#{.…jJvVmMkK"
 
 
 @lru_cache(maxsize=1)
-def character_classes() -> npt.NDArray[np.uint8]:
+def character_classes() -> npt.NDArray[np.uint16]:
     """The bits of every code point, as this Python's own `str` methods see it."""
     every = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
-    classes = np.zeros(CODE_POINTS, np.uint8)
-    classes |= np.strings.isspace(every) * np.uint8(SPACE)
-    classes |= np.strings.isalpha(every) * np.uint8(ALPHA)
-    classes |= np.strings.isalnum(every) * np.uint8(ALNUM)
-    classes |= np.strings.isdigit(every) * np.uint8(DIGIT)
-    classes |= np.strings.isupper(every) * np.uint8(UPPER)
+    classes = np.zeros(CODE_POINTS, np.uint16)
+    classes |= np.strings.isspace(every) * np.uint16(SPACE)
+    classes |= np.strings.isalpha(every) * np.uint16(ALPHA)
+    classes |= np.strings.isalnum(every) * np.uint16(ALNUM)
+    classes |= np.strings.isdigit(every) * np.uint16(DIGIT)
+    classes |= np.strings.isupper(every) * np.uint16(UPPER)
+    for first, last in SOLO_BLOCKS:
+        block = classes[first : last + 1]
+        block[block & ALNUM != 0] |= SOLO
+    classes[THAI_AND_LAO] |= SPACED_SENTENCES
     classes[sentence_terminals()] |= TERMINAL
     classes[[ord(c) for c in CLOSERS]] |= CLOSER
     classes[[ord(c) for c in _SPECIAL]] |= SPECIAL

@@ -71,8 +71,8 @@ def word_bytes() -> NDArray[np.uint64]:
     """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number on top.
 
     Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
-    character its lower-case UTF-8, a solo character the same between two NULs, an ignored one nothing. The first byte is in the low
-    8 bits: one little-endian 8-byte store writes them all, and the top byte counts them.
+    character its lower-case UTF-8, a solo character the same between two NULs, an ignored one nothing. The first
+    byte is in the low 8 bits: one little-endian 8-byte store writes them all, and the top byte counts them.
     """
     packed = np.full(CODE_POINTS, 1 << 56, np.uint64)
     packed[word_classes() == IGNORED] = 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, text_signals
+from siftlm_kernels.text_signals_reference import split_words
 
 SPACES = [" ", "\n", "\n\n", "\r\n", "\t", "\x0b", "\x0c", "\x1c", "\x85", "\xa0", "\u2028", "\u3000"]
 PIECES = [
@@ -16,6 +17,7 @@ PIECES = [
     "!", "?”", '"', "'", ")", "。", "\0", "é", "ß", "Σ", "日本", "😀", "👩\u200d👩", "e\u0301", "٣", "½", "Ⅷ",
     "javascript", "JavaScript", "lorem ipsum", "Lorem Ipsum", "terms of use", "Privacy Policy", "cookie policy",
     "uses cookies", "use of cookies", "use cookies", "cookie", "\u212a", "İ", "\ufeff", "\U0010ffff",
+    "カ", "。」", "「", "，", "ก", "กา", "เก่ง", "ລາວ", "ខ្មែរ", "မြန်မာ", "။", "ー", "々", "7", "𠀀",
 ]  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=80),
@@ -140,6 +142,47 @@ def test_c4_and_fineweb_line_rules_are_those_of_a_worked_example() -> None:
     assert row["short_line_fraction"] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "sentences"),
+    [
+        pytest.param("我喜欢看书。你呢？", 7, 2, id="Chinese"),
+        pytest.param("「你好，」他说。\n我很好", 7, 2, id="Chinese, quoted, two lines"),
+        pytest.param("2024年，OpenAI发布了GPT模型。", 9, 1, id="Chinese with Latin words and a number"),
+        pytest.param("これはペンです。あれは本です！", 13, 2, id="Japanese"),
+        pytest.param("ฉันรักเธอ เธอรักฉัน", 14, 2, id="Thai, whose sentences end with a space"),
+        pytest.param("ฉันมี iPhone 2 เครื่อง", 10, 1, id="Thai: a space beside another script ends nothing"),
+        pytest.param("ຂ້ອຍຮັກເຈົ້າ", 8, 1, id="Lao"),
+        pytest.param("ខ្ញុំស្រឡាញ់អ្នក។", 9, 1, id="Khmer"),
+        pytest.param("မင်္ဂလာပါ။ နေကောင်းလား။", 9, 2, id="Burmese"),
+        pytest.param("한국어는 띄어쓰기를 한다. 그렇다.", 4, 2, id="Korean, which has spaces"),
+        pytest.param("Hello world. Good-bye!", 3, 2, id="English"),
+        pytest.param("Don't stop3.5now e\u0301a naïve", 4, 1, id="Latin words are not split"),
+    ],
+)
+def test_words_and_sentences_of_every_script_are_those_counted_by_hand(text: str, words: int, sentences: int) -> None:
+    """A letter with its marks is a word where a script has no spaces; digits and Latin words keep together."""
+    row = one(text)
+    assert (row["word_count"], row["sentence_count"]) == (words, sentences)
+    assert_equal([text])
+
+
+def test_n_grams_of_a_script_without_spaces_are_as_long_as_their_text() -> None:
+    """The most frequent 2-gram is `我们`, two characters without a space between, three times in nine."""
+    row = one("我们一我们二我们三")
+    assert row["top_2_gram_char_fraction"] == 6 / 9
+    assert one("we us 1 we us 2 we us 3")["top_2_gram_char_fraction"] == 15 / 23
+
+
+def test_a_page_of_a_script_without_spaces_passes_the_length_rules_of_gopher_and_c4() -> None:
+    """50 words, three sentences, lines of five words: what a page of 200 characters has in every language."""
+    for page in ("这是一个很长的句子，里面有很多词。" * 12, "ประโยคภาษาไทยที่ยาวมาก " * 12, "これは長い文です。" * 12):
+        row = one(page)
+        assert row["word_count"] >= 50
+        assert row["sentence_count"] >= 3
+        assert row["under_5_word_line_fraction"] == 0
+        assert row["longest_word_length"] <= 4
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "text",
@@ -154,13 +197,15 @@ def test_c4_and_fineweb_line_rules_are_those_of_a_worked_example() -> None:
         pytest.param("😀" * 500_000, id="emoji"),
         pytest.param("." * 2_000_000, id="dots"),
         pytest.param("k" * 2_000_000, id="letters that phrases are looked for at"),
+        pytest.param("字" * 600_000, id="a script without spaces"),
+        pytest.param("字a" * 400_000, id="two scripts in turn"),
     ],
 )
 def test_the_worst_documents_take_time_linear_in_their_bytes(text: str) -> None:
     """About 2 MB each, in some 0.1 s; one quadratic step would take longer than the test may."""
     row = one(text)
     assert row["char_count"] == len(text)
-    assert row["word_count"] == len(text.split())
+    assert row["word_count"] == len(split_words(text))
 
 
 def test_bytes_that_are_not_utf_8_do_no_harm() -> None:

@@ -13,7 +13,7 @@ from siftlm.settings import Settings
 from siftlm.store import digest
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
 
-VERSION = 1
+VERSION = 2
 Group = Literal["basic", "gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 
