@@ -20,7 +20,7 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.store import digest
 
-VERSION = 1
+VERSION = 2
 FILTER_BYTES = 8  # a byte of a first filter for every n-gram: of those that are not there one in nine gets through
 
 
