@@ -38,7 +38,21 @@ LAYERS: dict[str, frozenset[str]] = {
     ),
     "stages": frozenset({"stages"}),
     "components": frozenset({"readers", "scorers", "selectors", "mixing", "correlate", "report"}),
-    "base": frozenset({"allocator", "documents", "errors", "filesystem", "lineage", "settings", "statistics", "store"}),
+    "base": frozenset(
+        {
+            "allocator",
+            "documents",
+            "errors",
+            "filesystem",
+            "lineage",
+            "paths",
+            "patterns",
+            "settings",
+            "statistics",
+            "store",
+            "writing",
+        }
+    ),
 }
 SINGLE = {"job", "base"}
 ORDER = list(LAYERS)

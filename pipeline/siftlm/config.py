@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from siftlm.errors import UserError
+from siftlm.paths import WrittenPath
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import (
     ClassifierSettings,
@@ -84,10 +85,10 @@ class RunConfig(Settings):
         default_factory=SelectSettings, description="Rules, read top to bottom, and weights."
     )
     output: OutputSettings
-    store: str | None = Field(
+    store: WrittenPath | None = Field(
         None, description="Folder of stage outputs, shared by runs; default <output.folder>/store."
     )
-    metrics_file: str | None = Field(
+    metrics_file: WrittenPath | None = Field(
         None, description="A text file with the progress in Prometheus's format, rewritten while the run works."
     )
     runner: RunnerSettings = Field(default_factory=RunnerSettings)
@@ -116,6 +117,11 @@ class RunConfig(Settings):
     def store_folder(self) -> str:
         return self.store or f"{self.output.folder}/store"
 
+    @property
+    def own_places(self) -> list[str]:
+        """What a run writes, and so never reads as its input."""
+        return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
+
     def scorers(self) -> tuple[Settings, ...]:
         """Everything that the annotate stage computes, the bands of near-duplicate search included."""
         near = (self.dedup.shingles,) if self.dedup and self.dedup.near else ()
@@ -138,7 +144,7 @@ def load(path: str, overrides: list[str] | None = None) -> RunConfig:
 
 def read_toml(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))
     except FileNotFoundError:
         raise UserError(f"{path}: must be a configuration file, got nothing there") from None
     except (OSError, UnicodeDecodeError) as error:

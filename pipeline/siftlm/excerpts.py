@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.inspection import FinishedRun
 from siftlm.report.excerpt import Excerpt, Span, excerpt
 from siftlm.stages.columns import SCORES
@@ -89,7 +89,7 @@ class Excerpts:
 
 
 def _load(path: str) -> Any:
-    if not filesystem.is_local(path) or not filesystem.exists(path):
+    if not paths.is_local(path) or not filesystem.exists(path):
         return None
     from tokenizers import Tokenizer
 

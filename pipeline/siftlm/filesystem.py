@@ -1,34 +1,36 @@
-"""Files behind one interface: local paths, gs://, s3:// and memory://, by fsspec.
+"""Files behind one interface: local paths by the operating system, gs://, s3:// and memory:// by fsspec.
 
-A local path is written under a temporary name, synced and renamed, so a reader sees a whole file or none.
+A local path is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name,
+synced and renamed, so a reader sees a whole file or none.
 Object stores show an object when its upload is complete, so there it is written once, under its own name.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import uuid
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import fsspec
-import fsspec.core
-import fsspec.spec
 import xxhash
 
 from siftlm.errors import UserError
+from siftlm.paths import absolute, canonical, is_local, is_within, plain, scheme_of
+from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, local_matches
+from siftlm.writing import TEMPORARY, remove_if_there, write_local, write_object
 
-_GLOB = frozenset("*?[")
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
 
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as _write_local names them
+OWNER = "siftlm.json"
+STORE_MARK, STORE_LOCK = "siftlm-store.json", ".store.lock"
+RUN_MARKS = (OWNER, STORE_MARK, STORE_LOCK)
+"""Files that say of a folder that a run made it, the last of them in stores of earlier versions too."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,29 +41,139 @@ class InputFile:
     size: int
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """The files that patterns name, sorted by path, and the folders of runs whose files are not among them."""
+
+    files: list[InputFile]
+    passed_over: list[str]
+
+
 def expand(paths: Sequence[str]) -> list[InputFile]:
+    """The files that paths, directories and globs name, as `survey` finds them."""
+    return survey(paths).files
+
+
+def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
     """The files that paths, directories and globs name: sorted by path, each once.
 
-    Below a directory or a glob, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out
-    with all that is in them: other jobs leave them behind (`_SUCCESS`, `_temporary`). A path that names one
-    file in full is always taken. Links to files are files; one to a folder may be a loop.
+    Below a directory or a wildcard, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out with
+    all that is in them, unless the pattern spells that sign itself (`_part-*`): other jobs leave them behind
+    (`_SUCCESS`, `_temporary`). A path that names one file in full is always taken. Links to files are files; one to a
+    folder may be a loop.
+
+    What lies in the `own` folders of a run is never its input. Folders of other runs are passed over unless the
+    pattern spells what it wants of them: `runs` leaves out what `runs/first/data` and `runs/*/data` take.
 
     Raises:
-        UserError: a path or pattern matches no file, a name is not UTF-8, a link below a folder leads to no file, or a
-            scheme needs a package that is not installed.
+        UserError: a path or pattern matches no file, or those of runs alone, a name is not UTF-8, a link below a folder
+            leads to no file, or a scheme needs a package that is not installed.
     """
     found: dict[str, InputFile] = {}
+    runs = _Runs([canonical(folder) for folder in own])
     for path in paths:
-        files = _matches(path)
+        before, files = len(runs.passed_over), {}
+        for file, parts in _matches(path):
+            if not runs.hold(file.path, parts):
+                files[file.path] = file
         if not files:
-            raise UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none")
-        found.update((file.path, file) for file in files)
+            raise _nothing_at(path, [*runs.passed_over][before:] or [*runs.passed_over])
+        found.update(files)
     for name in found:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise UserError(f"paths: names of files must be UTF-8, got {os.fsencode(name)!r}; rename it") from None
-    return sorted(found.values())
+    return Expansion(sorted(found.values()), list(runs.passed_over))
+
+
+def _nothing_at(path: str, passed_over: Sequence[str]) -> UserError:
+    if not passed_over:
+        return UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none")
+    return UserError(
+        f"paths: every path must match files that are not a run's own, got {path!r} with those of {passed_over[0]}; "
+        f"to read what another run kept, name its data folder"
+    )
+
+
+class _Runs:
+    """Folders of runs that patterns reach into; what is found out about a folder is remembered."""
+
+    def __init__(self, own: Sequence[str]) -> None:
+        self._own = own
+        self._canonical: dict[str, str] = {}
+        self._marked: dict[str, bool] = {}
+        self.passed_over: dict[str, None] = {}
+
+    def hold(self, path: str, parts: Sequence[Part]) -> bool:
+        """Whether a file belongs to a run and is no input."""
+        folder = self._mine(path) or self._of_another(path, parts)
+        if folder:
+            self.passed_over[folder] = None
+        return folder is not None
+
+    def _mine(self, path: str) -> str | None:
+        if not self._own:
+            return None
+        folder, _, name = path.rpartition("/")
+        if folder not in self._canonical:
+            self._canonical[folder] = canonical(folder)
+        leads_away = is_local(path) and os.path.islink(path)
+        place = canonical(path) if leads_away else f"{self._canonical[folder]}/{name}"
+        return next((own for own in self._own if is_within(place, own)), None)
+
+    def _of_another(self, path: str, parts: Sequence[Part]) -> str | None:
+        """The outermost folder of a run above a file whose part below is not spelled in the pattern."""
+        folder = path
+        above = []
+        for part in reversed(parts):
+            folder = folder.rpartition("/")[0]
+            if not part.is_spelled:
+                above.append(folder)
+        return next((folder for folder in reversed(above) if self._is_marked(folder)), None)
+
+    def _is_marked(self, folder: str) -> bool:
+        if folder not in self._marked:
+            self._marked[folder] = any(exists(f"{folder}/{mark}") for mark in RUN_MARKS)
+        return self._marked[folder]
+
+
+def _matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+    """The files of one path, directory or pattern, each with its parts upon those of the pattern."""
+    return _local_matches(_local(path)) if is_local(path) else _remote_matches(path)
+
+
+def _local_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+    whole = absolute(path) + ("/" if path.endswith("/") else "")
+    for matched, name in local_matches(whole):
+        parts = aligned(whole, matched, name)
+        if is_hidden(parts):
+            continue
+        if os.path.isfile(name):
+            yield InputFile(name, os.path.getsize(name)), parts
+        elif os.path.islink(name):
+            raise leads_elsewhere(name)
+
+
+def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+    fs, inner = _open_filesystem(path)
+    for matched, name, size in _remote_names(fs, inner):
+        parts = aligned(inner, matched, name)
+        if not is_hidden(parts):
+            yield InputFile(str(fs.unstrip_protocol(name)), size), parts
+
+
+def _remote_names(fs: Any, inner: str) -> Iterator[tuple[str, str, int]]:
+    """(matched, file, size) of a path, directory or pattern."""
+    if fs.isfile(inner):
+        yield inner, inner, int(fs.size(inner))
+        return
+    found = {inner: {"type": "directory"}} if fs.isdir(inner) else {}
+    if not found and has_signs(inner):
+        found = fs.glob(inner, detail=True)
+    for matched, facts in found.items():
+        below = {matched: facts} if facts["type"] == "file" else fs.find(matched, detail=True)
+        yield from ((matched, name, int(f["size"])) for name, f in below.items() if f["type"] == "file")
 
 
 def fingerprint(path: str) -> str:
@@ -70,29 +182,30 @@ def fingerprint(path: str) -> str:
     For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store
     keeps with them, so that nothing is downloaded.
     """
+    if is_local(path):
+        return _hash_bytes(open(_local(path), "rb"))
     fs, inner = _open_filesystem(path)
     if not _keeps_digests(fs):
-        return _hash_bytes(fs, inner)
+        return _hash_bytes(fs.open(inner, "rb"))
     facts = fs.info(inner)
     for key in _CONTENT_KEYS:
         if facts.get(key):
             return f"{key.lower()}:{str(facts[key]).strip(chr(34))}:{facts.get('size')}"
-    return _hash_bytes(fs, inner)
+    return _hash_bytes(fs.open(inner, "rb"))
 
 
 def open_read(path: str) -> BinaryIO:
     """The file, opened for reading bytes; seekable."""
-    fs, inner = _open_filesystem(path)
     if is_local(path):
-        return open(inner, "rb")  # fsspec's wrapper adds a Python call to every read
+        return open(_local(path), "rb")
+    fs, inner = _open_filesystem(path)
     return cast(BinaryIO, fs.open(inner, "rb"))
 
 
 @contextmanager
 def open_write(path: str) -> Iterator[BinaryIO]:
     """A file that appears whole, under its name, when the block ends; nothing appears when it raises."""
-    fs, inner = _open_filesystem(path)
-    writing = _write_local(inner) if is_local(path) else _write_object(fs, inner)
+    writing = write_local(_local(path)) if is_local(path) else write_object(*_open_filesystem(path))
     with writing as stream:
         yield stream
 
@@ -111,123 +224,116 @@ def read_bytes(path: str) -> bytes:
 
 def exists(path: str) -> bool:
     """Whether a file or a directory is there."""
+    if is_local(path):
+        return os.path.exists(_local(path))
     fs, inner = _open_filesystem(path)
     return bool(fs.exists(inner))
 
 
 def size(path: str) -> int:
     """The size of a file in bytes."""
+    if is_local(path):
+        return os.path.getsize(_local(path))
     fs, inner = _open_filesystem(path)
     return int(fs.size(inner))
 
 
 def list_names(path: str) -> list[str]:
     """The names of the files directly inside a directory, sorted; none where the directory is absent."""
-    return sorted(_base_name(entry["name"]) for entry in _entries(path) if entry["type"] == "file")
+    return sorted(name for name, is_file in _entries(path) if is_file)
 
 
 def list_entries(path: str) -> list[str]:
     """The names of files and directories directly inside a directory, sorted; none where it is absent."""
-    return sorted(_base_name(entry["name"]) for entry in _entries(path))
+    return sorted(name for name, _ in _entries(path))
 
 
-def _entries(path: str) -> list[dict[str, Any]]:
-    fs, inner = _open_filesystem(path)
-    fs.invalidate_cache(inner)
+def _entries(path: str) -> list[tuple[str, bool]]:
+    """(name, whether it is a file) of what is directly inside a directory."""
     try:
-        return list(fs.ls(inner, detail=True))
-    except FileNotFoundError:
+        if is_local(path):
+            with os.scandir(_local(path)) as entries:
+                return [(entry.name, entry.is_file()) for entry in entries]
+        fs, inner = _open_filesystem(path)
+        fs.invalidate_cache(inner)
+        return [(_base_name(entry["name"]), entry["type"] == "file") for entry in fs.ls(inner, detail=True)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def rename(source: str, target: str) -> None:
     """Moves a file within one file system; a local move replaces the target atomically."""
+    if is_local(source):
+        os.replace(_local(source), _local(target))
+        return
     fs, old = _open_filesystem(source)
     _, new = _open_filesystem(target)
-    if is_local(source):
-        os.replace(old, new)
-    else:
-        fs.mv(old, new)
+    fs.mv(old, new)
 
 
 def remove(path: str, *, recursive: bool = False) -> None:
-    """Removes a file, or with `recursive` a directory; that it is already gone is no error."""
+    """Removes a file, or with `recursive` a directory; that it is already gone is no error, a link goes by itself."""
+    if is_local(path):
+        _remove_local(_local(path), recursive)
+        return
     fs, inner = _open_filesystem(path)
     if fs.exists(inner):
         fs.rm(inner, recursive=recursive)
 
 
+def _remove_local(path: str, recursive: bool) -> None:
+    if recursive and os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        remove_if_there(path)
+
+
 def makedirs(path: str) -> None:
     """Makes a directory and those above it where they are missing; object stores need none."""
+    if is_local(path):
+        os.makedirs(_local(path), exist_ok=True)
+        return
     fs, inner = _open_filesystem(path)
     fs.makedirs(inner, exist_ok=True)
 
 
-def is_local(path: str) -> bool:
-    """Whether a path is on this machine's file system."""
-    return "://" not in path or path.startswith(("file://", "local://"))
+def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
+    """Removes what killed writers left of files of these names, directly in a local folder that nobody else writes to.
+
+    Nothing below the folder is touched, nor what a link leads to.
+    """
+    if not is_local(folder) or os.path.islink(_local(folder)):
+        return
+    for name in list_names(folder):
+        if is_temporary(name, names):
+            remove_if_there(f"{_local(folder)}/{name}")
+
+
+def is_temporary(name: str, names: re.Pattern[str]) -> bool:
+    """Whether a name is that of a local file in the making that is to have one of these names."""
+    of = TEMPORARY.fullmatch(name)
+    return of is not None and names.fullmatch(of[1]) is not None
+
+
+def _local(path: str) -> str:
+    """A local path as the operating system takes it."""
+    if (scheme := scheme_of(path)) and plain(path) == path:
+        raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r} with {scheme}://")
+    return plain(path)
 
 
 def _open_filesystem(path: str) -> tuple[Any, str]:
-    """The file system of a path, and the path as that file system writes it."""
-    scheme = path.split("://", 1)[0] if "://" in path else "file"
+    """The file system of a remote path, and the path as that file system writes it.
+
+    Not fsspec's own `url_to_fs`, to which `::` in a name is a chain of file systems.
+    """
+    scheme = scheme_of(path)
     try:
-        fs, inner = fsspec.core.url_to_fs(path)
+        fs = fsspec.filesystem(scheme)
     except ImportError as error:
         hint = f"; pip install 'siftlm[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else f": {error}"
         raise UserError(f"paths: {scheme}:// needs a package that is not installed, got {path!r}{hint}") from error
-    except ValueError as error:
-        raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r}: {error}") from error
-    return fs, inner
-
-
-def _matches(path: str) -> list[InputFile]:
-    """The files of one path, directory or pattern; empty where there is none."""
-    fs, inner = _open_filesystem(path)
-    if fs.isfile(inner):
-        return [InputFile(_full_path(fs, inner), int(fs.size(inner)))]
-    if fs.isdir(inner):
-        root, found = inner.rstrip("/"), fs.find(inner, detail=True)
-    elif _GLOB.intersection(inner):
-        root, found = _fixed_part(inner), _find_glob(fs, inner)
-    else:
-        return []
-    shown = {name: facts for name, facts in found.items() if not _is_hidden(name[len(root) :])}
-    if broken := [name for name, facts in shown.items() if facts.get("islink") and not fs.isfile(name)]:
-        raise UserError(
-            f"paths: links below a folder must lead to files, got {broken[0]}; remove it, or name the folder that it "
-            "leads to"
-        )
-    return [
-        InputFile(_full_path(fs, name), int(facts["size"]))
-        for name, facts in shown.items()
-        if facts["type"] == "file" or facts.get("islink")
-    ]
-
-
-def _find_glob(fs: Any, pattern: str) -> dict[str, Any]:
-    """Everything that a pattern matches, with the files of the directories among it."""
-    found: dict[str, Any] = {}
-    for name, facts in fs.glob(pattern, detail=True).items():
-        found.update({name: facts} if facts["type"] == "file" else fs.find(name, detail=True))
-    return found
-
-
-def _fixed_part(pattern: str) -> str:
-    """The directories of a pattern before its first wildcard."""
-    first = min(pattern.index(sign) for sign in _GLOB if sign in pattern)
-    return pattern[:first].rpartition("/")[0]
-
-
-def _is_hidden(below: str) -> bool:
-    parts = [part for part in below.split("/") if part]
-    return any(part.startswith((".", "_")) for part in parts) or below.endswith((".crc", ".tmp"))
-
-
-def _full_path(fs: Any, inner: str) -> str:
-    """A path with its scheme; a local path stays a plain one."""
-    path = str(fs.unstrip_protocol(inner))
-    return path.removeprefix("file://")
+    return fs, fs._strip_protocol(path)
 
 
 def _base_name(path: str) -> str:
@@ -239,76 +345,9 @@ def _keeps_digests(fs: Any) -> bool:
     return any(protocol in _EXTRAS for protocol in protocols)
 
 
-def _hash_bytes(fs: Any, inner: str) -> str:
+def _hash_bytes(opened: BinaryIO) -> str:
     digest = xxhash.xxh3_128()
-    with fs.open(inner, "rb") as stream:
+    with opened as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return str(digest.hexdigest())
-
-
-@contextmanager
-def _write_local(path: str) -> Iterator[BinaryIO]:
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
-    temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK and error.filename is None:
-            error.filename = path  # a write does not say where
-        _remove_if_there(temporary)
-        raise
-    _sync_folder(folder)
-
-
-def remove_temporaries(folder: str, spared: str | None = None) -> None:
-    """Removes what killed writers left below a local folder that nobody else writes to, except below `spared`."""
-    if not is_local(folder):
-        return
-    kept = os.path.abspath(spared.removeprefix("file://")) if spared else None
-    for where, folders, names in os.walk(folder.removeprefix("file://")):
-        folders[:] = [name for name in folders if os.path.abspath(os.path.join(where, name)) != kept]
-        for name in filter(_TEMPORARY.fullmatch, names):
-            _remove_if_there(os.path.join(where, name))
-
-
-def _remove_if_there(path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
-
-
-def _sync_folder(folder: str) -> None:
-    """Makes a rename durable; file systems that cannot sync a directory are left as they are."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
-    if parent := inner.rpartition("/")[0]:
-        fs.makedirs(parent, exist_ok=True)
-    stream: Any = fs.open(inner, "wb")
-    try:
-        yield stream
-    except BaseException:
-        _abandon(stream)
-        raise
-    stream.close()
-
-
-def _abandon(stream: Any) -> None:
-    """Gives up an upload, so that no part of it becomes an object."""
-    stream.discard()
-    if isinstance(stream, fsspec.spec.AbstractBufferedFile):
-        stream.closed = True  # else the finalizer would complete the upload

@@ -12,10 +12,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.publish import MANIFEST
+from siftlm.stages.folders import MANIFEST
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
@@ -31,6 +31,7 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: str) -> FinishedRun:
+        folder = paths.given("RUN", folder, paths.readable)
         path = f"{folder}/{MANIFEST}"
         if not filesystem.exists(path):
             raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")

@@ -19,7 +19,19 @@ from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
 from siftlm.report.view import Report
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, commonness, dedup, inputs, passages, publish, reference, score, select, write
+from siftlm.stages import (
+    annotate,
+    commonness,
+    dedup,
+    folders,
+    inputs,
+    passages,
+    publish,
+    reference,
+    score,
+    select,
+    write,
+)
 from siftlm.stages.columns import SCORES
 from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
@@ -28,7 +40,7 @@ from siftlm.stages.runner import batch_size, is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, with_cuts
-from siftlm.store import Marker, Store, digest, open_store
+from siftlm.store import Marker, Store, digest
 from siftlm.validate import check_config, check_fields
 
 
@@ -44,7 +56,7 @@ def run(config: RunConfig, progress: Progress) -> Result:
     """Runs what has no marker yet, audits every count, and publishes the output."""
     check_config(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
-        return _Run(config, open_store(config.store_folder), progress).run()
+        return _Run(config, Store(config.store_folder), progress).run()
 
 
 class _Run:
@@ -62,7 +74,7 @@ class _Run:
         return self.write(selected)
 
     def ingest(self) -> list[Task]:
-        files = inputs.discover(self.config.input)
+        files = inputs.discover(self.config.input, self.config.own_places, self.progress.say)
         tasks = ingest_tasks(self.config.input, inputs.fingerprints(files, self.store))
         self._check_new(tasks, files)
         batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
@@ -186,7 +198,7 @@ class _Run:
         publish.write_errors(folder, selected, store)
         write_report(FinishedRun(folder, manifest, store), config.runner, report)
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
-        publish.clear_staging(folder)
+        folders.clear_staging(folder)
         return Result(manifest, unchanged=False)
 
     def _leaves_a_core(self) -> bool:
@@ -284,7 +296,7 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
         raise UserError("reference: must be a table of settings for this command, got nothing")
     check_config(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
-        work = _Run(config, open_store(config.store_folder), progress)
+        work = _Run(config, Store(config.store_folder), progress)
         clusters, contents = work.dedup(work.annotate(work.ingest()))
         trained = work.reference(work.measure(work.cut(clusters)), contents)
     shutil.copytree(trained, folder, dirs_exist_ok=True)

@@ -9,14 +9,14 @@ from siftlm.config import TRAINED, RunConfig
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import with_output
 from siftlm.progress import duration
-from siftlm.stages import annotate, commonness, dedup, inputs, passages, reference, score
+from siftlm.stages import annotate, commonness, dedup, folders, inputs, passages, reference, score
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import threads
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import CUTS, with_cuts
-from siftlm.store import Store, digest, open_store
+from siftlm.store import Store, digest
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class StagePlan:
 
 
 def plan(config: RunConfig) -> list[StagePlan]:
-    """The stages in their order. Writes nothing but fingerprints of the inputs."""
-    store = open_store(config.store_folder)
-    found = inputs.discover(config.input)
+    """The stages in their order. Writes nothing but fingerprints of the inputs, and these to a store that is there."""
+    folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
+    store = Store(config.store_folder)
+    found = inputs.discover(config.input, config.own_places)
     stages = _Stages(config, store, estimate(config, found))
-    documents = ingest_tasks(config.input, inputs.fingerprints(found, store))
+    documents = ingest_tasks(config.input, inputs.fingerprints(found, store, remember=folders.is_store(store.root)))
     stages.add("documents", documents)
     documents = with_output(documents, "documents", documents)
     signals = annotate.tasks(config.scorers(), documents)

@@ -107,6 +107,10 @@ class Progress:
         if self._metrics is not None:
             filesystem.write_bytes(self._metrics, prometheus(list(self._tallies.values())).encode())
 
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._line(text, last=True)
+
     def _line(self, text: str, last: bool = False) -> None:
         if self._quiet:
             return

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from errno import ENOENT
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -249,10 +248,3 @@ def _repetitive(schema: pa.Schema) -> list[str]:
     """The string columns whose values repeat, worth a dictionary; texts, ids and digests are not."""
     unique = {"text", "doc_id", "url", "metadata", "detail", "record_id"}
     return [f.name for f in schema if pa.types.is_string(f.type) and f.name not in unique]
-
-
-@lru_cache(maxsize=8)
-def open_store(root: str) -> Store:
-    """The store at `root`, its folder made if need be."""
-    filesystem.makedirs(root)
-    return Store(root)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 
-from siftlm import filesystem
+from siftlm import paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -18,7 +17,7 @@ from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import open_lm, open_scorer
 from siftlm.selectors.rows import Rows
-from siftlm.stages import inputs
+from siftlm.stages import folders, inputs
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import DERIVED, HIDDEN
 from siftlm.stages.commonness import COMMONNESS_SCHEMA
@@ -35,17 +34,20 @@ MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_par
 def validate(config: RunConfig) -> list[str]:
     """What was checked, a line each; raises UserError at the first mistake."""
     check_config(config)
-    found = inputs.discover(config.input)
-    lines = [_check_input(settings, found[settings.source]) for settings in config.input]
+    folders.check_free(config.output.folder)
+    lines: list[str] = []
+    found = inputs.discover(config.input, config.own_places, lines.append)
+    lines += [_check_input(settings, found[settings.source]) for settings in config.input]
     for scored in config.score:
         if scored.model != TRAINED:
             open_lm(scored).check()
-    return [*lines, _check_output(config), "columns: every rule names a column that the run computes"]
+    return [*lines, f"output: {config.output.folder}", "columns: every rule names a column that the run computes"]
 
 
 def check_config(config: RunConfig) -> None:
     """Raises UserError for what is wrong without looking at the inputs: the runner, models, columns."""
     check_runner(config.runner)
+    folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
     if config.dedup:
         check_dedup(config.dedup)
     for scorer in config.scorers():
@@ -53,7 +55,7 @@ def check_config(config: RunConfig) -> None:
     for settings in config.score:
         if settings.model != TRAINED:
             open_lm(settings).digest()
-    if config.reference and not filesystem.is_local(config.store_folder):
+    if config.reference and not paths.is_local(config.store_folder):
         raise UserError(
             f"store: must be a local folder where a reference model is trained, got {config.store_folder}; "
             "train it once with siftlm train-reference and name its folder in score.model"
@@ -185,14 +187,3 @@ def _no_documents(settings: InputSettings, files: Sequence[InputFile], reasons: 
 
 def _hint(settings: InputSettings, reason: str) -> str:
     return f", is text_field = {settings.text_field!r} right?" if reason in ("missing_field", "wrong_type") else ""
-
-
-def _check_output(config: RunConfig) -> str:
-    folder = config.output.folder
-    if filesystem.is_local(folder):
-        existing = folder
-        while not os.path.exists(existing):
-            existing = os.path.dirname(os.path.abspath(existing))
-        if not os.access(existing, os.W_OK):
-            raise UserError(f"output.folder: must be writable, got {folder}")
-    return f"output: {folder}"

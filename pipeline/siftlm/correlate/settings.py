@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from siftlm.paths import ModelPlace, ReadPath
 from siftlm.settings import Settings
 
 EstimatorName = Literal["spearman", "sign_cdf", "sign_sign", "sign", "product", "concordant"]
@@ -49,7 +50,7 @@ class CleanSettings(Settings):
 class MatrixSettings(Settings):
     """A matrix of bits per byte that is read from a file."""
 
-    path: str = Field(description="CSV or Parquet: units by models, models by units, or long.")
+    path: ReadPath = Field(description="CSV or Parquet: units by models, models by units, or long.")
     layout: TableLayout = Field(default="auto", description="Auto takes long tables and a `model` column as such.")
     name_column: str | None = Field(
         default=None,
@@ -62,7 +63,7 @@ class MatrixSettings(Settings):
 class BenchmarkSettings(Settings):
     """Benchmark errors of the models of a matrix."""
 
-    path: str = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
+    path: ReadPath = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
     layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field(default="auto")
     name_column: str | None = Field(default=None, description="The column that names the rows.")
     ignore: list[str] = Field(default_factory=list, description="Columns that are no benchmarks.")
@@ -158,7 +159,7 @@ class SampleSettings(Settings):
         description="Cut pages into chunks of so many tokens, each scored by itself (512 and 256 in arXiv 2409.05816's "
         "published code); 512 where the unit is a chunk.",
     )
-    tokenizer: str | None = Field(
+    tokenizer: ModelPlace | None = Field(
         default=None, description="Tokenizer of the chunks, a folder or a hub id; default that of the first model."
     )
     seed: int = Field(default=0, ge=0)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from siftlm.config import RunConfig, apply_override, explain, read_toml
 from siftlm.correlate.settings import CorrelateSettings, ProjectSettings, SampleSettings, TrainingSettings
 from siftlm.errors import UserError
+from siftlm.paths import WrittenPath
 from siftlm.readers.settings import Name
 from siftlm.scorers.ngrams import NgramSettings
 from siftlm.scorers.reference import ReferenceSettings
@@ -58,7 +59,7 @@ class QuizSettings(Settings):
 class MatrixJobSettings(SampleSettings):
     """The matrix of bits per byte that `siftlm matrix` makes."""
 
-    path: str | None = Field(
+    path: WrittenPath | None = Field(
         None, description="Where it goes: .parquet with the sums, or .csv; default matrix.parquet in output.folder."
     )
     tokens_of: str | None = Field(
@@ -134,6 +135,10 @@ class LoopConfig(RunConfig):
     def folder(self) -> str:
         """Where the tables go."""
         return self.output.folder
+
+    @property
+    def own_places(self) -> list[str]:
+        return [*super().own_places, self.matrix_path]
 
     @property
     def matrix_path(self) -> str:

@@ -23,7 +23,7 @@ from siftlm.stages.columns import read_columns
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.texts import document_batches, text_identity
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
-from siftlm.store import Store, digest, open_store
+from siftlm.store import Store, digest
 from siftlm.validate import check_config
 
 BENCHMARK = "held_out_for_benchmark"
@@ -112,7 +112,7 @@ def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
     """The corpus of a configuration, its folder held for this process; runs what has not been run yet."""
     check_config(config)
     with publish.workspace(config.folder, config.name, config.store_folder):
-        store = open_store(config.store_folder)
+        store = Store(config.store_folder)
         work = _Run(config, store, progress)
         shards, contents = work.dedup(work.annotate(work.ingest()))
         yield Corpus(config, store, progress, work, work.measure(work.cut(shards)), list(contents))

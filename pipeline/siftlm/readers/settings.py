@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from siftlm.paths import ReadPath
 from siftlm.settings import Settings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Path = Annotated[str, StringConstraints(min_length=1)]
 FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
 Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
-
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
-_SCHEMES = ("file", "gs", "s3", "memory")
 
 
 class InputSettings(Settings):
     """One source of documents."""
 
     source: Name = Field(description="The name of this input; the column `source` of its documents.")
-    paths: list[Path] = Field(
+    paths: list[ReadPath] = Field(
         min_length=1, description="Files, directories and globs: local, file://, gs:// or s3:// paths."
     )
     format: Literal["auto", "warc", "wet", "jsonl", "parquet", "text"] = Field(
@@ -69,15 +65,6 @@ class InputSettings(Settings):
         description="A file that holds more than this many times its bytes, and more than 64 MiB, is not read beyond "
         "that: an error record, `expands_too_far`. Text compresses to a third, a bomb to a thousandth and less.",
     )
-
-    @field_validator("paths")
-    @classmethod
-    def _known_schemes(cls, paths: list[str]) -> list[str]:
-        for path in paths:
-            scheme = _SCHEME.match(path)
-            if scheme and scheme[1] not in _SCHEMES:
-                raise ValueError(f"must be local, gs:// or s3:// paths, got {path!r}")
-        return paths
 
     @field_validator("metadata_fields")
     @classmethod

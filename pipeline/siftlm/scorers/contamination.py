@@ -16,6 +16,7 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.errors import UserError
+from siftlm.paths import ReadPath
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.store import digest
@@ -29,7 +30,7 @@ class ContaminationSettings(Settings):
 
     kind: Literal["contamination"] = "contamination"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns, the benchmark's for instance.")
-    path: str = Field(min_length=1, description="The items: .jsonl, .jsonl.gz, .jsonl.zst or .parquet, one a row.")
+    path: ReadPath = Field(description="The items: .jsonl, .jsonl.gz, .jsonl.zst or .parquet, one a row.")
     text_fields: list[str] = Field(
         ["text"], min_length=1, description="Fields of an item that count, joined by line feeds, lists too."
     )

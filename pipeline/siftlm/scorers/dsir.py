@@ -11,6 +11,7 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.errors import UserError
+from siftlm.paths import ReadPath
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
 from siftlm.settings import Settings
 from siftlm.store import digest
@@ -23,7 +24,7 @@ class DsirSettings(Settings):
 
     kind: Literal["dsir"] = "dsir"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
-    path: str = Field(min_length=1, description="The .npz of siftlm fit-dsir.")
+    path: ReadPath = Field(description="The .npz of siftlm fit-dsir.")
     fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the Gumbel noise.")
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.errors import UserError
+from siftlm.paths import ReadPath
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.store import digest
@@ -28,7 +29,7 @@ class ClassifierSettings(Settings):
 
     kind: Literal["classifier"] = "classifier"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
-    path: str = Field(min_length=1, description="The model file, .bin or .ftz, on the disk of every worker.")
+    path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")
     label: str = Field(min_length=1, description="The label, with or without `__label__`.")
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, ten times slower.")
 

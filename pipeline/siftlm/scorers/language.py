@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from siftlm.errors import UserError
+from siftlm.paths import ReadPath
 from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, model_fingerprint, open_model
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
@@ -34,7 +35,9 @@ class LanguageSettings(Settings):
         ge=16,
         description="Look at this many bytes of a text at most, cut between characters; all by default.",
     )
-    path: str | None = Field(None, description="Another fastText model whose labels are languages; default lid.176.")
+    path: ReadPath | None = Field(
+        None, description="Another fastText model whose labels are languages; default lid.176."
+    )
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, several times slower.")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pyarrow as pa
 from pydantic import Field
 
+from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import TokenisedDocuments, score_fields
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.settings import Settings
@@ -27,7 +28,7 @@ class LMSettings(Settings):
 
     kind: Literal["lm"] = "lm"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
-    model: str = Field(min_length=1, description="A hub id, a local folder, or a .gguf file.")
+    model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")
     gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
     revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")

@@ -58,7 +58,7 @@ def find_model(place: str, model: str, gguf_file: str | None, revision: str | No
         UserError: at `place` (`score.<name>.model`), when there is no such model, or only pickled weights that
             `allow_pickle` does not admit.
     """
-    path = Path(model).expanduser()
+    path = Path(model)
     if path.suffix == ".gguf" and gguf_file is None:
         path, gguf_file = path.parent, path.name
     commit = None

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from siftlm.paths import ReadPath
 from siftlm.scorers import ShingleSettings
 from siftlm.settings import Settings
 from siftlm.stages.commonness import CommonnessSettings
@@ -64,7 +65,7 @@ class DedupSettings(Settings):
         le=1,
         description="Link near-duplicates only at this Jaccard similarity of their shingles or more, counted exactly.",
     )
-    against: list[str] = Field(
+    against: list[ReadPath] = Field(
         default_factory=list,
         description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
     )

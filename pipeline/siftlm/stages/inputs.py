@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import orjson
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers.settings import InputSettings
@@ -31,16 +31,30 @@ class Fingerprinted(NamedTuple):
 Files = dict[str, list[Fingerprinted]]
 
 
-def discover(inputs: Sequence[InputSettings]) -> dict[str, list[InputFile]]:
-    """The files of every source, sorted by path; a path in two sources is a user's mistake."""
+def discover(
+    inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
+) -> dict[str, list[InputFile]]:
+    """The files of every source, sorted by path; a path in two sources is a user's mistake.
+
+    Args:
+        inputs: The sources.
+        own: What the run writes itself, and so never reads.
+        say: Is told, in a line a source, of which runs the files were passed over.
+    """
     found: dict[str, list[InputFile]] = {}
     owner: dict[str, str] = {}
     for number, settings in enumerate(inputs):
         try:
-            files = filesystem.expand(settings.paths)
+            expansion = filesystem.survey(settings.paths, own)
         except UserError as error:
             raise UserError(f"input.{number}.paths: {error}") from None
+        files = expansion.files
+        if expansion.passed_over and say:
+            first, *more = expansion.passed_over
+            others = f" and {len(more)} more" if more else ""
+            say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {first}{others}")
         for file in files:
+            _check_readable(f"input.{number}.paths", file.path)
             if owner.setdefault(file.path, settings.source) != settings.source:
                 raise UserError(
                     f"input.{number}.paths: a file must belong to one source, got {file.path} in "
@@ -50,11 +64,17 @@ def discover(inputs: Sequence[InputSettings]) -> dict[str, list[InputFile]]:
     return found
 
 
-def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int = 8) -> Files:
+def _check_readable(place: str, path: str) -> None:
+    if paths.is_local(path) and not os.access(path, os.R_OK):
+        raise UserError(f"{place}: files must be readable, got {path}; Permission denied")
+
+
+def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int = 8, *, remember: bool = True) -> Files:
     """Every file with a digest of its content.
 
     A digest is remembered with what the file system says of the file (size, both times, inode); a file is read
-    again when any of these has changed, so that an input rewritten at the same size is noticed.
+    again when any of these has changed, so that an input rewritten at the same size is noticed. Without `remember`
+    nothing is written.
     """
     path = f"{store.root}/{CACHE}"
     known, began = _remembered(path), time.time_ns()
@@ -62,7 +82,7 @@ def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int =
     with ThreadPoolExecutor(threads) as pool:
         made = dict(zip((f.path for f in files), pool.map(lambda f: _fingerprint(f, known), files), strict=True))
     fresh = {name: [m.signature, m.fingerprint] for name, m in made.items() if _settled(m.signature, began)}
-    if any(known.get(name) != entry for name, entry in fresh.items()):
+    if remember and any(known.get(name) != entry for name, entry in fresh.items()):
         filesystem.write_bytes(path, orjson.dumps({**known, **fresh}, option=orjson.OPT_SORT_KEYS))
     return {source: [made[file.path] for file in group] for source, group in found.items()}
 
@@ -104,9 +124,9 @@ def _fingerprint(file: InputFile, known: dict[str, list[str]]) -> Fingerprinted:
 
 def _signature(path: str) -> str:
     """What changes with a local file whatever its size and clock; empty for objects, whose digest costs no read."""
-    if not filesystem.is_local(path):
+    if not paths.is_local(path):
         return ""
-    facts = os.stat(path.removeprefix("file://"))
+    facts = os.stat(path)
     return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}:{facts.st_ino}"
 
 

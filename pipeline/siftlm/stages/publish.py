@@ -6,29 +6,25 @@ Output shards are written to a staging folder. When all are there, the manifest 
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, BinaryIO
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.errors import UserError
+from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
+from siftlm.stages import folders
 from siftlm.stages.columns import SCORES
-from siftlm.stages.dedup_links import LINKS
+from siftlm.stages.folders import MANIFEST, PAPERS, PARTS
 from siftlm.stages.shards import Task
+from siftlm.stages.write import PART
 from siftlm.store import Marker, Store, open_parquet
 
-OWNER = "siftlm.json"
-MANIFEST = "manifest.json"
-STORE = "store"  # may be there before the run: made by a plan, and never emptied
-PARTS = ("data", "rejects")
-PAPERS = ("errors.parquet", "report.html", "README.md")
 ERROR_SCHEMA = pa.schema(
     [
         pa.field("stage", pa.string(), nullable=False),
@@ -48,61 +44,19 @@ def workspace(folder: str, name: str, store: str) -> Iterator[None]:
 
     What killed runs left there is removed, and in the store too unless somebody else uses it.
     """
+    folders.check_folders(folder, name, store)
     with ExitStack() as held:
         try:
-            new = _check_owner(folder, name)
             filesystem.makedirs(folder)
-            if filesystem.is_local(folder):
-                _lock(held.enter_context(open(f"{folder.removeprefix('file://')}/.lock", "wb")), folder)
-                new = _check_owner(folder, name)  # once more: another run may have come first
-                filesystem.remove_temporaries(folder, spared=store)
-            if new:
+            if paths.is_local(folder):
+                folders.hold(held.enter_context(open(f"{folder}/{folders.LOCK}", "wb")).fileno(), folder)
+            if folders.check_owner(folder, name):  # once more: another run may have come first
                 filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
+            folders.clear_run(folder)
         except OSError as error:
             raise UserError(f"output.folder: must be writable, got {folder}; {error.strerror or error}") from None
-        held.enter_context(_share(store))
+        held.enter_context(folders.shared_store(store))
         yield
-
-
-@contextmanager
-def _share(store: str) -> Iterator[None]:
-    """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
-    if not filesystem.is_local(store):
-        yield
-        return
-    filesystem.makedirs(store)
-    with open(f"{store.removeprefix('file://')}/.store.lock", "wb") as file:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            filesystem.remove_temporaries(store)
-            filesystem.remove(f"{store}/{LINKS}", recursive=True)
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-
-
-def _lock(file: BinaryIO, folder: str) -> None:
-    """Holds the folder until the file is closed, be it by the end of the process."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"output.folder: must not be in use, got {folder}; another siftlm run holds it") from None
-
-
-def _check_owner(folder: str, name: str) -> bool:
-    """Whether the folder is new; refuses one that belongs to something else."""
-    owner = f"{folder}/{OWNER}"
-    if not filesystem.exists(owner):
-        strangers = [n for n in filesystem.list_entries(folder) if not n.startswith(".") and n != STORE]
-        if strangers:
-            raise UserError(f"output.folder: must be empty or a run's folder, got {folder} with {strangers[0]}")
-        return True
-    try:
-        held = orjson.loads(filesystem.read_bytes(owner))["name"]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
-        raise UserError(f"output.folder: must belong to a run, got {folder} with a damaged {OWNER}") from None
-    if held != name:
-        raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {held!r}")
-    return False
 
 
 def staging_folder(folder: str, identity: str) -> str:
@@ -124,14 +78,17 @@ def published(folder: str, identity: str) -> dict[str, Any] | None:
 
 
 def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence[Marker]) -> None:
-    """Puts the staged shards in place of the ones before; idempotent, so a run killed here is finished by the next."""
+    """Puts the staged shards in place of the ones before, and of nothing else that is there.
+
+    Idempotent, so a run that is killed here is finished by the next.
+    """
     filesystem.remove(f"{folder}/{MANIFEST}")
     wanted = {"data": [m.facts["path"] for m in data], "rejects": [m.facts["path"] for m in rejects]}
-    for part, paths in wanted.items():
-        for name in filesystem.list_names(f"{folder}/{part}"):
-            if f"{part}/{name}" not in paths or filesystem.exists(f"{staging}/{part}/{name}"):
+    for part, names in wanted.items():
+        for name in filter(PART.fullmatch, filesystem.list_names(f"{folder}/{part}")):
+            if f"{part}/{name}" not in names or filesystem.exists(f"{staging}/{part}/{name}"):
                 filesystem.remove(f"{folder}/{part}/{name}")
-        for path in paths:
+        for path in names:
             if filesystem.exists(f"{staging}/{path}"):
                 filesystem.makedirs(f"{folder}/{part}")
                 filesystem.rename(f"{staging}/{path}", f"{folder}/{path}")
@@ -185,12 +142,3 @@ def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None
     columns = {f.name: str(f.type) for f in schema} if schema is not None else {}
     filesystem.write_bytes(f"{folder}/README.md", dataset_card(manifest, columns).encode())
     filesystem.write_bytes(f"{folder}/{MANIFEST}", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-
-
-def clear_staging(folder: str) -> None:
-    """Removes what earlier, interrupted outputs left behind."""
-    if not filesystem.is_local(folder):
-        return
-    for name in os.listdir(folder.removeprefix("file://")):
-        if name.startswith(".staging-"):
-            filesystem.remove(f"{folder}/{name}", recursive=True)

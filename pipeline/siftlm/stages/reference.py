@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow.compute as pc
 from pydantic import Field
 
-from siftlm import filesystem
+from siftlm import paths
 from siftlm.scorers.reference import ReferenceSettings
 from siftlm.stages.columns import HELD_OUT, Survivors
 from siftlm.stages.shards import Task
@@ -45,7 +45,7 @@ def train(
     if not store.is_done(STAGE, model_key):
         from siftlm.scorers.reference import train_reference
 
-        if not filesystem.is_local(target):
+        if not paths.is_local(target):
             raise NotImplementedError(f"{target}: reference models are trained on a local file system")
         facts = train_reference(held_out_texts(survivors, clusters, store), settings, target)
         store.commit(Marker(STAGE, model_key, "all", rows_in=0, rows_out=0, facts=facts))

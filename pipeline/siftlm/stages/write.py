@@ -8,6 +8,7 @@ shard first scatters its kept rows by a keyed hash, and a part gathers what fell
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.paths import WrittenPath
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.runner import RunnerSettings, batch_size
@@ -33,13 +35,14 @@ FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
 PLACE = pa.field("place", pa.uint64(), nullable=False)  # in the shuffled corpus
+PART = re.compile(r"part-\d{5,}-of-\d{5,}\.parquet")
 DECISIONS = frozenset({"kept", "reason", "copies"})
 
 
 class OutputSettings(Settings):
     """Where the selected corpus goes, and in what shape."""
 
-    folder: str = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
+    folder: WrittenPath = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
     shard_bytes: int = Field(
         256 << 20,
         ge=1 << 16,

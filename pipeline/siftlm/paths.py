@@ -1,0 +1,137 @@
+"""What a path in a configuration or on a command line may be: every one passes here before anything is done with it.
+
+A path is local unless it begins with a scheme that siftlm knows, so `File::Spec.txt`, `zip::x` and `a#b?c%20d.txt`
+are names of files. `~` at the beginning is a home folder, everywhere; `./~` is a folder of that name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from siftlm.errors import UserError
+
+REMOTE = {"gs": "gs", "gcs": "gs", "s3": "s3", "s3a": "s3", "memory": "memory"}
+"""Scheme -> the name that it goes by: two names of one store are one place."""
+
+LOCAL = ("file", "local")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_CUT_SCHEME = re.compile(rf"({'|'.join((*LOCAL, *REMOTE))}):/(?!/)")
+
+
+def scheme_of(path: str) -> str:
+    """`s3` of s3://bucket/x; empty for a plain path."""
+    found = _SCHEME.match(path)
+    return found[1] if found else ""
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine's file system."""
+    return scheme_of(path) not in REMOTE
+
+
+def plain(path: str) -> str:
+    """A local path without `file://`."""
+    return path.split("://", 1)[1] if scheme_of(path) in LOCAL else path
+
+
+def absolute(path: str) -> str:
+    """A local path from the root on, without `.` and `..`; links stay, but for those that a `..` leads back from."""
+    whole = os.path.join(os.getcwd(), plain(path))
+    above, dots, below = whole.rpartition("/../")
+    if whole.endswith("/.."):
+        above, dots, below = whole, "/", ""
+    if dots:  # what is above a link is above the folder that it leads to
+        whole = os.path.realpath(f"{above}{dots}") + f"/{below}"
+    return "/" + "/".join(part for part in whole.split("/") if part not in ("", "."))
+
+
+def canonical(path: str) -> str:
+    """The one name of a place, whatever links, schemes and slashes lead to it."""
+    if is_local(path):
+        return "/" + os.path.realpath(plain(path)).strip("/")
+    scheme, rest = path.split("://", 1)
+    return f"{REMOTE[scheme]}://" + "/".join(part for part in rest.split("/") if part)
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a canonical path is a canonical folder or lies in it."""
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def readable(path: str) -> str:
+    """A path that may be read, its home folder and `file://` resolved; raises ValueError with what must hold."""
+    if not path.strip():
+        raise ValueError("must name a file or a folder, not nothing")
+    if "\0" in path:
+        raise ValueError("must be a path without a NUL character")
+    if cut := _CUT_SCHEME.match(path):
+        raise ValueError(f"must have two slashes behind {cut[1]}:")
+    scheme = scheme_of(path)
+    if scheme in REMOTE:
+        return _remote(path, least=1)
+    if scheme and scheme not in LOCAL:
+        raise ValueError("must be a local, gs:// or s3:// path")
+    if scheme and not plain(path).startswith("/"):
+        raise ValueError(f"must have an absolute path behind {scheme}://")
+    path = _at_home(path) if path.startswith("~") else plain(path)
+    if _leads_to_root(path):
+        raise ValueError("must not be the root of the file system")
+    return path
+
+
+def written(path: str) -> str:
+    """A file or folder that may be written, without a slash at its end; raises ValueError with what must hold."""
+    path = readable(path)
+    if not is_local(path):
+        return _remote(path, least=1 if scheme_of(path) == "memory" else 2)
+    return path.rstrip("/")
+
+
+def _leads_to_root(path: str) -> bool:
+    try:
+        return canonical(path) == "/"
+    except FileNotFoundError:
+        raise ValueError("must be an absolute path where the current folder is gone") from None
+
+
+def _remote(path: str, least: int) -> str:
+    """A remote path of so many names at least: the first is a bucket."""
+    scheme, rest = path.split("://", 1)
+    parts = [part for part in rest.split("/") if part]
+    if len(parts) < least:
+        raise ValueError(f"must name more than {'a bucket' if parts else f'{scheme}://'}")
+    if {".", ".."} & set(parts):
+        raise ValueError("must not have . or .. in a remote path, where they mean nothing")
+    return path.rstrip("/")
+
+
+def _at_home(path: str) -> str:
+    """A path whose first part is `~` or `~user`."""
+    name, slash, rest = path.partition("/")
+    home = os.path.expanduser(name)
+    if not os.path.isabs(home) or not home.strip("/"):
+        raise ValueError(f"must begin with a home folder that exists, or with ./{name}")
+    return f"{home}{slash}{rest}"
+
+
+def _model(place: str) -> str:
+    """A model's folder or file, or its id on a hub, which is no path."""
+    return readable(place) if place.startswith(("~", "/", "file:")) or not place.strip() or "\0" in place else place
+
+
+ReadPath = Annotated[str, AfterValidator(readable)]
+WrittenPath = Annotated[str, AfterValidator(written)]
+ModelPlace = Annotated[str, AfterValidator(_model)]
+
+
+def given(place: str, path: str, rule: Callable[[str], str] = written) -> str:
+    """A path from the command line by the rule of one in a configuration; raises UserError at `place`."""
+    try:
+        return rule(path)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}, got {path!r}") from None

@@ -1,0 +1,135 @@
+"""What patterns match on this machine's file system, and how the parts of a pattern lie upon the parts of a name.
+
+`*`, `?` and `[...]` stay within a part, `**` is any number of folders. A part that is there under that very name is
+that name: brackets are common in names of files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import translate
+from typing import NamedTuple
+
+from siftlm.errors import UserError
+
+_SIGNS = frozenset("*?[")
+_LEFT_BEHIND = (".crc", ".tmp")
+
+
+class Part(NamedTuple):
+    """A part of a file's path, and the part of the pattern that matched it; None where no part of it did."""
+
+    name: str
+    pattern: str | None
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether the pattern has the very name."""
+        return self.name == self.pattern
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether other jobs leave such names behind, and the pattern does not ask for them by the same sign."""
+        return self.name[0] in "._" and not (self.pattern or "").startswith(self.name[0])
+
+
+def has_signs(pattern: str) -> bool:
+    return not _SIGNS.isdisjoint(pattern)
+
+
+def parts_of(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def aligned(pattern: str, matched: str, file: str) -> list[Part]:
+    """The parts of a file that a pattern matched, or that lies below what it matched."""
+    wanted, names = parts_of(pattern), parts_of(matched)
+    below = parts_of(file)[len(names) :]
+    if "**" in wanted:
+        first, last = wanted.index("**"), len(wanted) - wanted[::-1].index("**")
+        free = len(names) - first - (len(wanted) - last)
+        spread: list[str | None] = [*wanted[:first], *[None] * free, *wanted[last:]]
+    else:
+        spread = [*wanted]
+    return [*(Part(*pair) for pair in zip(names, spread, strict=True)), *(Part(name, None) for name in below)]
+
+
+def is_hidden(parts: Sequence[Part]) -> bool:
+    """Whether a file, or a folder above it, has a name that other jobs leave behind and no pattern asks for."""
+    name, pattern = parts[-1]
+    left = any(name.endswith(end) and not (pattern or "").endswith(end) for end in _LEFT_BEHIND)
+    return left or any(part.is_hidden for part in parts)
+
+
+def local_matches(pattern: str) -> Iterator[tuple[str, str]]:
+    """(matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
+
+    Links below a folder are not followed, so a path may be one that leads to no file.
+    """
+    for matched in dict.fromkeys(_matched("/", parts_of(pattern))):
+        if os.path.isdir(matched):
+            yield from ((matched, path) for path in _below(matched))
+        elif not pattern.endswith("/") or not has_signs(pattern):
+            yield matched, matched
+
+
+def _matched(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """What the parts of a pattern match in a folder; `**` at the end matches the folder itself."""
+    if not parts or list(parts) == ["**"]:
+        yield folder
+        return
+    head, rest = parts[0], parts[1:]
+    if head == "**":
+        for below in _folders_below(folder):
+            yield from _matched(below, rest)
+    elif not has_signs(head) or (_SIGNS.isdisjoint(set(head) - {"["}) and os.path.lexists(os.path.join(folder, head))):
+        if os.path.lexists(path := os.path.join(folder, head)):
+            yield from _matched(path, rest)
+    elif os.path.isdir(folder):
+        fits = re.compile(translate(head)).match
+        for entry in _entries(folder):
+            if fits(entry.name) and (not rest or entry.is_dir()):
+                yield from _matched(entry.path, rest)
+
+
+def _folders_below(top: str) -> Iterator[str]:
+    """A folder and those below it that are not hidden."""
+    waiting = [top] if os.path.isdir(top) else []
+    while waiting:
+        folder = waiting.pop()
+        yield folder
+        for entry in _entries(folder):
+            if entry.is_dir() and not Part(entry.name, None).is_hidden:
+                if entry.is_symlink():
+                    raise leads_elsewhere(entry.path)
+                waiting.append(entry.path)
+
+
+def _below(top: str) -> Iterator[str]:
+    """All below a folder that is not hidden and no folder itself."""
+    waiting = [top]
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            if Part(entry.name, None).is_hidden:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            else:
+                yield entry.path
+
+
+def leads_elsewhere(path: str) -> UserError:
+    return UserError(
+        f"paths: links below a folder must lead to files, got {path}; remove it, or name the folder that it leads to"
+    )
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is directly in a folder, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"paths: folders must be readable, got {folder}; {error.strerror or error}") from None

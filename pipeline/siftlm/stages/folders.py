@@ -1,0 +1,196 @@
+"""Whose folder is it: a run and a store know their own by a mark, and whatever else a folder holds is not theirs.
+
+A mark is made in an empty or new folder only. What is cleared away are the names that siftlm itself gives, in the
+places where it gives them; no link is followed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import orjson
+
+from siftlm import filesystem, paths
+from siftlm.errors import UserError
+from siftlm.filesystem import OWNER, STORE_LOCK, STORE_MARK
+from siftlm.stages.dedup_links import LINKS
+from siftlm.stages.inputs import CACHE
+from siftlm.stages.write import PART
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+STORE = "store"  # of a run that names none
+PARTS = ("data", "rejects")
+PAPERS = ("errors.parquet", "report.html", "README.md")
+
+_KEY = "[0-9a-f]{32}"
+_STAGING = re.compile(r"\.staging-[0-9a-f]{16}")
+_LINKED = re.compile(_KEY)
+_OF_RUN = re.compile("|".join(map(re.escape, (OWNER, MANIFEST, *PAPERS))))
+_OF_STORE = re.compile("|".join(map(re.escape, (STORE_MARK, CACHE))))
+_OF_STAGE = re.compile(rf".*{_KEY}.*")
+_ANYTHING = re.compile(r".*")
+
+
+def check_folders(folder: str, name: str, store: str, metrics_file: str | None = None) -> None:
+    """Raises UserError for what a run would refuse of its places; makes nothing."""
+    _check_apart(folder, store)
+    _check_place("output.folder", folder, (LOCK, *PARTS))
+    check_owner(folder, name)
+    _check_place("store", store, (STORE_LOCK,))
+    check_store(store)
+    if metrics_file is not None:
+        check_file("metrics_file", metrics_file)
+
+
+def _check_apart(folder: str, store: str) -> None:
+    run, own = paths.canonical(folder), paths.canonical(store)
+    inside = any(paths.is_within(own, f"{run}/{part}") for part in PARTS)
+    if inside or paths.is_within(run, own):
+        raise UserError(
+            f"store: must be a folder of its own, got {store} with output.folder {folder}; "
+            f"the default is {folder}/{STORE}"
+        )
+
+
+def _check_place(place: str, folder: str, inner: Sequence[str]) -> None:
+    """A local folder that is there, or can be made, and written to, with what is in it of some names."""
+    if not paths.is_local(folder):
+        return
+    there = _nearest(folder)
+    if not os.path.isdir(there):
+        raise UserError(f"{place}: must be writable, got {folder}; {there} is no folder")
+    for path in (there, *(f"{folder}/{name}" for name in inner if os.path.lexists(f"{folder}/{name}"))):
+        if not os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
+            raise UserError(f"{place}: must be writable, got {folder}; Permission denied")
+
+
+def check_file(place: str, path: str) -> None:
+    """Raises UserError where a file cannot be written in one piece, under its name."""
+    if not paths.is_local(path):
+        return
+    if os.path.isdir(path):
+        raise UserError(f"{place}: must be a file, got the folder {path}")
+    above = _nearest(os.path.dirname(os.path.abspath(path)))
+    if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{place}: must be in a folder that can be written to, got {path}")
+
+
+def _nearest(path: str) -> str:
+    """A path, or the nearest above it that is there."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def check_owner(folder: str, name: str) -> bool:
+    """Whether a run's folder is new; refuses one that belongs to something else."""
+    owner = f"{folder}/{OWNER}"
+    if not filesystem.exists(owner):
+        strangers = [entry for entry in filesystem.list_entries(folder) if not _is_beginning(folder, entry)]
+        if strangers:
+            raise UserError(f"output.folder: must be empty or a run's folder, got {folder} with {strangers[0]}")
+        return True
+    try:
+        held = orjson.loads(filesystem.read_bytes(owner))["name"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        raise UserError(f"output.folder: must belong to a run, got {folder} with a damaged {OWNER}") from None
+    if held != name:
+        raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {held!r}")
+    return False
+
+
+def _is_beginning(folder: str, entry: str) -> bool:
+    """Whether a run that was killed before it had made its mark may have left an entry, or a store is there already."""
+    if entry == STORE:
+        return is_store(f"{folder}/{STORE}")
+    return entry == LOCK or filesystem.is_temporary(entry, _OF_RUN)
+
+
+def is_store(folder: str) -> bool:
+    """Whether a folder is a store of siftlm's."""
+    return filesystem.exists(f"{folder}/{STORE_MARK}")
+
+
+def check_store(store: str) -> None:
+    """Raises UserError unless a store is new or has its mark."""
+    if is_store(store):
+        return
+    entries = filesystem.list_entries(store)
+    strangers = [e for e in entries if e != STORE_LOCK and not filesystem.is_temporary(e, _OF_STORE)]
+    if strangers:
+        hint = f"; where an earlier version made it, make an empty file {STORE_MARK} in it" * (STORE_LOCK in entries)
+        raise UserError(f"store: must be empty, new or a store of siftlm's, got {store} with {strangers[0]}{hint}")
+
+
+def check_free(folder: str) -> None:
+    """Raises UserError while another run holds a folder."""
+    if not paths.is_local(folder) or not filesystem.exists(f"{folder}/{LOCK}"):
+        return
+    with filesystem.open_read(f"{folder}/{LOCK}") as file:
+        hold(file.fileno(), folder, fcntl.LOCK_SH)
+
+
+def hold(descriptor: int, folder: str, kind: int = fcntl.LOCK_EX) -> None:
+    """Holds a run's folder until the file is closed, be it by the end of the process."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"output.folder: must not be in use, got {folder}; another siftlm run holds it") from None
+
+
+@contextmanager
+def shared_store(store: str) -> Iterator[None]:
+    """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
+    check_store(store)
+    filesystem.makedirs(store)
+    if not is_store(store):
+        filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
+    if not paths.is_local(store):
+        yield
+        return
+    with open(f"{store}/{STORE_LOCK}", "wb") as file:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            clear_store(store)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def clear_store(store: str) -> None:
+    """Removes what killed runs left in a store: temporary files of its outputs, and the keys of dedups."""
+    for linked in _folders(f"{store}/{LINKS}", _LINKED):
+        filesystem.remove(linked, recursive=True)
+    filesystem.remove_temporaries(store, _OF_STORE)
+    for stage in _folders(store, _ANYTHING):
+        filesystem.remove_temporaries(stage, _OF_STAGE)
+        for part in _folders(stage, _ANYTHING):
+            keyed = _LINKED.fullmatch(os.path.basename(part))
+            filesystem.remove_temporaries(part, _ANYTHING if keyed else _OF_STAGE)
+
+
+def clear_run(folder: str) -> None:
+    """Removes the temporary files that killed runs left in a run's folder, its store left aside."""
+    filesystem.remove_temporaries(folder, _OF_RUN)
+    for home in (folder, *_folders(folder, _STAGING)):
+        for part in PARTS:
+            filesystem.remove_temporaries(f"{home}/{part}", PART)
+
+
+def clear_staging(folder: str) -> None:
+    """Removes what earlier, interrupted outputs left behind."""
+    for staging in _folders(folder, _STAGING):
+        filesystem.remove(staging, recursive=True)
+
+
+def _folders(folder: str, names: re.Pattern[str]) -> list[str]:
+    """The local folders of some names directly in a local folder; links are none."""
+    if not paths.is_local(folder) or os.path.islink(folder) or not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.path for e in entries if names.fullmatch(e.name) and e.is_dir(follow_symlinks=False))

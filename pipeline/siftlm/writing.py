@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all: on disk by a temporary name, in an object store by a complete upload."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import fsspec.spec
+
+OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as write_local names them
+
+
+@contextmanager
+def write_local(path: str) -> Iterator[BinaryIO]:
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
+    temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK and error.filename is None:
+            error.filename = path  # a write does not say where
+        remove_if_there(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def remove_if_there(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes a rename durable; file systems that cannot sync a directory are left as they are."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
+    if parent := inner.rpartition("/")[0]:
+        fs.makedirs(parent, exist_ok=True)
+    stream: Any = fs.open(inner, "wb")
+    try:
+        yield stream
+    except BaseException:
+        _abandon(stream)
+        raise
+    stream.close()
+
+
+def _abandon(stream: Any) -> None:
+    """Gives up an upload, so that no part of it becomes an object."""
+    stream.discard()
+    if isinstance(stream, fsspec.spec.AbstractBufferedFile):
+        stream.closed = True  # else the finalizer would complete the upload
