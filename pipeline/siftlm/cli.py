@@ -280,8 +280,9 @@ def diff(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page too.")] = None,
 ) -> None:
     """Show what changed from one run to another: documents, scores, reasons, domains."""
-    from siftlm.comparison import compare, publish
+    from siftlm.comparison import checked_page, compare, publish
 
+    html = checked_page(html)
     found = compare(old, new)
     failed = publish(found, fail_if or [], json=json, html=html)
     if failed:

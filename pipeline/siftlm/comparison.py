@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.inspection import FinishedRun
 from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import Drift, Moved, RunDifference, Side, holds
@@ -18,6 +18,7 @@ from siftlm.report.page import difference_page
 from siftlm.report.tally import NOTHING, Asked, Tally, merged, tally
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
+from siftlm.stages.folders import check_file
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
@@ -159,6 +160,15 @@ def _moved(old: Mapping[Any, tuple[int, ...]], new: Mapping[Any, tuple[int, ...]
         for name in {**old, **new}
     ]
     return sorted(found, key=lambda moved: (-abs(moved.new - moved.old), -moved.old, moved.name))
+
+
+def checked_page(html: str | None) -> str | None:
+    """Where the page goes, if it is asked for; raises UserError where it could not be written."""
+    if html is None:
+        return None
+    html = paths.given("--html", html)
+    check_file("--html", html)
+    return html
 
 
 def publish(found: RunDifference, conditions: Sequence[str], *, json: bool, html: str | None) -> list[str]:

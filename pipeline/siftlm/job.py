@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import orjson
+
+from siftlm import filesystem, paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -294,10 +297,13 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     """Trains the reference model of a run and copies it to `folder`; says where it is."""
     if config.reference is None:
         raise UserError("reference: must be a table of settings for this command, got nothing")
+    folder = paths.given("FOLDER", folder)
+    folders.check_model_folder(folder)
     check_config(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
         work = _Run(config, Store(config.store_folder), progress)
         clusters, contents = work.dedup(work.annotate(work.ingest()))
         trained = work.reference(work.measure(work.cut(clusters)), contents)
+    filesystem.write_bytes(f"{folder}/{folders.MODEL_MARK}", orjson.dumps({"run": config.name}))
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     return f"the reference model is in {folder}"

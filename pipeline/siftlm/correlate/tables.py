@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
 
+from siftlm import filesystem
 from siftlm.correlate.findings import Finding, name_some
 from siftlm.errors import UserError
 
+OURS = {b"siftlm": b"table"}  # in the metadata of a Parquet table: it may be replaced
 MODEL_COLUMNS = ("model", "models", "model_name")
 INDEX_COLUMNS = ("", "unnamed: 0", "__index_level_0__", "index", "name")
 """How pandas and others call the column that names the rows."""
@@ -43,15 +48,21 @@ def read_table(path: str) -> pa.Table:
     """The table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written."""
     try:
         if path.endswith((".parquet", ".pq")):
-            with fsspec.open(path, "rb") as file:
+            with filesystem.open_read(path) as file:
                 return pq.read_table(pa.PythonFile(file, mode="r"))
-        with fsspec.open(path, "rb", compression="infer") as file:
-            content = file.read()
+        with filesystem.open_read(path) as file, _unpacked(file, path, "rb") as plain:
+            content = plain.read()
     except FileNotFoundError as error:
         raise UserError(f"{path}: the table must exist, got no such file") from error
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: must be a Parquet file, got {error}") from error
     return _read_csv(path, content)
+
+
+def _unpacked(file: BinaryIO, path: str, mode: str) -> Any:
+    """The stream of a table whose name may say how it is compressed."""
+    kind = infer_compression(path)
+    return compr[kind](file, mode=mode) if kind else nullcontext(file)
 
 
 def _read_csv(path: str, content: bytes) -> pa.Table:
@@ -169,8 +180,18 @@ def _require_unique(place: str, kind: str, names: Sequence[str]) -> None:
 
 def write_table(table: pa.Table, path: str) -> None:
     """Write Parquet or CSV, by the end of the name; numbers in a CSV read back as the same float64."""
-    with fsspec.open(path, "wb", compression="infer" if not path.endswith(".parquet") else None) as file:
+    with filesystem.open_write(path) as file:
         if path.endswith((".parquet", ".pq")):
-            pq.write_table(table, file)
+            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **OURS}), file)
         else:
-            pa.csv.write_csv(table, file)
+            with _unpacked(file, path, "wb") as plain:
+                pa.csv.write_csv(table, plain)
+
+
+def is_written_here(path: str) -> bool:
+    """Whether a file is a Parquet table that `write_table` wrote."""
+    try:
+        with filesystem.open_read(path) as file:
+            return (pq.read_schema(pa.PythonFile(file, mode="r")).metadata or {}).items() >= OURS.items()
+    except (OSError, pa.ArrowInvalid):
+        return False

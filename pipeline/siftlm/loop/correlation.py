@@ -5,17 +5,15 @@ Both read tables and write tables, wherever those come from; nothing here knows 
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm import filesystem
+from siftlm import filesystem, paths
 from siftlm.correlate.assess import Assessment, HeldOut, assess
 from siftlm.correlate.benchmarks import match_targets, read_benchmarks
 from siftlm.correlate.clean import clean_matrix
@@ -24,15 +22,17 @@ from siftlm.correlate.matrix import read_matrix
 from siftlm.correlate.projection import budget_of, caps, project
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
 from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
-from siftlm.correlate.tables import read_table, to_float64, write_table
+from siftlm.correlate.tables import is_written_here, read_table, to_float64, write_table
 from siftlm.errors import UserError
-from siftlm.loop.page import write_page
+from siftlm.loop.page import PAGE, write_page
+from siftlm.stages.folders import check_results
 
 TABLES: dict[str, Callable[[Assessment], pa.Table]] = {
     "estimates": estimates_table,
     "held_out": held_out_table,
     "comparison": comparison_table,
 }
+FINDINGS = "findings.csv"
 FEW_MODELS = 30
 UNIT_TOKENS = "token_count"
 
@@ -51,6 +51,7 @@ def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
     Raises:
         UserError: The tables cannot be read, hold nothing that orders models, or share too few models.
     """
+    check_out(out)
     matrix, findings = read_matrix(settings.matrix)
     errors, more = read_benchmarks(settings.benchmarks)
     matrix, cleaned = clean_matrix(matrix, settings.matrix.clean)
@@ -62,10 +63,21 @@ def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
     filesystem.makedirs(out)
     for name, table_of in TABLES.items():
         write_table(pa.concat_tables([table_of(assessment) for assessment in assessments]), f"{out}/{name}.parquet")
-    write_table(findings_table(findings), f"{out}/findings.csv")
+    write_table(findings_table(findings), f"{out}/{FINDINGS}")
     _forget_weights(out)
     write_page(out)
     return CorrelateResult(assessments, findings)
+
+
+def check_out(out: str) -> None:
+    """Raises UserError where a folder holds files of somebody else's under the names of our tables."""
+    tables = [f"{name}.parquet" for name in (*TABLES, "weights")]
+    check_results(
+        "out",
+        out,
+        [*tables, FINDINGS, PAGE],
+        lambda folder: any(is_written_here(f"{folder}/{name}") for name in tables),
+    )
 
 
 def _forget_weights(out: str) -> None:
@@ -85,6 +97,7 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
     Raises:
         UserError: A unit of the estimates has no tokens in `units`, or all have fewer than the budget.
     """
+    check_out(out)
     table = read_table(estimates)
     for name in ("target", "unit", settings.by):
         _require(table, name, estimates)
@@ -97,8 +110,8 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
     weights = pa.concat_tables(found)
     filesystem.makedirs(out)
     write_table(weights, f"{out}/weights.parquet")
-    if Path(estimates).resolve().parent != Path(out).resolve():
-        shutil.copy(estimates, f"{out}/estimates.parquet")
+    if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):
+        write_table(table, f"{out}/estimates.parquet")
     write_page(out)
     return weights
 

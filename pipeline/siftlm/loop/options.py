@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from siftlm import paths
 from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
 from siftlm.errors import UserError
 from siftlm.loop.config import LoopConfig, load, validated
@@ -27,13 +28,13 @@ def correlate_options(
     """
     if config is not None:
         given = {"correlate.matrix.path": matrix, "correlate.benchmarks.path": errors, "correlate.estimator": estimator}
-        loop = load(config, [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value)])
-        return loop.correlate, out or f"{loop.folder}/correlation"
+        loop = load(config, [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value is not None)])
+        return loop.correlate, _out(out, f"{loop.folder}/correlation")
     if matrix is None or errors is None or out is None:
         raise UserError("command line: must name CONF, or --matrix, --errors and --out")
     tree: dict[str, Any] = {"matrix": {"path": matrix}, "benchmarks": {"path": errors}}
     tree |= {"estimator": estimator} if estimator else {}
-    return validated(CorrelateSettings, tree, sets, OPTIONS), out
+    return validated(CorrelateSettings, tree, sets, OPTIONS), _out(out, out)
 
 
 def project_options(
@@ -49,18 +50,25 @@ def project_options(
     if config is None:
         if estimates is None or units is None or out is None:
             raise UserError("command line: must name CONF, or --estimates, --units and --out")
-        return validated(ProjectSettings, dict(chosen), sets, OPTIONS), estimates, units, out
+        settings = validated(ProjectSettings, dict(chosen), sets, OPTIONS)
+        return settings, _table("--estimates", estimates), _table("--units", units), _out(out, out)
     loop = load(config, sets)
     kept = loop.project.model_dump() if loop.project else {}
     if {"budget_tokens", "keep_share"} & set(chosen):
         kept |= {"budget_tokens": None, "keep_share": None}
     settings = validated(ProjectSettings, {**kept, **chosen}, None, config)
-    folder = out or f"{loop.folder}/correlation"
-    return settings, estimates or f"{loop.folder}/correlation/estimates.parquet", units or _units(loop), folder
+    folder = _out(out, f"{loop.folder}/correlation")
+    table = _table("--estimates", estimates, f"{loop.folder}/correlation/estimates.parquet")
+    return settings, table, _table("--units", units, f"{loop.folder}/units.parquet"), folder
 
 
-def _units(loop: LoopConfig) -> str:
-    return f"{loop.folder}/units.parquet"
+def _out(out: str | None, default: str) -> str:
+    """The folder of the results; an empty option is a mistake, not the default."""
+    return paths.given("--out", default if out is None else out)
+
+
+def _table(option: str, path: str | None, default: str = "") -> str:
+    return paths.given(option, default if path is None else path, paths.readable)
 
 
 def corpora_options(
@@ -74,7 +82,8 @@ def corpora_options(
     """The configuration and the folder of the result, from CONF or from the files of two corpora."""
     if config is not None:
         loop = load(config, sets)
-        return loop, out or f"{loop.folder}/{name}".rstrip("/")
+        return loop, _out(out, f"{loop.folder}/{name}")
     if not good or not web or out is None:
         raise UserError("command line: must name CONF, or the files of both corpora and --out")
-    return two_corpora(good, web, out, sets or []), out
+    folder = _out(out, out)
+    return two_corpora(good, web, folder, sets or []), folder

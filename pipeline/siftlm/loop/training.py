@@ -39,9 +39,10 @@ from siftlm.loop.corpus import Corpus, open_corpus
 from siftlm.progress import Progress
 from siftlm.scorers.ngrams import ImportanceWeights, NgramCounts
 from siftlm.stages.columns import read_columns
+from siftlm.stages.folders import check_results
 from siftlm.stages.shards import Task
 
-MODEL, REPORT = "model.bin", "report.json"
+MODEL, REPORT, WEIGHTS = "model.bin", "report.json", "dsir.npz"
 
 
 def train_classifier(
@@ -55,8 +56,10 @@ def train_classifier(
         weights: The table of `project`: target, unit, estimate, weight; not needed for two corpora.
         out: Where it goes; default <output.folder>/classifier.
     """
-    settings, out = config.classifier, out or f"{config.folder}/classifier"
-    table = None if settings.labels == "given" else _weights(weights or f"{config.folder}/correlation/weights.parquet")
+    settings, out = config.classifier, f"{config.folder}/classifier" if out is None else out
+    check_results("out", out, (MODEL, REPORT), _is_report)
+    weights = f"{config.folder}/correlation/weights.parquet" if weights is None else weights
+    table = None if settings.labels == "given" else _weights(weights)
     chosen = None if table is None else _of_target(table, settings.target)
     _check_sources(settings)
     with open_corpus(config, progress) as corpus:
@@ -69,6 +72,14 @@ def train_classifier(
     content = {**report, "settings": settings.model_dump()}
     filesystem.write_bytes(f"{out}/{REPORT}", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return report
+
+
+def _is_report(folder: str) -> bool:
+    """Whether a folder has the report of a classifier of ours."""
+    try:
+        return {"page_count", "settings"} <= set(orjson.loads(filesystem.read_bytes(f"{folder}/{REPORT}")))
+    except (OSError, orjson.JSONDecodeError, TypeError):
+        return False
 
 
 def two_corpora(good: Sequence[str], web: Sequence[str], out: str, overrides: Sequence[str]) -> LoopConfig:
@@ -183,7 +194,9 @@ def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> 
     settings = config.dsir
     if settings is None:
         raise UserError("dsir: must be a table of settings for this command, got nothing")
-    path = f"{out or config.folder}/dsir.npz"
+    out = config.folder if out is None else out
+    check_results("out", out, (WEIGHTS,), lambda folder: ImportanceWeights.are_at(f"{folder}/{WEIGHTS}"))
+    path = f"{out}/{WEIGHTS}"
     with open_corpus(config, progress) as corpus, progress.working("dsir"):
         target, raw = (_counts(corpus, sources, settings) for sources in (settings.target, settings.raw))
     ImportanceWeights.fit(raw, target, settings).save(path)

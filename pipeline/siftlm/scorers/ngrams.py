@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
@@ -118,15 +119,24 @@ class ImportanceWeights:
 
     def save(self, path: str) -> None:
         """Write the weights as one .npz file."""
-        with fsspec.open(path, "wb") as file:
+        with filesystem.open_write(path) as file:
             np.savez(file, ngrams=np.int64(self.ngrams), log_ratio=self.log_ratio)
 
     @classmethod
     def load(cls, path: str) -> ImportanceWeights:
         """Read weights that `save` wrote."""
-        with fsspec.open(path, "rb") as file:
+        with filesystem.open_read(path) as file:
             stored = np.load(file, allow_pickle=False)
             return cls(int(stored["ngrams"]), stored["log_ratio"])
+
+    @classmethod
+    def are_at(cls, path: str) -> bool:
+        """Whether a file holds weights that `save` wrote."""
+        try:
+            cls.load(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return False
+        return True
 
 
 def mean_log_weight(weights: Floats, sizes: npt.NDArray[np.int64]) -> Floats:

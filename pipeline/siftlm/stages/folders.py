@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import orjson
@@ -23,6 +23,7 @@ from siftlm.stages.write import PART
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
 PARTS = ("data", "rejects")
 PAPERS = ("errors.parquet", "report.html", "README.md")
@@ -78,6 +79,28 @@ def check_file(place: str, path: str) -> None:
     above = _nearest(os.path.dirname(os.path.abspath(path)))
     if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{place}: must be in a folder that can be written to, got {path}")
+
+
+def check_results(place: str, folder: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> None:
+    """Raises UserError where results cannot be written to a folder, or would replace files of somebody else's.
+
+    A folder in which no file of these `names` is, may hold anything; a run's own may hold results that it replaces.
+    """
+    _check_place(place, folder, names)
+    taken = [name for name in names if filesystem.exists(f"{folder}/{name}")]
+    homes = (folder, os.path.dirname(folder))
+    if taken and not is_ours(folder) and not any(filesystem.exists(f"{home}/{OWNER}") for home in homes if home):
+        raise UserError(f"{place}: must not hold files that siftlm did not write, got {folder} with {taken[0]}")
+
+
+def check_model_folder(folder: str) -> None:
+    """Raises UserError unless a folder for a model is local, and new, empty or of a model that siftlm put there."""
+    if not paths.is_local(folder):
+        raise UserError(f"FOLDER: must be a local folder, got {folder}")
+    _check_place("FOLDER", folder, ())
+    entries = filesystem.list_entries(folder)
+    if entries and MODEL_MARK not in entries:
+        raise UserError(f"FOLDER: must be empty, new or hold a model of siftlm's, got {folder} with {entries[0]}")
 
 
 def _nearest(path: str) -> str:
