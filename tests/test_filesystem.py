@@ -65,6 +65,117 @@ def test_a_name_with_glob_signs_in_it_is_a_name_if_there_is_such_a_file(root: st
     assert names(root, "x [1].txt") == ["x [1].txt"]
 
 
+ODD = [
+    "File::Spec.txt", "std::vector.txt", "zip::x", "simplecache::y.txt", "a#b.txt", "c?d.txt", "e%20f.txt",
+    "a[1].jsonl", "x;y=z", "memory:", "-n", "s3:b", "\\back", "~tilde", "{a,b}.txt", "line\nfeed", "https:__x",
+    "a*b.txt",
+]  # fmt: skip
+
+
+def test_no_local_name_is_read_as_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains, fragments, queries and brackets are letters of a name: all are found, written, read and named in full."""
+    for name in ODD:
+        filesystem.write_bytes(f"{tmp_path}/in/{name}", name.encode())
+    assert sorted(os.listdir(tmp_path / "in")) == sorted(ODD)
+    assert sorted(names(f"{tmp_path}/in", "")) == sorted(names(f"{tmp_path}/in", "*")) == sorted(ODD)
+    monkeypatch.chdir(tmp_path / "in")
+    for name in set(ODD) - {"c?d.txt", "a*b.txt"}:
+        for path in (name, f"./{name}", str(tmp_path / "in" / name)):
+            assert filesystem.expand([path]) == [filesystem.InputFile(f"{tmp_path}/in/{name}", len(name))]
+            assert filesystem.read_bytes(path) == name.encode()
+        assert filesystem.fingerprint(name) == xxhash.xxh3_128_hexdigest(name.encode())
+
+
+def test_names_of_objects_are_no_chains_either() -> None:
+    """`::` in an object's name is a part of it."""
+    for name in ("File::Spec.txt", "zip::x", "a#b"):
+        filesystem.write_bytes(f"memory://chained/{name}", name.encode())
+        assert filesystem.expand([f"memory://chained/{name}"])[0].size == len(name)
+        assert filesystem.read_bytes(f"memory://chained/{name}") == name.encode()
+
+
+def test_a_folder_with_brackets_is_that_folder(tmp_path: Path) -> None:
+    """Below it wildcards work, and a file called `*` hides no other."""
+    for name in ("data [2024]/a.txt", "data [2024]/b.txt", "data 2/c.txt", "stars/*", "stars/x"):
+        filesystem.write_bytes(f"{tmp_path}/{name}", b"x")
+    assert names(str(tmp_path), "data [2024]/*.txt") == ["data [2024]/a.txt", "data [2024]/b.txt"]
+    assert names(str(tmp_path), "data [0-9]/*") == ["data 2/c.txt"]
+    assert names(str(tmp_path), "stars/*") == ["stars/*", "stars/x"]
+
+
+def test_a_pattern_that_spells_a_sign_asks_for_hidden_names(root: str) -> None:
+    """As a shell has it: `_part-*` means them, `*` does not; the same for the endings."""
+    for name in ("_part-0.jsonl", "_part-1.jsonl", ".hidden.jsonl", "x.jsonl", "_old/y.jsonl", "z.tmp", "deep/_part-2"):
+        filesystem.write_bytes(f"{root}/in/{name}", b"x")
+    assert names(root, "in/_part-*.jsonl") == ["in/_part-0.jsonl", "in/_part-1.jsonl"]
+    assert names(root, "in/**/_part-*") == ["in/_part-0.jsonl", "in/_part-1.jsonl", "in/deep/_part-2"]
+    assert names(root, "in/.*.jsonl") == ["in/.hidden.jsonl"]
+    assert names(root, "in/_*/*.jsonl") == ["in/_old/y.jsonl"]
+    assert names(root, "in/*.tmp") == ["in/z.tmp"]
+    assert names(root, "in/*.jsonl") == names(root, "in/[_x]*.jsonl") == ["in/x.jsonl"]
+
+
+def test_a_file_is_taken_once_however_its_path_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slashes and dots make no second file; what is above a link is above what it leads to."""
+    filesystem.write_bytes(f"{tmp_path}/in/x.txt", b"x")
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("elsewhere/deep")
+    monkeypatch.chdir(tmp_path)
+    paths = ["in", "./in/", "in//x.txt", "in/./x.txt", "elsewhere/../in/*", f"file://{tmp_path}/in", "link/../../in"]
+    assert filesystem.expand(paths) == [filesystem.InputFile(f"{tmp_path}/in/x.txt", 1)]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in it would be missing without a word."""
+    filesystem.write_bytes(f"{tmp_path}/in/closed/x.txt", b"x")
+    scan = os.scandir
+
+    def closed(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/closed; Permission denied$"):
+        filesystem.expand([f"{tmp_path}/in"])
+
+
+@pytest.mark.parametrize("mark", ["siftlm.json", "siftlm-store.json", ".store.lock"])
+def test_folders_of_runs_are_passed_over_unless_a_pattern_spells_what_it_wants(root: str, mark: str) -> None:
+    """A corpus may lie above the runs over it; that a run's data is an input has to be written down."""
+    for name in ("x.jsonl", f"runs/a/{mark}", "runs/a/data/p", "runs/a/store/q", "runs/b/data/r", "runs/plain/s"):
+        filesystem.write_bytes(f"{root}/{name}", b"x")
+    rest = ["runs/b/data/r", "runs/plain/s"]
+    assert set(names(root, "")) == set(names(root, "**")) == {"x.jsonl", *rest}
+    assert names(root, "runs/*") == names(root, "runs/*/*") == rest
+    assert names(root, "runs/*/data") == names(root, "runs/*/data/*") == ["runs/a/data/p", "runs/b/data/r"]
+    assert names(root, "runs/**/data/*") == names(root, "runs/*/data")
+    assert (
+        names(root, "runs/a/data") == names(root, "runs/a/data/*") == names(root, "runs/a/data/p") == ["runs/a/data/p"]
+    )
+    for pattern in ("runs/a", "runs/a/*", "runs/a/**"):
+        with pytest.raises(UserError, match="to read what another run kept, name its data folder"):
+            names(root, pattern)
+    assert [name.endswith("runs/a") for name in filesystem.survey([root]).passed_over] == [True]
+
+
+def test_own_folders_are_never_input_whatever_leads_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through links, dots, wildcards, URLs and in full."""
+    for name in ("in/x.txt", "in/out/data/y.txt", "elsewhere/store/z.txt", "in/metrics.prom"):
+        filesystem.write_bytes(f"{tmp_path}/{name}", b"x")
+    (tmp_path / "in/z.txt").symlink_to("../elsewhere/store/z.txt")
+    (tmp_path / "alias").symlink_to("in")
+    monkeypatch.chdir(tmp_path)
+    own = [f"{tmp_path}/alias/out", "elsewhere/../elsewhere/store/", f"file://{tmp_path}/in/metrics.prom"]
+    for pattern in ("in", "in/", "in/**", "alias/*", f"file://{tmp_path}/in", "./elsewhere/../in"):
+        found = filesystem.survey([pattern], own)
+        assert [os.path.basename(file.path) for file in found.files] == ["x.txt"], pattern
+        assert {os.path.basename(place) for place in found.passed_over} == {"out", "store", "metrics.prom"}
+    for pattern in ("in/out/data", "in/out/data/y.txt", "in/z.txt", "in/metrics.prom"):
+        with pytest.raises(UserError, match=r"must match files that are not a run's own"):
+            filesystem.survey([pattern], own)
+
+
 def test_links_to_files_are_files_and_others_are_named(tmp_path: Path) -> None:
     """A hub's cache is made of links; one that is broken, or leads back above, is not passed over in silence."""
     (tmp_path / "blob").write_bytes(b"content")

@@ -203,8 +203,9 @@ def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytes
     arguments = ["--set", "output.folder=mine/out", "--set", "store=store"]
     done = command(desk, "run", "run.toml", "--quiet", *arguments, code=drop)
     assert done.returncode == 2
-    assert done.stderr.startswith("siftlm: no permission: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "siftlm: store: must be writable, got store; Permission denied\n"
+    done = command(desk, "validate", "run.toml", *arguments, code=drop)
+    assert (done.returncode, done.stderr) == (2, "siftlm: store: must be writable, got store; Permission denied\n")
 
 
 @pytest.mark.parametrize(

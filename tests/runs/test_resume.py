@@ -93,11 +93,19 @@ def test_what_killed_runs_left_is_gone_after_the_next_one(bench: Any, shared: bo
     fill(bench, shards=1, rows=3)
     store = "shared" if shared else "out/store"
     settings = {"store": str(bench.root / store)} if shared else {}
-    left = [f"{store}/links/{'c' * 32}/0.bin", *(f"{f}/.k.parquet.{'a' * 32}.tmp" for f in ("out/data", f"{store}/x"))]
+    bench.run(**settings)
+    (bench.root / "out/README.md").unlink()
+    temporary, key = f"{'a' * 32}.tmp", "b" * 32
+    in_store_names = ("documents/.{key}.parquet", "scores/m/.{key}.done", "ngrams/{key}/.0001.zst", "plans/.x-{key}.jsonl")
+    left = [
+        f"{store}/links/{'c' * 32}/0.bin",
+        f"{store}/.fingerprints.json.{temporary}",
+        *(f"{store}/{name.format(key=key)}.{temporary}" for name in in_store_names),
+        *(f"out/{name}.{temporary}" for name in (".manifest.json", "data/.part-00000-of-00001.parquet")),
+    ]
     for path in (bench.root / name for name in left):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
-    (bench.root / "out/siftlm.json").write_text('{"name": "bench"}')
     mine = bench.root / store / ".of-a-user.tmp"
     mine.touch()
     in_store = {name for name in left if name.startswith(store)}

@@ -17,6 +17,7 @@ from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
 
 CACHE = "fingerprints.json"
+SHOWN = 3  # folders that a line names
 SETTLED_NS = 2 * 10**9  # file systems keep time by the tick, some by the second
 
 
@@ -50,9 +51,9 @@ def discover(
             raise UserError(f"input.{number}.paths: {error}") from None
         files = expansion.files
         if expansion.passed_over and say:
-            first, *more = expansion.passed_over
-            others = f" and {len(more)} more" if more else ""
-            say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {first}{others}")
+            left = sorted(expansion.passed_over)
+            more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+            say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {', '.join(left[:SHOWN])}{more}")
         for file in files:
             _check_readable(f"input.{number}.paths", file.path)
             if owner.setdefault(file.path, settings.source) != settings.source:
