@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import lzma
+import random
 import tracemalloc
+import zlib
 
 import pytest
 import zstandard
@@ -84,14 +88,44 @@ def test_zstd_frames_of_every_making_are_read() -> None:
     assert blocks(b"".join(parts), "zstd") == (text * 6, [])
 
 
-def test_a_zstd_window_that_would_need_gigabytes_is_refused() -> None:
-    """The header of a hostile file cannot ask for memory."""
-    huge = zstandard.ZstdCompressionParameters(window_log=30, write_content_size=False)
-    stream = zstandard.ZstdCompressor(compression_params=huge).compressobj()
-    content = stream.compress(b"text" * 1000) + stream.flush()
-    text, (fault,) = blocks(content + PACKS["zstd"](b"next"), "zstd")
-    assert text == b"next"
-    assert "the window must be at most 134217728 bytes" in fault.detail
+@pytest.mark.parametrize("window_log", [28, 30, 31])
+def test_long_windows_are_read_up_to_the_limit(window_log: int) -> None:
+    """What `zstd --long=31` writes is read; a limit below refuses it, and what follows is read all the same."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    content = stream.compress(b"text" * 1000) + stream.flush() + PACKS["zstd"](b"next")
+    assert blocks(content, "zstd") == (b"text" * 1000 + b"next", [])
+    found = list(read_blocks(io.BytesIO(content), "zstd", 200, window=1 << 27))
+    assert isinstance(found[0], Fault)
+    assert found[0].reason == "zstd_window_too_large"
+    assert f"at most {1 << 27} bytes, got {1 << window_log}" in found[0].detail
+    assert [block.content for block in found[1:] if isinstance(block, Block)] == [b"next"]
+
+
+def test_a_long_window_is_used_over_its_whole_length() -> None:
+    """A repetition 140 MiB apart, which a window of 128 MiB cannot reach, comes out right."""
+    rare = random.Random(1).randbytes(1 << 20)
+    content = rare + bytes(140 << 20) + rare
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28, enable_ldm=True)
+    packed = zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+    assert len(packed) < len(rare) + (1 << 18)
+    digest = hashlib.sha256()
+    for block in read_blocks(io.BytesIO(packed), "zstd", 1000):
+        assert isinstance(block, Block)
+        digest.update(block.content)
+    assert digest.digest() == hashlib.sha256(content).digest()
+
+
+def test_an_xz_dictionary_of_more_than_256_mib_is_within_the_same_limit() -> None:
+    """`xz --lzma2=dict=512MiB` is read, or refused by a lower limit."""
+    packer = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}])
+    content = bytearray(packer.compress(b"text") + packer.flush())
+    at = content.index(b"\x21\x01") + 2  # the filter and the size of its properties; then the dictionary's size
+    content[at] = 34  # 512 MiB
+    content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, "little")
+    assert blocks(bytes(content), "xz") == (b"text", [])
+    (fault,) = read_blocks(io.BytesIO(content), "xz", 200, window=1 << 27)
+    assert isinstance(fault, Fault)
 
 
 def test_magic_numbers_that_begin_nothing_do_not_take_long() -> None:

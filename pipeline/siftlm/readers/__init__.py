@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import BinaryIO, Literal
 
 from siftlm import filesystem
-from siftlm.readers.detection import HEAD_BYTES, Detected, detect
+from siftlm.readers.detection import Detected, detect, read_head
 from siftlm.readers.records import ReadBatch, Reader, Reject, batched, bounded
 from siftlm.readers.settings import Format, InputSettings
 from siftlm.readers.streams import most_bytes
@@ -28,8 +28,8 @@ READERS: dict[Format | Literal["wat"], str] = {
     "parquet": "siftlm.readers.parquet:read_parquet",
     "text": "siftlm.readers.text:read_text",
     "warc": "siftlm.readers.warc:read_warc",
-    "wat": "siftlm.readers.warc:read_wat",
-    "wet": "siftlm.readers.wet:read_wet",
+    "wat": "siftlm.readers.warc:read_warc",
+    "wet": "siftlm.readers.warc:read_warc",
 }
 """Format to reader. Named rather than imported: a configuration is checked without loading an HTML parser."""
 
@@ -67,8 +67,7 @@ def open_reader(name: Format | Literal["wat"]) -> Reader:
 
 
 def _format(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
-    head = file.read(HEAD_BYTES)
-    file.seek(0)
+    head = read_head(file)
     compression = None if settings.compression == "auto" else settings.compression
     found = detect(path, head, compression)
     return found if settings.format == "auto" else Detected(settings.format, found.compression)

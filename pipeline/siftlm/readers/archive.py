@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from siftlm.readers.headers import header_fields
 from siftlm.readers.lines import as_flaw
 from siftlm.readers.records import Flaw
-from siftlm.readers.settings import Compression
+from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.streams import Block, Fault, read_blocks
 
 MAX_HEADER_BYTES = 1 << 16
@@ -23,7 +24,7 @@ MAX_HEADER_BYTES = 1 << 16
 _WARC_START = re.compile(rb"WARC/\d|(?:W|WA|WAR|WARC|WARC/)\Z")
 _WARC_NEXT = re.compile(rb"(?<=\n)WARC/\d\.\d+\r?\n")
 # Up to where the next record may begin, or looking at many beginnings would take time quadratic in their number.
-_WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)[^\r\n][^\n]*+\n)*+\r?\n")
+_WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)(?!\r?\n)[^\n]++\n)*+\r?\n")
 # url ip date type ... length, of ARC 1.0 and 2.0; http://archive.org/web/researcher/ArcFileFormat.php
 _ARC_HEADER = re.compile(rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n")
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
@@ -57,13 +58,13 @@ _ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, re.compile(rb"(?!)"))  # one
 class _Window:
     """The part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
 
-    def __init__(self, file: BinaryIO, compression: Compression, expansion: int) -> None:
+    def __init__(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> None:
         self.buffer = bytearray()
         self.at = 0  # how much content came before the buffer
         self.fault: Fault | None = None
         self.ended = False
-        self._file, self._compression, self._expansion = file, compression, expansion
-        self._events = read_blocks(file, compression, expansion)
+        self._file, self._compression, self._expansion = file, compression, settings.max_expansion
+        self._events = read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes)
         self._members: deque[tuple[int, int]] = deque()  # (place in the content, byte of the file)
 
     def fill(self, size: int) -> bool:
@@ -121,10 +122,10 @@ class _Window:
 
 
 def read_archive(
-    file: BinaryIO, compression: Compression, expansion: int, block_bytes: int
+    file: BinaryIO, compression: Compression, settings: InputSettings, block_bytes: int
 ) -> Iterator[ArchiveRecord | Flaw]:
     """The records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
-    window = _Window(file, compression, expansion)
+    window = _Window(file, compression, settings)
     dialect = None
     while _skip_blank(window):
         if window.buffer:
@@ -238,19 +239,16 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
     while True:
         more = window.fill(wanted)
         if match := dialect.header.match(window.buffer, 0, MAX_HEADER_BYTES):
-            return match.end(), _arc_fields(match) if dialect is _ARC else _warc_fields(match[0])
+            return match.end(), _arc_fields(match) if dialect is _ARC else header_fields(match[0])
         if not more or wanted >= MAX_HEADER_BYTES or not dialect.start.match(window.buffer):
             return None
         wanted *= 4
 
 
-def _warc_fields(header: bytes) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for line in header.decode("utf-8", "replace").splitlines()[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(name.strip().lower(), value.strip())
-    return fields
+def record_header(content: bytes, place: int) -> bytes | None:
+    """The header of the WARC record at `place`, with the blank line that ends it; None where there is none."""
+    found = _WARC_HEADER.match(content, place, place + MAX_HEADER_BYTES)
+    return found[0] if found else None
 
 
 def _arc_fields(match: re.Match[bytes]) -> dict[str, str]:

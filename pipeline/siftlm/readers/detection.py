@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
+from siftlm.readers.archive import record_header
+from siftlm.readers.headers import header_fields, is_wat_record
 from siftlm.readers.settings import Compression, Format
-from siftlm.readers.streams import CODECS, DAMAGE, compression_of
+from siftlm.readers.streams import DAMAGE, codec_of, compression_of
+from siftlm.readers.zstd import MAX_DICTIONARY_BYTES, MAX_WINDOW_BYTES, dictionary_bytes
 
 HEAD_BYTES = 1 << 16
-"""How much of the beginning of a file `detect` wants to see."""
+"""How much of the beginning of a file `detect` wants to see, behind the dictionary that it may begin with."""
 
 _PACKED = re.compile(r"\.(gz|gzip|zst|zstd|bz2|xz)$")
 _PACKED_BY_NAME: dict[str, Compression] = {
@@ -30,10 +34,9 @@ _BY_NAME: tuple[tuple[str, Format | Literal["wat"]], ...] = (
     (r"\.(parquet|parq|pq)$", "parquet"),
     (r"\.(txt|text|md|rst)$", "text"),
 )
+_WARC = re.compile(rb"[\r\n]*WARC/\d+\.\d")
 _ARC = re.compile(rb"filedesc:[^\n ]* [\w.:-]+ \d{8,14} ")
-_CONVERSION = re.compile(rb"(?im)^WARC-Type:\s*conversion")
 _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
-_WAT_PAYLOAD = re.compile(rb"(?im)^Content-Type:\s*application/json\r?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,19 @@ class Detected:
     compression: Compression
 
 
+def read_head(file: BinaryIO) -> bytes:
+    """The beginning of a file, as much of it as `detect` wants; the file is at its beginning again."""
+    head = file.read(HEAD_BYTES)
+    head += file.read(min(dictionary_bytes(head), MAX_DICTIONARY_BYTES))
+    file.seek(0)
+    return head
+
+
 def detect(name: str, head: bytes, compression: Compression | None = None) -> Detected:
     """The format and the compression of a file that is called `name` and begins with `head`.
 
-    What the bytes say goes before what the name says; a file without a telling beginning or name is text.
+    What the bytes say goes before what the name says; a file without a telling beginning or name is text. Which
+    kind an archive is, the headers of its records say, never what is in their blocks.
     """
     packed = compression or _compression(name, head)
     content = _unpack(head, packed)
@@ -78,8 +90,8 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
     if compression == "none":
         return head
     content = bytearray()
-    codec = CODECS[compression]
     try:
+        codec = codec_of(compression, MAX_WINDOW_BYTES, head[: dictionary_bytes(head)])
         while head and len(content) < HEAD_BYTES:
             member = codec.open_member()
             content += member.decompress(head, HEAD_BYTES)
@@ -97,8 +109,8 @@ def _format_of_name(name: str) -> Format | Literal["wat"] | None:
 def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"] | None:
     if content.startswith(b"PAR1"):
         return "parquet"
-    if content.startswith(b"WARC/"):
-        return _kind_of_archive(content, named)
+    if _WARC.match(content):
+        return _kind_of_archive(content.lstrip(b"\r\n"), named)
     if _ARC.match(content):
         return "warc"
     if named is None and _OBJECT.match(content.removeprefix(b"\xef\xbb\xbf")):
@@ -107,8 +119,29 @@ def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) ->
 
 
 def _kind_of_archive(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"]:
+    """By the first record that is neither about the file nor about a page; by its name where there is none."""
+    described = False
+    for header in _headers(content):
+        kind = header.get("warc-type", "").lower()
+        if kind == "conversion":
+            return "wet"
+        if is_wat_record(header):
+            described = True
+        elif kind != "warcinfo":
+            return "warc"
     if named in ("wet", "wat"):
         return named
-    if _CONVERSION.search(content):
-        return "wet"
-    return "wat" if _WAT_PAYLOAD.search(content) else "warc"
+    return "wat" if described else "warc"
+
+
+def _headers(content: bytes) -> Iterator[dict[str, str]]:
+    """The headers of the records that begin in `content`, as far as each ends where the next one begins."""
+    place = 0
+    while header := record_header(content, place):
+        fields = header_fields(header)
+        yield fields
+        length = fields.get("content-length", "")
+        if not (length.isascii() and length.isdigit() and len(length) < 16):
+            return
+        place += len(header) + int(length)
+        place = len(content) - len(content[place:].lstrip(b"\r\n"))

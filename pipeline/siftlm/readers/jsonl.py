@@ -20,7 +20,9 @@ _LIST = "a line must be a JSON object, got a list; a file that is one JSON list 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """A record or a flaw for every line that is not blank."""
     fields, limit = Fields(settings), settings.max_record_bytes
-    for line in split_lines(read_blocks(file, compression, settings.max_expansion), limit):
+    for line in split_lines(
+        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit
+    ):
         if isinstance(line, Flaw):
             yield line
         elif isinstance(line, LongLine):

@@ -66,6 +66,14 @@ class InputSettings(Settings):
         "that: an error record, `expands_too_far`. Text compresses to a third, a bomb to a thousandth and less.",
     )
 
+    max_window_bytes: int = Field(
+        1 << 31,
+        ge=1 << 10,
+        le=1 << 31,
+        description="zstd, xz: what needs a larger window is an error, `zstd_window_too_large` or `corrupt_xz`. The "
+        "default, 2 GiB, is that of `zstd --long=31`; a worker's memory follows the windows of what it reads.",
+    )
+
     @field_validator("metadata_fields")
     @classmethod
     def _named_once(cls, fields: list[str]) -> list[str]:

@@ -10,12 +10,20 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Protocol
 
 from siftlm.readers.records import EXPANDS
 from siftlm.readers.settings import Compression
-from siftlm.readers.zstd import ZstdMember
+from siftlm.readers.zstd import (
+    MAX_DICTIONARY_BYTES,
+    MAX_WINDOW_BYTES,
+    WindowError,
+    ZstdMember,
+    dictionary_bytes,
+    read_dictionary,
+)
 
 READ_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
@@ -24,7 +32,7 @@ BLOCK_BYTES = 1 << 20
 FREE_BYTES = 64 << 20
 """What any file may unpack to: so much is read in a second."""
 
-_XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; the headers of a hostile file may ask for 4 GiB
+_XZ_MEMORY_BYTES = 256 << 20  # for all but a longer dictionary: xz -9 needs 65 MiB in all
 _PROBE_BYTES = 4096
 
 
@@ -59,10 +67,10 @@ class Member(Protocol):
 
 
 class GzipMember:
-    """zlib's decompressor with the interface of bz2's."""
+    """zlib's decompressor with the interface of bz2's; `wbits` as in zlib: gzip, zlib's own or no header."""
 
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=31)
+    def __init__(self, wbits: int = 31) -> None:
+        self._stream = zlib.decompressobj(wbits=wbits)
 
     @property
     def eof(self) -> bool:
@@ -112,6 +120,22 @@ DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 """What decompressors raise on bad content."""
 
 
+def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Codec:
+    """What decompresses a file, given its compression and, with a dictionary at its start, those first bytes.
+
+    Raises:
+        ValueError: there is a dictionary, and it cannot be read.
+    """
+    codec = CODECS[compression]
+    if compression == "zstd":
+        dictionary = read_dictionary(opening) if dictionary_bytes(opening) else None
+        return replace(codec, open_member=partial(ZstdMember, window, dictionary))
+    if compression == "xz":
+        memory = max(_XZ_MEMORY_BYTES, window)
+        return replace(codec, open_member=lambda: lzma.LZMADecompressor(memlimit=memory))
+    return codec
+
+
 def compression_of(head: bytes) -> Compression:
     """The compression that the first bytes of a file announce."""
     for name, codec in CODECS.items():
@@ -125,16 +149,32 @@ def most_bytes(size: int, expansion: int) -> int:
     return max(FREE_BYTES, expansion * size)
 
 
-def read_blocks(file: BinaryIO, compression: Compression, expansion: int, start: int = 0) -> Iterator[Block | Fault]:
+def read_blocks(
+    file: BinaryIO, compression: Compression, expansion: int, start: int = 0, *, window: int = MAX_WINDOW_BYTES
+) -> Iterator[Block | Fault]:
     """The content of a file from byte `start` on, in blocks of about 1 MiB, with faults in their places.
 
-    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a fault.
+    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a fault. A member
+    that needs a `window` of more bytes is one, too.
     """
     file.seek(start)
     if compression == "none":
         return _plain_blocks(file, start)
     source = _Source(file, start)
-    return _bounded(_member_blocks(source, CODECS[compression], compression), source, expansion)
+    return _bounded(_packed_blocks(source, compression, window), source, expansion)
+
+
+def _packed_blocks(source: _Source, compression: Compression, window: int) -> Iterator[Block | Fault]:
+    """The blocks of all members, with the dictionary that a zstd file may begin with."""
+    start, size = source.offset, dictionary_bytes(source.peek(8)) if compression == "zstd" else 0
+    codec = codec_of(compression, window)
+    try:
+        if size > MAX_DICTIONARY_BYTES:
+            raise ValueError(f"a dictionary has at most {MAX_DICTIONARY_BYTES} bytes, got {size}")
+        codec = codec_of(compression, window, source.peek(size))
+    except ValueError as error:  # frames that need it are faults of their own
+        yield Fault("corrupt_zstd", f"the dictionary at byte {start} cannot be read: {error}", start)
+    yield from _member_blocks(source, codec, compression)
 
 
 def _bounded(events: Iterator[Block | Fault], source: _Source, expansion: int) -> Iterator[Block | Fault]:
@@ -176,7 +216,7 @@ class _Source:
         content = self._at_hand()
         if len(content) < size:
             self._file.seek(self.offset)
-            self._chunk, self._chunk_at = self._file.read(READ_BYTES), self.offset
+            self._chunk, self._chunk_at = self._file.read(max(size, READ_BYTES)), self.offset
         return self._at_hand()[:size]
 
     def _at_hand(self) -> bytes:
@@ -235,7 +275,8 @@ def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | F
             content = member.decompress(compressed, BLOCK_BYTES)
         except DAMAGE as error:
             yield from _salvage(source, codec, start, step, given)
-            yield _skip_to_member(source, codec, name, start, str(error))
+            fault = _skip_to_member(source, codec, name, start, str(error))
+            yield replace(fault, reason="zstd_window_too_large") if isinstance(error, WindowError) else fault
             return
         if content:
             yield Block(content, start, given == 0)

@@ -23,7 +23,7 @@ def read_text(file: BinaryIO, compression: Compression, settings: InputSettings)
 def _whole_file(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     parts: list[bytes] = []
     size = 0
-    for block in read_blocks(file, compression, settings.max_expansion):
+    for block in read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes):
         if isinstance(block, Fault):  # a document with a hole is not that document
             yield as_flaw(block)
             return
@@ -40,7 +40,9 @@ def _whole_file(file: BinaryIO, compression: Compression, settings: InputSetting
 
 def _single_lines(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     limit = settings.max_document_bytes
-    for line in split_lines(read_blocks(file, compression, settings.max_expansion), limit + 1):
+    for line in split_lines(
+        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit + 1
+    ):
         if isinstance(line, Flaw):
             yield line
         elif isinstance(line, LongLine):
@@ -53,7 +55,9 @@ def _paragraphs(file: BinaryIO, compression: Compression, settings: InputSetting
     limit = settings.max_document_bytes
     parts: list[bytes] = []
     size = start = 0
-    for line in split_lines(read_blocks(file, compression, settings.max_expansion), limit + 1):
+    for line in split_lines(
+        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit + 1
+    ):
         if isinstance(line, Flaw):
             yield line  # the paragraph that damage cut is part of the damage
             parts, size = [], 0

@@ -1,87 +1,98 @@
-"""WARC and ARC: the main text of HTML and text responses."""
+"""WARC, ARC and WET: the main text of HTML and text responses, and the texts of conversion records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
-import orjson
-from resiliparse.parse.encoding import detect_mime
-
 from siftlm.readers.archive import ArchiveRecord, read_archive
-from siftlm.readers.pages import PageError, Response, decode_page, page_text, parse_response
+from siftlm.readers.bodies import PageError, Response, parse_response, revealed
+from siftlm.readers.charsets import decode_page, known_charset
+from siftlm.readers.headers import is_wat_record, pack_metadata, record_id, target_url
+from siftlm.readers.mime import HTML, TEXT, XML, charset_parameter, essence, is_binary, is_xhtml, magic, sniffed
+from siftlm.readers.pages import page_text
 from siftlm.readers.records import Flaw, Record, checked
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.wet import read_conversion
 
-_HTML = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
-_TEXT = frozenset({"text/plain", "text/markdown", "text/x-markdown"})
+_PAGE_KINDS = frozenset({"response", "resource", "arc"})
 _OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
+_WIDE_CHARSETS = ("utf-16", "utf-32")
 _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
 def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every record of the archive.
+    """A record or a flaw for every record of the archive, of whatever kinds they are.
 
-    Responses with a 2xx status and resources give documents when they are HTML or plain text. A page without
-    main text gives an empty document.
+    Responses with a 2xx status and resources give documents when they are HTML or plain text, conversion records
+    when they are UTF-8; `format` narrows that to one or the other. A page without main text gives an empty document.
+    An archive that only describes pages, a WAT file, ends with an error that says so.
     """
-    for found in read_archive(file, compression, settings.max_expansion, settings.max_record_bytes):
-        yield found if isinstance(found, Flaw) else _read(found, settings)
+    described = others = False
+    for found in read_archive(file, compression, settings, settings.max_record_bytes):
+        if isinstance(found, Flaw):
+            yield found
+            continue
+        described = described or is_wat_record(found.header)
+        others = others or not (is_wat_record(found.header) or _kind(found) == "warcinfo")
+        yield _read(found, settings)
+    if described and not others:
+        detail = "a WAT file holds metadata and no text; read the WARC or WET file of the same name"
+        yield Flaw("error", "wat_file", detail, 0)
 
 
-def read_wat(_file: BinaryIO, _compression: Compression, _settings: InputSettings) -> Iterator[Record | Flaw]:
-    """One flaw: a WAT file describes pages, it does not hold them."""
-    detail = "a WAT file holds metadata and no text; read the WARC or WET file of the same name"
-    yield Flaw("error", "wat_file", detail, 0)
-
-
-def record_id(header: dict[str, str], settings: InputSettings) -> str | None:
-    """The id of an archive record: WARC-Record-ID, or the header that the settings name."""
-    return header.get((settings.id_field or "warc-record-id").lower()) or None
-
-
-def target_url(header: dict[str, str]) -> str | None:
-    """The url of an archive record; some writers put it in angle brackets."""
-    return header.get("warc-target-uri", "").strip("<>") or None
-
-
-def pack_metadata(values: dict[str, str | int | None], settings: InputSettings) -> str | None:
-    """The headers that the settings name as a JSON object, null where a record has none of that name."""
-    if not settings.metadata_fields:
-        return None
-    return orjson.dumps({name: values.get(name.lower()) for name in settings.metadata_fields}).decode()
+def _kind(found: ArchiveRecord) -> str:
+    return found.header.get("warc-type", "unknown").lower()
 
 
 def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
-    kind = found.header.get("warc-type", "unknown").lower()
+    kind = _kind(found)
+    if kind == "conversion" and settings.format != "warc":
+        return read_conversion(found, settings)
     url = target_url(found.header)
-    if kind not in ("response", "resource", "arc"):
-        reason = f"{kind}_record" if kind in _OTHER_KINDS else "unknown_record"
+    if kind not in _PAGE_KINDS or settings.format == "wet":
+        reason = f"{kind}_record" if kind in _PAGE_KINDS | _OTHER_KINDS else "unknown_record"
         return Flaw("skipped", reason, url or kind[:100], found.offset)
     if kind == "arc" and (url or "").startswith("filedesc:"):
         return Flaw("skipped", "warcinfo_record", url or "", found.offset)
     if (url or "").startswith(_SCHEMES_WITHOUT_PAGES):
         return Flaw("skipped", "not_http", url or "", found.offset)
+    unpacked = 0
     try:
         response = _response(found, kind, settings)
-        return _document(found, response, url, settings)._replace(unpacked=len(response.body))
+        unpacked = len(response.body)
+        mime = _mime(found, response)
+        if no_page := _no_page(found, response, mime, url):
+            return no_page._replace(unpacked=unpacked)
+        body = revealed(response.body, settings.max_document_bytes)
+        unpacked += len(body) if body is not response.body else 0
+        response = replace(response, content_type=mime, body=body)
+        return _document(found, response, url, settings)._replace(unpacked=unpacked)
     except PageError as error:
         reason, detail = error.args
-        return Flaw("error", reason, f"{url}: {detail}", found.offset)
+        return Flaw("error", reason, f"{url}: {detail}", found.offset, unpacked)
+
+
+def _no_page(found: ArchiveRecord, response: Response, mime: str, url: str | None) -> Flaw | None:
+    if response.status is not None and not 200 <= response.status < 300:
+        return Flaw("skipped", "http_status", f"{response.status} {url}", found.offset)
+    if mime not in HTML and mime not in TEXT:
+        return Flaw("skipped", "content_type", f"{mime} {url}", found.offset)
+    return None
 
 
 def _document(found: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
-    if response.status is not None and not 200 <= response.status < 300:
-        return Flaw("skipped", "http_status", f"{response.status} {url}", found.offset)
-    mime = response.content_type or found.header.get("warc-identified-payload-type") or _sniff(response.body)
-    if mime not in _HTML and mime not in _TEXT:
-        return Flaw("skipped", "content_type", f"{mime} {url}", found.offset)
-    limit = settings.max_document_bytes
-    if max(len(response.body), found.length - (1 << 16)) > limit:
-        size = max(len(response.body), found.length)
+    limit, body, mime = settings.max_document_bytes, response.body, response.content_type
+    if max(len(body), found.length - (1 << 16)) > limit:
+        size = max(len(body), found.length)
         return Flaw("error", "document_too_large", f"{size} bytes or more, more than {limit}: {url}", found.offset)
-    text, charset = decode_page(response.body, response.charset)
-    if mime in _HTML:
+    if other := magic(body):
+        return Flaw("skipped", "content_type", f"{other}, as {mime} {url}", found.offset)
+    if is_binary(body) and not (known_charset(response.charset) or "").startswith(_WIDE_CHARSETS):
+        raise PageError("bad_content_encoding" if response.misread else "binary_body", response.misread or mime)
+    text, charset = decode_page(body, response.charset)
+    if mime in HTML:
         text = page_text(text, main_content=settings.main_content)
     values: dict[str, str | int | None] = {**found.header, "charset": charset, "http.status": response.status}
     values |= {f"http.{name}": value for name, value in response.headers.items()}
@@ -94,9 +105,13 @@ def _response(found: ArchiveRecord, kind: str, settings: InputSettings) -> Respo
     is_http = kind == "response" or found.block.startswith(b"HTTP/")
     if is_http:
         return parse_response(found.block, settings.max_document_bytes)
-    mime = found.header.get("content-type", "").split(";", 1)[0].strip().lower()
-    return Response(None, mime or None, None, {}, found.block)
+    declared = found.header.get("content-type")
+    return Response(None, essence(declared), charset_parameter(declared), {}, found.block)
 
 
-def _sniff(body: bytes) -> str:
-    return str(detect_mime(body[:4096]))
+def _mime(found: ArchiveRecord, response: Response) -> str:
+    """The type that the response says, else the one that the crawler found, else what its first bytes look like."""
+    said = response.content_type or essence(found.header.get("warc-identified-payload-type"))
+    if said in XML and is_xhtml(response.body):
+        return "application/xhtml+xml"
+    return said or sniffed(response.body)

@@ -1,26 +1,15 @@
-"""WET: the text that a crawl has extracted already."""
+"""WET: the text that a crawl has extracted already, in conversion records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO
-
-from siftlm.readers.archive import ArchiveRecord, read_archive
+from siftlm.readers.archive import ArchiveRecord
+from siftlm.readers.headers import pack_metadata, record_id, target_url
 from siftlm.readers.records import Flaw, Record, too_large
-from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.warc import pack_metadata, record_id, target_url
+from siftlm.readers.settings import InputSettings
 
 
-def read_wet(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every record of the archive; conversion records are the documents."""
-    for found in read_archive(file, compression, settings.max_expansion, settings.max_document_bytes):
-        yield found if isinstance(found, Flaw) else _read(found, settings)
-
-
-def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
-    kind = found.header.get("warc-type", "unknown").lower()
-    if kind != "conversion":
-        return Flaw("skipped", f"{kind}_record" if kind.isalpha() else "unknown_record", kind[:100], found.offset)
+def read_conversion(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
+    """The text of a conversion record, which is UTF-8 by definition."""
     if found.length > settings.max_document_bytes:
         return too_large(found.length, settings.max_document_bytes, found.offset)
     try:

@@ -4,12 +4,51 @@ from __future__ import annotations
 
 import zstandard
 
-MAX_WINDOW_BYTES = 1 << 27
-"""What `zstd -d` accepts without `--memory`: 128 MiB, `--long=27`."""
+MAX_WINDOW_BYTES = 1 << 31
+"""The largest window that the library can read: `zstd --long=31`. Memory is touched as far as there is content."""
 
+DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
+"""A skippable frame at the start of a .warc.zst file that holds the dictionary of all other frames, maybe compressed
+(IIPC, "Use of Zstandard compression in WARC files")."""
+
+MAX_DICTIONARY_BYTES = 64 << 20  # zstd trains dictionaries of 110 KB; the Internet Archive's have a few megabytes
+_FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _LONGEST_HEADER = 18
 _RLE, _RESERVED = 1, 3  # kinds of blocks
+
+
+class WindowError(ValueError):
+    """A frame asks for more memory than the configuration allows."""
+
+
+def dictionary_bytes(head: bytes) -> int:
+    """How many bytes the dictionary at the start of a file takes with its frame; 0 where there is none."""
+    return 8 + int.from_bytes(head[4:8], "little") if len(head) >= 8 and head.startswith(DICTIONARY_MAGIC) else 0
+
+
+def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
+    """The dictionary in a skippable frame.
+
+    Raises:
+        ValueError: it is damaged, or holds more than `MAX_DICTIONARY_BYTES`.
+    """
+    content = frame[8:]
+    if len(frame) < dictionary_bytes(frame):
+        raise ValueError("the file ends inside it")
+    if content.startswith(_FRAME_MAGIC):
+        member, packed, content = ZstdMember(MAX_DICTIONARY_BYTES), content, b""
+        while not (member.eof or (member.needs_input and not packed)) and len(content) <= MAX_DICTIONARY_BYTES:
+            content += member.decompress(packed, MAX_DICTIONARY_BYTES)
+            packed = b""
+        if not member.eof:
+            raise ValueError(f"it is cut or holds more than {MAX_DICTIONARY_BYTES} bytes")
+    dictionary = zstandard.ZstdCompressionDict(content)
+    try:
+        zstandard.ZstdDecompressor(dict_data=dictionary).decompressobj()
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    return dictionary
 
 
 class ZstdMember:
@@ -20,7 +59,8 @@ class ZstdMember:
     least one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = MAX_WINDOW_BYTES, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
+        self._window, self._dictionary = window, dictionary
         self._input = bytearray()
         self._at = 0
         self._frame: zstandard.ZstdDecompressionObj | None = None
@@ -34,7 +74,8 @@ class ZstdMember:
         """Content that `data` and what came before it give, up to about `max_length` bytes.
 
         Raises:
-            ValueError: the frame is damaged, or its window is larger than 128 MiB.
+            WindowError: the frame needs a larger window than is allowed.
+            ValueError: the frame is damaged.
         """
         del self._input[: self._at]
         self._input += data
@@ -80,10 +121,11 @@ class ZstdMember:
             facts = zstandard.get_frame_parameters(head)
         except zstandard.ZstdError as error:
             raise ValueError(f"not a zstd frame: {error}") from error
-        if facts.window_size > MAX_WINDOW_BYTES:
-            raise ValueError(f"the window must be at most {MAX_WINDOW_BYTES} bytes, got {facts.window_size}")
+        if facts.window_size > self._window:
+            raise WindowError(f"the window must be at most {self._window} bytes, got {facts.window_size}")
         self._checksum_bytes = 4 if facts.has_checksum else 0
-        self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+        reader = zstandard.ZstdDecompressor(dict_data=self._dictionary, max_window_size=self._window)
+        self._frame = reader.decompressobj()
         return self._feed(self._frame, self._take(size) or b"")
 
     def _skip(self, size: int) -> bytes:

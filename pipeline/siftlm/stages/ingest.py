@@ -17,7 +17,7 @@ from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store, digest
 
-VERSION = 3
+VERSION = 4
 STAGE = "documents"
 BATCH_BYTES = 32 << 20  # of text
 UNTELLING = b"\xff"  # a beginning that leaves format and compression to the name of the file

@@ -1,0 +1,263 @@
+"""The body of an HTTP response without the codings that it was sent in, in bounded memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import brotli
+from fastwarc.warc import WarcRecord
+
+from siftlm.readers.mime import charset_parameter, essence, is_binary
+from siftlm.readers.streams import DAMAGE, GzipMember, Member
+from siftlm.readers.zstd import ZstdMember
+
+_MAX_CODINGS = 5  # as curl has it
+_WINDOW_BYTES = 128 << 20  # of zstd; RFC 9659 allows 8 MiB, some servers use more
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_CHUNK_SIZE = re.compile(rb"[ \t]*+([0-9a-fA-F]{1,15})[ \t]*+(?:;[^\r\n]*+)?\r?\n")
+_CUT_SIZE = re.compile(rb"[ \t]*+[0-9a-fA-F]{0,15}[ \t]*+(?:;[^\r\n]*+)?\r?\Z")
+_LINE_END = re.compile(rb"\r?\n|\r\Z")
+
+
+class PageError(Exception):
+    """A response that gives no text: the reason and the detail of its flaw."""
+
+
+class CodingError(ValueError):
+    """A body is not in the coding that its header names, or is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response with its body decoded as its headers say; `misread` where they say what is not so."""
+
+    status: int | None
+    content_type: str | None
+    charset: str | None
+    headers: dict[str, str]
+    body: bytes
+    misread: str | None = None
+
+
+def parse_response(block: bytes, limit: int) -> Response:
+    """The response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
+
+    Crawlers often keep the headers of an encoding that they have undone. So a coding that the body is not in is
+    passed over.
+
+    Raises:
+        PageError: it is not HTTP, or has too many codings, or its chunks are damaged.
+    """
+    record = _record(block)
+    fields = [(name.lower(), value) for name, value in record.http_headers.to_tuples()]
+    codings = [
+        coding
+        for wanted in ("content-encoding", "transfer-encoding")  # in the order that they were applied
+        for name, value in fields
+        if name == wanted
+        for coding in value.lower().replace(" ", "").split(",")
+        if coding not in ("", "identity")
+    ]
+    body, misread = _decoded(record.reader.read(), codings, limit)
+    headers = dict(fields)
+    types = [value for name, value in fields if name == "content-type"]
+    content_type = next((value for value in reversed(types) if essence(value)), headers.get("content-type"))
+    mime, charset = essence(content_type), charset_parameter(content_type)
+    return Response(record.http_headers.status_code, mime, charset, headers, body, misread)
+
+
+def _record(block: bytes) -> WarcRecord:
+    """The record of a response, with its reader where the body begins."""
+    head = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
+    record = WarcRecord.from_bytes(head + b"Content-Length: %d\r\n\r\n" % len(block) + block)
+    try:
+        if not record.is_http:
+            raise OSError("not an HTTP response")
+        record.parse_http(auto_decode="none")
+    except OSError as error:
+        raise PageError("bad_http", str(error)) from error
+    if record.http_headers.status_code is None:
+        raise PageError("bad_http", "no HTTP status line")
+    return record
+
+
+def _decoded(body: bytes, codings: list[str], limit: int) -> tuple[bytes, str | None]:
+    """At most `limit` + 1 bytes of what the codings, the last one last, were applied to, and what was passed over."""
+    if len(codings) > _MAX_CODINGS:
+        raise PageError("bad_content_encoding", f"{len(codings)} codings, more than {_MAX_CODINGS}")
+    misread = None
+    for place, coding in enumerate(reversed(codings), 1):
+        most = limit if place == len(codings) else 2 * limit + (1 << 16)  # a page is not longer when it is packed
+        try:
+            body = _undone(coding, body, most)
+        except CodingError as error:
+            misread = f"{coding}: {error}"
+    return body[: limit + 1], misread
+
+
+def _undone(coding: str, body: bytes, limit: int) -> bytes:
+    if coding not in _CODINGS:
+        raise CodingError("unknown coding")
+    return _CODINGS[coding](body, limit)
+
+
+def revealed(body: bytes, limit: int) -> bytes:
+    """What a body holds that says it is text and is compressed, as no header says; else the body.
+
+    gzip and zstd are known by their first bytes; deflate and brotli have none, so all of the body has to decode,
+    and to text.
+
+    Raises:
+        PageError: it is compressed beyond doubt, and damaged.
+    """
+    for _ in range(_MAX_CODINGS):
+        if body.startswith((_GZIP_MAGIC, _ZSTD_MAGIC)):
+            try:
+                body = _undone("gzip" if body.startswith(_GZIP_MAGIC) else "zstd", body, limit)
+            except CodingError as error:
+                raise PageError("bad_content_encoding", str(error)) from error
+        elif is_binary(body) and (found := _hidden_text(body, limit)):
+            body = found
+        else:
+            break
+    return body
+
+
+def _hidden_text(body: bytes, limit: int) -> bytes | None:
+    return next((text for undo in (_zlib, _brotli, _raw) if (text := undo(body, limit))), None)
+
+
+def _unpacked(open_member: Callable[[], Member], body: bytes, limit: int, magic: bytes = b"") -> tuple[bytes, bool]:
+    """At most `limit` + 1 bytes of the members in a body, and whether the body is no more than cut.
+
+    What follows the last member is not looked at, as browsers do not.
+    """
+    content = bytearray()
+    rest = body
+    while len(content) <= limit and (rest is body or (magic and rest.startswith(magic))):
+        member, piece = open_member(), rest
+        while not member.eof and len(content) <= limit:
+            try:
+                given = member.decompress(piece, limit + 1 - len(content))
+            except DAMAGE as error:
+                raise CodingError(str(error)) from error
+            content += given
+            piece = b""
+            if not given and not member.eof and member.needs_input:
+                return bytes(content), True
+        rest = member.unused_data
+    return bytes(content[: limit + 1]), False
+
+
+def _members(open_member: Callable[[], Member], magic: bytes, body: bytes, limit: int) -> bytes:
+    """The content of a body that may be cut: a crawler that stops at a size has the beginning of the page."""
+    content, cut = _unpacked(open_member, body, limit, magic)
+    if cut and not content:
+        raise CodingError("the body is cut before its first byte")
+    return content
+
+
+def _deflate(body: bytes, limit: int) -> bytes:
+    """With the header of zlib, as RFC 9110 has it, or without, as some servers send it."""
+    try:
+        return _members(partial(GzipMember, 15), b"", body, limit)
+    except CodingError:
+        content, cut = _unpacked(partial(GzipMember, -15), body, limit)
+        if not content or (cut and not _is_beginning(content, body)):
+            raise
+        return content
+
+
+def _br(body: bytes, limit: int) -> bytes:
+    content, cut = _unpacked(BrotliMember, body, limit)
+    if not content or (cut and not _is_beginning(content, body)):
+        raise CodingError("not brotli, or cut before its first byte")
+    return content
+
+
+def _is_beginning(content: bytes, body: bytes) -> bool:
+    """Whether a cut body was of a coding without a magic number: nearly any bytes give some content as such."""
+    return is_binary(body) and not is_binary(content)
+
+
+def _whole_text(open_member: Callable[[], Member], body: bytes, limit: int) -> bytes | None:
+    """The content of a body of this coding if that is text to its end; None otherwise."""
+    try:
+        content, cut = _unpacked(open_member, body, limit)
+    except CodingError:
+        return None
+    return None if cut or is_binary(content) else content
+
+
+class BrotliMember:
+    """brotli's decompressor with the interface of bz2's."""
+
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._stream = brotli.Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.is_finished())
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._stream.can_accept_more_data())
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        try:
+            return bytes(self._stream.process(data, output_buffer_limit=max_length))
+        except brotli.error as error:
+            raise ValueError(str(error)) from error
+
+
+def _dechunked(body: bytes, _limit: int) -> bytes:
+    """A body without the sizes of its chunks, as far as it goes: one that is cut ends in the middle of a chunk.
+
+    Raises:
+        CodingError: the body does not begin with a chunk.
+        PageError: a chunk does not end where its size says.
+    """
+    parts: list[bytes] = []
+    at = 0
+    while at < len(body) and not (at and _CUT_SIZE.match(body, at)):
+        found = _CHUNK_SIZE.match(body, at)
+        if found is None:
+            raise _damaged_chunks(at)
+        size = int(found[1], 16)
+        if size == 0:
+            break
+        at = found.end() + size
+        parts.append(body[found.end() : at])
+        end = _LINE_END.match(body, at)
+        if at < len(body) and not end:
+            raise _damaged_chunks(at)
+        at = end.end() if end else at
+    return b"".join(parts)
+
+
+def _damaged_chunks(at: int) -> Exception:
+    detail = f"a chunk should begin or end at byte {at} of the body"
+    return PageError("bad_content_encoding", detail) if at else CodingError(detail)
+
+
+_zlib = partial(_whole_text, partial(GzipMember, 15))
+_raw = partial(_whole_text, partial(GzipMember, -15))
+_brotli = partial(_whole_text, BrotliMember)
+
+_gzip = partial(_members, GzipMember, _GZIP_MAGIC)
+_CODINGS: dict[str, Callable[[bytes, int], bytes]] = {
+    "chunked": _dechunked,
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _br,
+    "zstd": partial(_members, partial(ZstdMember, _WINDOW_BYTES), _ZSTD_MAGIC),
+}
+"""Transfer and content codings (RFC 9110, 8.4.1), undone as far as a limit: a bomb has no end."""

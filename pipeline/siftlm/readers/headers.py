@@ -1,0 +1,49 @@
+"""The headers of archive records: their fields, and what documents take from them."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from siftlm.readers.settings import InputSettings
+
+_FOLD = re.compile(rb"\r?\n[ \t]++")
+
+
+def header_fields(header: bytes) -> dict[str, str]:
+    """The fields of a header by lower-case name, the first of each name.
+
+    Only LF and CRLF end a line: a url may hold U+2028, and a value a lone CR. A line that begins with a space or a
+    tab goes on with the field before it.
+    """
+    fields: dict[str, str] = {}
+    _, *lines = _FOLD.sub(b" ", header).split(b"\n")
+    for line in lines:
+        name, colon, value = line.removesuffix(b"\r").decode("utf-8", "replace").partition(":")
+        if colon:
+            fields.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
+    return fields
+
+
+def is_wat_record(header: dict[str, str]) -> bool:
+    """Whether a record with this header may be one of a WAT file: metadata of a page in JSON."""
+    mime = header.get("content-type", "").partition(";")[0].strip().lower()
+    return header.get("warc-type", "").lower() == "metadata" and mime == "application/json"
+
+
+def record_id(header: dict[str, str], settings: InputSettings) -> str | None:
+    """The id of an archive record: WARC-Record-ID, or the header that the settings name."""
+    return header.get((settings.id_field or "warc-record-id").lower()) or None
+
+
+def target_url(header: dict[str, str]) -> str | None:
+    """The url of an archive record; some writers put it in angle brackets."""
+    return header.get("warc-target-uri", "").strip("<>") or None
+
+
+def pack_metadata(values: dict[str, str | int | None], settings: InputSettings) -> str | None:
+    """The headers that the settings name as a JSON object, null where a record has none of that name."""
+    if not settings.metadata_fields:
+        return None
+    return orjson.dumps({name: values.get(name.lower()) for name in settings.metadata_fields}).decode()
