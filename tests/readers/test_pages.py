@@ -98,11 +98,31 @@ def test_the_main_text_is_kept_and_the_rest_is_not() -> None:
     assert "Home" in page_text(page, main_content=False)
 
 
+def fonts(number: int) -> str:
+    """Formatting elements that are all different, and never closed."""
+    return "".join(f"<font size={size}>" for size in range(number))
+
+
 BOMBS = {
     "nested": "<div>" * 200_000,
     "nested, with text": "<div>x " * 140_000,
     "nested, and closed": "<div>" * 100_000 + "</div>" * 100_000,
     "nested, with stray end tags": "<div></p>" * 110_000,
+    "nested a million deep": "<div>" * 1_000_000,
+    "nested in cells": "<div><table><td></div>" * 60_000,
+    "nested behind cells of no table": "<td><address>" * 60_000,
+    "nested in SVG": "<svg>" + "<g>" * 200_000,
+    "nested behind SVG": "<svg><div>" + "<x/>" * 200_000,
+    "formatting made again in paragraphs": "<p>" + fonts(3000) + "<p>x" * 3000,
+    "formatting made again in cells": "<table><td><p>" + fonts(2000) + "<p>x" * 2000,
+    "formatting made again in blocks": "<div>" + fonts(1500) + "</div>" + "<div>x</div>" * 1500,
+    "formatting made again, with few tags": "<p>" + fonts(1400) + "<p>x" * 1400,
+    "formatting of which none is like another": fonts(60_000),
+    "formatting, and end tags of none": "<b>" * 60_000 + "</i>" * 60_000,
+    "formatting, and rules": "<b>" * 60_000 + "<hr>" * 60_000,
+    "options": "<select>" + "<option>x" * 60_000,
+    "elements": "<p>x" * 600_000,
+    "comments": "<!---->" * 600_000,
     "attributes": "<p " + " ".join(f"a{i}=1" for i in range(120_000)) + ">",
     "attributes with quoted brackets": "<p " + " ".join(f"a{i}='<'" for i in range(90_000)) + ">",
 }
@@ -115,6 +135,11 @@ HARMLESS = {
     "line breaks": "<br>" * 250_000,
     "list": "<ul>" + "<li>entry" * 110_000,
     "table": "<table>" + "<tr><td>cell" * 80_000,
+    "closed table": "<table>" + "<tr><td><b><a href=x>cell</a></b></td></tr>" * 20_000 + "</table>",
+    "paragraphs": "<p>text <b>bold</b> <a href=x>link</a></p>" * 25_000,
+    "unclosed formatting": "".join(f"<p><font size={size}>text" for size in range(400)),
+    "select": "<select>" + "<option>x</option>" * 5_000 + "</select>",
+    "drawing": "<svg>" + "<path d='M0 0'/>" * 60_000 + "</svg>",
 }
 
 
