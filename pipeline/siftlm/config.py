@@ -6,7 +6,7 @@ import difflib
 import tomllib
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -90,6 +90,11 @@ class RunConfig(Settings):
     )
     metrics_file: WrittenPath | None = Field(
         None, description="A text file with the progress in Prometheus's format, rewritten while the run works."
+    )
+    duplicate_ids: Literal["make_unique", "refuse"] = Field(
+        "make_unique",
+        description="Documents that came with one id: all but one get `#` and a hash of their text behind it, and "
+        "copies of a text a number; or the run stops once it has read them.",
     )
     runner: RunnerSettings = Field(default_factory=RunnerSettings)
 

@@ -27,6 +27,7 @@ from siftlm.stages import (
     commonness,
     dedup,
     folders,
+    ids,
     inputs,
     passages,
     publish,
@@ -42,7 +43,7 @@ from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.runner import batch_size, is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
-from siftlm.stages.texts import CUTS, with_cuts
+from siftlm.stages.texts import CUTS, IDS, with_cuts
 from siftlm.store import Marker, Store, digest
 from siftlm.validate import check_config, check_fields
 
@@ -67,6 +68,8 @@ class _Run:
         self.config, self.store, self.progress = config, store, progress
         self.lineage = Lineage()
         self.models: dict[str, dict[str, str]] = {}
+        self.compared: Marker | None = None  # the ids of all documents, where they may repeat
+        self.warnings: list[str] = []
 
     def run(self) -> Result:
         documents = self.ingest()
@@ -82,7 +85,10 @@ class _Run:
         self._check_new(tasks, files)
         batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
         self._shards("documents", Ingest({s.source: s for s in self.config.input}, batch_bytes), tasks)
-        return with_output(tasks, "documents", tasks)
+        documents = with_output(tasks, "documents", tasks)
+        if self.config.duplicate_ids == "refuse":
+            ids.check_differ(self._compare_ids(documents))
+        return documents
 
     def _check_new(self, tasks: Sequence[Task], files: dict[str, list[InputFile]]) -> None:
         """What costs some reading to check, where no work was done yet: fields of sources, files of models."""
@@ -100,7 +106,20 @@ class _Run:
         scorers = self.config.scorers()
         tasks = annotate.tasks(scorers, documents)
         self._shards("signals", annotate.Annotate(scorers), tasks)
-        return with_output(documents, "signals", tasks)
+        signals = with_output(documents, "signals", tasks)
+        if self.config.duplicate_ids == "refuse":
+            return signals
+        self.compared = self._compare_ids(signals)
+        if self.compared.facts["ids"]:
+            self.warnings.append(ids.warning(self.compared))
+        return ids.with_ids(signals, self.compared)
+
+    def _compare_ids(self, shards: Sequence[Task]) -> Marker:
+        """Which ids several documents have, by their texts too where there are signals."""
+        sources = [settings.source for settings in self.config.input]
+        names = all("signals" in shard.inputs for shard in shards)
+        with self.progress.working(IDS):
+            return ids.run(shards, sources, self.documents, self.store, self.config.runner, names=names)
 
     def dedup(self, signals: Sequence[Task]) -> tuple[list[Task], list[str]]:
         settings = self.config.dedup
@@ -229,6 +248,8 @@ class _Run:
             },
             "columns": summarise(selected, rows, self.store, self.config.runner),
         }
+        if self.compared is not None and self.compared.facts["ids"]:
+            statistics["ids"] = ids.summary(self.compared)
         if CUTS in self.lineage.markers:
             statistics["cut"] = _cut(self.lineage.markers[CUTS])
         return statistics
@@ -247,6 +268,7 @@ class _Run:
             shards=shards,
             lineage=self.lineage,
             statistics=statistics,
+            warnings=self.warnings,
         )
 
     @property

@@ -9,13 +9,13 @@ from siftlm.config import TRAINED, RunConfig
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import with_output
 from siftlm.progress import duration
-from siftlm.stages import annotate, commonness, dedup, folders, inputs, passages, reference, score
+from siftlm.stages import annotate, commonness, dedup, folders, ids, inputs, passages, reference, score
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import threads
 from siftlm.stages.shards import Task
-from siftlm.stages.texts import CUTS, with_cuts
+from siftlm.stages.texts import CUTS, IDS, with_cuts
 from siftlm.store import Store, digest
 
 
@@ -49,7 +49,8 @@ def plan(config: RunConfig) -> list[StagePlan]:
 
 
 def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Sequence[Task]) -> None:
-    """Dedup, models, selection and output: known keys as long as everything before has run."""
+    """Ids, dedup, models, selection and output: known keys as long as everything before has run."""
+    signals = _plan_ids(config, store, stages, signals)
     alive, contents = list(signals), ["" for _ in signals]
     if config.dedup:
         clusters = dedup.tasks(config.dedup, signals)
@@ -80,6 +81,14 @@ def _plan_the_rest(config: RunConfig, store: Store, stages: _Stages, signals: Se
         stages.add(name, score.tasks(settings, config.survivors(), alive, contents, store))
     for name in ("decisions", "data"):
         stages.unknown(name, len(signals))
+
+
+def _plan_ids(config: RunConfig, store: Store, stages: _Stages, signals: Sequence[Task]) -> list[Task]:
+    """The shards with their new ids, where they are known; as long as they are not, all keep theirs in the plan."""
+    if stages.waiting() or config.duplicate_ids == "refuse":
+        return list(signals)
+    key = ids.comparison_key(signals, [settings.source for settings in config.input], names=True)
+    return ids.with_ids(signals, store.marker(IDS, key)) if store.is_done(IDS, key) else list(signals)
 
 
 def _plan_cuts(

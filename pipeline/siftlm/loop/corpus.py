@@ -21,7 +21,7 @@ from siftlm.scorers.reference import ReferenceSettings
 from siftlm.stages import publish, reference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.shards import ShardStage, Task, run_shards
-from siftlm.stages.texts import document_batches, text_identity
+from siftlm.stages.texts import document_batches, document_identity
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.store import Store, digest
 from siftlm.validate import check_config
@@ -61,7 +61,7 @@ class Corpus:
     def identity(self) -> str:
         """Changes when the documents of the matrix do."""
         share = self.config.benchmark.holdout if self.config.benchmark else 0.0
-        shards = [[*text_identity(task), content] for task, content in zip(self.shards, self.contents, strict=True)]
+        shards = [[*document_identity(task), content] for task, content in zip(self.shards, self.contents, strict=True)]
         signals = [task.inputs["signals"] for task in self.shards]
         return digest("corpus", shards, signals, self.config.survivors().identity(), share, self.config.seed)
 
@@ -76,7 +76,7 @@ class Corpus:
         """The key of a model of the family: all that its bytes depend on."""
         mine = [n for n, task in enumerate(self.shards) if task.facts["source"] in sources]
         survivors = self.config.survivors()
-        shards = [[*text_identity(self.shards[n]), self.contents[n]] for n in mine]
+        shards = [[*document_identity(self.shards[n]), self.contents[n]] for n in mine]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
 
     def models(self) -> list[LMSettings]:

@@ -32,6 +32,7 @@ def build_manifest(
     shards: Sequence[Mapping[str, Any]],
     lineage: Lineage,
     statistics: Mapping[str, Any],
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The manifest of a run.
 
@@ -43,6 +44,7 @@ def build_manifest(
         shards: per input shard its path, source, fingerprint, sizes, and the keys of its outputs by stage.
         lineage: the markers of all stages, or of all but the written files.
         statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
+        warnings: what a user should look at, a sentence each.
     """
     return {
         "format": FORMAT,
@@ -51,6 +53,7 @@ def build_manifest(
         "versions": versions(),
         "config": dict(config),
         "models": {key: dict(value) for key, value in models.items()},
+        "warnings": list(warnings),
         "counts": counts(lineage),
         "statistics": dict(statistics),
         "data": [_part(marker) for marker in lineage.markers.get("data", [])],

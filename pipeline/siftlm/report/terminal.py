@@ -46,6 +46,8 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
     console.print(table)
     for reason, number in _reasons(manifest):
         console.print(f"  dropped {number:>10,}  {escape(reason)}")
+    for warning in manifest.get("warnings", []):
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     kept = manifest["statistics"]["kept"]
     tokens = "" if kept["tokens"] is None else f", {kept['tokens']:,} tokens"
     console.print(

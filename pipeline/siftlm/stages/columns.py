@@ -14,7 +14,7 @@ from siftlm.selectors import RowRule, keep_rows
 from siftlm.stages.commonness import COMMONNESS_SCHEMA
 from siftlm.stages.commonness import STAGE as COMMONNESS
 from siftlm.stages.shards import Task
-from siftlm.stages.texts import CUTS, Aligned, document_batches
+from siftlm.stages.texts import CUTS, IDS, Aligned, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store, digest
@@ -47,10 +47,11 @@ class Survivors:
         return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules], self.keep_duplicates)
 
     def stages(self) -> list[str]:
-        """The stages whose columns the rules read; clusters/ may change where no duplicate does, by their sizes."""
+        """What the split and the rules read: ids/ and signals/; clusters/ may change where no duplicate does."""
         named = set[str]().union(*(rule.columns() for rule in self.rules))
+        first = [*([IDS] if self.holdout or self.rules else []), *(["signals"] if named else [])]
         later = {"clusters": CLUSTER_COLUMNS, COMMONNESS: set(COMMONNESS_SCHEMA.names)}
-        return [*(["signals"] if named else []), *(stage for stage, columns in later.items() if named & columns)]
+        return [*first, *(stage for stage, columns in later.items() if named & columns)]
 
     def held_out(self, doc_ids: pa.Array) -> np.ndarray:
         return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout
@@ -126,11 +127,11 @@ def row_batches(
 
 
 def _together(parts: Iterable[tuple[str, pa.Table]]) -> pa.Table:
-    """The columns of all stages, a name that several have as the first has it, or cuts/, which comes after them."""
+    """The columns of all stages; what several have is the first's, or that of ids/ and cuts/, which come after."""
     columns: dict[str, pa.ChunkedArray] = {}
     for stage, table in parts:
         for name, column in zip(table.schema.names, table.columns, strict=True):
-            if name not in columns or stage == CUTS:
+            if name not in columns or stage in (CUTS, IDS):
                 columns[name] = column
     return pa.table(columns)
 

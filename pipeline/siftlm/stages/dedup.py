@@ -29,6 +29,7 @@ from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, 
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline
 from siftlm.stages.shards import Stopwatch, Task, write_plan
+from siftlm.stages.texts import doc_ids, id_identity
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2
@@ -130,27 +131,28 @@ class Dedup:
         if not len(rows):
             return
         store, key, keep = self.store_of(task), task.inputs["signals"], self.settings.keep
-        known = [name for name in {"doc_id", "content_hash", keep} if name in store.schema("signals", key).names]
+        known = [name for name in {"content_hash", keep} if name in store.schema("signals", key).names]
         taken = store.table("signals", key, known).take(pa.array(rows))
+        ids = doc_ids(task, store).take(pa.array(rows))
         best = taken[keep] if keep in known else pa.nulls(len(rows), pa.float64())
         table = pa.table(
             {
                 "component": components,
                 "number": rows + (task.shard << 32),
                 "best": pc.fill_null(pc.cast(best, pa.float64()), -np.inf),
-                "doc_id": taken["doc_id"],
+                "doc_id": ids,
                 "content_hash": taken["content_hash"],
-                **self._clusters_so_far(task, rows, taken["doc_id"]),
+                **self._clusters_so_far(task, rows, ids),
             }
         )
         owner = mix(components.astype(np.uint64)) % np.uint64(self.partitions)
         for part in np.unique(owner):
             yield int(part), _to_ipc(table.filter(pa.array(owner == part)))
 
-    def _clusters_so_far(self, task: Task, rows: Integers, doc_ids: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    def _clusters_so_far(self, task: Task, rows: Integers, ids: pa.Array) -> dict[str, pa.ChunkedArray]:
         """The clusters that an earlier run made; a document without one is a cluster by itself."""
         if task.shard >= 0 or "clusters" not in task.inputs:
-            return {"cluster_id": doc_ids, "cluster_size": pa.array(np.ones(len(rows), np.int32))}
+            return {"cluster_id": ids, "cluster_size": pa.array(np.ones(len(rows), np.int32))}
         columns = ["cluster_id", "cluster_size"]
         table = self.store_of(task).table("clusters", task.inputs["clusters"], columns).take(pa.array(rows))
         return {name: table[name] for name in columns}
@@ -186,10 +188,9 @@ class Dedup:
         """The clusters shard of one signals shard: every row in order, alone in its cluster unless linked."""
         if self.store.is_done(STAGE, task.key):  # by a run that was stopped, with the same bytes
             return
-        doc_ids = self.store.table("signals", task.inputs["signals"], ["doc_id"])["doc_id"].combine_chunks()
-        cluster_ids = np.array(doc_ids.to_pylist(), object)
-        sizes = np.ones(len(doc_ids), np.int32)
-        duplicate = np.full(len(doc_ids), None, object)
+        cluster_ids = np.array(doc_ids(task, self.store).to_pylist(), object)
+        sizes = np.ones(len(cluster_ids), np.int32)
+        duplicate = np.full(len(cluster_ids), None, object)
         for block in blocks:
             linked = _from_ipc(block)
             rows = linked["row"].to_numpy()
@@ -208,8 +209,8 @@ class Dedup:
                 stage=STAGE,
                 key=task.key,
                 shard=task.name,
-                rows_in=len(doc_ids),
-                rows_out=len(doc_ids) - dropped.total(),
+                rows_in=len(cluster_ids),
+                rows_out=len(cluster_ids) - dropped.total(),
                 dropped=dict(sorted(dropped.items())),
                 content=digest([kind or "" for kind in duplicate]),
                 facts={"seconds": self.watch.part()},
@@ -219,7 +220,7 @@ class Dedup:
 
 def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
     """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
-    signals = [shard.inputs["signals"] for shard in shards]
+    signals = [[shard.inputs["signals"], *id_identity(shard)] for shard in shards]
     earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
     identity = settings.model_dump(exclude={"partitions", "against", "passages", "commonness"})
     whole = digest("dedup", VERSION, identity, signals, earlier)

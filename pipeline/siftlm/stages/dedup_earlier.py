@@ -39,7 +39,7 @@ def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
     ]
 
 
-USED = ("documents", "signals", "clusters")
+USED = ("documents", "signals", "ids", "clusters")
 
 
 def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:

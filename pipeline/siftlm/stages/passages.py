@@ -4,8 +4,8 @@ A passage (`siftlm_kernels.passages`) is cut where it occurs in `min_documents` 
 removal of duplicates, by the hash of its bytes. A passage that one document repeats is in one document. With
 `keep = "first"` one document keeps it, all its occurrences. The first is not the first of the input, whose order must
 change nothing, but the one with the smallest keyed hash of doc_id; documents that train the reference model come last,
-so that they keep nothing that another has. Documents of one cluster (`dedup.action = "annotate"`), and documents with
-one doc_id, count as one and keep the same.
+so that they keep nothing that another has. Documents of one cluster (`dedup.action = "annotate"`) count as one and
+keep the same.
 
 What is shuffled is hashes of passages and documents, in files of which only the places pass through the pipeline. Of a
 passage no more than the `min_documents` smallest document hashes are passed on from a block: they decide whether it is

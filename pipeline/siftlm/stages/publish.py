@@ -22,6 +22,7 @@ from siftlm.stages import folders
 from siftlm.stages.columns import SCORES
 from siftlm.stages.folders import MANIFEST, PAPERS, PARTS
 from siftlm.stages.shards import Task
+from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
 from siftlm.store import Marker, Store, open_parquet
 
@@ -124,13 +125,13 @@ def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
 def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBatch:
     errors = store.table(stage, key, ["error"])["error"].combine_chunks()
     rows = pa.array([i for i, error in enumerate(errors.to_pylist()) if error], pa.int64())
-    names = store.table("signals", task.inputs["signals"], ["doc_id", "position"]).take(rows)
+    places = store.table("signals", task.inputs["signals"], ["position"])["position"].combine_chunks()
     columns = {
         "stage": pa.array([stage] * len(rows), pa.string()),
         "shard": pa.array([task.name] * len(rows), pa.string()),
-        "position": names["position"].combine_chunks(),
+        "position": places.take(rows),
         "offset": pa.nulls(len(rows), pa.int64()),
-        "doc_id": names["doc_id"].combine_chunks(),
+        "doc_id": doc_ids(task, store).take(rows),
         "reason": errors.take(rows),
         "detail": pa.nulls(len(rows), pa.string()),
     }

@@ -11,7 +11,7 @@ from siftlm import paths
 from siftlm.scorers.reference import ReferenceSettings
 from siftlm.stages.columns import HELD_OUT, Survivors
 from siftlm.stages.shards import Task
-from siftlm.stages.texts import document_batches, text_identity
+from siftlm.stages.texts import document_batches, document_identity
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -25,7 +25,7 @@ class ReferenceJobSettings(ReferenceSettings):
 
 
 def key(settings: ReferenceJobSettings, survivors: Survivors, clusters: Sequence[Task], contents: list[str]) -> str:
-    shards = [[*text_identity(task), content] for task, content in zip(clusters, contents, strict=True)]
+    shards = [[*document_identity(task), content] for task, content in zip(clusters, contents, strict=True)]
     return digest("reference", VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
 
 

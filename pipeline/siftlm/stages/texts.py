@@ -1,4 +1,4 @@
-"""The documents as every stage after dedup sees them: without the passages that cuts/ tells of.
+"""The documents as every stage after dedup sees them: with ids of their own, without the passages that were cut.
 
 documents/ stays as it was read. Whoever needs texts that are scored, trained on, shown or written reads them here.
 """
@@ -17,12 +17,29 @@ from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store
 
 CUTS = "cuts"
+IDS = "ids"  # of shards some of whose documents came with ids that others have
 CUT_FACT = "cut"  # the fact of a task that digests what was cut of its texts
 
 
 def text_identity(task: Task) -> list[str]:
     """What the texts of a shard depend on: its documents and, where passages were cut, which."""
     return [task.inputs["documents"], *([task.facts[CUT_FACT]] if CUTS in task.inputs else [])]
+
+
+def id_identity(task: Task) -> list[str]:
+    """What the ids of a shard depend on, beside its documents."""
+    return [task.inputs[IDS]] if IDS in task.inputs else []
+
+
+def document_identity(task: Task) -> list[str]:
+    """What the texts and the ids of a shard depend on."""
+    return [*text_identity(task), *id_identity(task)]
+
+
+def doc_ids(task: Task, store: Store) -> pa.Array:
+    """The ids of a shard's documents."""
+    stage = IDS if IDS in task.inputs else "signals"
+    return store.table(stage, task.inputs[stage], ["doc_id"])["doc_id"].combine_chunks()
 
 
 def with_cuts(clusters: Sequence[Task], cuts: Sequence[Marker]) -> list[Task]:
@@ -42,20 +59,25 @@ def document_batches(
     start: int = 0,
     end: int = sys.maxsize,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows [start, end) of a shard's documents, at most `rows` at a time; `text` and `byte_count` are after cuts."""
+    """Rows [start, end) of a shard's documents, at most `rows` at a time.
+
+    `text` and `byte_count` are after cuts, `doc_id` is nobody else's.
+    """
     batches = store.row_range("documents", task.inputs["documents"], start, end, rows=rows, columns=columns)
-    if CUTS not in task.inputs:
-        yield from batches
-        return
-    cuts = Aligned(store, CUTS, task.inputs[CUTS], ["cut_spans", "byte_count"], start, end, rows)
+    later = {CUTS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
+    aligned = {
+        stage: Aligned(store, stage, task.inputs[stage], names, start, end, rows)
+        for stage, names in later.items()
+        if stage in task.inputs
+    }
     for batch in batches:
-        mine = cuts.take(batch.num_rows)
         made = dict(zip(batch.schema.names, batch.columns, strict=True))
-        if "text" in made:
-            made["text"] = cut_texts(made["text"], mine["cut_spans"].combine_chunks())
-        if "byte_count" in made:
-            made["byte_count"] = mine["byte_count"].combine_chunks()
-        yield pa.RecordBatch.from_pydict(made, schema=batch.schema)
+        for reader in aligned.values():
+            mine = reader.take(batch.num_rows)
+            if "cut_spans" in mine.schema.names and "text" in made:
+                made["text"] = cut_texts(made["text"], mine["cut_spans"].combine_chunks())
+            made |= {name: mine[name].combine_chunks() for name in mine.schema.names if name in made}
+        yield pa.RecordBatch.from_pydict(made, schema=batch.schema) if aligned else batch
 
 
 def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeStringArray:

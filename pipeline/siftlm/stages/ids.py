@@ -1,0 +1,327 @@
+"""ids: signals/ -> ids/, one id a document where several came with the same, and who they were.
+
+Of the documents with one id the first keeps it; another text gets `<id>#<hash of the text>`, and another copy of a text
+`<id>#<hash of the text>.<number>`. First is who has the smallest hash of its text, then the earlier source of the
+configuration, then the smaller key of its shard, which is a digest of content: so neither the names of shards nor their
+order decides, and a copy more of a text changes no id of another text.
+
+Ids are compared by 128-bit hashes (the odds that two of 1e9 different ids share one are 1e-21). Only shards in which an
+id changes have an output here, an id a row; all others are left as they are. A small corpus is compared in this
+process, of a large one only the places of hashes pass through a pipeline, a partition of them in memory at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.stages.dedup_links import Integers, Links, Span, mix, read_spans
+from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
+from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
+from siftlm.stages.shards import Task, write_plan
+from siftlm.stages.texts import IDS
+from siftlm.stages.values import read_value
+from siftlm.statistics.ordered import BoolArray, UInt64Array
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+IDS_SCHEMA = pa.schema([pa.field("doc_id", pa.string(), nullable=False)])
+READ_ROWS = 65_536
+BLOCK = 1 << 20  # documents that a shard holds before it writes them: 32 MB
+ENTRIES = 4_000_000  # documents in a partition: 128 MB of them, and as much again while they are sorted
+
+Pair = tuple[Span, Span]  # where a block of entries lies: the halves of the hashes; hashes of texts and places
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How many ids several documents have, how many documents those are, and the id that most of them have."""
+
+    ids: int = 0
+    documents: int = 0
+    most: int = 0  # documents of one id
+    place: int = 0  # of one of them
+
+    @staticmethod
+    def merged(parts: Iterable[Shared]) -> Shared:
+        """The sums of all partitions, whose ids differ."""
+        every = [Shared(), *parts]
+        worst = max(every, key=lambda part: (part.most, -part.place))
+        return Shared(sum(part.ids for part in every), sum(part.documents for part in every), worst.most, worst.place)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Documents side by side: both halves of the hash of their id, a hash of their text, and their place.
+
+    A place is `rank of the shard << 32 | row`.
+    """
+
+    high: UInt64Array
+    low: UInt64Array
+    content: UInt64Array
+    place: Integers
+
+    @staticmethod
+    def read(pairs: Iterable[Pair]) -> Entries:
+        every = list(pairs)
+        high, low = read_spans(hashes for hashes, _ in every)
+        content, place = read_spans(places for _, places in every)
+        return Entries(high, low.view(np.uint64), content, place)
+
+    @staticmethod
+    def joined(parts: Sequence[Entries]) -> Entries:
+        unsigned, signed = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        none = Entries(unsigned, unsigned, unsigned, signed)
+        sides = ([getattr(part, side) for part in (none, *parts)] for side in ("high", "low", "content", "place"))
+        return Entries(*(np.concatenate(side) for side in sides))
+
+    def take(self, rows: Any) -> Entries:
+        return Entries(self.high[rows], self.low[rows], self.content[rows], self.place[rows])
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def renamed(self) -> tuple[Integers, Integers, Shared]:
+        """(places of the documents that need another id, which copy of its text each is, from 1; what they share)."""
+        order = np.argsort(self.high)
+        alike = self.high[order][1:] == self.high[order][:-1]
+        mine = self.take(order[np.r_[alike, False] | np.r_[False, alike]] if len(order) else order)
+        mine = mine.take(np.lexsort((mine.place, mine.content, mine.low, mine.high)))
+        first = _changes(mine.high) | _changes(mine.low)
+        texts = np.flatnonzero(first | _changes(mine.content))
+        number = 1 + np.arange(len(mine)) - np.repeat(texts, np.diff(np.r_[texts, len(mine)]))
+        starts = np.flatnonzero(first)
+        sizes = np.diff(np.r_[starts, len(mine)])
+        return mine.place[~first], number[~first], _shared(sizes, mine.place[starts])
+
+
+def _shared(sizes: Integers, places: Integers) -> Shared:
+    """What groups of documents of one id come to; groups of one are of an id that is nobody else's."""
+    several = sizes > 1
+    if not several.any():
+        return Shared()
+    most = int(sizes.max())
+    place = int(places[sizes == most].min())
+    return Shared(int(several.sum()), int(sizes[several].sum()), most, place)
+
+
+def _changes(values: UInt64Array) -> BoolArray:
+    """Where a value is not the one before it; the first is not."""
+    return np.asarray(np.r_[True, values[1:] != values[:-1]][: len(values)], np.bool_)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The plain functions of the stage, in the order of its graph.
+
+    `by_rank` has the numbers of the shards in the order of their ranks. Without `names` ids are only compared, before
+    there are signals.
+    """
+
+    store: Store
+    by_rank: tuple[int, ...]
+    links: Links
+    names: bool = True
+    partitions: int = 1
+
+    def entries(self, task: Task) -> Iterator[Entries]:
+        """The documents of a shard in blocks."""
+        stage = "signals" if self.names else "documents"
+        columns = ["doc_id", *(["content_hash"] if self.names else [])]
+        row, held = int(task.facts["rank"]) << 32, list[Entries]()
+        for batch in self.store.batches(stage, task.inputs[stage], rows=READ_ROWS, columns=columns):
+            high, low = _hashes(batch["doc_id"])
+            content = _contents(batch["content_hash"]) if self.names else np.zeros(len(high), np.uint64)
+            held.append(Entries(high, low, content, np.arange(row, row + len(high))))
+            row += len(high)
+            if sum(map(len, held)) >= BLOCK:
+                yield Entries.joined(held)
+                held = []
+        yield Entries.joined(held)
+
+    def spans(self, task: Task) -> list[tuple[int, Pair]]:
+        """Writes the entries of a shard; (partition, where its part is) of every block."""
+        found = []
+        with self.links.open_spans(f"ids-{task.shard}") as out:
+            for block in self.entries(task):
+                part = mix(block.high) % np.uint64(self.partitions)
+                for index in np.unique(part).tolist():
+                    mine = block.take(part == index)
+                    hashes = out.write((mine.high.tobytes(), mine.low.tobytes()))
+                    found.append((index, (hashes, out.write((mine.content.tobytes(), mine.place.tobytes())))))
+        return found
+
+    def renamed(self, part: int, pairs: Iterable[Pair]) -> tuple[list[tuple[int, Span]], Shared]:
+        """Writes who needs another id; (shard, where its part is) of every shard with any, and what they share."""
+        places, numbers, shared = Entries.read(pairs).renamed()
+        with self.links.open_spans(f"renamed-{part}") as out:
+            found = [
+                (shard, out.write((rows.astype(np.uint64).tobytes(), mine.tobytes())))
+                for shard, rows, mine in self.by_shard(places, numbers)
+            ]
+        return found, shared
+
+    def by_shard(self, places: Integers, numbers: Integers) -> Iterator[tuple[int, Integers, Integers]]:
+        """(shard, rows, numbers of the copies) of every shard among the places."""
+        ranks = places >> 32
+        for rank in np.unique(ranks).tolist():
+            mine = ranks == rank
+            yield self.by_rank[rank], places[mine] & 0xFFFFFFFF, numbers[mine]
+
+    def write(self, task: Task, rows: Integers, numbers: Integers) -> str:
+        """Writes the ids of a shard, those of `rows` made unique; gives the key of the output."""
+        order = np.argsort(rows)
+        rows, numbers = rows[order], numbers[order]
+        changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
+        key = digest(IDS, VERSION, task.inputs["documents"], changed)
+        if self.store.is_done(IDS, key):
+            return key
+        table = self.store.table("signals", task.inputs["signals"], ["doc_id", "content_hash"]).combine_chunks()
+        ids = table["doc_id"].to_pylist()
+        contents = _contents(table["content_hash"].chunk(0))[rows]
+        for row, content, number in zip(rows.tolist(), contents.tolist(), numbers.tolist(), strict=True):
+            ids[row] = unique_id(ids[row], content, number)
+        with self.store.writer(IDS, key, IDS_SCHEMA) as out:
+            for start in range(0, len(ids), READ_ROWS):
+                out.write(pa.record_batch([pa.array(ids[start : start + READ_ROWS])], schema=IDS_SCHEMA))
+        self.store.commit(Marker(IDS, key, task.name, len(ids), len(ids), facts={"renamed": len(rows)}))
+        return key
+
+    def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
+        """(shard, key of its ids, how many are new), or None where it keeps its own."""
+        rows, numbers = read_spans(spans)
+        return (task.shard, self._key(task, rows.view(np.int64), numbers), len(rows)) if len(rows) else None
+
+    def _key(self, task: Task, rows: Integers, numbers: Integers) -> str:
+        return self.write(task, rows, numbers) if self.names else ""
+
+    def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
+        """What a pipeline would come to, all in memory."""
+        by_number = {task.shard: task for task in tasks}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            blocks = list(pool.map(lambda task: Entries.joined(list(self.entries(task))), tasks))
+            places, numbers, shared = Entries.joined(blocks).renamed()
+            made = pool.map(
+                lambda part: (part[0], self._key(by_number[part[0]], *part[1:]), len(part[1])),
+                self.by_shard(places, numbers),
+            )
+            return list(made), shared
+
+
+def unique_id(doc_id: str, content: int, number: int) -> str:
+    """The id of the copy `number`, from 1, of a text with that hash, where others have the id."""
+    return f"{doc_id}#{content:016x}" + (f".{number}" if number > 1 else "")
+
+
+def comparison_key(todo: Sequence[Task], sources: Sequence[str], *, names: bool) -> str:
+    """The key of what `run` says of these shards."""
+    return digest(IDS, VERSION, names, [[sources.index(t.facts["source"]), t.inputs["documents"]] for t in todo])
+
+
+def run(
+    todo: Sequence[Task], sources: Sequence[str], documents: int, store: Store, runner: RunnerSettings, *, names: bool
+) -> Marker:
+    """The marker of the comparison of all ids: what they share, and the keys of the shards that have new ones."""
+    key = comparison_key(todo, sources, names=names)
+    if store.is_done(IDS, key):
+        return store.marker(IDS, key)
+    ranked = sorted(todo, key=lambda t: (sources.index(t.facts["source"]), t.inputs["documents"], t.shard))
+    tasks = [replace(task, facts={**task.facts, "rank": rank}) for rank, task in enumerate(ranked)]
+    links = Links(store, uuid.uuid4().hex)
+    partitions = 1 + documents // batch_size(runner, ENTRIES)
+    stage = Ids(store, tuple(task.shard for task in tasks), links, names, partitions)
+    small = documents <= IN_DRIVER_DOCUMENTS
+    made, shared = stage.compared(tasks) if small else _piped(stage, tasks, runner)
+    facts = {
+        "shards": {str(shard): made_key for shard, made_key, _ in sorted(made)},
+        "ids": shared.ids,
+        "documents": shared.documents,
+        "renamed": sum(rows for _, _, rows in made),
+        "example": _example(stage, tasks, shared),
+        "most": shared.most,
+    }
+    return store.commit(Marker(IDS, key, "all", documents, documents, facts=facts))
+
+
+def _piped(stage: Ids, tasks: Sequence[Task], runner: RunnerSettings) -> tuple[list[tuple[int, str, int]], Shared]:
+    """The comparison of a large corpus, by the runner."""
+    plan = write_plan(stage.store, IDS, tasks)
+    answer = stage.store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone
+    import_beam()  # in silence
+    from siftlm.stages.ids_graph import build
+
+    try:
+        run_pipeline(runner, IDS, lambda pipeline: build(pipeline, stage, plan, answer, threads(runner)))
+        parts = read_value(answer)
+    finally:
+        stage.links.remove()
+        filesystem.remove(answer)
+    made = [values for kind, values in parts if kind == "made"]
+    return made, Shared.merged(Shared(*values) for kind, values in parts if kind == "shared")
+
+
+def _example(stage: Ids, tasks: Sequence[Task], shared: Shared) -> str | None:
+    """The id that most documents have."""
+    if not shared.ids:
+        return None
+    task, row = tasks[shared.place >> 32], shared.place & 0xFFFFFFFF
+    key = task.inputs["documents"]
+    (batch,) = stage.store.row_range("documents", key, row, row + 1, columns=["doc_id"])
+    return str(batch["doc_id"][0].as_py())
+
+
+def with_ids(shards: Sequence[Task], compared: Marker) -> list[Task]:
+    """The shards, those with new ids among what later stages read."""
+    keys = compared.facts["shards"]
+    return [
+        replace(shard, inputs={**shard.inputs, IDS: keys[str(shard.shard)]}) if str(shard.shard) in keys else shard
+        for shard in shards
+    ]
+
+
+def check_differ(compared: Marker) -> None:
+    """Raises UserError where several documents have one id."""
+    facts = compared.facts
+    if facts["ids"]:
+        raise UserError(
+            f'duplicate_ids: must be "make_unique" where ids repeat, got "refuse" and {facts["documents"]:,} documents '
+            f"that share an id; {facts['most']:,} have {facts['example']!r}, for instance"
+        )
+
+
+def warning(compared: Marker) -> str:
+    """What a user should know of ids that several documents had."""
+    facts = compared.facts
+    return (
+        f"{facts['documents']:,} documents came with ids that others have, {facts['most']:,} with {facts['example']!r} "
+        f"for instance; {facts['renamed']:,} were given others, which begin with the old one and # (duplicate_ids)"
+    )
+
+
+def summary(compared: Marker) -> dict[str, Any]:
+    """What the manifest says of ids that several documents had."""
+    return {name: compared.facts[name] for name in ("ids", "documents", "renamed", "example", "most")}
+
+
+def _hashes(ids: pa.Array) -> tuple[UInt64Array, UInt64Array]:
+    """Both halves of the xxh3_128 of every id."""
+    raw = ids.cast(pa.large_binary()).to_pylist()
+    halves = np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, raw)), np.uint64).reshape(-1, 2)
+    return np.ascontiguousarray(halves[:, 0]), np.ascontiguousarray(halves[:, 1])
+
+
+def _contents(hashes: pa.FixedSizeBinaryArray) -> UInt64Array:
+    """The first half of every content hash, as the number that its digits write."""
+    halves = np.frombuffer(hashes.buffers()[1], ">u8").reshape(-1, 2)[hashes.offset : hashes.offset + len(hashes)]
+    return halves[:, 0].astype(np.uint64)
