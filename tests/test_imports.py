@@ -21,6 +21,8 @@ LAYERS: dict[str, frozenset[str]] = {
         {
             "job",
             "loop",
+            "mentions",
+            "outcome",
             "comparison",
             "config",
             "duplicates",

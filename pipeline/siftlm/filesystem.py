@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -35,10 +35,14 @@ RUN_MARKS = (OWNER, STORE_MARK, STORE_LOCK)
 
 @dataclass(frozen=True, order=True)
 class InputFile:
-    """A file that a pattern matched: a path that `open_read` opens, and its size."""
+    """A file that a pattern matched: a path that `open_read` opens, and its size.
+
+    `named` says whether a path names it in full or a pattern spells its ending, so that it is meant.
+    """
 
     path: str
     size: int
+    named: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _local_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
         if is_hidden(parts):
             continue
         if os.path.isfile(name):
-            yield InputFile(name, os.path.getsize(name)), parts
+            yield InputFile(name, os.path.getsize(name), parts[-1].is_meant), parts
         elif os.path.islink(name):
             raise leads_elsewhere(name)
 
@@ -160,7 +164,7 @@ def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
     for matched, name, size in _remote_names(fs, inner):
         parts = aligned(inner, matched, name)
         if not is_hidden(parts):
-            yield InputFile(str(fs.unstrip_protocol(name)), size), parts
+            yield InputFile(str(fs.unstrip_protocol(name)), size, parts[-1].is_meant), parts
 
 
 def _remote_names(fs: Any, inner: str) -> Iterator[tuple[str, str, int]]:

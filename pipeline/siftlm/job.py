@@ -17,6 +17,8 @@ from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.inspection import FinishedRun
 from siftlm.lineage import Lineage, audit
+from siftlm.mentions import look, unknown, unmet
+from siftlm.outcome import ALLOW, nothing_kept, nothing_read
 from siftlm.overview import overview, write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
@@ -70,6 +72,7 @@ class _Run:
         self.models: dict[str, dict[str, str]] = {}
         self.compared: Marker | None = None  # the ids of all documents, where they may repeat
         self.warnings: list[str] = []
+        self.skipped: dict[str, list[str]] = {}
 
     def run(self) -> Result:
         documents = self.ingest()
@@ -80,11 +83,16 @@ class _Run:
         return self.write(selected)
 
     def ingest(self) -> list[Task]:
-        files = inputs.discover(self.config.input, self.config.own_places, self.progress.say)
+        found = inputs.survey(self.config.input, self.config.own_places, self.progress.say)
+        files = {source: mine.files for source, mine in found.items()}
+        self.skipped = {source: mine.skipped for source, mine in found.items()}
+        for line in [*(mine.line(source) for source, mine in found.items()), *unknown(self.config)]:
+            self.progress.say(line)
         tasks = ingest_tasks(self.config.input, inputs.fingerprints(files, self.store))
         self._check_new(tasks, files)
         batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
         self._shards("documents", Ingest({s.source: s for s in self.config.input}, batch_bytes), tasks)
+        self._check_read(files)
         documents = with_output(tasks, "documents", tasks)
         if self.config.duplicate_ids == "refuse":
             ids.check_differ(self._compare_ids(documents))
@@ -95,12 +103,20 @@ class _Run:
         done = self.store.done("documents")
         begun = {task.facts["source"] for task in tasks if task.key in done}
         for source in self.config.input:
-            if source.source not in begun:
+            if source.source not in begun and not self.config.output.allow_empty:
                 check_fields(source, files[source.source])
         for settings in self.config.score:
             new = settings.model != TRAINED and not self.store.done(SCORES + settings.name)
             if new and is_local(self.config.runner):  # elsewhere the workers have the device, not this process
                 open_lm(settings).check()
+
+    def _check_read(self, files: dict[str, list[InputFile]]) -> None:
+        """Looks for sources of which nothing could be read."""
+        markers = iter(self.lineage.markers["documents"])
+        for source in self.config.input:
+            mine = [next(markers) for _ in files[source.source]]
+            if problem := nothing_read(source, files[source.source], mine):
+                self._lets_pass(problem)
 
     def annotate(self, documents: Sequence[Task]) -> list[Task]:
         scorers = self.config.scorers()
@@ -195,11 +211,12 @@ class _Run:
     def write(self, selected: Sequence[Task]) -> Result:
         config, store = self.config, self.store
         folder = config.output.folder
-        shape = config.output.model_dump(exclude={"folder"})
+        shape = config.output.model_dump(exclude={"folder", "allow_empty"})
         identity = digest("publish", write.VERSION, [sorted(t.inputs.items()) for t in selected], shape, config.seed)
         manifest = publish.published(folder, identity)
         if manifest is not None:
             return Result(manifest, unchanged=True)
+        self._check_kept(selected)
         staging = publish.staging_folder(folder, identity)
         metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
         decisions = self.lineage.markers["decisions"]
@@ -222,6 +239,20 @@ class _Run:
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(folder)
         return Result(manifest, unchanged=False)
+
+    def _check_kept(self, selected: Sequence[Task]) -> None:
+        """Keeps an empty output from taking the place of a full one, and says which listed values nothing has."""
+        found = look(self.config, selected, self.documents, self.store, self.config.runner)
+        decisions = self.lineage.markers["decisions"]
+        if not any(marker.rows_out for marker in decisions):
+            self._lets_pass(nothing_kept(self.config, decisions, found))
+        self.warnings += unmet(self.config, found)
+
+    def _lets_pass(self, problem: str) -> None:
+        """An empty source or output is a mistake, or a warning where the run allows it."""
+        if not self.config.output.allow_empty:
+            raise UserError(f"{problem}; {ALLOW}")
+        self.warnings.append(problem)
 
     def _leaves_a_core(self) -> bool:
         """Whether the output is one file, which one core writes, of columns that no pipeline has to count."""
@@ -269,6 +300,7 @@ class _Run:
             lineage=self.lineage,
             statistics=statistics,
             warnings=self.warnings,
+            skipped=self.skipped,
         )
 
     @property

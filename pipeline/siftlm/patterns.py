@@ -30,6 +30,12 @@ class Part(NamedTuple):
         return self.name == self.pattern
 
     @property
+    def is_meant(self) -> bool:
+        """Whether the pattern has the very name, or spells its ending as `*.md` does."""
+        _, dot, ending = (self.pattern or "").rpartition(".")
+        return self.is_spelled or bool(dot and ending and not has_signs(ending) and self.name.endswith(f".{ending}"))
+
+    @property
     def is_hidden(self) -> bool:
         """Whether other jobs leave such names behind, and the pattern does not ask for them by the same sign."""
         return self.name[0] in "._" and not (self.pattern or "").startswith(self.name[0])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from siftlm import filesystem
+from siftlm.errors import visible
 from siftlm.stages.shards import Task
 from siftlm.store import Store
 
@@ -109,7 +110,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._line(text, last=True)
+        self._line(visible(text), last=True)
 
     def _line(self, text: str, last: bool = False) -> None:
         if self._quiet:

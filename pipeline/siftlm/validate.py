@@ -13,8 +13,11 @@ from siftlm import paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
+from siftlm.mentions import unknown
+from siftlm.outcome import ALLOW
 from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
+from siftlm.readers.suspicion import suspicion
 from siftlm.scorers import open_lm, open_scorer
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
@@ -36,12 +39,17 @@ def validate(config: RunConfig) -> list[str]:
     check_config(config)
     folders.check_free(config.output.folder)
     lines: list[str] = []
-    found = inputs.discover(config.input, config.own_places, lines.append)
-    lines += [_check_input(settings, found[settings.source]) for settings in config.input]
+    found = inputs.survey(config.input, config.own_places, lines.append)
+    lines += [_check_input(settings, found[settings.source], config.output.allow_empty) for settings in config.input]
     for scored in config.score:
         if scored.model != TRAINED:
             open_lm(scored).check()
-    return [*lines, f"output: {config.output.folder}", "columns: every rule names a column that the run computes"]
+    return [
+        *lines,
+        *unknown(config),
+        f"output: {config.output.folder}",
+        "columns: every rule names a column that the run computes",
+    ]
 
 
 def check_config(config: RunConfig) -> None:
@@ -150,9 +158,19 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _check_input(settings: InputSettings, files: list[InputFile]) -> str:
+def _check_input(settings: InputSettings, found: inputs.Found, allow_empty: bool) -> str:
     """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
+    files = found.files
+    if not allow_empty:
+        _check_beginnings(settings, files)
+    size = sum(file.size for file in files)
+    return f"{found.line(settings.source)}; {size:,} bytes"
+
+
+def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
     check_fields(settings, files)
+    if not any(file.size for file in files):
+        raise UserError(f"input {settings.source!r}: must hold documents, got {len(files):,} empty files; {ALLOW}")
     seen: Counter[str] = Counter()
     for file in files[:3]:
         documents, reasons = _sample(file, settings)
@@ -162,8 +180,6 @@ def _check_input(settings: InputSettings, files: list[InputFile]) -> str:
     else:
         if seen:
             raise _no_documents(settings, files, seen)
-    size = sum(file.size for file in files)
-    return f"input {settings.source!r}: {len(files)} files, {size:,} bytes"
 
 
 def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:
@@ -179,11 +195,8 @@ def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]
 
 def _no_documents(settings: InputSettings, files: Sequence[InputFile], reasons: Counter[str]) -> UserError:
     ((worst, times),) = reasons.most_common(1)
+    cause = suspicion(files[0].path, settings, worst)
     return UserError(
         f"input {settings.source!r}: must hold documents, got none in the first {reasons.total()} records of "
-        f"{files[0].path}; {times} times {worst}{_hint(settings, worst)}"
+        f"{files[0].path}; {times} times {worst}{f', {cause}' if cause else ''}"
     )
-
-
-def _hint(settings: InputSettings, reason: str) -> str:
-    return f", is text_field = {settings.text_field!r} right?" if reason in ("missing_field", "wrong_type") else ""

@@ -63,7 +63,7 @@ def detect(name: str, head: bytes, compression: Compression | None = None) -> De
     """
     packed = compression or _compression(name, head)
     content = _unpack(head, packed)
-    named = _format_of_name(name)
+    named = format_of_name(name)
     return Detected(_format_of_content(content, named) or named or "text", packed)
 
 
@@ -101,9 +101,15 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
     return bytes(content)
 
 
-def _format_of_name(name: str) -> Format | Literal["wat"] | None:
-    bare = _PACKED.sub("", name.lower())
+def format_of_name(name: str) -> Format | Literal["wat"] | None:
+    """The format that the ending of a name tells of, a compression's aside."""
+    bare = without_packing(name)
     return next((found for pattern, found in _BY_NAME if re.search(pattern, bare)), None)
+
+
+def without_packing(name: str) -> str:
+    """A name in lower case without the ending of a compression."""
+    return _PACKED.sub("", name.lower())
 
 
 def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"] | None:

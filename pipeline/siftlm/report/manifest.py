@@ -11,6 +11,7 @@ from siftlm.lineage import Lineage
 from siftlm.store import Marker
 
 FORMAT = 1
+SKIPPED = 100  # files that are no documents whose paths are told, of every source
 PACKAGES = (
     "siftlm",
     "apache-beam",
@@ -33,6 +34,7 @@ def build_manifest(
     lineage: Lineage,
     statistics: Mapping[str, Any],
     warnings: Sequence[str] = (),
+    skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The manifest of a run.
 
@@ -45,6 +47,7 @@ def build_manifest(
         lineage: the markers of all stages, or of all but the written files.
         statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
         warnings: what a user should look at, a sentence each.
+        skipped: files of folders that are no documents, by source.
     """
     return {
         "format": FORMAT,
@@ -59,6 +62,11 @@ def build_manifest(
         "data": [_part(marker) for marker in lineage.markers.get("data", [])],
         "rejects": [_part(marker) for marker in lineage.markers.get("rejects", [])],
         "inputs": [dict(shard) for shard in shards],
+        "skipped": [
+            {"source": source, "files": len(paths), "paths": list(paths[:SKIPPED])}
+            for source, paths in (skipped or {}).items()
+            if paths
+        ],
         "seconds": {stage: lineage.seconds(stage) for stage in lineage.markers},
     }
 

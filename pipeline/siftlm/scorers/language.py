@@ -60,6 +60,10 @@ class LanguageScorer:
     def check(self) -> None:
         open_model(self._path(), f"{PLACE}.path")
 
+    def languages(self) -> list[str]:
+        """Every language that a document can have."""
+        return [label.removeprefix(LABEL_PREFIX) for label in open_model(self._path(), f"{PLACE}.path").labels]
+
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         model = open_model(self._path(), f"{PLACE}.path")
         texts = batch["text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import orjson
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
+from siftlm.readers.kinds import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
 
@@ -32,42 +34,80 @@ class Fingerprinted(NamedTuple):
 Files = dict[str, list[Fingerprinted]]
 
 
-def discover(
+class Found(NamedTuple):
+    """What the paths of a source lead to: its files, sorted, how many of each format, and what was left out."""
+
+    files: list[InputFile]
+    formats: Counter[str]
+    skipped: list[str]
+    passed_over: set[str]  # folders of runs
+
+    def line(self, source: str) -> str:
+        """`input 'c4': 12 jsonl files; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
+        counts = (
+            f"{number:,} {'' if kind == OTHER else f'{kind} '}file{'s' if number != 1 else ''}"
+            for kind, number in sorted(self.formats.items())
+        )
+        return f"input {source!r}: {', '.join(counts)}{self.left_out()}"
+
+    def left_out(self) -> str:
+        number = len(self.skipped)
+        return f"; skipped {number:,} file{'s' if number != 1 else ''}: {names_of(self.skipped)}" if number else ""
+
+
+def discover(inputs: Sequence[InputSettings], own: Sequence[str] = ()) -> dict[str, list[InputFile]]:
+    """The files of every source, sorted by path, as `survey` finds them."""
+    return {source: found.files for source, found in survey(inputs, own).items()}
+
+
+def survey(
     inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
-) -> dict[str, list[InputFile]]:
-    """The files of every source, sorted by path; a path in two sources is a user's mistake.
+) -> dict[str, Found]:
+    """The files of every source and what lies beside them; a path in two sources is a user's mistake.
 
     Args:
         inputs: The sources.
         own: What the run writes itself, and so never reads.
         say: Is told, in a line a source, of which runs the files were passed over.
     """
-    found: dict[str, list[InputFile]] = {}
+    found: dict[str, Found] = {}
     owner: dict[str, str] = {}
     for number, settings in enumerate(inputs):
         try:
-            expansion = filesystem.survey(settings.paths, own)
+            mine = _found(settings, own)
         except UserError as error:
             raise UserError(f"input.{number}.paths: {error}") from None
-        files = expansion.files
-        if expansion.passed_over and say:
-            left = sorted(expansion.passed_over)
+        if mine.passed_over and say:
+            left = sorted(mine.passed_over)
             more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
             say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {', '.join(left[:SHOWN])}{more}")
-        for file in files:
+        for file in mine.files:
             _check_readable(f"input.{number}.paths", file.path)
             if owner.setdefault(file.path, settings.source) != settings.source:
                 raise UserError(
                     f"input.{number}.paths: a file must belong to one source, got {file.path} in "
                     f"{owner[file.path]!r} and {settings.source!r}"
                 )
-        found[settings.source] = files
+        found[settings.source] = mine
     return found
 
 
 def _check_readable(place: str, path: str) -> None:
     if paths.is_local(path) and not os.access(path, os.R_OK):
         raise UserError(f"{place}: files must be readable, got {path}; Permission denied")
+
+
+def _found(settings: InputSettings, own: Sequence[str]) -> Found:
+    """The files of a source; one that any of its paths means is meant, whatever a folder would make of it."""
+    led = [filesystem.survey([path], own) for path in settings.paths]
+    folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
+    files = {file.path: file for folder in folders for file in folder.files}
+    skipped = {path for folder in folders for path in folder.skipped} - files.keys()
+    formats: Counter[str] = Counter()
+    for path in files:
+        formats[next(folder.formats[path] for folder in folders if path in folder.formats)] += 1
+    passed_over = {folder for of in led for folder in of.passed_over}
+    return Found(sorted(files.values()), formats, sorted(skipped), passed_over)
 
 
 def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int = 8, *, remember: bool = True) -> Files:

@@ -52,6 +52,11 @@ class OutputSettings(Settings):
     row_group_bytes: int = Field(32 << 20, ge=1 << 12, description="Bytes in a row group before compression, about.")
     compression_level: int = Field(3, ge=1, le=22, description="Level of zstd.")
     shuffle: bool = Field(False, description="Order the rows by a keyed hash over the whole corpus.")
+    allow_empty: bool = Field(
+        False,
+        description="Let a run pass that can read no document of a source, or keeps none; else it stops and leaves "
+        "what was published before.",
+    )
     rejects: bool = Field(False, description="Write the dropped documents too, with their reasons, to rejects/.")
 
 
@@ -248,7 +253,7 @@ def run(
         )
         for t, m in zip(selected, decisions, strict=True)
     ]
-    whole = digest([t.key for t in shaped], settings.model_dump(), folder)
+    whole = digest([t.key for t in shaped], settings.model_dump(exclude={"allow_empty"}), folder)
     if settings.shuffle:
         parts = _shuffled_parts(settings, seed, schema, shaped, decisions, whole, store, runner)
     else:

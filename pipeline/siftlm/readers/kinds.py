@@ -1,0 +1,150 @@
+"""Which files of a folder are documents: by their names, by their content where a name says nothing.
+
+A path that names a file in full, or a pattern that spells its ending, is taken at its word and never comes here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.filesystem import InputFile
+from siftlm.readers.detection import HEAD_BYTES, detect, format_of_name, without_packing
+from siftlm.readers.settings import InputSettings
+
+SHOWN = 5  # names in a message
+THREADS = 8
+NO_DOCUMENT = "none"
+OTHER = "other"  # of files that are documents because a path says so
+_ABOUT = re.compile(  # what a repository or a data set says of itself
+    r"(readme|licen[cs]e|copying|notice|change_?log|changes|contributing|contributors|authors|citation|code_of_conduct"
+    r"|security|requirements|dataset_card|datasheet)([-_][a-z0-9]{1,8})?(\.\w+)*"
+    r"|(.*[._-])?(checksums?|(md5|sha\d*|b2)_?sums?)(\.\w+)*"
+)
+_ABOUT_JSON = re.compile(
+    r"(dataset_infos?|dataset_dict|state|config|metadata|manifest|index|package|package-lock|stats|summary|croissant"
+    r"|tokenizer|special_tokens_map|vocab|.*[._-](config|index|infos?|metadata))\.json"
+)
+_NEVER = re.compile(  # pictures, packed folders, programs, digests, copies: no text, or none that is meant
+    r".*(\.(png|jpe?g|gif|webp|bmp|tiff?|ico|svg|pdf|mp[34]|wav|flac|ogg|zip|tar|tgz|tbz2?|txz|7z|rar|jar|whl|bin|pt|pth"
+    r"|onnx|safetensors|np[yz]|pkl|pickle|arrow|idx|index|crc|db|sqlite3?|py[co]|so|o|a|class|exe|dll|bak|orig|old|swp"
+    r"|lock|log|md5|sha\d+|b2|sig|asc)|~)"
+)
+_UNTOLD = re.compile(r"[^.]*(\.\d+)*")  # part-00000, shard.0001: no ending that says anything
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The documents of a path, the format of each by its path, and what was left out."""
+
+    files: tuple[InputFile, ...]
+    formats: dict[str, str]
+    skipped: tuple[str, ...] = ()
+
+
+def documents_of(path: str, found: Sequence[InputFile], settings: InputSettings) -> Folder:
+    """The files of one path that are documents.
+
+    Raises:
+        UserError: the path is of a folder with documents of several formats, or with none.
+    """
+    named = [file for file in found if file.named]
+    told = {file.path: _told(file, settings) for file in named}
+    chosen, skipped = _chosen(path, [file for file in found if not file.named], settings)
+    return Folder((*named, *(file for file, _ in chosen)), {**told, **{f.path: kind for f, kind in chosen}}, skipped)
+
+
+def _told(file: InputFile, settings: InputSettings) -> str:
+    """The format of a file that a path names, as far as name and settings tell; its content goes before its name."""
+    return settings.format if settings.format != "auto" else format_of_name(file.path) or OTHER
+
+
+def _chosen(
+    path: str, files: Sequence[InputFile], settings: InputSettings
+) -> tuple[list[tuple[InputFile, str]], tuple[str, ...]]:
+    """The documents among the files of a folder with their format, and the paths of the others."""
+    if not files:
+        return [], ()
+    formats = dict(zip((file.path for file in files), _formats(files), strict=True))
+    wanted = _wanted(path, formats, settings)
+    asked = None if settings.format == "auto" else settings.format
+    chosen = [(file, asked or formats[file.path] or OTHER) for file in files if formats[file.path] in wanted]
+    if not chosen:
+        raise _nothing_known(path, files, settings)
+    return chosen, tuple(name for name, found in formats.items() if found not in wanted)
+
+
+def _wanted(path: str, formats: dict[str, str | None], settings: InputSettings) -> frozenset[str | None]:
+    """The formats of a folder whose files are documents: one, or none."""
+    there = {name for name in formats.values() if name is not None and name != NO_DOCUMENT}
+    # What lies beside documents of another format is about them: notes and lists in text, facts in JSON.
+    weak = {"text", *(["jsonl"] if _only_plain_json(formats) else [])}
+    if settings.format != "auto":
+        if settings.format in there:
+            return frozenset({settings.format})
+        return frozenset({None, *(there if len(there) == 1 else weak)})  # no name tells of the format that is asked for
+    left = (there - weak) or there
+    if len(left) > 1:
+        raise _several(path, formats, left)
+    return frozenset(left)
+
+
+def _only_plain_json(formats: dict[str, str | None]) -> bool:
+    """Whether all the JSON of a folder is in files called .json, not .jsonl and not compressed."""
+    return all(name.lower().endswith(".json") for name, found in formats.items() if found == "jsonl")
+
+
+def _formats(files: Sequence[InputFile]) -> list[str | None]:
+    """The format of every file; NO_DOCUMENT for what is none, None for what nobody knows."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(_format, files))
+
+
+def _format(file: InputFile) -> str | None:
+    name = file.path.rpartition("/")[2]
+    bare, told = without_packing(name), format_of_name(name)
+    if told in (None, "text") and (_ABOUT.fullmatch(bare) or _NEVER.fullmatch(bare)):
+        return NO_DOCUMENT
+    if _ABOUT_JSON.fullmatch(name.lower()):
+        return NO_DOCUMENT
+    return told or (_format_of_content(file) if _UNTOLD.fullmatch(bare) else None)
+
+
+def _format_of_content(file: InputFile) -> str | None:
+    """By its beginning. Anything may be text, so that tells nothing."""
+    try:
+        with filesystem.open_read(file.path) as stream:
+            found = detect(file.path, stream.read(HEAD_BYTES)).format
+    except FileNotFoundError:
+        return None  # removed meanwhile: it is no input any more
+    return None if found == "text" else found
+
+
+def _several(path: str, formats: dict[str, str | None], left: set[str]) -> UserError:
+    counts = Counter(name for name in formats.values() if name in left)
+    first = {kind: next(name for name, of in sorted(formats.items()) if of == kind) for kind in sorted(counts)}
+    shown = ", ".join(f"{counts[kind]:,} {kind} ({name.rpartition('/')[2]})" for kind, name in first.items())
+    return UserError(
+        f"paths: a folder must hold documents of one format, got {shown} in {path}; "
+        "name one by a pattern, *.jsonl for instance, or by format"
+    )
+
+
+def _nothing_known(path: str, files: Sequence[InputFile], settings: InputSettings) -> UserError:
+    asked = "" if settings.format == "auto" else f" of format {settings.format!r}"
+    return UserError(
+        f"paths: a folder must hold documents{asked}, got {names_of([f.path for f in files])} in {path}; "
+        'name files by a pattern, *.md for instance, or say what they are, format = "text" for instance'
+    )
+
+
+def names_of(paths: Sequence[str]) -> str:
+    """The first names of some files: `LICENSE, README.md and 3 more`."""
+    names = [path.rpartition("/")[2] for path in paths[:SHOWN]]
+    more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
+    return ", ".join(names) + more
