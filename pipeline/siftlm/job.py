@@ -86,10 +86,11 @@ class _Run:
         found = inputs.survey(self.config.input, self.config.own_places, self.progress.say)
         files = {source: mine.files for source, mine in found.items()}
         self.skipped = {source: mine.skipped for source, mine in found.items()}
-        for line in [*(mine.line(source) for source, mine in found.items()), *unknown(self.config)]:
-            self.progress.say(line)
+        lines = [*(mine.line(source) for source, mine in found.items()), *unknown(self.config)]
         tasks = ingest_tasks(self.config.input, inputs.fingerprints(files, self.store))
         self._check_new(tasks, files)
+        for line in lines:
+            self.progress.say(line)
         batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
         self._shards("documents", Ingest({s.source: s for s in self.config.input}, batch_bytes), tasks)
         self._check_read(files)

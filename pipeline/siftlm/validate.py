@@ -75,15 +75,18 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
     """Raises UserError where the configuration cannot fit a source: no text is where it says texts are.
 
     Looks at the beginnings of the first, the middle and the last file. Damage is no mistake of the user's, and is
-    counted by the run.
+    counted by the run, unless that was all and there is nothing else.
     """
     seen: Counter[str] = Counter()
-    for file in {f.path: f for f in (files[0], files[len(files) // 2], files[-1])}.values():
+    looked = {f.path: f for f in (files[0], files[len(files) // 2], files[-1])}
+    whole = len(looked) == len(files)
+    for file in looked.values():
         documents, reasons = _sample(file, settings)
         if documents:
             return
         seen += reasons
-    if seen and seen.keys() <= MISFITS:
+        whole = whole and reasons.total() < SAMPLE_RECORDS
+    if whole or (seen and seen.keys() <= MISFITS):
         raise _no_documents(settings, files, seen)
 
 
@@ -160,17 +163,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _check_input(settings: InputSettings, found: inputs.Found, allow_empty: bool) -> str:
     """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
-    files = found.files
     if not allow_empty:
-        _check_beginnings(settings, files)
-    size = sum(file.size for file in files)
-    return f"{found.line(settings.source)}; {size:,} bytes"
+        _check_beginnings(settings, found.files)
+    return found.line(settings.source)
 
 
 def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
     check_fields(settings, files)
-    if not any(file.size for file in files):
-        raise UserError(f"input {settings.source!r}: must hold documents, got {len(files):,} empty files; {ALLOW}")
     seen: Counter[str] = Counter()
     for file in files[:3]:
         documents, reasons = _sample(file, settings)
@@ -194,9 +193,12 @@ def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]
 
 
 def _no_documents(settings: InputSettings, files: Sequence[InputFile], reasons: Counter[str]) -> UserError:
+    place = f"input {settings.source!r}: must hold documents"
+    if not reasons:
+        return UserError(f"{place}, got no record in the files of {settings.paths[0]}; {ALLOW}")
     ((worst, times),) = reasons.most_common(1)
     cause = suspicion(files[0].path, settings, worst)
     return UserError(
-        f"input {settings.source!r}: must hold documents, got none in the first {reasons.total()} records of "
+        f"{place}, got none in the first {reasons.total()} records of "
         f"{files[0].path}; {times} times {worst}{f', {cause}' if cause else ''}"
     )

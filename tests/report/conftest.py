@@ -69,7 +69,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "input": inputs,
             "annotate": {"language": None, "signals": None},
             "dedup": {"exact": True, "near": False},
-            "output": {"folder": str(folder / "out"), "rejects": True},
+            "output": {"folder": str(folder / "out"), "rejects": True, "allow_empty": True},
             **settings,
         }
         job.run(parse(tree, []), Progress(io.StringIO(), quiet=True))

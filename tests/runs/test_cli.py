@@ -244,7 +244,7 @@ def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.Cap
 def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """validate, plan, run, run again, inspect and schema on one small corpus; all end with 0."""
     code, told, _ = siftlm(capsys, "validate", "run.toml")
-    assert (code, told.splitlines()[0]) == (0, f"input 'web': 2 files, {_size(desk):,} bytes")
+    assert (code, told.splitlines()[0]) == (0, f"input 'web': 2 jsonl files, {_size(desk):,} bytes")
     assert not (desk.root / "out").exists()
     code, told, _ = siftlm(capsys, "plan", "run.toml")
     assert code == 0
@@ -273,12 +273,14 @@ def _size(desk: Any) -> int:
     return sum(path.stat().st_size for path in Path(desk.root, "in").iterdir())
 
 
-def test_validate_says_what_run_would_only_count(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Damage is no mistake to a run, but whoever validates wants to know."""
+def test_validate_and_run_refuse_a_corpus_without_a_document(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Damage is counted; damage alone is a mistake, unless the run may be empty."""
     for name in "ab":
         desk.shard(f"{name}.jsonl", ["{broken"] * 3)
-    assert "6 times broken_json" in mistake(capsys, "validate", "run.toml")
-    code, _, _ = siftlm(capsys, "run", "run.toml", "--quiet")
+    for command in ("validate", "run"):
+        assert "6 times broken_json" in mistake(capsys, command, "run.toml", *(["--quiet"] if command == "run" else []))
+    assert not (desk.root / "out/data").exists()
+    code, _, _ = siftlm(capsys, "run", "run.toml", "--quiet", "--set", "output.allow_empty=true")
     assert code == 0
     assert len(desk.errors()) == 6
 

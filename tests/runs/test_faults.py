@@ -104,7 +104,7 @@ def test_a_corpus_of_empty_shards_gives_an_empty_output(bench: Any) -> None:
         bench.shard(name, [])
     rules = [{"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.5}]
     for shuffle in (False, True):
-        output = {"rejects": True, "shuffle": shuffle}
+        output = {"rejects": True, "shuffle": shuffle, "allow_empty": True}
         manifest = bench.run(dedup={}, select={"rules": rules}, output=output).manifest
         balanced(manifest)
         assert bench.rows() == []
@@ -113,10 +113,10 @@ def test_a_corpus_of_empty_shards_gives_an_empty_output(bench: Any) -> None:
 
 
 def test_everything_dropped_is_all_in_the_rejects(bench: Any) -> None:
-    """No row in data/, each in rejects/ with its reason, ids that occur twice included."""
+    """Where that is allowed: no row in data/, each in rejects/ with its reason, ids that occur twice included."""
     bench.shard("a.jsonl", [*good(10, "a"), *good(10, "a")])
     rules = [{"kind": "threshold", "column": "byte_count", "min": 1e9}]
-    manifest = bench.run(select={"rules": rules}, output={"rejects": True, "shuffle": True}).manifest
+    manifest = bench.run(select={"rules": rules}, output={"rejects": True, "shuffle": True, "allow_empty": True}).manifest
     balanced(manifest)
     assert bench.rows() == []
     assert Counter(row["reason"] for row in bench.rows(part="rejects")) == {"byte_count_below_min": 20}

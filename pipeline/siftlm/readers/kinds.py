@@ -35,6 +35,8 @@ _NEVER = re.compile(  # pictures, packed folders, programs, digests, copies: no 
     r"|onnx|safetensors|np[yz]|pkl|pickle|arrow|idx|index|crc|db|sqlite3?|py[co]|so|o|a|class|exe|dll|bak|orig|old|swp"
     r"|lock|log|md5|sha\d+|b2|sig|asc)|~)"
 )
+ARCHIVES = frozenset({"warc", "wet"})
+_KIND = re.compile(r"(\.w?arc)?(\.wet)?$")
 _UNTOLD = re.compile(r"[^.]*(\.\d+)*")  # part-00000, shard.0001: no ending that says anything
 
 
@@ -89,9 +91,15 @@ def _wanted(path: str, formats: dict[str, str | None], settings: InputSettings) 
             return frozenset({settings.format})
         return frozenset({None, *(there if len(there) == 1 else weak)})  # no name tells of the format that is asked for
     left = (there - weak) or there
-    if len(left) > 1:
+    if len(left) > 1 and not (left == ARCHIVES and not _pages_twice(formats)):
         raise _several(path, formats, left)
     return frozenset(left)
+
+
+def _pages_twice(formats: dict[str, str | None]) -> bool:
+    """Whether two archives have one name but for their kind, as a crawl's pages and their texts have."""
+    stems = [_KIND.sub("", without_packing(name.rpartition("/")[2])) for name, of in formats.items() if of in ARCHIVES]
+    return len(set(stems)) < len(stems)
 
 
 def _only_plain_json(formats: dict[str, str | None]) -> bool:

@@ -43,12 +43,13 @@ class Found(NamedTuple):
     passed_over: set[str]  # folders of runs
 
     def line(self, source: str) -> str:
-        """`input 'c4': 12 jsonl files; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
+        """`input 'c4': 12 jsonl files, 4,096 bytes; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
         counts = (
             f"{number:,} {'' if kind == OTHER else f'{kind} '}file{'s' if number != 1 else ''}"
             for kind, number in sorted(self.formats.items())
         )
-        return f"input {source!r}: {', '.join(counts)}{self.left_out()}"
+        size = sum(file.size for file in self.files)
+        return f"input {source!r}: {', '.join(counts)}, {size:,} bytes{self.left_out()}"
 
     def left_out(self) -> str:
         number = len(self.skipped)
