@@ -15,7 +15,7 @@ from apache_beam.transforms import environments
 
 from siftlm.config import parse
 from siftlm.errors import UserError
-from siftlm.stages import commonness, dedup, gather, passages, shards
+from siftlm.stages import commonness, dedup, gather, ids, passages, shards
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import SCORES
 from siftlm.stages.commonness import CommonnessSettings
@@ -63,7 +63,7 @@ def submitted(settings: RunnerSettings, name: str, build: Callable[[beam.Pipelin
 
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shards, gather, dedup, passages, commonness):
+    for module in (shards, gather, dedup, passages, commonness, ids):
         monkeypatch.setattr(module, "run_pipeline", submitted)
 
 
@@ -79,6 +79,13 @@ class Named:
 
 def tasks(count: int) -> list[Task]:
     return [Task(n, f"s3://bucket/shard-{n:06d}.warc.gz", f"{n:032x}", {"signals": f"{n:032x}"}) for n in range(count)]
+
+
+def sourced(count: int) -> list[Task]:
+    """Shards that were read."""
+    return [
+        replace(task, inputs={**task.inputs, "documents": task.key}, facts={"source": "web"}) for task in tasks(count)
+    ]
 
 
 def counted(count: int) -> list[Task]:
@@ -114,6 +121,9 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     ),
     "dedup": lambda store, count: graph(
         lambda: dedup.run(DedupSettings(), tasks(count), 1 << 30, store, RunnerSettings())
+    ),
+    "ids": lambda store, count: graph(
+        lambda: ids.run(sourced(count), ["web"], 1 << 30, store, RunnerSettings(), names=True)
     ),
     "cuts": lambda store, count: graph(
         lambda: passages.run(PassageSettings(), 0, True, tasks(count), 1 << 40, store, RunnerSettings())

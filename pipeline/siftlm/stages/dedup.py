@@ -1,4 +1,4 @@
-"""dedup: signals/ -> clusters/, who represents every document. The only shuffle of the job.
+"""dedup: signals/ -> clusters/, who represents every document.
 
 Documents are linked that share a content hash (exact) or an LSH band (near); a cluster is a connected component,
 and its representative the best document by a column, ties by doc_id; a document of an earlier run is better than

@@ -125,12 +125,11 @@ def _changes(values: UInt64Array) -> BoolArray:
 class Ids:
     """The plain functions of the stage, in the order of its graph.
 
-    `by_rank` has the numbers of the shards in the order of their ranks. Without `names` ids are only compared, before
-    there are signals.
+    The rank of a shard, whose documents come before those of larger ranks, is a fact of its task. Without `names` ids
+    are only compared, before there are signals.
     """
 
     store: Store
-    by_rank: tuple[int, ...]
     links: Links
     names: bool = True
     partitions: int = 1
@@ -163,21 +162,14 @@ class Ids:
         return found
 
     def renamed(self, part: int, pairs: Iterable[Pair]) -> tuple[list[tuple[int, Span]], Shared]:
-        """Writes who needs another id; (shard, where its part is) of every shard with any, and what they share."""
+        """Writes who needs another id; (rank, where its part is) of every shard with any, and what they share."""
         places, numbers, shared = Entries.read(pairs).renamed()
         with self.links.open_spans(f"renamed-{part}") as out:
             found = [
-                (shard, out.write((rows.astype(np.uint64).tobytes(), mine.tobytes())))
-                for shard, rows, mine in self.by_shard(places, numbers)
+                (rank, out.write((rows.astype(np.uint64).tobytes(), mine.tobytes())))
+                for rank, rows, mine in by_shard(places, numbers)
             ]
         return found, shared
-
-    def by_shard(self, places: Integers, numbers: Integers) -> Iterator[tuple[int, Integers, Integers]]:
-        """(shard, rows, numbers of the copies) of every shard among the places."""
-        ranks = places >> 32
-        for rank in np.unique(ranks).tolist():
-            mine = ranks == rank
-            yield self.by_rank[rank], places[mine] & 0xFFFFFFFF, numbers[mine]
 
     def write(self, task: Task, rows: Integers, numbers: Integers) -> str:
         """Writes the ids of a shard, those of `rows` made unique; gives the key of the output."""
@@ -201,22 +193,28 @@ class Ids:
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
         """(shard, key of its ids, how many are new), or None where it keeps its own."""
         rows, numbers = read_spans(spans)
-        return (task.shard, self._key(task, rows.view(np.int64), numbers), len(rows)) if len(rows) else None
+        return self._made(task, rows.view(np.int64), numbers) if len(rows) else None
 
-    def _key(self, task: Task, rows: Integers, numbers: Integers) -> str:
-        return self.write(task, rows, numbers) if self.names else ""
+    def _made(self, task: Task, rows: Integers, numbers: Integers) -> tuple[int, str, int]:
+        return task.shard, self.write(task, rows, numbers) if self.names else "", len(rows)
 
     def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
-        """What a pipeline would come to, all in memory."""
-        by_number = {task.shard: task for task in tasks}
+        """What a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             blocks = list(pool.map(lambda task: Entries.joined(list(self.entries(task))), tasks))
             places, numbers, shared = Entries.joined(blocks).renamed()
-            made = pool.map(
-                lambda part: (part[0], self._key(by_number[part[0]], *part[1:]), len(part[1])),
-                self.by_shard(places, numbers),
-            )
+            made = pool.map(lambda part: self._made(tasks[part[0]], *part[1:]), by_shard(places, numbers))
             return list(made), shared
+
+
+def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integers, Integers]]:
+    """(rank, rows, numbers of the copies) of every shard among the places."""
+    order = np.argsort(places)
+    places, numbers = places[order], numbers[order]
+    ranks, starts = np.unique(places >> 32, return_index=True)
+    ends = np.r_[starts, len(places)][1:]
+    for rank, start, end in zip(ranks.tolist(), starts, ends, strict=True):
+        yield rank, places[start:end] & 0xFFFFFFFF, numbers[start:end]
 
 
 def unique_id(doc_id: str, content: int, number: int) -> str:
@@ -240,7 +238,7 @@ def run(
     tasks = [replace(task, facts={**task.facts, "rank": rank}) for rank, task in enumerate(ranked)]
     links = Links(store, uuid.uuid4().hex)
     partitions = 1 + documents // batch_size(runner, ENTRIES)
-    stage = Ids(store, tuple(task.shard for task in tasks), links, names, partitions)
+    stage = Ids(store, links, names, partitions)
     small = documents <= IN_DRIVER_DOCUMENTS
     made, shared = stage.compared(tasks) if small else _piped(stage, tasks, runner)
     facts = {

@@ -37,7 +37,7 @@ def build(pipeline: beam.Pipeline, stage: Ids, plan: str, answer: str, workers: 
         | "renamed" >> beam.FlatMapTuple(renamed).with_outputs("shared", main="spans")
     )
     written = (
-        {"task": shards | "by number" >> beam.Map(lambda task: (task.shard, task)), "spans": found.spans}
+        {"task": shards | "by rank" >> beam.Map(lambda task: (task.facts["rank"], task)), "spans": found.spans}
         | "by shard" >> beam.CoGroupByKey()
         | "write ids" >> beam.ParDo(InThreads(made, workers))
         | "new" >> beam.Filter(lambda new: new is not None)
