@@ -20,10 +20,12 @@ from siftlm.scorers import (
     LanguageSettings,
     LMSettings,
     SignalsSettings,
+    open_scorer,
 )
 from siftlm.selectors import RowRule, SelectSettings
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.stages.columns import Survivors
+from siftlm.stages.commonness import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup import DedupSettings
 from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.runner import RunnerSettings
@@ -133,8 +135,15 @@ class RunConfig(Settings):
         return (*self.annotate.scorers(), *near)
 
     def selection(self) -> SelectSettings:
-        """The rules and weights, seeded by the run unless they have a seed of their own."""
-        return self.select.model_copy(update={"seed": self.select.seed or self.seed})
+        """The rules and weights with all that the run decides for them: their seed, which end of a column is good."""
+        seeded = self.select.model_copy(update={"seed": self.select.seed or self.seed})
+        return seeded.following(self.good_ends())
+
+    def good_ends(self) -> dict[str, End]:
+        """Which values are the good ones, for the columns whose makers know."""
+        makers = (open_scorer(settings) for settings in (*self.scorers(), *self.score))
+        known: dict[str, End] = {name: end for maker in makers for name, end in maker.good_ends().items()}
+        return known | (COMMONNESS_ENDS if self.dedup and self.dedup.commonness else {})
 
     def survivors(self) -> Survivors:
         holdout = self.reference.holdout if self.reference else 0.0

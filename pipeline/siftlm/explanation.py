@@ -15,18 +15,20 @@ from siftlm.errors import UserError
 from siftlm.inspection import FinishedRun
 from siftlm.report.view import Explanation, Met
 from siftlm.rulebook import Rulebook, Step
-from siftlm.selectors import Plan, decide, keep_rows
+from siftlm.selectors import DECISION_SCHEMA, Plan, decide, keep_rows
+from siftlm.selectors.plan import WEIGHTS
+from siftlm.selectors.reasons import HELD_OUT
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.sample import Sample
-from siftlm.stages.columns import read_columns
+from siftlm.stages.columns import PRESELECT, REFERENCE, read_columns
 from siftlm.stages.runner import RunnerSettings
 from siftlm.statistics.hashing import uniform
 
 PASSED, DROPPED, ELSEWHERE, NOT_REACHED = "passed", "dropped", "does not apply", "not reached"
 MEMBERS = 20  # of its cluster that are told
 SPANS = 20  # cut of it that are told
-DECISIONS = frozenset({"kept", "reason", "weight", "copies"})
+DECISIONS = frozenset(DECISION_SCHEMA.names)
 
 
 def explain(folder: str, doc_id: str) -> Explanation:
@@ -104,13 +106,13 @@ class _Way:
         if step.position is not None:
             return self._decided(self._until(step.position))
         if step.rule is not None:
-            return self._preselected(step.rule, int(step.place.removeprefix("preselect.")))
-        if step.place == "reference":
+            return self._preselected(step.rule, int(step.place.removeprefix(f"{PRESELECT}.")))
+        if step.place == REFERENCE:
             held_out = self.book.config.survivors().held_out(self.table["doc_id"].combine_chunks())
-            return next(iter(step.reasons)) if held_out[0] else None
-        if step.place == "select.weights":
+            return HELD_OUT if held_out[0] else None
+        if step.place == WEIGHTS:
             return self._decided(self.plan)
-        return self.columns["reason"] if step.drops(self.columns["reason"] or "") else None
+        return self.columns["reason"] if step.place == self.columns["dropped_by"] else None
 
     def _until(self, position: int) -> Plan:
         """The plan without the rules below `position` and without weights."""
@@ -133,7 +135,7 @@ class _Way:
             kinds = [rule.kind for rule in self.plan.settings.rules[: step.position]]
             draw = self._rows().draw(f"{step.rule.kind} {kinds.count(step.rule.kind)}")
             return float(uniform(draw)[0])
-        if step.place == "select.weights":
+        if step.place == WEIGHTS:
             return self.columns["weight"]
         return self.columns.get(step.column) if step.column else None
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
+from siftlm.report.manifest import FORMAT
 from siftlm.stages.columns import available, read_columns
 from siftlm.stages.folders import MANIFEST
 from siftlm.stages.shards import Task
@@ -36,6 +37,11 @@ class FinishedRun:
         if not filesystem.exists(path):
             raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
         manifest = orjson.loads(filesystem.read_bytes(path))
+        if manifest.get("format") != FORMAT:
+            raise UserError(
+                f"{folder}: must be a run of this version of siftlm, got a manifest of format "
+                f"{manifest.get('format')}; run it again: decisions and output alone are made anew"
+            )
         return cls(folder, manifest, Store(manifest["config"]["store"] or f"{folder}/store"))
 
     def tasks(self) -> list[Task]:

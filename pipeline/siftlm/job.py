@@ -22,7 +22,9 @@ from siftlm.outcome import ALLOW, nothing_kept, nothing_read
 from siftlm.overview import overview, write_report
 from siftlm.progress import Progress
 from siftlm.report.manifest import build_manifest
+from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
+from siftlm.rulebook import Rulebook
 from siftlm.scorers import open_lm
 from siftlm.stages import (
     annotate,
@@ -46,6 +48,7 @@ from siftlm.stages.runner import batch_size, is_local
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, IDS, with_cuts
+from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, Store, digest
 from siftlm.validate import check_config, check_fields
 
@@ -233,7 +236,8 @@ class _Run:
         self.lineage.add("rejects", rejects)
         audit(self.lineage)
         report = early.result() if early else self.overview(identity, selected)
-        manifest = self.manifest(identity, selected, report.manifest["statistics"])
+        statistics = report.manifest["statistics"] | {"mixture": as_json(report.mixtures)}
+        manifest = self.manifest(identity, selected, statistics) | {"steps": report.manifest["steps"]}
         publish.publish(folder, staging, data, rejects)
         publish.write_errors(folder, selected, store)
         write_report(FinishedRun(folder, manifest, store), config.runner, report)
@@ -262,8 +266,12 @@ class _Run:
 
     def overview(self, identity: str, selected: Sequence[Task]) -> Report:
         """What the report says, but for the written files, which may be in the making."""
-        manifest = self.manifest(identity, selected, self.statistics(selected))
-        return overview(FinishedRun(self.config.output.folder, manifest, self.store), self.config.runner)
+        run = FinishedRun(
+            self.config.output.folder, self.manifest(identity, selected, self.statistics(selected)), self.store
+        )
+        lost = [loss for marker in self.lineage.markers["decisions"] for loss in marker.facts["lost"]]
+        run.manifest["steps"] = Rulebook(run).account(lost)
+        return overview(run, self.config.runner)
 
     def statistics(self, selected: Sequence[Task]) -> dict[str, Any]:
         documents, decisions = self.lineage.markers["documents"], self.lineage.markers["decisions"]
@@ -274,6 +282,7 @@ class _Run:
                 "byte_count": sum(int(m.facts["text_bytes"]) for m in documents),
             },
             "kept": {"documents": sum(m.rows_out for m in decisions), **_sizes(decisions, "kept")},
+            "weighted": _weighted(decisions),
             "written": {
                 "rows": sum(int(m.facts["copies"]) for m in decisions),
                 **_sizes(decisions, "written"),
@@ -339,6 +348,16 @@ def _sizes(decisions: Sequence[Marker], what: str) -> dict[str, int | None]:
     return {
         "byte_count": sum(int(m.facts[f"{what}_bytes"]) for m in decisions),
         "tokens": sum(known) if known else None,
+    }
+
+
+def _weighted(decisions: Sequence[Marker]) -> dict[str, float | None]:
+    """What the weights make of the kept documents: the sums of weight, of weight * bytes and of weight * tokens."""
+    names = {"documents": "weighted_documents", "byte_count": "weighted_bytes", "tokens": "weighted_tokens"}
+    sums = {name: [m.facts[fact] for m in decisions if fact in m.facts] for name, fact in names.items()}
+    return {
+        name: as_float(sum(int(part, 16) for part in parts)) if parts or name != "tokens" else None
+        for name, parts in sums.items()
     }
 
 

@@ -15,8 +15,10 @@ from siftlm.excerpts import Excerpts, Place
 from siftlm.inspection import FinishedRun, default_column
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
-from siftlm.report.funnel import Stage, funnel
+from siftlm.report.funnel import funnel
+from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
+from siftlm.report.steps import kept_ends, shortages
 from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
@@ -127,10 +129,9 @@ class _Overview:
         worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
         self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])
         manifest = self.run.manifest
-        stages = [Stage(step.place, step.text, step.drops) for step in self.steps]
         return Report(
             manifest=manifest,
-            funnel=funnel(manifest, counted["reasons"], stages),
+            funnel=funnel(manifest, counted["reasons"], counted["losses"]),
             compositions=tuple(composition(n, g) for n, g in sorted(counted["groups"].items(), key=_group_order)),
             scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
             against=tuple(self._against()),
@@ -140,8 +141,16 @@ class _Overview:
             times=tuple(_times(manifest)),
             sampled=len(counted["sample"]["row"]),
             tokens_column=self.tokens,
-            weighted=_weighted(counted),
+            remarks=(*kept_ends(manifest["steps"]), *shortages(manifest["steps"])),
+            mixtures=self._mixtures() if _weighted(counted) else (),
         )
+
+    def _mixtures(self) -> tuple[Mixture, ...]:
+        weights = self.book.config.select.weights
+        groups = sorted(self.tally["groups"].items(), key=_group_order)
+        unit: Unit = "tokens" if self.tokens else "bytes"
+        written = weights is not None and weights.materialise
+        return tuple(mixture(name, counts, unit, written=written) for name, counts in groups)
 
     def _benchmarks(self) -> list[ContaminationSettings]:
         """Those whose columns the run has: an empty one has none."""
@@ -303,7 +312,7 @@ def _cut_words(step: Step, cut: Cut) -> str:
     if len(values) == 2:
         joined = f"{values[0]} to {values[1]}"
     elif isinstance(step.rule, Top):
-        joined = f"{'at least' if step.rule.direction == 'highest' else 'at most'} {values[0]}"
+        joined = f"{'at least' if step.rule.end == 'highest' else 'at most'} {values[0]}"
     group = "" if cut.group is None else f"{cut.group}: "
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
 

@@ -133,8 +133,13 @@ def prometheus(tallies: Sequence[Tally]) -> str:
     lines = []
     for name, (help_text, value) in metrics.items():
         lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]
-        lines += [f'{name}{{stage="{tally.stage}"}} {value(tally)}' for tally in tallies]
+        lines += [f'{name}{{stage="{_label(tally.stage)}"}} {value(tally)}' for tally in tallies]
     return "\n".join(lines) + "\n"
+
+
+def _label(value: str) -> str:
+    """The value of a label as Prometheus's text format escapes it."""
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def duration(seconds: float) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +14,16 @@ import pyarrow as pa
 from siftlm import filesystem
 from siftlm.config import RunConfig
 from siftlm.inspection import FinishedRun
-from siftlm.report.funnel import PASSAGES
-from siftlm.selectors import Plan
+from siftlm.selectors import Plan, found
 from siftlm.selectors.band import Band
 from siftlm.selectors.density import DensityRule
+from siftlm.selectors.plan import RULES, WEIGHTS
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.sample import Sample
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
-from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT
-from siftlm.stages.columns import ALL_CUT, HELD_OUT
-from siftlm.stages.select import ERROR
+from siftlm.stages.columns import DEDUP, PASSAGES, PRESELECT, REFERENCE
+from siftlm.stages.select import FAILED
 from siftlm.stages.values import read_value
 from siftlm.statistics.cuts import POOL, Cuts
 from siftlm.statistics.hashing import hash_names
@@ -36,17 +37,12 @@ LENGTH_BIN = np.uint64(15)  # a group's lowest bits say which bin of length it i
 class Step:
     """Something that a document meets on its way: `rule` is None for what is not a rule."""
 
-    place: str  # dedup, dedup.passages, reference, preselect.0, score.<name>, select.rules.0, select.weights
+    place: str  # dedup, dedup.passages, reference, preselect.0, score.<name>, select.rules.0, select.weights:
+    # the name that the decisions know it by, so that rules may share a reason and still be told apart
     text: str
     column: str | None = None
     rule: RuleSettings | None = None
     position: int | None = None  # among the rules of the selection
-    reasons: frozenset[str] = frozenset()
-    prefix: str | None = None  # of reasons that are many
-
-    def drops(self, reason: str) -> bool:
-        """Whether a reason is one of this step's."""
-        return reason in self.reasons or (self.prefix is not None and reason.startswith(self.prefix))
 
 
 @dataclass(frozen=True)
@@ -87,35 +83,49 @@ class Rulebook:
         return [*self._before(), *self._rules(), *self._after()]
 
     def _before(self) -> list[Step]:
-        found = []
+        steps = []
         if self.config.dedup is not None:
-            reasons = frozenset({"exact_duplicate", "near_duplicate"})
-            found.append(Step("dedup", "represents its cluster of duplicates", "duplicate", reasons=reasons))
+            steps.append(Step(DEDUP, "represents its cluster of duplicates", "duplicate"))
         if self.config.dedup is not None and self.config.dedup.passages is not None:
             text = f"has something left without the {self.config.dedup.passages.unit}s that others have"
-            found.append(Step(PASSAGES, text, "cut_share", reasons=frozenset({ALL_CUT})))
+            steps.append(Step(PASSAGES, text, "cut_share"))
         if self.config.reference is not None:
             share = f"is not in the {self.config.reference.holdout:.6g} that train the reference model"
-            found.append(Step("reference", share, reasons=frozenset({HELD_OUT})))
+            steps.append(Step(REFERENCE, share))
         for index, rule in enumerate(self.config.preselect):
-            column, text = rule.ranked_column, describe(rule)
-            found.append(Step(f"preselect.{index}", text, column, rule, reasons=reasons_of(rule)))
+            steps.append(Step(f"{PRESELECT}.{index}", describe(rule), rule.ranked_column, rule))
         for score in self.config.score:
-            prefix = f"{score.name}{ERROR}_"
-            found.append(Step(f"score.{score.name}", "could be scored", prefix=prefix))
-        return found
+            steps.append(Step(f"{FAILED}{score.name}", "could be scored"))
+        return steps
 
     def _rules(self) -> list[Step]:
         return [
-            Step(f"select.rules.{index}", describe(rule), rule.ranked_column, rule, index, reasons_of(rule))
-            for index, rule in enumerate(self.config.select.rules)
+            Step(f"{RULES}.{index}", describe(rule), rule.ranked_column, rule, index)
+            for index, rule in enumerate(self.config.selection().rules)
         ]
 
     def _after(self) -> list[Step]:
         if self.config.select.weights is None:
             return []
         text = "has a weight, and a copy where copies are drawn"
-        return [Step("select.weights", text, reasons=frozenset({ZERO_WEIGHT, NO_COPY}))]
+        return [Step(WEIGHTS, text)]
+
+    def account(self, lost: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+        """Every step with what it asks for, what it dropped by reason, and what a ranked rule found: for the manifest.
+
+        `lost` are (step, reason, documents), one or several of each.
+        """
+        dropped: dict[str, Counter[str]] = defaultdict(Counter)
+        for place, reason, documents in lost:
+            dropped[place][reason] += documents
+        ranked = (
+            {rule.pop("rule"): rule for rule in found(self.plan, pa.schema(self.columns))["rules"]} if self.plan else {}
+        )
+        return [
+            {"place": step.place, "text": step.text, "dropped": dict(sorted(dropped[step.place].items()))}
+            | ranked.get(step.position, {})
+            for step in self.steps()
+        ]
 
     def cuts(self, step: Step, names: Iterable[str | None] = ()) -> list[Cut]:
         """The cuts of a rule, a group each, largest first; `names` are the values its groups may have."""
@@ -134,7 +144,7 @@ class Rulebook:
         """The numbers of the rule's column at the cuts of one group, None for an open end."""
         assert rule.ranked_column is not None, f"{rule.kind} ranks a column"
         keys: UInt64Array = cuts.key[row]
-        keys = ~keys if isinstance(rule, Top) and rule.direction == "highest" else keys
+        keys = ~keys if isinstance(rule, Top) and rule.end == "highest" else keys
         floating = pa.types.is_floating(self.columns[rule.ranked_column])
         numbers = to_number(keys, np.dtype(np.float64 if floating else np.int64)).tolist()
         open_ = (keys == 0) | (keys == LARGEST)
@@ -161,27 +171,6 @@ def _group_name(rule: RuleSettings, group: int, known: dict[int, str]) -> str | 
     return length if name is None else f"{name}, {length}"
 
 
-def reasons_of(rule: RuleSettings) -> frozenset[str]:
-    """Every reason that a rule can give."""
-    missing = {f"{rule.ranked_column}_missing"} if rule.ranked_column and rule.missing == "drop" else set()
-    return frozenset(({rule.reason} if rule.reason else _default_reasons(rule)) | missing)
-
-
-def _default_reasons(rule: RuleSettings) -> set[str]:
-    match rule:
-        case Threshold(column=column):
-            return {f"{column}_{why}" for why in ("below_min", "above_max", "not_in_list", "in_list")}
-        case Band(column=column, criterion=criterion):
-            return {f"{column}_outside_{criterion}_band"}
-        case Top(column=column):
-            return {f"below_top_{column}", f"above_bottom_{column}"}
-        case Sample():
-            return {"not_sampled"}
-        case DensityRule(column=column):
-            return {f"not_sampled_by_{column}"}
-    return set()
-
-
 def describe(rule: RuleSettings) -> str:
     """What a document must be to pass a rule, in words."""
     scope = rule.when.lists() if rule.when else {}
@@ -196,9 +185,8 @@ def _described(rule: RuleSettings) -> str:
         case Band():
             return f"{rule.column} in the {rule.criterion} {rule.rate:.6g} of {rule.by}{_within(rule.within)}"
         case Top():
-            budget = rule.budget_tokens or rule.budget_documents or rule.rate
-            unit = rule.unit if rule.rate is None else f"of {rule.unit}"
-            return f"{rule.column} among the {rule.direction} {budget:,} {unit}{_within(rule.within)}"
+            budget = f"{rule.amount:,} {rule.unit}" if rule.rate is None else f"{100 * rule.rate:.6g} % of {rule.unit}"
+            return f"{rule.column} among the {rule.end} {budget}{_within(rule.within)}"
         case Sample():
             return f"drawn with probability {rule.rate if rule.column is None else rule.column}"
         case DensityRule():

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+End = Literal["highest", "lowest"]
+"""Which values of a column are the good ones."""
 
 
 class Settings(BaseModel):

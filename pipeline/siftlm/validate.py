@@ -136,6 +136,7 @@ def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
             with _at(f"{place}.{number}"):
                 rule.rehearse(rows)
     if select.weights:
+        select.weights.check(config.good_ends(), "select.weights")
         select.weights.relative(rows, "select.weights")
 
 

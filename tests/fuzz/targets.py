@@ -263,11 +263,11 @@ def check_tree(content: bytes) -> None:
 
 
 def _use(config: Any) -> None:
-    from siftlm.rulebook import describe, reasons_of
+    from siftlm.rulebook import describe
 
-    config.scorers(), config.survivors(), config.selection()
-    for rule in (*config.select.rules, *config.preselect):
-        describe(rule), reasons_of(rule)
+    config.scorers(), config.survivors()
+    for rule in (*config.selection().rules, *config.preselect):
+        describe(rule)
 
 
 def check_expression(content: bytes) -> None:

@@ -24,7 +24,8 @@ from siftlm.loop.quiz import benchmark
 from siftlm.loop.training import fit_dsir, train_classifier, two_corpora
 from siftlm.progress import Progress
 from siftlm.scorers import DsirSettings, open_lm, open_scorer
-from siftlm.stages.columns import HELD_OUT, read_columns
+from siftlm.selectors.reasons import HELD_OUT
+from siftlm.stages.columns import read_columns
 
 SILENT = Progress(quiet=True)
 WORDS = {

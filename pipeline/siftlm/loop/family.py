@@ -13,7 +13,8 @@ from siftlm.loop.config import LoopConfig
 from siftlm.loop.corpus import FAMILY, Corpus, open_corpus
 from siftlm.progress import Progress
 from siftlm.scorers.reference import ReferenceSettings, train_reference
-from siftlm.stages.columns import HELD_OUT, read_columns
+from siftlm.selectors.reasons import HELD_OUT
+from siftlm.stages.columns import read_columns
 from siftlm.store import Marker
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
+
+from siftlm.errors import visible
+from siftlm.report.steps import drops, kept_ends, shortages
+
+SPECIAL = re.compile(r"[\\`*\[\]~$|]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown reads as its own; underscores within a word are not."""
+PORTIONS = 10  # of a mixture
 
 
 def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str:
@@ -13,13 +22,21 @@ def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("siftlm.report", "."), undefined=jinja2.StrictUndefined, autoescape=False
     )
+    environment.filters["plain"] = plain
     documents = manifest["counts"]["documents"]
-    dropped = {**manifest["counts"]["decisions"]["dropped"], **manifest["counts"]["decisions"]["errors"]}
     return environment.get_template("card.md.jinja").render(
         **manifest,
         columns=columns,
         documents=documents["rows_out"],
-        dropped=dict(sorted(dropped.items(), key=lambda entry: (-entry[1], entry[0]))),
+        dropped=drops(manifest["steps"]),
+        remarks=[*kept_ends(manifest["steps"]), *shortages(manifest["steps"])],
+        portions=PORTIONS,
         rows=sum(part["rows"] for part in manifest["data"]),
         sources=sorted({shard["source"] for shard in manifest["inputs"]}),
     )
+
+
+def plain(text: object) -> str:
+    """Text that Markdown and HTML show as it is, in one line: names come from configurations, files and documents."""
+    escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
+    return SPECIAL.sub(lambda found: f"\\{found[0]}", escaped)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from siftlm.report.composition import added
 from siftlm.report.tally import NOTHING, Counts
 
-PASSAGES = "dedup.passages"
+PASSAGES = "dedup.passages"  # the step that cuts texts of documents that stay
 CUT_TEXT = "cut_passages"  # what documents lose that stay
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A step that drops documents: what it asks for, and which reasons are its own."""
-
-    place: str
-    text: str
-    drops: Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -47,10 +38,11 @@ class Funnel:
     losses: tuple[Loss, ...]
 
 
-def funnel(manifest: Mapping[str, Any], reasons: Mapping[str, Counts], stages: Sequence[Stage]) -> Funnel:
+def funnel(
+    manifest: Mapping[str, Any], reasons: Mapping[str, Counts], losses: Mapping[tuple[str, str], Counts]
+) -> Funnel:
     """The funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
-    read, decided = manifest["counts"].get("documents", EMPTY), manifest["counts"].get("decisions", EMPTY)
-    dropped = {**decided["dropped"], **decided["errors"]}
+    read = manifest["counts"].get("documents", EMPTY)
     cut = manifest["statistics"].get("cut", {}).get("byte_count", 0)  # bytes of documents that stay, as columns say
     documents, size, *sums = added(reasons.values())
     return Funnel(
@@ -59,7 +51,7 @@ def funnel(manifest: Mapping[str, Any], reasons: Mapping[str, Counts], stages: S
         kept=reasons.get("", NOTHING),
         written=manifest["statistics"]["written"]["rows"],
         unread=tuple(_unread(read)),
-        losses=tuple(_losses(dropped, reasons, stages, read["rows_out"], cut)),
+        losses=tuple(_losses(manifest["steps"], losses, read["rows_out"], cut)),
     )
 
 
@@ -78,18 +70,17 @@ def _unread(read: Mapping[str, Any]) -> list[Loss]:
 
 
 def _losses(
-    dropped: Mapping[str, int], reasons: Mapping[str, Counts], stages: Sequence[Stage], documents: int, cut: int
+    steps: Sequence[Mapping[str, Any]], losses: Mapping[tuple[str, str], Counts], documents: int, cut: int
 ) -> list[Loss]:
     found, left = [], documents
-    waiting = dict(_most_first(dropped))
-    for stage in (*stages, Stage("other", "", bool)):
-        if stage.place == PASSAGES and cut:
-            found.append(Loss(stage.place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left))
-        for reason in [reason for reason in waiting if stage.drops(reason)]:
-            count = waiting.pop(reason)
+    for step in steps:
+        place, text = step["place"], step["text"]
+        if place == PASSAGES and cut:
+            found.append(Loss(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left))
+        for reason, count in _most_first(step["dropped"]):
             left -= count
-            _, size, tokens, *_ = reasons.get(reason, NOTHING)
-            found.append(Loss(stage.place, stage.text, reason, count, size, tokens, left))
+            _, size, tokens, *_ = losses.get((place, reason), NOTHING)
+            found.append(Loss(place, text, reason, count, size, tokens, left))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from siftlm.lineage import Lineage
 from siftlm.store import Marker
 
-FORMAT = 1
+FORMAT = 2  # 2: `steps`, which says what each dropped, and what weights make of it
 SKIPPED = 100  # files that are no documents whose paths are told, of every source
 PACKAGES = (
     "siftlm",

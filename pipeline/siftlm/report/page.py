@@ -13,6 +13,7 @@ import orjson
 from markupsafe import Markup
 
 from siftlm.report.difference import RunDifference
+from siftlm.report.tally import WEIGHT_UNIT
 from siftlm.report.view import Report
 
 INPUTS_SHOWN = 500
@@ -21,7 +22,9 @@ FILES_SHOWN = 500
 
 def report_page(report: Report) -> str:
     """report.html."""
-    return render("report.html.jinja", report=report, inputs_shown=INPUTS_SHOWN, files_shown=FILES_SHOWN)
+    return render(
+        "report.html.jinja", report=report, inputs_shown=INPUTS_SHOWN, files_shown=FILES_SHOWN, weight_unit=WEIGHT_UNIT
+    )
 
 
 def render(template: str, **values: Any) -> str:

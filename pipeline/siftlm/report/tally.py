@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 
 from siftlm.statistics.columns import numbers
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
-from siftlm.statistics.ordered import BoolArray, Float64Array
+from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
 
 GROUPS = ("source", "language", "domain")
-FIXED = frozenset({"doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies"})
+FIXED = frozenset({"doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies", "dropped_by"})
 CLUSTER = frozenset({"cluster_id", "cluster_size", "duplicate"})
-WEIGHT_UNIT = 1_000_000  # weights are added up in millionths: whole numbers, whose sum has no order
+WEIGHT_BITS = 32
+WEIGHT_UNIT = 1 << WEIGHT_BITS  # parts of 1 in which weights are added up: whole numbers, whose sum has no order
 LARGEST_CLUSTERS = 10
 
 WORST = 10  # documents shown of a benchmark
@@ -31,8 +32,9 @@ WORST = 10  # documents shown of a benchmark
 Overlap = tuple[float, int, int, str, bool, str | None, str]
 """(minus the overlap, shard, row, doc_id, kept, reason, item): the largest overlap sorts first."""
 Counts = tuple[int, ...]
-"""documents, bytes, tokens; then of the kept ones documents, bytes, tokens; copies; weight in WEIGHT_UNIT."""
-NOTHING: Counts = (0,) * 8
+"""documents, bytes, tokens; of the kept ones the same; copies; weight, weight * bytes and weight * tokens in parts of
+WEIGHT_UNIT; copies * bytes, copies * tokens."""
+NOTHING: Counts = (0,) * 12
 
 
 class Sample(TypedDict):
@@ -60,6 +62,7 @@ class Tally(TypedDict):
     """Counts of some shards, or of all of them."""
 
     reasons: dict[str, Counts]  # the empty name stands for kept documents
+    losses: dict[tuple[str, str], Counts]  # by step and reason, for rules may share a reason
     groups: dict[str, dict[str | None, Counts]]
     histograms: dict[str, np.ndarray]  # int64[2, bins + 2]: all and kept; the first and last bin are outside
     cluster_sizes: dict[int, int]
@@ -90,9 +93,11 @@ class Asked:
 def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
     """The tally of one shard."""
     sums = _summed(table, asked.tokens)
+    reason, step = (pc.fill_null(table[name], "") for name in ("reason", "dropped_by"))
     return Tally(
-        reasons=_by(sums.set_column(0, "key", pc.fill_null(table["reason"], ""))),
-        groups={n: _by(sums.set_column(0, "key", table[n])) for n in GROUPS if n in table.schema.names},
+        reasons=_by(sums, reason),
+        losses={key: counts for key, counts in _by(sums, step, reason).items() if any(key)},
+        groups={n: _by(sums, table[n]) for n in GROUPS if n in table.schema.names},
         histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
         cluster_sizes=_cluster_sizes(table),
         clusters=largest(_clusters(table)),
@@ -112,6 +117,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
         sizes.update(part["cluster_sizes"])
     return Tally(
         reasons=_added(part["reasons"] for part in every),
+        losses=_added(part["losses"] for part in every),
         groups={name: _added(part["groups"].get(name, {}) for part in every) for name in groups},
         histograms={name: sum(part["histograms"][name] for part in every) for name in columns},  # type: ignore[misc]
         cluster_sizes=dict(sizes),
@@ -150,22 +156,42 @@ def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 
 
 
 def _summed(table: pa.Table, tokens: str | None) -> pa.Table:
-    """A column `key`, to be replaced, and the eight counts of every row."""
+    """The counts of every row, a column each; weights as two, of whole numbers and of parts of WEIGHT_UNIT."""
     one = pa.chunked_array([np.ones(table.num_rows, np.int64)])
     counted = pc.fill_null(table[tokens].cast(pa.int64()), 0) if tokens else pc.multiply(one, 0)
     sizes = [one, table["byte_count"], counted]
     kept = [pc.if_else(table["kept"], size, 0) for size in sizes]
-    weight = pc.cast(pc.round(pc.multiply(table["weight"], float(WEIGHT_UNIT))), pa.int64())
     copies = pc.if_else(table["kept"], pc.cast(table["copies"], pa.int64()), 0)
-    columns = [*sizes, *kept, copies, pc.if_else(table["kept"], weight, 0)]
-    return pa.table({"key": pa.nulls(table.num_rows, pa.string()), **{f"c{i}": c for i, c in enumerate(columns)}})
+    weight = np.where(table["kept"], table["weight"], 0.0)
+    weighted = [column for size in sizes for column in _parts(weight * size.to_numpy())]
+    columns = [*sizes, *kept, copies, *weighted, *(pc.multiply(copies, size) for size in sizes[1:])]
+    return pa.table({f"c{i}": c for i, c in enumerate(columns)})
 
 
-def _by(table: pa.Table) -> dict[Any, Counts]:
-    names = table.schema.names[1:]
-    grouped = table.group_by("key").aggregate([(name, "sum") for name in names])
-    sums = zip(*(grouped[f"{name}_sum"].to_pylist() for name in names), strict=True)
-    return dict(zip(grouped["key"].to_pylist(), sums, strict=True))
+def _parts(values: Float64Array) -> tuple[Int64Array, Int64Array]:
+    """The whole part of each value, and the rest in parts of WEIGHT_UNIT, rounded."""
+    whole = np.floor(values)
+    return whole.astype(np.int64), np.rint((values - whole) * WEIGHT_UNIT).astype(np.int64)
+
+
+def _by(sums: pa.Table, *keys: pa.ChunkedArray) -> dict[Any, Counts]:
+    """The sums of all rows with the same key, by it; by a tuple of them where there are several."""
+    named = {f"key{number}": key for number, key in enumerate(keys)}
+    table = pa.table(named | dict(zip(sums.schema.names, sums.columns, strict=True)))
+    grouped = table.group_by(list(named)).aggregate([(name, "sum") for name in sums.schema.names])
+    rows = zip(*(grouped[f"{name}_sum"].to_pylist() for name in sums.schema.names), strict=True)
+    found = (
+        zip(*(grouped[name].to_pylist() for name in named), strict=True)
+        if len(keys) > 1
+        else grouped["key0"].to_pylist()
+    )
+    return dict(zip(found, map(_counts, rows), strict=True))
+
+
+def _counts(sums: tuple[int, ...]) -> Counts:
+    """The sums of the columns of `_summed`, each pair of a weight put together."""
+    weights = [(whole << WEIGHT_BITS) + part for whole, part in zip(sums[7:13:2], sums[8:13:2], strict=True)]
+    return (*sums[:7], *weights, *sums[13:])
 
 
 def _added(parts: Iterable[Mapping[Any, Counts]]) -> dict[Any, Counts]:

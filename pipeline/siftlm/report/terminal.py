@@ -13,7 +13,11 @@ from rich.text import Text
 
 from siftlm.errors import visible
 from siftlm.report.difference import RunDifference
+from siftlm.report.page import share
+from siftlm.report.steps import drops, kept_ends, shortages
 from siftlm.report.view import Explanation
+
+PORTIONS = 5  # of a mixture, by column
 
 
 class Terminal(Console):
@@ -44,21 +48,38 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
         ]
         table.add_row(stage, *(f"{number:,}" for number in sums))
     console.print(table)
-    for reason, number in _reasons(manifest):
-        console.print(f"  dropped {number:>10,}  {escape(reason)}")
-    for warning in manifest.get("warnings", []):
-        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
-    kept = manifest["statistics"]["kept"]
-    tokens = "" if kept["tokens"] is None else f", {kept['tokens']:,} tokens"
-    console.print(
-        f"kept {kept['documents']:,} documents, {kept['byte_count']:,} bytes{tokens} in {escape(folder)}/data"
-    )
+    for reason, number in drops(manifest["steps"]):
+        console.print(Text(f"  dropped {number:>10,}  {reason}"))
+    for line in kept_ends(manifest["steps"]):
+        console.print(Text(line))
+    for line in [*manifest.get("warnings", []), *shortages(manifest["steps"])]:
+        console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
+    _print_sums(console, manifest["statistics"], folder)
 
 
-def _reasons(manifest: Mapping[str, Any]) -> list[tuple[str, int]]:
-    count = manifest["counts"]["decisions"]
-    merged = {**count["dropped"], **count["errors"]}
-    return sorted(merged.items(), key=lambda entry: (-entry[1], entry[0]))
+def _print_sums(console: Console, statistics: Mapping[str, Any], folder: str) -> None:
+    """What was kept, once a document; with weights also what they make of it, and of what mixture."""
+    kept, weighted, written = statistics["kept"], statistics["weighted"], statistics["written"]
+    once = f"kept {kept['documents']:,} documents, {_sizes(kept)}"
+    console.print(Text(f"{once} in {folder}/data"))
+    if not statistics["mixture"]:
+        return
+    console.print(Text(f"by weight {weighted['documents']:,.1f} documents, {_sizes(weighted)}"))
+    console.print(Text(f"written {written['rows']:,} rows, {_sizes(written)}"))
+    for column, made in statistics["mixture"].items():
+        portions = [_portion(portion) for portion in made["portions"][:PORTIONS]]
+        more = ", ..." if len(made["portions"]) > PORTIONS else ""
+        console.print(Text(f"  {made['unit']} by {column}, kept and effective: {', '.join(portions)}{more}"))
+
+
+def _sizes(sizes: Mapping[str, Any]) -> str:
+    tokens = "" if sizes["tokens"] is None else f", {sizes['tokens']:,.0f} tokens"
+    return f"{sizes['byte_count']:,.0f} bytes{tokens}"
+
+
+def _portion(portion: Mapping[str, Any]) -> str:
+    shares = [share(portion[name] or 0.0, 1.0) for name in ("kept_share", "effective_share")]
+    return f"{portion['name']} {shares[0]} -> {shares[1]}"
 
 
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from siftlm.report.composition import Composition
 from siftlm.report.excerpt import Excerpt
 from siftlm.report.funnel import Funnel
+from siftlm.report.mixture import Mixture
 from siftlm.report.svg import Chart
 
 
@@ -107,8 +108,8 @@ class Report:
     times: tuple[StageTime, ...]
     sampled: int  # documents that pictures of single documents were drawn from
     tokens_column: str | None
-    weighted: bool  # whether any document has another weight than 1, or other copies
-    notes: tuple[str, ...] = ()
+    mixtures: tuple[Mixture, ...]  # none where every kept document has weight 1 and is written once
+    remarks: tuple[str, ...] = ()  # which end of a column was kept, and budgets above what there was
 
 
 @dataclass(frozen=True)

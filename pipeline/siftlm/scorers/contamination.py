@@ -18,7 +18,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 
 VERSION = 2
@@ -57,6 +57,9 @@ class ContaminationScorer:
     def fields(self) -> list[pa.Field]:
         name = self.settings.name
         return [pa.field(f"{name}_overlap", pa.float64()), pa.field(f"{name}_item", pa.string())]
+
+    def good_ends(self) -> dict[str, End]:
+        return {f"{self.settings.name}_overlap": "lowest"}
 
     def digest(self) -> str:
         chosen = self.settings

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from siftlm_kernels.ragged import within
 
 TOKEN_OUTPUTS = ("nll", "entropy", "el2n")
+LOW_IS_GOOD = ("nll_sum", "nll_head", "perplexity", "bits_per_byte")  # of what is derived too
 HEAD_TOKENS = 32  # tokens 0-31 cost 10.8 to 3.6 nats, later ones 2.3 (SmolLM2-135M): the length confound sits here
 NON_FINITE = "non_finite_nll"
 NULL_TEXT = "null_text"

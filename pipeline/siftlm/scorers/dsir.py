@@ -13,7 +13,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 
 VERSION = 1
@@ -48,6 +48,9 @@ class DsirScorer:
     def fields(self) -> list[pa.Field]:
         name = self.settings.name
         return [pa.field(column, pa.float64()) for column in (name, f"{name}_per_ngram", f"{name}_sampled")]
+
+    def good_ends(self) -> dict[str, End]:
+        return {field.name: "highest" for field in self.fields()}
 
     def digest(self) -> str:
         settings = self.settings

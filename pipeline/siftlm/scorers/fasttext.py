@@ -15,7 +15,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 from siftlm_kernels.fasttext_linear import FastTextLinear
 
@@ -49,6 +49,9 @@ class ClassifierScorer:
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(self.settings.name, pa.float32())]
+
+    def good_ends(self) -> dict[str, End]:
+        return {self.settings.name: "highest"}
 
     def digest(self) -> str:
         content = model_fingerprint(self.settings.path, f"{self.settings.place}.path")

@@ -17,7 +17,7 @@ from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, model_fingerprint, open_model
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 
 VERSION = 1
@@ -52,6 +52,9 @@ class LanguageScorer:
 
     def fields(self) -> list[pa.Field]:
         return [pa.field("language", pa.string()), pa.field("language_score", pa.float32())]
+
+    def good_ends(self) -> dict[str, End]:
+        return {"language_score": "highest"}
 
     def digest(self) -> str:
         content = model_fingerprint(self._path(), f"{PLACE}.path")

@@ -11,9 +11,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from siftlm.paths import ModelPlace
-from siftlm.scorers.contract import TokenisedDocuments, score_fields
+from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 
 if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
@@ -92,6 +92,9 @@ class LMScorer:
     def fields(self) -> list[pa.Field]:
         """The columns that `score` gives."""
         return score_fields(self.settings.per_token)
+
+    def good_ends(self) -> dict[str, End]:
+        return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD}
 
     def digest(self) -> str:
         """32 hex digits over all that decides the numbers: the model's files, the settings, this code's version."""

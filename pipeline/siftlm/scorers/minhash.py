@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 
 VERSION = 3
@@ -38,6 +38,9 @@ class ShingleScorer:
             pa.field("bands", bands, nullable=False, metadata={SHINGLES_KEY: self.digest()}),
             pa.field("has_shingles", pa.bool_(), nullable=False),
         ]
+
+    def good_ends(self) -> dict[str, End]:
+        return {}
 
     def digest(self) -> str:
         return digest("shingles", VERSION, self.settings.model_dump())

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.settings import End
+
 Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
@@ -21,6 +23,10 @@ class Scorer(Protocol):
 
     def fields(self) -> list[pa.Field]:
         """The columns that `score` gives, known without loading anything."""
+        ...
+
+    def good_ends(self) -> dict[str, End]:
+        """Which values are the good ones, by the name of the column that selection sees; none where nobody can know."""
         ...
 
     def digest(self) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.store import digest
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
 
@@ -46,6 +46,9 @@ class SignalsScorer:
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(s.name, pa.type_for_alias(s.dtype), nullable=False) for s in self.signals()]
+
+    def good_ends(self) -> dict[str, End]:
+        return {}
 
     def digest(self) -> str:
         # What is a letter or white space is the interpreter's Unicode's to say.

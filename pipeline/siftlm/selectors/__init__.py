@@ -3,6 +3,7 @@
 from siftlm.selectors.found import found
 from siftlm.selectors.plan import (
     DECISION_SCHEMA,
+    DROPPED_BY,
     DROPPED_REASON,
     Plan,
     Statistics,
@@ -19,6 +20,7 @@ from siftlm.selectors.weights import WeightSettings
 
 __all__ = [
     "DECISION_SCHEMA",
+    "DROPPED_BY",
     "DROPPED_REASON",
     "SELECTORS",
     "Plan",

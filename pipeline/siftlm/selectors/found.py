@@ -19,6 +19,7 @@ def found(plan: Plan, schema: pa.Schema) -> dict[str, Any]:
 
     `cuts` are the column's values at the ends of a band or at the budget, None for an open end, and only for rules
     that rank all documents together; `documents` and `mass` are what a rule ranked, `groups` in how many groups.
+    Of a budget, `short` is what all groups together lack of it, and `groups_short` how many lack any.
     """
     ranked = [
         {"rule": position, "kind": rule.kind} | _ranked(rule, cuts[0], schema)
@@ -39,12 +40,22 @@ def _ranked(rule: RuleSettings, cuts: Cuts, schema: pa.Schema) -> dict[str, Any]
         "groups": len(cuts.groups),
         "documents": int(cuts.documents.sum()),
         "mass": int(cuts.mass.sum()),
-    }
+    } | (_budget(rule, cuts) if isinstance(rule, Top) else {})
     if len(cuts.groups) != 1 or rule.ranked_column is None:
         return totals
     kind = schema.field(rule.ranked_column).type
-    keys = ~cuts.key[0] if isinstance(rule, Top) and rule.direction == "highest" else cuts.key[0]
+    keys = ~cuts.key[0] if isinstance(rule, Top) and rule.end == "highest" else cuts.key[0]
     return totals | {"column": rule.ranked_column, "cuts": _values(keys, kind)}
+
+
+def _budget(rule: Top, cuts: Cuts) -> dict[str, Any]:
+    kept: dict[str, Any] = {"end": rule.end, "by": rule.column, "within": rule.within, "unit": rule.unit}
+    if rule.amount is None:
+        return kept | {"rate": rule.rate}
+    missing = [rule.amount - mass for mass in cuts.mass.tolist() if mass < rule.amount]
+    if not len(cuts.groups):  # no document at all
+        missing = [rule.amount]
+    return kept | {"budget": rule.amount, "short": sum(missing), "groups_short": len(missing)}
 
 
 def _values(keys: UInt64Array, kind: pa.DataType) -> list[float | int | None]:

@@ -16,15 +16,17 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from siftlm.errors import UserError
 from siftlm.selectors import copies, filling
+from siftlm.selectors.reasons import NO_COPY, ZERO_WEIGHT
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.segments import Segments, SegmentsFactor, SegmentSums
 from siftlm.selectors.settings import SelectSettings
-from siftlm.selectors.weights import NO_COPY, ZERO_WEIGHT, factor_named
+from siftlm.selectors.weights import factor_named
 from siftlm.statistics import cuts as search
 from siftlm.statistics.cuts import Cuts, Ranked, Search
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
@@ -38,12 +40,18 @@ DECISION_SCHEMA = pa.schema(
         pa.field("reason", pa.string()),  # why a document was dropped; null for kept ones
         pa.field("weight", pa.float64()),  # expected copies; null for documents that a rule dropped
         pa.field("copies", pa.int32(), nullable=False),  # how often it is written
+        pa.field("dropped_by", pa.string()),  # the step that dropped it, select.rules.2; null for kept ones
     ]
 )
 DROPPED_REASON = "dropped_reason"
 """A column that a shard may bring: documents with a value in it are dropped for it from the start."""
+DROPPED_BY = "dropped_before_by"
+"""A column beside it: the step that dropped them."""
+RULES = "select.rules"
 WEIGHTS = "select.weights"
 
+Names: TypeAlias = npt.NDArray[np.object_]
+"""A string or None for every row."""
 T = TypeVar("T")
 
 
@@ -109,7 +117,7 @@ def start(settings: SelectSettings) -> Plan:
 def shard_statistics(columns: Columns, plan: Plan) -> Statistics:
     """What the coming pass needs to know of one shard."""
     rows = _rows(columns, plan)
-    alive, _ = _ruled(rows, plan)
+    alive, *_ = _ruled(rows, plan)
     rules = plan.settings.rules
     if plan.step < len(rules):
         rule = rules[plan.step]
@@ -147,11 +155,12 @@ def decide(columns: Columns, plan: Plan) -> pa.RecordBatch:
     """The decisions of one shard, row by row: DECISION_SCHEMA."""
     assert plan.done, "statistics are still open"
     rows = _rows(columns, plan)
-    alive, reasons = _ruled(rows, plan)
+    alive, reasons, steps = _ruled(rows, plan)
     weight, count = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     weight[alive], count[alive] = _weighed(rows.where(alive), plan)
     reasons[alive & (count == 0)] = NO_COPY
     reasons[alive & (weight == 0)] = ZERO_WEIGHT
+    steps[alive & (count == 0)] = WEIGHTS
     kept = alive & (count > 0)
     return pa.RecordBatch.from_arrays(
         [
@@ -159,6 +168,7 @@ def decide(columns: Columns, plan: Plan) -> pa.RecordBatch:
             pa.array(reasons, pa.string(), mask=kept),
             pa.array(weight, mask=~alive),
             pa.array(np.where(kept, count, 0), pa.int32()),
+            pa.array(steps, pa.string(), mask=kept),
         ],
         schema=DECISION_SCHEMA,
     )
@@ -235,18 +245,25 @@ def _counted(plan: Plan, ranked: Ranked) -> RankHistogram:
     return search.histogram(plan.search, ranked)
 
 
-def _ruled(rows: Rows, plan: Plan) -> tuple[BoolArray, Float64Array]:
-    """Which rows the rules resolved so far keep, and an object array with the reasons of the others."""
-    reasons = np.full(len(rows), None, object)
-    if DROPPED_REASON in rows.table.schema.names:
-        reasons = np.asarray(rows.table[DROPPED_REASON].to_pylist() or reasons, object)
+def _ruled(rows: Rows, plan: Plan) -> tuple[BoolArray, Names, Names]:
+    """Which rows the rules resolved so far keep; why the others went, and at which step."""
+    reasons, steps = _brought(rows, DROPPED_REASON), _brought(rows, DROPPED_BY)
     alive = np.array([reason is None for reason in reasons], np.bool_)
     for position, rule in enumerate(plan.settings.rules[: plan.step]):
         draws, cuts = _draws(plan, position), plan.cuts[position]
         for reason, mask in _placed(position, lambda: _drops(rule, rows, alive, cuts, draws)):  # noqa: B023
             reasons[mask] = reason
+            steps[mask] = f"{RULES}.{position}"
             alive &= ~mask
-    return alive, reasons
+    return alive, reasons, steps
+
+
+def _brought(rows: Rows, name: str) -> Names:
+    """A column of strings that the shard may bring, None where it does not."""
+    found = np.full(len(rows), None, object)
+    if name in rows.table.schema.names:
+        found[:] = rows.table[name].to_pylist()
+    return found
 
 
 def _drops(

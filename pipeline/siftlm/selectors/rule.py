@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from siftlm.selectors.reasons import Reason
 from siftlm.selectors.rows import Rows
 from siftlm.settings import Settings
 from siftlm.statistics.cuts import Cuts, Ranked, Target
@@ -40,10 +41,9 @@ class RuleSettings(Settings):
 
     kind: str
 
-    reason: str | None = Field(
+    reason: Reason | None = Field(
         default=None,
-        min_length=1,
-        description="The reason written for dropped documents, instead of the default.",
+        description="The reason written for dropped documents, instead of the default: letters, digits, _ . and -.",
     )
     missing: Literal["drop", "keep"] = Field(
         default="drop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -13,7 +14,7 @@ from siftlm.selectors.sample import Sample
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
 from siftlm.selectors.weights import WeightSettings
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.statistics.cuts import ENTRY_LIMIT
 
 SELECTORS: dict[str, type[RuleSettings]] = {
@@ -56,6 +57,11 @@ class SelectSettings(Settings):
         if by_tokens and self.tokens is None:
             raise ValueError(f"tokens must name a column, since {by_tokens[0]} counts tokens")
         return self
+
+    def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
+        """The selection with what its columns decide where the user did not."""
+        rules = [rule.following(good_ends) if isinstance(rule, Top) else rule for rule in self.rules]
+        return self.model_copy(update={"rules": rules})
 
     def columns(self) -> set[str]:
         """The columns that the selection reads."""

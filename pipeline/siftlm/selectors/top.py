@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from typing_extensions import override
 from siftlm.selectors.band import groups
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.settings import End
 from siftlm.statistics.cuts import Cuts, Ranked, Target
 from siftlm.statistics.ordered import from_number
 
@@ -22,13 +23,18 @@ class Top(RuleSettings):
 
     Thrush, Potts and Hashimoto (arXiv 2409.05816) select pages so. The budget is of tokens, of documents, or
     a rate; with `within` it holds for every group by itself, so `budget_documents` caps what one domain
-    gives. A budget above what there is keeps everything. Documents of equal score are taken in order of a
-    keyed hash of doc_id. Reason: below_top_<column>, or above_bottom_<column> for the lowest.
+    gives. A budget above what there is keeps everything, and the run says what is missing. Documents of equal
+    score are taken in order of a keyed hash of doc_id. Reason: below_top_<column>, or above_bottom_<column> for
+    the lowest.
     """
 
     kind: Literal["top"] = "top"
     column: str = Field(description="The column ranked.")
-    direction: Literal["highest", "lowest"] = Field(default="highest", description="Which values come first.")
+    direction: End | None = Field(
+        default=None,
+        description="Which values come first; default the good ones where siftlm knows them (the lowest perplexity, "
+        "the highest probability of a classifier), else the highest.",
+    )
     budget_tokens: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
     budget_documents: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
     rate: float | None = Field(default=None, gt=0, le=1, description="The share kept, in the unit of `by`.")
@@ -60,6 +66,20 @@ class Top(RuleSettings):
         return 1
 
     @property
+    def end(self) -> End:
+        """Which values come first."""
+        return self.direction or "highest"
+
+    @property
+    def amount(self) -> int | None:
+        """The budget in its unit; None for a rate."""
+        return self.budget_tokens or self.budget_documents
+
+    def following(self, good_ends: Mapping[str, End]) -> Top:
+        """The rule with the column's good end as its direction, unless the user wrote one."""
+        return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
+
+    @property
     def unit(self) -> Literal["documents", "tokens"]:
         """What the budget counts."""
         return self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
@@ -82,18 +102,18 @@ class Top(RuleSettings):
     def targets(self, phase: int) -> tuple[Target, ...]:
         """The budget."""
         share = exact(self.rate) if self.rate is not None else None
-        return (Target(share=share, amount=self.budget_tokens or self.budget_documents),)
+        return (Target(share=share, amount=self.amount),)
 
     @override
     def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
         """Rows by the column, best first, ties by draw."""
         key = from_number(rows.number(self.column))
-        key = key if self.direction == "lowest" else ~key
+        key = key if self.end == "lowest" else ~key
         return Ranked(groups(rows, self.within), key, rows.draw(draws), rows.mass(self.unit))
 
     @override
     def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
         """Rows that come after the one that crosses the budget."""
         beyond = ~cuts[0].before(0, self.ranked(rows, 0, (), draws))
-        default = "below_top" if self.direction == "highest" else "above_bottom"
+        default = "below_top" if self.end == "highest" else "above_bottom"
         return [(self.reason or f"{default}_{self.column}", beyond)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -13,13 +13,8 @@ from siftlm.errors import UserError
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.segments import Segments, SegmentsFactor
 from siftlm.selectors.top import LARGEST_BUDGET
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.statistics.ordered import Float64Array
-
-NO_COPY = "no_copy_drawn"
-"""The reason of a document that the rules kept and the draw of copies did not."""
-ZERO_WEIGHT = "zero_weight"
-"""The reason of a document that the rules kept and whose weight is 0."""
 
 
 class ColumnFactor(Settings):
@@ -27,8 +22,19 @@ class ColumnFactor(Settings):
 
     kind: Literal["column"] = "column"
     column: str = Field(description="A column of finite numbers >= 0, or > 0 where inverted.")
-    inverse: bool = Field(default=False, description="Divide by the value instead.")
+    inverse: bool | None = Field(
+        default=None,
+        description="Divide by the value instead; must be written for a column whose low values are the good ones.",
+    )
     missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
+
+    def check(self, good_ends: Mapping[str, End]) -> None:
+        """Raises UserError where the worst documents would get most copies and the user did not ask for that."""
+        if self.inverse is None and good_ends.get(self.column) == "lowest":
+            raise UserError(
+                f"inverse: must be written for {self.column}, whose low values are the good ones, got nothing; "
+                "true gives these the most copies, false the fewest"
+            )
 
     def values(self, rows: Rows) -> Float64Array:
         """The factor of every row."""
@@ -96,6 +102,13 @@ class WeightSettings(Settings):
     def columns(self) -> set[str]:
         """The columns that the factors read."""
         return {factor.column for factor in self.factors}
+
+    def check(self, good_ends: Mapping[str, End], place: str) -> None:
+        """Raises UserError where a factor turns the good end of its column round and the user did not write so."""
+        for position, factor in enumerate(self.factors):
+            with factor_named(place, position):
+                if isinstance(factor, ColumnFactor):
+                    factor.check(good_ends)
 
     def segmented(self) -> list[tuple[int, SegmentsFactor]]:
         """The factors that need statistics of the corpus, with their positions."""

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import RowRule, keep_rows
+from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
 from siftlm.stages.commonness import COMMONNESS_SCHEMA
 from siftlm.stages.commonness import STAGE as COMMONNESS
 from siftlm.stages.shards import Task
@@ -26,8 +27,7 @@ DERIVED = {  # of the stored columns of scores/<model>/
 }
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
-HELD_OUT = "held_out_for_reference"
-ALL_CUT = "all_cut"
+DEDUP, PASSAGES, REFERENCE, PRESELECT = "dedup", "dedup.passages", "reference", "preselect"  # steps that drop
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,28 @@ class Survivors:
 
     def reasons(self, task: Task, store: Store) -> pa.Array:
         """A string array over the rows of a shard: null for a survivor, else the reason."""
+        return self.losses(task, store)[0]
+
+    def losses(self, task: Task, store: Store) -> tuple[pa.Array, pa.Array]:
+        """Two string arrays over the rows of a shard, null for a survivor: why it is out, and at which step."""
         wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
         table = read_columns(task, store, wanted | ({"byte_count", "cut_count"} if CUTS in task.inputs else set()))
         duplicates = [None] * table.num_rows if self.keep_duplicates else _pylist(table, "duplicate")
         reasons = np.array([f"{kind}_duplicate" if kind else None for kind in duplicates], object)
+        steps = np.array([DEDUP if kind else None for kind in duplicates], object)
         if CUTS in task.inputs:
             emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
-            reasons[emptied & _alive(reasons)] = ALL_CUT
+            _lose(emptied & _alive(reasons), reasons, ALL_CUT, steps, PASSAGES)
         if self.holdout:
-            reasons[self.held_out(table["doc_id"]) & _alive(reasons)] = HELD_OUT
+            _lose(self.held_out(table["doc_id"]) & _alive(reasons), reasons, HELD_OUT, steps, REFERENCE)
         for number, rule in enumerate(self.rules):
             for reason, rows in keep_rows(rule, table, _alive(reasons), self.seed, f"preselect {number}"):
-                reasons[rows] = reason
-        return pa.array(reasons, pa.string())
+                _lose(rows, reasons, reason, steps, f"{PRESELECT}.{number}")
+        return pa.array(reasons, pa.string()), pa.array(steps, pa.string())
+
+
+def _lose(rows: BoolArray, reasons: np.ndarray, reason: str, steps: np.ndarray, step: str) -> None:
+    reasons[rows], steps[rows] = reason, step
 
 
 def _alive(reasons: np.ndarray) -> BoolArray:
@@ -161,9 +170,3 @@ def _read_stage(stage: str, table: pa.Table, wanted: set[str] | None) -> pa.Tabl
 
 def _names(store: Store, stage: str, task: Task) -> list[str]:
     return [name for name in store.schema(stage, task.inputs[stage]).names if name not in HIDDEN]
-
-
-def count_by(values: pa.ChunkedArray) -> dict[str, int]:
-    """How often each non-null value occurs, by name."""
-    counted = pc.value_counts(values.drop_null()).to_pylist()
-    return {row["values"]: row["counts"] for row in sorted(counted, key=lambda row: str(row["values"]))}

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.scorers.protocol import Ragged, ragged_text
-from siftlm.settings import Settings
+from siftlm.settings import End, Settings
 from siftlm.stages.dedup_links import Links
 from siftlm.stages.runner import RunnerSettings, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Task, run_shards, write_plan
@@ -35,6 +35,7 @@ VERSION = 2
 STAGE = "commonness"
 NGRAMS = "ngrams"  # the folder of the tables, and the fact of a task that names its own
 COMMONNESS_SCHEMA = pa.schema([pa.field("commonness", pa.float64())])  # null without words, or where it is out already
+GOOD_ENDS: dict[str, End] = {"commonness": "lowest"}  # what others have too is worth less
 BATCH_DOCUMENTS = 1024
 SLICE = 1 << 20  # counts: 8 MB
 Counts = NDArray[np.int64]

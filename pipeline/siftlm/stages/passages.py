@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from siftlm.scorers.protocol import ragged_text
+from siftlm.selectors.reasons import ALL_CUT
 from siftlm.settings import Settings
-from siftlm.stages.columns import ALL_CUT
 from siftlm.stages.dedup_links import Links, Span, partition, read_spans
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Stopwatch, Task, write_plan

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from siftlm import paths
 from siftlm.scorers.reference import ReferenceSettings
-from siftlm.stages.columns import HELD_OUT, Survivors
+from siftlm.selectors.reasons import HELD_OUT
+from siftlm.stages.columns import Survivors
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, document_identity
 from siftlm.store import Marker, Store, digest

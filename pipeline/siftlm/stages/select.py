@@ -6,7 +6,8 @@ combines them. Rows that duplicates, the held-out split, preselection or a scori
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from siftlm import filesystem
 from siftlm.selectors import (
     DECISION_SCHEMA,
+    DROPPED_BY,
     DROPPED_REASON,
     SelectSettings,
     Statistics,
@@ -25,17 +27,19 @@ from siftlm.selectors import (
     shard_statistics,
     start,
 )
-from siftlm.stages.columns import SCORES, Survivors, count_by, read_columns
+from siftlm.selectors.reasons import ERROR
+from siftlm.stages.columns import SCORES, Survivors, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_shards
 from siftlm.stages.values import read_value, read_version, write_value, write_version
+from siftlm.statistics.exact import exact_sum
 from siftlm.store import Marker, Store, digest
 
-VERSION = 1
+VERSION = 2
 STAGE = "decisions"
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
-ERROR = "_error"  # suffix of the reasons that are errors, not decisions
+FAILED = "score."  # begins the names of the steps that drop what a model could not score: errors, not decisions
 
 
 def tasks(settings: SelectSettings, survivors: Survivors, scored: Sequence[Task]) -> list[Task]:
@@ -56,17 +60,19 @@ class Columns:
 
     def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
         table = read_columns(task, store, self.settings.columns() | extra)
-        return table.append_column(DROPPED_REASON, self.dropped(task, store))
+        reasons, steps = self.dropped(task, store)
+        return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, steps)
 
-    def dropped(self, task: Task, store: Store) -> pa.Array:
-        """Null for a row that selection decides on, else why it is out: the survivors' reason, or a model's error."""
-        reasons = self.survivors.reasons(task, store)
+    def dropped(self, task: Task, store: Store) -> tuple[pa.Array, pa.Array]:
+        """Null for a row that selection decides on, else why it is out and since which step: lost, or not scored."""
+        reasons, steps = self.survivors.losses(task, store)
         for stage, key in task.inputs.items():
             if stage.startswith(SCORES):
+                name = stage.removeprefix(SCORES)
                 errors = store.table(stage, key, ["error"])["error"].combine_chunks()
-                failed = pc.binary_join_element_wise(errors, stage.removeprefix(SCORES) + ERROR, "_")
-                reasons = pc.coalesce(reasons, failed)
-        return reasons
+                steps = pc.coalesce(steps, pc.if_else(pc.is_valid(errors), FAILED + name, None))
+                reasons = pc.coalesce(reasons, pc.binary_join_element_wise(errors, name + ERROR, "_"))
+        return reasons, steps
 
 
 @dataclass(frozen=True)
@@ -100,28 +106,49 @@ class Decide:
         return self._marker(task, table, decisions)
 
     def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch) -> Marker:
-        reasons = count_by(pa.chunked_array([decisions["reason"]]))
-        errors = {name: n for name, n in reasons.items() if name.endswith(ERROR)}
+        lost = losses(decisions)
+        failed = [loss for loss in lost if loss[0].startswith(FAILED)]
         copies = np.where(decisions["kept"], decisions["copies"], 0).astype(np.int64)
         sizes = table["byte_count"].to_numpy()
         facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
-        facts |= {"kept_bytes": int(sizes[copies > 0].sum()), "written_bytes": int((copies * sizes).sum())}
+        weight = np.where(copies > 0, decisions["weight"], 0.0)
+        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))} | _sizes("bytes", sizes, copies, weight)
         if self.columns.settings.tokens:
             tokens = pc.fill_null(table[self.columns.settings.tokens], 0).to_numpy()
-            facts |= {
-                "kept_tokens": int(tokens[copies > 0].sum()),
-                "written_tokens": int((copies * tokens).sum()),
-            }
+            facts |= _sizes("tokens", tokens, copies, weight)
         return Marker(
             stage=STAGE,
             key=task.key,
             shard=task.name,
             rows_in=decisions.num_rows,
             rows_out=int((copies > 0).sum()),
-            dropped={name: n for name, n in reasons.items() if name not in errors},
-            errors=errors,
+            dropped=_by_reason(loss for loss in lost if loss not in failed),
+            errors=_by_reason(failed),
             facts=facts,
         )
+
+
+def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
+    """(step, reason, documents) of what was dropped."""
+    dropped = pa.table({"by": decisions["dropped_by"], "reason": decisions["reason"]}).filter(pc.field("by").is_valid())
+    counted = dropped.group_by(["by", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    return sorted((row["by"], row["reason"], row["count_all"]) for row in counted)
+
+
+def _by_reason(lost: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for _, reason, documents in lost:
+        counted[reason] += documents
+    return dict(sorted(counted.items()))
+
+
+def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+    """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written."""
+    return {
+        f"kept_{unit}": int(sizes[copies > 0].sum()),
+        f"weighted_{unit}": hex(exact_sum(weight * sizes)),
+        f"written_{unit}": int((copies * sizes).sum()),
+    }
 
 
 def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[list[int]]:

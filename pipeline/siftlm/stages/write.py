@@ -30,13 +30,13 @@ from siftlm.stages.shards import Task, run_shards
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest, open_parquet
 
-VERSION = 1
+VERSION = 2
 FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
 PLACE = pa.field("place", pa.uint64(), nullable=False)  # in the shuffled corpus
 PART = re.compile(r"part-\d{5,}-of-\d{5,}\.parquet")
-DECISIONS = frozenset({"kept", "reason", "copies"})
+DECISIONS = frozenset({"kept", "reason", "copies", "dropped_by"})
 
 
 class OutputSettings(Settings):
@@ -168,7 +168,8 @@ def output_schema(task: Task, store: Store) -> pa.Schema:
 
 def reject_schema(schema: pa.Schema) -> pa.Schema:
     names = [f for f in schema if f.name not in ("weight", "copy")]
-    return pa.schema([*names, pa.field("reason", pa.string(), nullable=False)])
+    why = [pa.field(name, pa.string(), nullable=False) for name in ("reason", "dropped_by")]
+    return pa.schema([*names, *why])
 
 
 def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: int) -> Iterator[pa.Table]:

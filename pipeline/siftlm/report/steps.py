@@ -1,0 +1,42 @@
+"""What the manifest's steps say of ranked rules, in a line each: which end was kept, and what a budget lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Step = Mapping[str, Any]
+
+
+def kept_ends(steps: Iterable[Step]) -> list[str]:
+    """`select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, a line for each such rule."""
+    return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in steps if "end" in step]
+
+
+def shortages(steps: Iterable[Step]) -> list[str]:
+    """`select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`, for each such rule."""
+    return [f"{_place(step)}: budget {_size(step)}{_short(step)}" for step in steps if step.get("short")]
+
+
+def _place(step: Step) -> str:
+    return f"{step['place']} ({step['kind']})"
+
+
+def _size(step: Step) -> str:
+    within = "" if step["within"] == "global" else f" in each {step['within']}"
+    amount = f"{step['budget']:,}" if "budget" in step else f"{100 * step['rate']:.6g} % of"
+    return f"{amount} {step['unit']}{within}"
+
+
+def _short(step: Step) -> str:
+    if step["within"] == "global":
+        return f", there were {step['mass']:,}: kept all, {step['short']:,} short"
+    return f", fewer in {step['groups_short']:,} of {step['groups']:,}: kept all of these, {step['short']:,} short"
+
+
+def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
+    """(reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
+    found = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]
+    given = [reason for reason, _, _ in found]
+    named = [(f"{r} ({place})" if given.count(r) > 1 else r, number) for r, place, number in found]
+    return sorted(named, key=lambda entry: (-entry[1], entry[0]))
