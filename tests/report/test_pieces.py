@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -18,9 +19,9 @@ from siftlm.report.composition import composition
 from siftlm.report.difference import holds, ratio
 from siftlm.report.excerpt import Span, excerpt
 from siftlm.report.page import breakable, render, share, size, value
-from siftlm.report.tally import Asked, edges_of, merged, tally
+from siftlm.report.tally import NOTHING, Asked, edges_of, merged, tally
 
-COLUMNS = ("doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies", "score")
+COLUMNS = ("doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies", "score", "dropped_by")
 
 
 @st.composite
@@ -39,10 +40,11 @@ def tables(draw: st.DrawFn) -> pa.Table:
                 "weight": draw(st.floats(0, 4)) if kept else 0.0,
                 "copies": draw(st.integers(1, 4)) if kept else 0,
                 "score": draw(st.none() | st.floats(-10, 10)),
+                "dropped_by": None if kept else draw(st.sampled_from(["dedup", "select.rules.0"])),
             }
         )
     text, real = pa.string(), pa.float64()
-    kinds = [text, text, text, pa.int64(), pa.bool_(), text, real, pa.int32(), real]
+    kinds = [text, text, text, pa.int64(), pa.bool_(), text, real, pa.int32(), real, text]
     fields = [pa.field(n, k) for n, k in zip(COLUMNS, kinds, strict=True)]
     return pa.Table.from_pylist(rows, pa.schema(fields))
 
@@ -70,7 +72,7 @@ def test_a_tally_does_not_depend_on_the_cut_or_the_order_of_its_shards(
     once, twice = merged(parts), merged([merged(shuffled[:1]), merged(shuffled[1:])] if len(parts) > 1 else shuffled)
     assert plain(once) == plain(twice)
     whole = tally(table, 0, ASKED)
-    for name in ("reasons", "groups", "histograms", "cluster_sizes"):
+    for name in ("reasons", "losses", "groups", "histograms", "cluster_sizes"):
         assert plain(once)[name] == plain(whole)[name]
 
 
@@ -84,6 +86,14 @@ def test_a_tally_counts_what_python_counts(table: pa.Table) -> None:
         mine = [row for row in rows if (row["reason"] or "") == reason]
         assert counts[:2] == (len(mine), sum(row["byte_count"] for row in mine))
         assert counts[6] == sum(row["copies"] for row in mine if row["kept"])
+        assert counts[10] == sum(row["copies"] * row["byte_count"] for row in mine if row["kept"])
+        weighted = [(row["weight"], row["weight"] * row["byte_count"]) for row in mine if row["kept"]]
+        for found_sum, values in zip(counts[7:9], zip(*weighted, strict=True), strict=False):
+            assert found_sum == sum(round(Fraction(value) * 2**32) for value in values)
+    for (step, reason), counts in found["losses"].items():
+        mine = [row for row in rows if (row["dropped_by"], row["reason"]) == (step, reason)]
+        assert counts[:2] == (len(mine), sum(row["byte_count"] for row in mine))
+    assert sum(counts[0] for counts in found["losses"].values()) == sum(not row["kept"] for row in rows)
     for domain, counts in found["groups"]["domain"].items():
         mine = [row for row in rows if row["domain"] == domain]
         assert counts[3:5] == (sum(r["kept"] for r in mine), sum(r["byte_count"] for r in mine if r["kept"]))
@@ -136,11 +146,11 @@ def test_an_excerpt_is_the_start_of_its_text(text: str, characters: int) -> None
     assert found.cut == (len(text.lstrip()) > characters)
 
 
-@given(st.dictionaries(st.text(max_size=5) | st.none(), st.tuples(*[st.integers(0, 9)] * 8), max_size=50))
+@given(st.dictionaries(st.text(max_size=5) | st.none(), st.tuples(*[st.integers(0, 9)] * len(NOTHING)), max_size=50))
 def test_a_composition_loses_nothing(groups: dict[str | None, tuple[int, ...]]) -> None:
     """Its parts add up to the whole; at most thirty have a name of their own, or thirty-one without a tail."""
     found = composition("domain", groups)
-    assert found.whole.counts == tuple(sum(part.counts[i] for part in found.parts) for i in range(8))
+    assert found.whole.counts == tuple(sum(part.counts[i] for part in found.parts) for i in range(len(NOTHING)))
     assert sum(part.members for part in found.parts) == len(groups)
     assert len(found.parts) <= 31
 

@@ -108,10 +108,11 @@ def test_every_row_is_kept_or_dropped_with_a_reason(documents) -> None:
     (decision,) = select([corpus(documents)], SelectSettings.model_validate({"rules": RULES, "tokens": "tokens"}))
     assert decision.schema == DECISION_SCHEMA
     for row in decision.to_pylist():
-        kept = {"kept": True, "reason": None, "weight": 1.0, "copies": 1}
-        dropped = {"kept": False, "reason": row["reason"], "weight": None, "copies": 0}
+        kept = {"kept": True, "reason": None, "weight": 1.0, "copies": 1, "dropped_by": None}
+        dropped = {"kept": False, "reason": row["reason"], "weight": None, "copies": 0, "dropped_by": row["dropped_by"]}
         assert row == (kept if row["kept"] else dropped)
         assert row["kept"] or row["reason"]
+        assert row["kept"] or row["dropped_by"] in [f"select.rules.{n}" for n in range(len(RULES))]
 
 
 def test_rows_that_come_in_dropped_keep_their_reason_and_count_for_nothing() -> None:
@@ -119,9 +120,11 @@ def test_rows_that_come_in_dropped_keep_their_reason_and_count_for_nothing() -> 
     table = corpus([(float(i), "a.com", 10, 1) for i in range(10)])
     reasons = ["exact_duplicate"] * 5 + [None] * 5
     table = table.append_column("dropped_reason", pa.array(reasons, pa.string()))
+    table = table.append_column("dropped_before_by", pa.array(["dedup"] * 5 + [None] * 5, pa.string()))
     rule = {"kind": "band", "column": "score", "criterion": "low", "rate": 0.4}
     (decision,) = select([table], SelectSettings.model_validate({"rules": [rule]}))
     assert decision["reason"].to_pylist() == ["exact_duplicate"] * 5 + [None] * 2 + ["score_outside_low_band"] * 3
+    assert decision["dropped_by"].to_pylist() == ["dedup"] * 5 + [None] * 2 + ["select.rules.0"] * 3
 
 
 def test_a_ranked_rule_ranks_what_the_rules_above_it_keep() -> None:
@@ -186,7 +189,22 @@ def test_a_finished_plan_tells_its_cuts_in_the_units_of_the_columns() -> None:
                 "column": "score",
                 "cuts": [24.0, 74.0],
             },
-            {"rule": 2, "kind": "top", "groups": 1, "documents": 50, "mass": 500, "column": "level", "cuts": [65]},
+            {
+                "rule": 2,
+                "kind": "top",
+                "groups": 1,
+                "documents": 50,
+                "mass": 500,
+                "end": "highest",
+                "by": "level",
+                "within": "global",
+                "unit": "tokens",
+                "budget": 100,
+                "short": 0,
+                "groups_short": 0,
+                "column": "level",
+                "cuts": [65],
+            },
             {
                 "rule": 3,
                 "kind": "band",

@@ -9,8 +9,9 @@ Step = Mapping[str, Any]
 
 
 def kept_ends(steps: Iterable[Step]) -> list[str]:
-    """`select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, a line for each such rule."""
-    return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in steps if "end" in step]
+    """`select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, for each rule that cut."""
+    cut = [step for step in steps if "end" in step and not (step.get("short") and step["within"] == "global")]
+    return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in cut]
 
 
 def shortages(steps: Iterable[Step]) -> list[str]:

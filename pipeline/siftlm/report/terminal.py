@@ -49,11 +49,11 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
         table.add_row(stage, *(f"{number:,}" for number in sums))
     console.print(table)
     for reason, number in drops(manifest["steps"]):
-        console.print(Text(f"  dropped {number:>10,}  {reason}"))
+        _say(console, f"  dropped {number:>10,}  {reason}")
     for line in kept_ends(manifest["steps"]):
-        console.print(Text(line))
+        _say(console, line)
     for line in [*manifest.get("warnings", []), *shortages(manifest["steps"])]:
-        console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
+        _say(console, f"warning: {line}", style="yellow")
     _print_sums(console, manifest["statistics"], folder)
 
 
@@ -61,15 +61,20 @@ def _print_sums(console: Console, statistics: Mapping[str, Any], folder: str) ->
     """What was kept, once a document; with weights also what they make of it, and of what mixture."""
     kept, weighted, written = statistics["kept"], statistics["weighted"], statistics["written"]
     once = f"kept {kept['documents']:,} documents, {_sizes(kept)}"
-    console.print(Text(f"{once} in {folder}/data"))
+    _say(console, f"{once} in {folder}/data")
     if not statistics["mixture"]:
         return
-    console.print(Text(f"by weight {weighted['documents']:,.1f} documents, {_sizes(weighted)}"))
-    console.print(Text(f"written {written['rows']:,} rows, {_sizes(written)}"))
+    _say(console, f"by weight {weighted['documents']:,.1f} documents, {_sizes(weighted)}")
+    _say(console, f"written {written['rows']:,} rows, {_sizes(written)}")
     for column, made in statistics["mixture"].items():
         portions = [_portion(portion) for portion in made["portions"][:PORTIONS]]
         more = ", ..." if len(made["portions"]) > PORTIONS else ""
-        console.print(Text(f"  {made['unit']} by {column}, kept and effective: {', '.join(portions)}{more}"))
+        _say(console, f"  {made['unit']} by {column}, kept and effective: {', '.join(portions)}{more}")
+
+
+def _say(console: Console, line: str, style: str = "") -> None:
+    """A line of its own, however narrow the terminal, with nothing in it read as markup."""
+    console.print(Text(" ".join(line.splitlines()), style=style), soft_wrap=True)
 
 
 def _sizes(sizes: Mapping[str, Any]) -> str:
