@@ -15,6 +15,7 @@ from siftlm.paths import WrittenPath
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import (
     ClassifierSettings,
+    ContaminationScorer,
     ContaminationSettings,
     DsirSettings,
     LanguageSettings,
@@ -138,6 +139,10 @@ class RunConfig(Settings):
         """The rules and weights with all that the run decides for them: their seed, which end of a column is good."""
         seeded = self.select.model_copy(update={"seed": self.select.seed or self.seed})
         return seeded.following(self.good_ends())
+
+    def benchmark_facts(self) -> dict[str, dict[str, int]]:
+        """Of every benchmark looked for, by name: its items, and how many are found whole only, or not at all."""
+        return {s.name: ContaminationScorer(s).facts() for s in self.annotate.contamination}
 
     def good_ends(self) -> dict[str, End]:
         """Which values are the good ones, for the columns whose makers know."""

@@ -311,6 +311,7 @@ class _Run:
             statistics=statistics,
             warnings=self.warnings,
             skipped=self.skipped,
+            benchmarks=self.config.benchmark_facts(),
         )
 
     @property

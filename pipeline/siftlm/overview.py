@@ -18,7 +18,7 @@ from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
 from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
-from siftlm.report.steps import kept_ends, shortages
+from siftlm.report.steps import kept_ends, shortages, unfindable
 from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
@@ -138,6 +138,7 @@ class _Overview:
             clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
             contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
+            unfindable=tuple(unfindable(manifest["benchmarks"])),
             times=tuple(_times(manifest)),
             sampled=len(counted["sample"]["row"]),
             tokens_column=self.tokens,

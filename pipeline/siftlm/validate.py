@@ -18,6 +18,7 @@ from siftlm.outcome import ALLOW
 from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
+from siftlm.report.steps import unfindable
 from siftlm.scorers import open_lm, open_scorer
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
@@ -46,6 +47,7 @@ def validate(config: RunConfig) -> list[str]:
             open_lm(scored).check()
     return [
         *lines,
+        *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
         *unknown(config),
         f"output: {config.output.folder}",
         "columns: every rule names a column that the run computes",

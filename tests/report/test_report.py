@@ -18,6 +18,7 @@ import pytest
 
 from siftlm.inspection import FinishedRun
 from siftlm.overview import _Overview, write_report
+from siftlm.report.terminal import print_summary
 from siftlm.report.view import Report
 from siftlm.stages.columns import read_columns
 from siftlm.stages.runner import RunnerSettings
@@ -55,7 +56,9 @@ def query(folder: str, text: str) -> list[tuple[Any, ...]]:
     return duckdb.sql(text.replace("ROWS", ROWS.format(folder))).fetchall()
 
 
-def test_contamination_is_counted_by_benchmark(finished_run: Callable[..., str], tmp_path: Path) -> None:
+def test_contamination_is_counted_by_benchmark(
+    finished_run: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Documents and items touched, before and after the rules; the worst first, escaped, with what became of it."""
     quiz = tmp_path / "quiz.jsonl"
     quiz.write_text('{"text": "never seen"}\n{"text": "<b>one two</b> three four"}\n{"text": "five six seven eight"}\n')
@@ -83,6 +86,11 @@ def test_contamination_is_counted_by_benchmark(finished_run: Callable[..., str],
     assert query(folder, counted) == [(2, 1)]
     assert [document.value for document, _ in found.worst] == [1.0, 0.5]
     page = page_of(folder)
+    lost = "quiz: 1 of 3 items cannot be found in a longer text: 1 of too few words, 0 without a word"
+    print_summary(run.manifest, folder, unchanged=False)
+    assert lost in capsys.readouterr().out
+    assert lost in page
+    assert lost in Path(folder, "README.md").read_text(encoding="utf-8")
     assert "Contamination by benchmark" in page
     assert "most with item 1" in page
     assert "Time and cost by stage" in page

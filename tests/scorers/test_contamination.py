@@ -41,28 +41,62 @@ def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))] if words else []
 
 
-def expected(items: Sequence[Sequence[str]], words: Sequence[str], n: int) -> tuple[float | None, str | None]:
+def expected(
+    items: Sequence[Sequence[str]], words: Sequence[str], n: int, fewest: int
+) -> tuple[float | None, str | None]:
+    """Every n-gram of the text with every n-gram of every item, and every place with every item that is short."""
     owner: dict[tuple[str, ...], int] = {}
     for number, item in enumerate(items):
-        for ngram in ngrams(item, n):
+        for ngram in ngrams(item, len(item) if min(fewest, n) <= len(item) < n else n):
             owner.setdefault(ngram, number)
     mine = ngrams(words, n)
-    hits = Counter(owner[ngram] for ngram in mine if ngram in owner)
+    found = [(place, owner[ngram]) for place, ngram in enumerate(mine) if ngram in owner]
+    for length in range(min(fewest, n), n):
+        places = [tuple(words[i : i + length]) for i in range(len(words) - length + 1)] if length < len(words) else []
+        whole = [(min(i, len(mine) - 1), owner[gram]) for i, gram in enumerate(places) if gram in owner]
+        found += [(place, number) for place, number in whole if len(items[number]) == length]
     if not mine:
         return None, None
-    return hits.total() / len(mine), str(min(hits, key=lambda k: (-hits[k], k))) if hits else None
+    hits = Counter(number for _, number in found)
+    best = str(min(hits, key=lambda k: (-hits[k], k))) if hits else None
+    return len({place for place, _ in found}) / len(mine), best
 
 
 @settings(max_examples=60, deadline=None)
-@given(items=st.lists(WORDS, min_size=1, max_size=6), texts=st.lists(WORDS, max_size=6), n=st.integers(1, 4))
+@given(
+    items=st.lists(WORDS, min_size=1, max_size=6),
+    texts=st.lists(WORDS, max_size=6),
+    n=st.integers(1, 6),
+    fewest=st.integers(1, 7),
+)
 def test_overlap_and_item_are_those_of_sets_of_ngrams(
-    tmp_path_factory: pytest.TempPathFactory, items: list[list[str]], texts: list[list[str]], n: int
+    tmp_path_factory: pytest.TempPathFactory, items: list[list[str]], texts: list[list[str]], n: int, fewest: int
 ) -> None:
-    """Short, empty and repeated texts among them."""
+    """Short, empty and repeated texts and items among them, whatever the least length of an item."""
     items = [*items, ["a", "b"]]
     path = write(tmp_path_factory.mktemp("quiz") / "items.jsonl", [{"text": " ".join(item)} for item in items])
-    found = scored(path, [" ".join(text) for text in texts], ngram=n)
-    assert found == [pytest.approx(expected(items, text, n)) for text in texts]
+    found = scored(path, [" ".join(text) for text in texts], ngram=n, min_words=fewest)
+    assert found == [pytest.approx(expected(items, text, n, fewest)) for text in texts]
+
+
+@pytest.mark.parametrize("length", range(1, 15))
+@pytest.mark.parametrize("at", [0, 700, 2000])
+def test_an_item_of_any_length_is_found_from_the_least_one_on(tmp_path: Path, length: int, at: int) -> None:
+    """At the beginning, within and at the end of a page, in upper case and with punctuation; else it is counted."""
+    draw = random.Random(0)
+    page = [f"w{draw.randrange(9999)}" for _ in range(2000)]
+    item = [f"q{n}" for n in range(length)]
+    path = write(tmp_path / "items.jsonl", [{"text": " ".join(item)}, {"text": "?!"}])
+    planted = " ".join([*page[:at], '"' + "; ".join(item).upper() + '!"', *page[at:]])
+    torn = " ".join([*page[:at], *item[:-1], "and", *item[-1:], *page[at:]])
+    found, apart, alone = scored(path, [planted, torn, " ".join(item)])
+    hits = max(1, length - 12)
+    assert found == ((hits / (2000 + length - 12), "0") if length >= 8 else (0.0, None))
+    assert apart == ((pytest.approx(1 / 2003), "0") if length == 14 else (0.0, None))
+    assert alone == (1.0, "0")
+    facts = ContaminationScorer(ContaminationSettings(name="quiz", path=path)).facts()
+    told = {"items": 2, "found_whole": int(8 <= length < 13), "too_short": int(length < 8), "without_words": 1}
+    assert facts == told
 
 
 def test_a_planted_item_is_found_in_a_long_document(tmp_path: Path) -> None:

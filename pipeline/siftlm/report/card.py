@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from siftlm.errors import visible
-from siftlm.report.steps import drops, kept_ends, shortages
+from siftlm.report.steps import drops, kept_ends, shortages, unfindable
 
 SPECIAL = re.compile(r"[\\`*\[\]~$|]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown reads as its own; underscores within a word are not."""
@@ -29,7 +29,7 @@ def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str
         columns=columns,
         documents=documents["rows_out"],
         dropped=drops(manifest["steps"]),
-        remarks=[*kept_ends(manifest["steps"]), *shortages(manifest["steps"])],
+        remarks=[*kept_ends(manifest["steps"]), *shortages(manifest["steps"]), *unfindable(manifest["benchmarks"])],
         portions=PORTIONS,
         rows=sum(part["rows"] for part in manifest["data"]),
         sources=sorted({shard["source"] for shard in manifest["inputs"]}),

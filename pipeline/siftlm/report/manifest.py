@@ -33,6 +33,7 @@ def build_manifest(
     shards: Sequence[Mapping[str, Any]],
     lineage: Lineage,
     statistics: Mapping[str, Any],
+    benchmarks: Mapping[str, Mapping[str, int]],
     warnings: Sequence[str] = (),
     skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def build_manifest(
         models: metadata of every model by name: digest, revision, dtype, window rule.
         shards: per input shard its path, source, fingerprint, sizes, and the keys of its outputs by stage.
         lineage: the markers of all stages, or of all but the written files.
+        benchmarks: by name, how many items it has, and how many are found whole only, or not at all, and why.
         statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
         warnings: what a user should look at, a sentence each.
         skipped: files of folders that are no documents, by source.
@@ -58,6 +60,7 @@ def build_manifest(
         "models": {key: dict(value) for key, value in models.items()},
         "warnings": list(warnings),
         "counts": counts(lineage),
+        "benchmarks": {key: dict(value) for key, value in benchmarks.items()},
         "statistics": dict(statistics),
         "data": [_part(marker) for marker in lineage.markers.get("data", [])],
         "rejects": [_part(marker) for marker in lineage.markers.get("rejects", [])],

@@ -35,6 +35,16 @@ def _short(step: Step) -> str:
     return f", fewer in {step['groups_short']:,} of {step['groups']:,}: kept all of these, {step['short']:,} short"
 
 
+def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """`quiz: 3 of 100 items cannot be found in a longer text: 2 of too few words, 1 without a word`, where any are."""
+    return [
+        f"{name}: {facts['too_short'] + facts['without_words']:,} of {facts['items']:,} items cannot be found in a "
+        f"longer text: {facts['too_short']:,} of too few words, {facts['without_words']:,} without a word"
+        for name, facts in benchmarks.items()
+        if facts["too_short"] or facts["without_words"]
+    ]
+
+
 def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
     """(reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
     found = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]

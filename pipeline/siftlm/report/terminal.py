@@ -14,7 +14,7 @@ from rich.text import Text
 from siftlm.errors import visible
 from siftlm.report.difference import RunDifference
 from siftlm.report.page import share
-from siftlm.report.steps import drops, kept_ends, shortages
+from siftlm.report.steps import drops, kept_ends, shortages, unfindable
 from siftlm.report.view import Explanation
 
 PORTIONS = 5  # of a mixture, by column
@@ -52,7 +52,7 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
         _say(console, f"  dropped {number:>10,}  {reason}")
     for line in kept_ends(manifest["steps"]):
         _say(console, line)
-    for line in [*manifest.get("warnings", []), *shortages(manifest["steps"])]:
+    for line in [*manifest.get("warnings", []), *shortages(manifest["steps"]), *unfindable(manifest["benchmarks"])]:
         _say(console, f"warning: {line}", style="yellow")
     _print_sums(console, manifest["statistics"], folder)
 

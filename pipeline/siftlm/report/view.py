@@ -105,6 +105,7 @@ class Report:
     clusters: tuple[Cluster, ...]
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
     contamination: tuple[Contamination, ...]
+    unfindable: tuple[str, ...]  # of the items of benchmarks
     times: tuple[StageTime, ...]
     sampled: int  # documents that pictures of single documents were drawn from
     tokens_column: str | None

@@ -18,6 +18,7 @@ from siftlm.settings import Settings
 __all__ = [
     "SCORERS",
     "ClassifierSettings",
+    "ContaminationScorer",
     "ContaminationSettings",
     "DsirSettings",
     "LMScorer",

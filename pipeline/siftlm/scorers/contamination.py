@@ -17,11 +17,11 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.protocol import ragged_text
+from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
 
-VERSION = 2
+VERSION = 3
 FILTER_BYTES = 8  # a byte of a first filter for every n-gram: of those that are not there one in nine gets through
 
 
@@ -35,6 +35,18 @@ class ContaminationSettings(Settings):
         ["text"], min_length=1, description="Fields of an item that count, joined by line feeds, lists too."
     )
     ngram: int = Field(13, ge=1, le=64, description="Words in a row that a document and an item must share.")
+    min_words: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="An item of fewer words than `ngram` must be shared whole; one of fewer than this is not found in "
+        "a longer text, and the run counts it (GPT-3's n was 8 to 13, by the length of a benchmark's items).",
+    )
+
+    @property
+    def fewest(self) -> int:
+        """The words of the shortest item that is found in a longer text."""
+        return min(self.min_words, self.ngram)
 
     @property
     def place(self) -> str:
@@ -48,7 +60,8 @@ class ContaminationScorer:
     Words and n-grams are those of `siftlm_kernels.minhash`, compared by 64-bit hashes. `<name>_item` is the number of
     the item, from 0, that has most of them (the first among equals; an n-gram of several items is the first one's),
     null where the overlap is 0. Both are null for a document without words. An item of fewer than `ngram` words is
-    found in documents that are nothing else.
+    found whole: an n-gram that begins with it, or the last one before it, is one that the benchmark has. An item of
+    fewer than `min_words` is found in documents that are nothing else.
     """
 
     def __init__(self, settings: ContaminationSettings) -> None:
@@ -63,23 +76,25 @@ class ContaminationScorer:
 
     def digest(self) -> str:
         chosen = self.settings
-        return digest("contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, self._content())
+        return digest(
+            "contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, chosen.fewest, self._content()
+        )
 
     def check(self) -> None:
         self._index()
 
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        from siftlm_kernels.minhash import shingle_hashes
+    def facts(self) -> dict[str, int]:
+        """How many items there are, how many of them are found whole only, and how many not in a longer text."""
+        return self._index().facts
 
-        index = self._index()
-        hashes, bounds = shingle_hashes(*ragged_text(batch["text"]), ngram=self.settings.ngram)
-        at, items = index.find(hashes)
-        counts, first = np.diff(bounds), np.searchsorted(at, bounds)
-        found = np.diff(first)
-        overlap = found / np.maximum(counts, 1)
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        counts, rows, grams, items = self._index().hits(ragged_text(batch["text"]))
+        had = np.unique(np.stack([rows, grams]), axis=1)[0]
+        overlap = np.bincount(had, minlength=len(counts)) / np.maximum(counts, 1)
         names: list[str | None] = [None] * len(counts)
-        for row in np.flatnonzero(found).tolist():
-            names[row] = str(np.bincount(items[first[row] : first[row + 1]]).argmax())
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=False):
+            names[rows[start]] = str(np.bincount(items[start:end]).argmax())
         columns = [pa.array(overlap, pa.float64(), mask=counts == 0), pa.array(names, pa.string())]
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(self.fields()))
 
@@ -89,21 +104,21 @@ class ContaminationScorer:
         except OSError as error:
             raise _unreadable(self.settings, error) from None
 
-    def _index(self) -> Benchmark:
+    def _index(self) -> Items:
         chosen = self.settings
         return _load(chosen.model_dump_json(), self._content())
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """The n-grams of a benchmark: hashes in order, the item of each, and a filter that most others don't pass."""
+class Ngrams:
+    """The n-grams of some items: hashes in order, the item of each, and a filter that most others don't pass."""
 
     hashes: NDArray[np.uint64]
     items: NDArray[np.int64]
     passes: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, hashes: NDArray[np.uint64], items: NDArray[np.int64]) -> Benchmark:
+    def of(cls, hashes: NDArray[np.uint64], items: NDArray[np.int64]) -> Ngrams:
         """`hashes` in the order of the items; an n-gram that comes again belongs to the first."""
         distinct, first = np.unique(hashes, return_index=True)
         passes = np.zeros(1 << (FILTER_BYTES * max(1, len(distinct)) - 1).bit_length(), np.bool_)
@@ -118,19 +133,61 @@ class Benchmark:
         return at[same], self.items[place[same]]
 
 
-@lru_cache(maxsize=32)
-def _load(chosen: str, _content: str) -> Benchmark:
-    from siftlm_kernels.minhash import shingle_hashes
+@dataclass(frozen=True)
+class Items:
+    """The items of a benchmark by the number of words that must be shared: `ngram`, or all of a shorter item's."""
 
+    indices: tuple[tuple[int, Ngrams], ...]
+    facts: dict[str, int]
+
+    @classmethod
+    def of(cls, texts: pa.Array, ngram: int, fewest: int) -> Items:
+        """The index of items; those of fewer words than `fewest` are found in texts that are nothing else."""
+        from siftlm_kernels.minhash import shingle_hashes
+
+        words = np.diff(shingle_hashes(*ragged_text(texts), ngram=1)[1])
+        whole = (words >= fewest) & (words < ngram)
+        shared = np.where(whole, words, ngram)
+        indices = []
+        for length in [ngram, *np.unique(words[whole]).tolist()]:
+            mine = np.flatnonzero(shared == length)
+            hashes, bounds = shingle_hashes(*ragged_text(texts.take(pa.array(mine))), ngram=length)
+            indices.append((length, Ngrams.of(hashes, np.repeat(mine, np.diff(bounds)))))
+        facts = {
+            "items": len(words),
+            "found_whole": int(whole.sum()),
+            "too_short": int(((words > 0) & (words < fewest)).sum()),
+            "without_words": int((words == 0).sum()),
+        }
+        return cls(tuple(indices), facts)
+
+    def hits(self, texts: Ragged) -> tuple[NDArray[np.int64], ...]:
+        """How many n-grams each text has; then all that is found, by text: which text, n-gram and item."""
+        from siftlm_kernels.minhash import shingle_hashes
+
+        found: list[NDArray[np.int64]] = []
+        counts = np.zeros(len(texts[1]) - 1, np.int64)
+        for length, index in self.indices:  # the n-grams themselves come first
+            hashes, bounds = shingle_hashes(*texts, ngram=length)
+            counts = counts if found else np.diff(bounds)
+            at, items = index.find(hashes)
+            rows = np.searchsorted(bounds, at, side="right") - 1
+            found.append(np.stack([rows, np.minimum(at - bounds[rows], counts[rows] - 1), items]))
+        together = np.concatenate(found, axis=1)
+        return counts, *together[:, np.argsort(together[0], kind="stable")]
+
+
+@lru_cache(maxsize=32)
+def _load(chosen: str, _content: str) -> Items:
     settings = ContaminationSettings.model_validate_json(chosen)
     try:
         texts = pa.array([_text(settings, row, item) for row, item in enumerate(_items(settings))], pa.large_string())
     except (OSError, ValueError, KeyError) as error:  # pyarrow's and orjson's errors are ValueErrors
         raise _unreadable(settings, error) from None
-    hashes, bounds = shingle_hashes(*ragged_text(texts), ngram=settings.ngram)
-    if not len(hashes):
+    items = Items.of(texts, settings.ngram, settings.fewest)
+    if items.facts["items"] == items.facts["without_words"]:
         raise UserError(f"{settings.place}.path: must hold items with words, got {settings.path!r} without any")
-    return Benchmark.of(hashes, np.repeat(np.arange(len(texts)), np.diff(bounds)))
+    return items
 
 
 def _items(settings: ContaminationSettings) -> Iterator[Any]:
