@@ -39,7 +39,7 @@ class Funnel:
 
 
 def funnel(
-    manifest: Mapping[str, Any], reasons: Mapping[str, Counts], losses: Mapping[tuple[str, str], Counts]
+    manifest: Mapping[str, Any], reasons: Mapping[str, Counts], losses: Mapping[str, Mapping[str, Counts]]
 ) -> Funnel:
     """The funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
     read = manifest["counts"].get("documents", EMPTY)
@@ -70,7 +70,7 @@ def _unread(read: Mapping[str, Any]) -> list[Loss]:
 
 
 def _losses(
-    steps: Sequence[Mapping[str, Any]], losses: Mapping[tuple[str, str], Counts], documents: int, cut: int
+    steps: Sequence[Mapping[str, Any]], losses: Mapping[str, Mapping[str, Counts]], documents: int, cut: int
 ) -> list[Loss]:
     found, left = [], documents
     for step in steps:
@@ -79,7 +79,7 @@ def _losses(
             found.append(Loss(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left))
         for reason, count in _most_first(step["dropped"]):
             left -= count
-            _, size, tokens, *_ = losses.get((place, reason), NOTHING)
+            _, size, tokens, *_ = losses.get(place, {}).get(reason, NOTHING)
             found.append(Loss(place, text, reason, count, size, tokens, left))
     return found
 

@@ -62,7 +62,7 @@ class Tally(TypedDict):
     """Counts of some shards, or of all of them."""
 
     reasons: dict[str, Counts]  # the empty name stands for kept documents
-    losses: dict[tuple[str, str], Counts]  # by step and reason, for rules may share a reason
+    losses: dict[str, dict[str, Counts]]  # by step, then by reason, for rules may share one
     groups: dict[str, dict[str | None, Counts]]
     histograms: dict[str, np.ndarray]  # int64[2, bins + 2]: all and kept; the first and last bin are outside
     cluster_sizes: dict[int, int]
@@ -93,10 +93,14 @@ class Asked:
 def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
     """The tally of one shard."""
     sums = _summed(table, asked.tokens)
-    reason, step = (pc.fill_null(table[name], "") for name in ("reason", "dropped_by"))
+    reason, steps = pc.fill_null(table["reason"], ""), table["dropped_by"]
     return Tally(
         reasons=_by(sums, reason),
-        losses={key: counts for key, counts in _by(sums, step, reason).items() if any(key)},
+        losses={
+            s: _by(sums.filter(mine := pc.equal(steps, s)), reason.filter(mine))
+            for s in steps.unique().to_pylist()
+            if s
+        },
         groups={n: _by(sums, table[n]) for n in GROUPS if n in table.schema.names},
         histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
         cluster_sizes=_cluster_sizes(table),
@@ -110,6 +114,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
     """The tally of all shards in `parts`, whatever their order."""
     every = list(parts)
     groups = sorted({name for part in every for name in part["groups"]})
+    steps = sorted({step for part in every for step in part["losses"]})
     columns = every[0]["histograms"] if every else {}
     benchmarks = every[0]["benchmarks"] if every else {}
     sizes: Counter[int] = Counter()
@@ -117,7 +122,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
         sizes.update(part["cluster_sizes"])
     return Tally(
         reasons=_added(part["reasons"] for part in every),
-        losses=_added(part["losses"] for part in every),
+        losses={step: _added(part["losses"].get(step, {}) for part in every) for step in steps},
         groups={name: _added(part["groups"].get(name, {}) for part in every) for name in groups},
         histograms={name: sum(part["histograms"][name] for part in every) for name in columns},  # type: ignore[misc]
         cluster_sizes=dict(sizes),
@@ -174,18 +179,11 @@ def _parts(values: Float64Array) -> tuple[Int64Array, Int64Array]:
     return whole.astype(np.int64), np.rint((values - whole) * WEIGHT_UNIT).astype(np.int64)
 
 
-def _by(sums: pa.Table, *keys: pa.ChunkedArray) -> dict[Any, Counts]:
-    """The sums of all rows with the same key, by it; by a tuple of them where there are several."""
-    named = {f"key{number}": key for number, key in enumerate(keys)}
-    table = pa.table(named | dict(zip(sums.schema.names, sums.columns, strict=True)))
-    grouped = table.group_by(list(named)).aggregate([(name, "sum") for name in sums.schema.names])
+def _by(sums: pa.Table, key: pa.ChunkedArray) -> dict[Any, Counts]:
+    """The sums of all rows with the same key, by it."""
+    grouped = sums.append_column("key", key).group_by("key").aggregate([(name, "sum") for name in sums.schema.names])
     rows = zip(*(grouped[f"{name}_sum"].to_pylist() for name in sums.schema.names), strict=True)
-    found = (
-        zip(*(grouped[name].to_pylist() for name in named), strict=True)
-        if len(keys) > 1
-        else grouped["key0"].to_pylist()
-    )
-    return dict(zip(found, map(_counts, rows), strict=True))
+    return dict(zip(grouped["key"].to_pylist(), map(_counts, rows), strict=True))
 
 
 def _counts(sums: tuple[int, ...]) -> Counts:
