@@ -17,7 +17,7 @@ from siftlm.scorers.language import LanguageScorer
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.weights import TableFactor
-from siftlm.stages.columns import count_by, read_columns
+from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
@@ -47,7 +47,7 @@ class Present:
 
     def __call__(self, task: Task) -> dict[str, tuple[frozenset[str], dict[str, int]]]:
         table = read_columns(task, self.store, set(self.wanted))
-        counts = {name: count_by(_as_text(table[name])) for name in self.wanted}
+        counts = {name: _counted(_as_text(table[name])) for name in self.wanted}
         return {name: (self.wanted[name] & found.keys(), _commonest(found)) for name, found in counts.items()}
 
 
@@ -69,6 +69,12 @@ def _together(parts: Sequence[tuple[frozenset[str], dict[str, int]]]) -> tuple[f
 
 def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:COMMON])
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value occurs that is not null, by name."""
+    counted = pc.value_counts(values.drop_null()).to_pylist()
+    return {row["values"]: row["counts"] for row in sorted(counted, key=lambda row: str(row["values"]))}
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

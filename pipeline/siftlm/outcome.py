@@ -10,7 +10,8 @@ from siftlm.filesystem import InputFile
 from siftlm.mentions import Found
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
-from siftlm.rulebook import describe, reasons_of
+from siftlm.rulebook import describe
+from siftlm.selectors.rule import RuleSettings
 from siftlm.store import Marker
 
 SHOWN = 3  # reasons, and values of a column
@@ -43,24 +44,25 @@ def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
 
 def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Found) -> str:
     """What became of a run that keeps no document: which rules dropped how many, and what values documents have."""
-    reasons: Counter[str] = Counter()
+    lost: Counter[tuple[str, str]] = Counter()
     documents = 0
     for marker in decisions:
         documents += marker.rows_in
-        reasons.update(marker.dropped)
-        reasons.update(marker.errors)
-    most = ", ".join(_reason(config, *entry) for entry in reasons.most_common(SHOWN))
+        for step, reason, number in marker.facts["lost"]:
+            lost[step, reason] += number
+    most = ", ".join(_loss(config, *step, number) for step, number in lost.most_common(SHOWN))
     there = "".join(f"; documents have {name} {_values(common)}" for name, (_, common) in found.items() if common)
     return f"select: must keep a document, got none of {documents:,}{f'; {most}' if most else ''}{there}"
 
 
-def _reason(config: RunConfig, reason: str, number: int) -> str:
+def _loss(config: RunConfig, step: str, reason: str, number: int) -> str:
     """`600 language_not_in_list (select.rules.0: language in eng)`."""
-    for place, rules in (("preselect", config.preselect), ("select.rules", config.select.rules)):
-        for position, rule in enumerate(rules):
-            if reason in reasons_of(rule):
-                return f"{number:,} {reason} ({place}.{position}: {describe(rule)})"
-    return f"{number:,} {reason}"
+    rules: list[tuple[str, RuleSettings]] = [
+        *((f"preselect.{position}", rule) for position, rule in enumerate(config.preselect)),
+        *((f"select.rules.{position}", rule) for position, rule in enumerate(config.select.rules)),
+    ]
+    words = next((f": {describe(rule)}" for place, rule in rules if place == step), "")
+    return f"{number:,} {reason} ({step}{words})"
 
 
 def _values(common: Mapping[str, int]) -> str:
