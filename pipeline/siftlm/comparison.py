@@ -31,6 +31,7 @@ from siftlm.store import Store
 PAIRS = 1_000_000  # documents in both runs whose scores are compared: those of the smallest hashes
 GROUPS = ("source", "language", "domain")
 SHOWN = 30
+PAGE_BEGIN = b"<!doctype html>"
 
 
 def compare(old: str, new: str) -> RunDifference:
@@ -167,7 +168,7 @@ def checked_page(html: str | None) -> str | None:
     if html is None:
         return None
     html = paths.given("--html", html)
-    check_file("--html", html)
+    check_file("--html", html, PAGE_BEGIN)
     return html
 
 

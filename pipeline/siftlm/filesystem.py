@@ -138,8 +138,16 @@ class _Runs:
 
     def _is_marked(self, folder: str) -> bool:
         if folder not in self._marked:
-            self._marked[folder] = any(exists(f"{folder}/{mark}") for mark in RUN_MARKS)
+            self._marked[folder] = _has_mark(folder)
         return self._marked[folder]
+
+
+def _has_mark(folder: str) -> bool:
+    """Whether a run made a folder, by a listing where the match may have left one in memory."""
+    if is_local(folder):
+        return any(exists(f"{folder}/{mark}") for mark in RUN_MARKS)
+    fs, inner = _open_filesystem(folder)
+    return not {_base_name(name) for name in fs.ls(inner, detail=False)}.isdisjoint(RUN_MARKS)
 
 
 def _matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:

@@ -144,6 +144,19 @@ def test_what_is_no_folder_is_refused_before_anything_is_made(tmp_path: Path, pl
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_a_file_of_somebody_elses_is_no_metrics_file(tmp_path: Path) -> None:
+    """A slip in a configuration may name a shard of the corpus."""
+    path = tmp_path / "metrics"
+    places = (str(tmp_path / "out"), "mine", str(tmp_path / "store"), str(path))
+    for ours in ("", "# HELP siftlm_shards Shards of the stage.\n"):
+        path.write_text(ours)
+        folders.check_folders(*places)
+    path.write_text('{"text": "mine"}')
+    with pytest.raises(UserError, match=r"^metrics_file: must be new or written by siftlm, got .*, which begins other"):
+        folders.check_folders(*places)
+    assert path.read_text() == '{"text": "mine"}'
+
+
 def test_a_folder_in_use_is_seen_without_being_held(tmp_path: Path) -> None:
     """validate says what run would; the run that holds the folder is not disturbed."""
     out = str(tmp_path / "out")

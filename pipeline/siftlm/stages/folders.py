@@ -23,6 +23,7 @@ from siftlm.stages.write import PART
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
 PARTS = ("data", "rejects")
@@ -45,7 +46,7 @@ def check_folders(folder: str, name: str, store: str, metrics_file: str | None =
     _check_place("store", store, (STORE_LOCK,))
     check_store(store)
     if metrics_file is not None:
-        check_file("metrics_file", metrics_file)
+        check_file("metrics_file", metrics_file, METRICS_BEGIN)
 
 
 def _check_apart(folder: str, store: str) -> None:
@@ -70,8 +71,8 @@ def _check_place(place: str, folder: str, inner: Sequence[str]) -> None:
             raise UserError(f"{place}: must be writable, got {folder}; Permission denied")
 
 
-def check_file(place: str, path: str) -> None:
-    """Raises UserError where a file cannot be written in one piece, under its name."""
+def check_file(place: str, path: str, begins: bytes) -> None:
+    """Raises UserError where a file cannot be written in one piece, or would replace one that begins otherwise."""
     if not paths.is_local(path):
         return
     if os.path.isdir(path):
@@ -79,6 +80,10 @@ def check_file(place: str, path: str) -> None:
     above = _nearest(os.path.dirname(os.path.abspath(path)))
     if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{place}: must be in a folder that can be written to, got {path}")
+    if os.path.isfile(path) and os.path.getsize(path):
+        with filesystem.open_read(path) as file:
+            if file.read(len(begins)) != begins:
+                raise UserError(f"{place}: must be new or written by siftlm, got {path}, which begins otherwise")
 
 
 def check_results(place: str, folder: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> None:
