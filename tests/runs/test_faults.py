@@ -116,7 +116,8 @@ def test_everything_dropped_is_all_in_the_rejects(bench: Any) -> None:
     """Where that is allowed: no row in data/, each in rejects/ with its reason, ids that occur twice included."""
     bench.shard("a.jsonl", [*good(10, "a"), *good(10, "a")])
     rules = [{"kind": "threshold", "column": "byte_count", "min": 1e9}]
-    manifest = bench.run(select={"rules": rules}, output={"rejects": True, "shuffle": True, "allow_empty": True}).manifest
+    output = {"rejects": True, "shuffle": True, "allow_empty": True}
+    manifest = bench.run(select={"rules": rules}, output=output).manifest
     balanced(manifest)
     assert bench.rows() == []
     assert Counter(row["reason"] for row in bench.rows(part="rejects")) == {"byte_count_below_min": 20}
@@ -226,9 +227,7 @@ PLACES = (
 )
 
 
-def test_a_full_disk_at_any_stage_loses_nothing(
-    bench: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run fails by name of the file and goes on from there when there is room: the bytes are those of a calm run.
 
     No temporary file is left behind.
@@ -336,7 +335,10 @@ def test_an_input_that_changes_while_it_is_hashed_is_hashed_again(bench: Any, mo
     assert {row["doc_id"][0] for row in bench.rows()} == {"c"}
 
 
-HOSTILE = ("a\nb", "<script>alert(1)", "-rf", "a b;$(touch x)", "%2e%2e%2fetc", "\u202egnp", "a\x1b[31m\x1b]0;x\x07", "[ab]*", "q\"'")
+HOSTILE = (
+    *("a\nb", "<script>alert(1)", "-rf", "a b;$(touch x)", "%2e%2e%2fetc", "\u202egnp"),
+    *("a\x1b[31m\x1b]0;x\x07", "[ab]*", "q\"'"),
+)
 
 
 def test_names_of_every_kind_are_names(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:

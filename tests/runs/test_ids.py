@@ -84,7 +84,7 @@ def test_ids_are_those_of_plain_python(bench: Bench, monkeypatch: pytest.MonkeyP
 
 
 def test_documents_without_an_id_of_their_own_are_copies_where_texts_repeat(bench: Bench) -> None:
-    """The digest of url and text is the id of one of them, so a copy more changes nothing of what deduplication keeps."""
+    """The digest of url and text is the id of one of them: a copy more changes nothing of what deduplication keeps."""
     rows = [{"text": f"text number {number}"} for number in range(200)]
     settings = {**TENTH, "dedup": {"near": False}}
     bench.run("once", input=laid_out(bench, "in_once", {"a.jsonl": rows}), **settings)
@@ -143,7 +143,8 @@ def test_shared_ids_are_said_where_a_user_looks(bench: Bench, capsys: pytest.Cap
 
     result = bench.run(input=laid_out(bench, "in", {"a.jsonl": ALIKE[:3]}))
     (warning,) = result.manifest["warnings"]
-    assert warning.startswith("3 documents came with ids that others have, 3 with 'x' for instance; 2 were given others")
+    said = "3 documents came with ids that others have, 3 with 'x' for instance; 2 were given others"
+    assert warning.startswith(said)
     print_summary(result.manifest, "out", unchanged=False)
     assert f"warning: {warning}" in capsys.readouterr().out
     assert "3 documents came with ids that others have" in (bench.root / "out/report.html").read_text()

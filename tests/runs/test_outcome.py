@@ -14,7 +14,7 @@ from siftlm.validate import validate
 
 TEXTS = [{"id": str(number), "text": f"täxt number {number}"} for number in range(30)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in TEXTS)
-ENGLISH = [{"id": str(number), "text": f"This is sentence {number} about the sea and the weather."} for number in range(9)]
+ENGLISH = [{"id": str(n), "text": f"This is sentence {n} about the sea and the weather."} for n in range(9)]
 UNREADABLE: dict[str, tuple[bytes, str]] = {
     "UTF-16 without a mark": (LINES.encode("utf-16-le"), "looks like UTF-16"),
     "Latin-1": (LINES.encode("latin-1"), "is not UTF-8"),

@@ -123,13 +123,15 @@ def test_nothing_and_the_root_are_refused_by_every_command(
     bench: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before any work."""
-    from siftlm.cli import app
     from typer.testing import CliRunner
+
+    from siftlm.cli import app
 
     monkeypatch.chdir(bench.root)
     bench.shard("a.jsonl", good(1, "a"))
     Path("run.toml").write_text(
-        "name = 'x'\nreference = { holdout = 0.5 }\n[[input]]\nsource = 'web'\npaths = ['in']\n[output]\nfolder = 'out'\n"
+        "name = 'x'\nreference = { holdout = 0.5 }\n[[input]]\nsource = 'web'\npaths = ['in']\n"
+        "[output]\nfolder = 'out'\n"
     )
     for path in ("", "/", "gs://"):
         done = CliRunner().invoke(app, [*arguments, path])
@@ -144,7 +146,8 @@ def test_a_byte_order_mark_before_a_configuration_is_none_of_it(tmp_path: Path) 
     from siftlm.config import load
 
     path = tmp_path / "run.toml"
-    path.write_bytes(b"\xef\xbb\xbf" + b"name = 'x'\ninput = [{source = 'web', paths = ['in']}]\noutput.folder = 'out'\n")
+    lines = b"name = 'x'\ninput = [{source = 'web', paths = ['in']}]\noutput.folder = 'out'\n"
+    path.write_bytes(b"\xef\xbb\xbf" + lines)
     assert load(str(path)).name == "x"
     path.write_bytes("name = 'x'".encode("utf-16"))
     with pytest.raises(UserError, match=r"^.*run\.toml: must be a readable text file"):
@@ -162,5 +165,6 @@ def test_an_input_that_cannot_be_read_is_told_by_validate_too(bench: Any, monkey
         bench.shard(f"{name}.jsonl", good(1, name))
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("g.jsonl") and access(path, mode))
-    with pytest.raises(UserError, match=r"^input\.0\.paths: files must be readable, got .*/g\.jsonl; Permission denied$"):
+    refused = r"^input\.0\.paths: files must be readable, got .*/g\.jsonl; Permission denied$"
+    with pytest.raises(UserError, match=refused):
         validate(parse(bench.tree(), []))

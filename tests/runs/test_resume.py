@@ -96,7 +96,10 @@ def test_what_killed_runs_left_is_gone_after_the_next_one(bench: Any, shared: bo
     bench.run(**settings)
     (bench.root / "out/README.md").unlink()
     temporary, key = f"{'a' * 32}.tmp", "b" * 32
-    in_store_names = ("documents/.{key}.parquet", "scores/m/.{key}.done", "ngrams/{key}/.0001.zst", "plans/.x-{key}.jsonl")
+    in_store_names = (
+        *("documents/.{key}.parquet", "scores/m/.{key}.done"),
+        *("ngrams/{key}/.0001.zst", "plans/.x-{key}.jsonl"),
+    )
     left = [
         f"{store}/links/{'c' * 32}/0.bin",
         f"{store}/.fingerprints.json.{temporary}",
