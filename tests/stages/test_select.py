@@ -1,0 +1,44 @@
+"""Decisions of a shard: what a model could not score is an error of its own step, whatever rules call theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from siftlm.selectors import SelectSettings, start
+from siftlm.selectors.threshold import Threshold
+from siftlm.stages.columns import Survivors
+from siftlm.stages.select import Columns, Decide
+from siftlm.stages.shards import Task
+from siftlm.stages.values import write_value
+from siftlm.store import Store
+
+
+def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path) -> None:
+    """A document that is out before has no error, and the first model's comes before the second's."""
+    store = Store(str(tmp_path))
+    errors = ["null_text", None, "null_text", None]
+    tables: dict[str, dict[str, Any]] = {
+        "signals": {"doc_id": ["a", "b", "c", "d"], "byte_count": [10, 10, 1, 20]},
+        "scores/one": {"error": pa.array(errors, pa.string())},
+        "scores/two": {"error": pa.array(["non_finite_nll", "non_finite_nll", None, None], pa.string())},
+    }
+    for stage, columns in tables.items():
+        (tmp_path / stage).mkdir(parents=True)
+        pq.write_table(pa.table(columns), store.path(stage, "k"))
+    settings, path = SelectSettings(), str(tmp_path / "plan.npz")
+    write_value(path, start(settings))
+    short = Threshold(column="byte_count", min=5)
+    task = Task(0, "shard", "k", dict.fromkeys(tables, "k"))
+    marker = Decide(Columns(settings, Survivors(rules=(short,))), path).run(task, store)
+    assert marker.errors == {"non_finite_nll_two_error": 1, "null_text_one_error": 1}
+    assert marker.dropped == {"byte_count_below_min": 1}
+    assert store.table("decisions", "k", ["dropped_by", "reason"]).to_pylist() == [
+        {"dropped_by": "score.one", "reason": "null_text_one_error"},
+        {"dropped_by": "score.two", "reason": "non_finite_nll_two_error"},
+        {"dropped_by": "preselect.0", "reason": "byte_count_below_min"},
+        {"dropped_by": None, "reason": None},
+    ]
