@@ -49,6 +49,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "lineage",
             "paths",
             "patterns",
+            "seals",
             "settings",
             "statistics",
             "store",

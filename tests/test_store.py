@@ -43,6 +43,7 @@ def test_rows_come_back_in_order_whatever_the_row_groups(tmp_path: Path) -> None
     with open_parquet(store.path("signals", "key"), SCHEMA, row_group_rows=7) as out:
         for start in range(0, 50, 5):
             out.write(batch(start, start + 5))
+    store.commit(marker(files={".parquet": out.seal}))
     for start, end in [(0, 50), (3, 4), (6, 23), (49, 50), (20, 20)]:
         found = [n for b in store.row_range("signals", "key", start, end, rows=4) for n in b["number"].to_pylist()]
         assert found == list(range(start, end))

@@ -32,7 +32,7 @@ from siftlm.stages.reference import STAGE as REFERENCE
 from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import CUTS
-from siftlm.store import Store, open_parquet
+from siftlm.store import Marker, Store, open_parquet
 
 SAMPLE_BYTES = 2 << 20  # of one file of every source
 SAMPLE_FILES = 8  # that are tried until one has documents
@@ -122,7 +122,7 @@ def _documents(path: str, settings: InputSettings, most: int) -> tuple[list[pa.R
 
 def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[str, float]:
     """Seconds of every stage but the models over a batch of documents, as if all of it was kept."""
-    task = Task(0, "sample", "sample", {"documents": "sample"})
+    task = Task(0, "sample", "sample", {"documents": "sample"}, dict(annotate.scorer_facts(config.scorers())))
     seconds: dict[str, float] = {}
 
     def timed(stage: str, work: Stage) -> None:
@@ -135,7 +135,9 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
     with store.writer("documents", "sample", DOCUMENT_SCHEMA) as out:
         for start in range(0, batch.num_rows, annotate.BATCH_DOCUMENTS):
             out.write(batch.slice(start, annotate.BATCH_DOCUMENTS))
-    timed("signals", lambda: annotate.Annotate(config.scorers()).run(task, store))
+    rows, files = batch.num_rows, {".parquet": out.seal}
+    store.commit(Marker("documents", "sample", "sample", rows, rows, files=files))
+    timed("signals", lambda: store.commit(annotate.Annotate(config.scorers()).run(task, store)))
     if config.dedup:
         stage = dedup.Dedup(config.dedup, store, Links(store, "links"), partitions=1)
         timed("clusters", lambda: _dedup(stage, task))
@@ -147,7 +149,7 @@ def _run_sample(config: RunConfig, batch: pa.RecordBatch, store: Store) -> dict[
             measuring = config.dedup.commonness
             timed(commonness.STAGE, lambda: _measure(measuring, task, store))
     timed("decisions", lambda: _decide(config, task, store))
-    timed("data", lambda: _write(config.output, task, batch.num_rows, store))
+    timed("data", lambda: _write(config.output, task, rows, store))
     return seconds
 
 
@@ -165,7 +167,7 @@ def _measure(settings: commonness.CommonnessSettings, task: Task, store: Store) 
     ngrams = commonness.Ngrams(settings, corpus, Links(store, "ngrams"), "sample")
     for part, where in ngrams.count(task):
         ngrams.add(part, [where])
-    commonness.Measure(settings, corpus, tuple(ngrams.paths())).run(task, store)
+    store.commit(commonness.Measure(settings, corpus, tuple(ngrams.paths())).run(task, store))
 
 
 def _decide(config: RunConfig, task: Task, store: Store) -> None:

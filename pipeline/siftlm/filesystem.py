@@ -1,7 +1,7 @@
 """Files behind one interface: local paths by the operating system, gs://, s3:// and memory:// by fsspec.
 
-A local path is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name,
-synced and renamed, so a reader sees a whole file or none.
+A local path is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name and
+renamed, so a reader sees a whole file or none; it is synced too unless the writer says that it can be made again.
 Object stores show an object when its upload is complete, so there it is written once, under its own name.
 """
 
@@ -21,7 +21,7 @@ import xxhash
 from siftlm.errors import UserError
 from siftlm.paths import absolute, canonical, is_local, is_within, plain, scheme_of
 from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, local_matches
-from siftlm.writing import TEMPORARY, remove_if_there, write_local, write_object
+from siftlm.writing import TEMPORARY, remove_if_there, sync_folder, write_local, write_object
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
@@ -194,16 +194,41 @@ def fingerprint(path: str) -> str:
     For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store
     keeps with them, so that nothing is downloaded.
     """
+    return kept_digest(path) or hash_bytes(path)
+
+
+def kept_digest(path: str) -> str:
+    """The digest and the size that an object store keeps of a file; empty where nothing keeps any."""
     if is_local(path):
-        return _hash_bytes(open(_local(path), "rb"))
+        return ""
     fs, inner = _open_filesystem(path)
     if not _keeps_digests(fs):
-        return _hash_bytes(fs.open(inner, "rb"))
+        return ""
     facts = fs.info(inner)
-    for key in _CONTENT_KEYS:
-        if facts.get(key):
-            return f"{key.lower()}:{str(facts[key]).strip(chr(34))}:{facts.get('size')}"
-    return _hash_bytes(fs.open(inner, "rb"))
+    kept = next((key for key in _CONTENT_KEYS if facts.get(key)), None)
+    return f"{kept.lower()}:{str(facts[kept]).strip(chr(34))}:{facts.get('size')}" if kept else ""
+
+
+def hash_bytes(path: str) -> str:
+    """The xxh3_128 of the bytes of a file, which are read."""
+    with open_read(path) as stream:
+        return hash_stream(stream)
+
+
+def hash_stream(stream: BinaryIO) -> str:
+    """The xxh3_128 of what is left in a stream."""
+    digest = xxhash.xxh3_128()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return str(digest.hexdigest())
+
+
+def signature(path: str | int) -> str:
+    """What changes with a local file, or an open one, whatever its size and clock; empty for objects."""
+    if isinstance(path, str) and not is_local(path):
+        return ""
+    facts = os.stat(_local(path) if isinstance(path, str) else path)
+    return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}:{facts.st_ino}"
 
 
 def open_read(path: str) -> BinaryIO:
@@ -215,16 +240,19 @@ def open_read(path: str) -> BinaryIO:
 
 
 @contextmanager
-def open_write(path: str) -> Iterator[BinaryIO]:
-    """A file that appears whole, under its name, when the block ends; nothing appears when it raises."""
-    writing = write_local(_local(path)) if is_local(path) else write_object(*_open_filesystem(path))
+def open_write(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file that appears whole, under its name, when the block ends; nothing appears when it raises.
+
+    One that is not `durable` may be lost or damaged when the machine loses power.
+    """
+    writing = write_local(_local(path), durable) if is_local(path) else write_object(*_open_filesystem(path))
     with writing as stream:
         yield stream
 
 
-def write_bytes(path: str, content: bytes) -> None:
+def write_bytes(path: str, content: bytes, *, durable: bool = True) -> None:
     """Writes a whole small file, atomically."""
-    with open_write(path) as stream:
+    with open_write(path, durable=durable) as stream:
         stream.write(content)
 
 
@@ -253,6 +281,26 @@ def size(path: str) -> int:
 def list_names(path: str) -> list[str]:
     """The names of the files directly inside a directory, sorted; none where the directory is absent."""
     return sorted(name for name, is_file in _entries(path) if is_file)
+
+
+def list_sizes(path: str) -> dict[str, int]:
+    """The sizes of the files directly inside a directory by name; none where the directory is absent."""
+    try:
+        if is_local(path):
+            with os.scandir(_local(path)) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        fs, inner = _open_filesystem(path)
+        fs.invalidate_cache(inner)
+        listed = fs.ls(inner, detail=True)
+        return {_base_name(entry["name"]): int(entry["size"]) for entry in listed if entry["type"] == "file"}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def sync(folder: str) -> None:
+    """Makes renames in a local folder durable."""
+    if is_local(folder):
+        sync_folder(_local(folder))
 
 
 def list_entries(path: str) -> list[str]:
@@ -355,11 +403,3 @@ def _base_name(path: str) -> str:
 def _keeps_digests(fs: Any) -> bool:
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
     return any(protocol in _EXTRAS for protocol in protocols)
-
-
-def _hash_bytes(opened: BinaryIO) -> str:
-    digest = xxhash.xxh3_128()
-    with opened as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return str(digest.hexdigest())

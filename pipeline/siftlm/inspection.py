@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
-from siftlm.report.manifest import FORMAT
+from siftlm.report.manifest import FORMAT, MANIFEST, read_manifest
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.folders import MANIFEST
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
@@ -36,7 +34,7 @@ class FinishedRun:
         path = f"{folder}/{MANIFEST}"
         if not filesystem.exists(path):
             raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
-        manifest = orjson.loads(filesystem.read_bytes(path))
+        manifest = read_manifest(folder)
         if manifest.get("format") != FORMAT:
             raise UserError(
                 f"{folder}: must be a run of this version of siftlm, got a manifest of format "

@@ -49,7 +49,7 @@ from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, IDS, with_cuts
 from siftlm.statistics.exact import as_float
-from siftlm.store import Marker, Store, digest
+from siftlm.store import Marker, Store, digest, mended
 from siftlm.validate import check_config, check_fields
 
 
@@ -65,7 +65,8 @@ def run(config: RunConfig, progress: Progress) -> Result:
     """Runs what has no marker yet, audits every count, and publishes the output."""
     check_config(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
-        return _Run(config, Store(config.store_folder), progress).run()
+        store = Store(config.store_folder)
+        return mended(lambda: _Run(config, store, progress).run())
 
 
 class _Run:
@@ -84,6 +85,11 @@ class _Run:
         scored = self.score(self.measure(self.cut(clusters)), contents)
         selected = self.select(scored)
         return self.write(selected)
+
+    def trained(self) -> str:
+        """The folder of the reference model."""
+        clusters, contents = self.dedup(self.annotate(self.ingest()))
+        return self.reference(self.measure(self.cut(clusters)), contents)
 
     def ingest(self) -> list[Task]:
         found = inputs.survey(self.config.input, self.config.own_places, self.progress.say)
@@ -217,7 +223,7 @@ class _Run:
         folder = config.output.folder
         shape = config.output.model_dump(exclude={"folder", "allow_empty"})
         identity = digest("publish", write.VERSION, [sorted(t.inputs.items()) for t in selected], shape, config.seed)
-        manifest = publish.published(folder, identity)
+        manifest = publish.published(folder, identity, store)
         if manifest is not None:
             return Result(manifest, unchanged=True)
         self._check_kept(selected)
@@ -239,7 +245,7 @@ class _Run:
         statistics = report.manifest["statistics"] | {"mixture": as_json(report.mixtures)}
         manifest = self.manifest(identity, selected, statistics) | {"steps": report.manifest["steps"]}
         publish.publish(folder, staging, data, rejects)
-        publish.write_errors(folder, selected, store)
+        manifest["errors"] = publish.write_errors(folder, selected, self.lineage.markers, store)
         write_report(FinishedRun(folder, manifest, store), config.runner, report)
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(folder)
@@ -376,9 +382,8 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     folders.check_model_folder(folder)
     check_config(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
-        work = _Run(config, Store(config.store_folder), progress)
-        clusters, contents = work.dedup(work.annotate(work.ingest()))
-        trained = work.reference(work.measure(work.cut(clusters)), contents)
+        store = Store(config.store_folder)
+        trained = mended(lambda: _Run(config, store, progress).trained())
     filesystem.write_bytes(f"{folder}/{folders.MODEL_MARK}", orjson.dumps({"run": config.name}))
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     return f"the reference model is in {folder}"

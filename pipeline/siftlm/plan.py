@@ -88,7 +88,8 @@ def _plan_ids(config: RunConfig, store: Store, stages: _Stages, signals: Sequenc
     if stages.waiting() or config.duplicate_ids == "refuse":
         return list(signals)
     key = ids.comparison_key(signals, [settings.source for settings in config.input], names=True)
-    return ids.with_ids(signals, store.marker(IDS, key)) if store.is_done(IDS, key) else list(signals)
+    marker = ids.known(store, key)
+    return ids.with_ids(signals, marker) if marker else list(signals)
 
 
 def _plan_cuts(

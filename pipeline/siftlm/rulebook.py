@@ -23,12 +23,11 @@ from siftlm.selectors.sample import Sample
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
 from siftlm.stages.columns import DEDUP, PASSAGES, PRESELECT, REFERENCE
-from siftlm.stages.select import FAILED
+from siftlm.stages.select import FAILED, plan_path
 from siftlm.stages.values import read_value
 from siftlm.statistics.cuts import POOL, Cuts
 from siftlm.statistics.hashing import hash_names
 from siftlm.statistics.ordered import LARGEST, UInt64Array, to_number
-from siftlm.store import digest
 
 LENGTH_BIN = np.uint64(15)  # a group's lowest bits say which bin of length it is
 
@@ -68,10 +67,10 @@ class Rulebook:
     def plan(self) -> Plan | None:
         """The resolved selection; None where the store no longer has it."""
         keys = [task.inputs["decisions"] for task in self.run.tasks()]
-        path = self.run.store.path("selections", digest(keys), ".npz")
+        path = plan_path(self.run.store, keys)
         if not filesystem.exists(path):
             return None
-        plan: Plan = read_value(path)
+        plan: Plan = read_value(path, self.run.store)
         return plan
 
     @cached_property

@@ -3,23 +3,37 @@
 A stage's output for one shard is `<stage>/<key>.parquet`, committed by `<stage>/<key>.done`, a small JSON marker
 with the counts. The key is a digest of everything that the bytes depend on, so an output is never stale: it is
 there, or it is not. Several runs may share one store.
+
+Nothing that is read back is trusted: a marker holds the checksums of the output's files and one of itself, and a file
+is compared with them when it is opened. What is not as it was written is named and loses its marker, so that it is made
+again; for that reason nothing in a store is synced to the disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from errno import ENOENT
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from siftlm import filesystem
-from siftlm.errors import UserError
+from siftlm import filesystem, seals
+from siftlm.errors import UserError, visible
+from siftlm.seals import Seal, SealingStream
+
+log = logging.getLogger(__name__)
+
+DAMAGE = re.compile(r"store: must hold every file as it was written, got (.+?): (.+?); ")
+THREADED_ROWS = 1 << 16  # what takes less is read faster without handing it to other threads
+THREADED_BYTES = 1 << 20
+T = TypeVar("T")
 
 
 def digest(*parts: object) -> str:
@@ -32,8 +46,9 @@ def digest(*parts: object) -> str:
 class Marker:
     """What one committed output says of itself; the audit adds these up.
 
-    rows_in = rows_out + the sum of `dropped` + the sum of `errors`, always. `content` digests the output where a
-    later stage wants to know whether it changed. `facts` holds what is not counted: sizes, digests, seconds.
+    rows_in = rows_out + the sum of `dropped` + the sum of `errors`, always. `files` seals the files of the output, by
+    what their names have behind the key. `content` digests the output where a later stage wants to know whether it
+    changed. `facts` holds what is not counted: sizes, digests, seconds.
     """
 
     stage: str
@@ -43,6 +58,7 @@ class Marker:
     rows_out: int
     dropped: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    files: dict[str, Seal] = field(default_factory=dict)
     content: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -53,25 +69,79 @@ class Marker:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of committed stage outputs, local or remote; picklable, so that workers open their own."""
+    """A folder of committed stage outputs, local or remote; picklable, so that workers open their own.
+
+    Nothing is removed from a store that is not `owned`: one of an earlier run, say.
+    """
 
     root: str
+    owned: bool = True
 
     def path(self, stage: str, key: str, suffix: str = ".parquet") -> str:
         return f"{self.root}/{stage}/{key}{suffix}"
 
     def done(self, stage: str) -> set[str]:
         """The keys of `stage` that are committed, in one listing."""
-        names = filesystem.list_names(f"{self.root}/{stage}")
+        names = filesystem.list_sizes(f"{self.root}/{stage}")
         return {name.removesuffix(".done") for name in names if name.endswith(".done")}
 
     def is_done(self, stage: str, key: str) -> bool:
         return filesystem.exists(self.path(stage, key, ".done"))
 
+    def committed(self, stage: str, keys: Iterable[str]) -> dict[str, Marker]:
+        """The markers of those outputs that are there, in one listing.
+
+        An output whose marker or size is not as it was written is named, and is not there any more.
+        """
+        sizes = filesystem.list_sizes(f"{self.root}/{stage}")
+        found = (self._whole(stage, key, sizes) for key in keys if f"{key}.done" in sizes)
+        return {marker.key: marker for marker in found if marker is not None}
+
+    def find(self, stage: str, key: str) -> Marker | None:
+        """The marker of one output, which may be a folder, after a look at all of its files; None where there is none.
+
+        Damage is named, and then there is none.
+        """
+        if not self.is_done(stage, key):
+            return None
+        try:
+            marker = self.marker(stage, key)
+            for suffix in marker.files:
+                with self.opened(stage, key, suffix):
+                    pass
+            strange = set(filesystem.list_names(self.path(stage, key, ""))) - {name[1:] for name in marker.files}
+            if strange:
+                folder = self.path(stage, key, "")
+                raise self.damaged(f"{folder}/{min(strange)}", "it was not written by a run", stage, key)
+        except UserError as error:
+            tell_damage(error)
+            return None
+        return marker
+
+    def seals(self, stage: str, key: str) -> dict[str, Seal]:
+        """The seals of the files of an output that is a folder, for its marker."""
+        names = filesystem.list_names(self.path(stage, key, ""))
+        return {f"/{name}": Seal.of(self.path(stage, key, f"/{name}")) for name in names}
+
+    def _whole(self, stage: str, key: str, sizes: Mapping[str, int]) -> Marker | None:
+        try:
+            marker = self.marker(stage, key)
+            for suffix, seal in marker.files.items():
+                if "/" not in suffix and sizes.get(f"{key}{suffix}") != seal.size:
+                    raise self.damaged(self.path(stage, key, suffix), "it is not whole", stage, key)
+        except UserError as error:
+            tell_damage(error)
+            return None
+        return marker
+
     def marker(self, stage: str, key: str) -> Marker:
         path = self.path(stage, key, ".done")
-        with _damage_named(path):
-            return Marker(**orjson.loads(filesystem.read_bytes(path)))
+        with self._damage_named(path, stage, key):
+            told = orjson.loads(filesystem.read_bytes(path))
+        check = told.pop("check", "") if isinstance(told, dict) else None
+        if check != digest(told) or (told["stage"], told["key"]) != (stage, key):
+            raise self.damaged(path, "its checksum is not that of what was written", stage, key)
+        return Marker(**{**told, "files": {suffix: Seal(**seal) for suffix, seal in told["files"].items()}})
 
     def markers(self, stage: str, keys: Iterable[str]) -> list[Marker]:
         return [self.marker(stage, key) for key in keys]
@@ -83,9 +153,45 @@ class Store:
                 f"{marker.stage} of {marker.shard}: {marker.rows_in} rows in, {marker.rows_out} out, "
                 f"{marker.dropped} dropped, {marker.errors} errors: {marker.balance()} unaccounted for"
             )
-        content = orjson.dumps(asdict(marker), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
-        filesystem.write_bytes(self.path(marker.stage, marker.key, ".done"), content)
+        paths = {suffix: self.path(marker.stage, marker.key, suffix) for suffix in marker.files}
+        files = {suffix: replace(marker.files[suffix], kept=filesystem.kept_digest(paths[suffix])) for suffix in paths}
+        told = asdict(replace(marker, files=files))
+        content = orjson.dumps({**told, "check": digest(told)}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+        filesystem.write_bytes(self.path(marker.stage, marker.key, ".done"), content, durable=False)
         return marker
+
+    def write_sealed(self, path: str, content: bytes) -> None:
+        """Writes a small file of the store that has no marker; `read_sealed` knows whether it is as it was."""
+        filesystem.write_bytes(path, seals.sealed(content), durable=False)
+
+    def read_sealed(self, path: str) -> bytes:
+        """What `write_sealed` wrote; a UserError names a file that is damaged or gone, and it is removed."""
+        with self._damage_named(path):
+            content = seals.unsealed(filesystem.read_bytes(path))
+        if content is None:
+            raise self.damaged(path, "its checksum is not that of what was written")
+        return content
+
+    def holds_sealed(self, path: str) -> bool:
+        """Whether a file of `write_sealed` is there; a damaged one is named and removed."""
+        if not filesystem.exists(path):
+            return False
+        try:
+            self.read_sealed(path)
+        except UserError as error:
+            tell_damage(error)
+            return False
+        return True
+
+    def damaged(self, path: str, reason: str, stage: str | None = None, key: str = "") -> UserError:
+        """The error that names a file which is not as it was written.
+
+        Its marker is removed, or the file itself where it has none, so that a run makes it again.
+        """
+        forgotten = path if stage is None else self.path(stage, key, ".done")
+        mended = self.owned and _removed(forgotten)
+        remedy = "run again to have it made anew" if mended else f"remove {forgotten} and run again"
+        return UserError(f"store: must hold every file as it was written, got {path}: {reason}; {remedy}")
 
     @contextmanager
     def writer(
@@ -98,7 +204,7 @@ class Store:
         metadata: Mapping[str, str] | None = None,
     ) -> Iterator[ShardWriter]:
         """A Parquet writer whose file appears under its name only when the block ends well."""
-        with open_parquet(self.path(stage, key, suffix), schema, metadata=metadata) as shard:
+        with open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False) as shard:
             yield shard
 
     def batches(
@@ -128,10 +234,18 @@ class Store:
                     yield from _clip(file, group, max(start - first, 0), min(end, last) - first, rows, columns)
                 first = last
 
-    def table(self, stage: str, key: str, columns: Sequence[str] | None = None, suffix: str = ".parquet") -> pa.Table:
-        """One output as a table; for narrow columns, never for texts."""
+    def table(
+        self,
+        stage: str,
+        key: str,
+        columns: Sequence[str] | Callable[[list[str]], list[str]] | None = None,
+        suffix: str = ".parquet",
+    ) -> pa.Table:
+        """One output as a table; for narrow columns, never for texts. `columns` may choose among what is there."""
         with self.open(stage, key, suffix) as file:
-            return file.read(columns=None if columns is None else list(columns))
+            names = columns(file.schema_arrow.names) if callable(columns) else columns
+            many = file.metadata.num_rows > THREADED_ROWS
+            return file.read(columns=None if names is None else list(names), use_threads=many)
 
     def schema(self, stage: str, key: str) -> pa.Schema:
         with self.open(stage, key) as file:
@@ -140,29 +254,85 @@ class Store:
     @contextmanager
     def open(self, stage: str, key: str, suffix: str = ".parquet") -> Iterator[pq.ParquetFile]:
         """One output as a Parquet file; a UserError names it where it is not as it was written."""
-        path = self.path(stage, key, suffix)
         with (
-            _damage_named(path),
-            filesystem.open_read(path) as stream,
+            self.opened(stage, key, suffix) as stream,
+            self._damage_named(self.path(stage, key, suffix), stage, key),
             pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
         ):
             yield file
 
+    @contextmanager
+    def opened(self, stage: str, key: str, suffix: str) -> Iterator[BinaryIO]:
+        """The bytes of one file of an output, which are those that were committed; else a UserError names it."""
+        path = self.path(stage, key, suffix)
+        with self._damage_named(path, stage, key):
+            stream = filesystem.open_read(path)
+        with stream:
+            if not seals.is_known(path, stream):
+                seal = self.marker(stage, key).files.get(suffix)
+                reason = seal.damage(path, stream) if seal else "its marker does not know it"
+                if reason:
+                    raise self.damaged(path, reason, stage, key)
+                seals.remember(path, stream)
+            yield stream
 
-@contextmanager
-def _damage_named(path: str) -> Iterator[None]:
-    """Names the file of the store that is not what was committed; only its owner can say what happened to it."""
+    @contextmanager
+    def _damage_named(self, path: str, stage: str | None = None, key: str = "") -> Iterator[None]:
+        """Names the file of the store that cannot be read as what was committed."""
+        try:
+            yield
+        except (pa.ArrowException, orjson.JSONDecodeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, ENOENT):
+                raise
+            reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+            raise self.damaged(path, reason, stage, key) from error
+
+
+def _removed(path: str) -> bool:
+    """Whether a file is gone now; it stays in a folder that cannot be written."""
     try:
-        yield
-    except (pa.ArrowException, orjson.JSONDecodeError, TypeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, ENOENT):
-            raise
-        reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        marker = path.removesuffix(".parquet").removesuffix(".rejects").removesuffix(".done") + ".done"
-        raise UserError(
-            f"store: must hold every output as it was written, got {path}: {reason}; "
-            f"remove {marker} and run again to have it made anew"
-        ) from error
+        filesystem.remove(path)
+    except FileNotFoundError:  # by somebody else who has seen the damage
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def damage_in(error: BaseException) -> tuple[str, str] | None:
+    """(path, reason) of the damaged file of the store behind an error, in whichever process it was found."""
+    found: BaseException | None = error
+    while found is not None:
+        if told := DAMAGE.search(str(found)):
+            return told[1], told[2]
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def tell_damage(error: BaseException) -> str:
+    """Says which file of the store is made again, or raises an error that is of another kind; the file's path."""
+    told = damage_in(error)
+    if told is None:
+        raise error
+    log.warning("%s", visible(f"store: {told[0]} is damaged, {told[1]}; it is made again"))
+    return told[0]
+
+
+def mended(work: Callable[[], T]) -> T:
+    """What `work` comes to, which goes on from what is committed, and does so again when it has found damage.
+
+    Whoever finds damage removes the marker, so that the next round makes the output again. A file that is found
+    damaged twice is not: the disk fails, or somebody else writes there.
+    """
+    told: set[str] = set()
+    while True:
+        try:
+            return work()
+        except (UserError, RuntimeError) as error:
+            found = damage_in(error)
+            if found is None or found[0] in told:
+                raise
+            told.add(tell_damage(error))
 
 
 def _clip(
@@ -171,7 +341,8 @@ def _clip(
     """Rows [start, end) of one row group."""
     row = 0
     names = None if columns is None else list(columns)
-    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names):
+    large = file.metadata.row_group(group).total_byte_size > THREADED_BYTES
+    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=large):
         low, high = max(start - row, 0), min(end - row, batch.num_rows)
         if low < high:
             yield batch.slice(low, high - low)
@@ -186,9 +357,17 @@ COMPRESSION_LEVEL = 1
 class ShardWriter:
     """Writes record batches in row groups bounded in bytes and rows; boundaries depend on the rows alone."""
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, row_group_bytes: int, row_group_rows: int) -> None:
+    def __init__(
+        self,
+        writer: pq.ParquetWriter,
+        schema: pa.Schema,
+        row_group_bytes: int,
+        row_group_rows: int,
+        stream: SealingStream,
+    ) -> None:
         self._writer = writer
         self._schema = schema
+        self._stream = stream
         self._row_group_bytes = row_group_bytes
         self._row_group_rows = row_group_rows
         self._waiting: list[pa.RecordBatch] = []
@@ -207,6 +386,11 @@ class ShardWriter:
         if self._waiting_bytes >= self._row_group_bytes or self._waiting_rows >= self._row_group_rows:
             self.flush()
 
+    @property
+    def seal(self) -> Seal:
+        """Of the whole file, once the writer's block has ended."""
+        return self._stream.seal
+
     def flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
@@ -223,13 +407,14 @@ def open_parquet(
     row_group_bytes: int = ROW_GROUP_BYTES,
     row_group_rows: int = ROW_GROUP_ROWS,
     compression_level: int = COMPRESSION_LEVEL,
+    durable: bool = True,
 ) -> Iterator[ShardWriter]:
     """A zstd Parquet file of `schema` at `path`, atomically: the name exists only when the file is whole."""
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
-    with (
-        filesystem.open_write(path) as stream,
-        pq.ParquetWriter(
+    with filesystem.open_write(path, durable=durable) as file:
+        stream = SealingStream(file)
+        with pq.ParquetWriter(
             stream,
             schema,
             compression="zstd",
@@ -237,11 +422,10 @@ def open_parquet(
             use_dictionary=_repetitive(schema),
             write_statistics=True,
             write_page_checksum=True,
-        ) as parquet,
-    ):
-        shard = ShardWriter(parquet, schema, row_group_bytes, row_group_rows)
-        yield shard
-        shard.flush()
+        ) as parquet:
+            shard = ShardWriter(parquet, schema, row_group_bytes, row_group_rows, stream)
+            yield shard
+            shard.flush()
 
 
 def _repetitive(schema: pa.Schema) -> list[str]:

@@ -17,7 +17,7 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as write_local names the
 
 
 @contextmanager
-def write_local(path: str) -> Iterator[BinaryIO]:
+def write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
     folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
@@ -25,15 +25,17 @@ def write_local(path: str) -> Iterator[BinaryIO]:
     try:
         with open(temporary, "wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in OF_THE_DISK and error.filename is None:
             error.filename = path  # a write does not say where
         remove_if_there(temporary)
         raise
-    _sync_folder(folder)
+    if durable:
+        sync_folder(folder)
 
 
 def remove_if_there(path: str) -> None:
@@ -41,7 +43,7 @@ def remove_if_there(path: str) -> None:
         os.unlink(path)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Makes a rename durable; file systems that cannot sync a directory are left as they are."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -73,9 +73,7 @@ def test_damaged_shards_keep_what_can_be_read_and_say_what_was_lost(bench: Any) 
     pq.write_table(pa.Table.from_pylist(good(50, "p")), folder / "good.parquet")
     (folder / "cut.parquet").write_bytes((folder / "good.parquet").read_bytes()[:-200])
     paths = [f"{folder}/*.jsonl*", f"{folder}/*.parquet"]
-    manifest = bench.run(
-        input=[{"source": "web", "paths": paths, "id_field": "id"}], output={"rejects": True}
-    ).manifest
+    manifest = bench.run(input=[{"source": "web", "paths": paths, "id_field": "id"}], output={"rejects": True}).manifest
     balanced(manifest)
     ids = [row["doc_id"] for row in bench.rows()]
     wanted = {"a0", "a1", "a2", "new", "b0", "b1", "c0", "c1", *(f"p{n}" for n in range(50))}
@@ -193,8 +191,8 @@ def disk_full_at(monkeypatch: pytest.MonkeyPatch, part: str) -> Iterator[None]:
     write = filesystem.open_write
 
     @contextmanager
-    def full(path: str) -> Iterator[BinaryIO]:
-        with write(path) as stream:
+    def full(path: str, **rest: Any) -> Iterator[BinaryIO]:
+        with write(path, **rest) as stream:
             yield stream
             if f"/{part}" in path:
                 raise OSError(28, "No space left on device")
@@ -395,31 +393,6 @@ def test_two_runs_in_one_folder_exclude_each_other(bench: Any) -> None:
     assert len(bench.run().manifest["data"]) == 1
 
 
-def test_damage_in_the_store_is_named_with_its_remedy(bench: Any) -> None:
-    """An emptied marker, a cut or flipped shard, a missing one: the file is named, and removing its marker mends it."""
-    bench.shard("a.jsonl", good(200, "a"))
-    settings: dict[str, Any] = {"dedup": {"near": False}}
-    bench.run(**settings)
-    calm = bench.content()
-    store = bench.root / "out/store"
-    shard = next(path for path in (store / "documents").glob("*.parquet") if "rejects" not in path.name)
-    marker = shard.with_suffix(".done")
-    whole, mark = shard.read_bytes(), marker.read_bytes()
-    flipped = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
-    for damaged, content in ((marker, b""), (marker, b"{}"), (shard, whole[:-30]), (shard, flipped), (shard, None)):
-        (bench.root / "out/manifest.json").unlink(missing_ok=True)
-        damaged.unlink() if content is None else damaged.write_bytes(content)
-        with pytest.raises(Exception, match=str(damaged)) as caught:
-            bench.run(**settings, select={"rules": []}, output={"compression_level": 9})
-        chain = caught.value
-        assert isinstance(chain, UserError)
-        marker.unlink()
-        bench.run(**settings)
-        assert (shard.read_bytes(), bench.content()) == (whole, calm)
-        (bench.root / "out/README.md").unlink()
-    assert json.loads(mark).keys() == json.loads(marker.read_bytes()).keys()
-
-
 def test_documents_that_a_model_cannot_score_are_errors_not_losses(bench: Any, tiny_model: Any) -> None:
     """Finite weights that overflow: the documents are dropped by an error, counted, and in the errors table."""
     bench.shard("a.jsonl", good(4, "a"))
@@ -454,11 +427,12 @@ def test_memory_of_a_run_does_not_follow_the_rows_of_a_batch(bench: Any) -> None
     """Rows of a megabyte are read a row group at a time, not 512 at a time."""
     import pyarrow as pa
 
-    from siftlm.store import Store, open_parquet
+    from siftlm.store import Marker, Store, open_parquet
 
     store = Store(str(bench.root))
     schema = pa.schema([pa.field("text", pa.large_string())])
     with open_parquet(store.path("documents", "k"), schema, row_group_bytes=4 << 20) as out:
         for number in range(40):
             out.write(pa.record_batch([[f"{number}" * (1 << 19)]], schema=schema))
+    store.commit(Marker("documents", "k", "shard", out.rows, out.rows, files={".parquet": out.seal}))
     assert max(batch.nbytes for batch in store.batches("documents", "k", rows=1024)) < 8 << 20

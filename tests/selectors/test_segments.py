@@ -16,6 +16,7 @@ from siftlm.errors import UserError
 from siftlm.selectors import SelectSettings, decide, found, resolve
 from siftlm.selectors.plan import Plan
 from siftlm.stages.values import read_value, write_value
+from siftlm.store import Store
 
 VALUES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 0.5, 1.0]), st.floats(1e-9, 1.0), st.none()), max_size=60)
 
@@ -71,8 +72,11 @@ def test_what_is_common_counts_less() -> None:
 def test_a_plan_with_segments_is_read_as_it_was_written(tmp_path: Any) -> None:
     values = [0.1, 0.2, None, 0.7, 1e-300]
     plan = plan_of(values, segments=3)
-    write_value(str(tmp_path / "plan.npz"), plan)
-    assert decide(corpus(values), read_value(str(tmp_path / "plan.npz"))).equals(decide(corpus(values), plan))
+    store = Store(str(tmp_path))
+    write_value(store.path("selections", "plan"), plan, store)
+    assert decide(corpus(values), read_value(store.path("selections", "plan"), store)).equals(
+        decide(corpus(values), plan)
+    )
 
 
 @pytest.mark.parametrize("value", [-1.0, math.inf])

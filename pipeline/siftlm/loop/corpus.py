@@ -23,7 +23,7 @@ from siftlm.stages.columns import read_columns
 from siftlm.stages.shards import ShardStage, Task, run_shards
 from siftlm.stages.texts import document_batches, document_identity
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
-from siftlm.store import Store, digest
+from siftlm.store import Store, digest, mended
 from siftlm.validate import check_config
 
 BENCHMARK = "held_out_for_benchmark"
@@ -77,7 +77,7 @@ class Corpus:
         mine = [n for n, task in enumerate(self.shards) if task.facts["source"] in sources]
         survivors = self.config.survivors()
         shards = [[*document_identity(self.shards[n]), self.contents[n]] for n in mine]
-        return digest(FAMILY, reference.VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
+        return digest(FAMILY, reference.VERSION, settings.model_dump(), survivors.training_identity(), shards)
 
     def models(self) -> list[LMSettings]:
         """The language models of the matrix: those of [[score]], then the family's.
@@ -88,7 +88,7 @@ class Corpus:
         found = [self._trained(settings) for settings in self.config.score]
         for name, (sources, settings) in (self.config.family.members() if self.config.family else {}).items():
             key = self.family_key(sources, settings)
-            if not self.store.is_done(FAMILY, key):
+            if self.store.find(FAMILY, key) is None:
                 raise UserError(f"family: every model must be trained, {name!r} is not; run siftlm train-family first")
             model = {"name": name, "model": self.store.path(FAMILY, key, ""), "device": "cpu"}
             found.append(LMSettings.model_validate({**model, "threads": settings.threads}))
@@ -113,6 +113,10 @@ def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
     check_config(config)
     with publish.workspace(config.folder, config.name, config.store_folder):
         store = Store(config.store_folder)
-        work = _Run(config, store, progress)
-        shards, contents = work.dedup(work.annotate(work.ingest()))
-        yield Corpus(config, store, progress, work, work.measure(work.cut(shards)), list(contents))
+        yield mended(lambda: _read(config, store, progress))
+
+
+def _read(config: LoopConfig, store: Store, progress: Progress) -> Corpus:
+    work = _Run(config, store, progress)
+    shards, contents = work.dedup(work.annotate(work.ingest()))
+    return Corpus(config, store, progress, work, work.measure(work.cut(shards)), list(contents))

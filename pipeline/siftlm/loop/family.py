@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +12,10 @@ from siftlm.errors import UserError
 from siftlm.loop.config import LoopConfig
 from siftlm.loop.corpus import FAMILY, Corpus, open_corpus
 from siftlm.progress import Progress
-from siftlm.scorers.reference import ReferenceSettings, train_reference
+from siftlm.scorers.reference import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import read_columns
-from siftlm.store import Marker
+from siftlm.stages.reference import trained
 
 
 def train_family(config: LoopConfig, progress: Progress) -> list[dict[str, Any]]:
@@ -29,16 +29,13 @@ def train_family(config: LoopConfig, progress: Progress) -> list[dict[str, Any]]
 
 def _member(corpus: Corpus, name: str, sources: Sequence[str], settings: ReferenceSettings) -> dict[str, Any]:
     key = corpus.family_key(sources, settings)
-    if not corpus.store.is_done(FAMILY, key):
-        with corpus.progress.working(f"family/{name}"):
-            facts = train_reference(_training_texts(corpus, sources), settings, corpus.store.path(FAMILY, key, ""))
-        corpus.store.commit(Marker(FAMILY, key, name, rows_in=0, rows_out=0, facts=facts))
-    facts = corpus.store.marker(FAMILY, key).facts
-    return {"model": name, "folder": corpus.store.path(FAMILY, key, ""), **facts}
+    with corpus.progress.working(f"family/{name}"):
+        marker = trained(FAMILY, key, name, settings, _training_texts(corpus, sources), corpus.store)
+    return {"model": name, "folder": corpus.store.path(FAMILY, key, ""), **marker.facts}
 
 
-def _training_texts(corpus: Corpus, sources: Sequence[str]) -> list[str]:
-    """The texts of the split that trains models, of some sources, in a keyed order.
+def _training_texts(corpus: Corpus, sources: Sequence[str]) -> Iterator[str]:
+    """The texts of the split that trains models, of some sources, in a keyed order; read when the first is asked for.
 
     So the first `max_bytes` are a fair share of all sources. They are held in memory.
     """
@@ -50,4 +47,4 @@ def _training_texts(corpus: Corpus, sources: Sequence[str]) -> list[str]:
             doc_ids = read_columns(task, corpus.store, {"doc_id"})["doc_id"].filter(pa.array(rows)).to_pylist()
             place = keyed_uniform(doc_ids, corpus.config.seed, "family order").tolist()
             found += zip(place, doc_ids, corpus.texts(task, rows), strict=True)
-    return [text for *_, text in sorted(found)]
+    yield from (text for *_, text in sorted(found))

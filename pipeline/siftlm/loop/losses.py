@@ -144,7 +144,7 @@ def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Ta
         key = digest("matrix", VERSION, part, task.inputs["documents"], number)
         inputs = {"documents": key, UNITS: key}
         made.append(Task(number, task.name, key, inputs, task.facts))
-        if not corpus.store.is_done(UNITS, key):
+        if not (corpus.store.find("documents", key) and corpus.store.find(UNITS, key)):
             _copy_pages(corpus, task, key, pages, number, cutter)
     return made
 
@@ -167,8 +167,11 @@ def _copy_pages(corpus: Corpus, task: Task, key: str, pages: _Pages, number: int
                 kept, owners = cutter.cut(kept, owners, corpus.config.matrix.unit == "chunk")
             documents.write(kept)
             units.write(pa.record_batch([kept["doc_id"], pa.array(owners, pa.string())], schema=UNIT_SCHEMA))
-    store.commit(Marker("documents", key, task.name, documents.rows, documents.rows, facts={"text_bytes": 0}))
-    store.commit(Marker(UNITS, key, task.name, units.rows, units.rows))
+    files = {".parquet": documents.seal}
+    store.commit(
+        Marker("documents", key, task.name, documents.rows, documents.rows, files=files, facts={"text_bytes": 0})
+    )
+    store.commit(Marker(UNITS, key, task.name, units.rows, units.rows, files={".parquet": units.seal}))
 
 
 class _Cutter:

@@ -22,7 +22,7 @@ from siftlm.errors import UserError
 from siftlm.loop.config import LoopConfig, QuizSettings
 from siftlm.loop.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.progress import Progress
-from siftlm.scorers import LMSettings, open_lm
+from siftlm.scorers import LMSettings, open_lm, pinned
 from siftlm.stages.columns import read_columns
 from siftlm.store import Marker, digest
 
@@ -65,14 +65,15 @@ def _model_rows(corpus: Corpus, model: LMSettings, tasks: dict[str, list[Questio
 
 def _errors(corpus: Corpus, model: LMSettings, task: str, asked: list[Question]) -> tuple[float, float]:
     """The two errors of a model in a task, from the store where they are known."""
-    key = digest(STAGE, VERSION, open_lm(model).digest(), [[q.context, q.choices] for q in asked])
-    if not corpus.store.is_done(STAGE, key):
-        with corpus.progress.working(f"benchmark/{model.name}/{task}"):
+    content = open_lm(model).digest()
+    key = digest(STAGE, VERSION, content, [[q.context, q.choices] for q in asked])
+    known = corpus.store.find(STAGE, key)
+    if known is None:
+        with corpus.progress.working(f"benchmark/{model.name}/{task}"), pinned([(open_lm(model), content)]):
             choice, bits = answer(model, asked)
         facts = {"choice": choice, "bits": bits}
-        corpus.store.commit(Marker(STAGE, key, f"{model.name} {task}", rows_in=0, rows_out=0, facts=facts))
-    facts = corpus.store.marker(STAGE, key).facts
-    return facts["choice"], facts["bits"]
+        known = corpus.store.commit(Marker(STAGE, key, f"{model.name} {task}", rows_in=0, rows_out=0, facts=facts))
+    return known.facts["choice"], known.facts["bits"]
 
 
 def answer(model: LMSettings, asked: Sequence[Question]) -> tuple[float, float]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import orjson
+
+from siftlm import filesystem
+from siftlm.errors import UserError
 from siftlm.lineage import Lineage
-from siftlm.store import Marker
+from siftlm.store import Marker, digest
 
 FORMAT = 2  # 2: `steps`, which says what each dropped, and what weights make of it
+MANIFEST = "manifest.json"
 SKIPPED = 100  # files that are no documents whose paths are told, of every source
 PACKAGES = (
     "siftlm",
@@ -74,9 +79,40 @@ def build_manifest(
     }
 
 
-def versions() -> dict[str, str]:
-    """The versions of what computed the output."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
+    """Writes the manifest into a run's folder, with a checksum of itself."""
+    told = orjson.loads(orjson.dumps(manifest))
+    content = orjson.dumps({**told, "check": digest(told)}, option=orjson.OPT_INDENT_2)
+    filesystem.write_bytes(f"{folder}/{MANIFEST}", content)
+
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    """The manifest in a run's folder.
+
+    Raises:
+        UserError: it is not as a run wrote it.
+    """
+    path = f"{folder}/{MANIFEST}"
+    try:
+        manifest = orjson.loads(filesystem.read_bytes(path))
+    except orjson.JSONDecodeError as error:
+        raise UserError(f"{path}: must be as the run wrote it, got no JSON: {error}; run again") from None
+    check = manifest.pop("check", None) if isinstance(manifest, dict) else None
+    if check is None or check != digest(manifest):
+        raise UserError(f"{path}: must be as the run wrote it, got another checksum; run again")
+    return dict(manifest)
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of what computed the output, null for a package that is not installed: torch, without models."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def counts(lineage: Lineage) -> dict[str, Any]:

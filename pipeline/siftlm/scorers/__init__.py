@@ -8,6 +8,7 @@ from typing import Any
 from siftlm.scorers.contamination import ContaminationScorer, ContaminationSettings
 from siftlm.scorers.dsir import DsirScorer, DsirSettings
 from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
+from siftlm.scorers.files import pinned
 from siftlm.scorers.language import LanguageScorer, LanguageSettings
 from siftlm.scorers.lm import LMScorer, LMSettings
 from siftlm.scorers.minhash import ShingleScorer, ShingleSettings
@@ -29,6 +30,7 @@ __all__ = [
     "SignalsSettings",
     "open_lm",
     "open_scorer",
+    "pinned",
 ]
 
 SCORERS: dict[type[Settings], Any] = {

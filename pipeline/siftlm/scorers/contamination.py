@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
+from siftlm.scorers.files import Held
 from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
@@ -54,7 +54,7 @@ class ContaminationSettings(Settings):
         return f"annotate.contamination.{self.name}"
 
 
-class ContaminationScorer:
+class ContaminationScorer(Held["Items"]):
     """`<name>_overlap`, the share of the document's n-grams that the benchmark has, and `<name>_item`.
 
     Words and n-grams are those of `siftlm_kernels.minhash`, compared by 64-bit hashes. `<name>_item` is the number of
@@ -65,6 +65,7 @@ class ContaminationScorer:
     """
 
     def __init__(self, settings: ContaminationSettings) -> None:
+        super().__init__()
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
@@ -74,21 +75,28 @@ class ContaminationScorer:
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_overlap": "lowest"}
 
-    def digest(self) -> str:
-        chosen = self.settings
-        return digest(
-            "contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, chosen.fewest, self._content()
-        )
+    def reads(self) -> list[str]:
+        return [self.settings.path]
 
-    def check(self) -> None:
-        self._index()
+    def content(self) -> str:
+        try:
+            return filesystem.fingerprint(self.settings.path)
+        except OSError as error:
+            raise _unreadable(self.settings, error) from None
+
+    def open(self) -> Items:
+        return _load(self.settings)
+
+    def identity(self, content: str) -> str:
+        chosen = self.settings
+        return digest("contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, chosen.fewest, content)
 
     def facts(self) -> dict[str, int]:
         """How many items there are, how many of them are found whole only, and how many not in a longer text."""
-        return self._index().facts
+        return self.fresh().facts
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        counts, rows, grams, items = self._index().hits(ragged_text(batch["text"]))
+        counts, rows, grams, items = self.loaded().hits(ragged_text(batch["text"]))
         had = np.unique(np.stack([rows, grams]), axis=1)[0]
         overlap = np.bincount(had, minlength=len(counts)) / np.maximum(counts, 1)
         names: list[str | None] = [None] * len(counts)
@@ -97,16 +105,6 @@ class ContaminationScorer:
             names[rows[start]] = str(np.bincount(items[start:end]).argmax())
         columns = [pa.array(overlap, pa.float64(), mask=counts == 0), pa.array(names, pa.string())]
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(self.fields()))
-
-    def _content(self) -> str:
-        try:
-            return filesystem.fingerprint(self.settings.path)
-        except OSError as error:
-            raise _unreadable(self.settings, error) from None
-
-    def _index(self) -> Items:
-        chosen = self.settings
-        return _load(chosen.model_dump_json(), self._content())
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,7 @@ class Items:
         return counts, *together[:, np.argsort(together[0], kind="stable")]
 
 
-@lru_cache(maxsize=32)
-def _load(chosen: str, _content: str) -> Items:
-    settings = ContaminationSettings.model_validate_json(chosen)
+def _load(settings: ContaminationSettings) -> Items:
     try:
         texts = pa.array([_text(settings, row, item) for row, item in enumerate(_items(settings))], pa.large_string())
     except (OSError, ValueError, KeyError) as error:  # pyarrow's and orjson's errors are ValueErrors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
+from siftlm.scorers.files import Held
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
 from siftlm.settings import End, Settings
 from siftlm.store import digest
@@ -34,7 +34,7 @@ class DsirSettings(Settings):
         return f"annotate.dsir.{self.name}"
 
 
-class DsirScorer:
+class DsirScorer(Held[ImportanceWeights]):
     """`<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
 
     A `top` rule on `<name>_sampled` draws without replacement in proportion to the weights, which is DSIR's
@@ -43,6 +43,7 @@ class DsirScorer:
     """
 
     def __init__(self, settings: DsirSettings) -> None:
+        super().__init__()
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
@@ -52,19 +53,27 @@ class DsirScorer:
     def good_ends(self) -> dict[str, End]:
         return {field.name: "highest" for field in self.fields()}
 
-    def digest(self) -> str:
-        settings = self.settings
+    def reads(self) -> list[str]:
+        return [self.settings.path]
+
+    def content(self) -> str:
         try:
-            content = filesystem.fingerprint(settings.path)
+            return filesystem.fingerprint(self.settings.path)
         except OSError as error:
-            raise _no_weights(settings, error) from None
+            raise _no_weights(self.settings, error) from None
+
+    def open(self) -> ImportanceWeights:
+        try:
+            return ImportanceWeights.load(self.settings.path)
+        except (OSError, ValueError, KeyError) as error:
+            raise _no_weights(self.settings, error) from None
+
+    def identity(self, content: str) -> str:
+        settings = self.settings
         return digest("dsir", VERSION, settings.name, settings.fewest_words, settings.seed, content)
 
-    def check(self) -> None:
-        self._weights()
-
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        weights = self._weights()
+        weights = self.loaded()
         texts = batch["text"]
         totals, sizes = weights.score([text or "" for text in texts.to_pylist()])
         columns = [totals, mean_log_weight(totals, sizes), totals + gumbel_noise(texts, self.settings.seed)]
@@ -72,18 +81,7 @@ class DsirScorer:
         arrays = [pa.array(np.asarray(column), pa.float64(), mask=short) for column in columns]
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(self.fields()))
 
-    def _weights(self) -> ImportanceWeights:
-        try:
-            return _load(self.settings.path, filesystem.fingerprint(self.settings.path))
-        except (OSError, ValueError, KeyError) as error:
-            raise _no_weights(self.settings, error) from None
-
 
 def _no_weights(settings: DsirSettings, error: Exception) -> UserError:
     reason = getattr(error, "strerror", None) or error
     return UserError(f"{settings.place}.path: must be weights of siftlm fit-dsir, got {settings.path!r}: {reason}")
-
-
-@lru_cache(maxsize=8)
-def _load(path: str, _content: str) -> ImportanceWeights:
-    return ImportanceWeights.load(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from functools import lru_cache
 from typing import Literal
 
@@ -14,6 +13,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
+from siftlm.scorers.files import Held
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
@@ -38,13 +38,48 @@ class ClassifierSettings(Settings):
         return f"annotate.classifiers.{self.name}"
 
 
-class ClassifierScorer:
+class ModelScorer(Held[FastTextLinear]):
+    """What scorers with a fastText model have in common: its file, named in errors by its place."""
+
+    def __init__(self, path: str, place: str) -> None:
+        super().__init__()
+        self._path, self._place = path, place
+
+    def reads(self) -> list[str]:
+        return [self._path]
+
+    def content(self) -> str:
+        try:
+            return filesystem.fingerprint(self._path)
+        except OSError as error:
+            raise self._no_model(error) from None
+
+    def open(self) -> FastTextLinear:
+        try:
+            return _load(self._path, filesystem.signature(self._path))
+        except OSError as error:
+            raise self._no_model(error) from None
+        except ValueError as error:
+            raise UserError(f"{self._place}: {error}") from None
+
+    def _no_model(self, error: OSError) -> UserError:
+        return UserError(f"{self._place}: must be a fastText model, got {self._path!r}: {error.strerror or error}")
+
+
+@lru_cache(maxsize=16)
+def _load(path: str, _signature: str) -> FastTextLinear:
+    """The model in a file, one for all scorers of a process."""
+    return FastTextLinear.load(path)
+
+
+class ClassifierScorer(ModelScorer):
     """The column `name`: P(label) as fastText reports it, null where the model knows nothing of a text.
 
     fastText reports p + 1e-5. Newlines count as spaces, so a document is one line, as in training.
     """
 
     def __init__(self, settings: ClassifierSettings) -> None:
+        super().__init__(settings.path, f"{settings.place}.path")
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
@@ -53,48 +88,19 @@ class ClassifierScorer:
     def good_ends(self) -> dict[str, End]:
         return {self.settings.name: "highest"}
 
-    def digest(self) -> str:
-        content = model_fingerprint(self.settings.path, f"{self.settings.place}.path")
+    def identity(self, content: str) -> str:
         return digest("classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content)
 
     def check(self) -> None:
-        model = open_model(self.settings.path, f"{self.settings.place}.path")
+        model = self.fresh()
         label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        model = open_model(self.settings.path, f"{self.settings.place}.path")
+        model = self.loaded()
         column = label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
         probabilities = model.probabilities(*ragged_text(batch["text"]), impl=self.settings.impl)[:, column]
         scores = pa.array(probabilities, pa.float32(), mask=np.isnan(probabilities))
         return pa.RecordBatch.from_arrays([scores], schema=pa.schema(self.fields()))
-
-
-def model_fingerprint(path: str, place: str) -> str:
-    """A digest of the bytes of a model file, which is not opened as a model."""
-    try:
-        return filesystem.fingerprint(path)
-    except OSError as error:
-        raise _no_model(path, place, error) from None
-
-
-def open_model(path: str, place: str) -> FastTextLinear:
-    """The model in a file, loaded once a process; raises UserError with the place in the configuration."""
-    try:
-        facts = os.stat(path)
-        return _load(path, facts.st_size, facts.st_mtime_ns)
-    except OSError as error:
-        raise _no_model(path, place, error) from None
-    except ValueError as error:
-        raise UserError(f"{place}: {error}") from None
-
-
-def _no_model(path: str, place: str, error: OSError) -> UserError:
-    return UserError(f"{place}: must be a fastText model, got {path!r}: {error.strerror or error}")
-
-
-@lru_cache(maxsize=16)
-def _load(path: str, _size: int, _modified_ns: int) -> FastTextLinear:
-    return FastTextLinear.load(path)
 
 
 def label_column(labels: tuple[str, ...], label: str, place: str) -> int:

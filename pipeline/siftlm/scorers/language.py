@@ -15,7 +15,7 @@ from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, model_fingerprint, open_model
+from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, ModelScorer
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
@@ -41,13 +41,14 @@ class LanguageSettings(Settings):
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, several times slower.")
 
 
-class LanguageScorer:
+class LanguageScorer(ModelScorer):
     """`language` (the label without `__label__`) and `language_score` (its probability, from fastText).
 
     Both are null where a text has no word. Equal probabilities go to the label that the model lists first.
     """
 
     def __init__(self, settings: LanguageSettings) -> None:
+        super().__init__(settings.path or packaged_model(), f"{PLACE}.path")
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
@@ -56,19 +57,15 @@ class LanguageScorer:
     def good_ends(self) -> dict[str, End]:
         return {"language_score": "highest"}
 
-    def digest(self) -> str:
-        content = model_fingerprint(self._path(), f"{PLACE}.path")
-        return digest("language", VERSION, self.settings.first_bytes, self.settings.impl, content)
-
-    def check(self) -> None:
-        open_model(self._path(), f"{PLACE}.path")
-
     def languages(self) -> list[str]:
         """Every language that a document can have."""
-        return [label.removeprefix(LABEL_PREFIX) for label in open_model(self._path(), f"{PLACE}.path").labels]
+        return [label.removeprefix(LABEL_PREFIX) for label in self.fresh().labels]
+
+    def identity(self, content: str) -> str:
+        return digest("language", VERSION, self.settings.first_bytes, self.settings.impl, content)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        model = open_model(self._path(), f"{PLACE}.path")
+        model = self.loaded()
         texts = batch["text"]
         values, offsets = ragged_text(texts)
         if self.settings.first_bytes is not None:
@@ -80,9 +77,6 @@ class LanguageScorer:
         languages = names.take(pa.array(best, mask=unknown))
         scores = pa.array(probabilities[np.arange(len(best)), best], pa.float32(), mask=unknown)
         return pa.RecordBatch.from_arrays([languages, scores], schema=pa.schema(self.fields()))
-
-    def _path(self) -> str:
-        return self.settings.path or packaged_model()
 
 
 @lru_cache(maxsize=1)

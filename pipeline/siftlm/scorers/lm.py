@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
+from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.settings import End, Settings
 
@@ -73,13 +73,12 @@ class LMSettings(Settings):
     allow_pickle: bool = Field(False, description="Load pickled weights, which can run any code.")
 
 
-class LMScorer:
+class LMScorer(Held["DocumentScorer"]):
     """Documents in, score columns out. Nothing is loaded before the first document."""
 
     def __init__(self, settings: LMSettings) -> None:
+        super().__init__()
         self.settings = settings
-        self._loading = Lock()
-        self._loaded: DocumentScorer | None = None
 
     @property
     def place(self) -> str:
@@ -96,25 +95,31 @@ class LMScorer:
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD}
 
-    def digest(self) -> str:
+    def reads(self) -> list[str]:
+        try:
+            return [str(path) for path in self.files.paths]
+        except OSError:  # the folder is gone
+            return [str(self.files.folder)]
+
+    def content(self) -> str:
+        return self.files.digest()
+
+    def open(self) -> DocumentScorer:
+        from siftlm.scorers.lm_documents import DocumentScorer
+
+        return DocumentScorer(self.place, self.settings, self.files)
+
+    def identity(self, content: str) -> str:
         """32 hex digits over all that decides the numbers: the model's files, the settings, this code's version."""
         import xxhash
 
         settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
-        parts = json.dumps([CODE_VERSION, self.files.digest(), settings], sort_keys=True)
+        parts = json.dumps([CODE_VERSION, content, settings], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(parts.encode())
 
     def metadata(self) -> dict[str, str]:
         """What a reader must know to use or repeat the scores; loads the model."""
-        return self._documents.metadata()
-
-    def check(self) -> None:
-        """Loads the model, so that whatever is wrong with it is said before any work starts.
-
-        Raises:
-            UserError: `score.<name>.model` or another setting is not what this machine and the files allow.
-        """
-        self._documents.metadata()
+        return self.loaded().metadata()
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The score columns of the rows of `batch`, in their order; `batch` has a column `text`.
@@ -125,11 +130,11 @@ class LMScorer:
 
     def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
         """The first part of `score`: what goes for every model of the same `tokens_digest`."""
-        return self._documents.tokenise(texts)
+        return self.loaded().tokenise(texts)
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
         """The second part, which is under way when this returns; its `finish` waits for the columns."""
-        return self._documents.begin(documents)
+        return self.loaded().begin(documents)
 
     def tokens_digest(self) -> str:
         """32 hex digits over all that decides the tokens of a document; loads nothing."""
@@ -144,12 +149,3 @@ class LMScorer:
         """Where the model is; a hub model is fetched when first asked for."""
         chosen = self.settings
         return find_model(f"{self.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)
-
-    @property
-    def _documents(self) -> DocumentScorer:
-        with self._loading:
-            if self._loaded is None:
-                from siftlm.scorers.lm_documents import DocumentScorer
-
-                self._loaded = DocumentScorer(self.place, self.settings, self.files)
-            return self._loaded

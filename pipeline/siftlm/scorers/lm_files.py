@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xxhash
 
+from siftlm import filesystem
 from siftlm.errors import UserError
 
 SAFE_WEIGHTS = ("*.safetensors",)
@@ -40,7 +41,7 @@ class ModelFiles:
         return sorted(path for path in self.folder.iterdir() if _matches(path, (*SHARED_FILES, *weights)))
 
     def digest(self) -> str:
-        """32 hex digits over the names and contents of `paths`; a file is read once per process."""
+        """32 hex digits over the names and contents of `paths`; a file that stays as it is is read once per process."""
         return _digest_of(self.paths)
 
     def tokenizer_digest(self) -> str:
@@ -128,16 +129,11 @@ def _names_class(path: Path) -> bool:
 def _digest_of(paths: Sequence[Path]) -> str:
     whole = xxhash.xxh3_128()
     for path in paths:
-        stat = path.stat()
-        whole.update(f"{path.name}\0{_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
+        whole.update(f"{path.name}\0{_file_digest(str(path), filesystem.signature(str(path)))}\n".encode())
     return whole.hexdigest()
 
 
 @lru_cache(maxsize=4096)
-def _file_digest(path: str, _size: int, _modified_ns: int) -> str:
-    """The digest of a file's content; size and time are there for the cache's key."""
-    digest = xxhash.xxh3_128()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+def _file_digest(path: str, _signature: str) -> str:
+    """The digest of a file's content, read again when the file system says anything else of it."""
+    return filesystem.hash_bytes(path)

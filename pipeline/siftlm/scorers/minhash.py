@@ -7,7 +7,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from siftlm.scorers.protocol import ragged_text
+from siftlm.scorers.protocol import Fileless, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
 
@@ -26,7 +26,7 @@ class ShingleSettings(Settings):
     seed: int = Field(1, ge=0, lt=1 << 32, description="Seed of the permutations.")
 
 
-class ShingleScorer:
+class ShingleScorer(Fileless):
     """`bands` (uint64, one hash a band) and `has_shingles`, false for a text without a word, which matches nothing."""
 
     def __init__(self, settings: ShingleSettings) -> None:

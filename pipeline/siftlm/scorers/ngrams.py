@@ -16,11 +16,14 @@ The weight is a sum, so long texts go to the extremes; `mean_log_weight` is the 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +40,10 @@ Floats = npt.NDArray[np.float64]
 EPSILON = 1e-8
 """Added to both shares before the logarithm (p-lambda/dsir, hashed_ngram_dsir.py)."""
 
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(?P<kind>[<>|][biuf]\d+)', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>[\d, ]*)\), \}\s*"
+)
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 
 
@@ -126,17 +133,43 @@ class ImportanceWeights:
     def load(cls, path: str) -> ImportanceWeights:
         """Read weights that `save` wrote."""
         with filesystem.open_read(path) as file:
-            stored = np.load(file, allow_pickle=False)
-            return cls(int(stored["ngrams"]), stored["log_ratio"])
+            stored = read_npz(file)
+        return cls(int(stored["ngrams"]), stored["log_ratio"])
 
     @classmethod
     def are_at(cls, path: str) -> bool:
         """Whether a file holds weights that `save` wrote."""
         try:
             cls.load(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError):
             return False
         return True
+
+
+def read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
+    """The arrays of numbers in an .npz file, by name.
+
+    Unlike `np.load`, which has `ast.literal_eval` parse the headers: on CPython 3.11 that may fail in threads.
+
+    Raises:
+        ValueError: the file is something else, or cut short.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy"): _read_npy(archive.read(name)) for name in archive.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        raise ValueError(f"not an .npz file: {error}") from None
+
+
+def _read_npy(content: bytes) -> np.ndarray:
+    width = 2 if content[6:7] == b"\x01" else 4  # of the length of the header, by the version of the format
+    start = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
+    header = _NPY_HEADER.fullmatch(content[8 + width : start])
+    if not content.startswith(b"\x93NUMPY") or header is None:
+        raise ValueError("not an array of numbers in numpy's format")
+    shape = [int(length) for length in header["shape"].decode().replace(",", " ").split()]
+    array = np.frombuffer(content[start:], np.dtype(header["kind"].decode()), math.prod(shape))
+    return array.reshape(shape, order="F" if header["fortran"] == b"True" else "C")
 
 
 def mean_log_weight(weights: Floats, sizes: npt.NDArray[np.int64]) -> Floats:

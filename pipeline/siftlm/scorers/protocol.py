@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +38,18 @@ class Scorer(Protocol):
         """
         ...
 
+    def reads(self) -> Sequence[str]:
+        """The files that decide the columns beside the settings."""
+        ...
+
+    def load(self, digest: str) -> None:
+        """Makes sure that what `score` uses has this digest, and loads it where it does not yet.
+
+        Raises:
+            UserError: the files have another one by now.
+        """
+        ...
+
     def check(self) -> None:
         """Finds a user's mistake before any work starts, at the price of opening the model files.
 
@@ -48,6 +61,16 @@ class Scorer(Protocol):
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
         ...
+
+
+class Fileless:
+    """The part of a scorer that reads no file."""
+
+    def reads(self) -> Sequence[str]:
+        return ()
+
+    def load(self, digest: str) -> None:
+        """There is nothing to load."""
 
 
 def ragged_text(texts: pa.Array) -> Ragged:

@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from siftlm.scorers.protocol import ragged_text
+from siftlm.scorers.protocol import Fileless, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
@@ -35,7 +35,7 @@ class SignalsSettings(Settings):
         return groups
 
 
-class SignalsScorer:
+class SignalsScorer(Fileless):
     """One column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
 
     def __init__(self, settings: SignalsSettings) -> None:

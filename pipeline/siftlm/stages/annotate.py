@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from siftlm.documents import DOCUMENT_SCHEMA
-from siftlm.scorers import open_scorer
+from siftlm.scorers import open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
 from siftlm.stages.shards import Task
@@ -38,11 +38,16 @@ class Annotate:
 
     def run(self, task: Task, store: Store) -> Marker:
         rows_in = 0
-        with store.writer(STAGE, task.key, self.schema()) as signals:
+        scorers = [open_scorer(settings) for settings in self.scorers]
+        with (
+            pinned(list(zip(scorers, task.facts["scorers"], strict=True))),
+            store.writer(STAGE, task.key, self.schema()) as signals,
+        ):
             for batch in store.batches("documents", task.inputs["documents"], rows=BATCH_DOCUMENTS):
                 rows_in += batch.num_rows
                 signals.write(self.annotate(batch))
-        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=rows_in, rows_out=signals.rows)
+        files = {".parquet": signals.seal}
+        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=rows_in, rows_out=signals.rows, files=files)
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The signal columns of a batch of documents."""
@@ -56,8 +61,17 @@ class Annotate:
 
 def tasks(scorers: Sequence[Settings], documents: Sequence[Task]) -> list[Task]:
     """A task for every documents shard; a model that changed on disk changes the key."""
-    part = digest("annotate", VERSION, [open_scorer(settings).digest() for settings in scorers])
-    return [replace(shard, key=digest(part, shard.inputs["documents"])) for shard in documents]
+    facts = scorer_facts(scorers)
+    part = digest("annotate", VERSION, facts["scorers"])
+    return [
+        replace(shard, key=digest(part, shard.inputs["documents"]), facts={**shard.facts, **facts})
+        for shard in documents
+    ]
+
+
+def scorer_facts(scorers: Sequence[Settings]) -> dict[str, list[str]]:
+    """What a task knows of its scorers: their digests, by which whoever works on it knows that it has the same ones."""
+    return {"scorers": [open_scorer(settings).digest() for settings in scorers]}
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:

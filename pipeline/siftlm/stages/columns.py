@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,10 @@ class Survivors:
 
     def identity(self) -> str:
         return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules], self.keep_duplicates)
+
+    def training_identity(self) -> str:
+        """Changes when those may that are held out; rules come after them."""
+        return digest(self.holdout, self.seed, self.keep_duplicates)
 
     def stages(self) -> list[str]:
         """What the split and the rules read: ids/ and signals/; clusters/ may change where no duplicate does."""
@@ -107,7 +112,7 @@ def available(task: Task, store: Store) -> dict[str, pa.DataType]:
 def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa.Table:
     """The wanted columns of a shard, in the order of its documents; None gives all of them."""
     return _together(
-        (stage, _read_stage(stage, store.table(stage, key, _needed(stage, key, store, wanted)), wanted))
+        (stage, _read_stage(stage, store.table(stage, key, partial(_needed, stage, wanted)), wanted))
         for stage, key in task.inputs.items()
         if stage != "documents"
     )
@@ -149,9 +154,9 @@ def _public(stage: str, name: str) -> str:
     return f"{stage.removeprefix(SCORES)}_{name}" if stage.startswith(SCORES) else name
 
 
-def _needed(stage: str, key: str, store: Store, wanted: set[str] | None) -> list[str]:
+def _needed(stage: str, wanted: set[str] | None, stored: list[str]) -> list[str]:
     """The stored columns of a stage that give the wanted ones."""
-    names = [n for n in store.schema(stage, key).names if n not in HIDDEN]
+    names = [n for n in stored if n not in HIDDEN]
     if wanted is None:
         return names
     sources = {s for name, (_, from_) in DERIVED.items() if _public(stage, name) in wanted for s in from_}

@@ -93,7 +93,7 @@ class Ngrams:
             count_ngrams(*text, table, ngram=self.settings.ngram)
         path, end = f"{self.links.folder}/ngrams-{task.shard}.zst", 0
         found: list[tuple[int, Slice]] = []
-        with filesystem.open_write(path) as out:
+        with filesystem.open_write(path, durable=False) as out:
             for part, counts in enumerate(np.split(table, range(SLICE, len(table) - 1, SLICE))):
                 size = out.write(pa.compress(counts, codec="zstd", asbytes=True))
                 found.append((part, (path, end, size, len(counts))))
@@ -109,16 +109,15 @@ class Ngrams:
                 counts = _counts(stream.read(size), entries)
             total = counts.copy() if total is None else np.add(total, counts, out=total)
         assert total is not None, "a group has a member"
-        filesystem.write_bytes(
-            self._path(part), len(total).to_bytes(8, "little") + pa.compress(total, codec="zstd", asbytes=True)
-        )
+        content = len(total).to_bytes(8, "little") + pa.compress(total, codec="zstd", asbytes=True)
+        self.corpus.store.write_sealed(self._path(part), content)
 
     def paths(self) -> list[str]:
         """The files of the finished table, in order."""
         return [self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE))]
 
     def is_done(self) -> bool:
-        return all(filesystem.exists(path) for path in self.paths())
+        return all(self.corpus.store.holds_sealed(path) for path in self.paths())
 
     def _path(self, part: int) -> str:
         return self.corpus.store.path(NGRAMS, f"{self.key}/{part:04d}", ".zst")
@@ -137,7 +136,7 @@ class Measure:
         from siftlm_kernels.commonness import mean_nll
 
         with _READING:
-            table = _table(self.paths)
+            table = _table(store, self.paths)
         ngram, prior = self.settings.ngram, self.settings.prior
         with store.writer(STAGE, task.key, COMMONNESS_SCHEMA) as out:
             for text, alive in self.corpus.batches(task):
@@ -146,7 +145,8 @@ class Measure:
                 unknown = np.isnan(nll)
                 column = pa.array(exp_negative(np.where(unknown, 0.0, nll)), mask=unknown)
                 out.write(pa.RecordBatch.from_arrays([column], schema=COMMONNESS_SCHEMA))
-        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=out.rows, rows_out=out.rows)
+        files = {".parquet": out.seal}
+        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=out.rows, rows_out=out.rows, files=files)
 
 
 def tasks(settings: CommonnessSettings, shards: Sequence[Task]) -> list[Task]:
@@ -163,10 +163,10 @@ def run(
     """The markers of all shards; counts the n-grams first when any is missing and nobody has."""
     if not todo:
         return []
-    corpus, done = Corpus(store, drops), store.done(STAGE)
+    corpus, done = Corpus(store, drops), store.committed(STAGE, (task.key for task in todo))
     # A folder of its own, since another run may do the same in the same store and clear it away.
     ngrams = Ngrams(settings, corpus, Links(store, uuid.uuid4().hex), todo[0].facts[NGRAMS])
-    if any(task.key not in done for task in todo) and not ngrams.is_done():
+    if len(done) < len(todo) and not ngrams.is_done():
         plan = write_plan(store, NGRAMS, todo)
         import_beam()  # in silence
         from siftlm.stages.commonness_graph import build
@@ -185,9 +185,9 @@ _READING = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _table(paths: tuple[str, ...]) -> Counts:
+def _table(store: Store, paths: tuple[str, ...]) -> Counts:
     """The counts in the files of a finished table."""
-    parts = [filesystem.read_bytes(path) for path in paths]
+    parts = [store.read_sealed(path) for path in paths]
     return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
 
 

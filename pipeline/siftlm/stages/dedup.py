@@ -28,7 +28,7 @@ from siftlm.stages.dedup_earlier import STORE, check_earlier, earlier_shards, to
 from siftlm.stages.dedup_links import Block, Edges, Integers, Links, Span, mix, partition, read_spans
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline
-from siftlm.stages.shards import Stopwatch, Task, write_plan
+from siftlm.stages.shards import Stopwatch, Task, markers_of, write_plan
 from siftlm.stages.texts import doc_ids, id_identity
 from siftlm.store import Marker, Store, digest
 
@@ -92,7 +92,7 @@ class Dedup:
 
     def store_of(self, task: Task) -> Store:
         """Where the outputs of a shard are: those of an earlier run are in its own store."""
-        return Store(task.facts[STORE]) if task.shard < 0 else self.store
+        return Store(task.facts[STORE], owned=False) if task.shard < 0 else self.store
 
     def band_spans(self, task: Task) -> list[tuple[int, Span]]:
         """Writes the (band keys, document numbers) of a shard; (partition, where its part is) of every block.
@@ -212,6 +212,7 @@ class Dedup:
                 rows_in=len(cluster_ids),
                 rows_out=len(cluster_ids) - dropped.total(),
                 dropped=dict(sorted(dropped.items())),
+                files={".parquet": clusters.seal},
                 content=digest([kind or "" for kind in duplicate]),
                 facts={"seconds": self.watch.part()},
             )
@@ -236,8 +237,8 @@ def run(
     settings: DedupSettings, todo: Sequence[Task], documents: int, store: Store, runner: RunnerSettings
 ) -> list[Marker]:
     """The markers of all clusters shards; one pipeline when any is missing."""
-    done = store.done(STAGE)
-    if any(task.key not in done for task in todo):
+    done = store.committed(STAGE, (task.key for task in todo))
+    if len(done) < len(todo):
         earlier = earlier_shards(settings.against, todo)
         check_earlier(earlier, settings.shingles if settings.near else None)
         documents += sum(int(task.facts["documents"]) for task in earlier)
@@ -252,7 +253,7 @@ def run(
             run_pipeline(runner, "dedup", lambda pipeline: build(pipeline, stage, plan))
         finally:
             links.remove()
-    return store.markers(STAGE, (task.key for task in todo))
+    return markers_of(STAGE, todo, done, store)
 
 
 def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tuple[int, int]:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from siftlm import filesystem
 from siftlm.errors import UserError
+from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.scorers import ShingleSettings
 from siftlm.scorers.minhash import SHINGLES_KEY, ShingleScorer
 from siftlm.stages.dedup_links import Integers
 from siftlm.stages.shards import Task
 from siftlm.store import Store
 
-MANIFEST = "manifest.json"
 STORE = "store"  # the fact of an earlier shard's task that says where its outputs are
 
 
@@ -47,7 +46,7 @@ def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:
     path = f"{folder}/{MANIFEST}"
     if not filesystem.exists(path):
         raise UserError(f"dedup.against: must be folders of finished runs, got {folder!r} without a {MANIFEST}")
-    manifest = orjson.loads(filesystem.read_bytes(path))
+    manifest = read_manifest(folder)
     store = manifest["config"]["store"] or f"{folder}/store"
     return [(store, shard) for shard in manifest["inputs"]]
 
@@ -56,7 +55,7 @@ def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> No
     """Raises UserError where an earlier shard is gone, or was shingled in another way than this run asks for."""
     wanted = ShingleScorer(shingles).digest().encode() if shingles else None
     for task in tasks:
-        store = Store(task.facts[STORE])
+        store = Store(task.facts[STORE], owned=False)
         if not store.is_done("signals", task.inputs["signals"]):
             raise UserError(f"dedup.against: must have its signals in {store.root}, got none of {task.name}")
         schema = store.schema("signals", task.inputs["signals"])

@@ -102,13 +102,13 @@ class Links:
     def open_spans(self, name: str) -> Iterator[SpanWriter]:
         """A writer of blocks to a file, which is there when the context ends."""
         path = f"{self.folder}/{name}.bin"
-        with filesystem.open_write(path) as stream:
+        with filesystem.open_write(path, durable=False) as stream:
             yield SpanWriter(path, stream)
 
     def write(self, name: str, edges: Edges) -> str:
         """Writes edges (a, b), or components (number, smallest number of its component); gives the path."""
         path = f"{self.folder}/{name}.parquet"
-        with open_parquet(path, LINK_SCHEMA) as links:
+        with open_parquet(path, LINK_SCHEMA, durable=False) as links:
             for start in range(0, len(edges[0]), BLOCK):
                 columns = [side[start : start + BLOCK] for side in edges]
                 links.write(pa.record_batch(columns, schema=LINK_SCHEMA))
@@ -120,7 +120,10 @@ class Links:
 
         forest = UnionFind()
         for path in sorted(paths):
-            with filesystem.open_read(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+            with (
+                filesystem.open_read(path) as stream,
+                pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+            ):
                 for batch in file.iter_batches(batch_size=BLOCK):
                     forest.add(batch["number"].to_numpy(), batch["component"].to_numpy())
         return self.write(name, forest.components())
@@ -128,14 +131,15 @@ class Links:
     def read(self, path: str) -> Edges:
         """The edges of one file."""
         with filesystem.open_read(path) as stream:
-            table = pq.read_table(stream)
+            table = pq.read_table(stream, page_checksum_verification=True)
         return table["number"].to_numpy(), table["component"].to_numpy()
 
     def linked(self, shard: int) -> Edges:
         """(rows of a shard that are linked with another document, their components), rows ascending."""
         low, high = shard << 32, (shard + 1) << 32
         with filesystem.open_read(self.final) as stream:
-            links = pq.read_table(stream, filters=(pc.field("number") >= low) & (pc.field("number") < high))
+            mine = (pc.field("number") >= low) & (pc.field("number") < high)
+            links = pq.read_table(stream, filters=mine, page_checksum_verification=True)
         return links["number"].to_numpy() - low, links["component"].to_numpy()
 
     def remove(self) -> None:

@@ -17,11 +17,11 @@ import orjson
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.filesystem import OWNER, STORE_LOCK, STORE_MARK
+from siftlm.report.manifest import MANIFEST
 from siftlm.stages.dedup_links import LINKS
 from siftlm.stages.inputs import CACHE
 from siftlm.stages.write import PART
 
-MANIFEST = "manifest.json"
 LOCK = ".lock"
 METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"

@@ -12,7 +12,7 @@ from typing import TypeVar
 from siftlm import filesystem
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.stages.shards import Task, write_plan
-from siftlm.stages.values import read_value
+from siftlm.stages.values import SUFFIX, read_value
 from siftlm.store import Store
 
 T = TypeVar("T")
@@ -39,12 +39,12 @@ def gather(
     if documents <= IN_DRIVER_DOCUMENTS:
         return _folded(statistic, merge, tasks)
     plan = write_plan(store, name, tasks)
-    answer = store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone: other runs may share the store
+    answer = store.path("gathered", uuid.uuid4().hex, SUFFIX)  # of this call alone: other runs may share the store
 
     from siftlm.stages.graphs import statistics_graph
 
-    run_pipeline(runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer))
-    value: T = read_value(answer)
+    run_pipeline(runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer, store))
+    value: T = read_value(answer, store)
     filesystem.remove(answer)
     return value
 

@@ -31,13 +31,14 @@ def statistics_graph(
     merge: Callable[[Iterable[Any]], Any],
     plan: str,
     answer: str,
+    store: Store,
 ) -> None:
     """The merged statistic of all tasks of the plan, written to the file `answer`."""
     _ = (
         tasks(pipeline, plan)
         | "statistics" >> beam.Map(statistic)
         | "merge" >> beam.CombineGlobally(Merge(merge))
-        | "answer" >> beam.Map(lambda value: write_value(answer, value))
+        | "answer" >> beam.Map(lambda value: write_value(answer, value, store))
     )
 
 

@@ -30,7 +30,7 @@ from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Task, write_plan
 from siftlm.stages.texts import IDS
-from siftlm.stages.values import read_value
+from siftlm.stages.values import SUFFIX, read_value
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store, digest
 
@@ -177,7 +177,7 @@ class Ids:
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
         key = digest(IDS, VERSION, task.inputs["documents"], changed)
-        if self.store.is_done(IDS, key):
+        if self.store.find(IDS, key):
             return key
         table = self.store.table("signals", task.inputs["signals"], ["doc_id", "content_hash"]).combine_chunks()
         ids = table["doc_id"].to_pylist()
@@ -187,7 +187,7 @@ class Ids:
         with self.store.writer(IDS, key, IDS_SCHEMA) as out:
             for start in range(0, len(ids), READ_ROWS):
                 out.write(pa.record_batch([pa.array(ids[start : start + READ_ROWS])], schema=IDS_SCHEMA))
-        self.store.commit(Marker(IDS, key, task.name, len(ids), len(ids), facts={"renamed": len(rows)}))
+        self.store.commit(Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": len(rows)}))
         return key
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
@@ -232,8 +232,8 @@ def run(
 ) -> Marker:
     """The marker of the comparison of all ids: what they share, and the keys of the shards that have new ones."""
     key = comparison_key(todo, sources, names=names)
-    if store.is_done(IDS, key):
-        return store.marker(IDS, key)
+    if marker := known(store, key):
+        return marker
     ranked = sorted(todo, key=lambda t: (sources.index(t.facts["source"]), t.inputs["documents"], t.shard))
     tasks = [replace(task, facts={**task.facts, "rank": rank}) for rank, task in enumerate(ranked)]
     links = Links(store, uuid.uuid4().hex)
@@ -252,16 +252,25 @@ def run(
     return store.commit(Marker(IDS, key, "all", documents, documents, facts=facts))
 
 
+def known(store: Store, key: str) -> Marker | None:
+    """The marker of an earlier comparison, if all that it made is there."""
+    marker = store.committed(IDS, [key]).get(key)
+    if marker is None:
+        return None
+    made = {made_key for made_key in marker.facts["shards"].values() if made_key}
+    return marker if store.committed(IDS, made).keys() == made else None
+
+
 def _piped(stage: Ids, tasks: Sequence[Task], runner: RunnerSettings) -> tuple[list[tuple[int, str, int]], Shared]:
     """The comparison of a large corpus, by the runner."""
     plan = write_plan(stage.store, IDS, tasks)
-    answer = stage.store.path("gathered", uuid.uuid4().hex, ".npz")  # of this call alone
+    answer = stage.store.path("gathered", uuid.uuid4().hex, SUFFIX)  # of this call alone
     import_beam()  # in silence
     from siftlm.stages.ids_graph import build
 
     try:
         run_pipeline(runner, IDS, lambda pipeline: build(pipeline, stage, plan, answer, threads(runner)))
-        parts = read_value(answer)
+        parts = read_value(answer, stage.store)
     finally:
         stage.links.remove()
         filesystem.remove(answer)

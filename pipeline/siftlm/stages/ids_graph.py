@@ -46,5 +46,5 @@ def build(pipeline: beam.Pipeline, stage: Ids, plan: str, answer: str, workers: 
         (written, found.shared)
         | "all" >> beam.Flatten()
         | "list" >> ToList()
-        | "answer" >> beam.Map(lambda parts: write_value(answer, parts))
+        | "answer" >> beam.Map(lambda parts: write_value(answer, parts, stage.store))
     )

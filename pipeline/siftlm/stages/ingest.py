@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
 from siftlm.scorers.protocol import ragged_text
+from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
-from siftlm.store import Marker, Store, digest
+from siftlm.store import Marker, ShardWriter, Store, digest
 
 VERSION = 4
 STAGE = "documents"
+REJECTS = ".rejects.parquet"
 BATCH_BYTES = 32 << 20  # of text
 UNTELLING = b"\xff"  # a beginning that leaves format and compression to the name of the file
 REJECT_SCHEMA = pa.schema(
@@ -47,12 +50,12 @@ class Ingest:
         text_bytes = 0
         with (
             store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
-            store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=".rejects.parquet") as rejects,
+            Rejects(task.key, store) as rejects,
         ):
             for read in _read(task, settings, self.batch_bytes):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
-                rejects.write(_reject_batch(read))
+                rejects.write(read)
                 text_bytes += pc.sum(batch["byte_count"]).as_py() or 0
                 skipped.update(r.reason for r in read.rejects if r.kind == "skipped")
                 errors.update(r.reason for r in read.rejects if r.kind == "error")
@@ -65,8 +68,28 @@ class Ingest:
             rows_out=rows,
             dropped=dict(sorted(skipped.items())),
             errors=dict(sorted(errors.items())),
+            files={".parquet": documents.seal, **rejects.files()},
             facts={"text_bytes": text_bytes},
         )
+
+
+class Rejects(ExitStack):
+    """What could not be read of a shard, in a file that is there only where there is any of it."""
+
+    def __init__(self, key: str, store: Store) -> None:
+        super().__init__()
+        self._key, self._store = key, store
+        self._out: ShardWriter | None = None
+
+    def write(self, read: ReadBatch) -> None:
+        if read.rejects:
+            out = self._out or self.enter_context(self._store.writer(STAGE, self._key, REJECT_SCHEMA, suffix=REJECTS))
+            out.write(_reject_batch(read))
+            self._out = out
+
+    def files(self) -> dict[str, Seal]:
+        """The seal of the file, if there is one, once the block has ended."""
+        return {REJECTS: self._out.seal} if self._out else {}
 
 
 def _read(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:

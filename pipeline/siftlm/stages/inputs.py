@@ -17,6 +17,7 @@ from siftlm.filesystem import InputFile
 from siftlm.readers.kinds import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
+from siftlm.store import digest as store_digest
 
 CACHE = "fingerprints.json"
 SHOWN = 3  # folders that a line names
@@ -111,8 +112,19 @@ def _found(settings: InputSettings, own: Sequence[str]) -> Found:
     return Found(sorted(files.values()), formats, sorted(skipped), passed_over)
 
 
-def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int = 8, *, remember: bool = True) -> Files:
-    """Every file with a digest of its content.
+def fingerprints(found: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:
+    """Every file with a digest of its content; without `remember` nothing is written."""
+    made = _looked_at([file.path for group in found.values() for file in group], store, remember)
+    return {source: [Fingerprinted(file, *made[file.path]) for file in group] for source, group in found.items()}
+
+
+def digests(files: Sequence[str], store: Store) -> dict[str, str]:
+    """The digests of the contents of files by path."""
+    return {path: digest for path, (digest, _) in _looked_at(files, store, remember=True).items()}
+
+
+def _looked_at(files: Sequence[str], store: Store, remember: bool, threads: int = 8) -> dict[str, tuple[str, str]]:
+    """(digest of the content, signature) of files by path.
 
     A digest is remembered with what the file system says of the file (size, both times, inode); a file is read
     again when any of these has changed, so that an input rewritten at the same size is noticed. Without `remember`
@@ -120,19 +132,20 @@ def fingerprints(found: dict[str, list[InputFile]], store: Store, threads: int =
     """
     path = f"{store.root}/{CACHE}"
     known, began = _remembered(path), time.time_ns()
-    files = [file for group in found.values() for file in group]
     with ThreadPoolExecutor(threads) as pool:
-        made = dict(zip((f.path for f in files), pool.map(lambda f: _fingerprint(f, known), files), strict=True))
-    fresh = {name: [m.signature, m.fingerprint] for name, m in made.items() if _settled(m.signature, began)}
+        made = dict(zip(files, pool.map(lambda name: _fingerprint(name, known), files), strict=True))
+    fresh = {name: [signature, digest] for name, (digest, signature) in made.items() if _settled(signature, began)}
     if remember and any(known.get(name) != entry for name, entry in fresh.items()):
-        filesystem.write_bytes(path, orjson.dumps({**known, **fresh}, option=orjson.OPT_SORT_KEYS))
-    return {source: [made[file.path] for file in group] for source, group in found.items()}
+        told = {**known, **fresh}
+        content = orjson.dumps({"files": told, "check": store_digest(told)}, option=orjson.OPT_SORT_KEYS)
+        filesystem.write_bytes(path, content, durable=False)
+    return made
 
 
 def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
     """Raises UserError unless a file is still what it was when its fingerprint was taken."""
     try:
-        same = _signature(path) == signature if signature else filesystem.fingerprint(path) == fingerprint
+        same = filesystem.signature(path) == signature if signature else filesystem.fingerprint(path) == fingerprint
     except FileNotFoundError:
         raise gone(path) from None
     if not same:
@@ -146,30 +159,23 @@ def gone(path: str) -> UserError:
 def _remembered(path: str) -> dict[str, list[str]]:
     """What the cache holds; nothing where it is absent or damaged, for it can be made again."""
     try:
-        known: Any = orjson.loads(filesystem.read_bytes(path)) if filesystem.exists(path) else {}
+        told: Any = orjson.loads(filesystem.read_bytes(path)) if filesystem.exists(path) else {}
     except orjson.JSONDecodeError:
         return {}
-    return known if isinstance(known, dict) else {}
+    files = told.get("files") if isinstance(told, dict) else None
+    return files if isinstance(files, dict) and told.get("check") == store_digest(files) else {}
 
 
-def _fingerprint(file: InputFile, known: dict[str, list[str]]) -> Fingerprinted:
+def _fingerprint(path: str, known: dict[str, list[str]]) -> tuple[str, str]:
     """The digest belongs to the signature before it: a change while the file is read shows in the next look."""
     try:
-        now = _signature(file.path)
-        signature, digest = known.get(file.path, ["", ""])
+        now = filesystem.signature(path)
+        signature, digest = known.get(path, ["", ""])
         if not now or signature != now:
-            digest = filesystem.fingerprint(file.path)
+            digest = filesystem.fingerprint(path)
     except FileNotFoundError:
-        raise gone(file.path) from None
-    return Fingerprinted(file, digest, now)
-
-
-def _signature(path: str) -> str:
-    """What changes with a local file whatever its size and clock; empty for objects, whose digest costs no read."""
-    if not paths.is_local(path):
-        return ""
-    facts = os.stat(path)
-    return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}:{facts.st_ino}"
+        raise gone(path) from None
+    return digest, now
 
 
 def _settled(signature: str, began: int) -> bool:

@@ -32,7 +32,7 @@ from siftlm.selectors.reasons import ALL_CUT
 from siftlm.settings import Settings
 from siftlm.stages.dedup_links import Links, Span, partition, read_spans
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
-from siftlm.stages.shards import Stopwatch, Task, write_plan
+from siftlm.stages.shards import Stopwatch, Task, markers_of, write_plan
 from siftlm.stages.texts import CUTS
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, UInt64Array
@@ -174,6 +174,7 @@ class Passages:
                 rows_in=out.rows,
                 rows_out=out.rows - out_already - left_empty,
                 dropped={reason: rows for reason, rows in sorted(dropped.items()) if rows},
+                files={".parquet": out.seal},
                 content=content.hexdigest(),
                 facts={
                     **dict(zip(("cut_documents", "cut_passages", "cut_bytes"), facts, strict=True)),
@@ -254,8 +255,8 @@ def run(
     runner: RunnerSettings,
 ) -> list[Marker]:
     """The markers of all cuts shards; one pipeline when any is missing."""
-    done = store.done(CUTS)
-    if any(task.key not in done for task in todo):
+    done = store.committed(CUTS, (task.key for task in todo))
+    if len(done) < len(todo):
         # A folder of its own, since another run may do the same in the same store and clear it away.
         links = Links(store, uuid.uuid4().hex)
         partitions = 1 + text_bytes // max(settings.min_bytes, TEXT_BYTES) // batch_size(runner, ENTRIES)
@@ -268,7 +269,7 @@ def run(
             run_pipeline(runner, CUTS, lambda pipeline: build(pipeline, stage, plan, threads(runner)))
         finally:
             links.remove()
-    return store.markers(CUTS, (task.key for task in todo))
+    return markers_of(CUTS, todo, done, store)
 
 
 def _changes(values: UInt64Array) -> BoolArray:

@@ -6,7 +6,8 @@ Output shards are written to a staging folder. When all are there, the manifest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,17 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
-from siftlm.errors import UserError
+from siftlm.errors import UserError, visible
 from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
+from siftlm.report.manifest import MANIFEST, read_manifest, write_manifest
 from siftlm.stages import folders
 from siftlm.stages.columns import SCORES
-from siftlm.stages.folders import MANIFEST, PAPERS, PARTS
+from siftlm.stages.folders import PAPERS, PARTS
+from siftlm.stages.ingest import REJECTS
+from siftlm.stages.inputs import digests
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
 from siftlm.store import Marker, Store, open_parquet
 
+log = logging.getLogger(__name__)
+
+ERRORS = "errors.parquet"
 ERROR_SCHEMA = pa.schema(
     [
         pa.field("stage", pa.string(), nullable=False),
@@ -64,18 +71,52 @@ def staging_folder(folder: str, identity: str) -> str:
     return f"{folder}/.staging-{identity[:16]}"
 
 
-def published(folder: str, identity: str) -> dict[str, Any] | None:
-    """The manifest in the folder when it is complete and of this very output."""
-    path = f"{folder}/{MANIFEST}"
-    if not filesystem.exists(path):
+def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None:
+    """The manifest in the folder when it is complete, as it was written, and of this very output.
+
+    What is damaged is named.
+    """
+    if not filesystem.exists(f"{folder}/{MANIFEST}"):
         return None
-    manifest: dict[str, Any] = orjson.loads(filesystem.read_bytes(path))
-    if manifest.get("identity") != identity:
+    try:
+        manifest = read_manifest(folder)
+    except UserError as error:
+        _tell(str(error))
         return None
-    there = {f"{part}/{name}" for part in PARTS for name in filesystem.list_names(f"{folder}/{part}")}
-    there.update(filesystem.list_names(folder))
-    wanted = [part["path"] for part in (*manifest["data"], *manifest["rejects"])]
-    return manifest if there.issuperset([*wanted, *PAPERS]) else None
+    if manifest.get("identity") != identity or not set(PAPERS).issubset(filesystem.list_names(folder)):
+        return None
+    damaged = [path for path, reason in _damage(folder, manifest, store)]
+    return None if damaged else manifest
+
+
+def _damage(folder: str, manifest: dict[str, Any], store: Store) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong with it) of the written files that are not as the manifest has them; each is told."""
+    wanted = {part["path"]: part for part in (*manifest["data"], *manifest["rejects"], manifest["errors"])}
+    sizes = {path: size for part in ("", *PARTS) for path, size in _sizes(folder, part)}
+    whole = [f"{folder}/{path}" for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
+    # What an object store holds it does not change by itself, and hashing it here would download it.
+    found = digests(whole, store) if paths.is_local(folder) else {}
+    for path, part in wanted.items():
+        reason = None
+        if path not in sizes:
+            reason = "it is gone"
+        elif sizes[path] != part["bytes"]:
+            reason = f"it has {sizes[path]:,} bytes, {part['bytes']:,} were written"
+        elif found and f"xxh3_128:{found[f'{folder}/{path}']}" != part["checksum"]:
+            reason = "its checksum is not that of what was written"
+        if reason:
+            _tell(f"output.folder: {folder}/{path} is damaged, {reason}")
+            yield path, reason
+
+
+def _sizes(folder: str, part: str) -> list[tuple[str, int]]:
+    """(path in the run's folder, bytes) of the files in a part of it."""
+    inside = f"{part}/" if part else ""
+    return [(f"{inside}{name}", size) for name, size in filesystem.list_sizes(f"{folder}/{part}".rstrip("/")).items()]
+
+
+def _tell(damage: str) -> None:
+    log.warning("%s", visible(f"{damage}; it is made again"))
 
 
 def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence[Marker]) -> None:
@@ -93,22 +134,30 @@ def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence
             if filesystem.exists(f"{staging}/{path}"):
                 filesystem.makedirs(f"{folder}/{part}")
                 filesystem.rename(f"{staging}/{path}", f"{folder}/{path}")
+        if names:
+            filesystem.sync(f"{folder}/{part}")
 
 
-def write_errors(folder: str, selected: Sequence[Task], store: Store) -> int:
-    """Writes errors.parquet, every record that could not be processed with its place; returns how many."""
-    with open_parquet(f"{folder}/errors.parquet", ERROR_SCHEMA) as out:
-        for task in selected:
-            for batch in _ingest_errors(task, store):
-                out.write(batch)
+def write_errors(
+    folder: str, selected: Sequence[Task], markers: Mapping[str, Sequence[Marker]], store: Store
+) -> dict[str, Any]:
+    """Writes errors.parquet, every record that could not be processed with its place; its entry of the manifest.
+
+    `markers` are those of all stages; an output without an error is not read.
+    """
+    with open_parquet(f"{folder}/{ERRORS}", ERROR_SCHEMA) as out:
+        for at, task in enumerate(selected):
+            if markers["documents"][at].errors:
+                for batch in _ingest_errors(task, store):
+                    out.write(batch)
             for stage, key in task.inputs.items():
-                if stage.startswith(SCORES):
+                if stage.startswith(SCORES) and markers[stage][at].errors:
                     out.write(_score_errors(task, stage, key, store))
-    return out.rows
+    return {"path": ERRORS, "rows": out.rows, "bytes": out.seal.size, "checksum": f"xxh3_128:{out.seal.digest}"}
 
 
 def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
-    table = store.table("documents", task.inputs["documents"], suffix=".rejects.parquet")
+    table = store.table("documents", task.inputs["documents"], suffix=REJECTS)
     table = table.filter(pc.equal(table["kind"], "error"))
     columns = {
         "stage": pa.array(["ingest"] * table.num_rows, pa.string()),
@@ -142,4 +191,4 @@ def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None
     """The dataset card, then the manifest, whose presence says that the folder is complete."""
     columns = {f.name: str(f.type) for f in schema} if schema is not None else {}
     filesystem.write_bytes(f"{folder}/README.md", dataset_card(manifest, columns).encode())
-    filesystem.write_bytes(f"{folder}/{MANIFEST}", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    write_manifest(folder, manifest)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow.compute as pc
 from pydantic import Field
 
-from siftlm import paths
+from siftlm import filesystem, paths
 from siftlm.scorers.reference import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import Survivors
@@ -15,7 +15,7 @@ from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, document_identity
 from siftlm.store import Marker, Store, digest
 
-VERSION = 1
+VERSION = 2
 STAGE = "reference"
 
 
@@ -27,7 +27,7 @@ class ReferenceJobSettings(ReferenceSettings):
 
 def key(settings: ReferenceJobSettings, survivors: Survivors, clusters: Sequence[Task], contents: list[str]) -> str:
     shards = [[*document_identity(task), content] for task, content in zip(clusters, contents, strict=True)]
-    return digest("reference", VERSION, settings.model_dump(), survivors.holdout, survivors.seed, shards)
+    return digest("reference", VERSION, settings.model_dump(), survivors.training_identity(), shards)
 
 
 def folder(store: Store, model_key: str) -> str:
@@ -42,15 +42,23 @@ def train(
     store: Store,
 ) -> str:
     """The folder of the trained model; trains it when it is not there yet."""
-    target = folder(store, model_key)
-    if not store.is_done(STAGE, model_key):
-        from siftlm.scorers.reference import train_reference
+    trained(STAGE, model_key, "all", settings, held_out_texts(survivors, clusters, store), store)
+    return folder(store, model_key)
 
-        if not paths.is_local(target):
-            raise NotImplementedError(f"{target}: reference models are trained on a local file system")
-        facts = train_reference(held_out_texts(survivors, clusters, store), settings, target)
-        store.commit(Marker(STAGE, model_key, "all", rows_in=0, rows_out=0, facts=facts))
-    return target
+
+def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
+    """The marker of a model in the store, which is trained where it is not there as it was trained."""
+    found = store.find(stage, key)
+    if found is not None:
+        return found
+    from siftlm.scorers.reference import train_reference
+
+    target = store.path(stage, key, "")
+    if not paths.is_local(target):
+        raise NotImplementedError(f"{target}: reference models are trained on a local file system")
+    filesystem.remove(target, recursive=True)
+    facts = train_reference(texts, settings, target)
+    return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
 
 
 def held_out_texts(survivors: Survivors, clusters: Sequence[Task], store: Store) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.scorers import LMScorer, LMSettings, open_lm
+from siftlm.scorers import LMScorer, LMSettings, open_lm, pinned
 from siftlm.stages.columns import SCORES, Survivors
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, text_identity
@@ -48,7 +48,9 @@ class Score:
     def run(self, task: Task, store: Store) -> Marker:
         started = time.monotonic()
         reasons = self.survivors.reasons(task, store)
+        wanted = [self.settings, *(other for other in self.companions if other.name in task.facts["companions"])]
         with ExitStack() as files:
+            files.enter_context(pinned([(open_lm(s), task.facts["models"][s.name]) for s in wanted]))
             models = [files.enter_context(_scores(self.settings, task.key, task.facts.get("earlier", []), store))]
             for other in self.companions:
                 key, earlier = task.facts["companions"][other.name]
@@ -105,6 +107,7 @@ class Scores:
             rows_out=rows - dropped - self.errors.total(),
             dropped={"not_alive": dropped} if dropped else {},
             errors=dict(sorted(self.errors.items())),
+            files={".parquet": self.file.seal},
             facts={"seconds": seconds},
         )
 
@@ -254,22 +257,31 @@ def tasks(
     The first half of the key is the model and the texts, the second the survivors: outputs that share the
     first half hold scores that can be taken over.
     """
-    made = _outputs(settings, survivors, clusters, contents, store)
-    theirs = {other.name: _outputs(other, survivors, clusters, contents, store) for other in others}
+    models = {model.name: open_lm(model).digest() for model in (settings, *others)}
+    outputs_of = {
+        name: _outputs(name, content, survivors, clusters, contents, store) for name, content in models.items()
+    }
+    made = outputs_of.pop(settings.name)
     found = []
     for at, (task, (key, earlier)) in enumerate(zip(clusters, made, strict=True)):
-        facts = {"earlier": earlier, "companions": {name: outputs[at] for name, outputs in theirs.items()}}
+        facts = {"earlier": earlier, "companions": {name: outputs[at] for name, outputs in outputs_of.items()}}
+        facts["models"] = models
         found.append(replace(task, key=key, facts={**task.facts, **facts}))
     return found
 
 
 def _outputs(
-    settings: LMSettings, survivors: Survivors, clusters: Sequence[Task], contents: Sequence[str], store: Store
+    name: str,
+    model_digest: str,
+    survivors: Survivors,
+    clusters: Sequence[Task],
+    contents: Sequence[str],
+    store: Store,
 ) -> list[tuple[str, list[str]]]:
     """For every shard the key of its scores under a model, and those of earlier ones with the same first half."""
-    model = digest("score", VERSION, open_lm(settings).digest())
+    model = digest("score", VERSION, model_digest)
     done: dict[str, list[str]] = {}
-    for other in sorted(store.done(SCORES + settings.name)):
+    for other in sorted(store.done(SCORES + name)):
         done.setdefault(other.partition("-")[0], []).append(other)
     found = []
     for task, content in zip(clusters, contents, strict=True):
@@ -284,6 +296,7 @@ def model_facts(settings: LMSettings, scored: Sequence[Task], store: Store) -> d
     """What the score files say of the model that wrote them: digest, dtype, window rule."""
     facts = {"model": settings.model, "digest": open_lm(settings).digest()}
     if scored:
+        facts["digest"] = scored[0].facts["models"][settings.name]
         stored = store.schema(SCORES + settings.name, scored[0].key).metadata or {}
         prefix = b"siftlm."
         facts |= {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem
+from siftlm.seals import Seal
 from siftlm.selectors import (
     DECISION_SCHEMA,
     DROPPED_BY,
@@ -32,7 +33,7 @@ from siftlm.stages.columns import SCORES, Survivors, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_shards
-from siftlm.stages.values import read_value, read_version, write_value, write_version
+from siftlm.stages.values import SUFFIX, read_value, read_version, write_value, write_version
 from siftlm.statistics.exact import exact_sum
 from siftlm.store import Marker, Store, digest
 
@@ -84,7 +85,7 @@ class Pass:
     store: Store
 
     def __call__(self, task: Task) -> Statistics:
-        return shard_statistics(self.columns.read(task, self.store), read_version(self.plan_path))
+        return shard_statistics(self.columns.read(task, self.store), read_version(self.plan_path, self.store))
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,15 @@ class Decide:
 
     def run(self, task: Task, store: Store) -> Marker:
         table = self.columns.read(task, store, frozenset({"byte_count"}))
-        decisions = decide(table, read_value(self.plan_path))
+        decisions = decide(table, read_value(self.plan_path, store))
         weight = pc.fill_null(decisions["weight"], 0.0)
         decisions = decisions.set_column(2, DECISION_SCHEMA.field("weight"), weight)
         with store.writer(STAGE, task.key, DECISION_SCHEMA) as out:
             for batch in pa.Table.from_batches([decisions]).to_batches(max_chunksize=16_384):
                 out.write(batch)
-        return self._marker(task, table, decisions)
+        return self._marker(task, table, decisions, out.seal)
 
-    def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch) -> Marker:
+    def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
         lost = losses(decisions)
         failed = [loss for loss in lost if loss[0].startswith(FAILED)]
         copies = np.where(decisions["kept"], decisions["copies"], 0).astype(np.int64)
@@ -124,6 +125,7 @@ class Decide:
             rows_out=int((copies > 0).sum()),
             dropped=_by_reason(loss for loss in lost if loss not in failed),
             errors=_by_reason(failed),
+            files={".parquet": seal},
             facts=facts,
         )
 
@@ -173,11 +175,16 @@ def run(
 ) -> list[Marker]:
     """The markers of all decisions; resolves the plan first when any is missing."""
     columns = Columns(settings, survivors)
-    done = store.done(STAGE)
-    path = store.path("selections", digest([task.key for task in todo]), ".npz")
-    if any(task.key not in done for task in todo):
+    done = store.committed(STAGE, (task.key for task in todo))
+    path = plan_path(store, [task.key for task in todo])
+    if not store.holds_sealed(path) or len(done) < len(todo):
         resolve(columns, todo, path, documents, store, runner)
     return run_shards(Decide(columns, path), todo, store, runner)
+
+
+def plan_path(store: Store, keys: Sequence[str]) -> str:
+    """Where the resolved selection is whose decisions have these keys."""
+    return store.path("selections", digest(list(keys)), SUFFIX)
 
 
 def resolve(
@@ -189,8 +196,8 @@ def resolve(
     """
     plan = start(columns.settings)
     while not plan.done:
-        opened = write_version(path, plan)
+        opened = write_version(path, plan, store)
         merged = gather("select", Pass(columns, opened, store), Statistics.merged, todo, documents, store, runner)
         filesystem.remove(opened)
         plan = advance(plan, [merged] if merged is not None else [])
-    write_value(path, plan)
+    write_value(path, plan, store)

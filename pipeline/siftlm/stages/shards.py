@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from siftlm import filesystem
+from siftlm.errors import UserError
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 from siftlm.store import Marker, Store, digest
 
@@ -51,12 +52,17 @@ class ShardStage(Protocol):
 
 def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: RunnerSettings) -> list[Marker]:
     """The markers of all tasks in order, after running those that have none. Starts no pipeline for nothing."""
-    done = store.done(stage.name)
+    done = store.committed(stage.name, (task.key for task in tasks))
     waiting = [task for task in tasks if task.key not in done]
     if waiting:
         plan = write_plan(store, stage.name, waiting)
         run_pipeline(runner, stage.name, lambda pipeline: _build(pipeline, stage, plan, store, runner))
-    return store.markers(stage.name, (task.key for task in tasks))
+    return markers_of(stage.name, tasks, done, store)
+
+
+def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:
+    """The markers of all tasks in order, those that are not known yet from the store."""
+    return [known.get(task.key) or store.marker(stage, task.key) for task in tasks]
 
 
 def _build(pipeline: Any, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
@@ -68,14 +74,24 @@ def _build(pipeline: Any, stage: ShardStage, plan: str, store: Store, runner: Ru
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
     """The path of a file with one task a line, so that a pipeline's graph does not grow with its shards."""
     lines = [orjson.dumps(task) for task in tasks]
-    path = store.path("plans", f"{stage}-{digest([line.decode() for line in lines])}", ".jsonl")
-    filesystem.write_bytes(path, b"\n".join(lines))
+    path = store.path("plans", f"{stage}-{_plan_digest(lines)}", ".jsonl")
+    filesystem.write_bytes(path, b"\n".join(lines), durable=False)
     return path
 
 
 def read_plan(path: str) -> Iterator[Task]:
-    for line in filesystem.read_bytes(path).splitlines():
+    """The tasks of a plan, whose digest is in its name."""
+    lines = filesystem.read_bytes(path).splitlines()
+    if not path.endswith(f"-{_plan_digest(lines)}.jsonl"):
+        raise UserError(
+            f"store: must hold every file as it was written, got {path}: its checksum is another; run again"
+        )
+    for line in lines:
         yield Task(**orjson.loads(line))
+
+
+def _plan_digest(lines: Iterable[bytes]) -> str:
+    return digest([line.decode("utf-8", "replace") for line in lines])
 
 
 def run_task(stage: ShardStage, task: Task, store: Store) -> None:

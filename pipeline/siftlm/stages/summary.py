@@ -13,7 +13,7 @@ from siftlm.stages.columns import available, read_columns
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
-from siftlm.stages.values import read_version, write_version
+from siftlm.stages.values import SUFFIX, read_version, write_version
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.store import Store, digest
 
@@ -40,7 +40,7 @@ class Observe:
     store: Store
 
     def __call__(self, task: Task) -> Both:
-        searches: dict[str, ScoreSearch] = read_version(self.path)
+        searches: dict[str, ScoreSearch] = read_version(self.path, self.store)
         kept = read_columns(task, self.store, {"kept"})["kept"]
         few = max(1, HELD // max(1, len(kept)))
         parts = []
@@ -60,12 +60,12 @@ def merge(parts: Iterable[Both]) -> Both:
 def summarise(selected: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> dict[str, Any]:
     """Per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
-    path = store.path("summaries", key, ".npz")
+    path = store.path("summaries", key, SUFFIX)
     columns = tuple(numeric_columns(available(selected[0], store))) if selected else ()
     limit = SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES
     searches = {name: ScoreSearch.start(columns, entry_limit=limit) for name in ("all", "kept")}
     while not all(search.done for search in searches.values()):
-        opened = write_version(path, searches)
+        opened = write_version(path, searches, store)
         merged = gather("summary", Observe(columns, opened, store), merge, selected, documents, store, runner)
         filesystem.remove(opened)
         assert merged is not None, "columns without shards"

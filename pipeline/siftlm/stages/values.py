@@ -1,14 +1,16 @@
 """Statistics as files: trees of dataclasses, arrays and numbers, without pickles.
 
 A store may be shared and remote, so what is read back from it must not be able to run code. A value becomes one
-JSON tree beside its arrays, in one .npz file; dataclasses are named in `KINDS`, and nothing else is ever built.
+JSON tree with the shapes of its arrays, and behind it their bytes; dataclasses are named in `KINDS`, and nothing else
+is ever built. (Not .npz: its headers are Python literals, and CPython 3.11 may fail to parse these in threads.)
 """
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import uuid
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -16,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from siftlm import filesystem
 from siftlm.selectors import Plan, SelectSettings, Statistics
 from siftlm.selectors.filling import Filling, Sums
 from siftlm.selectors.segments import Segments, SegmentSums
@@ -24,6 +25,7 @@ from siftlm.statistics.cuts import Cuts, Search, Target, _Open, _Pending
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.statistics.summary import Summary
+from siftlm.store import Store
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -34,40 +36,52 @@ KINDS: dict[str, type] = {
 }  # fmt: skip
 
 
-def write_value(path: str, value: object) -> None:
+SUFFIX = ".value"
+LENGTH_BYTES = 8  # of the length of the tree
+
+
+def write_value(path: str, value: object, store: Store) -> None:
     """Writes a value atomically; `read_value` gives an equal one."""
     arrays: list[np.ndarray] = []
-    tree = json.dumps(_pack(value, arrays))
-    buffer = io.BytesIO()
-    named = {f"a{index}": array for index, array in enumerate(arrays)}
-    np.savez(buffer, allow_pickle=False, tree=np.frombuffer(tree.encode(), np.uint8), **named)
-    filesystem.write_bytes(path, buffer.getvalue())
+    tree = _pack(value, arrays)
+    shapes = [[array.dtype.str, array.shape] for array in arrays]
+    head = json.dumps([tree, shapes]).encode()
+    parts = [len(head).to_bytes(LENGTH_BYTES, "little"), head, *(array.tobytes() for array in arrays)]
+    store.write_sealed(path, b"".join(parts))
 
 
-def write_version(path: str, value: object) -> str:
+def write_version(path: str, value: object, store: Store) -> str:
     """Writes a value under a name that no other writer has, and returns it: `path` with something behind it."""
     unique = f"{path}.{uuid.uuid4().hex}"
-    write_value(unique, value)
+    write_value(unique, value, store)
     return unique
 
 
 @lru_cache(maxsize=1)
-def read_version(path: str) -> Any:
+def read_version(path: str, store: Store) -> Any:
     """The value in a file of `write_version`, which never changes: read once a process, not once a shard."""
-    return read_value(path)
+    return read_value(path, store)
 
 
-def read_value(path: str) -> Any:
-    """The value in a file that `write_value` wrote."""
-    with np.load(io.BytesIO(filesystem.read_bytes(path)), allow_pickle=False) as stored:
-        tree = json.loads(stored["tree"].tobytes())
-        return _unpack(tree, stored)
+def read_value(path: str, store: Store) -> Any:
+    """The value in a file that `write_value` wrote; a UserError names a file that is damaged or gone."""
+    content = memoryview(store.read_sealed(path))
+    start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    tree, shapes = json.loads(bytes(content[LENGTH_BYTES:start]))
+    arrays: list[np.ndarray] = []
+    for kind, shape in shapes:
+        count, dtype = math.prod(shape), np.dtype(kind)
+        array: np.ndarray = np.ndarray(shape, dtype, content, start)
+        arrays.append(array.copy())
+        start += count * dtype.itemsize
+    return _unpack(tree, arrays)
 
 
 def _pack(value: Any, arrays: list[np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray):
+        assert value.dtype.kind in "biufUSM", f"cannot write an array of {value.dtype}"
         arrays.append(value)
         return {"array": len(arrays) - 1}
     if isinstance(value, Fraction):
@@ -88,12 +102,12 @@ def _pack(value: Any, arrays: list[np.ndarray]) -> Any:
     }
 
 
-def _unpack(tree: Any, arrays: Any) -> Any:
+def _unpack(tree: Any, arrays: Sequence[np.ndarray]) -> Any:
     if not isinstance(tree, dict):
         return tree
     match tree:
         case {"array": index}:
-            return arrays[f"a{index}"]
+            return arrays[index]
         case {"fraction": [numerator, denominator]}:
             return Fraction(numerator, denominator)
         case {"settings": settings}:

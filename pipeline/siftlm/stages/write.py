@@ -22,6 +22,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.paths import WrittenPath
+from siftlm.seals import Seal, SealingStream
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.runner import RunnerSettings, batch_size
@@ -75,8 +76,10 @@ class Scatter:
         rows = 0
         path = store.path(self.name, task.key)
         with (
-            filesystem.open_write(path) as stream,
-            pq.ParquetWriter(stream, self._schema(), compression="zstd", write_page_checksum=True) as out,
+            filesystem.open_write(path, durable=False) as file,
+            pq.ParquetWriter(
+                stream := SealingStream(file), self._schema(), compression="zstd", write_page_checksum=True
+            ) as out,
         ):
             for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"]), self.chunk_bytes):
                 places = shuffle_places(chunk, self.seed)
@@ -87,8 +90,8 @@ class Scatter:
                     out.write_table(chunk.slice(low, high - low), row_group_size=max(1, high - low))
                     groups.append([len(groups), int(index)])
                 rows += chunk.num_rows
-        facts = {"groups": groups}
-        return Marker(self.name, task.key, task.name, rows_in=rows, rows_out=rows, facts=facts)
+        files, facts = {".parquet": stream.seal}, {"groups": groups}
+        return Marker(self.name, task.key, task.name, rows_in=rows, rows_out=rows, files=files, facts=facts)
 
     def _schema(self) -> pa.Schema:
         return self.schema.append(PLACE)
@@ -110,7 +113,8 @@ class Write:
             for table in rows:
                 for batch in table.combine_chunks().to_batches():
                     out.write(batch)
-        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=_file_facts(self.folder, task.name))
+        facts = _file_facts(self.folder, task.name, out.seal)
+        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=facts)
 
     def _open(self, path: str) -> Any:
         return open_parquet(
@@ -152,9 +156,8 @@ class WriteRejects:
                 dropped = table.filter(pc.invert(table["kept"]))
                 for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
                     out.write(batch)
-        return Marker(
-            self.name, task.key, task.name, out.rows, out.rows, facts=_file_facts(self.folder, task.facts["file"])
-        )
+        facts = _file_facts(self.folder, task.facts["file"], out.seal)
+        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=facts)
 
 
 def output_schema(task: Task, store: Store) -> pa.Schema:
@@ -285,27 +288,26 @@ def forget_lost(stage: str, tasks: Sequence[Task], folder: str, staging: str, st
     Unlike what is in the store, they move to the run's folder, where another output of the run may have replaced
     them under the same names, or a user may have removed them.
     """
-    done = store.done(stage)
-    for task in tasks:
-        if task.key in done and not _is_there(store.marker(stage, task.key), folder, staging):
-            filesystem.remove(store.path(stage, task.key, ".done"))
+    for marker in store.committed(stage, (task.key for task in tasks)).values():
+        if not _is_there(marker, folder, staging):
+            filesystem.remove(store.path(stage, marker.key, ".done"))
 
 
 def _is_there(marker: Marker, folder: str, staging: str) -> bool:
-    path = marker.facts["path"]
-    if filesystem.exists(f"{staging}/{path}"):
-        return True
-    moved = f"{folder}/{path}"
-    return (
-        filesystem.exists(moved)
-        and filesystem.size(moved) == marker.facts["bytes"]
-        and filesystem.fingerprint(moved) == marker.facts["checksum"]
-    )
+    """Whether the file is where it was written, or else where it was moved to, whole in either case."""
+    facts = marker.facts
+    path = f"{staging}/{facts['path']}"
+    if not filesystem.exists(path):
+        path = f"{folder}/{facts['path']}"
+    if not filesystem.exists(path):
+        return False
+    with filesystem.open_read(path) as stream:
+        return Seal(facts["bytes"], facts["checksum"], facts["kept"]).damage(path, stream) is None
 
 
-def _file_facts(folder: str, path: str) -> dict[str, Any]:
-    whole = f"{folder}/{path}"
-    return {"path": path, "bytes": filesystem.size(whole), "checksum": filesystem.fingerprint(whole)}
+def _file_facts(folder: str, path: str, seal: Seal) -> dict[str, Any]:
+    kept = filesystem.kept_digest(f"{folder}/{path}")
+    return {"path": path, "bytes": seal.size, "checksum": seal.digest, "kept": kept}
 
 
 def _runs(task: Task, decision: Marker, shard_bytes: int, store: Store) -> list[list[int]]:

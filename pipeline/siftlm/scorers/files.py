@@ -1,0 +1,113 @@
+"""Scorers that read files: what is loaded is what the digest says, for as long as a shard takes.
+
+A file may be replaced while a run works, and put back before anybody looks. So a model is hashed when it is loaded,
+both between two looks at what the file system says of its files, and a shard is taken only if that is the same when it
+ends: matrices may stay mapped from a file, which shows them as they are now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Generic, TypeVar
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.scorers.protocol import Scorer
+
+T = TypeVar("T")
+
+
+@contextmanager
+def pinned(scorers: Sequence[tuple[Scorer, str]]) -> Iterator[None]:
+    """The block, in which scorers are loaded that have these digests; a UserError where their files change."""
+    before = [states(scorer.reads()) for scorer, _ in scorers]
+    for scorer, digest in scorers:
+        scorer.load(digest)
+    yield
+    for (scorer, _), state in zip(scorers, before, strict=True):
+        _compare(state, states(scorer.reads()))
+
+
+def states(paths: Sequence[str]) -> dict[str, str]:
+    """What changes with every change of the files, also one that is taken back; empty for a file that is gone."""
+    return {path: _state(path) for path in paths}
+
+
+def _state(path: str) -> str:
+    try:
+        return filesystem.signature(path) or filesystem.fingerprint(path)
+    except OSError:  # `content` says what is wrong
+        return ""
+
+
+def _compare(before: dict[str, str], after: dict[str, str]) -> None:
+    """Raises UserError for the first file that is another one, new, or gone."""
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            raise changed(path)
+
+
+def changed(path: str) -> UserError:
+    """The error for a file that is not what it was when the run began."""
+    return UserError(f"{path}: must stay as it is while a run reads it, got another content; run again")
+
+
+class Held(Generic[T]):
+    """What a scorer has loaded from its files, and loads again when these are other ones.
+
+    A subclass says which files (`reads`), what digests their content (`content`), what the digest of its columns is
+    given that (`identity`), and how they are loaded (`open`).
+    """
+
+    def __init__(self) -> None:
+        self._loading = Lock()
+        self._value: T | None = None
+        self._content = ""
+        self._states: dict[str, str] = {}
+
+    def reads(self) -> list[str]:
+        """The files that decide the columns."""
+        raise NotImplementedError
+
+    def content(self) -> str:
+        """A digest of the bytes of the files."""
+        raise NotImplementedError
+
+    def identity(self, content: str) -> str:
+        """Changes when the columns may, given the digest of the files."""
+        raise NotImplementedError
+
+    def open(self) -> T:
+        """What the files hold."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        return self.identity(self.content())
+
+    def check(self) -> None:
+        self.fresh()
+
+    def load(self, digest: str) -> None:
+        """Loads what has this digest; raises UserError where the files are others by now."""
+        self.fresh()
+        if self.identity(self._content) != digest:
+            raise changed(self.reads()[0])
+
+    def loaded(self) -> T:
+        """What is loaded, or what the files hold now if nothing is."""
+        if self._value is None:
+            return self.fresh()
+        return self._value
+
+    def fresh(self) -> T:
+        """What the files hold now, loaded unless it is."""
+        with self._loading:
+            now = states(self.reads())
+            if self._value is None or self._states != now:
+                content = self.content()
+                value = self.open()
+                _compare(now, states(self.reads()))
+                self._value, self._content, self._states = value, content, now
+            return self._value

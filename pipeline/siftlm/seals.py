@@ -1,0 +1,103 @@
+"""Checksums of what is stored: taken while it is written, looked at when it is read.
+
+A file is hashed once a process for as long as the file system says the same of it (size, both times, inode); an object
+once a process, and not at all where its store keeps the digest that it had when it was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import xxhash
+
+from siftlm import filesystem, paths
+
+DIGEST_BYTES = 16  # of xxh3_128, before what `sealed` wraps
+KNOWN = 1 << 16  # files whose seals a process remembers to have looked at
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a file was when it was written: its bytes, their xxh3_128, and the digest that an object store keeps."""
+
+    size: int
+    digest: str
+    kept: str = ""
+
+    @staticmethod
+    def of(path: str) -> Seal:
+        """The seal of a file that is there already."""
+        return Seal(filesystem.size(path), filesystem.hash_bytes(path))
+
+    def damage(self, path: str, stream: BinaryIO) -> str | None:
+        """What is wrong with the file that `stream` reads from its beginning; None where it is as it was written."""
+        if self.kept and filesystem.kept_digest(path) == self.kept:
+            return None
+        return self._difference(stream)
+
+    def _difference(self, stream: BinaryIO) -> str | None:
+        size = stream.seek(0, 2)
+        if size != self.size:
+            return f"it has {size:,} bytes, {self.size:,} were written"
+        stream.seek(0)
+        if filesystem.hash_stream(stream) != self.digest:
+            return "its checksum is not that of what was written"
+        stream.seek(0)
+        return None
+
+
+_known: dict[str, str] = {}
+"""Files that are known to be as they were written, and what the file system said of them then."""
+
+
+def is_known(path: str, stream: BinaryIO) -> bool:
+    """Whether this process has found the file sound, and nothing has changed it since."""
+    return _known.get(path) == _signature(path, stream)
+
+
+def remember(path: str, stream: BinaryIO) -> None:
+    """Notes that the file was found sound."""
+    if len(_known) >= KNOWN:
+        _known.clear()
+    _known[path] = _signature(path, stream)
+
+
+def _signature(path: str, stream: BinaryIO) -> str:
+    return filesystem.signature(stream.fileno()) if paths.is_local(path) else ""
+
+
+class SealingStream:
+    """A stream for writing that knows the seal of what went through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._digest, self._size = stream, xxhash.xxh3_128(), 0
+        self.closed = False  # pyarrow asks
+
+    def write(self, content: bytes) -> int:
+        self._digest.update(content)
+        self._size += len(content)
+        self._stream.write(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    @property
+    def seal(self) -> Seal:
+        """Of all that was written so far."""
+        return Seal(self._size, str(self._digest.hexdigest()))
+
+
+def sealed(content: bytes) -> bytes:
+    """The content behind its digest, for files that nothing else knows the seal of."""
+    return bytes(xxhash.xxh3_128_digest(content)) + content
+
+
+def unsealed(content: bytes) -> bytes | None:
+    """What `sealed` was given; None where a bit of it is another."""
+    digest, inner = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    return inner if xxhash.xxh3_128_digest(inner) == digest else None
