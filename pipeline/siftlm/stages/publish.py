@@ -74,39 +74,39 @@ def staging_folder(folder: str, identity: str) -> str:
 def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None:
     """The manifest in the folder when it is complete, as it was written, and of this very output.
 
-    What is damaged is named.
+    What is damaged is named, and the manifest removed, which says that the folder is complete.
     """
-    if not filesystem.exists(f"{folder}/{MANIFEST}"):
+    path = f"{folder}/{MANIFEST}"
+    if not filesystem.exists(path):
         return None
     try:
         manifest = read_manifest(folder)
     except UserError as error:
         _tell(str(error))
+        filesystem.remove(path)
         return None
     if manifest.get("identity") != identity or not set(PAPERS).issubset(filesystem.list_names(folder)):
         return None
-    damaged = [path for path, reason in _damage(folder, manifest, store)]
-    return None if damaged else manifest
+    if damaged := _damage(folder, manifest, store):
+        for part, reason in damaged.items():
+            _tell(f"output.folder: {folder}/{part} is damaged, {reason}")
+        filesystem.remove(path)
+        return None
+    return manifest
 
 
-def _damage(folder: str, manifest: dict[str, Any], store: Store) -> Iterator[tuple[str, str]]:
-    """(path, what is wrong with it) of the written files that are not as the manifest has them; each is told."""
+def _damage(folder: str, manifest: dict[str, Any], store: Store) -> dict[str, str]:
+    """What is wrong with the written files that are not as the manifest has them, by path."""
     wanted = {part["path"]: part for part in (*manifest["data"], *manifest["rejects"], manifest["errors"])}
     sizes = {path: size for part in ("", *PARTS) for path, size in _sizes(folder, part)}
-    whole = [f"{folder}/{path}" for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
+    whole = [path for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
+    damaged = {path: "it is not whole" if path in sizes else "it is gone" for path in wanted.keys() - set(whole)}
     # What an object store holds it does not change by itself, and hashing it here would download it.
-    found = digests(whole, store) if paths.is_local(folder) else {}
-    for path, part in wanted.items():
-        reason = None
-        if path not in sizes:
-            reason = "it is gone"
-        elif sizes[path] != part["bytes"]:
-            reason = f"it has {sizes[path]:,} bytes, {part['bytes']:,} were written"
-        elif found and f"xxh3_128:{found[f'{folder}/{path}']}" != part["checksum"]:
-            reason = "its checksum is not that of what was written"
-        if reason:
-            _tell(f"output.folder: {folder}/{path} is damaged, {reason}")
-            yield path, reason
+    found = digests([f"{folder}/{path}" for path in whole], store) if paths.is_local(folder) else {}
+    for path in whole if found else ():
+        if f"xxh3_128:{found[f'{folder}/{path}']}" != wanted[path]["checksum"]:
+            damaged[path] = "its checksum is not that of what was written"
+    return dict(sorted(damaged.items()))
 
 
 def _sizes(folder: str, part: str) -> list[tuple[str, int]]:
