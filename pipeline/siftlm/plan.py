@@ -15,7 +15,7 @@ from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.passages import PassageSettings
 from siftlm.stages.runner import threads
 from siftlm.stages.shards import Task
-from siftlm.stages.texts import CUTS, IDS, with_cuts
+from siftlm.stages.texts import CUTS, with_cuts
 from siftlm.store import Store, digest
 
 

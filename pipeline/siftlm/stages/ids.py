@@ -187,7 +187,9 @@ class Ids:
         with self.store.writer(IDS, key, IDS_SCHEMA) as out:
             for start in range(0, len(ids), READ_ROWS):
                 out.write(pa.record_batch([pa.array(ids[start : start + READ_ROWS])], schema=IDS_SCHEMA))
-        self.store.commit(Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": len(rows)}))
+        self.store.commit(
+            Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": len(rows)})
+        )
         return key
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:

@@ -1,0 +1,257 @@
+"""Keys: a reused store gives the bytes of a fresh one, whatever setting has changed in between."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from siftlm.config import RunConfig, parse
+from siftlm.filesystem import InputFile
+from siftlm.scorers.lm import SAME_NUMBERS, LMScorer
+from siftlm.stages import annotate, commonness, dedup, passages, reference, select
+from siftlm.stages.ingest import tasks as ingest_tasks
+from siftlm.stages.inputs import Fingerprinted
+from siftlm.stages.shards import Task
+
+pytest.importorskip("apache_beam")
+RULES: list[dict[str, Any]] = [
+    {"kind": "threshold", "column": "byte_count", "min": 1, "when": {"source": ["web"]}},
+    {"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.5, "when": {"source": ["web"]}},
+    {"kind": "top", "column": "byte_count", "rate": 0.5, "when": {"source": ["web"]}},
+    {"kind": "sample", "rate": 0.5, "when": {"source": ["web"]}},
+    {"kind": "gaussian", "column": "byte_count", "rate": 0.5, "when": {"source": ["web"]}},
+    {"kind": "stepwise", "column": "byte_count", "rate": 0.5, "when": {"source": ["web"]}},
+]
+FACTORS: list[dict[str, Any]] = [
+    {"kind": "column", "column": "byte_count"},
+    {"kind": "table", "column": "source", "table": {"web": 1.0}},
+    {"kind": "segments", "column": "word_count"},
+]
+FIRST = {
+    "input": "documents",
+    "annotate.language": "signals",
+    "annotate.signals": "signals",
+    "annotate.classifiers": "signals",
+    "annotate.dsir": "signals",
+    "annotate.contamination": "signals",
+    "dedup.shingles": "signals",
+    "dedup.near": "signals",  # which has bands for it or not
+    "dedup.passages": "cuts",
+    "dedup.commonness": "commonness",
+    "dedup": "clusters",
+    "reference": "reference",
+    "preselect": "scores",
+    "score": "scores",
+    "select": "decisions",
+    "seed": "cuts",
+}
+"""The first stage whose key must be another one where a setting below a prefix is; the longest prefix counts."""
+SAME = {
+    "input.paths": "the content counts, not where it is",
+    "annotate.classifiers.path": "the content counts",
+    "annotate.dsir.path": "the content counts",
+    "annotate.contamination.path": "the content counts",
+    "annotate.language.path": "the content counts",
+    "dedup.partitions": "how the work is cut",
+    "dedup.against": "the earlier runs' outputs count, not their folders",
+    "select.entry_limit": "exact whatever the memory",
+    "name": "is in the metadata of the written files alone",
+    "store": "a place",
+    "metrics_file": "a place",
+    "output": "the written files alone, which are compared below",
+    "runner": "how the work is done",
+    **{f"score.{name}": "decides no number" for name in SAME_NUMBERS},
+}
+CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl"}
+
+
+def everything(root: Any) -> RunConfig:
+    """A configuration with a member of every table."""
+    tree: dict[str, Any] = {
+        "name": "all",
+        "input": [{"source": "web", "paths": [str(root)]}],
+        "annotate": {
+            "classifiers": [{"name": "good", "path": str(root / "model.bin"), "label": "x"}],
+            "dsir": [{"name": "dsir", "path": str(root / "dsir.npz")}],
+            "contamination": [{"name": "quiz", "path": str(root / "items.jsonl")}],
+        },
+        "dedup": {"passages": {}, "commonness": {}},
+        "reference": {},
+        "preselect": [RULES[0], RULES[3]],
+        "score": [{"name": "tiny", "model": str(root / "lm"), "device": "cpu"}],
+        "select": {"rules": RULES, "weights": {"factors": FACTORS}},
+        "output": {"folder": str(root / "out")},
+    }
+    for name in CONTENTS.values():
+        (root / name).write_bytes(b"the content")
+    (root / "lm").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (root / "lm" / name).write_bytes(b"{}")
+    return parse(tree, [])
+
+
+def keys(config: RunConfig) -> dict[str, Any]:
+    """The key of every stage."""
+    files = {config.input[0].source: [Fingerprinted(InputFile("a.jsonl", 1), "content", "")]}
+    (documents,) = ingest_tasks(config.input, files)
+    inputs = {"documents": documents.key}
+    found: dict[str, Any] = dict(inputs)
+
+    def shard() -> list[Task]:
+        return [Task(0, "a.jsonl", "", inputs, {"cut": inputs.get("cuts", "")})]
+
+    def note(stage: str, tasks: list[Task]) -> None:
+        inputs[stage] = found[stage] = tasks[0].key
+
+    assert config.reference
+    assert config.dedup
+    assert config.dedup.passages
+    assert config.dedup.commonness
+    note("signals", annotate.tasks(config.scorers(), shard()))
+    note("clusters", dedup.tasks(config.dedup, shard()))
+    note("cuts", passages.tasks(config.dedup.passages, config.seed, shard()))
+    note("commonness", commonness.tasks(config.dedup.commonness, shard()))
+    survivors = config.survivors()
+    content = ["the content of the clusters, which may be the same"]
+    texts = [Task(0, "a.jsonl", "", {"documents": documents.key})]
+    found["reference"] = reference.key(config.reference, survivors, texts, content)
+    found["scores"] = [LMScorer(config.score[0]).digest(), survivors.identity()]
+    inputs["scores/tiny"] = str(found["scores"])
+    note("decisions", select.tasks(config.selection(), survivors, shard()))
+    return found
+
+
+def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]]:
+    """(dotted setting, the tree with another value there) for every setting."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            if name != "kind":
+                below = f"{path}.{name}" if path else name
+                for where, other in changed(getattr(value, name), below, field.annotation):
+                    yield where, value.model_copy(update={name: other})
+    elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        for index, element in enumerate(value):
+            for where, other in changed(element, path):
+                yield where, [*value[:index], other, *value[index + 1 :]]
+    elif isinstance(value, bool):
+        yield path, not value
+    elif isinstance(value, int | float):
+        yield path, value + 1
+    elif isinstance(value, list):
+        yield path, value[:-1] if len(value) > 1 else [*value, "quiz"]
+    elif isinstance(value, dict):
+        yield path, {**value, "another": 2.0}
+    elif value is None and {int, float} & set(typing.get_args(kind)):
+        yield path, 17
+    elif typing.get_origin(kind) is typing.Literal:
+        yield path, next(other for other in typing.get_args(kind) if other != value)
+    else:
+        yield path, f"{value or ''}x"
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_setting_is_in_the_key_of_the_first_stage_that_it_matters_to(tmp_path: Any) -> None:
+    """And in no earlier one. A setting that neither table knows fails here, so that new ones are thought of."""
+    config = everything(tmp_path)
+    before = keys(config)
+    order = list(before)
+    seen = set()
+    for path, other in changed(config, ""):
+        seen.add(path)
+        if any(path == name or path.startswith(f"{name}.") for name in SAME):
+            continue
+        prefix = max((name for name in FIRST if path == name or path.startswith(f"{name}.")), key=len, default=None)
+        assert prefix is not None, f"{path} is in neither table"
+        after = keys(other)
+        first = FIRST[prefix]
+        assert after[first] != before[first], path
+        earlier = order[: order.index(first)]
+        assert {stage: after[stage] for stage in earlier} == {stage: before[stage] for stage in earlier}, path
+    assert {name for name in SAME if not any(p == name or p.startswith(f"{name}.") for p in seen)} <= {"score.name"}
+
+
+@pytest.mark.parametrize("name", sorted(CONTENTS.values()))
+def test_the_content_of_a_file_is_in_the_key(tmp_path: Any, name: str) -> None:
+    """Another model under the same path is another one."""
+    config = everything(tmp_path)
+    before = keys(config)["signals"]
+    (tmp_path / name).write_bytes(b"another content")
+    assert keys(config)["signals"] != before
+
+
+def test_the_action_on_duplicates_is_in_the_keys_of_the_models_that_a_run_trains(tmp_path: Any) -> None:
+    """With "annotate" duplicates train too, though the clusters are the same."""
+    config = everything(tmp_path)
+    assert config.dedup is not None
+    other = config.model_copy(update={"dedup": config.dedup.model_copy(update={"action": "annotate"})})
+    assert keys(other)["reference"] != keys(config)["reference"]
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "seed": {"seed": 1},
+    "text_field": {"input": {"text_field": "other"}},
+    "exact": {"dedup": {"exact": False}},
+    "near": {"dedup": {"near": False}},
+    "keep": {"dedup": {"keep": "position"}},
+    "action": {"dedup": {"action": "annotate"}},
+    "verify": {"dedup": {"verify": 0.9}},
+    "shingles": {"dedup": {"shingles": {"ngram": 2}}},
+    "unit": {"dedup": {"passages": {"unit": "paragraph", "min_bytes": 10}}},
+    "cut_all": {"dedup": {"passages": {"keep": "none", "min_bytes": 10}}},
+    "prior": {"dedup": {"commonness": {"prior": 3.0}}},
+    "rules": {"select": {"rules": [RULES[3]]}},
+    "shuffle": {"output": {"shuffle": True, "rejects": True}},
+    "shard_bytes": {"output": {"shard_bytes": 1 << 16, "rejects": True}},
+    "compression": {"output": {"compression_level": 9, "rejects": True}},
+    "row_groups": {"output": {"row_group_bytes": 1 << 12, "rejects": True}},
+}
+
+
+def settings_of(bench: Any, change: dict[str, Any]) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "dedup": {"passages": {"min_bytes": 10}, "commonness": {"bits": 10}},
+        "select": {"rules": [RULES[1]]},
+        "output": {"rejects": True},
+    }
+    (source,) = bench.tree()["input"]
+    given = {name: {**base.get(name, {}), **value} for name, value in change.items() if isinstance(value, dict)}
+    given["input"] = [{**source, **change.get("input", {})}]
+    return {**base, **change, **given}
+
+
+def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One store takes every variant in turn; the report, which no byte of data/ depends on, is left out."""
+    from siftlm import job
+
+    def overview(self: Any, identity: str, selected: Any) -> Any:
+        return SimpleNamespace(manifest=self.manifest(identity, selected, self.statistics(selected)))
+
+    monkeypatch.setattr(job._Run, "overview", overview)
+    monkeypatch.setattr(job, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
+    monkeypatch.setattr(job, "check_config", lambda _: None)
+    words = "one two three four five six seven eight nine ten"
+    for name in "ab":
+        rows = [
+            {
+                "id": f"{name}{n}",
+                "text": f"{words}\n{name if n % 3 else ''} {n % 7}\n\n{n % 5} {words}",
+                "other": f"{n}",
+            }
+            for n in range(40)
+        ]
+        bench.shard(f"{name}.jsonl", rows)
+    bench.run("reused", **settings_of(bench, {}))
+    different = 0
+    calm = bench.content("reused")
+    for name, change in VARIANTS.items():
+        settings = settings_of(bench, change)
+        bench.run("reused", **settings)
+        bench.run(f"fresh-{name}", **settings)
+        assert bench.content("reused") == bench.content(f"fresh-{name}"), name
+        different += bench.content("reused") != calm
+    assert different > len(VARIANTS) // 2
