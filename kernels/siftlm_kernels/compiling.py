@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import config, njit
+
+from siftlm_kernels.caching import cache_folder
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
+_decorating = Lock()
 
 
 def compiled(function: Kernel) -> Kernel:
-    """The function compiled by numba at its first call: releases the GIL, cached on disk where that is possible.
+    """The function compiled by numba at its first call: releases the GIL, cached on disk where that is possible."""
+    return _compiled(function)
 
-    numba caches in `NUMBA_CACHE_DIR`, beside the source file or in the user's cache directory, by what it can
-    write; where it can write nowhere it refuses to decorate, and every process compiles for itself.
-    """
-    try:
-        return cast(Kernel, njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast(Kernel, njit(nogil=True)(function))
+
+def compiled_for(signature: Any) -> Callable[[Kernel], Kernel]:
+    """The same for one signature, compiled, or read from the cache, when it is decorated."""
+    return lambda function: _compiled(function, signature)
+
+
+def _compiled(function: Kernel, *signature: Any) -> Kernel:
+    folder = cache_folder()
+    if folder is not None:
+        try:
+            with _numba_keeps_in(folder):
+                return cast(Kernel, njit(*signature, nogil=True, cache=True)(function))
+        except RuntimeError:  # there is no source file beside which a cache could grow stale, in a zip archive say
+            pass
+    return cast(Kernel, njit(*signature, nogil=True)(function))
+
+
+@contextmanager
+def _numba_keeps_in(folder: str) -> Iterator[None]:
+    """Makes numba keep in `folder` what is decorated meanwhile, and leaves what others decorate where it was."""
+    with _decorating:
+        before, config.CACHE_DIR = config.CACHE_DIR, folder
+        try:
+            yield
+        finally:
+            config.CACHE_DIR = before

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
+
+from siftlm_kernels.compiling import compiled, compiled_for
 
 _FNV_SEED = np.uint32(2166136261)
 _FNV_PRIME = np.uint32(16777619)
@@ -22,8 +24,6 @@ _SHORT = 8  # bytes of a word that its key holds whole
 SIGMOID_STEPS = 512
 SIGMOID_BOUND = 8.0
 LOG_OFFSET = 1e-5  # fastText reports exp(log(p + 1e-5))
-
-compiled = njit(nogil=True, cache=True)
 
 
 class Vocabulary(NamedTuple):
@@ -100,12 +100,11 @@ def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocab
         slot = (slot + np.uint32(1)) & mask
 
 
-@njit(
+@compiled_for(
     types.void(
         types.Array(types.uint8, 1, "C", readonly=True), types.Array(types.int64, 1, "C", readonly=True),
         types.uint64[::1], types.int32[::1],
     ),
-    nogil=True, cache=True,
 )  # fmt: skip
 def fill_vocabulary(entry_bytes: Any, entry_offsets: Any, keys: Any, entries: Any) -> None:
     """Enters every word and label into `keys` and `entries`, whose length is a power of two; `entries` is -1 before."""
@@ -259,11 +258,10 @@ _SHAPE = types.NamedTuple(  # type: ignore[no-untyped-call]
 )
 
 
-@njit(
+@compiled_for(
     types.void(
         _BYTES, _OFFSETS, _VOCABULARY, _SHAPE, _ROWS, types.int32[::1], _ROWS, types.float32[:, ::1], types.int64[::1]
     ),
-    nogil=True, cache=True,
 )  # fmt: skip
 def sum_rows(
     values: Any, offsets: Any, vocabulary: Any, shape: Any, word_rows: Any, word_sizes: Any, ngram_rows: Any,
@@ -297,9 +295,8 @@ def sum_rows(
             added[d] += _add_word_ngrams(hashes, kept, shape, ngram_rows, total)
 
 
-@njit(
+@compiled_for(
     types.void(_BYTES, _OFFSETS, types.int64, _SHAPE, _ROWS, _ROWS, types.float32[:, ::1], types.int32[::1]),
-    nogil=True, cache=True,
 )  # fmt: skip
 def sum_subwords(
     entry_bytes: Any, entry_offsets: Any, words: int, shape: Any, word_rows: Any, ngram_rows: Any, sums: Any,
@@ -318,7 +315,7 @@ def sum_subwords(
             sizes[w] += _add_subwords(marked, _mark(entry_bytes, start, end, marked), shape, ngram_rows, sums[w])
 
 
-@njit(types.void(_ROWS, _ROWS, types.float32[:, ::1]), nogil=True, cache=True)
+@compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
 def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
     """fastText's one-vs-all output: a sigmoid read from a table of 512 steps, in its order of float32 operations.
 
@@ -339,7 +336,7 @@ def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
                 probabilities[d, label] = np.float32(1.0 / (1.0 + np.exp(-np.float64(at))))
 
 
-@njit(types.void(_ROWS, types.int32[:, ::1], types.float32[:, ::1]), nogil=True, cache=True)
+@compiled_for(types.void(_ROWS, types.int32[:, ::1], types.float32[:, ::1]))
 def tree_outputs(logits: Any, children: Any, probabilities: Any) -> None:
     """Hierarchical softmax as fastText sums it: log(p + 1e-5) along the path from the root to every label.
 

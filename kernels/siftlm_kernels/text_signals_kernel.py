@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
+from siftlm_kernels.compiling import compiled, compiled_for
 from siftlm_kernels.text_signals_tables import (
     ALNUM,
     ALPHA,
@@ -82,8 +83,6 @@ _INEXACT = np.uint64(1 << 63)  # marks a key that is a hash, not the bytes thems
 
 # By the bits of a character: what it adds to a sum of (upper-case letters << 32) + alphanumeric characters.
 _TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(1 << 10)], np.int64)
-
-compiled = njit(nogil=True, cache=True)
 
 
 @compiled
@@ -590,7 +589,7 @@ _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 _CLASSES = types.Array(types.uint16, 1, "C", readonly=True)
 
 
-@njit(types.void(_BYTES, _OFFSETS, _CLASSES, types.int64[:, ::1], types.float64[::1]), nogil=True, cache=True)
+@compiled_for(types.void(_BYTES, _OFFSETS, _CLASSES, types.int64[:, ::1], types.float64[::1]))
 def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropies: Any) -> None:
     """Fills `counts` (documents, len(COUNTS)) and `entropies` (documents,), both zero before.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,15 +56,3 @@ def test_workers_that_start_at_once_on_a_cold_cache_agree(tmp_path: Path) -> Non
     times = {path: path.stat().st_mtime_ns for path in compiled}
     assert output(start(CODE, NUMBA_CACHE_DIR=str(tmp_path))) == EXPECTED
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == times
-
-
-def test_an_installation_that_nobody_can_write_works(tmp_path: Path) -> None:
-    """Neither the package nor a home: the code is compiled in memory, or cached where the system allows."""
-    copy = tmp_path / "site" / "siftlm_kernels"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "__pycache__").write_text("a file in the place of the cache, which not even root can write into")
-    home = tmp_path / "home"
-    home.write_text("no directory")
-    place = {"PYTHONPATH": str(copy.parent), "HOME": str(home), "XDG_CACHE_HOME": str(home / "x")}
-    checked = f"import siftlm_kernels\nassert siftlm_kernels.__file__.startswith({str(copy)!r})\n" + CODE
-    assert output(start(checked, **place, PYTHONDONTWRITEBYTECODE="1")) == EXPECTED

@@ -10,6 +10,7 @@ from pydantic import Field
 from siftlm.scorers.protocol import Fileless, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
+from siftlm_kernels.caching import cache_folder
 
 VERSION = 3
 SHINGLES_KEY = b"siftlm.shingles"
@@ -46,7 +47,8 @@ class ShingleScorer(Fileless):
         return digest("shingles", VERSION, self.settings.model_dump())
 
     def check(self) -> None:
-        """Nothing can be wrong that the settings do not show."""
+        """Nothing can be wrong that the settings do not show; where compiled kernels go may be worth a word."""
+        cache_folder()
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         from siftlm_kernels.minhash import minhash_bands

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from siftlm.scorers.protocol import Fileless, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
+from siftlm_kernels.caching import cache_folder
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
 
 VERSION = 2
@@ -55,7 +56,8 @@ class SignalsScorer(Fileless):
         return digest("signals", VERSION, self.settings.model_dump(), unicodedata.unidata_version)
 
     def check(self) -> None:
-        """Nothing can be wrong that the settings do not show."""
+        """Nothing can be wrong that the settings do not show; where compiled kernels go may be worth a word."""
+        cache_folder()
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = text_signals(*ragged_text(batch["text"]))
