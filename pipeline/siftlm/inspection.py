@@ -56,7 +56,16 @@ class FinishedRun:
     def tokens_column(self) -> str | None:
         """The column that counts tokens: the one that the selection names, else the first model's."""
         named: str | None = self.manifest["config"]["select"]["tokens"]
-        return named or next((name for name in self.columns() if name.endswith("_token_count")), None)
+        return named or next(iter(self.model_columns("token_count")), None)
+
+    def model_columns(self, *rates: str) -> list[str]:
+        """The columns of these names of every model, in the order of the models."""
+        columns, models = self.columns(), [score["name"] for score in self.manifest["config"]["score"]]
+        return [name for model in models for rate in rates if (name := f"{model}_{rate}") in columns]
+
+    def default_column(self) -> str:
+        """The first model's perplexity, or the number of bytes where no model scored."""
+        return next(iter(self.model_columns("perplexity")), "byte_count")
 
     def read(self, names: set[str]) -> pa.Table:
         """Columns of all documents, with `shard` and `row`, which say where each is."""
@@ -86,7 +95,7 @@ def inspect(
     """The documents at the given percentiles of a column among those asked for, lowest first."""
     run = FinishedRun.open(folder)
     columns = run.columns()
-    column = column or default_column(columns)
+    column = column or run.default_column()
     if column not in columns or not (pa.types.is_integer(columns[column]) or pa.types.is_floating(columns[column])):
         near = difflib.get_close_matches(column, columns, n=1)
         raise UserError(
@@ -101,11 +110,6 @@ def inspect(
         text = run.text(row["shard"], row["row"])
         found.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
     return found
-
-
-def default_column(columns: dict[str, pa.DataType]) -> str:
-    """The first model's perplexity, or the number of bytes where no model scored."""
-    return next((name for name in columns if name.endswith("_perplexity")), "byte_count")
 
 
 def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ import numpy as np
 from siftlm import filesystem
 from siftlm.duplicates import Member, members
 from siftlm.excerpts import Excerpts, Place
-from siftlm.inspection import FinishedRun, default_column
+from siftlm.inspection import FinishedRun
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
@@ -110,7 +110,7 @@ class _Overview:
     @cached_property
     def scores(self) -> list[str]:
         """The columns that models wrote or rules look at, models first; the default column where there are none."""
-        names = [name for name in self.columns if name.endswith(("_perplexity", "_bits_per_byte"))]
+        names = self.run.model_columns("perplexity", "bits_per_byte")
         names += [settings.name for settings in self.book.config.annotate.classifiers]
         names += [step.column for step in self.steps if step.column]
         weights = self.book.config.select.weights
@@ -119,7 +119,7 @@ class _Overview:
         ]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         found = [name for name in dict.fromkeys(names) if name in known]
-        return (found or [default_column(self.columns)] if self.columns else [])[:SCORES]
+        return (found or [self.run.default_column()] if self.columns else [])[:SCORES]
 
     def report(self) -> Report:
         counted = self.tally
@@ -179,7 +179,7 @@ class _Overview:
         return found
 
     def _perplexities(self) -> list[str]:
-        return [name for name in self.columns if name.endswith("_perplexity")]
+        return self.run.model_columns("perplexity")
 
     def _looking_at(self, column: str) -> list[Step]:
         return [step for step in self.steps if step.column == column and step.rule is not None]
@@ -222,7 +222,7 @@ class _Overview:
         return int(sample["shard"][index]), int(sample["row"][index])
 
     def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> Score:
-        model = name.removesuffix("_perplexity") if name.endswith("_perplexity") else None
+        model = name.removesuffix("_perplexity") if name in self._perplexities() else None
         shown = [self._document(name, index, percentile, model) for percentile, index in rows]
         counts = self.tally["histograms"].get(name, np.zeros((2, 2), np.int64))
         return Score(

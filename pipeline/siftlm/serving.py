@@ -22,7 +22,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.excerpts import Excerpts
 from siftlm.explanation import explain_row
-from siftlm.inspection import FinishedRun, default_column
+from siftlm.inspection import FinishedRun
 from siftlm.overview import REPORT
 from siftlm.report.page import render
 from siftlm.report.view import Document
@@ -56,14 +56,14 @@ class Filters:
     page: int = 1
 
     @classmethod
-    def parse(cls, query: str, columns: Mapping[str, pa.DataType]) -> Filters:
-        """The filters of a query string.
+    def parse(cls, query: str, columns: Mapping[str, pa.DataType], default: str = "byte_count") -> Filters:
+        """The filters of a query string; `default` is the column where it names none.
 
         Raises:
             UserError: a value is not of its kind.
         """
         asked = {name: value.strip() for name, value in parse_qsl(query, max_num_fields=50) if value.strip()}
-        column = asked.get("column") or default_column(dict(columns))
+        column = asked.get("column") or default
         if column not in numeric_columns(dict(columns)):
             raise UserError(f"column: must be a column of numbers, got {column!r}")
         page = asked.get("page", "1")
@@ -175,7 +175,7 @@ class Decisions:
 
     def page(self, query: str) -> str:
         """The page of documents that a query string asks for."""
-        filters = Filters.parse(query, self.columns)
+        filters = Filters.parse(query, self.columns, self.run.default_column())
         found = self.find(filters)
         last = max(1, -(-found.total // PAGE))
         return render(

@@ -13,6 +13,7 @@ from siftlm import paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
+from siftlm.generated import all_columns, check_names, signal_columns
 from siftlm.mentions import unknown
 from siftlm.outcome import ALLOW
 from siftlm.readers import read_shard
@@ -22,12 +23,7 @@ from siftlm.report.steps import unfindable
 from siftlm.scorers import open_lm, open_scorer
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
-from siftlm.stages.annotate import Annotate
-from siftlm.stages.columns import DERIVED, HIDDEN
-from siftlm.stages.commonness import COMMONNESS_SCHEMA
-from siftlm.stages.dedup import CLUSTER_SCHEMA
 from siftlm.stages.dedup import check as check_dedup
-from siftlm.stages.passages import CUT_SCHEMA
 from siftlm.stages.runner import check as check_runner
 
 SAMPLE_RECORDS = 200
@@ -58,6 +54,7 @@ def check_config(config: RunConfig) -> None:
     """Raises UserError for what is wrong without looking at the inputs: the runner, models, columns."""
     check_runner(config.runner)
     folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
+    check_names(config)
     if config.dedup:
         check_dedup(config.dedup)
     for scorer in config.scorers():
@@ -90,25 +87,6 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
         whole = whole and reasons.total() < SAMPLE_RECORDS
     if whole or (seen and seen.keys() <= MISFITS):
         raise _no_documents(settings, files, seen)
-
-
-def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
-    """The columns that are there before any language model has run."""
-    fields = list(Annotate(config.scorers()).schema())
-    if config.dedup:
-        fields += list(CLUSTER_SCHEMA)
-        fields += list(CUT_SCHEMA) if config.dedup.passages else []
-        fields += list(COMMONNESS_SCHEMA) if config.dedup.commonness else []
-    return {f.name: f.type for f in fields if f.name not in HIDDEN}
-
-
-def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
-    """Every column that selection can name."""
-    columns = signal_columns(config)
-    for settings in config.score:
-        columns.update({f"{settings.name}_{f.name}": f.type for f in open_lm(settings).fields()})
-        columns.update({f"{settings.name}_{name}": pa.float64() for name in DERIVED})
-    return columns
 
 
 def _check_columns(config: RunConfig) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
@@ -71,6 +71,13 @@ class LMSettings(Settings):
     )
     trust_remote_code: bool = Field(False, description="Run model code that comes with the model.")
     allow_pickle: bool = Field(False, description="Load pickled weights, which can run any code.")
+
+    @field_validator("per_token")
+    @classmethod
+    def _differ(cls, per_token: list[str]) -> list[str]:
+        if len(set(per_token)) < len(per_token):
+            raise ValueError(f"columns must differ, got {per_token}")
+        return per_token
 
 
 class LMScorer(Held["DocumentScorer"]):

@@ -35,6 +35,7 @@ VERSION = 2
 FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
+COPY = pa.field("copy", pa.int32(), nullable=False)  # number of the copy, from 0
 PLACE = pa.field("place", pa.uint64(), nullable=False)  # in the shuffled corpus
 PART = re.compile(r"part-\d{5,}-of-\d{5,}\.parquet")
 DECISIONS = frozenset({"kept", "reason", "copies", "dropped_by"})
@@ -165,12 +166,11 @@ def output_schema(task: Task, store: Store) -> pa.Schema:
     names = available(task, store)
     document = [DOCUMENT_SCHEMA.field(name) for name in FIRST]
     rest = [pa.field(n, t) for n, t in names.items() if n not in FIRST and n not in DECISIONS | {"weight"}]
-    last = [pa.field("weight", pa.float64(), nullable=False), pa.field("copy", pa.int32(), nullable=False)]
-    return pa.schema([*document, *rest, *last])
+    return pa.schema([*document, *rest, pa.field("weight", pa.float64(), nullable=False), COPY])
 
 
 def reject_schema(schema: pa.Schema) -> pa.Schema:
-    names = [f for f in schema if f.name not in ("weight", "copy")]
+    names = [f for f in schema if f.name not in ("weight", COPY.name)]
     why = [pa.field(name, pa.string(), nullable=False) for name in ("reason", "dropped_by")]
     return pa.schema([*names, *why])
 
@@ -184,7 +184,7 @@ def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: in
             continue
         starts = np.cumsum(copies) - copies
         numbers = np.arange(len(rows)) - np.repeat(starts, copies)
-        kept = table.take(pa.array(rows)).append_column("copy", pa.array(numbers, pa.int32()))
+        kept = table.take(pa.array(rows)).append_column(COPY.name, pa.array(numbers, COPY.type))
         yield kept.select(schema.names).cast(schema)
 
 
