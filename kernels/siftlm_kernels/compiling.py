@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, TypeVar, cast
 
-from numba import config, njit
+from numba import config as numba_config
+from numba import njit
 
 from siftlm_kernels.caching import cache_folder
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
+config: Any = numba_config  # its variables have no types
 _decorating = Lock()
 
 
@@ -25,15 +27,15 @@ def compiled_for(signature: Any) -> Callable[[Kernel], Kernel]:
     return lambda function: _compiled(function, signature)
 
 
-def _compiled(function: Kernel, *signature: Any) -> Kernel:
+def _compiled(function: Kernel, signature: Any = None) -> Kernel:
     folder = cache_folder()
     if folder is not None:
         try:
             with _numba_keeps_in(folder):
-                return cast(Kernel, njit(*signature, nogil=True, cache=True)(function))
+                return cast(Kernel, njit(signature, nogil=True, cache=True)(function))
         except RuntimeError:  # there is no source file beside which a cache could grow stale, in a zip archive say
             pass
-    return cast(Kernel, njit(*signature, nogil=True)(function))
+    return cast(Kernel, njit(signature, nogil=True)(function))
 
 
 @contextmanager
