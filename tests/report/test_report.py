@@ -112,6 +112,7 @@ def scored_run(small_run: str) -> FinishedRun:
                 "token_count": pa.array([len(n) for n in nats], pa.int64()),
                 "byte_count": pa.array(sizes, pa.int64()),
                 "error": pa.nulls(len(sizes), pa.string()),
+                "scored_token_count": pa.array([len(n) for n in nats], pa.int64()),
             }
         )
         Path(run.store.root, "scores/lm").mkdir(parents=True, exist_ok=True)

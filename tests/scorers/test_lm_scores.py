@@ -131,7 +131,8 @@ def test_rates_are_sums_divided_once() -> None:
     """Perplexity and bits per byte by their formulas, under the names that selection uses."""
     columns = {
         "nll_sum": pa.array([20.0, None]),
-        "token_count": pa.array([10, 3]),
+        "token_count": pa.array([25, 3]),
+        "scored_token_count": pa.array([10, 3]),
         "byte_count": pa.array([40, 9]),
     }
     derived = derived_columns("small", columns)
@@ -158,9 +159,29 @@ def test_a_cut_document_says_so_and_counts_the_bytes_that_were_scored(language_m
     """max_tokens: the score is that of the text up to the last scored token."""
     text = "the committee said nothing for a while"
     cut = scorer_of(language_models["gpt2"], max_tokens=5).score(batch_of([text, "a"])).to_pylist()
-    assert (cut[0]["truncated"], cut[0]["token_count"], cut[1]["truncated"]) == (True, 5, False)
+    whole = scorer_of(language_models["gpt2"]).score(batch_of([text, "a"])).to_pylist()
+    assert (cut[0]["truncated"], cut[0]["scored_token_count"], cut[1]["truncated"]) == (True, 5, False)
+    assert cut[0]["token_count"] == whole[0]["token_count"] == whole[0]["scored_token_count"] > 5
+    assert cut[1] == whole[1]
     scored = text.encode()[: cut[0]["byte_count"]].decode()
     assert cut[0]["nll_sum"] == pytest.approx(plain_nats(language_models["gpt2"], scored).sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("bos_mode", ["auto", "none"])
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+def test_a_cut_changes_no_count_of_tokens(language_models: dict[str, Path], bos_mode: Any, limit: int) -> None:
+    """Budgets count the whole text; rates are over what was scored."""
+    texts = documents()
+    settings: dict[str, Any] = {"bos_mode": bos_mode}
+    whole = scorer_of(language_models["gpt2"], **settings).score(batch_of(texts))
+    cut = scorer_of(language_models["gpt2"], max_tokens=limit, **settings).score(batch_of(texts))
+    assert cut["token_count"].equals(whole["token_count"])
+    assert whole["token_count"].equals(whole["scored_token_count"])
+    most = limit if bos_mode == "auto" else limit - 1
+    assert cut["scored_token_count"].to_pylist() == [min(n, most) for n in whole["token_count"].to_pylist()]
+    rates = perplexity(cut["nll_sum"], cut["scored_token_count"]).to_pylist()
+    for nats, count, rate in zip(cut["nll_sum"].to_pylist(), cut["scored_token_count"].to_pylist(), rates, strict=True):
+        assert rate == (pytest.approx(math.exp(nats / count)) if count else None)
 
 
 def test_per_token_columns_are_asked_for(language_models: dict[str, Path]) -> None:
@@ -211,8 +232,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     expected = scorer_of(language_models[family]).score(batch_of(texts))
     scorer = scorer_of(language_models[family])
     scorer.check()
-    model = scorer._documents.model.model
-    body = model.base_model if family == "gpt_neox" else model
+    body = scorer._documents.model.model.base_model
     forward = body.forward
 
     def limited(ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

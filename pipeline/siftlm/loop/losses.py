@@ -224,12 +224,12 @@ def _score(corpus: Corpus, model: LMSettings, shards: Sequence[Task]) -> UnitSum
         table["unit"].to_pylist(),
         pc.fill_null(table["nll_sum"], float("nan")).to_numpy(),
         pc.fill_null(table["byte_count"], 0).to_numpy(),
-        pc.fill_null(table["token_count"], 0).to_numpy(),
+        pc.fill_null(table["scored_token_count"], 0).to_numpy(),
     )
 
 
 def _scores(store: Store, stage: str, task: Task) -> pa.Table:
-    columns = store.table(stage, task.inputs[stage], ["nll_sum", "byte_count", "token_count"])
+    columns = store.table(stage, task.inputs[stage], ["nll_sum", "byte_count", "scored_token_count"])
     return columns.append_column("unit", store.table(UNITS, task.inputs[UNITS], ["unit"])["unit"])
 
 

@@ -1,7 +1,9 @@
 """The columns of a score, and the rates derived from them: sums are stored, and divided once.
 
-Per document and model: `nll_sum` (nats), `token_count` (predicted tokens), `byte_count` (UTF-8 bytes of the text that
-was scored), `nll_head` (nats of the first HEAD_TOKENS predicted tokens), `truncated`, `error`.
+Per document and model: `nll_sum` (nats), `token_count` (tokens of the whole text, what budgets count), `byte_count`
+(UTF-8 bytes of the text that was scored), `nll_head` (nats of the first HEAD_TOKENS predicted tokens), `truncated`,
+`error`, `scored_token_count` (predicted tokens: fewer than `token_count` where the text is cut at `max_tokens`). Rates
+are over what was scored.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ SCORE_FIELDS: tuple[pa.Field, ...] = (
     pa.field("nll_head", pa.float64()),
     pa.field("truncated", pa.bool_()),
     pa.field("error", pa.string()),
+    pa.field("scored_token_count", pa.int64()),
 )
 """A row without an error has no null but `error`. A row with one has a null `nll_sum` and `nll_head`."""
 
@@ -49,6 +52,7 @@ class TokenisedDocuments:
 
     tokens: NDArray[np.int32]  # [T]
     offsets: NDArray[np.int64]  # [N + 1]
+    token_count: NDArray[np.int64]  # [N], predicted tokens if nothing were cut
     byte_count: NDArray[np.int64]  # [N], UTF-8 bytes of the text that is scored
     truncated: NDArray[np.bool_]  # [N]
     null: NDArray[np.bool_]  # [N]
@@ -66,8 +70,9 @@ class TokenisedDocuments:
         tokens = [self.tokens[:0], *(self.tokens[start:stop] for start, stop in spans)]
         offsets = np.concatenate([[0], np.cumsum(self.lengths[documents])])
         return TokenisedDocuments(
-            np.concatenate(tokens), offsets, self.byte_count[documents], self.truncated[documents], self.null[documents]
-        )
+            np.concatenate(tokens), offsets, self.token_count[documents], self.byte_count[documents],
+            self.truncated[documents], self.null[documents],
+        )  # fmt: skip
 
 
 def score_batch(
@@ -87,11 +92,12 @@ def score_batch(
     error = pc.if_else(pa.array(documents.null), NULL_TEXT, error)
     arrays = [
         pa.array(nll_sum, mask=failed),
-        pa.array(stops - starts, mask=documents.null),
+        pa.array(documents.token_count, mask=documents.null),
         pa.array(documents.byte_count, mask=documents.null),
         pa.array(_span_sums(nats, starts, np.minimum(starts + HEAD_TOKENS, stops)), mask=failed),
         pa.array(documents.truncated),
         error,
+        pa.array(stops - starts, mask=documents.null),
         *(_token_lists(columns[name], starts, stops, failed) for name in per_token),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(score_fields(per_token)))
@@ -117,9 +123,9 @@ def _token_lists(
     return pa.ListArray.from_arrays(offsets, pa.array(values[inside]), type=pa.list_(pa.float32()))
 
 
-def perplexity(nll_sum: pa.Array, token_count: pa.Array) -> pa.Array:
-    """exp(nll_sum / token_count), null where no token was predicted; comparable under one tokenizer only."""
-    return pc.exp(pc.divide(nll_sum, pc.cast(_positive(token_count), pa.float64())))
+def perplexity(nll_sum: pa.Array, scored_token_count: pa.Array) -> pa.Array:
+    """exp(nll_sum / scored_token_count), null where no token was predicted; comparable under one tokenizer only."""
+    return pc.exp(pc.divide(nll_sum, pc.cast(_positive(scored_token_count), pa.float64())))
 
 
 def bits_per_byte(nll_sum: pa.Array, byte_count: pa.Array) -> pa.Array:
@@ -134,7 +140,7 @@ def derived_columns(name: str, columns: Mapping[str, pa.Array]) -> dict[str, pa.
     """
     stored = {f"{name}_{f.name}": columns[f.name] for f in SCORE_FIELDS if f.name in columns}
     return stored | {
-        f"{name}_perplexity": perplexity(columns["nll_sum"], columns["token_count"]),
+        f"{name}_perplexity": perplexity(columns["nll_sum"], columns["scored_token_count"]),
         f"{name}_bits_per_byte": bits_per_byte(columns["nll_sum"], columns["byte_count"]),
     }
 

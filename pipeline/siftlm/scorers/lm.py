@@ -18,7 +18,7 @@ from siftlm.settings import End, Settings
 if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
-CODE_VERSION = 2  # raised when the same settings and model give other numbers
+CODE_VERSION = 3  # raised when the same settings and model give other numbers
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 
@@ -47,7 +47,11 @@ class LMSettings(Settings):
         "as_tokenizer", description="What a literal `<|endoftext|>` in a document is: what the tokenizer makes of it "
         "(the special token, for most), or plain text.",
     )  # fmt: skip
-    max_tokens: int | None = Field(None, ge=1, description="Score only this many tokens of a document; default all.")
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Score only this many tokens of a document; default all. `<name>_token_count` counts all the same.",
+    )
     batch_tokens: int | None = Field(
         None,
         ge=16,

@@ -38,6 +38,7 @@ CPU_ALIGNMENT = 8  # wastes 4 tokens a document and lets neighbours share an att
 CUDA_FILL_STRETCH = 1024
 CUDA_WORKERS = 3  # one row is on the device, one in its queue, one being built; 60.1 % of the roofline, 2 gave 59.1
 SORT_BYTES = 1 << 26  # text that is tokenised and sorted together, whatever the number of documents
+WHOLE_LOGITS = 1 << 29  # of a window: 2 GiB
 DEFAULT_CONTEXT = 2048  # of a model that names none
 
 
@@ -103,7 +104,8 @@ class DocumentScorer:
         prefix = self.tokenizer.prefix
         if prefix is not None:
             encoded = encoded.with_prefix(prefix)
-        return TokenisedDocuments(encoded.ids, encoded.offsets, byte_count, truncated, null)
+        token_count = lengths if prefix is not None else np.maximum(lengths - 1, 0)  # the first is only read
+        return TokenisedDocuments(encoded.ids, encoded.offsets, token_count, byte_count, truncated, null)
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
         """Sends the documents on their way to the model, behind those that are on it."""
@@ -199,8 +201,8 @@ class DocumentScorer:
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""
-        no, columns = np.zeros(1, bool), [np.zeros(2, np.float32)] * self.forward.columns
-        two = TokenisedDocuments(np.zeros(2, np.int32), np.array([0, 2]), np.ones(1, np.int64), no, no)
+        no, one, columns = np.zeros(1, bool), np.ones(1, np.int64), [np.zeros(2, np.float32)] * self.forward.columns
+        two = TokenisedDocuments(np.zeros(2, np.int32), np.array([0, 2]), one, one, no, no)
         self.forward.finish(self._begin(np.array([0]), two, self.forward, columns))
 
     def _load(self, dtype: str) -> LanguageModel:
@@ -220,7 +222,20 @@ class DocumentScorer:
         wanted, own = self.settings.context_tokens, self.model.context
         if wanted is not None and own is not None and wanted > own:
             raise UserError(f"{self.place}.context_tokens: must be at most the model's {own}, got {wanted}")
-        return wanted or own or DEFAULT_CONTEXT
+        return wanted or self._affordable(own or DEFAULT_CONTEXT)
+
+    def _affordable(self, context: int) -> int:
+        """The window by default: shorter where a model's logits exist for all of it at once."""
+        most = WHOLE_LOGITS // self.model.vocabulary
+        whole = self.settings.dtype == "int8" or not (self.model.packed or self.model.parts)
+        if not whole or context <= most:
+            return context
+        log.warning(
+            "%s: windows of %d tokens, not the model's %d: its logits take %.1f GiB of memory for each, and cannot be "
+            "made a part at a time; context_tokens sets another length",
+            self.place, most, context, WHOLE_LOGITS * 4 / (1 << 30),
+        )  # fmt: skip
+        return most
 
     def _forward(self, model: LanguageModel) -> Forward:
         cuda = self.device.type == "cuda"
@@ -232,7 +247,8 @@ class DocumentScorer:
         )
         statistics = any(name != "nll" for name in self.settings.per_token)
         longest = max(self.context, packing.fill_stretch)
-        return Forward(self.place, model, self.workers, packing, statistics, self.tokenizer.prefix or 0, longest)
+        fill = self.tokenizer.prefix or 0
+        return Forward(self.place, model, self.workers, packing, statistics, fill, self.context, longest)
 
 
 def cuda_row_tokens(width: int) -> int:

@@ -18,14 +18,15 @@ import xxhash
 from numpy.typing import NDArray
 
 from siftlm.errors import UserError
+from siftlm.scorers.lm_head import block_positions, filled
 from siftlm.scorers.lm_model import LanguageModel
-from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row
+from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row, predicted
 from siftlm_kernels.linear_nll import linear_nll
 from siftlm_kernels.linear_nll_reference import TokenStatistics, linear_token_statistics
 
 log = logging.getLogger(__name__)
 
-LOGITS = 1 << 27  # float32 values of a padded batch's logits: 512 MiB
+LOGITS = 1 << 27  # float32 values of a batch's logits where they exist at once: 512 MiB
 Tokens = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
@@ -78,6 +79,7 @@ class Forward:
     packing: Packing
     statistics: bool  # entropy and EL2N beside the nats
     fill: int
+    context: int  # tokens of a window at most
     longest: int  # tokens of a window or a stretch of filler at most
 
     @property
@@ -113,7 +115,7 @@ class Forward:
             Batch(members, partial(work, stretches[members], tokens, columns))
             for members, work in plan(order, stretches[order].length.tolist(), packing)
         ]
-        coming = [self.workers.submit(_attempt, batch) for batch in batches]
+        coming = [self.workers.submit(_attempt, batch, self.place) for batch in batches]
         return Pass(stretches, tokens, columns, packing.row_tokens, batches, coming)
 
     def _halve(self, row_tokens: int, longest: int) -> None:
@@ -149,9 +151,9 @@ class Forward:
         return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
 
     def _padded(self, order: NDArray[np.int64], lengths: list[int], packing: Packing) -> list[Planned]:
-        area = min(packing.row_tokens, LOGITS // self.model.vocabulary)
+        area = packing.row_tokens if self.model.parts else min(packing.row_tokens, LOGITS // self.model.vocabulary)
         batches: list[Planned] = []
-        padded = [padded_length(length) for length in lengths]
+        padded = [min(padded_length(length), self.context) for length in lengths]  # there may be no more positions
         for length, same in groupby(range(len(order)), key=padded.__getitem__):
             waiting, rows = order[list(same)], max(1, area // length)
             for start in range(0, len(waiting), rows):
@@ -164,18 +166,27 @@ class Forward:
         ids_BL = torch.full(shape, self.fill)
         mask_BL = torch.zeros(shape, dtype=torch.int64)
         mask_BL[:, 0] = 1
-        read = list(zip(chosen.start.tolist(), chosen.stop.tolist(), chosen.first_new.tolist(), strict=True))
-        for row, (start, stop, _) in enumerate(read):
+        for row, (start, stop) in enumerate(zip(chosen.start.tolist(), chosen.stop.tolist(), strict=True)):
             ids_BL[row, : stop - start - 1] = torch.from_numpy(tokens[start : stop - 1])
             mask_BL[row, : stop - start - 1] = 1
-        device = self.model.device
-        logits_BLV = self.model.logits(ids_BL.to(device), mask_BL.to(device))
-        for row, (start, stop, first_new) in enumerate(read):
-            targets = torch.from_numpy(tokens[first_new:stop]).to(device, torch.int64)
-            log_p_PV = logits_BLV[row, first_new - 1 - start : stop - 1 - start].float().log_softmax(-1)
-            found = token_statistics(log_p_PV, targets) if self.statistics else [target_nll(log_p_PV, targets)]
+        device, parts = self.model.device, self.model.parts
+        read = parts.states if parts else self.model.logits
+        self._fill_in(columns, chosen, read(ids_BL.to(device), mask_BL.to(device)), tokens)
+
+    def _fill_in(self, columns: Sequence[Floats], chosen: Windows, values_BLX: torch.Tensor, tokens: Tokens) -> None:
+        """The columns from hidden states, block by block, or from logits where the head is not to be had alone."""
+        parts, positions = self.model.parts, block_positions(self.model.vocabulary)
+        places, rows = predicted(chosen), np.repeat(np.arange(len(chosen)), chosen.stop - chosen.first_new)
+        at = places - chosen.start[rows] - 1
+        for start in range(0, len(places), positions):
+            block = slice(start, start + positions)
+            values_CX = values_BLX[torch.from_numpy(rows[block]), torch.from_numpy(at[block])]
+            logits_CV = parts.logits(filled(values_CX, positions))[: len(values_CX)] if parts else values_CX
+            log_p_CV = logits_CV.float().log_softmax(-1)
+            target_C = torch.from_numpy(tokens[places[block]].astype(np.int64)).to(log_p_CV.device)
+            found = token_statistics(log_p_CV, target_C) if self.statistics else [target_nll(log_p_CV, target_C)]
             for column, values in zip(columns, _arrays(found), strict=True):
-                column[first_new:stop] = values
+                column[places[block]] = values
 
 
 def padded_length(length: int) -> int:
@@ -204,10 +215,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _attempt(batch: Batch) -> bool:
+def _attempt(batch: Batch, place: str) -> bool:
     """Whether a batch is done, and not out of memory."""
     try:
         batch.work()
+    except IndexError as error:
+        raise UserError(
+            f"{place}.context_tokens: must be positions that the model has, got too few of them; {error}"
+        ) from error
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

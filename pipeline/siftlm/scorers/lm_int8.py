@@ -81,7 +81,8 @@ def int8_model(place: str, model: LanguageModel, workers: int) -> Int8Model:
                 f"{place}: must be a dtype of this architecture, got int8 for {model.model_type}, which CTranslate2 "
                 f"{__version__} does not convert; {reason}"
             ) from error
-    return Int8Model(None, None, model.device, "int8", model.context, model.model_type, generator, rows)
+    context, family = model.context, model.model_type
+    return Int8Model(None, None, model.device, "int8", context, family, generator=generator, rows=rows)
 
 
 def sample_texts() -> pa.Array:
@@ -99,7 +100,7 @@ def check_ranks(place: str, exact: pa.RecordBatch, rounded: pa.RecordBatch) -> f
     found = {
         name: _spearman([rate(batch["nll_sum"], batch[count]) for batch in (exact, rounded)])
         for name, rate, count in (
-            ("perplexity", perplexity, "token_count"),
+            ("perplexity", perplexity, "scored_token_count"),
             ("bits per byte", bits_per_byte, "byte_count"),
         )
     }

@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm_attention import use_packed_attention
+from siftlm.scorers.lm_causal import has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_fused import fuse_gelu
+from siftlm.scorers.lm_head import PartedHead
 from siftlm_kernels.packed_attention_blocks import query_blocks
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class LanguageModel:
     dtype: str
     context: int | None
     model_type: str
+    parts: PartedHead | None = None  # of a model that is not packed, where its head can be called alone
 
     def moved(self, array: NDArray[Any]) -> torch.Tensor:
         """The array on the model's device, on its way there while this thread goes on."""
@@ -118,9 +121,12 @@ def load_model(
     finite hidden states with room to spare, else bfloat16.
 
     Raises:
-        UserError: at `place`, for files that do not load, miss weights or hold values that are not finite.
+        UserError: at `place`, for files that do not load, miss weights or hold values that are not finite, and for
+            models that are not causal.
     """
     model = _checked(place, files, _from_files(place, files, trust))
+    context = usable_positions(model)
+    parted = has_parted_head(place, _name(files), model, context)
     name: str = dtype
     if dtype == "auto":
         name = "fp32" if device.type == "cpu" else _half_precision(model, device)
@@ -130,8 +136,8 @@ def load_model(
     body = _packed_body(model, kernels, compiled) if pack and can_pack(model.config) else None
     if body is None:
         log.warning("%s: %s documents are padded, not packed", place, model_type)
-    context = getattr(model.config, "max_position_embeddings", None)
-    return LanguageModel(model, body, device, name, context, model_type)
+    parts = PartedHead.of(model) if parted and body is None else None
+    return LanguageModel(model, body, device, name, context, model_type, parts)
 
 
 def can_pack(config: Any) -> bool:
@@ -168,7 +174,21 @@ def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[s
             f"{place}: must be a causal language model that transformers can load, got {_name(files)!r}; {reason}"
         ) from error
     model, report = loaded
+    if _reads_a_source(files, trust):
+        raise UserError(
+            f"{place}: must be a causal language model, got {model.config.model_type} {_name(files)!r}, whose decoder "
+            "was trained beside an encoder"
+        )
     return model, report
+
+
+def _reads_a_source(files: ModelFiles, trust: bool) -> bool:
+    """Whether the files are of an encoder and a decoder, of which the loaded model is the decoder alone."""
+    from transformers import AutoConfig
+
+    source: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
+    config = AutoConfig.from_pretrained(str(files.folder), trust_remote_code=trust, local_files_only=True, **source)
+    return bool(getattr(config, "is_encoder_decoder", False))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from siftlm.store import Store, digest
 
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
 DERIVED = {  # of the stored columns of scores/<model>/
-    "perplexity": (perplexity, ("nll_sum", "token_count")),
+    "perplexity": (perplexity, ("nll_sum", "scored_token_count")),
     "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
 }
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader

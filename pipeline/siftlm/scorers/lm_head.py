@@ -1,0 +1,78 @@
+"""The head of any causal model apart from its body, so that logits exist for a few positions at a time.
+
+What a family does to its logits (a bias, a scale, a soft cap) stands in the `forward` of its model class, behind the
+call of the body. A copy of that class whose body hands on the hidden states that it is given is therefore its head.
+
+Shapes: P positions, C positions of a block, D hidden size, V vocabulary, B rows, L tokens.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+BLOCK_LOGITS = 1 << 25  # float32 values: 128 MiB
+BLOCK_POSITIONS = 256
+
+
+class _GivenStates(BaseModelOutputWithPast):
+    """What a body returns; all that a family may ask for beside the hidden states is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
+class _NoBody(torch.nn.Module):
+    """Stands where the body was."""
+
+    @property
+    def decoder(self) -> _NoBody:
+        """What OPT and the decoders of BART's kin call."""
+        return self
+
+    def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> _GivenStates:
+        return _GivenStates(last_hidden_state=inputs_embeds)
+
+
+@dataclass(frozen=True)
+class PartedHead:
+    """A model as its body, `[B, L]` tokens to hidden states, and its head, hidden states to logits."""
+
+    model: Any
+    head: Any
+
+    @classmethod
+    def of(cls, model: Any) -> PartedHead:
+        """Shares every weight with the model; it may still move to another device or dtype."""
+        head = copy(model)
+        head._modules = {**model._modules, model.base_model_prefix: _NoBody()}
+        return cls(model, head)
+
+    def states(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """`[B, L, D]` of a batch that is padded on the right."""
+        states_BLD: torch.Tensor = self.model.base_model(ids_BL, attention_mask=mask_BL, use_cache=False)[0]
+        return states_BLD
+
+    def logits(self, states_CD: torch.Tensor) -> torch.Tensor:
+        """`[C, V]`."""
+        logits_1CV: torch.Tensor = self.head(inputs_embeds=states_CD[None], use_cache=False).logits
+        return logits_1CV[0]
+
+
+def block_positions(vocabulary: int) -> int:
+    """Positions of a block: a power of two, so that a row's bits do not depend on where in the block it is."""
+    return min(BLOCK_POSITIONS, 1 << max(0, (BLOCK_LOGITS // vocabulary).bit_length() - 1))
+
+
+def filled(values_CX: torch.Tensor, positions: int) -> torch.Tensor:
+    """A block of exactly `positions` rows, zeros behind those that are there.
+
+    A matrix library picks its kernel by shape, so a row's bits do not depend on how many there are.
+    """
+    missing = positions - len(values_CX)
+    return torch.nn.functional.pad(values_CX, (0, 0, 0, missing)) if missing else values_CX

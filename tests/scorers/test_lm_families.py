@@ -1,0 +1,205 @@
+"""Every family of transformers: causal ones score as a plain loop does, others are refused, memory stays a block's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+import transformers as hf
+
+from siftlm.errors import UserError
+from siftlm.scorers import lm_documents, lm_head
+from siftlm.scorers.lm import LMScorer, LMSettings
+
+TEXTS = ["The committee met on Tuesday to discuss the budget. " * 9, "rain", "", "a b c\n" * 20]
+SIZE = 328
+ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 5}
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+POSITIONS = {"max_position_embeddings": 64}
+GROUPED = {**SHAPE, **POSITIONS, "num_key_value_heads": 2, "head_dim": 8}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+SEQ2SEQ = {
+    "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 48, "encoder_layers": 2,
+    "encoder_attention_heads": 4, "encoder_ffn_dim": 48, **POSITIONS,
+}  # fmt: skip
+CAUSAL: dict[str, tuple[str, dict[str, Any], int]] = {
+    "qwen2": ("Qwen2Config", GROUPED, 64),
+    "gemma2, whose logits have a soft cap": ("Gemma2Config", {**GROUPED, "final_logit_softcapping": 0.5}, 64),
+    "cohere, which scales its logits": ("CohereConfig", {**SHAPE, **POSITIONS, "logit_scale": 3.0}, 64),
+    "granite, which divides its logits": ("GraniteConfig", {**SHAPE, **POSITIONS, "logits_scaling": 0.25}, 64),
+    "phi, whose head has a bias": ("PhiConfig", {**SHAPE, **POSITIONS}, 64),
+    "mistral with a sliding window": ("MistralConfig", {**GROUPED, "sliding_window": 16}, 64),
+    "mixtral, which routes": ("MixtralConfig", {**GROUPED, "num_local_experts": 4}, 64),
+    "opt, whose positions begin at 2": (
+        "OPTConfig",
+        {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "word_embed_proj_dim": 16,
+         **POSITIONS},
+        64,
+    ),
+    "bloom, with ALiBi and no limit": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 4}, 2048),
+    "mpt, with another name for its limit": (
+        "MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64}, 64,
+    ),
+    "gptj": ("GPTJConfig", {**GPT, "rotary_dim": 8}, 64),
+    "mamba, without attention": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}, 2048),
+    "bert as a decoder": ("BertConfig", {**SHAPE, **POSITIONS, "is_decoder": True}, 64),
+    "roberta as a decoder, whose table has two rows too many": (
+        "RobertaConfig", {**SHAPE, **POSITIONS, "is_decoder": True}, 58,
+    ),
+    "bart's decoder alone": ("BartConfig", SEQ2SEQ, 64),
+}  # fmt: skip
+MASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("BertConfig", {**SHAPE, **POSITIONS}),
+    "roberta": ("RobertaConfig", {**SHAPE, **POSITIONS}),
+    "electra": ("ElectraConfig", {**SHAPE, **POSITIONS, "embedding_size": 16}),
+    "xlm": ("XLMConfig", {"emb_dim": 32, "n_layers": 2, "n_heads": 4, **POSITIONS}),
+    "xlnet": ("XLNetConfig", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
+    "camembert": ("CamembertConfig", {**SHAPE, **POSITIONS}),
+}
+
+
+def saved(tokenizer: Path, folder: Path, config: str, arguments: dict[str, Any]) -> tuple[Path, Any]:
+    """A model with random weights as transformers saves it, and the model."""
+    torch.manual_seed(0)
+    model: Any = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(vocab_size=SIZE, **{**ENDS, **arguments}))
+    model.eval().save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tokenizer / name, folder / name)
+    return folder, model
+
+
+def scorer_of(folder: Path, **settings: Any) -> LMScorer:
+    return LMScorer(LMSettings(name="tiny", model=str(folder), device="cpu", **settings))
+
+
+def batch_of(texts: list[str]) -> pa.RecordBatch:
+    return pa.record_batch({"text": pa.array(texts, pa.large_string())})
+
+
+def plain_sum(folder: Path, model: Any, text: str, context: int) -> float:
+    """The nats of a text by transformers alone: one window at a time, three quarters of the context apart."""
+    ids = [0, *hf.AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids]
+    whole, total, scored = torch.tensor(ids), 0.0, 1
+    for begin in range(0, len(ids), int(0.75 * context)):
+        end = min(begin + context, len(ids))
+        if end <= scored:
+            break
+        with torch.inference_mode():
+            logits = model(whole[None, begin:end], use_cache=False).logits[0, :-1].double()
+        nats = torch.nn.functional.cross_entropy(logits, whole[begin + 1 : end], reduction="none")
+        total += float(nats[scored - 1 - begin :].sum())
+        scored = end
+    return total
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_causal_model_scores_as_a_plain_loop_does(
+    language_models: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    """Within 1e-5 nats a token, with the positions that it really has, its head taken a block at a time."""
+    config, arguments, context = CAUSAL[family]
+    folder, model = saved(language_models["opt"], tmp_path, config, arguments)
+    scorer = scorer_of(folder)
+    rows = scorer.score(batch_of(TEXTS)).to_pylist()
+    assert scorer._documents.context == context
+    assert scorer._documents.model.parts is not None
+    for text, row in zip(TEXTS, rows, strict=True):
+        expected = plain_sum(folder, model, text, context)
+        assert row["nll_sum"] == pytest.approx(expected, abs=1e-5 * max(1, row["token_count"]))
+
+
+@pytest.mark.parametrize("family", MASKED)
+def test_a_model_that_reads_ahead_is_refused_in_one_line(
+    language_models: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    """What it says of a beginning depends on the ending, so its nats are no nats of the text."""
+    folder, _ = saved(language_models["opt"], tmp_path, *MASKED[family])
+    with pytest.raises(UserError) as caught:
+        scorer_of(folder).check()
+    assert str(caught.value) == (
+        f"score.tiny.model: must be a causal language model, got {family} '{folder}', which reads the end of a text "
+        "before it predicts the beginning"
+    )
+
+
+@pytest.mark.parametrize("kind", ["BartForConditionalGeneration", "T5ForConditionalGeneration"])
+def test_an_encoder_and_decoder_is_refused_in_one_line(
+    language_models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    """Its decoder alone would load, and say something of every text that it was never trained to say."""
+    config: Any = hf.BartConfig(vocab_size=SIZE, **{**ENDS, **SEQ2SEQ})
+    if kind.startswith("T5"):
+        config = hf.T5Config(vocab_size=SIZE, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **ENDS)
+    folder, _ = saved(language_models["opt"], tmp_path, "OPTConfig", CAUSAL["opt, whose positions begin at 2"][1])
+    (folder / "model.safetensors").unlink()
+    getattr(hf, kind)(config).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"^score\.tiny\.model: must be a causal language model") as caught:
+        scorer_of(folder).check()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_context_of_any_length_is_never_padded_beyond(language_models: dict[str, Path], tmp_path: Path) -> None:
+    """A table of 61 rows: rounding a window of 61 tokens up to 64 would read behind its end."""
+    config, arguments, _ = CAUSAL["bert as a decoder"]
+    folder, model = saved(language_models["opt"], tmp_path, config, {**arguments, "max_position_embeddings": 61})
+    (row,) = scorer_of(folder).score(batch_of(TEXTS[:1])).to_pylist()
+    assert row["nll_sum"] == pytest.approx(plain_sum(folder, model, TEXTS[0], 61), abs=1e-5 * row["token_count"])
+
+
+def test_a_window_beyond_the_positions_is_refused(language_models: dict[str, Path], tmp_path: Path) -> None:
+    """RoBERTa's 64 are 58 here: the padding token is 5, and positions are counted from 6."""
+    config, arguments, _ = CAUSAL["roberta as a decoder, whose table has two rows too many"]
+    folder, _ = saved(language_models["opt"], tmp_path, config, arguments)
+    with pytest.raises(UserError, match=r"^score\.tiny\.context_tokens: must be at most the model's 58, got 64$"):
+        scorer_of(folder, context_tokens=64).check()
+
+
+def test_logits_exist_for_one_block_at_a_time(
+    language_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the windows are, and whatever the tokens have beside their nats."""
+    monkeypatch.setattr(lm_head, "BLOCK_LOGITS", 16 * SIZE)
+    folder, model = saved(language_models["opt"], tmp_path, *CAUSAL["qwen2"][:2])
+    scorer = scorer_of(folder, per_token=["nll", "entropy"])
+    scorer.check()
+    shapes: list[int] = []
+    head = scorer._documents.model.model.lm_head
+    head.register_forward_hook(lambda _module, _inputs, logits: shapes.append(logits.numel()))
+    (row,) = scorer.score(batch_of(TEXTS[:1])).to_pylist()
+    assert set(shapes) == {16 * SIZE}
+    assert row["nll_sum"] == pytest.approx(plain_sum(folder, model, TEXTS[0], 64), abs=1e-5 * row["token_count"])
+
+
+def test_a_head_that_cannot_be_had_alone_shortens_the_window_and_says_so(
+    language_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whole logits are bounded by the window then, unless the configuration names another."""
+    monkeypatch.setattr("siftlm.scorers.lm_causal._parts_agree", lambda *_: False)
+    monkeypatch.setattr(lm_documents, "WHOLE_LOGITS", 40 * SIZE)
+    folder, model = saved(language_models["opt"], tmp_path, *CAUSAL["qwen2"][:2])
+    scorer = scorer_of(folder)
+    (row,) = scorer.score(batch_of(TEXTS[:1])).to_pylist()
+    assert row["nll_sum"] == pytest.approx(plain_sum(folder, model, TEXTS[0], 40), abs=1e-5 * row["token_count"])
+    assert scorer.metadata()["context_tokens"] == "40"
+    assert any("score.tiny: windows of 40 tokens, not the model's 64" in record.message for record in caplog.records)
+    assert scorer_of(folder, context_tokens=64).metadata()["context_tokens"] == "64"
+
+
+@pytest.mark.parametrize("family", ["mixtral, which routes", "gemma2, whose logits have a soft cap"])
+def test_neighbours_change_no_bit(language_models: dict[str, Path], tmp_path: Path, family: str) -> None:
+    """Alone or in a batch, first or last in a block."""
+    config, arguments, _ = CAUSAL[family]
+    folder, _ = saved(language_models["opt"], tmp_path, config, arguments)
+    scorer = scorer_of(folder)
+    whole = scorer.score(batch_of(TEXTS))
+    if family.startswith("mixtral"):  # how many tokens an expert gets is the neighbours' doing
+        alone = pa.concat_arrays([scorer.score(batch_of([text]))["nll_sum"] for text in TEXTS])
+        assert alone.to_pylist() == pytest.approx(whole["nll_sum"].to_pylist(), rel=1e-6)
+    else:
+        assert pa.Table.from_batches([scorer.score(batch_of([text])) for text in TEXTS]).equals(
+            pa.Table.from_batches([whole])
+        )
