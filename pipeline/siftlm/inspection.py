@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.report.manifest import FORMAT, MANIFEST, read_manifest
-from siftlm.stages.columns import available, read_columns
+from siftlm.stages.columns import SCORES, available, read_columns
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
@@ -60,7 +60,8 @@ class FinishedRun:
 
     def model_columns(self, *rates: str) -> list[str]:
         """The columns of these names of every model, in the order of the models."""
-        columns, models = self.columns(), [score["name"] for score in self.manifest["config"]["score"]]
+        columns, stages = self.columns(), [stage for task in self.tasks()[:1] for stage in task.inputs]
+        models = [stage.removeprefix(SCORES) for stage in stages if stage.startswith(SCORES)]
         return [name for model in models for rate in rates if (name := f"{model}_{rate}") in columns]
 
     def default_column(self) -> str:
