@@ -6,8 +6,9 @@ import bz2
 import gzip
 import io
 import lzma
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,7 @@ class Outcome:
 
     rows: list[dict[str, Any]]
     rejects: list[Reject]
+    unusable: dict[str, int] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[str]:
@@ -150,9 +152,13 @@ def read_all(path: Path | str, batch_documents: int = 512, batch_bytes: int = 32
     rows = [row for batch in batches for row in batch.documents.to_pylist()]
     rejects = [reject for batch in batches for reject in batch.rejects]
     positions = [row["position"] for row in rows], [reject.position for reject in rejects]
-    assert sorted([*positions[0], *positions[1]]) == list(range(len(rows) + len(rejects)))
+    taken = [at for reject in rejects for at in range(reject.position, reject.position + reject.records)]
+    assert sorted([*positions[0], *taken]) == list(range(len(rows) + len(taken)))
     assert all(found == sorted(found) for found in positions)
-    return Outcome(rows, rejects)
+    unusable: Counter[str] = Counter()
+    for batch in batches:
+        unusable.update(batch.unusable)
+    return Outcome(rows, rejects, dict(unusable))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 
 import orjson
@@ -24,10 +25,9 @@ BAD_LINES = {
     b'["a", "b"]': "json_list",
     b'[{"text": "a"},': "json_list",
     b'{"text": "\\ud800"}': "lone_surrogate",
-    b'{"text": "a", "url": "\\udfff"}': "lone_surrogate",
-    b'{"text": "a", "url": {}}': "wrong_type",
+    b'{"text": "he said "hi"", "n": 1}': "broken_json",
     b'{"text": ' + b"[" * 100_000: "json_too_deep",
-    b'{"text": ' + b"9" * 5000 + b"}": "broken_json",
+    b'{"text": ' + b"9" * 5000 + b"}": "wrong_type",
     b"\xff\xfe{\x00": "bad_utf8",
 }
 
@@ -80,11 +80,91 @@ def test_what_the_writer_of_python_writes_is_read(read_content: Callable[..., Ou
     assert outcome.rows[0]["metadata"] == '{"score":null,"x":null}'
 
 
-def test_metadata_that_json_cannot_carry_is_counted(read_content: Callable[..., Outcome]) -> None:
-    """Objects nested beyond what the writer takes are refused by name."""
-    deep = b'{"text": "a", "meta": ' + b'{"x":' * 500 + b"1" + b"}" * 500 + b"}\n"
-    outcome = read_content(deep + GOOD, "x.jsonl", metadata_fields=["meta"])
-    assert (outcome.texts, outcome.errors) == (["good"], ["bad_metadata"])
+EXTRA = {
+    "a huge integer": (
+        b"123456789012345678901234567890",
+        "123456789012345678901234567890",
+        123456789012345678901234567890,
+    ),
+    "64 bits and one": (b"18446744073709551616", "18446744073709551616", 18446744073709551616),
+    "a longer one than Python converts": (b"9" * 5000, "9" * 5000, "9" * 5000),
+    "a whole float": (b"3.0", "3", 3.0),
+    "a float": (b"0.1", "0.1", 0.1),
+    "an exponent": (b"1e5", "100000", 1e5),
+    "NaN": (b"NaN", None, None),
+    "a boolean": (b"true", "true", True),
+    "null": (b"null", None, None),
+    "an empty string": (b'""', None, ""),
+    "a raw tab": (b'"a\tb"', "a\tb", "a\tb"),
+}
+
+
+@pytest.mark.parametrize("kind", EXTRA)
+def test_an_id_of_any_plain_type_is_its_text(read_content: Callable[..., Outcome], kind: str) -> None:
+    """Exactly: two integers above 64 bits must not become one rounded float. Metadata keep their number."""
+    written, identity, value = EXTRA[kind]
+    line = b'{"text": "a", "x": %b}' % written
+    outcome = read_content(line, "x.jsonl", id_field="x", domain_field="x", metadata_fields=["x"])
+    assert [(row["text"], row["record_id"], row["domain"]) for row in outcome.rows] == [("a", identity, identity)]
+    assert json.loads(outcome.rows[0]["metadata"]) == {"x": value}
+    assert (outcome.unusable, outcome.rejects) == ({}, [])
+
+
+UNUSABLE = {
+    "a list": b'["x"]',
+    "an object": b'{"x": 1}',
+    "a lone surrogate": b'"\\ud800"',
+    "bytes that are not UTF-8": b'"\xff"',
+    "objects in objects": b'{"x":' * 100_000 + b"1" + b"}" * 100_000,
+    "no JSON": b"None",
+    "infinity": b"Infinity",
+    "a string of 70,000 characters": b'"' + b"x" * 70_000 + b'"',
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_what_cannot_be_an_id_or_a_url_costs_no_document(read_content: Callable[..., Outcome], kind: str) -> None:
+    """It is absent and counted, by the field that it stands in; the line's neighbours know nothing of it."""
+    line = b'{"x": %b, "text": "a"}\n' % UNUSABLE[kind]
+    outcome = read_content(GOOD + line + GOOD, "x.jsonl", id_field="x", url_field="x", domain_field="x")
+    assert outcome.texts == ["good", "a", "good"]
+    assert [(row["record_id"], row["url"], row["domain"]) for row in outcome.rows] == [(None, None, None)] * 3
+    assert (outcome.unusable, outcome.rejects) == ({"id_field": 1, "url_field": 1, "domain_field": 1}, [])
+    unused = read_content(GOOD + line + GOOD, "y.jsonl")
+    assert (unused.texts, unused.unusable, unused.rejects) == (["good", "a", "good"], {}, [])
+
+
+@pytest.mark.parametrize("kind", ["a lone surrogate", "bytes that are not UTF-8", "objects in objects", "no JSON"])
+def test_metadata_that_json_cannot_carry_are_null_and_counted(read_content: Callable[..., Outcome], kind: str) -> None:
+    """The value alone is lost: neither its document nor the other metadata."""
+    line = b'{"x": %b, "text": "a", "y": 7}\n' % UNUSABLE[kind]
+    outcome = read_content(line, "x.jsonl", metadata_fields=["x", "y"])
+    assert outcome.texts == ["a"]
+    assert orjson.loads(outcome.rows[0]["metadata"]) == {"x": None, "y": 7}
+    assert (outcome.unusable, outcome.rejects) == ({"metadata_fields.x": 1}, [])
+
+
+def test_metadata_of_many_bytes_are_null_and_counted(read_content: Callable[..., Outcome]) -> None:
+    """A value of more than 1 MiB does not go through every stage; one below it does."""
+    rows = [{"text": "a", "x": "x" * size, "y": 1} for size in (1_000_000, 1_100_000)]
+    outcome = read_content(b"\n".join(map(orjson.dumps, rows)), "x.jsonl", metadata_fields=["x", "y"])
+    assert [orjson.loads(row["metadata"])["x"] for row in outcome.rows] == ["x" * 1_000_000, None]
+    assert outcome.unusable == {"metadata_fields.x": 1}
+
+
+@pytest.mark.parametrize("url", [b"7", b"true", b"1.5", b'["http://a.org/"]', b"{}"])
+def test_a_url_is_a_string(read_content: Callable[..., Outcome], url: bytes) -> None:
+    """A field under the default name that holds something else is no url."""
+    outcome = read_content(b'{"text": "a", "url": %b}' % url, "x.jsonl")
+    assert [(row["text"], row["url"]) for row in outcome.rows] == [("a", None)]
+    assert outcome.unusable == {"url_field": 1}
+
+
+def test_a_text_is_found_in_objects_that_cannot_be_read_whole(read_content: Callable[..., Outcome]) -> None:
+    """Members are read one by one as deep as the configured paths go."""
+    line = b'{"doc": {"meta": %b, "text": "a"}, "id": 7}' % UNUSABLE["objects in objects"]
+    outcome = read_content(line, "x.jsonl", text_field="doc.text", id_field="id")
+    assert [(row["text"], row["record_id"]) for row in outcome.rows] == [("a", "7")]
 
 
 def test_a_line_without_end_is_counted_by_its_size(read_content: Callable[..., Outcome]) -> None:

@@ -82,6 +82,7 @@ def test_a_damaged_row_group_leaves_the_others(read_content: Callable[..., Outco
     outcome = read_content(bytes(content), "x.parquet")
     assert outcome.texts == texts[:100] + texts[200:]
     assert outcome.errors == ["corrupt_parquet"]
+    assert (outcome.rejects[0].position, outcome.rejects[0].records) == (100, 100)
     assert "rows 100 to 199" in outcome.rejects[0].detail
 
 

@@ -48,4 +48,4 @@ def test_another_charset_is_an_error_with_the_place(read_content: Read) -> None:
     """Text files have no label, so nothing is guessed."""
     outcome = read_content("größer".encode("latin-1"), "x.txt")
     assert outcome.errors == ["bad_utf8"]
-    assert outcome.rejects[0].detail == "byte 2 of the text"
+    assert outcome.rejects[0].detail == "byte 2 of the text, which looks like Latin-1 or Windows-1252"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from siftlm.readers.archive import record_header
+from siftlm.readers.encodings import head_in_utf8
 from siftlm.readers.headers import header_fields, is_wat_record
 from siftlm.readers.settings import Compression, Format
 from siftlm.readers.streams import DAMAGE, codec_of, compression_of
@@ -79,7 +80,7 @@ def _compression(name: str, head: bytes) -> Compression:
 def _is_text(head: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()  # the head may end inside a character
     try:
-        text = decoder.decode(head)
+        text = decoder.decode(head_in_utf8(head))
     except UnicodeDecodeError:
         return head.startswith(b"PAR1")
     return "\0" not in text and "\x1f" not in text
@@ -119,7 +120,7 @@ def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) ->
         return _kind_of_archive(content.lstrip(b"\r\n"), named)
     if _ARC.match(content):
         return "warc"
-    if named is None and _OBJECT.match(content.removeprefix(b"\xef\xbb\xbf")):
+    if named is None and _OBJECT.match(head_in_utf8(content)):
         return "jsonl"
     return None
 

@@ -1,119 +1,187 @@
-"""From a row of named values, as JSON and Parquet have them, to a record."""
+"""From named values, as JSON and Parquet have them, to a record: nothing but its text can cost a document."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-import orjson
-
-from siftlm.readers.records import Flaw, Record, checked
+from siftlm.readers.encodings import undecodable
+from siftlm.readers.metadata import pack, text_or_hex
+from siftlm.readers.records import UNREADABLE, Flaw, Record, TooLong, checked, too_large
 from siftlm.readers.settings import InputSettings
 
-_ABSENT = object()
+ABSENT: Any = object()
+MOST_NAME_BYTES = 1 << 16
+"""Of an id, a url or a domain, in UTF-8: what is longer is none. Servers take urls of 8 to 64 KiB."""
 
-
-class _BadFieldError(Exception):
-    """A field whose value cannot be used: the reason and the detail of its flaw."""
+_WHOLE_DIGITS = 40  # of a decimal; a larger one keeps its exponent
+_MAYBE_ROUNDED = re.compile(r"[:,\[]-?[0-9](\.[0-9]+)?e[0-9]")  # a float of JSON above 64 bits may have been an integer
 
 
 class Fields:
     """Which fields of a row become the columns of a record, prepared once a shard."""
 
-    def __init__(self, settings: InputSettings) -> None:
-        self._settings = settings
-        self._text = _split(settings.text_field)
-        self._names = [
-            None if path is None else _split(path)
-            for path in (settings.id_field, settings.url_field, settings.domain_field)
-        ]
-        self._metadata = [_split(path) for path in settings.metadata_fields]
+    def __init__(self, settings: InputSettings, exact: Callable[[bytes], Any] | None = None) -> None:
+        """`exact` reads a row again with its integers as they are written, where a parser may have rounded them."""
+        self._settings, self._exact = settings, exact
+        self._text = split_path(settings.text_field)
+        named = (settings.id_field, settings.url_field, settings.domain_field)
+        self._paths = [None if path is None else split_path(path) for path in named]
+        self._metadata = [(path, split_path(path)) for path in settings.metadata_fields]
 
-    def record(self, row: Mapping[str, Any], offset: int) -> Record | Flaw:
-        """The record of a row, or the reason why it is none."""
-        try:
-            text = _text(row, self._text)
-            record_id, url, domain = (None if path is None else _name(row, path) for path in self._names)
-            metadata = self._pack(row) if self._metadata else None
-        except _BadFieldError as error:
-            reason, detail = error.args
-            return Flaw("error", reason, detail, offset)
-        return checked(Record(text, offset, record_id, url, domain, metadata), self._settings)
+    def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
+        """The record of a row that was read from `content`, or the reason why it is none."""
+        names, metadata, lost = self._beside(row)
+        if self._exact and (float in map(type, names) or (metadata and _MAYBE_ROUNDED.search(metadata))):
+            names, metadata, lost = self._beside(self._exact(content))
+        return self._made(find(row, self._text), names, metadata, lost, offset)
 
-    def _pack(self, row: Mapping[str, Any]) -> str:
-        values = {".".join(path): find(row, path) for path in self._metadata}
-        present = {name: None if value is _ABSENT else value for name, value in values.items()}
-        try:
-            return orjson.dumps(present, default=_plain).decode()
-        except TypeError as error:
-            raise _BadFieldError("bad_metadata", str(error)) from error
+    def made(self, text: Any, names: Sequence[Any], metadata: Mapping[str, Any], offset: int) -> Record | Flaw:
+        """The record of a text, an id, url and domain, and metadata, ABSENT where the row has none of them."""
+        return self._made(text, names, *self._pack(metadata), offset)
+
+    def _beside(self, row: Mapping[str, Any]) -> tuple[list[Any], str | None, Sequence[str]]:
+        names = [ABSENT if path is None else find(row, path) for path in self._paths]
+        if not self._metadata:
+            return names, None, ()
+        return names, *self._pack({name: find(row, path) for name, path in self._metadata})
+
+    def _pack(self, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
+        """The metadata as JSON, null where the row has none of that name, and the names of what JSON cannot carry."""
+        if not metadata:
+            return None, ()
+        return pack({name: None if value is ABSENT else value for name, value in metadata.items()})
+
+    def _made(
+        self, text: Any, names: Sequence[Any], metadata: str | None, lost: Sequence[str], offset: int
+    ) -> Record | Flaw:
+        content = _content(text, self._settings, offset)
+        if isinstance(content, Flaw):
+            return content
+        record_id, url, domain = names
+        record_id = None if record_id is ABSENT else _name(record_id)
+        url = None if url is ABSENT else _url(url)
+        domain = None if domain is ABSENT else _name(domain)
+        record = Record(content, offset, record_id, url, domain, metadata)
+        if lost or record_id is UNREADABLE or url is UNREADABLE or domain is UNREADABLE:
+            record = _without_unusable(record, lost)
+        return checked(record, self._settings)
+
+
+def _without_unusable(record: Record, lost: Sequence[str]) -> Record:
+    """The record with None for names that are none, and all that could not be used by its place in the settings."""
+    found = {"id_field": record.record_id, "url_field": record.url, "domain_field": record.domain}
+    unusable = [place for place, name in found.items() if name is UNREADABLE]
+    record_id, url, domain = (None if name is UNREADABLE else name for name in found.values())
+    places = (*unusable, *(f"metadata_fields.{name}" for name in lost))
+    return record._replace(record_id=record_id, url=url, domain=domain, unusable=places)
 
 
 def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """The value at a path; a key that has dots in it goes before the objects that the dots would name."""
     if len(path) == 1:
-        return row.get(path[0], _ABSENT)
-    value: Any = row.get(".".join(path), _ABSENT)
-    if value is not _ABSENT:
+        return row.get(path[0], ABSENT)
+    value: Any = row.get(".".join(path), ABSENT)
+    if value is not ABSENT:
         return value
     value = row
     for key in path:
         if not isinstance(value, Mapping):
-            return _ABSENT
-        value = value.get(key, _ABSENT)
+            return ABSENT
+        value = value.get(key, ABSENT)
     return value
 
 
-def _split(path: str) -> tuple[str, ...]:
+def split_path(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
-def _text(row: Mapping[str, Any], path: tuple[str, ...]) -> bytes:
-    """The text in UTF-8."""
-    value = find(row, path)
-    where = ".".join(path)
+def _content(text: Any, settings: InputSettings, offset: int) -> bytes | Flaw:
+    """The text in UTF-8, or why it is none."""
+    if isinstance(text, str):
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            detail = f"{settings.text_field!r}, character {error.start}"
+            return Flaw("error", "lone_surrogate", detail, offset)
+    where = repr(settings.text_field)
+    if isinstance(text, bytes):
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            return Flaw("error", *undecodable(text, error.start, where), offset)
+        return text
+    if text is ABSENT:
+        return Flaw("error", "missing_field", f"no field {where}", offset)
+    if text is None:
+        return Flaw("error", "null_text", f"{where} is null", offset)
+    if isinstance(text, TooLong):
+        return too_large(text.size, settings.max_document_bytes, offset)
+    if text is UNREADABLE:
+        return Flaw("error", "unreadable_text", f"{where} is there and cannot be read", offset)
+    return Flaw("error", "wrong_type", f"{where} must be a string, got {_kind(text)}", offset)
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__
+
+
+def _url(value: Any) -> Any:
+    """A url: a string; None where it is absent, null or empty, UNREADABLE where it is anything else."""
     if isinstance(value, str):
-        return _encode(value, where)
-    if isinstance(value, bytes):
-        _decode(value, where)
-        return value
-    if value is _ABSENT:
-        raise _BadFieldError("missing_field", f"no field {where!r}")
-    if value is None:
-        raise _BadFieldError("null_text", f"{where!r} is null")
-    raise _BadFieldError("wrong_type", f"{where!r} must be a string, got {type(value).__name__}")
-
-
-def _name(row: Mapping[str, Any], path: tuple[str, ...]) -> str | None:
-    """An id, a url or a domain: a string or a whole number; None where it is absent, null or empty."""
-    value = find(row, path)
-    if value is _ABSENT or value is None:
+        return _bounded(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    where = ".".join(path)
+    try:
+        return _bounded(value.decode()) if isinstance(value, bytes) else UNREADABLE
+    except UnicodeDecodeError:
+        return UNREADABLE
+
+
+def _name(value: Any) -> Any:
+    """An id or a domain: a string, or what prints as one; as `_url` where there is none."""
+    if isinstance(value, str):
+        return _bounded(value)
+    if value is None:
+        return None
     if isinstance(value, bytes):
-        return _decode(value, where) or None
-    if isinstance(value, int) and not isinstance(value, bool):
+        return _bounded(_printable(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
         return str(value)
-    if not isinstance(value, str):
-        raise _BadFieldError("wrong_type", f"{where!r} must be a string, got {type(value).__name__}")
-    _encode(value, where)
-    return value or None
+    if isinstance(value, float):
+        return None if math.isnan(value) else _number(value)
+    return _bounded(_decimal(value)) if isinstance(value, Decimal) else UNREADABLE
 
 
-def _encode(value: str, where: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as error:
-        raise _BadFieldError("lone_surrogate", f"{where!r}, character {error.start}") from error
+def _number(value: float) -> Any:
+    """Whole numbers as integers print, for a column of integers with a null becomes one of floats."""
+    if math.isinf(value):
+        return UNREADABLE
+    return str(int(value)) if value.is_integer() and abs(value) < 1 << 63 else repr(value)
 
 
-def _decode(value: bytes, where: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise _BadFieldError("bad_utf8", f"{where!r}, byte {error.start}") from error
+def _decimal(value: Decimal) -> str:
+    if value.is_finite() and abs(value.adjusted()) < _WHOLE_DIGITS and value == value.to_integral_value():
+        return str(int(value))
+    return str(value)
 
 
-def _plain(value: object) -> str:
-    """How JSON carries what it has no type for: binary as text, decimals and intervals as they print."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _printable(value: bytes) -> str:
+    """Bytes that are printable text as that, others, a UUID for one, in hexadecimal digits."""
+    text = text_or_hex(value)
+    return text if text.isprintable() else value.hex()
+
+
+def _bounded(value: str) -> Any:
+    """The string, None where it is empty, UNREADABLE where it is too long or not Unicode."""
+    if not value.isascii():
+        try:
+            return value if len(value.encode()) <= MOST_NAME_BYTES else UNREADABLE
+        except UnicodeEncodeError:
+            return UNREADABLE
+    return (value or None) if len(value) <= MOST_NAME_BYTES else UNREADABLE

@@ -1,70 +1,177 @@
-"""JSON lines: one object a line."""
+"""JSON: one object a line, or objects and lists of them in any layout."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO
 
 import orjson
 
+from siftlm.readers.encodings import UTF8_MARK, in_utf8, is_utf16, undecodable
 from siftlm.readers.fields import Fields
-from siftlm.readers.lines import Line, LongLine, split_lines
+from siftlm.readers.json_values import Values, split_values
+from siftlm.readers.lines import LongLine, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, too_large
+from siftlm.readers.salvage import members, parse
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import read_blocks
+from siftlm.readers.streams import Block, Fault, read_blocks
 
-_LIST = "a line must be a JSON object, got a list; a file that is one JSON list must be rewritten as JSON lines"
+_BLANK = b" \t\r\n\v\f\0"  # some downloaders pad files with zeros
+_LIST = "a line must be a JSON object, got a list between other lines"
+_TEXT = "text"  # the field that a string in a list stands for, unless the settings name another
+
+Row = tuple[dict[str, Any], int, bytes]
+"""An object, its offset, and the bytes that it was read from."""
 
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every line that is not blank."""
-    fields, limit = Fields(settings), settings.max_record_bytes
-    for line in split_lines(
-        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit
-    ):
+    """A record or a flaw for every value: a line that is not blank, an object of several, an element of a list."""
+    fields = Fields(settings, partial(_exact, _depth(settings)))
+    for row in read_rows(file, compression, settings):
+        if isinstance(row, Flaw):
+            yield row
+            continue
+        entry = fields.record(*row)
+        yield _explained(entry, row) if isinstance(entry, Flaw) else entry
+
+
+def _explained(flaw: Flaw, row: Row) -> Flaw:
+    """The flaw of a text; a record that is not UTF-8, or not JSON, was read as far as that goes."""
+    _, offset, content = row
+    if flaw.reason not in ("lone_surrogate", "unreadable_text"):
+        return flaw
+    broken = flaw._replace(reason="broken_json") if flaw.reason == "unreadable_text" else flaw
+    return _bad_utf8(content, offset) or broken
+
+
+def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Row | Flaw]:
+    """The objects of a file, and a flaw for everything else."""
+    blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
+    first, head = beginning(blocks, settings.max_record_bytes)
+    every = chain(first, blocks)
+    if _is_lines(head):
+        return _lines(every, settings, line_end(head))
+    return _values(every, settings)
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether a file that begins so has a value a line.
+
+    A list that goes on behind its first line, an object that does, and objects side by side have not.
+    """
+    start = head.removeprefix(UTF8_MARK).lstrip()
+    if is_utf16(head) or not start.startswith((b"{", b"[")):
+        return not start.startswith(b"\x1e")
+    line, ended, behind = start.partition(line_end(start))
+    end = _first_end(start)
+    if start.startswith(b"["):
+        return end is not None and end <= len(line) and bool(behind.strip())
+    if end is not None and end <= len(line):
+        return not line[end:].strip()
+    goes_on = bool(ended) and line.rstrip().endswith((b"{", b"[", b",", b":"))
+    return not goes_on and not (end and _is_json(start[:end]))
+
+
+def _first_end(start: bytes) -> int | None:
+    """Where the list or object ends that `start` begins with; None where it has no end there."""
+    outer = Values(len(start))
+    value = next(outer.feed(b"[" * start.startswith(b"[") + start), None)
+    return value.size if value and value.whole else None
+
+
+def _depth(settings: InputSettings) -> int:
+    """How many objects deep the fields of the settings lie."""
+    return max(path.count(".") for path in (settings.text_field, *settings.extra_fields.values()))
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _lines(blocks: Iterable[Block | Fault], settings: InputSettings, end: bytes) -> Iterator[Row | Flaw]:
+    limit = settings.max_record_bytes
+    depth = _depth(settings)
+    for line in split_lines(blocks, limit, end):
         if isinstance(line, Flaw):
             yield line
         elif isinstance(line, LongLine):
-            yield _long(line, limit)
-        elif line.content and not line.content.isspace():
-            entry = _read_line(line, fields)
+            yield too_large(line.size, limit, line.offset)
+        elif line.content.strip(_BLANK):
+            row = _row(line.content, line.offset, depth)
             # What damage cut off is part of the damage, which is an entry of its own.
-            if line.whole or isinstance(entry, Record):
-                yield entry
+            if line.whole or not isinstance(row, Flaw):
+                yield row
 
 
-def _long(line: LongLine, limit: int) -> Flaw:
-    if line.head.lstrip().startswith(b"["):
-        return Flaw("error", "json_list", _LIST, line.offset)
-    return too_large(line.size, limit, line.offset)
+def _values(blocks: Iterable[Block | Fault], settings: InputSettings) -> Iterator[Row | Flaw]:
+    limit = settings.max_record_bytes
+    for value in split_values(blocks, limit):
+        if isinstance(value, Flaw):
+            yield value
+        elif not value.whole:
+            yield Flaw("error", "broken_json", f"{value.size} bytes that begin a value and have no end", value.offset)
+        elif value.content is None:
+            yield too_large(value.size, limit, value.offset)
+        else:
+            yield _element(value.content, value.offset, settings)
 
 
-def _read_line(line: Line, fields: Fields) -> Record | Flaw:
+def _element(content: bytes, offset: int, settings: InputSettings) -> Row | Flaw:
+    """An element of a list, or one of several values: a string is a text where the field of texts has its own name."""
+    if content.startswith(b'"') and settings.text_field == _TEXT:
+        content = b'{"%b":%b}' % (_TEXT.encode(), content)
+    return _row(content, offset, _depth(settings))
+
+
+def _row(content: bytes, offset: int, depth: int) -> Row | Flaw:
     try:
-        row = orjson.loads(line.content)
+        value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        row = _second_look(line, str(error))
-    if isinstance(row, dict):
-        return fields.record(row, line.offset)
-    if isinstance(row, Flaw):
-        return row
-    if isinstance(row, list):
-        return Flaw("error", "json_list", _LIST, line.offset)
-    return Flaw("error", "wrong_type", f"a line must be a JSON object, got {type(row).__name__}", line.offset)
+        value = _second_look(content, offset, str(error), depth)
+    if type(value) is dict:
+        return value, offset, content
+    if isinstance(value, Flaw):
+        return value
+    if isinstance(value, list):
+        return Flaw("error", "json_list", _LIST, offset)
+    return Flaw("error", "wrong_type", f"a record must be a JSON object, got {type(value).__name__}", offset)
 
 
-def _second_look(line: Line, complaint: str) -> Any:
-    """The value of a line that orjson refuses, or why it has none.
-
-    Python's own parser takes what Python's own writer gives: NaN, Infinity and lone surrogates.
-    """
+def _second_look(content: bytes, offset: int, complaint: str, depth: int) -> Any:
+    """The value of a record that orjson refuses, as far as it can be read, or why it has none."""
+    text = content.decode("utf-8-sig", "surrogateescape")
     try:
-        return json.loads(line.content.decode())
-    except UnicodeDecodeError as error:
-        return Flaw("error", "bad_utf8", f"byte {error.start} of the line", line.offset)
+        return parse(text)
     except RecursionError:
-        return Flaw("error", "json_too_deep", complaint, line.offset)
+        reason = "json_too_deep"
     except ValueError:
-        reason = "json_list" if line.content.lstrip().startswith(b"[") else "broken_json"
-        return Flaw("error", reason, _LIST if reason == "json_list" else complaint, line.offset)
+        reason = "json_list" if text.lstrip().startswith("[") else "broken_json"
+    found = None if reason == "json_list" else members(text, depth)
+    if found is not None:
+        return found
+    bad = _bad_utf8(content, offset)
+    return bad or Flaw("error", reason, _LIST if reason == "json_list" else complaint, offset)
+
+
+def _bad_utf8(content: bytes, offset: int) -> Flaw | None:
+    """The flaw of a record that is not UTF-8, with what it probably is."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return Flaw("error", *undecodable(content, error.start, "the record"), offset)
+    return Flaw("error", *undecodable(content, 0, "the record"), offset) if is_utf16(content) else None
+
+
+def _exact(depth: int, content: bytes) -> Any:
+    """The value of a record with its integers as they are written: orjson rounds those above 64 bits."""
+    text = content.decode("utf-8-sig", "surrogateescape")
+    try:
+        return parse(text)
+    except (ValueError, RecursionError):
+        return members(text, depth)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
+from siftlm.readers.encodings import UTF8_MARK
 from siftlm.readers.records import Flaw
 from siftlm.readers.streams import Block, Fault
 
-BOM = b"\xef\xbb\xbf"
+HEAD_BYTES = 1 << 16
+"""How much of the beginning of a text says how it is laid out."""
 
 
 class Line(NamedTuple):
@@ -27,8 +30,37 @@ class LongLine(NamedTuple):
     head: bytes
 
 
-def split_lines(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Line | LongLine | Flaw]:
-    """The lines of `blocks`, LF or CRLF, of blank ones in a row not all; a byte order mark at the start is dropped.
+def line_end(head: bytes) -> bytes:
+    """What ends the lines of a text that begins so: CR where there is no LF, as classic Mac OS wrote it."""
+    return b"\r" if b"\r" in head[:-1] and b"\n" not in head else b"\n"
+
+
+def by_lines(blocks: Iterator[Block | Fault], limit: int) -> Iterator[Line | LongLine | Flaw]:
+    """The lines of `blocks` as `split_lines` gives them, whatever ends them."""
+    first, head = beginning(blocks, limit)
+    return split_lines(chain(first, blocks), limit, line_end(head))
+
+
+def beginning(blocks: Iterator[Block | Fault], limit: int) -> tuple[list[Block | Fault], bytes]:
+    """The first blocks and what they hold: HEAD_BYTES, or as far as the first end of a line or the limit."""
+    first: list[Block | Fault] = []
+    head = bytearray()
+    ends = False
+    for block in blocks:
+        first.append(block)
+        if isinstance(block, Fault):
+            break
+        head += block.content
+        ends = ends or b"\n" in block.content or b"\r" in block.content
+        if len(head) >= (HEAD_BYTES if ends else limit):
+            break
+    return first, bytes(head)
+
+
+def split_lines(blocks: Iterable[Block | Fault], limit: int, end: bytes = b"\n") -> Iterator[Line | LongLine | Flaw]:
+    """The lines of `blocks`, of blank ones in a row not all; a byte order mark at the start is dropped.
+
+    Lines end with `end`; a CR before LF is part of the end.
 
     A line of more than `limit` bytes is read over and given as a LongLine.
     """
@@ -41,7 +73,7 @@ def split_lines(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Line | 
             yield as_flaw(block)
             offset, parts, held, size = offset + size, [], 0, 0
             continue
-        first, *others = block.content.split(b"\n")
+        first, *others = block.content.split(end)
         size += len(first)
         if held <= limit:
             parts.append(first)
@@ -72,5 +104,5 @@ def _line(parts: list[bytes], size: int, offset: int, limit: int, *, whole: bool
         return LongLine(size, offset, b"".join(parts)[:64])
     content = parts[0] if len(parts) == 1 else b"".join(parts)
     if offset == 0:
-        content = content.removeprefix(BOM)
+        content = content.removeprefix(UTF8_MARK)
     return Line(content.removesuffix(b"\r"), offset, whole)

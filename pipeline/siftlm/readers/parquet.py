@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from siftlm.readers.fields import Fields
-from siftlm.readers.records import Flaw, Record
+from siftlm.readers import parquet_pages
+from siftlm.readers.arrow_values import is_string, values
+from siftlm.readers.fields import ABSENT, MOST_NAME_BYTES, Fields, split_path
+from siftlm.readers.metadata import MOST_VALUE_BYTES
+from siftlm.readers.records import UNREADABLE, Flaw, Record
 from siftlm.readers.settings import Compression, InputSettings
 
-_BATCH_ROWS = 512
-_BATCH_BYTES = 8 << 20
-_DICTIONARY_ROWS = 64  # a page of a few bytes may repeat one long value, so its size says little
 _MAGIC = b"PAR1"
 
 _ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every row; one flaw for the rows of a row group that cannot be read."""
+    """A record or a flaw for every row; one flaw for the rows of a row group whose texts cannot be read."""
     if compression != "none":
         yield Flaw("error", "compressed_parquet", f"Parquet inside {compression} cannot be read", 0)
         return
     try:
-        # Column chunks are streamed page by page rather than held whole.
-        opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
+        opened = open_parquet(file)
     except _ERRORS as error:
         yield _unreadable(file, error)
         return
@@ -36,10 +35,27 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
         if isinstance(names, Flaw):
             yield names
             return
-        fields, first = Fields(settings), 0
+        table, first = _Table(file, opened, names, settings), 0
         for group in range(opened.num_row_groups):
-            yield from _read_group(opened, group, first, names, fields)
+            yield from table.read_group(group, first)
             first += opened.metadata.row_group(group).num_rows
+
+
+def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:
+    """The file for reading; column chunks are streamed page by page rather than held whole."""
+    return pq.ParquetFile(
+        file,
+        metadata=like and like.metadata,
+        read_dictionary=list(dictionaries),
+        pre_buffer=False,
+        buffer_size=1 << 20,
+        page_checksum_verification=True,
+    )
+
+
+def column_paths(opened: pq.ParquetFile) -> list[str]:
+    """The leaves of the schema, objects by dots."""
+    return [opened.metadata.schema.column(i).path for i in range(opened.metadata.num_columns)]
 
 
 def _unreadable(file: BinaryIO, error: Exception) -> Flaw:
@@ -58,14 +74,13 @@ def _raise_if_from_disk(error: Exception) -> None:
 
 
 def _columns(opened: pq.ParquetFile, settings: InputSettings) -> list[str] | Flaw:
-    """The columns to read, in the order of the file's schema; a flaw where the text is not among them."""
-    paths = [opened.metadata.schema.column(i).path for i in range(opened.metadata.num_columns)]
-    wanted = [settings.text_field, settings.id_field, settings.url_field, settings.domain_field]
-    wanted += settings.metadata_fields
-    present = {name for name in wanted if name and any(_is_at(path, name) for path in paths)}
+    """The fields to read that the file has; a flaw where the text is not among them."""
+    paths, rows = column_paths(opened), opened.metadata.num_rows
+    wanted = {settings.text_field, *settings.extra_fields.values()}
+    present = {name for name in wanted if any(_is_at(path, name) for path in paths)}
     if settings.text_field not in present:
-        rows = f"{opened.metadata.num_rows} rows"
-        return Flaw("error", "missing_field", f"no column {settings.text_field!r} in {rows}: {paths[:20]}", 0)
+        detail = f"no column {settings.text_field!r} in {rows} rows: {paths[:20]}"
+        return Flaw("error", "missing_field", detail, 0, records=max(1, rows))
     return sorted(present)
 
 
@@ -73,52 +88,111 @@ def _is_at(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}.")
 
 
-def _read_group(
-    opened: pq.ParquetFile, group: int, first: int, names: list[str], fields: Fields
-) -> Iterator[Record | Flaw]:
-    facts = opened.metadata.row_group(group)
-    row = first
-    try:
-        _probe(opened, group, names)
-        for batch in opened.iter_batches(_batch_rows(opened, facts, names), row_groups=[group], columns=names):
-            for values in _rows(batch, row):
-                yield values if isinstance(values, Flaw) else fields.record(values, row)
-                row += 1
-    except _ERRORS as error:
-        _raise_if_from_disk(error)
-        lost = f"rows {row} to {first + facts.num_rows - 1} (row group {group})"
-        yield Flaw("error", "corrupt_parquet", f"{lost}: {error}", row)
+class _Table:
+    """The rows of a file, read in batches that stay small, and without columns that cannot be read."""
+
+    def __init__(self, file: BinaryIO, opened: pq.ParquetFile, names: list[str], settings: InputSettings) -> None:
+        self._file, self._opened, self._names, self._settings = file, opened, names, settings
+        self._fields = Fields(settings)
+        self._by_dictionary: tuple[tuple[str, ...], Any] = ((), opened)
+
+    def read_group(self, group: int, first: int) -> Iterator[Record | Flaw]:
+        """The rows of a row group. A column that is damaged costs its own values, the text the rows."""
+        names: list[str] | None = self._names
+        row = first
+        while names is not None:
+            try:
+                for entry in self._entries(group, first, row - first, names):
+                    yield entry
+                    row += 1
+                return
+            except _ERRORS as error:
+                _raise_if_from_disk(error)
+                names, reason = self._readable(group, names), str(error)
+        end = first + self._opened.metadata.row_group(group).num_rows
+        detail = f"rows {row} to {end - 1} (row group {group}): {reason}"
+        yield Flaw("error", "corrupt_parquet", detail, row, records=max(1, end - row))
+
+    def _entries(self, group: int, first: int, done: int, names: list[str]) -> Iterator[Record | Flaw]:
+        """The entries of a row group behind those that are done."""
+        plan = self._plan(group, names)
+        read = [name for name in names if not any(_is_at(path, name) for path in plan.left_out)]
+        source, row = self._source(plan.by_dictionary), 0
+        for batch in source.iter_batches(plan.rows, row_groups=[group], columns=read):
+            skipped = min(max(0, done - row), batch.num_rows)
+            if skipped < batch.num_rows:
+                yield from self._rows(batch.slice(skipped), first + row + skipped, read)
+            row += batch.num_rows
+
+    def _plan(self, group: int, names: list[str]) -> parquet_pages.Plan:
+        # To ask for the metadata of columns that are not as they should be would end the process; to read does not.
+        next(self._opened.iter_batches(1, row_groups=[group], columns=names), None)
+        chosen = [i for i, path in enumerate(column_paths(self._opened)) if any(_is_at(path, n) for n in names)]
+        facts, schema = self._opened.metadata.row_group(group), self._opened.metadata.schema
+        return parquet_pages.plan(facts, schema, self._file, chosen, self._settings.text_field)
+
+    def _source(self, dictionaries: tuple[str, ...]) -> Any:
+        """The file with some columns as dictionaries; row groups mostly ask for the same."""
+        if self._by_dictionary[0] != dictionaries:
+            source = open_parquet(self._file, self._opened, dictionaries) if dictionaries else self._opened
+            self._by_dictionary = (dictionaries, source)
+        return self._by_dictionary[1]
+
+    def _readable(self, group: int, names: list[str]) -> list[str] | None:
+        """The columns that can be read to their end; None where the text cannot, or where all can."""
+        good = [name for name in names if self._reads(group, name)]
+        return good if self._settings.text_field in good and len(good) < len(names) else None
+
+    def _reads(self, group: int, name: str) -> bool:
+        try:
+            plan = self._plan(group, [name])
+            for _ in self._source(plan.by_dictionary).iter_batches(plan.rows, row_groups=[group], columns=[name]):
+                pass
+        except _ERRORS as error:
+            _raise_if_from_disk(error)
+            return False
+        return True
+
+    def _rows(self, batch: pa.RecordBatch, first: int, read: list[str]) -> Iterator[Record | Flaw]:
+        settings, fields = self._settings, self._fields
+        texts = self._values(batch, settings.text_field, read, settings.max_document_bytes)
+        names = [
+            self._values(batch, path, read, MOST_NAME_BYTES)
+            for path in (settings.id_field, settings.url_field, settings.domain_field)
+        ]
+        names[1] = _strings_only(names[1], _column(batch, settings.url_field))
+        metadata = {path: self._values(batch, path, read, MOST_VALUE_BYTES) for path in settings.metadata_fields}
+        for at, (text, *named) in enumerate(zip(texts, *names, strict=True)):
+            yield fields.made(text, named, {path: column[at] for path, column in metadata.items()}, first + at)
+
+    def _values(self, batch: pa.RecordBatch, path: str | None, read: list[str], limit: int) -> list[Any]:
+        """A field of every row; UNREADABLE where the file has the column and it is not read."""
+        column = _column(batch, path)
+        if column is not None:
+            return values(column, limit)
+        lost = path is not None and path in self._names and path not in read
+        return [UNREADABLE if lost else ABSENT] * batch.num_rows
 
 
-def _probe(opened: pq.ParquetFile, group: int, names: list[str]) -> None:
-    """Raises what is wrong with the columns of a row group; to ask their metadata would end the process instead."""
-    next(opened.iter_batches(1, row_groups=[group], columns=names), None)
+def _column(batch: pa.RecordBatch, path: str | None) -> pa.Array | None:
+    """The column at a path; one that has dots in its name goes before the objects that the dots would name."""
+    if path is None:
+        return None
+    columns: Mapping[str, pa.Array] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    if path in columns:
+        return columns[path]
+    found: pa.Array | None = None
+    for name in split_path(path):
+        found = columns.get(name)
+        if found is None:
+            return None
+        names = [field.name for field in found.type] if pa.types.is_struct(found.type) else []
+        columns = dict(zip(names, found.flatten(), strict=True)) if names else {}
+    return found
 
 
-def _batch_rows(opened: pq.ParquetFile, facts: Any, names: list[str]) -> int:
-    """How many rows to decode at once, from the sizes that the row group declares."""
-    schema = opened.metadata.schema
-    chosen = [i for i in range(facts.num_columns) if any(_is_at(schema.column(i).path, name) for name in names)]
-    read = [facts.column(i) for i in chosen]
-    row_bytes: int = sum(column.total_uncompressed_size for column in read) // max(facts.num_rows, 1)
-    rows: int = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
-    repeats = any("DICTIONARY" in encoding for column in read for encoding in column.encodings)
-    return min(rows, _DICTIONARY_ROWS) if repeats else rows
-
-
-def _rows(batch: pa.RecordBatch, first: int) -> Iterator[dict[str, Any] | Flaw]:
-    """The rows of a batch; where a string is not UTF-8, row by row, to find which."""
-    try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-    except UnicodeDecodeError:
-        yield from (_row(batch.slice(i, 1), first + i) for i in range(batch.num_rows))
-        return
-    yield from rows
-
-
-def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any] | Flaw:
-    try:
-        values: dict[str, Any] = batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return Flaw("error", "bad_utf8", f"byte {error.start} of a string", row)
-    return values
+def _strings_only(found: list[Any], column: pa.Array | None) -> list[Any]:
+    """The values of a column of strings; others, which may print as one, are none."""
+    if column is None or is_string(column.type):
+        return found
+    return [None if value is None or value != value else UNREADABLE for value in found]

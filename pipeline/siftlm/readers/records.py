@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,21 @@ ENTRY_BYTES = 128
 """What a record counts for beside its text: a few bytes can say that there are a thousand million empty ones."""
 
 
+UNREADABLE: Final = object()
+"""Stands for a value that cannot be converted; it costs no document but where the text is that value."""
+
+
+class TooLong(NamedTuple):
+    """Stands for a value that is longer than what is held in memory."""
+
+    size: int
+
+
 class Record(NamedTuple):
-    """A document as its reader found it: its text in UTF-8, and where it begins (see `Reject`)."""
+    """A document as its reader found it: its text in UTF-8, and where it begins (see `Reject`).
+
+    `unusable` names the fields whose values could not be used, by their place in the settings.
+    """
 
     text: bytes
     offset: int
@@ -31,16 +45,18 @@ class Record(NamedTuple):
     domain: str | None = None
     metadata: str | None = None
     unpacked: int = 0  # bytes of a body that was compressed inside the record, maybe
+    unusable: tuple[str, ...] = ()
 
 
 class Flaw(NamedTuple):
-    """A record that gives no document, or a stretch of the shard that cannot be read."""
+    """A record that gives no document, or a stretch of the shard that cannot be read: of `records`, where known."""
 
     kind: Kind
     reason: str
     detail: str
     offset: int
     unpacked: int = 0
+    records: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +66,7 @@ class Reject:
     `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
     where the record begins: for lines, bytes of the uncompressed text; for WARC, bytes of the file, at which
     its compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file, bytes of
-    the file.
+    the file. One of a stretch whose `records` are known takes as many positions.
     """
 
     position: int
@@ -58,14 +74,19 @@ class Reject:
     kind: Kind
     reason: str
     detail: str
+    records: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in order of position."""
+    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in order of position.
+
+    `unusable` counts the documents in which the value of a field could not be used, by its place in the settings.
+    """
 
     documents: pa.RecordBatch
     rejects: list[Reject]
+    unusable: Counter[str] = field(default_factory=Counter)
 
 
 Reader = Callable[[BinaryIO, Compression, InputSettings], Iterator[Record | Flaw]]
@@ -84,17 +105,28 @@ def too_large(size: int, limit: int, offset: int) -> Flaw:
 
 
 def bounded(entries: Iterable[Record | Flaw], most: int) -> Iterator[Record | Flaw]:
-    """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead."""
-    held = 0
+    """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead.
+
+    Metadata beyond that cost no document: they are left out.
+    """
+    held = beside = 0
     for entry in entries:
         held += ENTRY_BYTES + entry.unpacked
         if isinstance(entry, Record):
-            held += len(entry.text) + len(entry.metadata or "")
+            held += len(entry.text)
+            beside += len(entry.metadata or "")
         if held > most:
             detail = f"records of more than {most} bytes in so small a file (max_expansion); the rest is not read"
             yield Flaw("error", EXPANDS, detail, entry.offset)
             return
-        yield entry
+        yield _bare(entry) if held + beside > most and isinstance(entry, Record) else entry
+
+
+def _bare(record: Record) -> Record:
+    """The record without metadata, which are counted as unusable."""
+    if record.metadata is None:
+        return record
+    return record._replace(metadata=None, unusable=(*record.unusable, "metadata_fields"))
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
@@ -103,8 +135,10 @@ def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes:
     A batch ends early with the document that fills `batch_bytes`. The same entries give the same batches.
     """
     pending = _Pending()
-    for position, entry in enumerate(entries):
+    position = 0
+    for entry in entries:
         pending.add(position, entry)
+        position += entry.records if isinstance(entry, Flaw) else 1
         if max(len(pending.records), len(pending.rejects)) >= batch_documents or pending.bytes >= batch_bytes:
             yield pending.batch()
             pending = _Pending()
@@ -119,15 +153,18 @@ class _Pending:
     positions: list[int] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    unusable: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
 
     def add(self, position: int, entry: Record | Flaw) -> None:
         if isinstance(entry, Flaw):
-            self.rejects.append(Reject(position, entry.offset, entry.kind, entry.reason, entry.detail))
+            self.rejects.append(Reject(position, entry.offset, entry.kind, entry.reason, entry.detail, entry.records))
             return
         self.positions.append(position)
         self.records.append(entry)
-        self.bytes += len(entry.text)
+        self.bytes += len(entry.text) + len(entry.url or "") + len(entry.metadata or "") + len(entry.domain or "")
+        if entry.unusable:
+            self.unusable.update(entry.unusable)
 
     def batch(self) -> ReadBatch:
         records = self.records
@@ -139,7 +176,7 @@ class _Pending:
             pa.array([record.domain for record in records], pa.string()),
             pa.array([record.metadata for record in records], pa.string()),
         ]
-        return ReadBatch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA), self.rejects)
+        return ReadBatch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA), self.rejects, self.unusable)
 
 
 def _texts(contents: list[bytes]) -> pa.Array:

@@ -85,3 +85,10 @@ class InputSettings(Settings):
     def max_record_bytes(self) -> int:
         """The most bytes of a record that are held in memory: JSON escapes and other fields need room too."""
         return 4 * self.max_document_bytes + (1 << 20)
+
+    @property
+    def extra_fields(self) -> dict[str, str]:
+        """The fields beside the text that the settings name, by their place in the settings."""
+        named = {"id_field": self.id_field, "url_field": self.url_field, "domain_field": self.domain_field}
+        fields = {place: path for place, path in named.items() if path is not None}
+        return fields | {f"metadata_fields.{path}": path for path in self.metadata_fields}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from siftlm.readers.lines import BOM, LongLine, as_flaw, split_lines
+from siftlm.readers.encodings import UTF8_MARK, in_utf8, is_utf16, undecodable
+from siftlm.readers.lines import LongLine, as_flaw, by_lines
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import Fault, read_blocks
+from siftlm.readers.streams import Block, Fault, read_blocks
 
 
 def read_text(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
@@ -20,29 +21,31 @@ def read_text(file: BinaryIO, compression: Compression, settings: InputSettings)
     return _paragraphs(file, compression, settings)
 
 
+def _blocks(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Block | Fault]:
+    return in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
+
+
 def _whole_file(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     parts: list[bytes] = []
     size = 0
-    for block in read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes):
+    for block in _blocks(file, compression, settings):
         if isinstance(block, Fault):  # a document with a hole is not that document
             yield as_flaw(block)
             return
         size += len(block.content)
-        if size > settings.max_document_bytes + len(BOM):
+        if size > settings.max_document_bytes + len(UTF8_MARK):
             parts.clear()
         else:
             parts.append(block.content)
-    if size > settings.max_document_bytes + len(BOM):
+    if size > settings.max_document_bytes + len(UTF8_MARK):
         yield too_large(size, settings.max_document_bytes, 0)
     elif size:
-        yield _document(b"".join(parts).removeprefix(BOM), 0, settings)
+        yield _document(b"".join(parts).removeprefix(UTF8_MARK), 0, settings)
 
 
 def _single_lines(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     limit = settings.max_document_bytes
-    for line in split_lines(
-        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit + 1
-    ):
+    for line in by_lines(_blocks(file, compression, settings), limit + 1):
         if isinstance(line, Flaw):
             yield line
         elif isinstance(line, LongLine):
@@ -55,9 +58,7 @@ def _paragraphs(file: BinaryIO, compression: Compression, settings: InputSetting
     limit = settings.max_document_bytes
     parts: list[bytes] = []
     size = start = 0
-    for line in split_lines(
-        read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes), limit + 1
-    ):
+    for line in by_lines(_blocks(file, compression, settings), limit + 1):
         if isinstance(line, Flaw):
             yield line  # the paragraph that damage cut is part of the damage
             parts, size = [], 0
@@ -84,5 +85,7 @@ def _document(content: bytes, offset: int, settings: InputSettings) -> Record | 
     try:
         content.decode()
     except UnicodeDecodeError as error:
-        return Flaw("error", "bad_utf8", f"byte {error.start} of the text", offset)
+        return Flaw("error", *undecodable(content, error.start, "the text"), offset)
+    if is_utf16(content):
+        return Flaw("error", *undecodable(content, 0, "the text"), offset)
     return checked(Record(content, offset), settings)

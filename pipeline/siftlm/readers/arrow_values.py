@@ -1,0 +1,251 @@
+"""Values of Arrow columns of every type as Python and JSON have them, each for itself: none takes others with it.
+
+Arrow's own conversion raises for a whole batch where Python has no such value: nanoseconds without pandas, years
+above 9999, strings that are not UTF-8.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+from siftlm.readers.records import UNREADABLE, TooLong
+
+_UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # to decimal digits
+_SECONDS_A_DAY = 86_400
+_LAST_OF_9999 = 2_932_896  # days after 1970; later years have a sign in ISO 8601
+_CONVERSION = (pa.ArrowException, ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError)
+
+
+def values(array: pa.Array, limit: int) -> list[Any]:
+    """The values of a column, null as None.
+
+    Text is str, or bytes where it is not UTF-8; times are in ISO 8601, in UTC where they have a zone. A string
+    of more than `limit` bytes is TooLong; what has no form in Python is UNREADABLE, with all that holds it.
+    """
+    try:
+        return _converter(array.type)(array, limit)
+    except _CONVERSION:
+        return [_one(array.slice(row, 1), limit) for row in range(len(array))] if len(array) > 1 else [UNREADABLE]
+
+
+def _one(array: pa.Array, limit: int) -> Any:
+    return values(array, limit)[0]
+
+
+def is_string(kind: pa.DataType) -> bool:
+    """Whether a column's values are text or bytes, however they are stored."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return is_string(kind.storage_type)
+    if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
+        return is_string(kind.value_type)
+    return _is_utf8(kind) or _is_binary(kind)
+
+
+def _is_utf8(kind: pa.DataType) -> bool:
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    plain = kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
+    return bool(plain or kinds.is_fixed_size_binary(kind))
+
+
+Converter = Callable[[Any, int], list[Any]]
+
+
+def _converter(kind: pa.DataType) -> Converter:
+    return next((converter for fits, converter in _CONVERTERS if fits(kind)), _plain)
+
+
+def _plain(array: pa.Array, _limit: int) -> list[Any]:
+    """Booleans, integers, decimals, floats, nulls and whatever else Arrow converts by itself."""
+    found: list[Any] = array.to_pylist()
+    return found
+
+
+def _strings(array: pa.Array, limit: int) -> list[Any]:
+    """Strings as str, or as the bytes that they are where one is not UTF-8."""
+    if _is_utf8(array.type) or kinds.is_binary_view(array.type):
+        text, array = array, array.cast(pa.large_binary())
+    else:
+        text = array
+    lengths = np.asarray(pc.fill_null(pc.binary_length(array), 0))
+    if len(lengths) and lengths.max() > limit:
+        short = iter(_strings(text.filter(pa.array(lengths <= limit)), limit))
+        return [TooLong(size) if size > limit else next(short) for size in lengths.tolist()]
+    try:
+        return _plain(text, limit)
+    except UnicodeDecodeError:
+        return _plain(array, limit)
+
+
+def _numbers(array: pa.Array, kind: pa.DataType) -> list[int | None]:
+    numbers: list[int | None] = array.view(kind).to_pylist()
+    return numbers
+
+
+def _dates(array: pa.Array, _limit: int) -> list[Any]:
+    if kinds.is_date32(array.type):
+        return _each(_numbers(array, pa.int32()), lambda days: _date(days))
+    return _each(_numbers(array, pa.int64()), lambda ms: _date(ms // (1000 * _SECONDS_A_DAY)))
+
+
+def _date(days: int) -> str:
+    date = str(np.datetime64(days, "D"))
+    return f"+{date}" if days > _LAST_OF_9999 else date
+
+
+def _times(array: pa.Array, _limit: int) -> list[Any]:
+    unit = array.type.unit
+    width = pa.int32() if kinds.is_time32(array.type) else pa.int64()
+    return _each(_numbers(array, width), lambda number: _clock(number, _UNITS[unit]))
+
+
+def _timestamps(array: pa.Array, _limit: int) -> list[Any]:
+    digits, zone = _UNITS[array.type.unit], "+00:00" if array.type.tz else ""
+
+    def stamp(number: int) -> str:
+        days, rest = divmod(number, _SECONDS_A_DAY * 10**digits)
+        return f"{_date(days)}T{_clock(rest, digits)}{zone}"
+
+    return _each(_numbers(array, pa.int64()), stamp)
+
+
+def _clock(number: int, digits: int) -> str:
+    """A time of day as `datetime` prints it; with nine digits where it has nanoseconds."""
+    seconds, fraction = divmod(number, 10**digits)
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"{hours:02}:{minutes % 60:02}:{seconds % 60:02}{_fraction(fraction, digits)}"
+
+
+def _fraction(number: int, digits: int) -> str:
+    if not number:
+        return ""
+    nine = f"{number:0{digits}}".ljust(9, "0")
+    return f".{nine[:6]}" if nine.endswith("000") else f".{nine}"
+
+
+def _durations(array: pa.Array, _limit: int) -> list[Any]:
+    digits = _UNITS[array.type.unit]
+
+    def duration(number: int) -> str:
+        seconds, fraction = divmod(abs(number), 10**digits)
+        return f"{'-' * (number < 0)}PT{seconds}{_fraction(fraction, digits)}S"
+
+    return _each(_numbers(array, pa.int64()), duration)
+
+
+def _intervals(array: pa.Array, _limit: int) -> list[Any]:
+    return [
+        None if found is None else f"P{found.months}M{found.days}DT{found.nanoseconds / 10**9:.9f}S"
+        for found in array.to_pylist()
+    ]
+
+
+def _each(numbers: list[int | None], convert: Callable[[int], str]) -> list[Any]:
+    return [None if number is None else convert(number) for number in numbers]
+
+
+def _extensions(array: pa.Array, limit: int) -> list[Any]:
+    found = values(array.storage, limit)
+    if array.type.extension_name == "arrow.uuid":
+        return [str(uuid.UUID(bytes=value)) if isinstance(value, bytes) else value for value in found]
+    if array.type.extension_name == "arrow.bool8":
+        return [bool(value) if isinstance(value, int) else value for value in found]
+    return found
+
+
+def _dictionaries(array: pa.DictionaryArray, limit: int) -> list[Any]:
+    """Every value of the dictionary that is used, converted once."""
+    used = pc.drop_null(pc.unique(array.indices))
+    known = dict(zip(used.to_pylist(), values(array.dictionary.take(used), limit), strict=True))
+    return [None if index is None else known[index] for index in array.indices.to_pylist()]
+
+
+def _runs(array: pa.Array, limit: int) -> list[Any]:
+    ends, found = array.run_ends.to_pylist(), values(array.values, limit)
+    run = array.find_physical_offset()
+    made = []
+    for row in range(array.offset, array.offset + len(array)):
+        while ends[run] <= row:
+            run += 1
+        made.append(found[run])
+    return made
+
+
+def _lists(array: Any, limit: int) -> list[Any]:
+    """Lists of every kind; a map is a list of pairs."""
+    inner = iter(values(array.flatten(), limit))
+    sizes = pc.list_value_length(array).to_pylist()
+    return [None if size is None else _whole([next(inner) for _ in range(size)], limit) for size in sizes]
+
+
+def _maps(array: pa.MapArray, limit: int) -> list[Any]:
+    made = []
+    for scalar in array:
+        if scalar.is_valid:
+            entries = scalar.values
+            pairs = zip(values(entries.field(0), limit), values(entries.field(1), limit), strict=True)
+            made.append(_whole([list(pair) for pair in pairs], limit))
+        else:
+            made.append(None)
+    return made
+
+
+def _structs(array: pa.StructArray, limit: int) -> list[Any]:
+    names = [array.type.field(number).name for number in range(array.type.num_fields)]
+    columns = [values(column, limit) for column in array.flatten()]
+    valid = array.is_valid().to_pylist()
+    rows: Iterator[tuple[Any, ...]] = zip(*columns, strict=True) if columns else iter([()] * len(array))
+    return [
+        _whole(dict(zip(names, row, strict=True)), limit) if is_row else None
+        for is_row, row in zip(valid, rows, strict=True)
+    ]
+
+
+def _unions(array: pa.UnionArray, limit: int) -> list[Any]:
+    return [_one(pa.array([scalar.value.as_py()], scalar.value.type), limit) for scalar in array]
+
+
+def _whole(made: Any, limit: int) -> Any:
+    """A list or an object; UNREADABLE where anything in it is, TooLong where its strings are together."""
+    inner = made.values() if isinstance(made, dict) else made
+    if any(value is UNREADABLE for value in inner):
+        return UNREADABLE
+    size = _weight(made)
+    return TooLong(size) if size > limit else made
+
+
+def _weight(value: Any) -> int:
+    """Bytes or characters of all strings in a value: a dictionary may give one many times."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, TooLong):
+        return value.size
+    if isinstance(value, list | dict):
+        return sum(map(_weight, value.values() if isinstance(value, dict) else value))
+    return 1
+
+
+_CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter], ...] = (
+    (lambda kind: isinstance(kind, pa.BaseExtensionType), _extensions),
+    (kinds.is_dictionary, _dictionaries),
+    (kinds.is_run_end_encoded, _runs),
+    (kinds.is_struct, _structs),
+    (kinds.is_map, _maps),
+    (lambda kind: kinds.is_nested(kind) and not kinds.is_union(kind), _lists),
+    (kinds.is_union, _unions),
+    (is_string, _strings),
+    (kinds.is_timestamp, _timestamps),
+    (kinds.is_date, _dates),
+    (kinds.is_time, _times),
+    (kinds.is_duration, _durations),
+    (kinds.is_interval, _intervals),
+)

@@ -1,0 +1,113 @@
+"""Text in UTF-16 and UTF-32 as UTF-8, and what text that is neither probably is."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
+
+from siftlm.readers.streams import Block, Fault
+
+UTF8_MARK = codecs.BOM_UTF8
+# The marks of UTF-32 come first: that of little-endian UTF-16 begins the one of UTF-32.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_LONGEST_MARK = 4
+_DAMAGE = "siftlm.damage"
+_FEW = 6  # bytes above ASCII, too few to tell an encoding that writes whole words with them
+_SEEN = 4096  # bytes that say whether every second one is a NUL
+
+UTF16_WITHOUT_MARK = "utf16_without_mark"
+BAD_UTF8 = "bad_utf8"
+
+
+def _as_surrogate(error: UnicodeError) -> tuple[str, int]:
+    """What cannot be decoded as a lone surrogate: written out, that is not UTF-8, so its record is refused."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff", error.end
+
+
+codecs.register_error(_DAMAGE, _as_surrogate)
+
+
+def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
+    """The blocks in UTF-8 where a byte order mark of UTF-16 or UTF-32 begins them, else as they are.
+
+    Damage gives bytes that are not UTF-8, so that what holds it is refused and the rest is read.
+    """
+    source = iter(blocks)
+    first: list[Block | Fault] = []
+    head = b""
+    for block in source:
+        first.append(block)
+        if isinstance(block, Fault):
+            break
+        head += block.content
+        if len(head) >= _LONGEST_MARK:
+            break
+    encoding = marked(head)
+    every = chain(first, source)
+    return _transcoded(every, *encoding) if encoding else every
+
+
+def marked(head: bytes) -> tuple[str, int] | None:
+    """The encoding that a byte order mark of UTF-16 or UTF-32 announces, and the size of the mark."""
+    return next(((name, len(mark)) for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def head_in_utf8(head: bytes) -> bytes:
+    """The beginning of a file in UTF-8, without a mark, as far as it is whole."""
+    encoding = marked(head)
+    if encoding is None:
+        return head.removeprefix(UTF8_MARK)
+    decoder = codecs.getincrementaldecoder(encoding[0])(_DAMAGE)
+    return decoder.decode(head[encoding[1] :]).encode("utf-8", "surrogatepass")
+
+
+def _transcoded(blocks: Iterable[Block | Fault], encoding: str, mark: int) -> Iterator[Block | Fault]:
+    decoder = codecs.getincrementaldecoder(encoding)(_DAMAGE)
+    left, member = mark, 0
+    for block in blocks:
+        if isinstance(block, Fault):
+            decoder.reset()
+            yield block
+            continue
+        content, left, member = block.content[left:], max(0, left - len(block.content)), block.member
+        yield Block(decoder.decode(content).encode("utf-8", "surrogatepass"), member, block.first)
+    if end := decoder.decode(b"", final=True):
+        yield Block(end.encode("utf-8", "surrogatepass"), member, False)
+
+
+def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
+    """Reason and detail of content that is not UTF-8 at byte `at`, with what it probably is."""
+    if is_utf16(content):
+        return UTF16_WITHOUT_MARK, f"{where} looks like UTF-16 or UTF-32 without a byte order mark; write it as UTF-8"
+    guess = _likely(content, at)
+    return BAD_UTF8, f"byte {at} of {where}" + (f", which looks like {guess}" if guess else "")
+
+
+def is_utf16(content: bytes) -> bool:
+    """Whether content without a byte order mark is UTF-16 or UTF-32 of mostly Latin text: every second byte is NUL."""
+    seen = content[:_SEEN]
+    if len(seen) < 4 or b"\0" not in seen:
+        return False
+    even, odd = seen[::2].count(0), seen[1::2].count(0)
+    return max(even, odd) > 0.7 * len(seen) / 2 and (min(even, odd) < 0.1 * len(seen) or even + odd > 0.6 * len(seen))
+
+
+def _likely(content: bytes, at: int) -> str | None:
+    """What bytes above ASCII that are not UTF-8 are probably of; None where most of them are UTF-8."""
+    seen = content[max(0, at - _SEEN) : at + _SEEN]
+    whole = seen.decode("utf-8", "ignore")
+    bad = len(seen) - len(whole.encode())
+    if sum(character > "\x7f" for character in whole) >= bad:
+        return None
+    high = sum(byte > 0x7F for byte in seen)
+    in_row = sum(first > 0x7F and second > 0x7F for first, second in pairwise(seen))
+    if high >= _FEW and in_row > high / 3:
+        return "another encoding (Windows-1251, Shift_JIS, GB18030 or EUC-KR, say)"
+    return "Latin-1 or Windows-1252"
