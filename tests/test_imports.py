@@ -29,6 +29,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "estimate",
             "excerpts",
             "explanation",
+            "fields",
             "generated",
             "inspection",
             "overview",

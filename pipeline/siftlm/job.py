@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import orjson
 
-from siftlm import filesystem, paths
+from siftlm import fields, filesystem, paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -103,10 +104,21 @@ class _Run:
         batch_bytes = batch_size(self.config.runner, BATCH_BYTES)
         self._shards("documents", Ingest({s.source: s for s in self.config.input}, batch_bytes), tasks)
         self._check_read(files)
+        self._check_seen(files)
         documents = with_output(tasks, "documents", tasks)
         if self.config.duplicate_ids == "refuse":
             ids.check_differ(self._compare_ids(documents))
         return documents
+
+    def _check_seen(self, files: dict[str, list[InputFile]]) -> None:
+        """What the documents have of the fields that the settings name, now that all are counted."""
+        markers = iter(self.lineage.markers["documents"])
+        seen = {
+            source.source: fields.counted(islice(markers, len(files[source.source]))) for source in self.config.input
+        }
+        fields.check_domains(self.config, seen)
+        for source in self.config.input:
+            self.warnings += fields.said(source, files[source.source], seen[source.source])
 
     def _check_new(self, tasks: Sequence[Task], files: dict[str, list[InputFile]]) -> None:
         """What costs some reading to check, where no work was done yet: fields of sources, files of models."""
@@ -115,6 +127,8 @@ class _Run:
         for source in self.config.input:
             if source.source not in begun and not self.config.output.allow_empty:
                 check_fields(source, files[source.source])
+        if not begun and fields.groups_by_domain(self.config):
+            fields.check_domains(self.config, fields.samples(self.config, files), fields.LOOKED_AT)
         for settings in self.config.score:
             new = settings.model != TRAINED and not self.store.done(SCORES + settings.name)
             if new and is_local(self.config.runner):  # elsewhere the workers have the device, not this process

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 
-from siftlm import paths
+from siftlm import fields, paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -38,6 +38,7 @@ def validate(config: RunConfig) -> list[str]:
     lines: list[str] = []
     found = inputs.survey(config.input, config.own_places, lines.append)
     lines += [_check_input(settings, found[settings.source], config.output.allow_empty) for settings in config.input]
+    lines += _check_sampled(config, {source: mine.files for source, mine in found.items()})
     for scored in config.score:
         if scored.model != TRAINED:
             open_lm(scored).check()
@@ -162,12 +163,21 @@ def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
             raise _no_documents(settings, files, seen)
 
 
+def _check_sampled(config: RunConfig, found: Mapping[str, Sequence[InputFile]]) -> list[str]:
+    """What the first documents lack of the fields that the settings name; UserError where rules cannot do without."""
+    seen = fields.samples(config, found)
+    fields.check_domains(config, seen, fields.LOOKED_AT)
+    sampled = [(settings, found[settings.source], seen[settings.source]) for settings in config.input]
+    return [line for part in sampled for line in fields.said(*part, fields.LOOKED_AT)]
+
+
 def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:
     """Documents among the first records of a file, and why the others are none."""
     documents, reasons = 0, Counter[str]()
     for read in read_shard(file.path, settings, batch_documents=SAMPLE_RECORDS):
         documents += read.documents.num_rows
-        reasons.update(reject.reason for reject in read.rejects)
+        for reject in read.rejects:
+            reasons[reject.reason] += reject.records
         if documents or reasons.total() >= SAMPLE_RECORDS:
             break
     return documents, reasons

@@ -19,6 +19,7 @@ __all__ = [
     "ReadBatch",
     "Reject",
     "detect",
+    "detected",
     "open_reader",
     "read_shard",
 ]
@@ -47,7 +48,7 @@ def read_shard(
         OSError: the file itself cannot be read; that is worth another try, or an error of the run.
     """
     with filesystem.open_read(path) as file:
-        found = _format(path, file, settings)
+        found = detected(path, file, settings)
         read = open_reader(found.format)
         entries = bounded(read(file, found.compression, settings), most_bytes(_size(file), settings.max_expansion))
         yield from batched(entries, batch_documents, batch_bytes)
@@ -66,7 +67,8 @@ def open_reader(name: Format | Literal["wat"]) -> Reader:
     return reader
 
 
-def _format(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
+def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
+    """What an open file is, as far as the settings leave it open; the file is at its beginning."""
     head = read_head(file)
     compression = None if settings.compression == "auto" else settings.compression
     found = detect(path, head, compression)

@@ -64,9 +64,9 @@ class Reject:
     """A record of a shard that gave no document, with the reason.
 
     `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
-    where the record begins: for lines, bytes of the uncompressed text; for WARC, bytes of the file, at which
-    its compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file, bytes of
-    the file. One of a stretch whose `records` are known takes as many positions.
+    where the record begins: for JSON and lines, bytes of the uncompressed text in UTF-8; for WARC, bytes of the
+    file, at which its compressed member begins; for Parquet, the row; for a damaged stretch of a compressed file,
+    bytes of the file. One of a stretch whose `records` are known takes as many positions.
     """
 
     position: int

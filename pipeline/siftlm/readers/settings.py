@@ -30,7 +30,9 @@ class InputSettings(Settings):
         "auto", description="How the files are compressed; `auto` decides for each file by its content."
     )
     text_field: FieldPath = Field(
-        "text", description="jsonl, parquet: the field with the text; dots reach into objects."
+        "text",
+        description="jsonl, parquet: the field with the text; dots reach into objects. Strings in a JSON list "
+        "are texts where it is `text`.",
     )
     id_field: FieldPath | None = Field(
         None,

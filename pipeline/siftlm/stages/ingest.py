@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import pyarrow as pa
@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
+from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
 from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, ShardWriter, Store, digest
 
-VERSION = 4
+VERSION = 5
 STAGE = "documents"
 REJECTS = ".rejects.parquet"
 BATCH_BYTES = 32 << 20  # of text
@@ -31,6 +32,7 @@ REJECT_SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),  # skipped, or error
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string()),
+        pa.field("records", pa.int64(), nullable=False),  # in a stretch that cannot be read
     ]
 )
 
@@ -47,7 +49,9 @@ class Ingest:
         settings = self.inputs[task.facts["source"]]
         skipped: Counter[str] = Counter()
         errors: Counter[str] = Counter()
-        text_bytes = 0
+        values: Counter[str] = Counter()
+        unusable: Counter[str] = Counter()
+        text_bytes = domains = 0
         with (
             store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
             Rejects(task.key, store) as rejects,
@@ -57,8 +61,11 @@ class Ingest:
                 documents.write(batch)
                 rejects.write(read)
                 text_bytes += pc.sum(batch["byte_count"]).as_py() or 0
-                skipped.update(r.reason for r in read.rejects if r.kind == "skipped")
-                errors.update(r.reason for r in read.rejects if r.kind == "error")
+                domains += batch.num_rows - batch["domain"].null_count
+                values += count_values(read.documents, settings)
+                unusable += read.unusable
+                for reject in read.rejects:
+                    (skipped if reject.kind == "skipped" else errors)[reject.reason] += reject.records
         rows = documents.rows
         return Marker(
             stage=STAGE,
@@ -69,7 +76,7 @@ class Ingest:
             dropped=dict(sorted(skipped.items())),
             errors=dict(sorted(errors.items())),
             files={".parquet": documents.seal, **rejects.files()},
-            facts={"text_bytes": text_bytes},
+            facts={"text_bytes": text_bytes, "domains": domains, "values": dict(values), "unusable": dict(unusable)},
         )
 
 
@@ -143,8 +150,4 @@ def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
 
 
 def _reject_batch(read: ReadBatch) -> pa.RecordBatch:
-    rows = [
-        {"position": r.position, "offset": r.offset, "kind": r.kind, "reason": r.reason, "detail": r.detail}
-        for r in read.rejects
-    ]
-    return pa.RecordBatch.from_pylist(rows, schema=REJECT_SCHEMA)
+    return pa.RecordBatch.from_pylist([asdict(reject) for reject in read.rejects], schema=REJECT_SCHEMA)

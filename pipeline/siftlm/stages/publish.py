@@ -42,6 +42,7 @@ ERROR_SCHEMA = pa.schema(
         pa.field("doc_id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string()),
+        pa.field("records", pa.int64(), nullable=False),  # that are lost, where one entry tells of several
     ]
 )
 
@@ -167,6 +168,7 @@ def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
         "doc_id": pa.nulls(table.num_rows, pa.string()),
         "reason": table["reason"],
         "detail": table["detail"],
+        "records": table["records"],
     }
     yield from pa.table(columns, schema=ERROR_SCHEMA).to_batches()
 
@@ -183,6 +185,7 @@ def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBa
         "doc_id": doc_ids(task, store).take(rows),
         "reason": errors.take(rows),
         "detail": pa.nulls(len(rows), pa.string()),
+        "records": pa.array([1] * len(rows), pa.int64()),
     }
     return pa.RecordBatch.from_pydict(columns, schema=ERROR_SCHEMA)
 

@@ -1,0 +1,73 @@
+"""Which fields the files of a source have, and in how many documents the configured ones have a value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+
+from siftlm import filesystem
+from siftlm.readers import detected
+from siftlm.readers.archive import read_archive
+from siftlm.readers.jsonl import read_rows
+from siftlm.readers.parquet import column_paths, open_parquet
+from siftlm.readers.records import Flaw
+from siftlm.readers.settings import Compression, InputSettings
+
+_RECORDS = 200
+_DEEPEST = 4  # objects in one another whose keys are looked at
+_COLUMNS = {"id_field": "record_id", "url_field": "url", "domain_field": "domain"}
+
+
+def count_values(documents: pa.RecordBatch, settings: InputSettings) -> Counter[str]:
+    """In how many documents each field that the settings name beside the text has a value."""
+    counts: Counter[str] = Counter()
+    for place in settings.extra_fields.keys() & _COLUMNS.keys():
+        column = documents[_COLUMNS[place]]
+        counts[place] = len(column) - column.null_count
+    if settings.metadata_fields:
+        for packed in documents["metadata"].to_pylist():
+            found = orjson.loads(packed) if packed else {}
+            counts.update(f"metadata_fields.{name}" for name, value in found.items() if value is not None)
+    return counts
+
+
+def field_names(path: str, settings: InputSettings) -> set[str]:
+    """The fields in the first records of a file, with those of objects by dots; none where it cannot be read."""
+    with filesystem.open_read(path) as file:
+        found = detected(path, file, settings)
+        if found.format == "parquet":
+            return _of_parquet(file)
+        if found.format == "jsonl":
+            return _of_jsonl(file, found.compression, settings)
+        return set() if found.format == "text" else _of_archive(file, found.compression, settings)
+
+
+def _of_parquet(file: BinaryIO) -> set[str]:
+    try:
+        with open_parquet(file) as opened:
+            paths = column_paths(opened)
+    except (pa.ArrowException, OSError, ValueError):
+        return set()
+    return {".".join(parts[:end]) for path in paths for parts in [path.split(".")] for end in range(1, len(parts) + 1)}
+
+
+def _of_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+    rows = islice(read_rows(file, compression, settings), _RECORDS)
+    return {name for row in rows if not isinstance(row, Flaw) for name in _keys(row[0])}
+
+
+def _keys(row: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
+    for key, value in row.items():
+        yield key
+        if isinstance(value, Mapping) and depth < _DEEPEST:
+            yield from (f"{key}.{inner}" for inner in _keys(value, depth + 1))
+
+
+def _of_archive(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+    entries = islice(read_archive(file, compression, settings.max_expansion, settings.max_record_bytes), _RECORDS)
+    return {name for entry in entries if not isinstance(entry, Flaw) for name in entry.header}
