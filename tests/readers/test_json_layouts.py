@@ -119,7 +119,16 @@ def test_where_blocks_end_changes_nothing(size: int) -> None:
 
 def test_lines_stay_lines_where_the_first_one_is_bad(read_content: Read) -> None:
     """One line that is a list, cut, or no JSON does not make a file of lines anything else."""
-    for first in (b'["a", "b"]', b'{"text": "cut', b"{not json}", b'{"text": "a"', b"7", b'{"text": "a}'):
+    for first in (
+        b'["a", "b"]',
+        b'{"text": "cut',
+        b"{not json}",
+        b'{"text": "a"',
+        b"7",
+        b'{"text": "a}',
+        b'{"text": "a"]}',
+        b"{}}}",
+    ):
         outcome = read_content(first + b'\n{"text": "good"}\n{"text": "good"}\n', "x.jsonl")
         assert (outcome.texts, len(outcome.errors)) == (["good", "good"], 1), first
 

@@ -160,6 +160,11 @@ def test_a_url_is_a_string(read_content: Callable[..., Outcome], url: bytes) -> 
     assert outcome.unusable == {"url_field": 1}
 
 
+def test_a_name_that_cannot_be_read_costs_its_member(read_content: Callable[..., Outcome]) -> None:
+    """Escapes that JSON does not know, in the name of a field that nobody asked for."""
+    assert read_content(b'{"\\q": 1, "text": "a"}', "x.jsonl").texts == ["a"]
+
+
 def test_a_text_is_found_in_objects_that_cannot_be_read_whole(read_content: Callable[..., Outcome]) -> None:
     """Members are read one by one as deep as the configured paths go."""
     line = b'{"doc": {"meta": %b, "text": "a"}, "id": 7}' % UNUSABLE["objects in objects"]

@@ -17,6 +17,7 @@ _BETWEEN = re.compile(rb"(?:[ \t\r\n,\x1e]|\xef\xbb\xbf)*")  # with the separato
 _MARK = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+')
 _SCALAR_END = re.compile(rb"[\s,{}\[\]]")
+_STRAY_END = re.compile(rb'[\n{"\[]')  # of brackets and colons that belong to nothing
 
 
 class Value(NamedTuple):
@@ -93,7 +94,7 @@ class Values:
     def _finish(self) -> Value | None:
         """The value in work if it ends in what is held."""
         if self._is_scalar():
-            end = _SCALAR_END.search(self._held, self._at)
+            end = (_STRAY_END if self._first in (b"}", b"]", b":") else _SCALAR_END).search(self._held, self._at)
             self._at = end.start() if end else len(self._held)
             return self._cut(self._at, whole=True) if end else None
         while self._in_string or self._next_mark():

@@ -68,10 +68,11 @@ def _is_lines(head: bytes) -> bool:
     end = _first_end(start)
     if start.startswith(b"["):
         return end is not None and end <= len(line) and bool(behind.strip())
+    whole = end is not None and _is_json(start[:end])
     if end is not None and end <= len(line):
-        return not line[end:].strip()
+        return not (whole and line[end:].lstrip(b" \t,").startswith(b"{"))
     goes_on = bool(ended) and line.rstrip().endswith((b"{", b"[", b",", b":"))
-    return not goes_on and not (end and _is_json(start[:end]))
+    return not (goes_on or whole)
 
 
 def _first_end(start: bytes) -> int | None:

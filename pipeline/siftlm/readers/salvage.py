@@ -44,7 +44,9 @@ def members(content: str, depth: int) -> dict[str, Any] | None:
         end = _value_end(content, key.end())
         if end is None:
             return None
-        found[parse(key[1])] = _value(content[key.end() : end], depth)
+        name = _value(key[1], 0)
+        if name is not UNREADABLE:
+            found[name] = _value(content[key.end() : end], depth)
         at = end + 1
         if content[end] == "}":
             return None if content[at:].strip() else found
