@@ -95,7 +95,66 @@ def test_overrides_reach_tables_lists_and_names() -> None:
 def test_an_override_that_leads_nowhere_is_an_error(override: str) -> None:
     """A mistyped override never passes silently."""
     with pytest.raises(UserError, match="--set"):
-        apply_override(copy.deepcopy(MINIMAL) | {"seed": 1}, override)
+        apply_override(copy.deepcopy(MINIMAL) | {"seed": 1}, override, RunConfig)
+
+
+RULES = [{"kind": "threshold", "column": "language", "in": ["x"]}]
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("name=2024-05-01", ("name",), "2024-05-01"),
+        ("name=123", ("name",), "123"),
+        ("name=true", ("name",), "true"),
+        ('name="quoted"', ("name",), "quoted"),
+        ("store=1e3", ("store",), "1e3"),
+        ("store=07:30:00", ("store",), "07:30:00"),
+        ("output.folder=[x]", ("output", "folder"), "[x]"),
+        ("input.web.text_field=2024", ("input", 0, "text_field"), "2024"),
+        ("input.0.paths=a,b", ("input", 0, "paths"), ["a,b"]),
+        ("input.0.paths=2024", ("input", 0, "paths"), ["2024"]),
+        ("input.0.paths=['a', 'b']", ("input", 0, "paths"), ["a", "b"]),
+        ("select.rules.0.in=eng", ("select", "rules", 0, "in"), ["eng"]),
+        ("select.rules.0.in=5", ("select", "rules", 0, "in"), [5]),
+        ("runner.options.parallelism=4", ("runner", "options", "parallelism"), 4),
+        ("runner.options.job_name=2024-01-01", ("runner", "options", "job_name"), "2024-01-01"),
+        ("annotate.language=false", ("annotate", "language"), None),
+        ("seed=1_000", ("seed",), 1000),
+    ],
+)
+def test_the_type_of_a_key_decides_what_an_override_means(override: str, place: tuple[Any, ...], value: object) -> None:
+    """Text that looks like a date, a number or a list is text where text is wanted; TOML's quotes still quote."""
+    found: Any = parse(with_keys(select={"rules": RULES}), [override]).model_dump(by_alias=True)
+    for part in place:
+        found = found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seed=0123", "seed: must be a valid integer, got '0123'"),
+        ("seed=", "seed: must be a valid integer, got ''"),
+        ("seed=1.5", "seed: must be a valid integer, got 1.5"),
+        ("seed=-1", "seed: must be greater than or equal to 0, got -1"),
+        ("seed=5\nname='x'", "seed: must be a valid integer, got \"5\\nname='x'\""),
+        ("name=[1]", "name: must be a valid string, got [1]"),
+        ("select.rules.0.max=high", "select.rules.0.max: must be a valid number, got 'high'"),
+        ("select.rules.0.in_=5", "select.rules.0.in_: must be a known key, got 'in_'; did you mean 'in'?"),
+        ("select.rules.0.inn=5", "select.rules.0.inn: must be a known key, got 'inn'; did you mean 'in'?"),
+        ("select.rules.0.in=[1.5]", "select.rules.0.in.0: must be text, true or false, a whole number, got 1.5"),
+        ("select.rules.0.min.deep=5", "select.rules.0.min: must be a valid number, got {'deep': 5}"),
+    ],
+)
+def test_an_override_that_no_reading_fits_is_one_line(override: str, told: str) -> None:
+    """At the key's place in TOML: `in`, as it is written there."""
+    assert error_of(with_keys(select={"rules": RULES}), override) == f"run.toml: {told}"
+
+
+def test_the_last_of_two_overrides_counts() -> None:
+    """As with every option that is given twice."""
+    assert parse(with_keys(), ["seed=1", "seed=2"]).seed == 2
 
 
 def test_language_and_signals_can_be_left_out() -> None:

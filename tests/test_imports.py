@@ -45,6 +45,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "base": frozenset(
         {
             "allocator",
+            "console",
             "documents",
             "errors",
             "filesystem",
@@ -53,6 +54,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "patterns",
             "seals",
             "settings",
+            "signals",
             "statistics",
             "store",
             "writing",

@@ -9,16 +9,19 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siftlm import console, signals
 from siftlm.errors import UserError, visible
+
+if TYPE_CHECKING:
+    from siftlm.config import RunConfig
 
 app = typer.Typer(
     name="siftlm",
     help="Select language-model pretraining data by perplexity: score, deduplicate, select and reweight.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,6 +44,7 @@ BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
 GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
 SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for the interpreter, at most
+USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer uses, which may be its own copy
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
 Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
@@ -57,42 +61,53 @@ def run(
     config: Config,
     sets: Sets = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run, as siftlm plan does.")] = False,
 ) -> None:
-    """Run what has not been run yet. Other options go to Beam: --runner=SparkRunner --spark_master_url=..."""
+    """Run what has not been run yet. Beam's options go to Beam: --runner=SparkRunner --spark_master_url=..."""
+    settings = _load(context, config, sets)
+    if dry_run:
+        _show_plan(settings)
+        return
     from siftlm import job
-    from siftlm.config import load
     from siftlm.progress import Progress
     from siftlm.report.terminal import print_summary
-    from siftlm.stages.runner import with_arguments
 
-    settings = load(config, sets)
-    settings = settings.model_copy(update={"runner": with_arguments(settings.runner, context.args)})
     result = job.run(settings, Progress(quiet=quiet, metrics=settings.metrics_file))
     if not quiet:
         print_summary(result.manifest, settings.output.folder, unchanged=result.unchanged)
 
 
-@app.command()
-def validate(config: Config, sets: Sets = None) -> None:
+@app.command(context_settings=BEAM)
+def validate(context: typer.Context, config: Config, sets: Sets = None) -> None:
     """Check the configuration, the inputs, the models and the folders; does no work."""
-    from siftlm.config import load
+    settings = _load(context, config, sets)
     from siftlm.validate import validate as check
 
-    for line in check(load(config, sets)):
+    for line in check(settings):
         typer.echo(visible(line))
 
 
 @app.command(context_settings=BEAM)
 def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
     """Show the stages with their keys, what would run, and how long it would take."""
+    _show_plan(_load(context, config, sets))
+
+
+def _load(context: typer.Context, config: str, sets: list[str] | None) -> RunConfig:
+    """The configuration, with the options of the command line that are Beam's; others are mistakes."""
     from siftlm.config import load
+    from siftlm.stages.runner import with_arguments
+
+    own = ["--help", *(name for parameter in context.command.params for name in parameter.opts if name[0] == "-")]
+    settings = load(config, sets)
+    return settings.model_copy(update={"runner": with_arguments(settings.runner, context.args, own)})
+
+
+def _show_plan(settings: RunConfig) -> None:
     from siftlm.plan import describe
     from siftlm.plan import plan as make
     from siftlm.report.terminal import print_plan
-    from siftlm.stages.runner import with_arguments
 
-    settings = load(config, sets)
-    settings = settings.model_copy(update={"runner": with_arguments(settings.runner, context.args)})
     print_plan(describe(row) for row in make(settings))
 
 
@@ -302,12 +317,17 @@ def schema() -> None:
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
+    console.use_utf8()
+    console.open_streams()
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     gc.set_threshold(GARBAGE)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        with _plain_errors():
-            app()
+        with _plain_errors(), signals.heeded():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+            console.flush()
+        if code:
+            sys.exit(code)
     finally:
         if "triton" not in sys.modules:  # whose binding takes what is frozen for leaked, and says so
             gc.freeze()  # or the interpreter looks for cycles in all of Beam once more before it ends
@@ -317,9 +337,11 @@ def main() -> None:
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        print("siftlm: interrupted; run again to go on from here", file=sys.stderr)
-        sys.exit(130)
+    except signals.Stopped as stopped:
+        signals.leave(stopped.code)
+    except USAGE as error:
+        print(f"siftlm: command line: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_USER)
     except Exception as error:
         from siftlm.lineage import AuditError
 
@@ -328,6 +350,13 @@ def _plain_errors() -> Iterator[None]:
             raise
         print(f"siftlm: {visible(str(known))}", file=sys.stderr)
         sys.exit(EXIT_AUDIT if isinstance(known, AuditError) else EXIT_USER)
+
+
+def _one_line(error: Any) -> str:
+    """What is wrong with the words of a command, and where they are explained."""
+    message = visible(" ".join(error.format_message().split())).rstrip(".")
+    command = error.ctx.command_path if error.ctx else app.info.name
+    return f"{message[0].lower()}{message[1:]}; see {command} --help"
 
 
 def _known(error: BaseException) -> Exception | None:

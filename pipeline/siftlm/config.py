@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 import typing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -32,6 +33,7 @@ from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.write import OutputSettings
 
+Model = TypeVar("Model", bound=BaseModel)
 TRAINED = "trained"  # the model that the run's own [reference] table trains
 
 
@@ -173,31 +175,41 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuration") -> RunConfig:
-    for override in overrides:
-        apply_override(tree, override)
+    return validated(RunConfig, tree, overrides, place)
+
+
+def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] | None, place: str) -> Model:
+    """Settings from a tree with `key=value` overrides laid over it; raises UserError, a line a mistake."""
+    for override in overrides or ():
+        apply_override(tree, override, kind)
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise UserError(explain(error, RunConfig, place)) from None
+        raise UserError(explain(error, kind, place)) from None
 
 
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Lays `select.rules.0.min=5` over a configuration tree; values are TOML, anything else is text."""
-    path, equals, value = override.partition("=")
+def apply_override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
+    """Lays `select.rules.0.min=5` over a configuration tree; the type of the key decides what the value is."""
+    path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"--set: must be key=value, got {override!r}")
     *parents, last = path.strip().split(".")
     node: Any = tree
+    location: list[int | str] = []
     for depth, name in enumerate(parents):
-        node = _child(node, name, ".".join(parents[: depth + 1]))
-    if isinstance(node, list):
-        node[_index(node, last, path)] = _value(value)
-    else:
-        node[last] = _value(value)
+        location.append(_index(node, name, ".".join(parents[: depth + 1])) if isinstance(node, list) else name)
+        node = _child(node, location[-1], ".".join(parents[: depth + 1]))
+    key = _index(node, last, path) if isinstance(node, list) else last
+    first, *others = _readings(text)
+    for reading in (first, *others):
+        node[key] = reading
+        if _fits(tree, [*location, key], model):
+            return
+    node[key] = first
 
 
-def _child(node: Any, name: str, path: str) -> Any:
-    child = node[_index(node, name, path)] if isinstance(node, list) else node.setdefault(name, {})
+def _child(node: Any, key: Any, path: str) -> Any:
+    child = node[key] if isinstance(node, list) else node.setdefault(key, {})
     if not isinstance(child, dict | list):
         raise UserError(f"--set {path}: must be a table, got {child!r}")
     return child
@@ -213,16 +225,46 @@ def _index(node: list[Any], name: str, path: str) -> int:
     raise UserError(f"--set {path}: must be one of {len(node)} elements, got {name!r}")
 
 
-def _value(text: str) -> Any:
+def _readings(text: str) -> list[Any]:
+    """What a value may mean, the likeliest first: as TOML, as the text it is, and each as a list of one."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        read = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # of thousands of digits, or of brackets
-        return text
+        return [text, [text]]
+    return [read["value"], text, [read["value"]], [text]] if len(read) == 1 else [text, [text]]
+
+
+def _fits(tree: dict[str, Any], location: list[int | str], model: type[BaseModel]) -> bool:
+    """Whether nothing is wrong at a place of the tree, whatever is wrong elsewhere."""
+    try:
+        model.model_validate(tree)
+    except ValidationError as error:
+        places = (_public_location(tuple(problem["loc"]), model) for problem in error.errors())
+        return not any(place[: len(location)] == location for place in places)
+    return True
+
+
+SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}
+"""How pydantic tags the members of a union of plain values."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
     """One line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
-    return "\n".join(f"{place}: {_explain_one(dict(problem), model)}" for problem in error.errors()[:20])
+    return "\n".join(f"{place}: {_explain_one(problem, model)}" for problem in _merged(error)[:20])
+
+
+def _merged(error: ValidationError) -> list[dict[str, Any]]:
+    """The problems; those with every member of a union of plain values are one, for there is one value."""
+    found: dict[tuple[int | str, ...], dict[str, Any]] = {}
+    for problem in error.errors():
+        *before, last = problem["loc"] or ("",)
+        union = last in SCALARS and problem["type"].endswith("_type")
+        one = found.setdefault(tuple(before) if union else problem["loc"], {**problem, "loc": problem["loc"]})
+        if union:
+            one["members"] = [*one.get("members", []), SCALARS[str(last)]]
+            one["msg"] = f"Input should be {', '.join(one['members'])}"
+            one["loc"] = tuple(before)
+    return list(found.values())
 
 
 def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
@@ -265,7 +307,12 @@ def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[
     for part in location:
         step = _step(kinds, part)
         kinds = [kind for kind in kinds if _is_tag(kind, str(part))] if step is None else step
-    return sorted({name for kind in kinds for name in kind.model_fields})
+    return sorted({name for kind in kinds for name in _fields(kind)})
+
+
+def _fields(kind: type[BaseModel]) -> dict[str, Any]:
+    """The fields of a model by their keys in TOML: `in` for `in_`, which Python would not take."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 def _is_tag(kind: Any, part: str) -> bool:
@@ -277,7 +324,7 @@ def _step(kinds: list[Any], part: int | str) -> list[Any] | None:
     """The models that a key or an index leads to; None when it leads nowhere."""
     if isinstance(part, int):
         return kinds
-    fields = [kind.model_fields[part] for kind in kinds if part in kind.model_fields]
+    fields = [found for kind in kinds if (found := _fields(kind).get(part))]
     return [model for f in fields for model in _models(f.annotation)] if fields else None
 
 

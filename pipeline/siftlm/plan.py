@@ -17,6 +17,7 @@ from siftlm.stages.runner import threads
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import CUTS, with_cuts
 from siftlm.store import Store, digest
+from siftlm.validate import check_config
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class StagePlan:
 
 
 def plan(config: RunConfig) -> list[StagePlan]:
-    """The stages in their order. Writes nothing but fingerprints of the inputs, and these to a store that is there."""
+    """The stages in their order, for a configuration that a run would take. Writes nothing."""
+    check_config(config)
     folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
     store = Store(config.store_folder)
     found = inputs.discover(config.input, config.own_places)
     stages = _Stages(config, store, estimate(config, found))
-    documents = ingest_tasks(config.input, inputs.fingerprints(found, store, remember=folders.is_store(store.root)))
+    documents = ingest_tasks(config.input, inputs.fingerprints(found, store, remember=False))
     stages.add("documents", documents)
     documents = with_output(documents, "documents", documents)
     signals = annotate.tasks(config.scorers(), documents)

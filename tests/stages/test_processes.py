@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.internal.cloudpickle import cloudpickle
 
+from siftlm.errors import UserError
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 
 TWO = RunnerSettings(processes=2)
@@ -38,18 +41,43 @@ def test_work_is_spread_over_processes_that_are_not_this_one(tmp_path: Path) -> 
     assert len({process for process, _ in found} - {str(os.getpid())}) == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_dies_fails_the_run() -> None:
     """The runner hears of it, where it would otherwise wait forever."""
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = elements(pipeline) | beam.Map(lambda number: os._exit(7) if number == 3 else number)
 
-    with pytest.raises(RuntimeError, match="exit code 7"):
+    with pytest.raises(UserError, match=r"^runner\.processes: .* got one that ended with exit code 7; "):
         run_pipeline(TWO, "probe", build)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.2])
+def test_a_worker_that_is_killed_is_told_in_one_line_whichever_thread_notices_first(
+    seconds: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it begins and in the middle of its work: the signal is named, and no thread of Beam's shows a traceback."""
+
+    def dies(number: int) -> int:
+        time.sleep(seconds)
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    with pytest.raises(UserError, match=r"exit code -9 \(SIGKILL\)"):
+        run_pipeline(TWO, "probe", lambda pipeline: elements(pipeline) | beam.Map(dies))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_worker_that_raises_is_no_worker_that_died() -> None:
+    """Its own error is what is told."""
+
+    def fails(number: int) -> int:
+        raise ValueError("a mistake of the stage's")
+
+    with pytest.raises(RuntimeError, match="a mistake of the stage's"):
+        run_pipeline(TWO, "probe", lambda pipeline: elements(pipeline) | beam.Map(fails))
+
+
 def test_a_worker_that_dies_before_it_is_asked_for_anything_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed as it starts; what the runner asks for afterwards fails too."""
     from siftlm.stages.processes import ForkedWorker
@@ -63,5 +91,37 @@ def test_a_worker_that_dies_before_it_is_asked_for_anything_fails_the_run(monkey
         time.sleep(0.5)
 
     monkeypatch.setattr(ForkedWorker, "start_worker", killed)
-    with pytest.raises(RuntimeError, match="a worker process ended with exit code"):
+    with pytest.raises(UserError, match="got one that ended with exit code"):
         run_pipeline(TWO, "probe", lambda pipeline: elements(pipeline) | beam.Map(lambda number: number))
+
+
+SUBMITTER = """
+import sys, time
+from pathlib import Path
+import apache_beam as beam
+from apache_beam.internal.cloudpickle import cloudpickle
+from siftlm.stages.runner import RunnerSettings, run_pipeline
+cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+folder = Path(sys.argv[1])
+def work(number):
+    import os
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+run_pipeline(RunnerSettings(processes=2), "probe",
+    lambda pipeline: pipeline | beam.Create(range(2)) | beam.Reshuffle() | beam.Map(work))
+"""
+
+
+def test_workers_end_when_whoever_submits_is_killed(tmp_path: Path) -> None:
+    """Even by SIGKILL, of which nobody can tell them."""
+    command = [sys.executable, "-c", SUBMITTER, str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True) as submitter:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert submitter.poll() is None
+            time.sleep(0.05)
+        submitter.kill()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    give_up = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < give_up, "a worker was left behind"
+        time.sleep(0.05)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from siftlm.config import RunConfig, apply_override, explain, read_toml
+from siftlm.config import RunConfig, read_toml, validated
 from siftlm.correlate.settings import CorrelateSettings, ProjectSettings, SampleSettings, TrainingSettings
-from siftlm.errors import UserError
 from siftlm.paths import WrittenPath
 from siftlm.readers.settings import Name
 from siftlm.scorers.ngrams import NgramSettings
 from siftlm.scorers.reference import ReferenceSettings
 from siftlm.settings import Settings
 from siftlm.stages.columns import Survivors
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class FamilySettings(Settings):
@@ -155,13 +152,3 @@ class LoopConfig(RunConfig):
 def load(path: str, overrides: list[str] | None = None) -> LoopConfig:
     """The configuration in a TOML file with `key=value` overrides laid over it; a plain run's will do."""
     return validated(LoopConfig, read_toml(path), overrides, path)
-
-
-def validated(kind: type[Model], tree: dict[str, Any], overrides: list[str] | None, place: str) -> Model:
-    """Settings from a tree and overrides; raises UserError, a line a mistake."""
-    for override in overrides or []:
-        apply_override(tree, override)
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(explain(error, kind, place)) from None

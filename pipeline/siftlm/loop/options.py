@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siftlm import paths
+from siftlm.config import validated
 from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
 from siftlm.errors import UserError
-from siftlm.loop.config import LoopConfig, load, validated
+from siftlm.loop.config import LoopConfig, load
 from siftlm.loop.training import two_corpora
 
 OPTIONS = "command line"

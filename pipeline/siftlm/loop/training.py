@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem
+from siftlm.config import validated
 from siftlm.correlate.classifier import Pages, train
 from siftlm.correlate.findings import name_some
 from siftlm.correlate.labels import (
@@ -34,7 +35,7 @@ from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.settings import TrainingSettings
 from siftlm.correlate.tables import read_table
 from siftlm.errors import UserError
-from siftlm.loop.config import DsirFitSettings, LoopConfig, validated
+from siftlm.loop.config import DsirFitSettings, LoopConfig
 from siftlm.loop.corpus import Corpus, open_corpus
 from siftlm.progress import Progress
 from siftlm.scorers.ngrams import ImportanceWeights, NgramCounts

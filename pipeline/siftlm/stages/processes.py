@@ -8,20 +8,34 @@ runner would wait for it forever.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
+import multiprocessing.connection
+import os
+import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms import environments
 
+from siftlm.errors import UserError
+
 URN = "siftlm:environment:forked:v1"
 STOP_SECONDS = 10.0
 AGAIN_SECONDS = 0.2
+KNOWN_SECONDS = 2.0  # until the end of a process is known, at most
 PRELOADED = "siftlm.stages.preloaded"
+OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # which go to workers too, whom only the submitter ends
 
 
 @environments.Environment.register_urn(URN, None)
@@ -51,21 +65,37 @@ class ForkedWorker(GrpcWorkerHandler):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([PRELOADED])
         self._process = context.Process(target=serve, args=(self.control_address, self.worker_id), daemon=True)
-        self._stopped = threading.Event()
+        self._stopped, self._ended = threading.Event(), threading.Event()
+        self._killed = False
+        _workers.append(self)
+        _quieten_channels()
 
     def start_worker(self) -> None:
-        self._process.start()
+        resource_tracker.ensure_running()  # which changes the mask when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_TERMINAL)  # processes inherit the mask
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def stop_worker(self) -> None:
         self._stopped.set()
-        self._process.join(STOP_SECONDS)
-        if self._process.is_alive():
+        if not self._ended.wait(STOP_SECONDS):
+            self._killed = True
             self._process.kill()
 
+    def own_end(self) -> int | None:
+        """The exit code of a process that ended, not well, and not because it was killed from here."""
+        return self._process.exitcode or None if self._ended.is_set() and not self._killed else None
+
     def _watch(self) -> None:
-        """Fails what the runner waits for, or comes to wait for, when the process ends before it was told to."""
+        """Fails what the runner waits for, or comes to wait for, when the process ends before it was told to.
+
+        No other thread looks at the process before: the exit code can be read once.
+        """
         self._process.join()
+        self._ended.set()
         ended = f"a worker process ended with exit code {self._process.exitcode}"
         while True:
             for number, asked in list(self.control_conn._futures_by_id.items()):
@@ -76,7 +106,74 @@ class ForkedWorker(GrpcWorkerHandler):
                 return
 
 
+_workers: list[ForkedWorker] = []  # of the pipeline that runs
+
+
+@contextmanager
+def deaths_named() -> Iterator[None]:
+    """Says that a worker died, in one line, where a pipeline fails because of that.
+
+    Beam's threads notice it first in one way or another (a channel that closed, an answer that never came), before
+    the process is known to have ended. What a worker itself reports has a traceback, and is no such failure.
+    """
+    _workers.clear()
+    try:
+        yield
+    except Exception as error:
+        code = None if isinstance(error, UserError) or "Traceback" in str(error) else _death()
+        if code is None:
+            raise
+        raise UserError(
+            f"runner.processes: every worker must live until its stage is done, got one that ended with {_told(code)}; "
+            "where memory is short, fewer processes or runner.worker_memory help; run again to go on from here"
+        ) from error
+
+
+@cache
+def _quieten_channels() -> None:
+    """Keeps threads of Beam from showing a traceback when the channel that they read breaks: the pipeline fails too."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, grpc.RpcError):
+            before(args)
+
+    threading.excepthook = hook
+
+
+def _death() -> int | None:
+    """The exit code of a worker that died, as soon as it is known."""
+    give_up = time.monotonic() + KNOWN_SECONDS
+    while True:
+        code = next((code for worker in _workers if (code := worker.own_end()) is not None), None)
+        if code is not None or time.monotonic() > give_up:
+            return code
+        time.sleep(AGAIN_SECONDS / 10)
+
+
+def _told(code: int) -> str:
+    return f"exit code {code}" + (f" ({signal.Signals(-code).name})" if -code in list(signal.Signals) else "")
+
+
 def serve(control_address: str, worker_id: str) -> None:
-    """Works for the runner at `control_address` until it closes the channel."""
+    """Works for the runner at `control_address` until it closes the channel, or its process is gone."""
+    threading.Thread(target=_end_with_submitter, daemon=True).start()
     logging.getLogger().setLevel(logging.ERROR)
     SdkHarness(control_address, worker_id=worker_id, state_cache_size=0).run()
+
+
+@atexit.register
+def _end_server() -> None:
+    """Ends the server that workers are forked from, which may still be importing: it would only end after that."""
+    number: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if number is not None:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+def _end_with_submitter() -> None:
+    """Ends this process when the one that started it has ended, however it did: nobody is there to work for."""
+    submitter = multiprocessing.parent_process()
+    assert submitter is not None
+    multiprocessing.connection.wait([submitter.sentinel])
+    os._exit(1)

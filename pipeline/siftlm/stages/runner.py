@@ -9,7 +9,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ByteSize, Field, TypeAdapter
@@ -101,22 +102,19 @@ class RunnerSettings(Settings):
     )
 
 
-def with_arguments(settings: RunnerSettings, arguments: list[str]) -> RunnerSettings:
-    """The settings with `--option=value` arguments of the command line laid over them."""
-    name, options = settings.name, dict(settings.options)
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise UserError(f"command line: Beam options are written --name=value, got {word!r}")
-        key, _, value = word[2:].partition("=")
-        if not _ and rest and not rest[0].startswith("--"):
-            value = rest.pop(0)
-        if key == "runner":
-            name = value.rsplit(".", 1)[-1]
-        else:
-            options[key] = value if (_ or value) else True
-    return settings.model_copy(update={"name": name, "options": options})
+def with_arguments(settings: RunnerSettings, arguments: Sequence[str], own: Sequence[str] = ()) -> RunnerSettings:
+    """The settings with `--option=value` arguments of the command line laid over them.
+
+    Raises:
+        UserError: an argument is no option of Beam's; `own` are those of the command, of which one may be meant.
+    """
+    if not arguments:
+        return settings
+    from siftlm.stages.beam_options import of_arguments
+
+    given = of_arguments(arguments, own)
+    name = str(given.pop("runner", settings.name)).rsplit(".", 1)[-1]
+    return settings.model_copy(update={"name": name, "options": {**settings.options, **given}})
 
 
 def check(settings: RunnerSettings) -> None:
@@ -127,6 +125,10 @@ def check(settings: RunnerSettings) -> None:
         )
     if settings.name not in RUNNERS:
         raise UserError(f"runner.name: must be one of {', '.join(RUNNERS)}, got {settings.name!r}")
+    if settings.options:
+        from siftlm.stages.beam_options import check_options
+
+        check_options(settings.options)
     mode = settings.options.get("direct_running_mode")
     if mode == "multi_threading":
         raise UserError(
@@ -226,7 +228,8 @@ def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipe
     pipeline = beam.Pipeline(runner=_runner(settings), options=options)
     build(pipeline)
     try:
-        state = pipeline.run().wait_until_finish()
+        with _deaths_named(settings):
+            state = pipeline.run().wait_until_finish()
     except RuntimeError as error:
         told = ENGINE_FAILURE.search(str(error))
         if settings.name in ENGINES and told and "Traceback" not in str(error):
@@ -234,6 +237,14 @@ def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipe
         raise
     if str(state) not in ("DONE", "None"):
         raise RuntimeError(f"the {name} pipeline ended {state} on {settings.name}")
+
+
+def _deaths_named(settings: RunnerSettings) -> AbstractContextManager[None]:
+    if settings.name != LOCAL or settings.processes == 1:
+        return nullcontext()
+    from siftlm.stages.processes import deaths_named
+
+    return deaths_named()
 
 
 def import_beam() -> tuple[Any, Any]:

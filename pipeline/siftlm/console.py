@@ -1,0 +1,91 @@
+"""The text encoding of a process and its output streams, whatever terminal, locale or pipe it was started with."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import sys
+from typing import Any, TextIO
+
+SHOWN_ESCAPED = "backslashreplace"  # what becomes of characters that a terminal does not have
+
+
+def use_utf8() -> None:
+    """Starts this command anew in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files and texts are UTF-8 wherever they come from; worker processes inherit the mode. Only what is printed
+    keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return
+    if sys.stdout is not None:
+        os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:{SHOWN_ESCAPED}")
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def open_streams() -> None:
+    """Makes standard output and error take every character, and lose their reader without harm.
+
+    A stream that was closed before the start becomes the null device, or the next file opened would take its number.
+    """
+    for number in (0, 1, 2):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _patient(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _patient(sys.stderr, 2)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _patient(stream: TextIO | None, number: int) -> TextIO:
+    encoding = "utf-8" if stream is None else stream.encoding
+    if stream is not None:
+        stream.flush()
+    lines = number == 2 or os.isatty(number)
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Patient(number, "wb", closefd=False)), encoding, SHOWN_ESCAPED, line_buffering=lines
+    )
+
+
+class _Patient(io.FileIO):
+    """A stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError as error:
+            if not self._is_abandoned(error):
+                raise
+        discard(self.fileno())
+        return memoryview(content).nbytes
+
+    def _is_abandoned(self, error: OSError) -> bool:
+        hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+        return error.errno == errno.EPIPE or hung_up
+
+
+def discard(number: int) -> None:
+    """Leads what is written to a descriptor from now on to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def flush() -> None:
+    """Writes out what was printed; raises OSError where that cannot be (a full disk), once."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard(1)  # or the interpreter tries again when it ends
+        raise

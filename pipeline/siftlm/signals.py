@@ -1,0 +1,77 @@
+"""A command that is asked to end, by Ctrl-C, by its terminal or by the system: one line, and nothing left behind."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from siftlm.console import discard
+
+ASKED = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "asked to end (SIGTERM)",
+    signal.SIGHUP: "the terminal was closed",
+}
+GRACE_SECONDS = 3.0  # for what has temporary files to remove
+
+
+class Stopped(BaseException):
+    """The process was asked to end; only the command line catches this."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = exit_code(number)
+
+
+def exit_code(number: int) -> int:
+    """The exit code that shells give to a command which a signal ended."""
+    return 128 + number
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Turns signals into `Stopped` while the block runs; those that whoever started this ignores stay ignored."""
+    ours = [n for n in ASKED if signal.getsignal(n) in (signal.SIG_DFL, signal.default_int_handler)]
+    before = {number: signal.signal(number, _stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Says so at once and ends soon: by unwinding, or after a grace where something keeps the main thread.
+
+    Threads at work complain when what they work for goes away, so nothing more is shown.
+    """
+    for asked in ASKED:
+        signal.signal(asked, signal.SIG_DFL)  # a second one does not wait
+    _say(f"siftlm: {ASKED[signal.Signals(number)]}; run again to go on from here\n")
+    discard(2)
+    late = threading.Timer(GRACE_SECONDS, os._exit, [exit_code(number)])
+    late.daemon = True
+    late.start()
+    raise Stopped(number)
+
+
+def _say(line: str) -> None:
+    """Writes past the stream, in which a line may be half written."""
+    start = "\r\x1b[2K" if os.isatty(2) else ""
+    try:
+        os.write(2, (start + line).encode())
+    except OSError:
+        return  # nobody listens
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without waiting for threads, which may be in the middle of a shard; children are ended."""
+    sys.stdout.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
