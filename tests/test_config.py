@@ -22,7 +22,7 @@ MINIMAL: dict[str, Any] = {
 
 
 def with_keys(**keys: object) -> dict[str, Any]:
-    return {**copy.deepcopy(MINIMAL), **keys}
+    return copy.deepcopy({**MINIMAL, **keys})
 
 
 def error_of(tree: dict[str, Any], *overrides: str) -> str:

@@ -17,6 +17,7 @@ from siftlm.config import parse
 from siftlm.errors import UserError
 from siftlm.stages import commonness, dedup, gather, ids, passages, shards
 from siftlm.stages.annotate import Annotate
+from siftlm.stages.beam_options import of_arguments
 from siftlm.stages.columns import SCORES
 from siftlm.stages.commonness import CommonnessSettings
 from siftlm.stages.dedup import DedupSettings
@@ -30,7 +31,7 @@ from siftlm.stages.runner import (
     flags,
     resource_hints,
     run_pipeline,
-    with_arguments,
+    with_options,
 )
 from siftlm.stages.shards import Task, run_shards
 from siftlm.statistics.summary import Summary
@@ -241,7 +242,7 @@ def test_beams_options_reach_beam() -> None:
     """Options of the command line, repeated ones and flags, in the form that Beam reads."""
     words = ["--runner=apache_beam.runners.SparkRunner", "--spark_master_url", "spark://host:7077"]
     words += ["--experiments=use_runner_v2,no_use_multiple_sdk_containers", "--save_main_session"]
-    settings = with_arguments(RunnerSettings(), [*words, "--spark_job_server_jar=server.jar"])
+    settings = with_options(RunnerSettings(), of_arguments([*words, "--spark_job_server_jar=server.jar"])[0])
     assert settings.name == "SparkRunner"
     given = flags(settings, "scores/small")
     assert {"--experiments=use_runner_v2", "--experiments=no_use_multiple_sdk_containers"} <= set(given)

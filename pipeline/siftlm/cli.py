@@ -38,6 +38,11 @@ ENVIRONMENT = {
     errno.EMFILE: "too many open files",
     errno.ENFILE: "too many open files",
     errno.EIO: "a failing disk",
+    errno.ENOTDIR: "a file where a folder must be",
+    errno.EEXIST: "a file where a folder must be",
+    errno.EISDIR: "a folder where a file must be",
+    errno.ENAMETOOLONG: "a name that is too long",
+    errno.ELOOP: "links that lead in a circle",
 }
 """System errors that are no defect of siftlm's."""
 BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
@@ -61,6 +66,10 @@ def run(
     config: Config,
     sets: Sets = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPR", help="Keep what is published and exit with 4 when this holds, as in siftlm diff."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run, as siftlm plan does.")] = False,
 ) -> None:
     """Run what has not been run yet. Beam's options go to Beam: --runner=SparkRunner --spark_master_url=..."""
@@ -69,11 +78,20 @@ def run(
         _show_plan(settings)
         return
     from siftlm import job
+    from siftlm.comparison import ConditionError
     from siftlm.progress import Progress
-    from siftlm.report.terminal import print_summary
+    from siftlm.report.terminal import print_difference, print_summary
 
-    result = job.run(settings, Progress(quiet=quiet, metrics=settings.metrics_file))
+    try:
+        result = job.run(settings, Progress(quiet=quiet, metrics=settings.metrics_file), fail_if or [])
+    except ConditionError as failed:
+        typer.echo(f"siftlm: {failed}", err=True)
+        raise typer.Exit(EXIT_CONDITION) from None
     if not quiet:
+        if result.difference is not None:
+            print_difference(result.difference)
+        elif fail_if:
+            typer.echo("nothing was published before: --fail-if has nothing to compare")
         print_summary(result.manifest, settings.output.folder, unchanged=result.unchanged)
 
 
@@ -96,11 +114,19 @@ def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
 def _load(context: typer.Context, config: str, sets: list[str] | None) -> RunConfig:
     """The configuration, with the options of the command line that are Beam's; others are mistakes."""
     from siftlm.config import load
-    from siftlm.stages.runner import with_arguments
+
+    words = [config, *context.args]  # options that the command does not know come as words
+    if words == [config] and not config.startswith("-"):
+        return load(config, sets)
+    from siftlm.stages.beam_options import of_arguments
+    from siftlm.stages.runner import with_options
 
     own = ["--help", *(name for parameter in context.command.params for name in parameter.opts if name[0] == "-")]
-    settings = load(config, sets)
-    return settings.model_copy(update={"runner": with_arguments(settings.runner, context.args, own)})
+    options, words = of_arguments(words, own)
+    if len(words) != 1:
+        raise UserError(f"command line: must name one CONF, got {', '.join(map(repr, words)) or 'none'}")
+    settings = load(words[0], sets)
+    return settings.model_copy(update={"runner": with_options(settings.runner, options)})
 
 
 def _show_plan(settings: RunConfig) -> None:

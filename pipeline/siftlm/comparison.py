@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,12 @@ import pyarrow as pa
 from siftlm import filesystem, paths
 from siftlm.inspection import FinishedRun
 from siftlm.report.composition import UNNAMED, added
-from siftlm.report.difference import Drift, Moved, RunDifference, Side, holds
+from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.page import difference_page
 from siftlm.report.tally import NOTHING, Asked, Tally, merged, tally
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
-from siftlm.stages.folders import check_file
+from siftlm.stages.folders import MANIFEST, check_file
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
@@ -35,9 +36,13 @@ PAGE_BEGIN = b"<!doctype html>"
 
 
 def compare(old: str, new: str) -> RunDifference:
-    """What changed from one finished run to another. Documents are matched by doc_id, the first where ids repeat."""
-    sides = _Documents(FinishedRun.open(old)), _Documents(FinishedRun.open(new))
-    first, second = sides
+    """What changed from one finished run to another."""
+    return compare_runs(FinishedRun.open(old), FinishedRun.open(new))
+
+
+def compare_runs(old: FinishedRun, new: FinishedRun) -> RunDifference:
+    """What changed from one run to another. Documents are matched by doc_id, the first where ids repeat."""
+    first, second = _Documents(old), _Documents(new)
     in_old, in_new = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)[1:]
     both_kept = first.kept[in_old] & second.kept[in_new]
     common = [name for name in first.numeric if name in second.numeric]
@@ -170,6 +175,63 @@ def checked_page(html: str | None) -> str | None:
     html = paths.given("--html", html)
     check_file("--html", html, PAGE_BEGIN)
     return html
+
+
+class ConditionError(Exception):
+    """A run was not published, for a condition of `--fail-if` holds; the message is those that do."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions on what a run changes, looked at before it takes the place of what was published."""
+
+    expressions: Sequence[str]
+
+    def check(self, folder: str, columns: Mapping[str, pa.DataType], tokens: bool) -> None:
+        """Raises UserError for an expression that could not be looked at later.
+
+        Args:
+            folder: Of the run, where something may be published.
+            columns: All columns that the run computes.
+            tokens: Whether the run counts tokens.
+        """
+        old = _published(folder)
+        common = numeric_columns(dict(columns))
+        if old is not None:
+            before = set(numeric_columns(old.columns()))
+            common = [name for name in common if name in before]
+        names = [*TOTALS, *(f"{kind}_{name}" for kind in ("drift", "mean") for name in common)]
+        known = dict.fromkeys(names, 1.0)
+        if not tokens or (old is not None and old.tokens_column() is None):
+            known.pop("kept_tokens")
+        for expression in self.expressions:
+            holds(expression, known)
+
+    def look(self, new: FinishedRun) -> RunDifference | None:
+        """What the run changes; None where nothing was published before, or nothing is asked.
+
+        Raises:
+            ConditionError: a condition holds.
+        """
+        old = _published(new.folder) if self.expressions else None
+        if old is None:
+            return None
+        found = compare_runs(old, new)
+        quantities = found.quantities()
+        failed = [expression for expression in self.expressions if holds(expression, quantities)]
+        if failed:
+            values = ", ".join(f"{name} is {quantities[name]:.4g}" for name in _named(failed, quantities))
+            raise ConditionError(f"{'; '.join(failed)} ({values}): {new.folder} keeps what it had before")
+        return found
+
+
+def _published(folder: str) -> FinishedRun | None:
+    return FinishedRun.open(folder) if filesystem.exists(f"{folder}/{MANIFEST}") else None
+
+
+def _named(expressions: Sequence[str], quantities: Mapping[str, float]) -> list[str]:
+    words = set(re.findall(r"\w+", " ".join(expressions)))
+    return [name for name in quantities if name in words]
 
 
 def publish(found: RunDifference, conditions: Sequence[str], *, json: bool, html: str | None) -> list[str]:

@@ -231,7 +231,10 @@ def _readings(text: str) -> list[Any]:
         read = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # of thousands of digits, or of brackets
         return [text, [text]]
-    return [read["value"], text, [read["value"]], [text]] if len(read) == 1 else [text, [text]]
+    if len(read) > 1:  # of a value with line ends
+        return [text, [text]]
+    value = read["value"]
+    return [value, text] if isinstance(value, list | dict) else [value, text, [value], [text]]
 
 
 def _fits(tree: dict[str, Any], location: list[int | str], model: type[BaseModel]) -> bool:

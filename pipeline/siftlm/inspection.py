@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
-from siftlm.report.manifest import FORMAT, MANIFEST, read_manifest
+from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.stages.columns import SCORES, available, read_columns
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches
@@ -35,11 +35,6 @@ class FinishedRun:
         if not filesystem.exists(path):
             raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
         manifest = read_manifest(folder)
-        if manifest.get("format") != FORMAT:
-            raise UserError(
-                f"{folder}: must be a run of this version of siftlm, got a manifest of format "
-                f"{manifest.get('format')}; run it again: decisions and output alone are made anew"
-            )
         return cls(folder, manifest, Store(manifest["config"]["store"] or f"{folder}/store"))
 
     def tasks(self) -> list[Task]:

@@ -13,15 +13,18 @@ from typing import Any
 import orjson
 
 from siftlm import fields, filesystem, paths
+from siftlm.comparison import Conditions
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
+from siftlm.generated import all_columns
 from siftlm.inspection import FinishedRun
 from siftlm.lineage import Lineage, audit
 from siftlm.mentions import look, unknown, unmet
 from siftlm.outcome import ALLOW, nothing_kept, nothing_read
 from siftlm.overview import overview, write_report
 from siftlm.progress import Progress
+from siftlm.report.difference import RunDifference
 from siftlm.report.manifest import build_manifest
 from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
@@ -51,7 +54,7 @@ from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, IDS, with_cuts
 from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, Store, digest, mended
-from siftlm.validate import check_config, check_fields
+from siftlm.validate import check_config, check_fields, counts_tokens
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,30 @@ class Result:
 
     manifest: dict[str, Any]
     unchanged: bool  # nothing had to be done
+    difference: RunDifference | None = None  # from what was published before, where conditions asked for it
 
 
-def run(config: RunConfig, progress: Progress) -> Result:
-    """Runs what has no marker yet, audits every count, and publishes the output."""
+def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> Result:
+    """Runs what has no marker yet, audits every count, and publishes the output.
+
+    Raises:
+        ConditionError: a condition of `fail_if` holds between what was published and this; it stays published.
+    """
     check_config(config)
+    conditions = Conditions(fail_if)
+    if fail_if:
+        conditions.check(config.output.folder, all_columns(config), counts_tokens(config))
     with publish.workspace(config.output.folder, config.name, config.store_folder):
         store = Store(config.store_folder)
-        return mended(lambda: _Run(config, store, progress).run())
+        return mended(lambda: _Run(config, store, progress, conditions).run())
 
 
 class _Run:
-    def __init__(self, config: RunConfig, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, config: RunConfig, store: Store, progress: Progress, conditions: Conditions | None = None
+    ) -> None:
         self.config, self.store, self.progress = config, store, progress
+        self.conditions = conditions or Conditions(())
         self.lineage = Lineage()
         self.models: dict[str, dict[str, str]] = {}
         self.compared: Marker | None = None  # the ids of all documents, where they may repeat
@@ -237,9 +251,10 @@ class _Run:
         folder = config.output.folder
         shape = config.output.model_dump(exclude={"folder", "allow_empty"})
         identity = digest("publish", write.VERSION, [sorted(t.inputs.items()) for t in selected], shape, config.seed)
+        difference = self._look(identity, selected)
         manifest = publish.published(folder, identity, store)
         if manifest is not None:
-            return Result(manifest, unchanged=True)
+            return Result(manifest, True, difference)
         self._check_kept(selected)
         staging = publish.staging_folder(folder, identity)
         metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
@@ -263,7 +278,14 @@ class _Run:
         write_report(FinishedRun(folder, manifest, store), config.runner, report)
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(folder)
-        return Result(manifest, unchanged=False)
+        return Result(manifest, False, difference)
+
+    def _look(self, identity: str, selected: Sequence[Task]) -> RunDifference | None:
+        """What this changes, where conditions ask: before anything that was published is touched."""
+        if not self.conditions.expressions:
+            return None
+        manifest = self.manifest(identity, selected, {"documents": {"documents": self.documents}})
+        return self.conditions.look(FinishedRun(self.config.output.folder, manifest, self.store))
 
     def _check_kept(self, selected: Sequence[Task]) -> None:
         """Keeps an empty output from taking the place of a full one, and says which listed values nothing has."""

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from errno import ENOENT
+from errno import EISDIR, ENOENT, ENOTDIR
 from typing import Any, BinaryIO, TypeVar
 
 import orjson
@@ -282,7 +282,7 @@ class Store:
         try:
             yield
         except (pa.ArrowException, orjson.JSONDecodeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (None, ENOENT):
+            if isinstance(error, OSError) and error.errno not in (None, ENOENT, ENOTDIR, EISDIR):
                 raise
             reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
             raise self.damaged(path, reason, stage, key) from error

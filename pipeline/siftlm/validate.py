@@ -90,6 +90,11 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
         raise _no_documents(settings, files, seen)
 
 
+def counts_tokens(config: RunConfig) -> bool:
+    """Whether a run says how many tokens it keeps: it names a count, or a model makes one."""
+    return config.select.tokens is not None or bool(config.score)
+
+
 def _check_columns(config: RunConfig) -> None:
     cheap, every = signal_columns(config), all_columns(config)
     for number, rule in enumerate(config.preselect):

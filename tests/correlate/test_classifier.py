@@ -36,6 +36,8 @@ from siftlm_kernels.fasttext_linear import FastTextLinear
 
 QUICK = TrainingSettings(dim=8, bucket=1000, held_out=0.3, labels="given", fewest_word_count=3, words=3)
 
+FEW = TrainingSettings(fewest_a_side=1)
+
 
 def corpus(count: int = 120) -> tuple[Pages, np.ndarray]:
     """Pages about cats (included) and about stocks, with newlines in them."""
@@ -168,13 +170,32 @@ def test_rank_labels_are_drawn_with_the_rank_as_probability() -> None:
 def test_preselects_labels_are_the_top_against_as_many_from_the_bottom() -> None:
     """Top score S = 15 of 15; negatives from 0 upward, ties by doc_id; the middle has no label."""
     scores = np.array([15, 3, 15, 0, 3, 9, 3, 15]) / 15
-    labels = extreme_labels(list("hgfedcba"), scores)
+    labels = extreme_labels(list("hgfedcba"), scores, FEW)
     assert np.flatnonzero(labels.gold).tolist() == [0, 2, 7]
     chosen = {int(page): bool(side) for page, side in zip(labels.page, labels.included, strict=True)}
     assert chosen == {0: True, 2: True, 7: True, 3: False, 6: False, 4: False}
     assert labels.used.tolist() == [True, False, True, True, True, False, True, True]
-    with pytest.raises(UserError, match="got 2 with it of 3"):
-        extreme_labels(list("abc"), np.array([1.0, 1.0, 0.0]))
+
+
+def test_with_many_models_each_extreme_is_a_share_of_the_pages() -> None:
+    """One page alone has the top score of a hundred that all differ: ten a side, not one."""
+    scores = np.random.default_rng(0).permutation(100) / 99
+    labels = extreme_labels([f"d{n:02}" for n in range(100)], scores, FEW)
+    assert sorted(scores[labels.gold] * 99) == pytest.approx(range(90, 100))
+    assert sorted(scores[labels.used & ~labels.gold] * 99) == pytest.approx(range(10))
+    wider = extreme_labels([f"d{n:02}" for n in range(100)], scores, FEW.model_copy(update={"extreme_share": 0.5}))
+    assert (wider.gold.sum(), wider.used.all()) == (50, True)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[1.0, 1.0, 0.0], [0.5] * 10, [1.0, *[0.5] * 99], [n / 100 for n in range(100)], []],
+    ids=["more at the top than below", "all alike", "both sides in one tie", "too few a side", "no page"],
+)
+def test_extremes_that_are_none_are_refused(scores: list[float]) -> None:
+    """Thirty pages a side unless fewer are allowed, and the sides must differ in score."""
+    with pytest.raises(UserError, match=r"^classifier\.labels: extremes must have 30 pages or more a side"):
+        extreme_labels([f"d{n}" for n in range(len(scores))], np.array(scores), TrainingSettings())
 
 
 @settings(max_examples=80, deadline=None)

@@ -36,7 +36,7 @@ def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[
     findings, repeated, unknown = [], set(), set()
     for path in paths:
         content = _read_results(path)
-        model, date = model_of(content, path), float(content.get("date") or 0)
+        model, date = model_of(content, path), _date_of(content, path)
         for task, metric, error in _errors_of(content, metrics):
             if metric is None:
                 unknown.add(task)
@@ -66,16 +66,33 @@ def _table_of(newest: dict[tuple[str, str], tuple[float, str, float]]) -> NamedT
 
 def _read_results(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: must be a file that can be read, got {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: must be JSON, got {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
         raise UserError(f"{path}: must be results of lm-evaluation-harness, got no object `results`")
+    for place, value in (("config", content.get("config")), ("higher_is_better", content.get("higher_is_better"))):
+        if not isinstance(value, dict | None):
+            raise UserError(f"{path}: {place} must be an object, got {type(value).__name__}")
+    for task, reported in content["results"].items():
+        if not isinstance(reported, dict):
+            raise UserError(f"{path}: results.{task} must be an object, got {type(reported).__name__}")
     return content
+
+
+def _date_of(content: dict[str, Any], path: Path) -> float:
+    try:
+        return float(content.get("date") or 0)
+    except (TypeError, ValueError):
+        raise UserError(f"{path}: date must be a number of seconds, got {content['date']!r}") from None
 
 
 def _model_arguments(content: dict[str, Any]) -> dict[str, str]:
     arguments = (content.get("config") or {}).get("model_args") or {}
+    if not isinstance(arguments, dict | str):
+        return {}
     if isinstance(arguments, str):
         pairs = (part.split("=", 1) for part in arguments.split(",") if "=" in part)
         return {key.strip(): value.strip() for key, value in pairs}
@@ -108,7 +125,8 @@ def _errors_of(content: dict[str, Any], metrics: Sequence[str]) -> Iterator[tupl
             yield task, None, np.nan
             continue
         metric, value = found
-        higher = (directions.get(task) or {}).get(metric, metric not in LOWER_IS_BETTER)
+        known = directions.get(task)
+        higher = (known if isinstance(known, dict) else {}).get(metric, metric not in LOWER_IS_BETTER)
         yield task, metric, 1.0 - float(value) if higher else float(value)
 
 

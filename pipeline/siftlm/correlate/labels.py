@@ -59,25 +59,30 @@ def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, se
     return Labels(page, included, np.asarray(weights > 0), np.ones(len(doc_ids), bool))
 
 
-def extreme_labels(doc_ids: Sequence[str], scores: Floats) -> Labels:
-    """PreSelect's labels: the pages with the top score against as many from the lowest score upward.
+def extreme_labels(doc_ids: Sequence[str], scores: Floats, settings: TrainingSettings) -> Labels:
+    """PreSelect's labels: the best pages by score against as many of the worst; pages in between have none.
 
-    The top score is the highest that any page has: 1 unless the models' benchmark results tie. Equal scores
-    at the lower border go by doc_id. Pages in between have no label.
+    So many a side as have the top score, as in the paper, whose few models make most scores tie at 1; but where many
+    models leave the top to a few pages, `extreme_share` of all pages. Equal scores at a border go by doc_id.
 
     Raises:
-        UserError: All pages have the top score, or there are more top pages than others.
+        UserError: a side would have fewer than `fewest_a_side` pages, or the sides would meet.
     """
-    gold = np.asarray(scores == scores.max(initial=-np.inf))
-    positives = int(gold.sum())
-    if not 0 < positives <= len(scores) - positives:
+    pages, top = len(scores), int((scores == scores.max(initial=-np.inf)).sum())
+    side = max(top, int(settings.extreme_share * pages))
+    upward = np.lexsort((np.asarray(doc_ids, dtype=str), scores))
+    downward = np.lexsort((np.asarray(doc_ids, dtype=str), -scores))
+    apart = 0 < side <= pages - side and scores[downward[side - 1]] > scores[upward[side - 1]]
+    if side < settings.fewest_a_side or not apart:
         raise UserError(
-            f"classifier.labels: as many pages must lie below the top score as have it, got {positives} "
-            f"with it of {len(scores)}; use more models or rank labels"
+            f"classifier.labels: extremes must have {settings.fewest_a_side} pages or more a side, and all of the one "
+            f"side must score above all of the other, got {side} of {pages} pages a side ({top} with the top score); "
+            "use more pages, another classifier.extreme_share, or rank labels"
         )
-    upward = np.lexsort((np.asarray(doc_ids, dtype=str), scores))[:positives]
-    used = gold.copy()
-    used[upward] = True
+    gold, used = np.zeros(pages, bool), np.zeros(pages, bool)
+    gold[downward[:side]] = True
+    used[upward[:side]] = True
+    used |= gold
     page = np.flatnonzero(used)
     return Labels(page, gold[page], gold, used)
 

@@ -183,8 +183,14 @@ class TrainingSettings(Settings):
     labels: Literal["weight", "rank", "extremes", "given"] = Field(
         default="weight",
         description="weight: included where the projected weight is > 0. rank: drawn with P = rank / "
-        "(units - 1), `relabellings` times. extremes: the top score against as many pages from the lowest "
-        "upward (PreSelect, arXiv 2503.00808). given: two corpora.",
+        "(units - 1), `relabellings` times. extremes: the top score, or the best `extreme_share` where fewer have "
+        "it, against as many pages from the lowest upward (PreSelect, arXiv 2503.00808). given: two corpora.",
+    )
+    extreme_share: float = Field(
+        default=0.1, gt=0, le=0.5, description="With labels = extremes: the share of all pages that each side has."
+    )
+    fewest_a_side: int = Field(
+        default=30, gt=0, description="With labels = extremes: fewer pages a side stop the command."
     )
     target: str | None = Field(default=None, description="The benchmark or group whose weights label the pages.")
     good: list[str] = Field(default_factory=list, description="With labels = given: the sources of included pages.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import lzma
+import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -45,7 +48,14 @@ class NamedTable:
 
 
 def read_table(path: str) -> pa.Table:
-    """The table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written."""
+    """The table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written.
+
+    Cells of a CSV may be separated by commas, semicolons or tabs; its text is UTF-8, or has a mark that says what it
+    is.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is no table.
+    """
     try:
         if path.endswith((".parquet", ".pq")):
             with filesystem.open_read(path) as file:
@@ -54,9 +64,13 @@ def read_table(path: str) -> pa.Table:
             content = plain.read()
     except FileNotFoundError as error:
         raise UserError(f"{path}: the table must exist, got no such file") from error
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: must be a Parquet file, got {error}") from error
-    return _read_csv(path, content)
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: must be a CSV or Parquet file, got a folder") from error
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: must be a Parquet file, got {_first_line(error)}") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path}: must be a file that can be read, got {_first_line(error)}") from error
+    return _read_csv(path, _decoded(path, content))
 
 
 def _unpacked(file: BinaryIO, path: str, mode: str) -> Any:
@@ -65,21 +79,77 @@ def _unpacked(file: BinaryIO, path: str, mode: str) -> Any:
     return compr[kind](file, mode=mode) if kind else nullcontext(file)
 
 
-def _read_csv(path: str, content: bytes) -> pa.Table:
-    head = next(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")), None)
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""First bytes that name an encoding; UTF-32's begin with UTF-16's, so they come first."""
+
+
+def _decoded(path: str, content: bytes) -> str:
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    encoding = MARKS.get(mark, "utf-8")
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise UserError(
+            f"{path}: must be {encoding.upper()} text, got byte 0x{byte:02x} in line {line}; {_guess(content)}"
+        ) from error
+    if "\0" in text:
+        raise UserError(f"{path}: must be CSV text, got null characters; {_guess(content)}")
+    return text
+
+
+def _guess(content: bytes) -> str:
+    """What the bytes look like, for whoever has to save the file again."""
+    if content.startswith(b"PK"):
+        return "it looks like a spreadsheet or an archive: save it as CSV"
+    head = content[:4096]
+    if head[1::2].count(0) > len(head) // 4 or head[0::2].count(0) > len(head) // 4:
+        return "it looks like UTF-16: save it as UTF-8"
+    if any(byte < 9 or 13 < byte < 32 for byte in head):
+        return "it looks like a binary file: save it as CSV"
+    return "it looks like Latin-1 or Windows-1252: save it as UTF-8"
+
+
+def _read_csv(path: str, text: str) -> pa.Table:
+    lines = io.StringIO(text, newline="")
+    separator = _separator(text)
+    try:
+        head = next(csv.reader(lines, delimiter=separator), None)
+    except csv.Error as error:
+        raise UserError(f"{path}: must be a CSV file with a header, got {error}") from error
     if not head:
         raise UserError(f"{path}: must be a CSV file with a header, got an empty file")
+    _require_unique(path, "column", [name for name in head if name])
+    content = text.encode()
     try:
         return pa.csv.read_csv(
             pa.BufferReader(content),
             read_options=pa.csv.ReadOptions(block_size=len(content) + 1),  # a row may be as long as the file
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True, delimiter=separator),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(head, pa.string()), strings_can_be_null=False
             ),
         )
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: must be a CSV file with as many cells in every row, got {error}") from error
+    except pa.ArrowException as error:
+        raise UserError(
+            f"{path}: must be a CSV file with as many cells in every row, got {_first_line(error)}"
+        ) from error
+
+
+def _separator(text: str) -> str:
+    """What separates cells: a comma, or where the first line has none, a semicolon or a tab."""
+    first = text.partition("\n")[0]
+    return "," if "," in first else next((sign for sign in (";", "\t") if sign in first), ",")
 
 
 def _as_text(column: pa.ChunkedArray) -> list[str]:
@@ -95,8 +165,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def to_float64(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], list[int]]:
     """The column as float64, NaN for missing cells, and the rows whose cell is neither number nor missing."""
     if not _is_text(column.type):
-        numbers = pc.cast(column, pa.float64()).to_numpy()
-        return np.array(numbers, np.float64), []
+        return _to_float64(column)
     trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
     missing = pc.fill_null(pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING)), True)
     try:
@@ -104,6 +173,14 @@ def to_float64(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], list[i
         return np.array(pc.cast(filled, pa.float64()).to_numpy(), np.float64), []
     except pa.ArrowInvalid:
         return _parse_cells(trimmed.to_pylist(), missing.to_pylist())
+
+
+def _to_float64(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], list[int]]:
+    """Numbers of other types; dates, lists and bytes are none."""
+    try:
+        return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(), np.float64), []
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return np.full(len(column), np.nan), list(range(len(column)))
 
 
 def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.float64], list[int]]:

@@ -187,7 +187,7 @@ def _labels(read: _Read, weights: pa.Table, settings: TrainingSettings) -> Label
         return hard_labels(weight[mine])
     if settings.labels == "rank":
         return rank_labels(read.pages.doc_ids, include_probability(estimates)[mine], weight[mine], settings)
-    return extreme_labels(read.pages.doc_ids, estimates[mine])
+    return extreme_labels(read.pages.doc_ids, estimates[mine], settings)
 
 
 def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> str:

@@ -14,6 +14,10 @@ from typing import Any
 
 from siftlm.errors import UserError
 
+OVERLAP = "overlap"
+TOTALS = ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "written", OVERLAP)
+"""The quantities of a condition that are no column's."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -80,11 +84,10 @@ class RunDifference:
         the share of the documents kept in either run that both keep; `drift_<column>` is 1 - Spearman's rank
         correlation and `mean_<column>` the ratio of the means, on documents in both.
         """
-        names = ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "written")
-        sides = {name: (getattr(self.old, name), getattr(self.new, name)) for name in names}
+        sides = {name: (getattr(self.old, name), getattr(self.new, name)) for name in TOTALS if name != OVERLAP}
         found = {n: ratio(old, new) for n, (old, new) in sides.items() if old is not None and new is not None}
         either = self.kept_in_both + self.now_kept + self.now_dropped + self.kept_only_old + self.kept_only_new
-        found["overlap"] = self.kept_in_both / either if either else 1.0
+        found[OVERLAP] = self.kept_in_both / either if either else 1.0
         for drift in self.drifts:
             if drift.spearman is not None:
                 found[f"drift_{drift.column}"] = 1 - drift.spearman

@@ -97,10 +97,18 @@ def read_manifest(folder: str) -> dict[str, Any]:
         manifest = orjson.loads(filesystem.read_bytes(path))
     except orjson.JSONDecodeError as error:
         raise UserError(f"{path}: must be as the run wrote it, got no JSON: {error}; run again") from None
-    check = manifest.pop("check", None) if isinstance(manifest, dict) else None
-    if check is None or check != digest(manifest):
+    except OSError as error:
+        raise UserError(f"{path}: must be as the run wrote it, got {error.strerror or error}; run again") from None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: must be as the run wrote it, got no object; run again")
+    if manifest.get("format") != FORMAT:
+        raise UserError(
+            f"{folder}: must be a run of this version of siftlm, got a manifest of format {manifest.get('format')}; "
+            "run it again: decisions and output alone are made anew"
+        )
+    if manifest.pop("check", None) != digest(manifest):
         raise UserError(f"{path}: must be as the run wrote it, got another checksum; run again")
-    return dict(manifest)
+    return manifest
 
 
 def versions() -> dict[str, str | None]:

@@ -96,7 +96,7 @@ def _check_value(place: str, name: str, value: OptionValue) -> None:
     if is_flag(name):
         raise UserError(f"{place}: must be true or false, got {value!r}")
     if isinstance(value, bool):
-        raise UserError(f"{place}: must have a value, got {'nothing' if value else value!r}")
+        raise UserError(f"{place}: must have a value, got {'nothing' if value else 'false'}")
     try:
         _parser().parse_args([f"--{name}={value}"])
     except UserError as error:
@@ -121,32 +121,33 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> dict[str, OptionValue]:
-    """The options in words of a command line (`--name=value`, `--name value`, `--flag`), by name without dashes.
+def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dict[str, OptionValue], list[str]]:
+    """The options in words of a command line (`--name=value`, `--name value`, `--flag`), and the other words.
 
     Raises:
-        UserError: a word is no option of Beam's; the nearest is named, of Beam's and of the command's `own`.
+        UserError: an option is none of Beam's; the nearest is named, of Beam's and of the command's `own`.
     """
     options: dict[str, OptionValue] = {}
+    words: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         given, equals, value = word.partition("=")
         name = given.removeprefix("--")
-        if not word.startswith("--") or name not in {*known(), "runner"}:
+        if not word.startswith("-"):
+            words.append(word)
+        elif not word.startswith("--") or name not in {*known(), "runner"}:
             raise _unknown(given, own)
-        if is_flag(name):
+        elif is_flag(name):
             options[name] = _flag(given, value) if equals else True
         elif equals or (rest and not rest[0].startswith("--")):
             options[name] = value if equals else rest.pop(0)
         else:
             raise UserError(f"command line: {given} must have a value, got nothing")
-    return options
+    return options, words
 
 
 def _unknown(given: str, own: Sequence[str]) -> UserError:
-    if not given.startswith("-"):
-        return UserError(f"command line: must have nothing but options behind CONF, got {given!r}")
     names = [*own, *(f"--{name}" for name in (*known(), "runner"))]
     return UserError(f"command line: every option must be siftlm's or Beam's, got {given!r}{nearest(given, names)}")
 

@@ -159,6 +159,8 @@ def serve(control_address: str, worker_id: str) -> None:
     """Works for the runner at `control_address` until it closes the channel, or its process is gone."""
     threading.Thread(target=_end_with_submitter, daemon=True).start()
     logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what it raises, the runner is told
+    _quieten_channels()
     SdkHarness(control_address, worker_id=worker_id, state_cache_size=0).run()
 
 

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -102,19 +102,11 @@ class RunnerSettings(Settings):
     )
 
 
-def with_arguments(settings: RunnerSettings, arguments: Sequence[str], own: Sequence[str] = ()) -> RunnerSettings:
-    """The settings with `--option=value` arguments of the command line laid over them.
-
-    Raises:
-        UserError: an argument is no option of Beam's; `own` are those of the command, of which one may be meant.
-    """
-    if not arguments:
-        return settings
-    from siftlm.stages.beam_options import of_arguments
-
-    given = of_arguments(arguments, own)
-    name = str(given.pop("runner", settings.name)).rsplit(".", 1)[-1]
-    return settings.model_copy(update={"name": name, "options": {**settings.options, **given}})
+def with_options(settings: RunnerSettings, given: Mapping[str, str | int | float | bool]) -> RunnerSettings:
+    """The settings with options of the command line laid over them; `runner` is the name."""
+    options = {**settings.options, **given}
+    name = str(options.pop("runner", settings.name)).rsplit(".", 1)[-1]
+    return settings.model_copy(update={"name": name, "options": options})
 
 
 def check(settings: RunnerSettings) -> None:
