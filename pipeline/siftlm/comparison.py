@@ -15,11 +15,12 @@ from siftlm import filesystem, paths
 from siftlm.inspection import FinishedRun
 from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
+from siftlm.report.manifest import MANIFEST
 from siftlm.report.page import difference_page
 from siftlm.report.tally import NOTHING, Asked, Tally, merged, tally
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
-from siftlm.stages.folders import MANIFEST, check_file
+from siftlm.stages.folders import check_file
 from siftlm.stages.gather import gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
