@@ -9,6 +9,7 @@ import lzma
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,12 @@ class Outcome:
         return [reject.reason for reject in self.rejects if reject.kind == "skipped"]
 
 
+def end_of(taken: Sequence[tuple[int, int]]) -> int:
+    """How many records positions with their numbers of records come to, counted from 0."""
+    assert not taken or taken[0][0] == 0
+    return sum(size for _, size in taken)
+
+
 def read_all(path: Path | str, batch_documents: int = 512, batch_bytes: int = 32 << 20, **settings: Any) -> Outcome:
     """Everything in a shard, after checking that positions count its records without a gap."""
     configured = InputSettings(source="test", paths=[str(path)], **settings)
@@ -152,9 +159,9 @@ def read_all(path: Path | str, batch_documents: int = 512, batch_bytes: int = 32
     rows = [row for batch in batches for row in batch.documents.to_pylist()]
     rejects = [reject for batch in batches for reject in batch.rejects]
     positions = [row["position"] for row in rows], [reject.position for reject in rejects]
-    taken = [at for reject in rejects for at in range(reject.position, reject.position + reject.records)]
-    assert sorted([*positions[0], *taken]) == list(range(len(rows) + len(taken)))
     assert all(found == sorted(found) for found in positions)
+    taken = sorted([*((position, 1) for position in positions[0]), *((r.position, r.records) for r in rejects)])
+    assert all(here + size == following for (here, size), (following, _) in pairwise([*taken, (end_of(taken), 0)]))
     unusable: Counter[str] = Counter()
     for batch in batches:
         unusable.update(batch.unusable)

@@ -16,6 +16,7 @@ from siftlm.readers.records import UNREADABLE, Flaw, Record
 from siftlm.readers.settings import Compression, InputSettings
 
 _MAGIC = b"PAR1"
+_MOST_ROWS = 1 << 40
 
 _ERRORS = (pa.ArrowException, OSError, ValueError)
 
@@ -80,8 +81,13 @@ def _columns(opened: pq.ParquetFile, settings: InputSettings) -> list[str] | Fla
     present = {name for name in wanted if any(_is_at(path, name) for path in paths)}
     if settings.text_field not in present:
         detail = f"no column {settings.text_field!r} in {rows} rows: {paths[:20]}"
-        return Flaw("error", "missing_field", detail, 0, records=max(1, rows))
+        return Flaw("error", "missing_field", detail, 0, records=_credible(rows))
     return sorted(present)
+
+
+def _credible(rows: int) -> int:
+    """Rows that are lost, where the file says how many; a damaged one may say anything."""
+    return rows if 0 < rows <= _MOST_ROWS else 1
 
 
 def _is_at(path: str, name: str) -> bool:
@@ -111,7 +117,7 @@ class _Table:
                 names, reason = self._readable(group, names), str(error)
         end = first + self._opened.metadata.row_group(group).num_rows
         detail = f"rows {row} to {end - 1} (row group {group}): {reason}"
-        yield Flaw("error", "corrupt_parquet", detail, row, records=max(1, end - row))
+        yield Flaw("error", "corrupt_parquet", detail, row, records=_credible(end - row))
 
     def _entries(self, group: int, first: int, done: int, names: list[str]) -> Iterator[Record | Flaw]:
         """The entries of a row group behind those that are done."""
