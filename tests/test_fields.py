@@ -81,9 +81,7 @@ MISSPELT = {
 
 @pytest.mark.parametrize("kind", ["jsonl", "list", "parquet"])
 @pytest.mark.parametrize("key", MISSPELT)
-def test_a_field_that_nobody_has_is_said_with_the_nearest_name(
-    call: Call, folder: Path, kind: str, key: str
-) -> None:
+def test_a_field_that_nobody_has_is_said_with_the_nearest_name(call: Call, folder: Path, kind: str, key: str) -> None:
     """By validate, which looks at the beginnings of files, in every format with fields."""
     write(folder / "in", kind)
     named, meant = MISSPELT[key]
@@ -156,3 +154,13 @@ def test_groups_are_refused_where_all_documents_are_counted(call: Call, folder: 
     code, said = call("run", configure(folder, GROUPED["band"]))
     assert code == 2
     assert "null for all 20 documents;" in said
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "list", "parquet"])
+def test_a_misspelt_field_of_texts_is_refused_with_the_nearest_name(call: Call, folder: Path, kind: str) -> None:
+    """As before any work, and by the name that the files have."""
+    write(folder / "in", kind)
+    for command in ("validate", "run"):
+        code, said = call(command, configure(folder, text_field="txt"))
+        assert code == 2
+        assert "is text_field = 'txt' right? did you mean 'text'?" in said

@@ -73,6 +73,14 @@ def jsonl() -> bytes:
     return "".join(f"{json.dumps(row, ensure_ascii=n % 2 == 0)}\n" for n, row in enumerate(rows)).encode()
 
 
+def json_layouts() -> list[bytes]:
+    """A list, indented and not, indented objects, lines in CR, UTF-16."""
+    rows: list[Any] = [{"id": n, "text": text[:200], "x": {"y": [n]}} for n, text in enumerate(texts())]
+    each = [json.dumps(row, indent=2) for row in rows]
+    written = [json.dumps(rows), json.dumps(rows, indent=1), "\n".join(each), "\r".join(map(json.dumps, rows))]
+    return [*(text.encode() for text in written), written[1].encode("utf-16"), written[0].encode("utf-32")]
+
+
 def arc() -> bytes:
     first = b"1 1 Test\nURL IP-address Archive-date Content-type Archive-length\n"
     parts = [b"filedesc://x.arc 0.0.0.0 20080430204825 text/plain %d\n%s\n" % (len(first), first)]
@@ -388,6 +396,7 @@ def members(name: str) -> bytes:
 
 TARGETS: dict[str, Target] = {
     "jsonl": Target(lambda: [jsonl()], reads("jsonl", metadata_fields=["id", "x.y"], id_field="id"), 4),
+    "json": Target(json_layouts, reads("jsonl", metadata_fields=["id", "x.y"], id_field="id"), 4),
     "jsonl.gz": Target(lambda: [gzip.compress(jsonl(), mtime=0)], reads("jsonl", "gzip"), 4),
     "jsonl.zst": Target(lambda: [zstd(jsonl())], reads("jsonl", "zstd"), 4),
     "jsonl.bz2": Target(lambda: [bz2.compress(jsonl())], reads("jsonl", "bzip2"), 1),

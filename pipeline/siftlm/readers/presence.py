@@ -69,5 +69,5 @@ def _keys(row: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
 
 
 def _of_archive(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
-    entries = islice(read_archive(file, compression, settings, settings.max_record_bytes), _RECORDS)
+    entries = islice(read_archive(file, compression, settings, 0), _RECORDS)
     return {name for entry in entries if not isinstance(entry, Flaw) for name in entry.header}

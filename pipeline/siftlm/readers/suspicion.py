@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 
 from siftlm import filesystem
 from siftlm.readers.detection import HEAD_BYTES, detect
+from siftlm.readers.encodings import head_in_utf8, is_utf16
+from siftlm.readers.presence import field_names
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.streams import Block, read_blocks
 
-BOMS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}  # those of UTF-32 first, for one begins as that of UTF-16 does
-OTHER_ENCODING = 0.2  # share of NUL bytes in one half of the positions from which on text looks like UTF-16
 LINES = frozenset({"jsonl", "text"})
 MISFITS = frozenset({"missing_field", "wrong_type"})
+NEAR = 0.5  # how alike a name must be to be the one that was meant, by difflib
 
 
 def suspicion(path: str, settings: InputSettings, reason: str) -> str:
     """The likely cause of a source without documents, whose most frequent reason is given; empty where nobody knows."""
-    if reason in MISFITS:
-        return f"is text_field = {settings.text_field!r} right?"
     try:
+        if reason in MISFITS:
+            return f"is text_field = {settings.text_field!r} right?{_meant(path, settings)}"
         content, found = _beginning(path, settings)
     except FileNotFoundError:
         return ""
@@ -35,6 +32,13 @@ def suspicion(path: str, settings: InputSettings, reason: str) -> str:
         return f"{name} looks like {found}, is format = {settings.format!r} right?"
     cause = _encoding(content) if found in LINES or settings.format in LINES else ""
     return f"{name} {cause}" if cause else ""
+
+
+def _meant(path: str, settings: InputSettings) -> str:
+    """The field of a file whose name is the nearest to that of the texts."""
+    names = sorted(field_names(path, settings) - {settings.text_field})
+    near = difflib.get_close_matches(settings.text_field, names, n=1, cutoff=NEAR)
+    return f" did you mean {near[0]!r}?" if near else ""
 
 
 def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
@@ -48,15 +52,10 @@ def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
 
 
 def _encoding(content: bytes) -> str:
-    for mark, name in BOMS.items():
-        if content.startswith(mark):
-            return f"begins with the byte-order mark of {name}; convert it to UTF-8"
-    if max(content[0::2].count(0), content[1::2].count(0)) > OTHER_ENCODING * len(content):
+    if is_utf16(content):
         return "looks like UTF-16 without a byte-order mark; convert it to UTF-8"
-    if not _is_utf8(content):
+    if not _is_utf8(head_in_utf8(content)):
         return "is not UTF-8; convert it, with iconv -f LATIN1 -t UTF-8 for instance where it is Latin-1"
-    if b"\r" in content and b"\n" not in content:
-        return "ends its lines with CR alone; convert them to LF"
     return ""
 
 
