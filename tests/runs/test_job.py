@@ -258,7 +258,7 @@ def test_preselection_by_cluster_size_sees_clusters_that_grow_elsewhere(bench: A
     score = [{"name": "tiny", "model": str(tiny_model(bench.root / "model")), "device": "cpu", "threads": 1}]
     preselect = [{"kind": "threshold", "column": "cluster_size", "min": 2, "reason": "alone"}]
     settings: dict[str, Any] = {"dedup": EXACT, "score": score, "preselect": preselect}
-    bench.run(**settings)
+    bench.run(**settings, output={"allow_empty": True})
     assert bench.rows() == []
     bench.shard("b.jsonl", [{"id": "b1", "text": "one text of many"}])
     bench.run(**settings)
