@@ -14,6 +14,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -161,7 +162,10 @@ def serve(control_address: str, worker_id: str) -> None:
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what it raises, the runner is told
     _quieten_channels()
-    SdkHarness(control_address, worker_id=worker_id, state_cache_size=0).run()
+    try:
+        SdkHarness(control_address, worker_id=worker_id, state_cache_size=0).run()
+    except grpc.RpcError:
+        sys.exit(1)  # the channel broke, so there is nobody to tell
 
 
 @atexit.register

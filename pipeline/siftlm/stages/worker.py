@@ -12,9 +12,12 @@ import os
 import sys
 from typing import Any
 
+from siftlm.console import use_utf8
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Works for an engine until it closes the control channel."""
+    use_utf8()
     parser = argparse.ArgumentParser(description="A Beam worker with siftlm's stages; started by an engine.")
     parser.add_argument("--id", required=True, help="the name that the engine gave this worker")
     parser.add_argument("--provision_endpoint", required=True, help="where the engine says what to do")
