@@ -86,7 +86,7 @@ def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None
         _tell(str(error))
         filesystem.remove(path)
         return None
-    if manifest.get("identity") != identity or not set(PAPERS).issubset(filesystem.list_names(folder)):
+    if manifest.get("identity") != identity:
         return None
     if damaged := _damage(folder, manifest, store):
         for part, reason in damaged.items():
@@ -101,7 +101,10 @@ def _damage(folder: str, manifest: dict[str, Any], store: Store) -> dict[str, st
     wanted = {part["path"]: part for part in (*manifest["data"], *manifest["rejects"], manifest["errors"])}
     sizes = {path: size for part in ("", *PARTS) for path, size in _sizes(folder, part)}
     whole = [path for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
-    damaged = {path: "it is not whole" if path in sizes else "it is gone" for path in wanted.keys() - set(whole)}
+    missing = {*wanted, *PAPERS} - sizes.keys()
+    damaged = {
+        path: "it is gone" if path in missing else "it is not whole" for path in missing | wanted.keys() - set(whole)
+    }
     # What an object store holds it does not change by itself, and hashing it here would download it.
     found = digests([f"{folder}/{path}" for path in whole], store) if paths.is_local(folder) else {}
     for path in whole if found else ():
