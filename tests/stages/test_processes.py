@@ -111,6 +111,28 @@ run_pipeline(RunnerSettings(processes=2), "probe",
     lambda pipeline: pipeline | beam.Create(range(2)) | beam.Reshuffle() | beam.Map(work))
 """
 
+FAILING = """
+import logging, sys
+from siftlm.stages.runner import RunnerSettings, import_beam, run_pipeline
+beam, _ = import_beam()
+from apache_beam.internal.cloudpickle import cloudpickle
+logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # of the runner, as the command line does
+cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+def fails(number):
+    raise ValueError("a mistake of the stage's")
+try:
+    run_pipeline(RunnerSettings(processes=2), "probe",
+        lambda pipeline: pipeline | beam.Create(range(2)) | beam.Reshuffle() | beam.Map(fails))
+except RuntimeError as error:
+    print("a mistake of the stage's" in str(error))
+"""
+
+
+def test_what_a_worker_raises_is_told_by_the_runner_alone() -> None:
+    """No process shows a traceback of its own."""
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
 
 def test_workers_end_when_whoever_submits_is_killed(tmp_path: Path) -> None:
     """Even by SIGKILL, of which nobody can tell them."""

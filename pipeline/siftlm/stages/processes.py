@@ -159,8 +159,9 @@ def _told(code: int) -> str:
 def serve(control_address: str, worker_id: str) -> None:
     """Works for the runner at `control_address` until it closes the channel, or its process is gone."""
     threading.Thread(target=_end_with_submitter, daemon=True).start()
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - Beam prints what it also tells the runner, with a traceback
     logging.getLogger().setLevel(logging.ERROR)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what it raises, the runner is told
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # and logs
     _quieten_channels()
     try:
         SdkHarness(control_address, worker_id=worker_id, state_cache_size=0).run()
