@@ -22,7 +22,8 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from siftlm import job
 
     def overview(self: Any, identity: str, selected: Any) -> Any:
-        return SimpleNamespace(manifest=self.manifest(identity, selected, self.statistics(selected)))
+        manifest = self.manifest(identity, selected, self.statistics(selected)) | {"steps": []}
+        return SimpleNamespace(manifest=manifest, mixtures=())
 
     monkeypatch.setattr(job._Run, "overview", overview)
     monkeypatch.setattr(job, "write_report", lambda run, *_: Path(run.folder, "report.html").touch())

@@ -229,7 +229,8 @@ def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: 
     from siftlm import job
 
     def overview(self: Any, identity: str, selected: Any) -> Any:
-        return SimpleNamespace(manifest=self.manifest(identity, selected, self.statistics(selected)))
+        manifest = self.manifest(identity, selected, self.statistics(selected)) | {"steps": []}
+        return SimpleNamespace(manifest=manifest, mixtures=())
 
     monkeypatch.setattr(job._Run, "overview", overview)
     monkeypatch.setattr(job, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
