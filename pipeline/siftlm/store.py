@@ -33,7 +33,11 @@ log = logging.getLogger(__name__)
 DAMAGE = re.compile(r"store: must hold every file as it was written, got (.+?): (.+?); ")
 THREADED_ROWS = 1 << 16  # what takes less is read faster without handing it to other threads
 THREADED_BYTES = 1 << 20
+GONE = "it is gone"
 T = TypeVar("T")
+
+_damages: dict[str, tuple[str, str]] = {}
+"""Markers that this process removed, and the damage for which it did."""
 
 
 def digest(*parts: object) -> str:
@@ -186,9 +190,13 @@ class Store:
     def damaged(self, path: str, reason: str, stage: str | None = None, key: str = "") -> UserError:
         """The error that names a file which is not as it was written.
 
-        Its marker is removed, or the file itself where it has none, so that a run makes it again.
+        Its marker is removed, or the file itself where it has none, so that a run makes it again. Another thread that
+        then misses the marker gives the same error.
         """
         forgotten = path if stage is None else self.path(stage, key, ".done")
+        if (path, reason) == (forgotten, GONE):
+            path, reason = _damages.get(forgotten, (path, reason))
+        _damages[forgotten] = path, reason
         mended = self.owned and _removed(forgotten)
         remedy = "run again to have it made anew" if mended else f"remove {forgotten} and run again"
         return UserError(f"store: must hold every file as it was written, got {path}: {reason}; {remedy}")
@@ -284,7 +292,7 @@ class Store:
         except (pa.ArrowException, orjson.JSONDecodeError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in (None, ENOENT, ENOTDIR, EISDIR):
                 raise
-            reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+            reason = GONE if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
             raise self.damaged(path, reason, stage, key) from error
 
 

@@ -101,7 +101,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
         raise UserError(f"{path}: must be as the run wrote it, got {error.strerror or error}; run again") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{path}: must be as the run wrote it, got no object; run again")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format", FORMAT) != FORMAT:
         raise UserError(
             f"{folder}: must be a run of this version of siftlm, got a manifest of format {manifest.get('format')}; "
             "run it again: decisions and output alone are made anew"
