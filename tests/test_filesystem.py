@@ -28,7 +28,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def names(root: str, *patterns: str) -> list[str]:
     """What patterns match, below the root."""
-    found = filesystem.expand([f"{root}/{pattern}" if pattern else root for pattern in patterns])
+    found = filesystem.survey([f"{root}/{pattern}" if pattern else root for pattern in patterns]).files
     return [file.path.partition(root.removeprefix("memory://"))[2].lstrip("/") for file in found]
 
 
@@ -81,7 +81,7 @@ def test_no_local_name_is_read_as_a_url(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path / "in")
     for name in set(ODD) - {"c?d.txt", "a*b.txt"}:
         for path in (name, f"./{name}", str(tmp_path / "in" / name)):
-            assert filesystem.expand([path]) == [filesystem.InputFile(f"{tmp_path}/in/{name}", len(name))]
+            assert filesystem.survey([path]).files == [filesystem.InputFile(f"{tmp_path}/in/{name}", len(name))]
             assert filesystem.read_bytes(path) == name.encode()
         assert filesystem.fingerprint(name) == xxhash.xxh3_128_hexdigest(name.encode())
 
@@ -90,7 +90,7 @@ def test_names_of_objects_are_no_chains_either() -> None:
     """`::` in an object's name is a part of it."""
     for name in ("File::Spec.txt", "zip::x", "a#b"):
         filesystem.write_bytes(f"memory://chained/{name}", name.encode())
-        assert filesystem.expand([f"memory://chained/{name}"])[0].size == len(name)
+        assert filesystem.survey([f"memory://chained/{name}"]).files[0].size == len(name)
         assert filesystem.read_bytes(f"memory://chained/{name}") == name.encode()
 
 
@@ -122,7 +122,7 @@ def test_a_file_is_taken_once_however_its_path_is_written(tmp_path: Path, monkey
     (tmp_path / "link").symlink_to("elsewhere/deep")
     monkeypatch.chdir(tmp_path)
     paths = ["in", "./in/", "in//x.txt", "in/./x.txt", "elsewhere/../in/*", f"file://{tmp_path}/in", "link/../../in"]
-    assert filesystem.expand(paths) == [filesystem.InputFile(f"{tmp_path}/in/x.txt", 1)]
+    assert filesystem.survey(paths).files == [filesystem.InputFile(f"{tmp_path}/in/x.txt", 1)]
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/closed; Permission denied$"):
-        filesystem.expand([f"{tmp_path}/in"])
+        filesystem.survey([f"{tmp_path}/in"])
 
 
 @pytest.mark.parametrize("mark", ["siftlm.json", "siftlm-store.json", ".store.lock"])
@@ -182,13 +182,13 @@ def test_links_to_files_are_files_and_others_are_named(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/x.jsonl").symlink_to("../blob")
     for pattern in ("in", "in/*", "in/*.jsonl", "in/x.jsonl"):
-        assert filesystem.expand([f"{tmp_path}/{pattern}"]) == [filesystem.InputFile(f"{tmp_path}/in/x.jsonl", 7)]
+        assert filesystem.survey([f"{tmp_path}/{pattern}"]).files == [filesystem.InputFile(f"{tmp_path}/in/x.jsonl", 7)]
     (tmp_path / "in/_old").symlink_to("nothing")
     assert names(str(tmp_path), "in") == ["in/x.jsonl"]
     for target in ("nothing", ".."):
         (tmp_path / "in/link").symlink_to(target)
         with pytest.raises(UserError, match=rf"^paths: links .* got {tmp_path}/in/link; remove it"):
-            filesystem.expand([f"{tmp_path}/in"])
+            filesystem.survey([f"{tmp_path}/in"])
         (tmp_path / "in/link").unlink()
 
 
@@ -199,7 +199,7 @@ def test_a_name_that_is_not_utf8_is_a_users_error(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(UserError, match=r"^paths: names of files must be UTF-8, got b'.*/\\xff\.txt'; rename it"):
-        filesystem.expand([str(tmp_path)])
+        filesystem.survey([str(tmp_path)])
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "nothing/*.txt", "*.none"])
@@ -207,7 +207,7 @@ def test_a_pattern_without_a_match_is_a_users_error(root: str, pattern: str) -> 
     """A typing mistake does not become an empty corpus."""
     filesystem.write_bytes(f"{root}/x.txt", b"x")
     with pytest.raises(UserError, match=r"^paths: .* got '.*', which matches none"):
-        filesystem.expand([f"{root}/x.txt", f"{root}/{pattern}"])
+        filesystem.survey([f"{root}/x.txt", f"{root}/{pattern}"])
 
 
 @pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3")])
@@ -229,7 +229,7 @@ def test_an_unknown_scheme_is_a_users_error() -> None:
 def test_file_urls_are_local_paths(tmp_path: Path) -> None:
     """file:// and plain paths are the same file."""
     (tmp_path / "x.txt").write_bytes(b"x")
-    assert filesystem.expand([f"file://{tmp_path}/x.txt", f"{tmp_path}/x.txt"]) == [
+    assert filesystem.survey([f"file://{tmp_path}/x.txt", f"{tmp_path}/x.txt"]).files == [
         filesystem.InputFile(f"{tmp_path}/x.txt", 1)
     ]
 

@@ -22,6 +22,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "job",
             "loop",
             "mentions",
+            "named_fields",
             "outcome",
             "comparison",
             "config",
@@ -29,7 +30,6 @@ LAYERS: dict[str, frozenset[str]] = {
             "estimate",
             "excerpts",
             "explanation",
-            "fields",
             "generated",
             "inspection",
             "overview",
@@ -41,7 +41,7 @@ LAYERS: dict[str, frozenset[str]] = {
         }
     ),
     "stages": frozenset({"stages"}),
-    "components": frozenset({"readers", "scorers", "selectors", "mixing", "correlate", "report"}),
+    "components": frozenset({"readers", "scorers", "selectors", "correlate", "report"}),
     "base": frozenset(
         {
             "allocator",
@@ -54,8 +54,8 @@ LAYERS: dict[str, frozenset[str]] = {
             "patterns",
             "seals",
             "settings",
-            "signals",
             "statistics",
+            "stopping",
             "store",
             "writing",
         }

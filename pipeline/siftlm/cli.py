@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siftlm import console, signals
+from siftlm import console, stopping
 from siftlm.errors import UserError, visible
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ def main() -> None:
     gc.set_threshold(GARBAGE)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        with _plain_errors(), signals.heeded():
+        with _plain_errors(), stopping.heeded():
             code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
             console.flush()
         if code:
@@ -363,8 +363,8 @@ def main() -> None:
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except signals.Stopped as stopped:
-        signals.leave(stopped.code)
+    except stopping.Stopped as stopped:
+        stopping.leave(stopped.code)
     except USAGE as error:
         print(f"siftlm: command line: {_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_USER)

@@ -53,11 +53,6 @@ class Expansion:
     passed_over: list[str]
 
 
-def expand(paths: Sequence[str]) -> list[InputFile]:
-    """The files that paths, directories and globs name, as `survey` finds them."""
-    return survey(paths).files
-
-
 def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
     """The files that paths, directories and globs name: sorted by path, each once.
 

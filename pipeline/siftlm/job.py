@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from siftlm import fields, filesystem, paths
+from siftlm import filesystem, named_fields, paths
 from siftlm.comparison import Conditions
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
@@ -128,11 +128,12 @@ class _Run:
         """What the documents have of the fields that the settings name, now that all are counted."""
         markers = iter(self.lineage.markers["documents"])
         seen = {
-            source.source: fields.counted(islice(markers, len(files[source.source]))) for source in self.config.input
+            source.source: named_fields.counted(islice(markers, len(files[source.source])))
+            for source in self.config.input
         }
-        fields.check_domains(self.config, seen)
+        named_fields.check_domains(self.config, seen)
         for source in self.config.input:
-            self.warnings += fields.said(source, files[source.source], seen[source.source])
+            self.warnings += named_fields.said(source, files[source.source], seen[source.source])
 
     def _check_new(self, tasks: Sequence[Task], files: dict[str, list[InputFile]]) -> None:
         """What costs some reading to check, where no work was done yet: fields of sources, files of models."""
@@ -141,8 +142,8 @@ class _Run:
         for source in self.config.input:
             if source.source not in begun and not self.config.output.allow_empty:
                 check_fields(source, files[source.source])
-        if not begun and fields.groups_by_domain(self.config):
-            fields.check_domains(self.config, fields.samples(self.config, files), fields.LOOKED_AT)
+        if not begun and named_fields.groups_by_domain(self.config):
+            named_fields.check_domains(self.config, named_fields.samples(self.config, files), named_fields.LOOKED_AT)
         for settings in self.config.score:
             new = settings.model != TRAINED and not self.store.done(SCORES + settings.name)
             if new and is_local(self.config.runner):  # elsewhere the workers have the device, not this process

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from siftlm import fields, paths
+from siftlm import named_fields, paths
 from siftlm.config import TRAINED, RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -170,10 +170,10 @@ def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
 
 def _check_sampled(config: RunConfig, found: Mapping[str, Sequence[InputFile]]) -> list[str]:
     """What the first documents lack of the fields that the settings name; UserError where rules cannot do without."""
-    seen = fields.samples(config, found)
-    fields.check_domains(config, seen, fields.LOOKED_AT)
+    seen = named_fields.samples(config, found)
+    named_fields.check_domains(config, seen, named_fields.LOOKED_AT)
     sampled = [(settings, found[settings.source], seen[settings.source]) for settings in config.input]
-    return [line for part in sampled for line in fields.said(*part, fields.LOOKED_AT)]
+    return [line for part in sampled for line in named_fields.said(*part, named_fields.LOOKED_AT)]
 
 
 def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:

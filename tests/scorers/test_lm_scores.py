@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from siftlm.errors import UserError
-from siftlm.scorers.contract import bits_per_byte, derived_columns, perplexity
+from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.scorers.lm import LMScorer, LMSettings
 
 PACKED = ("gpt2", "gpt_neox", "llama")
@@ -128,17 +128,10 @@ def test_an_empty_document_has_no_perplexity(language_models: dict[str, Path]) -
 
 
 def test_rates_are_sums_divided_once() -> None:
-    """Perplexity and bits per byte by their formulas, under the names that selection uses."""
-    columns = {
-        "nll_sum": pa.array([20.0, None]),
-        "token_count": pa.array([25, 3]),
-        "scored_token_count": pa.array([10, 3]),
-        "byte_count": pa.array([40, 9]),
-    }
-    derived = derived_columns("small", columns)
-    assert derived["small_perplexity"].to_pylist() == [pytest.approx(math.exp(2)), None]
-    assert derived["small_bits_per_byte"].to_pylist() == [pytest.approx(20 / (math.log(2) * 40)), None]
-    assert derived["small_nll_sum"] is columns["nll_sum"]
+    """Perplexity and bits per byte by their formulas, null where there is no sum."""
+    nll_sum = pa.array([20.0, None])
+    assert perplexity(nll_sum, pa.array([10, 3])).to_pylist() == [pytest.approx(math.exp(2)), None]
+    assert bits_per_byte(nll_sum, pa.array([40, 9])).to_pylist() == [pytest.approx(20 / (math.log(2) * 40)), None]
 
 
 def test_a_null_text_is_an_error_row_and_the_rest_is_scored(language_models: dict[str, Path]) -> None:

@@ -13,7 +13,6 @@ from siftlm.report.figures import axes, short, shortened
 from siftlm.report.svg import BEFORE, CUT, DROPPED, INK, KEPT, Chart, chart
 
 FEW_UNITS = 40  # that are named; more are drawn as bands over their rank
-NAMED = 12  # best and worst units of a long list
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

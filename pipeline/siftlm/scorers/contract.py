@@ -133,18 +133,6 @@ def bits_per_byte(nll_sum: pa.Array, byte_count: pa.Array) -> pa.Array:
     return pc.divide(nll_sum, pc.multiply(pc.cast(_positive(byte_count), pa.float64()), log(2)))
 
 
-def derived_columns(name: str, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """The score of model `name` as selection sees it: flat names, with perplexity and bits per byte.
-
-    `columns` holds the score columns under their stored names (`nll_sum`, `token_count`, ...).
-    """
-    stored = {f"{name}_{f.name}": columns[f.name] for f in SCORE_FIELDS if f.name in columns}
-    return stored | {
-        f"{name}_perplexity": perplexity(columns["nll_sum"], columns["scored_token_count"]),
-        f"{name}_bits_per_byte": bits_per_byte(columns["nll_sum"], columns["byte_count"]),
-    }
-
-
 def _positive(counts: pa.Array) -> pa.Array:
     """The counts with null in the place of zero."""
     return pc.if_else(pc.greater(counts, 0), counts, pa.scalar(None, counts.type))

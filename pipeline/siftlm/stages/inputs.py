@@ -14,7 +14,7 @@ import orjson
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
-from siftlm.readers.kinds import OTHER, documents_of, names_of
+from siftlm.readers.folder_documents import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
 from siftlm.store import digest as store_digest
