@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_an_override_that_leads_nowhere_is_an_error(override: str) -> None:
     """A mistyped override never passes silently."""
     with pytest.raises(UserError, match="--set"):
         apply_override(copy.deepcopy(MINIMAL) | {"seed": 1}, override, RunConfig)
+
+
+@pytest.mark.parametrize("path", ["", " ", "/", "/..", "file:///", "gs://bucket", "http://x/y"])
+@pytest.mark.parametrize("key", ["output.folder", "store", "metrics_file"])
+def test_quotes_do_not_carry_a_value_past_its_rule(key: str, path: str) -> None:
+    """What is refused in quotes is no folder whose name has quotes in it."""
+    with pytest.raises(UserError, match=key):
+        parse(copy.deepcopy(MINIMAL), [f'{key}="{path}"'])
+
+
+def test_a_mistake_is_a_line_whatever_its_value_has_in_it(tmp_path: Path) -> None:
+    """Line ends in names of files are shown, and two mistakes are two lines."""
+    path = tmp_path / "two\nlines.toml"
+    path.write_text('name = "bad name"\nseed = -1\n')
+    with pytest.raises(UserError) as told:
+        load(str(path), [])
+    lines = str(told.value).splitlines()
+    assert len(lines) == 4
+    assert all("two\u240alines.toml: " in line for line in lines)
+    assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
 
 
 RULES = [{"kind": "threshold", "column": "language", "in": ["x"]}]

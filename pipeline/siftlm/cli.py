@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siftlm import console, stopping
-from siftlm.errors import UserError, visible
+from siftlm.errors import UserError, one_line, visible
 
 if TYPE_CHECKING:
     from siftlm.config import RunConfig
@@ -102,7 +102,7 @@ def validate(context: typer.Context, config: Config, sets: Sets = None) -> None:
     from siftlm.validate import validate as check
 
     for line in check(settings):
-        typer.echo(visible(line))
+        typer.echo(one_line(line))
 
 
 @app.command(context_settings=BEAM)
@@ -396,7 +396,7 @@ def _known(error: BaseException) -> Exception | None:
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, UserError | AuditError):
-            return type(found)(BEAM_REMARK.sub("", str(found)))
+            return type(found)(*(BEAM_REMARK.sub("", str(line)) for line in found.args))
         if isinstance(found, OSError) and found.errno in ENVIRONMENT:
             return UserError(f"{ENVIRONMENT[found.errno]}: {found}; mend that and run again")
         found = found.__cause__ or found.__context__

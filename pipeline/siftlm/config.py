@@ -185,7 +185,7 @@ def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] 
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise UserError(explain(error, kind, place)) from None
+        raise UserError(*explain(error, kind, place)) from None
 
 
 def apply_override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
@@ -234,6 +234,8 @@ def _readings(text: str) -> list[Any]:
     if len(read) > 1:  # of a value with line ends
         return [text, [text]]
     value = read["value"]
+    if isinstance(value, str):  # in quotes: what the key refuses of it must not pass with the quotes on
+        return [value, [value]]
     return [value, text] if isinstance(value, list | dict) else [value, text, [value], [text]]
 
 
@@ -251,9 +253,9 @@ SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "flo
 """How pydantic tags the members of a union of plain values."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
+def explain(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
     """One line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
-    return "\n".join(f"{place}: {_explain_one(problem, model)}" for problem in _merged(error)[:20])
+    return [f"{place}: {_explain_one(problem, model)}" for problem in _merged(error)[:20]]
 
 
 def _merged(error: ValidationError) -> list[dict[str, Any]]:

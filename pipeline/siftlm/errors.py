@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}  # all but tab and line feed
+_LINE_PICTURES = {9: 0x2409, 10: 0x240A}
 _PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 
 
 class UserError(Exception):
     """A mistake in the configuration, the input or the environment.
 
-    The message is one line: `<dotted place>: <what must hold>, got <value>[; hint]`. The command line prints it
-    without a traceback and exits with 2.
+    The message is one line: `<dotted place>: <what must hold>, got <value>[; hint]`; of several mistakes there is one
+    each. The command line prints it without a traceback and exits with 2.
     """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(map(one_line, self.args))
 
 
 def visible(text: str) -> str:
     """Text with pictures for control characters, which a terminal would obey: documents come from anybody."""
     return text.translate(_PICTURES)
+
+
+def one_line(text: str) -> str:
+    """Text with pictures for line ends and tabs too: names of files may have them."""
+    return visible(text).translate(_LINE_PICTURES)

@@ -283,7 +283,7 @@ def list_sizes(path: str) -> dict[str, int]:
     try:
         if is_local(path):
             with os.scandir(_local(path)) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+                return {entry.name: entry.stat().st_size for entry in entries if _is_file(entry)}
         fs, inner = _open_filesystem(path)
         fs.invalidate_cache(inner)
         listed = fs.ls(inner, detail=True)
@@ -308,12 +308,19 @@ def _entries(path: str) -> list[tuple[str, bool]]:
     try:
         if is_local(path):
             with os.scandir(_local(path)) as entries:
-                return [(entry.name, entry.is_file()) for entry in entries]
+                return [(entry.name, _is_file(entry)) for entry in entries]
         fs, inner = _open_filesystem(path)
         fs.invalidate_cache(inner)
         return [(_base_name(entry["name"]), entry["type"] == "file") for entry in fs.ls(inner, detail=True)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links that lead in a circle, or to where nothing may be looked at
+        return False
 
 
 def rename(source: str, target: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from siftlm import filesystem
-from siftlm.errors import visible
+from siftlm.errors import one_line
 from siftlm.stages.shards import Task
 from siftlm.store import Store
 
@@ -110,7 +110,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._line(visible(text), last=True)
+        self._line(one_line(text), last=True)
 
     def _line(self, text: str, last: bool = False) -> None:
         if self._quiet:

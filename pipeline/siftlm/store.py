@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from siftlm import filesystem, seals
-from siftlm.errors import UserError, visible
+from siftlm.errors import UserError, one_line
 from siftlm.seals import Seal, SealingStream
 
 log = logging.getLogger(__name__)
@@ -322,7 +322,7 @@ def tell_damage(error: BaseException) -> str:
     told = damage_in(error)
     if told is None:
         raise error
-    log.warning("%s", visible(f"store: {told[0]} is damaged, {told[1]}; it is made again"))
+    log.warning("%s", one_line(f"store: {told[0]} is damaged, {told[1]}; it is made again"))
     return told[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,49 @@ def test_a_file_of_somebody_elses_is_no_metrics_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^metrics_file: must be new or written by siftlm, got .*, which begins other"):
         folders.check_folders(*places)
     assert path.read_text() == '{"text": "mine"}'
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "socket"])
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    """/dev/null would become a file of metrics for the whole machine."""
+    path = Path(os.devnull) if kind == "device" else tmp_path / kind
+    if kind == "fifo":
+        os.mkfifo(path)
+    listener = socket.socket(socket.AF_UNIX)
+    if kind == "socket":
+        listener.bind(str(path))
+    with listener, pytest.raises(UserError, match=r"^metrics_file: must be an ordinary file, got "):
+        folders.check_file("metrics_file", str(path), folders.METRICS_BEGIN)
+
+
+@pytest.mark.parametrize("lock", ["out/.lock", "work/.store.lock"])
+def test_a_lock_of_somebody_elses_keeps_what_it_holds(tmp_path: Path, lock: str) -> None:
+    """Other programs have files of that name too; and a link may lead anywhere."""
+    fill(tmp_path, lock)
+    use(tmp_path, "work")
+    assert (tmp_path / lock).read_text() == lock
+    (tmp_path / lock).unlink()
+    (tmp_path / lock).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"must be writable, got "):
+        use(tmp_path, "work")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_link_in_a_circle_beside_a_run_is_somebody_elses(tmp_path: Path) -> None:
+    """It is no file, and no reason to stop."""
+    use(tmp_path)
+    for folder in ("out", "out/data", "out/store", "out/store/documents"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "circle").symlink_to("circle")
+    use(tmp_path)
+    assert (tmp_path / "out/data/circle").is_symlink()
+
+
+def test_a_store_that_cannot_be_made_is_one_line() -> None:
+    """/proc says that it can be written to, and cannot."""
+    wanted = pytest.raises(UserError, match=r"^store: must be writable, got /proc/siftlm; ")
+    with wanted, folders.shared_store("/proc/siftlm"):
+        pass
 
 
 def test_a_folder_in_use_is_seen_without_being_held(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import orjson
 
@@ -77,6 +77,8 @@ def check_file(place: str, path: str, begins: bytes) -> None:
         return
     if os.path.isdir(path):
         raise UserError(f"{place}: must be a file, got the folder {path}")
+    if os.path.lexists(path) and not os.path.isfile(path):  # a rename would take the place of a device
+        raise UserError(f"{place}: must be an ordinary file, got {path}, which is something else")
     above = _nearest(os.path.dirname(os.path.abspath(path)))
     if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{place}: must be in a folder that can be written to, got {path}")
@@ -176,18 +178,40 @@ def hold(descriptor: int, folder: str, kind: int = fcntl.LOCK_EX) -> None:
 def shared_store(store: str) -> Iterator[None]:
     """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
     check_store(store)
-    filesystem.makedirs(store)
-    if not is_store(store):
-        filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
-    if not paths.is_local(store):
+    with ExitStack() as held:
+        with writable("store", store):
+            filesystem.makedirs(store)
+            if not is_store(store):
+                filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
+            if paths.is_local(store):
+                _share(held.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
         yield
-        return
-    with open(f"{store}/{STORE_LOCK}", "wb") as file:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            clear_store(store)
-        fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def _share(lock: int, store: str) -> None:
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        clear_store(store)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+@contextmanager
+def lock_file(path: str) -> Iterator[int]:
+    """A file to hold locks on, its descriptor open; what it may have in it stays, a link there is not followed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writable(place: str, folder: str) -> Iterator[None]:
+    """Says in one line that a folder cannot be made or written to."""
+    try:
         yield
+    except OSError as error:
+        raise UserError(f"{place}: must be writable, got {folder}; {error.strerror or error}") from None
 
 
 def clear_store(store: str) -> None:

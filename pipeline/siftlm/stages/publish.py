@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
-from siftlm.errors import UserError, visible
+from siftlm.errors import UserError, one_line
 from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
 from siftlm.report.manifest import MANIFEST, read_manifest, write_manifest
@@ -55,15 +55,13 @@ def workspace(folder: str, name: str, store: str) -> Iterator[None]:
     """
     folders.check_folders(folder, name, store)
     with ExitStack() as held:
-        try:
+        with folders.writable("output.folder", folder):
             filesystem.makedirs(folder)
             if paths.is_local(folder):
-                folders.hold(held.enter_context(open(f"{folder}/{folders.LOCK}", "wb")).fileno(), folder)
+                folders.hold(held.enter_context(folders.lock_file(f"{folder}/{folders.LOCK}")), folder)
             if folders.check_owner(folder, name):  # once more: another run may have come first
                 filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
             folders.clear_run(folder)
-        except OSError as error:
-            raise UserError(f"output.folder: must be writable, got {folder}; {error.strerror or error}") from None
         held.enter_context(folders.shared_store(store))
         yield
 
@@ -120,7 +118,7 @@ def _sizes(folder: str, part: str) -> list[tuple[str, int]]:
 
 
 def _tell(damage: str) -> None:
-    log.warning("%s", visible(f"{damage}; it is made again"))
+    log.warning("%s", one_line(f"{damage}; it is made again"))
 
 
 def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence[Marker]) -> None:
