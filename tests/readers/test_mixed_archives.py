@@ -111,7 +111,7 @@ ODD = {
 def test_what_unicode_calls_a_line_end_ends_no_header_line(odd: str, read_content: Read) -> None:
     """A url is whole, and what follows such a character in a value is no field of its own."""
     url = f"http://a.org/x{ODD[odd]}WARC-Date: 1999{ODD[odd]}Content-Length: 3"
-    block = http(b"text", X_Note=f"a{ODD[odd]}X-Injected: b") if odd not in ("next line",) else http(b"text")
+    block = http(b"text", X_Note=f"a{ODD[odd]}X-Injected: b")
     content = warc_record("response", block, url) + page("next")
     fields = ["warc-date", "http.x-injected"]
     outcome = read_content(content, "x.warc", metadata_fields=fields)
@@ -133,3 +133,37 @@ def test_bare_line_feeds_end_header_lines_too(read_content: Read) -> None:
     head, block = page("text").split(b"\r\n\r\n", 1)
     content = head.replace(b"\r\n", b"\n") + b"\n\n" + block + page("next")
     assert read_content(content, "x.warc").texts == ["text", "next"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n"])
+def test_bare_line_feeds_end_the_lines_of_a_response_too(end: bytes, blank: bytes, read_content: Read) -> None:
+    """Old servers and crawlers write them, all through or in places (RFC 9112, 2.2); the body is never lost."""
+    head = end.join(
+        [b"HTTP/1.0 200 OK", b"X: 1", b"Content-Type: text/plain; charset=windows-1252", b"Content-Encoding:"]
+    )
+    content = warc_record("response", head + end + blank + b"caf\xe9\r\n\r\nmore")
+    outcome = read_content(content, "x.warc", metadata_fields=["http.x", "http.status"])
+    assert outcome.texts == ["caf\u00e9\r\n\r\nmore"]
+    assert outcome.rows[0]["metadata"] == '{"http.x":"1","http.status":200}'
+
+
+def test_the_response_behind_interim_ones_is_the_page(read_content: Read) -> None:
+    """Recorders keep `100 Continue` and `103 Early Hints` as they came (RFC 9110, 15.2)."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+    assert read_content(warc_record("response", interim + http(b"text")), "x.warc").texts == ["text"]
+    assert read_content(warc_record("response", http(b"", None, "101 Switching")), "x.warc").skipped == ["http_status"]
+
+
+def test_a_response_without_http_is_a_body_where_its_record_says_so(read_content: Read) -> None:
+    """HTTP/0.9 has no header, and some writers leave it out; what claims to be HTTP and is not is an error."""
+    bare = warc_record("response", b"text", Content_Type="text/plain")
+    claimed = warc_record("response", b"text", Content_Type="application/http; msgtype=response")
+    outcome = read_content(bare + claimed, "x.warc")
+    assert (outcome.texts, outcome.errors) == (["text"], ["bad_http"])
+
+
+def test_headers_that_are_not_utf8_are_latin_1(read_content: Read) -> None:
+    """As HTTP had it; other bytes would be lost for good."""
+    content = page("text").replace(b"http://text.org/", b"http://text.org/caf\xe9")
+    assert [row["url"] for row in read_content(content, "x.warc").rows] == ["http://text.org/caf\u00e9"]

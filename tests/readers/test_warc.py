@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.extract.html2text import extract_plain_text
-from tests.readers.conftest import Outcome, http, read_all, warc_record
+from tests.readers.conftest import KINDS, Outcome, http, read_all, warc_record
 
 from siftlm.readers.pages import parse_response
 
@@ -179,6 +179,29 @@ def test_garbage_between_records_is_one_error(read_content: Read) -> None:
     outcome = read_content(html() + b"garbage\n" * 30_000 + html(), "x.warc")
     assert outcome.texts == [TEXT] * 2
     assert outcome.errors == ["not_a_record"]
+
+
+@pytest.mark.parametrize("start", [b"rest of a page\r\n\r\n", b"http: no header\n", b"\xef\xbb\xbf", b"x\n" * 99_999])
+@pytest.mark.parametrize("kind", ["warc", "wet", "arc"])
+def test_an_archive_whose_beginning_is_lost_is_read_from_the_next_record_on(
+    kind: str, start: bytes, read_content: Read
+) -> None:
+    """What is cut off at the front is one error, whatever it looks like and however long it is."""
+    records = KINDS[kind].write(["one", "two", "three"])
+    outcome = read_content(start + b"\n" + b"".join(records), KINDS[kind].name)
+    assert outcome.texts[-2:] == ["two", "three"]
+    assert len(outcome.errors) == 1
+
+
+@pytest.mark.parametrize("url", ["http://a.org/a page", "HTTP://A.org/", "http://a.org/1 1.2.3.4 b"])
+def test_an_arc_file_may_hold_urls_with_spaces_and_capitals(url: str, read_content: Read) -> None:
+    """The fields behind the url are counted from its end, as crawlers did not escape it."""
+    first, *_ = KINDS["arc"].write([])
+    block = http(b"text")
+    record = f"{url} 1.2.3.4 20080430204825 text/plain {len(block)}\n".encode() + block + b"\n"
+    outcome = read_content(first + record * 2, "x.arc")
+    assert [(row["text"], row["url"]) for row in outcome.rows] == [("text", url)] * 2
+    assert outcome.errors == []
 
 
 def test_offsets_are_those_of_a_crawl_index(read_content: Read) -> None:

@@ -26,9 +26,11 @@ _WARC_NEXT = re.compile(rb"(?<=\n)WARC/\d\.\d+\r?\n")
 # Up to where the next record may begin, or looking at many beginnings would take time quadratic in their number.
 _WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)(?!\r?\n)[^\n]++\n)*+\r?\n")
 # url ip date type ... length, of ARC 1.0 and 2.0; http://archive.org/web/researcher/ArcFileFormat.php
-_ARC_HEADER = re.compile(rb"([a-z][a-z0-9+.-]*:[^\n ]*) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n")
+_ARC_HEADER = re.compile(  # some urls have spaces
+    rb"([a-zA-Z][a-zA-Z0-9+.-]*:[^\n]*?) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n"
+)
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
-_ARC_START = re.compile(rb"[a-z][a-z0-9+.-]*(?::|\Z)")
+_ARC_START = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*(?::|\Z)")
 _LINE_ENDS = b"\r\n"
 _LONGEST_START = 64
 
@@ -51,8 +53,15 @@ class _Dialect:
     end: re.Pattern[bytes]
 
 
+def _either(one: re.Pattern[bytes], other: re.Pattern[bytes]) -> re.Pattern[bytes]:
+    return re.compile(one.pattern + b"|" + other.pattern)
+
+
+_NOTHING = re.compile(rb"(?!)")
 _WARC = _Dialect(_WARC_HEADER, _WARC_START, _WARC_NEXT, re.compile(rb"\r\n\r\n|\n\n"))
-_ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, re.compile(rb"(?!)"))  # one line end proves nothing
+_ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, _NOTHING)  # one line end proves nothing
+_UNKNOWN = _Dialect(_NOTHING, _either(_WARC_START, _ARC_START), _either(_WARC_NEXT, _ARC_NEXT), _NOTHING)
+"""Of an archive whose beginning is cut or damaged, until a record of either kind is found."""
 
 
 class _Window:
@@ -129,11 +138,19 @@ def read_archive(
     dialect = None
     while _skip_blank(window):
         if window.buffer:
-            dialect = dialect or (_WARC if _WARC_START.match(window.buffer) else _ARC)
-            yield _next_record(window, dialect, block_bytes)
+            dialect = dialect or _dialect(window)
+            yield _next_record(window, dialect or _UNKNOWN, block_bytes)
         elif window.fault:
             yield as_flaw(window.fault)
             window.resume()
+
+
+def _dialect(window: _Window) -> _Dialect | None:
+    """What an archive is written in, by the record at the window; None where that is cut or damaged."""
+    if _WARC_START.match(window.buffer):
+        return _WARC
+    window.fill(MAX_HEADER_BYTES)
+    return _ARC if _ARC_HEADER.match(window.buffer, 0, MAX_HEADER_BYTES) else None
 
 
 def _skip_blank(window: _Window) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import brotli
-from fastwarc.warc import WarcRecord
 
+from siftlm.readers.headers import header_lines
 from siftlm.readers.mime import charset_parameter, essence, is_binary
 from siftlm.readers.streams import DAMAGE, GzipMember, Member
 from siftlm.readers.zstd import ZstdMember
@@ -19,6 +19,8 @@ _WINDOW_BYTES = 128 << 20  # of zstd; RFC 9659 allows 8 MiB, some servers use mo
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_STATUS = re.compile(rb"HTTP/\d++(?:\.\d++)?[ \t]++([1-9]\d\d)(?!\d)[^\n]*+(?:\n|\Z)", re.IGNORECASE)
+_HEADER_END = re.compile(rb"(?<=\n)\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*+([0-9a-fA-F]{1,15})[ \t]*+(?:;[^\r\n]*+)?\r?\n")
 _CUT_SIZE = re.compile(rb"[ \t]*+[0-9a-fA-F]{0,15}[ \t]*+(?:;[^\r\n]*+)?\r?\Z")
 _LINE_END = re.compile(rb"\r?\n|\r\Z")
@@ -53,8 +55,7 @@ def parse_response(block: bytes, limit: int) -> Response:
     Raises:
         PageError: it is not HTTP, or has too many codings, or its chunks are damaged.
     """
-    record = _record(block)
-    fields = [(name.lower(), value) for name, value in record.http_headers.to_tuples()]
+    status, fields, body = _split(block)
     codings = [
         coding
         for wanted in ("content-encoding", "transfer-encoding")  # in the order that they were applied
@@ -63,27 +64,27 @@ def parse_response(block: bytes, limit: int) -> Response:
         for coding in value.lower().replace(" ", "").split(",")
         if coding not in ("", "identity")
     ]
-    body, misread = _decoded(record.reader.read(), codings, limit)
+    body, misread = _decoded(body, codings, limit)
     headers = dict(fields)
     types = [value for name, value in fields if name == "content-type"]
     content_type = next((value for value in reversed(types) if essence(value)), headers.get("content-type"))
     mime, charset = essence(content_type), charset_parameter(content_type)
-    return Response(record.http_headers.status_code, mime, charset, headers, body, misread)
+    return Response(status, mime, charset, headers, body, misread)
 
 
-def _record(block: bytes) -> WarcRecord:
-    """The record of a response, with its reader where the body begins."""
-    head = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
-    record = WarcRecord.from_bytes(head + b"Content-Length: %d\r\n\r\n" % len(block) + block)
-    try:
-        if not record.is_http:
-            raise OSError("not an HTTP response")
-        record.parse_http(auto_decode="none")
-    except OSError as error:
-        raise PageError("bad_http", str(error)) from error
-    if record.http_headers.status_code is None:
-        raise PageError("bad_http", "no HTTP status line")
-    return record
+def _split(block: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The status, the header fields and the body of a response, behind interim ones such as `100 Continue`.
+
+    Bare LFs end lines too, as browsers and RFC 9112, 2.2, have it.
+    """
+    start = 0
+    while found := _STATUS.match(block, start):
+        end = _HEADER_END.search(block, found.end() - 1)
+        head, start = block[found.end() : end.start() if end else len(block)], end.end() if end else len(block)
+        if found[1].startswith(b"1") and _STATUS.match(block, start):
+            continue
+        return int(found[1]), header_lines(head), block[start:]
+    raise PageError("bad_http", "no HTTP status line")
 
 
 def _decoded(body: bytes, codings: list[str], limit: int) -> tuple[bytes, str | None]:

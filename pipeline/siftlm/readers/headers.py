@@ -11,19 +11,30 @@ from siftlm.readers.settings import InputSettings
 _FOLD = re.compile(rb"\r?\n[ \t]++")
 
 
-def header_fields(header: bytes) -> dict[str, str]:
-    """The fields of a header by lower-case name, the first of each name.
+def header_lines(lines: bytes) -> list[tuple[str, str]]:
+    """The fields of a header, behind its first line, with their names in lower case.
 
     Only LF and CRLF end a line: a url may hold U+2028, and a value a lone CR. A line that begins with a space or a
-    tab goes on with the field before it.
+    tab goes on with the field before it. What is not UTF-8 is Latin-1, as HTTP was.
     """
-    fields: dict[str, str] = {}
-    _, *lines = _FOLD.sub(b" ", header).split(b"\n")
-    for line in lines:
-        name, colon, value = line.removesuffix(b"\r").decode("utf-8", "replace").partition(":")
+    fields: list[tuple[str, str]] = []
+    for line in _FOLD.sub(b" ", lines).split(b"\n"):
+        name, colon, value = _text(line.removesuffix(b"\r")).partition(":")
         if colon:
-            fields.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
+            fields.append((name.strip(" \t").lower(), value.strip(" \t")))
     return fields
+
+
+def header_fields(header: bytes) -> dict[str, str]:
+    """The fields of the header of an archive record by name, the first of each name."""
+    return dict(reversed(header_lines(header.partition(b"\n")[2])))
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def is_wat_record(header: dict[str, str]) -> bool:

@@ -101,11 +101,11 @@ def _document(found: ArchiveRecord, response: Response, url: str | None, setting
 
 
 def _response(found: ArchiveRecord, kind: str, settings: InputSettings) -> Response:
-    """The response in a record; a resource, and what old ARC files hold, may be a bare body."""
-    is_http = kind == "response" or found.block.startswith(b"HTTP/")
-    if is_http:
-        return parse_response(found.block, settings.max_document_bytes)
+    """The response in a record; a resource, what old ARC files hold, and HTTP/0.9 may be a bare body."""
     declared = found.header.get("content-type")
+    is_http = kind == "response" and essence(declared) in (None, "application/http")
+    if is_http or found.block.startswith(b"HTTP/"):
+        return parse_response(found.block, settings.max_document_bytes)
     return Response(None, essence(declared), charset_parameter(declared), {}, found.block)
 
 
