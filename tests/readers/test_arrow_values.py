@@ -178,3 +178,17 @@ def test_a_damaged_column_beside_the_text_costs_its_own_values(read_content: Rea
     assert (outcome.texts, outcome.rejects) == ([f"text {n}" for n in range(300)], [])
     assert [row["url"] for row in outcome.rows] == urls[:100] + [None] * 100 + urls[200:]
     assert outcome.unusable == {"url_field": 100}
+
+
+def test_years_beyond_nanoseconds_in_the_timestamps_of_spark_are_right(read_content: Read) -> None:
+    """INT96 holds days; as nanoseconds since 1970 the end of time of many tables, 9999, came out as 1816."""
+    ends = [
+        datetime.datetime(9999, 12, 31, 23, 59, 59, 123456),
+        datetime.datetime(1, 1, 1),
+        datetime.datetime(2024, 2, 29, 1, 2, 3),
+    ]
+    table = pa.table({"text": ["a", "b", "c"], "end": ends, "id": ends})
+    content = parquet_bytes(table, use_deprecated_int96_timestamps=True)
+    rows = read_content(content, "x.parquet", metadata_fields=["end"], id_field="id").rows
+    assert [orjson.loads(row["metadata"])["end"] for row in rows] == [end.isoformat() for end in ends]
+    assert [row["record_id"] for row in rows] == [end.isoformat() for end in ends]

@@ -111,6 +111,15 @@ def test_utf16_is_text(codec: str, read_content: Read) -> None:
     assert read_content(records + response(mark + body, None) + response(body), "x.warc").texts == [TEXT] * 4
 
 
+@pytest.mark.parametrize("codec", ["utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("said", [None, "text/html", "text/html; charset=utf-8", "text/html; charset=utf-32"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_utf32_is_text_too(codec: str, said: str | None, mark: str, read_content: Read) -> None:
+    """Browsers have forgotten it; as UTF-16 it would be a text of NULs between tags."""
+    body = (mark + PAGE.decode()).encode(codec)
+    assert read_content(response(body, said), "x.warc").texts == [TEXT]
+
+
 MARKUP = {
     "document type": b"<!DOCTYPE html>" + PAGE,
     "document type in lower case, behind blanks": b"\r\n \t<!doctype HTML PUBLIC '-//W3C'>" + PAGE,
@@ -122,6 +131,10 @@ MARKUP = {
     "XHTML": b'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0">' + PAGE,
     "XHTML with comments": b'<?xml version="1.0"?><?xml-stylesheet href="a"?><!-- c --><html xmlns="x">' + PAGE[6:],
     "fragment": b"<p>" + PAGE,
+    "no html and no head": b"<meta charset=utf-8><title>t</title>" + PAGE[12:],
+    "a link first": b'<link rel="stylesheet" href="a.css">' + PAGE,
+    "a section first": b"<section>" + PAGE,
+    "a tag of 1996 first": b"<CENTER></CENTER>" + PAGE,
 }
 
 

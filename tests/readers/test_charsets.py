@@ -6,8 +6,10 @@ the SHA-256 of its table, written as Python writes a list. So the tables are reb
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Iterable, Sequence
+from encodings import aliases
 
 import endec
 import pytest
@@ -129,6 +131,9 @@ PAGES = {
     "gb2312": ("gb18030", "朱镕基 € 繁體字"),
     "x-gbk": ("gb18030", "喆 堃 㐀"),
     "big5": ("big5hkscs", "香港嘅街市 喺 咗 啲"),
+    "euc_kr": ("cp949", "믜 뷁 쓩 힣"),
+    "euc_jp": ("euc_jis_2004", "①②Ⅷ㈱"),
+    "iso2022_jp": ("iso2022_jp_2004", "日本語"),
     "iso-8859-1": ("cp1252", "“Straße” – 20 €"),
     "us-ascii": ("cp1252", "café …"),
     "iso-8859-9": ("cp1254", "“İstanbul” ğ š"),
@@ -187,6 +192,28 @@ def test_every_label_of_the_standard_has_its_decoder() -> None:
         else:
             assert name == "replacement"
             assert known_charset(label) in (None, "iso2022_kr", "hz")
+
+
+def test_what_python_calls_a_charset_of_the_standard_has_the_decoder_of_the_standard() -> None:
+    """Under all of Python's names: pages and the detector use them, and its own codecs know fewer characters."""
+    same = {codecs.lookup(label).name for label in CHARSETS if known_to_python(label)}
+    for name in {*aliases.aliases, *aliases.aliases.values()}:
+        if known_to_python(name) and codecs.lookup(name).name in same - {"hz", "iso2022_kr"}:
+            assert known_charset(name) in CHARSETS.values(), name
+
+
+def known_to_python(label: str) -> bool:
+    try:
+        return bool(codecs.lookup(label))
+    except LookupError:
+        return False
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("label", ["utf-16", "unicode", "utf-16le", "utf-16be"])
+def test_the_first_tag_tells_the_byte_order_of_utf16(codec: str, label: str) -> None:
+    """The label does not, or wrongly: RFC 2781 and the standard differ about the one of `utf-16`."""
+    assert decode_page("<p>größer".encode(codec), label)[0] == "<p>größer"
 
 
 @pytest.mark.parametrize("label", ["unicode_escape", "raw_unicode_escape"])

@@ -16,8 +16,14 @@ from resiliparse.parse.encoding import detect_encoding
 
 from siftlm.readers.charset_labels import CHARSETS
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
-_WIDE_STARTS = ((b"<\0", "utf-16le"), (b"\0<", "utf-16be"))
+_BOMS = (  # those of UTF-32, which browsers do not know, come first: one begins as that of UTF-16 does
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16le"),
+    (codecs.BOM_UTF16_BE, "utf-16be"),
+)
+_WIDE_STARTS = ((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16le"), (b"\0<", "utf-16be"))
 _META = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w:.-]{2,40})", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml[^>]{0,256}?encoding\s*=\s*[\"']\s*([\w:.-]{2,40})", re.IGNORECASE)
 _META_BYTES = 4096  # browsers look at the first 1024; pages that put scripts first mean it all the same
@@ -28,6 +34,8 @@ _UNFIT = frozenset({"utf-7", "idna", "punycode", "undefined", "unicode-escape", 
 _SEVEN_BIT = {"iso-2022-kr": "iso2022_kr", "csiso2022kr": "iso2022_kr", "hz-gb-2312": "hz"}
 # What Python and the detector call charsets that the standard has under other labels.
 _SAME = {"cp932": "shift_jis", "cp949": "euc-kr", "cp950": "big5", "big5hkscs": "big5", "mac-roman": "macintosh"}
+_SAME |= {"euc_jp": "euc-jp", "euc_kr": "euc-kr", "iso2022_jp": "iso-2022-jp"}
+_SAME |= {"utf-16-le": "utf-16le", "utf-16-be": "utf-16be", "iso8859-16": "iso-8859-16"}
 _ISO_2022 = (b"\x1b$", b"\x1b(")  # it is 7-bit, and would pass as UTF-8
 _STANDARD = frozenset(CHARSETS.values())
 
@@ -35,14 +43,15 @@ _STANDARD = frozenset(CHARSETS.values())
 def decode_page(body: bytes, declared: str | None) -> tuple[str, str]:
     """The text of a page, and the charset that it was read in.
 
-    In this order: a byte order mark; UTF-8 where the bytes are valid UTF-8 (text in another charset is so
-    only by an accident that does not happen); the charset of the HTTP header; the one of the page's meta tag or
-    XML declaration; a guess from the bytes. Bytes that have no meaning in the charset become U+FFFD.
+    In this order: a byte order mark; the bytes of a first tag in UTF-16 or UTF-32; UTF-8 where the bytes are valid
+    UTF-8 (text in another charset is so only by an accident that does not happen); the charset of the HTTP header; the
+    one of the page's meta tag or XML declaration; a guess from the bytes. Bytes that have no meaning in the charset
+    become U+FFFD.
     """
     for mark, charset in _BOMS:
         if body.startswith(mark):
             return _decoded(body[len(mark) :], charset), charset
-    said = known_charset(declared) or _wide_start(body) or _written(body)
+    said = _wide_start(body) or known_charset(declared) or _written(body)
     if not _may_pass_as_utf8(said, body):
         try:
             return body.decode(), "utf-8"
@@ -78,11 +87,13 @@ def _may_pass_as_utf8(charset: str | None, body: bytes) -> bool:
     """Whether bytes that are valid UTF-8 may all the same be what the page says, as those of 7-bit charsets are."""
     if charset in _SEVEN_BIT.values():
         return True
-    return (charset in ("utf-16le", "utf-16be") and b"\0" in body) or any(mark in body for mark in _ISO_2022)
+    return ((charset or "").startswith(("utf-16", "utf-32")) and b"\0" in body) or any(
+        mark in body for mark in _ISO_2022
+    )
 
 
 def _wide_start(body: bytes) -> str | None:
-    """UTF-16 without a byte order mark, by the first characters of its markup."""
+    """UTF-16 or UTF-32 without a byte order mark, by the first character of its markup."""
     return next((charset for start, charset in _WIDE_STARTS if body.startswith(start)), None)
 
 

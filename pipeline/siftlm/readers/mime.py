@@ -17,10 +17,13 @@ _ESSENCE = re.compile(rf"[ \t\r\n]*({_TOKEN}/{_TOKEN})[ \t\r\n]*(?:;|$)")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?\s*([^\"';,\s]+)", re.IGNORECASE)
 _SAYS_NOTHING = frozenset({"unknown/unknown", "application/unknown", "*/*"})
 
-# The standard's first table (7.1). Browsers want a space or > behind a tag; a line end and a slash are as good.
+# The standard's first table (7.1), and the other elements that pages without one of these begin with: for a browser
+# those are text, but no reader wants their tags. Browsers want a space or > behind a name; a line end and a slash are
+# as good.
 _MARKUP = re.compile(
-    rb"[\t\n\f\r ]*+<(?:!--|(?:!doctype\s++html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p)"
-    rb"[\t\n\f\r />])",
+    rb"[\t\n\f\r ]*+<(?:!--|(?:!doctype\s++html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
+    rb"|article|aside|base|blockquote|center|em|footer|form|frameset|h[2-6]|header|hr|i|img|li|link|main|meta|nav|noscript"
+    rb"|ol|pre|section|span|strong|u|ul)[\t\n\f\r />])",
     re.IGNORECASE,
 )
 _XML_START = re.compile(rb"[\t\n\f\r ]*+<\?xml", re.IGNORECASE)
@@ -68,7 +71,7 @@ _PRINTABLE_MIME = {b"%PDF-": "application/pdf", b"%!PS-Adobe-": "application/pos
 # The standard's binary data bytes (3), but for those that ISO 2022 shifts with.
 _BINARY = bytes(set(range(0x20)) - set(b"\t\n\f\r\x0e\x0f\x1b"))
 _BINARY_SHARE = 50  # real pages hold none or a few, a compressed body holds 1 in 10
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<")
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, b"<\0", b"\0<", b"\0\0\0<")
 
 
 def essence(content_type: str | None) -> str | None:
@@ -123,5 +126,5 @@ def _narrow(body: bytes) -> bytes:
     """The beginning of a body as if it were ASCII, for looking at its markup."""
     head = body[:_XHTML_BYTES]
     if head.startswith(_WIDE):
-        return head.removeprefix(codecs.BOM_UTF16_LE).removeprefix(codecs.BOM_UTF16_BE).replace(b"\0", b"")
+        return head.replace(b"\0", b"").removeprefix(codecs.BOM_UTF16_LE).removeprefix(codecs.BOM_UTF16_BE)
     return head.removeprefix(codecs.BOM_UTF8)

@@ -51,6 +51,7 @@ def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionarie
         pre_buffer=False,
         buffer_size=1 << 20,
         page_checksum_verification=True,
+        coerce_int96_timestamp_unit="us",  # as Spark writes them; nanoseconds end in 2262, and later years would wrap
     )
 
 
