@@ -83,6 +83,27 @@ def test_ids_are_those_of_plain_python(bench: Bench, monkeypatch: pytest.MonkeyP
     assert shared[manifest["statistics"]["ids"]["example"]] == max(shared.values())
 
 
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("earlier_first", [False, True])
+def test_made_ids_differ_from_those_that_documents_came_with(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, piped: bool, earlier_first: bool
+) -> None:
+    """What a run wrote is read beside what it was made of, so ids that are made here are there already."""
+    rows = [{"id": "x", "text": f"text number {number % 7}"} for number in range(20)]
+    mine = {"source": "web", "paths": [str(bench.shard("a.jsonl", rows))], "id_field": "id"}
+    bench.run("first", input=[mine])
+    if piped:
+        monkeypatch.setattr(ids, "IN_DRIVER_DOCUMENTS", 0)
+        monkeypatch.setattr(ids, "ENTRIES", 10)
+    earlier = {"source": "first", "paths": [str(bench.root / "first/data")], "id_field": "doc_id"}
+    manifest = bench.run(input=[earlier, mine] if earlier_first else [mine, earlier]).manifest
+    found = bench.rows()
+    assert len({row["doc_id"] for row in found}) == len(found) == 40
+    came = {*(row["doc_id"] for row in bench.rows("first"))}
+    assert came <= {row["doc_id"] for row in found}
+    assert manifest["statistics"]["ids"]["renamed"] >= 20
+
+
 def test_documents_without_an_id_of_their_own_are_copies_where_texts_repeat(bench: Bench) -> None:
     """The digest of url and text is the id of one of them: a copy more changes nothing of what deduplication keeps."""
     rows = [{"text": f"text number {number}"} for number in range(200)]

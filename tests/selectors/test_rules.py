@@ -362,6 +362,10 @@ def test_a_rule_by_tokens_needs_the_column_of_tokens() -> None:
             {"kind": "threshold", "column": "word_count", "in": ["many"]},
             r"rules\.1\.in: must list values of word_count's type int64",
         ),
+        (
+            {"kind": "threshold", "column": "word_count", "in": [10**30]},
+            r"rules\.1\.in: must list values of word_count's type int64",
+        ),
         ({"kind": "sample", "column": "word_count"}, r"rules\.1\.column: must hold probabilities"),
         (
             {"kind": "stepwise", "column": "negative", "rate": 0.5},
@@ -374,6 +378,14 @@ def test_a_mistake_that_only_the_columns_show_names_the_rule(rule: dict[str, Any
     table = CORPUS.append_column("negative", pa.array(-column("tokens")))
     with pytest.raises(UserError, match=f"^select.{message}"):
         decided(table, {"kind": "sample", "rate": 1.0}, rule)
+
+
+@pytest.mark.parametrize("empty", [{"in": []}, {"not_in": []}, {"min": 1, "when": {"language": []}}])
+def test_an_empty_list_is_refused(empty: dict[str, Any]) -> None:
+    """It would keep nothing, drop nothing, or make a rule of no documents."""
+    rule = {"kind": "threshold", "column": "word_count", **empty}
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        SelectSettings.model_validate({"rules": [rule]})
 
 
 def test_settings_tell_the_columns_they_read() -> None:

@@ -154,3 +154,21 @@ def test_settings_of_weights_are_checked() -> None:
     ):
         with pytest.raises(ValidationError, match=message):
             SelectSettings.model_validate({"weights": weights})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1, 7, None], [3.0, 1.0, 1.0]), ([True, False, None], [1.0, 0.5, 1.0]), (["1", "x", None], [3.0, 1.0, 1.0])],
+)
+def test_a_table_gives_the_factor_of_a_value_as_it_is_written(values: list[Any], expected: list[float]) -> None:
+    """A table in TOML has keys of text only; the column may be of integers or booleans too."""
+    table = corpus([(1.0, 1)] * 3).set_column(1, "value", pa.array(values))
+    factor = {"kind": "table", "column": "value", "table": {"1": 3.0, "false": 0.5}}
+    assert weigh(table, factors=[factor])[0].tolist() == expected
+
+
+def test_a_table_for_a_column_of_fractions_is_refused() -> None:
+    """How a fraction is written is nobody's to know."""
+    factor = {"kind": "table", "column": "value", "table": {"1": 3.0}}
+    with pytest.raises(UserError, match=r"^select\.weights\.factors\.0\.column: must be of strings, booleans or int"):
+        weigh(corpus([(1.0, 1)]), factors=[factor])

@@ -64,13 +64,18 @@ class Rows:
         column = self._column(name)
         try:
             wanted = pa.array(list(values)).cast(column.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
             raise UserError(f"in: must list values of {name}'s type {column.type}, got {values}") from None
         return np.asarray(np.asarray(pc.is_in(column, wanted))[self.index], np.bool_)
 
     def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
-        """`table` at the strings of a column, `default` for what it does not list."""
-        encoded = self._column(name).dictionary_encode()
+        """`table` at a column of strings, booleans or integers as they are written, `default` for what it lacks."""
+        column = self._column(name)
+        if not (
+            pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)
+        ):
+            raise UserError(f"column: must be of strings, booleans or integers, got {name!r} of {column.type}")
+        encoded = column.cast(pa.string()).dictionary_encode()
         values = [table.get(key, default) for key in encoded.dictionary.to_pylist()] + [default]
         codes = np.asarray(encoded.indices.fill_null(len(values) - 1))
         return np.asarray(np.asarray(values)[codes][self.index], np.float64)

@@ -21,9 +21,11 @@ Drops = list[tuple[str, BoolArray]]
 class Scope(Settings):
     """The documents that a rule applies to: those that match every list given."""
 
-    language: list[str] | None = Field(default=None, description="Only documents of these languages.")
-    source: list[str] | None = Field(default=None, description="Only documents of these inputs.")
-    domain: list[str] | None = Field(default=None, description="Only documents of these registered domains.")
+    language: list[str] | None = Field(default=None, min_length=1, description="Only documents of these languages.")
+    source: list[str] | None = Field(default=None, min_length=1, description="Only documents of these inputs.")
+    domain: list[str] | None = Field(
+        default=None, min_length=1, description="Only documents of these registered domains."
+    )
 
     def lists(self) -> dict[str, list[str]]:
         """The columns that the scope reads, with the values it allows."""

@@ -52,7 +52,7 @@ class TableFactor(Settings):
     """A number for each value of a column of strings: domain weights, languages, sources."""
 
     kind: Literal["table"] = "table"
-    column: str = Field(description="domain, language, source or another column of strings.")
+    column: str = Field(description="domain, language, source or another column of strings, booleans or integers.")
     table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
     default: float = Field(default=1.0, ge=0, description="The factor of values that are not in the table, and nulls.")
 

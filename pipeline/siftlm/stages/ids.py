@@ -3,7 +3,8 @@
 Of the documents with one id the first keeps it; another text gets `<id>#<hash of the text>`, and another copy of a text
 `<id>#<hash of the text>.<number>`. First is who has the smallest hash of its text, then the earlier source of the
 configuration, then the smaller key of its shard, which is a digest of content: so neither the names of shards nor their
-order decides, and a copy more of a text changes no id of another text.
+order decides, and a copy more of a text changes no id of another text. A document may have come with an id that is made
+here for another, as in the output of an earlier run: ids of that form are compared again until none is shared.
 
 Ids are compared by 128-bit hashes (the odds that two of 1e9 different ids share one are 1e-21). Only shards in which an
 id changes have an output here, an id a row; all others are left as they are. A small corpus is compared in this
@@ -13,14 +14,16 @@ process, of a large one only the places of hashes pass through a pipeline, a par
 from __future__ import annotations
 
 import os
+import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from siftlm import filesystem
@@ -29,16 +32,18 @@ from siftlm.stages.dedup_links import Integers, Links, Span, mix, read_spans
 from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Task, write_plan
-from siftlm.stages.texts import IDS
+from siftlm.stages.texts import IDS, Aligned, doc_ids, id_identity
 from siftlm.stages.values import SUFFIX, read_value
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store, digest
 
-VERSION = 1
+VERSION = 2
 IDS_SCHEMA = pa.schema([pa.field("doc_id", pa.string(), nullable=False)])
 READ_ROWS = 65_536
 BLOCK = 1 << 20  # documents that a shard holds before it writes them: 32 MB
 ENTRIES = 4_000_000  # documents in a partition: 128 MB of them, and as much again while they are sorted
+
+MADE = r"#[0-9a-f]{16}(\.[0-9]+)?$"  # how the ids end that are made here
 
 Pair = tuple[Span, Span]  # where a block of entries lies: the halves of the hashes; hashes of texts and places
 
@@ -126,24 +131,29 @@ class Ids:
     """The plain functions of the stage, in the order of its graph.
 
     The rank of a shard, whose documents come before those of larger ranks, is a fact of its task. Without `names` ids
-    are only compared, before there are signals.
+    are only compared, before there are signals. With `made_alone` only those are that look as if they were made here.
     """
 
     store: Store
     links: Links
     names: bool = True
     partitions: int = 1
+    made_alone: bool = False
 
     def entries(self, task: Task) -> Iterator[Entries]:
         """The documents of a shard in blocks."""
         stage = "signals" if self.names else "documents"
         columns = ["doc_id", *(["content_hash"] if self.names else [])]
         row, held = int(task.facts["rank"]) << 32, list[Entries]()
+        made = task.inputs.get(IDS)
+        new = Aligned(self.store, IDS, made, ["doc_id"], 0, sys.maxsize, READ_ROWS) if made else None
         for batch in self.store.batches(stage, task.inputs[stage], rows=READ_ROWS, columns=columns):
-            high, low = _hashes(batch["doc_id"])
+            ids = new.take(batch.num_rows)["doc_id"].combine_chunks() if new else batch["doc_id"]
+            high, low = _hashes(ids)
             content = _contents(batch["content_hash"]) if self.names else np.zeros(len(high), np.uint64)
-            held.append(Entries(high, low, content, np.arange(row, row + len(high))))
-            row += len(high)
+            block = Entries(high, low, content, np.arange(row, row + len(high)))
+            held.append(block.take(np.asarray(pc.match_substring_regex(ids, MADE))) if self.made_alone else block)
+            row += batch.num_rows
             if sum(map(len, held)) >= BLOCK:
                 yield Entries.joined(held)
                 held = []
@@ -171,34 +181,37 @@ class Ids:
             ]
         return found, shared
 
-    def write(self, task: Task, rows: Integers, numbers: Integers) -> str:
-        """Writes the ids of a shard, those of `rows` made unique; gives the key of the output."""
+    def write(self, task: Task, rows: Integers, numbers: Integers) -> Marker:
+        """Writes the ids of a shard, those of `rows` made unique; its fact `renamed` counts what it did not come with."""
         order = np.argsort(rows)
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
-        key = digest(IDS, VERSION, task.inputs["documents"], changed)
-        if self.store.find(IDS, key):
-            return key
+        key = digest(IDS, VERSION, task.inputs["documents"], *id_identity(task), changed)
+        if marker := self.store.find(IDS, key):
+            return marker
         table = self.store.table("signals", task.inputs["signals"], ["doc_id", "content_hash"]).combine_chunks()
-        ids = table["doc_id"].to_pylist()
+        ids = doc_ids(task, self.store).to_pylist()
         contents = _contents(table["content_hash"].chunk(0))[rows]
         for row, content, number in zip(rows.tolist(), contents.tolist(), numbers.tolist(), strict=True):
             ids[row] = unique_id(ids[row], content, number)
         with self.store.writer(IDS, key, IDS_SCHEMA) as out:
             for start in range(0, len(ids), READ_ROWS):
                 out.write(pa.record_batch([pa.array(ids[start : start + READ_ROWS])], schema=IDS_SCHEMA))
-        self.store.commit(
-            Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": len(rows)})
+        renamed = sum(new != old for new, old in zip(ids, table["doc_id"].to_pylist(), strict=True))
+        return self.store.commit(
+            Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": renamed})
         )
-        return key
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
-        """(shard, key of its ids, how many are new), or None where it keeps its own."""
+        """(shard, key of its ids, how many it did not come with), or None where it keeps what it has."""
         rows, numbers = read_spans(spans)
         return self._made(task, rows.view(np.int64), numbers) if len(rows) else None
 
     def _made(self, task: Task, rows: Integers, numbers: Integers) -> tuple[int, str, int]:
-        return task.shard, self.write(task, rows, numbers) if self.names else "", len(rows)
+        if not self.names:
+            return task.shard, "", len(rows)
+        marker = self.write(task, rows, numbers)
+        return task.shard, marker.key, int(marker.facts["renamed"])
 
     def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
         """What a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
@@ -238,20 +251,30 @@ def run(
         return marker
     ranked = sorted(todo, key=lambda t: (sources.index(t.facts["source"]), t.inputs["documents"], t.shard))
     tasks = [replace(task, facts={**task.facts, "rank": rank}) for rank, task in enumerate(ranked)]
-    links = Links(store, uuid.uuid4().hex)
-    partitions = 1 + documents // batch_size(runner, ENTRIES)
-    stage = Ids(store, links, names, partitions)
-    small = documents <= IN_DRIVER_DOCUMENTS
-    made, shared = stage.compared(tasks) if small else _piped(stage, tasks, runner)
+    stage = Ids(store, Links(store, uuid.uuid4().hex), names, 1 + documents // batch_size(runner, ENTRIES))
+    made, shared = _compare(stage, tasks, documents, runner)
+    newest = {shard: (ids, renamed) for shard, ids, renamed in made}
+    while made and names:  # ends: what is made grows longer, and two that are longer than all that came differ
+        tasks = _with_keys(tasks, {shard: ids for shard, ids, _ in made})
+        again = replace(stage, links=Links(store, uuid.uuid4().hex), made_alone=True)
+        made, _ = _compare(again, tasks, documents, runner)
+        newest |= {shard: (ids, renamed) for shard, ids, renamed in made}
     facts = {
-        "shards": {str(shard): made_key for shard, made_key, _ in sorted(made)},
+        "shards": {str(shard): ids for shard, (ids, _) in sorted(newest.items())},
         "ids": shared.ids,
         "documents": shared.documents,
-        "renamed": sum(rows for _, _, rows in made),
+        "renamed": sum(renamed for _, renamed in newest.values()),
         "example": _example(stage, tasks, shared),
         "most": shared.most,
     }
     return store.commit(Marker(IDS, key, "all", documents, documents, facts=facts))
+
+
+def _compare(
+    stage: Ids, tasks: Sequence[Task], documents: int, runner: RunnerSettings
+) -> tuple[list[tuple[int, str, int]], Shared]:
+    """(shard, key of its ids, how many it did not come with) where ids are made, and what was shared before."""
+    return stage.compared(tasks) if documents <= IN_DRIVER_DOCUMENTS else _piped(stage, tasks, runner)
 
 
 def known(store: Store, key: str) -> Marker | None:
@@ -292,9 +315,12 @@ def _example(stage: Ids, tasks: Sequence[Task], shared: Shared) -> str | None:
 
 def with_ids(shards: Sequence[Task], compared: Marker) -> list[Task]:
     """The shards, those with new ids among what later stages read."""
-    keys = compared.facts["shards"]
+    return _with_keys(shards, {int(shard): key for shard, key in compared.facts["shards"].items()})
+
+
+def _with_keys(shards: Sequence[Task], keys: Mapping[int, str]) -> list[Task]:
     return [
-        replace(shard, inputs={**shard.inputs, IDS: keys[str(shard.shard)]}) if str(shard.shard) in keys else shard
+        replace(shard, inputs={**shard.inputs, IDS: keys[shard.shard]}) if shard.shard in keys else shard
         for shard in shards
     ]
 
