@@ -16,7 +16,7 @@ from siftlm.correlate.settings import MatrixSettings
 from siftlm.errors import UserError
 from siftlm.job import run
 from siftlm.loop import config as loop_config
-from siftlm.loop.corpus import BENCHMARK, open_corpus
+from siftlm.loop.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.loop.correlation import correlate, project_units
 from siftlm.loop.family import train_family
 from siftlm.loop.losses import MatrixResult, make_matrix
@@ -26,6 +26,7 @@ from siftlm.progress import Progress
 from siftlm.scorers import DsirSettings, open_lm, open_scorer
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import read_columns
+from siftlm.stages.shards import Task
 
 SILENT = Progress(quiet=True)
 WORDS = {
@@ -109,6 +110,23 @@ def test_the_three_splits_do_not_meet(tree: dict[str, Any], made: MatrixResult) 
     assert {doc_id for doc_id, reason in reasons.items() if reason is None} == set(made.matrix.units)
     assert set(reasons.values()) == {None, HELD_OUT, BENCHMARK}
     assert len(reasons) == 120 == len(made.matrix.units) + sum(made.dropped.values())
+
+
+@pytest.mark.parametrize("column", ["commonness", "cluster_size"])
+def test_the_documents_of_the_matrix_follow_what_preselection_reads(tmp_path: Path, column: str) -> None:
+    """A rule over a column of a later stage puts that stage's outputs into the key, and no rule leaves them out."""
+    stage = {"commonness": "commonness", "cluster_size": "clusters"}[column]
+    tree = tree_of(tmp_path) | {"dedup": {"commonness": {"bits": 10}}}
+    rule = {"kind": "threshold", "column": column, "min": 0.1, "reason": "odd"}
+
+    def identity(key: str, rules: list[dict[str, Any]]) -> str:
+        inputs = {"documents": "d", "signals": "s", "clusters": "c", "commonness": "m", stage: key}
+        work: Any = None
+        config = settings_of(tree | {"preselect": rules})
+        return Corpus(config, work, SILENT, work, [Task(0, "a", "", inputs)], [""]).identity()
+
+    assert identity("one", [rule]) != identity("other", [rule])
+    assert identity("one", []) == identity("other", [])
 
 
 def test_a_cell_is_the_bits_per_byte_of_its_page(tree: dict[str, Any], made: MatrixResult) -> None:

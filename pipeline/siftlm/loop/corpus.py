@@ -62,8 +62,9 @@ class Corpus:
         """Changes when the documents of the matrix do."""
         share = self.config.benchmark.holdout if self.config.benchmark else 0.0
         shards = [[*document_identity(task), content] for task, content in zip(self.shards, self.contents, strict=True)]
-        signals = [task.inputs["signals"] for task in self.shards]
-        return digest("corpus", shards, signals, self.config.survivors().identity(), share, self.config.seed)
+        survivors = self.config.survivors()
+        read = [[task.inputs["signals"], *survivors.read(task)] for task in self.shards]
+        return digest("corpus", shards, read, survivors.identity(), share, self.config.seed)
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
         """The texts of a shard where `rows` is True, in order."""

@@ -58,6 +58,10 @@ class Survivors:
         later = {"clusters": CLUSTER_COLUMNS, COMMONNESS: set(COMMONNESS_SCHEMA.names)}
         return [*first, *(stage for stage, columns in later.items() if named & columns)]
 
+    def read(self, task: Task) -> list[str]:
+        """The keys of what the split and the rules read of a shard."""
+        return [task.inputs[stage] for stage in self.stages() if stage in task.inputs]
+
     def held_out(self, doc_ids: pa.Array) -> np.ndarray:
         return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout
 

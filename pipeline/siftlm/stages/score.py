@@ -286,8 +286,7 @@ def _outputs(
     found = []
     for task, content in zip(clusters, contents, strict=True):
         base = digest(model, *text_identity(task))
-        read = [task.inputs[stage] for stage in survivors.stages() if stage in task.inputs]
-        key = f"{base}-{digest(survivors.identity(), read, content)}"
+        key = f"{base}-{digest(survivors.identity(), survivors.read(task), content)}"
         found.append((key, [other for other in done.get(base, []) if other != key]))
     return found
 
