@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,22 @@ def test_files_can_be_listed_renamed_and_removed(root: str) -> None:
     filesystem.remove(f"{root}/a/2")
     filesystem.remove(f"{root}/a", recursive=True)
     assert not filesystem.exists(f"{root}/a/deep/3")
+
+
+def test_a_file_that_goes_while_a_folder_is_listed_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary files of other writers come and go; what is there is listed all the same."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"xy")
+    scan = os.scandir
+
+    @contextmanager
+    def slow_scan(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scan(path) as entries:
+            found = list(entries)
+        (tmp_path / "b").unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", slow_scan)
+    assert filesystem.list_sizes(str(tmp_path)) == {"a": 2, "c": 2}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from pathlib import Path
 
+import pytest
+
+from siftlm import progress
 from siftlm.progress import Progress, Tally, duration, prometheus
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store
@@ -43,6 +48,23 @@ def test_a_stage_says_what_it_did_and_a_stage_without_work_is_silent(tmp_path: P
     assert stream.getvalue().startswith("signals: 2 of 2 shards in ")
     assert stream.getvalue().count("\n") == 1
     assert 'siftlm_rows_out{stage="signals"} 16' in (tmp_path / "siftlm.prom").read_text()
+
+
+def test_metrics_that_cannot_be_written_end_the_stage_and_not_its_watcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that nobody listens to shows a traceback; the error is raised where the stage ends."""
+    unheard: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", unheard.append)
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_SECONDS", 0.01)
+    (tmp_path / "folder").mkdir()
+    shown = Progress(io.StringIO(), metrics=str(tmp_path / "folder"))
+    with (
+        pytest.raises(IsADirectoryError),
+        shown.stage("signals", [Task(0, "a", "a")], Store(str(tmp_path / "store"))),
+    ):
+        time.sleep(0.1)
+    assert not unheard
 
 
 def test_metrics_name_every_stage() -> None:

@@ -283,13 +283,22 @@ def list_sizes(path: str) -> dict[str, int]:
     try:
         if is_local(path):
             with os.scandir(_local(path)) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if _is_file(entry)}
+                found = ((entry.name, _size_of(entry)) for entry in entries)
+                return {name: size for name, size in found if size is not None}
         fs, inner = _open_filesystem(path)
         fs.invalidate_cache(inner)
         listed = fs.ls(inner, detail=True)
         return {_base_name(entry["name"]): int(entry["size"]) for entry in listed if entry["type"] == "file"}
     except (FileNotFoundError, NotADirectoryError):
         return {}
+
+
+def _size_of(entry: os.DirEntry[str]) -> int | None:
+    """The size of a file; None for what is none, or has gone since the directory was read, as temporary files do."""
+    try:
+        return entry.stat().st_size if _is_file(entry) else None
+    except FileNotFoundError:
+        return None
 
 
 def sync(folder: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from siftlm import filesystem
-from siftlm.errors import one_line
+from siftlm.errors import UserError, one_line
 from siftlm.stages.shards import Task
 from siftlm.store import Store
 
@@ -100,8 +100,11 @@ class Progress:
         started = time.monotonic()
         interval = INTERVAL_SECONDS if self._terminal else PLAIN_INTERVAL_SECONDS
         while not stop.wait(interval):
-            tally.look(store)
-            self._write_metrics()
+            try:
+                tally.look(store)
+                self._write_metrics()
+            except (OSError, UserError):  # the end of the stage does both again, and raises it where somebody listens
+                return
             self._line(tally.status(time.monotonic() - started))
 
     def _write_metrics(self) -> None:

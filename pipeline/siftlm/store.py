@@ -86,7 +86,7 @@ class Store:
 
     def done(self, stage: str) -> set[str]:
         """The keys of `stage` that are committed, in one listing."""
-        names = filesystem.list_sizes(f"{self.root}/{stage}")
+        names = filesystem.list_names(f"{self.root}/{stage}")
         return {name.removesuffix(".done") for name in names if name.endswith(".done")}
 
     def is_done(self, stage: str, key: str) -> bool:

@@ -182,7 +182,7 @@ class Ids:
         return found, shared
 
     def write(self, task: Task, rows: Integers, numbers: Integers) -> Marker:
-        """Writes the ids of a shard, those of `rows` made unique; its fact `renamed` counts what it did not come with."""
+        """Writes the ids of a shard, those of `rows` made unique; its fact `renamed` counts those that are new."""
         order = np.argsort(rows)
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
