@@ -285,11 +285,11 @@ def report(
 ) -> None:
     """Write report.html again, or serve the decisions of RUN as a page with filters."""
     from siftlm.inspection import FinishedRun
-    from siftlm.overview import write_report
+    from siftlm.overview import renew_report
 
     run = FinishedRun.open(folder)
     if not serve:
-        typer.echo(write_report(run))
+        typer.echo(renew_report(run))
         return
     from siftlm.serving import serve as listen
 

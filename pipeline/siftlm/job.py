@@ -56,6 +56,8 @@ from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, Store, digest, mended
 from siftlm.validate import check_config, check_fields, counts_tokens
 
+PLACES = frozenset({"store", "metrics_file", "output", "runner"})  # keys that say nothing of what was done
+
 
 @dataclass(frozen=True)
 class Result:
@@ -254,7 +256,7 @@ class _Run:
         identity = digest("publish", write.VERSION, [sorted(t.inputs.items()) for t in selected], shape, config.seed)
         difference = self._look(identity, selected)
         manifest = publish.published(folder, identity, store)
-        if manifest is not None:
+        if manifest is not None and self._is_told(manifest, selected):
             return Result(manifest, True, difference)
         self._check_kept(selected)
         staging = publish.staging_folder(folder, identity)
@@ -280,6 +282,14 @@ class _Run:
         publish.write_papers(folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(folder)
         return Result(manifest, False, difference)
+
+    def _is_told(self, manifest: Mapping[str, Any], selected: Sequence[Task]) -> bool:
+        """Whether what was published tells of these inputs and this configuration.
+
+        Files may have another name and the same content: the documents stay, but errors and report name them.
+        """
+        now = self.manifest(manifest["identity"], selected, {})
+        return _told(now) == _told(manifest)
 
     def _look(self, identity: str, selected: Sequence[Task]) -> RunDifference | None:
         """What this changes, where conditions ask: before anything that was published is touched."""
@@ -379,6 +389,13 @@ def with_output(shards: Sequence[Task], stage: str, made: Sequence[Task]) -> lis
     return [
         replace(shard, inputs={**shard.inputs, stage: output.key}) for shard, output in zip(shards, made, strict=True)
     ]
+
+
+def _told(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a manifest says of inputs and configuration, but for where and how the work is done."""
+    config = {name: value for name, value in manifest["config"].items() if name not in PLACES}
+    prices = [manifest["config"]["runner"][name] for name in ("hour_price", "score_hour_price")]
+    return config, prices, [shard["path"] for shard in manifest["inputs"]], manifest["skipped"]
 
 
 def _input_facts(shard: Task) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from siftlm.inspection import FinishedRun
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
+from siftlm.report.manifest import REPORT, paper, read_manifest, write_manifest
 from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
 from siftlm.report.steps import kept_ends, shortages, unfindable
@@ -35,7 +36,6 @@ from siftlm.stages.shards import Task
 from siftlm.statistics.ordered import BoolArray, Int64Array
 from siftlm.store import Store
 
-REPORT = "report.html"
 SAMPLE = 20_000  # documents that pictures of single documents are drawn from
 SCORES = 24  # columns with a picture and documents of their own
 PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the dropped: twenty documents a score
@@ -70,6 +70,15 @@ def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: 
     report = begun or overview(run, runner or RunnerSettings())
     report = replace(report, manifest=run.manifest, times=tuple(_times(run.manifest)))
     filesystem.write_bytes(path, report_page(report).encode())
+    return path
+
+
+def renew_report(run: FinishedRun) -> str:
+    """Writes report.html of a finished run again, and in the manifest what it is now; returns its path."""
+    path = write_report(run)
+    papers = [paper(run.folder, REPORT) if told["path"] == REPORT else told for told in run.manifest["papers"]]
+    if read_manifest(run.folder) == run.manifest:  # no run has replaced it meanwhile
+        write_manifest(run.folder, {**run.manifest, "papers": papers})
     return path
 
 

@@ -23,7 +23,7 @@ from siftlm.errors import UserError
 from siftlm.excerpts import Excerpts
 from siftlm.explanation import explain_row
 from siftlm.inspection import FinishedRun
-from siftlm.overview import REPORT
+from siftlm.report.manifest import REPORT
 from siftlm.report.page import render
 from siftlm.report.view import Document
 from siftlm.stages.columns import read_columns

@@ -26,7 +26,7 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(manifest=manifest, mixtures=())
 
     monkeypatch.setattr(job._Run, "overview", overview)
-    monkeypatch.setattr(job, "write_report", lambda run, *_: Path(run.folder, "report.html").touch())
+    monkeypatch.setattr(job, "write_report", lambda run, *_: Path(run.folder, "report.html").write_text("a report" * 9))
 
 
 SETTINGS: dict[str, Any] = {
@@ -154,7 +154,7 @@ def test_damage_that_a_worker_process_finds_is_mended_too(bench: Any, caplog: py
     assert f"{path} is damaged" in caplog.text
 
 
-PUBLISHED = ("data", "rejects", "errors.parquet", "manifest.json")
+PUBLISHED = ("data", "rejects", "errors.parquet", "manifest.json", "report.html", "README.md")
 
 
 @pytest.mark.parametrize("part", PUBLISHED)
@@ -168,10 +168,12 @@ def test_what_is_damaged_in_the_output_is_named_and_written_again(
     for how, damage in DAMAGES.items():
         path = bench.root / "out" / part
         path = sorted(path.iterdir())[0] if path.is_dir() else path
+        whole = path.read_bytes()
         damage(path)
         caplog.clear()
         assert not bench.run(**SETTINGS).unchanged, how
         assert bench.content() == calm, how
+        assert part == "manifest.json" or path.read_bytes() == whole, how  # seconds are in the manifest
         assert str(path) in caplog.text or (how, part) == ("gone", "manifest.json"), how
     assert bench.run(**SETTINGS).unchanged
 

@@ -224,8 +224,8 @@ def settings_of(bench: Any, change: dict[str, Any]) -> dict[str, Any]:
     return {**base, **change, **given}
 
 
-def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One store takes every variant in turn; the report, which no byte of data/ depends on, is left out."""
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report costs more than the rest of such a run; no byte of data/ depends on it."""
     from siftlm import job
 
     def overview(self: Any, identity: str, selected: Any) -> Any:
@@ -234,6 +234,50 @@ def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: 
 
     monkeypatch.setattr(job._Run, "overview", overview)
     monkeypatch.setattr(job, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
+
+
+def test_what_was_published_tells_of_the_inputs_and_settings_of_now(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs with other names, a file more that is skipped, a price: the documents stay as they lie there."""
+    without_pictures(monkeypatch)
+    for name in "ab":
+        bench.shard(f"{name}.jsonl", [{"id": name, "text": f"a text of {name}"}, "{"])
+
+    def rename() -> None:
+        (bench.root / "in/b.jsonl").rename(bench.root / "in/c.jsonl")
+
+    def move() -> None:
+        (bench.root / "in").rename(bench.root / "moved")
+
+    (source,) = bench.tree()["input"]
+    moved = {"input": [{**source, "paths": [str(bench.root / "moved")]}]}
+    changes: list[tuple[Any, dict[str, Any]]] = [
+        (rename, {}),
+        (lambda: bench.shard("LICENSE", ["text"]), {}),
+        (lambda: None, {"runner": {"hour_price": 2.0}}),
+        (move, moved),
+    ]
+    bench.run("reused")
+    written = bench.root / "reused/data/part-00000-of-00001.parquet"
+    at_first = written.stat()
+    for number, (change, settings) in enumerate(changes):
+        change()
+        fresh = f"fresh{number}"
+        told, new = bench.run("reused", **settings).manifest, bench.run(fresh, **settings).manifest
+        assert bench.errors("reused") == bench.errors(fresh)
+        for name in ("inputs", "skipped", "errors"):
+            assert told[name] == new[name], name
+        assert told["config"]["runner"] == new["config"]["runner"]
+        assert bench.run("reused", **{**settings, "runner": {**settings.get("runner", {}), "threads": 1}}).unchanged
+    assert written.stat() == at_first
+
+
+def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One store takes every variant in turn; the report, which no byte of data/ depends on, is left out."""
+    from siftlm import job
+
+    without_pictures(monkeypatch)
     monkeypatch.setattr(job, "check_config", lambda _: None)
     words = "one two three four five six seven eight nine ten"
     for name in "ab":

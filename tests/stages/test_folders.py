@@ -85,12 +85,16 @@ KEPT = [
     "work/links/notes.txt", "work/links/old/x.bin", f"work/.notes.{HEX}.tmp", "work/documents/x.tmp",
     f"work/documents/.notes.{HEX}.tmp", f"work/a/b/c/.{HEX}.parquet.{HEX}.tmp", f"out/.notes.{HEX}.tmp",
     f"out/data/.notes.{HEX}.tmp", "out/data/notes.txt", "out/.staging-mine/x", "out/rejects/part-1.parquet",
+    "work/gathered/mine.value", f"work/documents/{HEX}.value", "work/reference/.train-",
+    f"work/documents/{HEX}.value.mine",
 ]  # fmt: skip
 REMOVED = [
     f"work/links/{HEX}/x.bin", f"work/.fingerprints.json.{HEX}.tmp", f"work/documents/.{HEX}.parquet.{HEX}.tmp",
     f"work/scores/m/.{HEX}.done.{HEX}.tmp", f"work/ngrams/{HEX}/.0000.zst.{HEX}.tmp", f"out/.manifest.json.{HEX}.tmp",
     f"out/data/.part-00000-of-00001.parquet.{HEX}.tmp",
     f"out/.staging-{HEX[:16]}/data/.part-00000-of-00001.parquet.{HEX}.tmp",
+    f"work/gathered/{HEX}.value", f"work/selections/{HEX}.value.{HEX}",
+    "work/reference/.train-x8f_2kq9/model/config.json",
 ]  # fmt: skip
 
 

@@ -12,10 +12,13 @@ import orjson
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.lineage import Lineage
+from siftlm.seals import Seal
 from siftlm.store import Marker, digest
 
-FORMAT = 2  # 2: `steps`, which says what each dropped, and what weights make of it
+FORMAT = 3  # 3: `papers`, the checksums of report and card
 MANIFEST = "manifest.json"
+REPORT = "report.html"
+CARD = "README.md"
 SKIPPED = 100  # files that are no documents whose paths are told, of every source
 PACKAGES = (
     "siftlm",
@@ -86,6 +89,12 @@ def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
     filesystem.write_bytes(f"{folder}/{MANIFEST}", content)
 
 
+def paper(folder: str, path: str) -> dict[str, Any]:
+    """What the manifest says of the report or the card that lies in a run's folder."""
+    seal = Seal.of(f"{folder}/{path}")
+    return {"path": path, "bytes": seal.size, "checksum": f"xxh3_128:{seal.digest}"}
+
+
 def read_manifest(folder: str) -> dict[str, Any]:
     """The manifest in a run's folder.
 
@@ -103,8 +112,8 @@ def read_manifest(folder: str) -> dict[str, Any]:
         raise UserError(f"{path}: must be as the run wrote it, got no object; run again")
     if manifest.get("format", FORMAT) != FORMAT:
         raise UserError(
-            f"{folder}: must be a run of this version of siftlm, got a manifest of format {manifest.get('format')}; "
-            "run it again: decisions and output alone are made anew"
+            f"{path}: must be of a run of this version of siftlm, got format {manifest.get('format')}; run again: "
+            "decisions and output alone are made anew"
         )
     if manifest.pop("check", None) != digest(manifest):
         raise UserError(f"{path}: must be as the run wrote it, got another checksum; run again")

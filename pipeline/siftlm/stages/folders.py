@@ -17,9 +17,11 @@ import orjson
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.filesystem import OWNER, STORE_LOCK, STORE_MARK
-from siftlm.report.manifest import MANIFEST
+from siftlm.report.manifest import CARD, MANIFEST, REPORT
 from siftlm.stages.dedup_links import LINKS
+from siftlm.stages.gather import GATHERED
 from siftlm.stages.inputs import CACHE
+from siftlm.stages.values import SUFFIX
 from siftlm.stages.write import PART
 
 LOCK = ".lock"
@@ -27,7 +29,7 @@ METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
 PARTS = ("data", "rejects")
-PAPERS = ("errors.parquet", "report.html", "README.md")
+PAPERS = ("errors.parquet", REPORT, CARD)
 
 _KEY = "[0-9a-f]{32}"
 _STAGING = re.compile(r"\.staging-[0-9a-f]{16}")
@@ -35,6 +37,8 @@ _LINKED = re.compile(_KEY)
 _OF_RUN = re.compile("|".join(map(re.escape, (OWNER, MANIFEST, *PAPERS))))
 _OF_STORE = re.compile("|".join(map(re.escape, (STORE_MARK, CACHE))))
 _OF_STAGE = re.compile(rf".*{_KEY}.*")
+_ANSWER = re.compile(rf"{_KEY}{re.escape(SUFFIX)}")
+_UNFINISHED = re.compile(rf"\.train-\w+|{_KEY}{re.escape(SUFFIX)}\.{_KEY}")
 _ANYTHING = re.compile(r".*")
 
 
@@ -215,12 +219,16 @@ def writable(place: str, folder: str) -> Iterator[None]:
 
 
 def clear_store(store: str) -> None:
-    """Removes what killed runs left in a store: temporary files of its outputs, and the keys of dedups."""
+    """Removes what killed runs left in a store: temporary files of its outputs, and what lives as long as a run."""
     for linked in _folders(f"{store}/{LINKS}", _LINKED):
         filesystem.remove(linked, recursive=True)
     filesystem.remove_temporaries(store, _OF_STORE)
+    for answer in _files(f"{store}/{GATHERED}", _ANSWER):
+        filesystem.remove(answer)
     for stage in _folders(store, _ANYTHING):
         filesystem.remove_temporaries(stage, _OF_STAGE)
+        for left in (*_folders(stage, _UNFINISHED), *_files(stage, _UNFINISHED)):
+            filesystem.remove(left, recursive=True)
         for part in _folders(stage, _ANYTHING):
             keyed = _LINKED.fullmatch(os.path.basename(part))
             filesystem.remove_temporaries(part, _ANYTHING if keyed else _OF_STAGE)
@@ -242,7 +250,16 @@ def clear_staging(folder: str) -> None:
 
 def _folders(folder: str, names: re.Pattern[str]) -> list[str]:
     """The local folders of some names directly in a local folder; links are none."""
+    return sorted(e.path for e in _named(folder, names) if e.is_dir(follow_symlinks=False))
+
+
+def _files(folder: str, names: re.Pattern[str]) -> list[str]:
+    """The local files of some names directly in a local folder; links are none."""
+    return sorted(e.path for e in _named(folder, names) if e.is_file(follow_symlinks=False))
+
+
+def _named(folder: str, names: re.Pattern[str]) -> list[os.DirEntry[str]]:
     if not paths.is_local(folder) or os.path.islink(folder) or not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:
-        return sorted(e.path for e in entries if names.fullmatch(e.name) and e.is_dir(follow_symlinks=False))
+        return [entry for entry in entries if names.fullmatch(entry.name)]

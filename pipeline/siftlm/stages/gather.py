@@ -18,6 +18,7 @@ from siftlm.store import Store
 T = TypeVar("T")
 
 IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
+GATHERED = "gathered"  # folder of the store with answers, each of one call
 PARTS = 8  # of an answer that wait to be merged, and as many that are computed or wait
 
 
@@ -39,7 +40,7 @@ def gather(
     if documents <= IN_DRIVER_DOCUMENTS:
         return _folded(statistic, merge, tasks)
     plan = write_plan(store, name, tasks)
-    answer = store.path("gathered", uuid.uuid4().hex, SUFFIX)  # of this call alone: other runs may share the store
+    answer = store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone: other runs may share the store
 
     from siftlm.stages.graphs import statistics_graph
 

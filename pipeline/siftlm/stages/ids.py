@@ -29,7 +29,7 @@ import xxhash
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.stages.dedup_links import Integers, Links, Span, mix, read_spans
-from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
+from siftlm.stages.gather import GATHERED, IN_DRIVER_DOCUMENTS
 from siftlm.stages.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
 from siftlm.stages.shards import Task, write_plan
 from siftlm.stages.texts import IDS, Aligned, doc_ids, id_identity
@@ -289,7 +289,7 @@ def known(store: Store, key: str) -> Marker | None:
 def _piped(stage: Ids, tasks: Sequence[Task], runner: RunnerSettings) -> tuple[list[tuple[int, str, int]], Shared]:
     """The comparison of a large corpus, by the runner."""
     plan = write_plan(stage.store, IDS, tasks)
-    answer = stage.store.path("gathered", uuid.uuid4().hex, SUFFIX)  # of this call alone
+    answer = stage.store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone
     import_beam()  # in silence
     from siftlm.stages.ids_graph import build
 

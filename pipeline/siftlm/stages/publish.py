@@ -19,10 +19,10 @@ from siftlm import filesystem, paths
 from siftlm.errors import UserError, one_line
 from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
-from siftlm.report.manifest import MANIFEST, read_manifest, write_manifest
+from siftlm.report.manifest import CARD, MANIFEST, REPORT, paper, read_manifest, write_manifest
 from siftlm.stages import folders
 from siftlm.stages.columns import SCORES
-from siftlm.stages.folders import PAPERS, PARTS
+from siftlm.stages.folders import PARTS
 from siftlm.stages.ingest import REJECTS
 from siftlm.stages.inputs import digests
 from siftlm.stages.shards import Task
@@ -96,13 +96,11 @@ def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None
 
 def _damage(folder: str, manifest: dict[str, Any], store: Store) -> dict[str, str]:
     """What is wrong with the written files that are not as the manifest has them, by path."""
-    wanted = {part["path"]: part for part in (*manifest["data"], *manifest["rejects"], manifest["errors"])}
+    written = (*manifest["data"], *manifest["rejects"], manifest["errors"], *manifest["papers"])
+    wanted = {part["path"]: part for part in written}
     sizes = {path: size for part in ("", *PARTS) for path, size in _sizes(folder, part)}
     whole = [path for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
-    missing = {*wanted, *PAPERS} - sizes.keys()
-    damaged = {
-        path: "it is gone" if path in missing else "it is not whole" for path in missing | wanted.keys() - set(whole)
-    }
+    damaged = {path: "it is not whole" if path in sizes else "it is gone" for path in wanted.keys() - set(whole)}
     # What an object store holds it does not change by itself, and hashing it here would download it.
     found = digests([f"{folder}/{path}" for path in whole], store) if paths.is_local(folder) else {}
     for path in whole if found else ():
@@ -192,7 +190,8 @@ def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBa
 
 
 def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None) -> None:
-    """The dataset card, then the manifest, whose presence says that the folder is complete."""
+    """The dataset card, then the manifest with what it says of both papers: its presence says that all is there."""
     columns = {f.name: str(f.type) for f in schema} if schema is not None else {}
-    filesystem.write_bytes(f"{folder}/README.md", dataset_card(manifest, columns).encode())
+    filesystem.write_bytes(f"{folder}/{CARD}", dataset_card(manifest, columns).encode())
+    manifest["papers"] = [paper(folder, path) for path in (REPORT, CARD)]
     write_manifest(folder, manifest)
