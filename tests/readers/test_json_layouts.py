@@ -124,6 +124,8 @@ def test_lines_stay_lines_where_the_first_one_is_bad(read_content: Read) -> None
         b'{"text": "cut',
         b"{not json}",
         b'{"text": "a"',
+        b'{"text": "a",',
+        b'{"id": 1, "text":',
         b"7",
         b'{"text": "a}',
         b'{"text": "a"]}',
@@ -131,6 +133,35 @@ def test_lines_stay_lines_where_the_first_one_is_bad(read_content: Read) -> None
     ):
         outcome = read_content(first + b'\n{"text": "good"}\n{"text": "good"}\n', "x.jsonl")
         assert (outcome.texts, len(outcome.errors)) == (["good", "good"], 1), first
+
+
+SEVERAL = {
+    "CR between": b'{"text": "a"}\r{"text": "b"}',
+    "side by side": b'{"text": "a"}{"text": "b"}',
+    "a list": b'[{"text": "a"}, {"text": "b"}]',
+    "a comma behind": b'{"text": "a"},\n{"text": "b"} ,',
+    "a comma inside": b'{"text": "a",}\n{"more": {"x": 1}, "text": "b" , }',
+}
+
+
+@pytest.mark.parametrize("several", SEVERAL)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_lines_may_hold_more_than_an_object(read_content: Read, several: str, end: bytes) -> None:
+    """Files of different line ends that were joined, batches a line, commas left over: every object is a document."""
+    content = b'{"text": "first"}\n' + SEVERAL[several].replace(b"\n", end) + end + b'{"text": "last"}' + end
+    outcome = read_content(content, "x.jsonl")
+    assert (outcome.texts, outcome.errors) == (["first", "a", "b", "last"], [])
+
+
+def test_what_is_broken_in_a_line_of_several_is_counted_alone(read_content: Read) -> None:
+    """And a line of anything but objects is one error, as it stands."""
+    content = (
+        b'{"text": "0"}\n{"text": "a"}\r{"text": b}\r{"text": "c"}\r{"text": "d\n{"text": "e"} and more\n[1, {}]\n'
+    )
+    outcome = read_content(content, "x.jsonl")
+    assert outcome.texts == ["0", "a", "c"]
+    assert outcome.errors == ["broken_json", "broken_json", "broken_json", "json_list"]
+    assert [content[reject.offset :][:9] for reject in outcome.rejects[:2]] == [b'{"text": ', b'{"text": ']
 
 
 ENCODINGS = {

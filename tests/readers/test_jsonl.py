@@ -15,7 +15,7 @@ GOOD = b'{"text": "good"}\n'
 BAD_LINES = {
     b'{"text": "\xff"}': "bad_utf8",
     b'{"text": "cut': "broken_json",
-    b'{"text": "a"} {"text": "b"}': "broken_json",
+    b'{"text": "a"} and {"text": "b"}': "broken_json",
     b'{"body": "a"}': "missing_field",
     b'{"text": null}': "null_text",
     b'{"text": 7}': "wrong_type",

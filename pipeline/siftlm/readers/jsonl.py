@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from siftlm.readers.encodings import UTF8_MARK, in_utf8, is_utf16, undecodable
+from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, undecodable
 from siftlm.readers.fields import Fields
-from siftlm.readers.json_values import Values, split_values
+from siftlm.readers.json_values import Value, Values, split_values
 from siftlm.readers.lines import LongLine, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, too_large
 from siftlm.readers.salvage import members, parse
@@ -20,6 +20,8 @@ from siftlm.readers.streams import Block, Fault, read_blocks
 
 _BLANK = b" \t\r\n\v\f\0"  # some downloaders pad files with zeros
 _LIST = "a line must be a JSON object, got a list between other lines"
+_NO_END = "{} bytes that begin a value and have no end"
+_MAY_BE_SEVERAL = frozenset({"broken_json", "json_list", BAD_UTF8})
 _TEXT = "text"  # the field that a string in a list stands for, unless the settings name another
 
 Row = tuple[dict[str, Any], int, bytes]
@@ -72,6 +74,8 @@ def _is_lines(head: bytes) -> bool:
     if end is not None and end <= len(line):
         return not (whole and line[end:].lstrip(b" \t,").startswith(b"{"))
     goes_on = bool(ended) and line.rstrip().endswith((b"{", b"[", b",", b":"))
+    if goes_on and line.rstrip().endswith((b",", b":")):  # or its end is cut off
+        goes_on = not _is_json(behind.partition(line_end(start))[0])
     return not (goes_on or whole)
 
 
@@ -104,10 +108,30 @@ def _lines(blocks: Iterable[Block | Fault], settings: InputSettings, end: bytes)
         elif isinstance(line, LongLine):
             yield too_large(line.size, limit, line.offset)
         elif line.content.strip(_BLANK):
-            row = _row(line.content, line.offset, depth)
+            rows = _rows_of_line(line.content, line.offset, depth)
             # What damage cut off is part of the damage, which is an entry of its own.
-            if line.whole or not isinstance(row, Flaw):
-                yield row
+            yield from (row for row in rows if line.whole or not isinstance(row, Flaw))
+
+
+def _rows_of_line(content: bytes, offset: int, depth: int) -> list[Row | Flaw]:
+    """The object of a line; or those of one that holds several, side by side, between CRs, before commas or in a list.
+
+    What else a line may hold is one flaw, of the whole line.
+    """
+    row = _row(content, offset, depth)
+    if not isinstance(row, Flaw) or row.reason not in _MAY_BE_SEVERAL:
+        return [row]
+    found = list(split_values([Block(content, 0, True)], len(content)))
+    if not all(isinstance(value, Value) and value.content and value.content.startswith(b"{") for value in found):
+        return [row]
+    rows = [_row_of_value(value, offset, depth) for value in found if isinstance(value, Value)]
+    return rows if any(not isinstance(each, Flaw) for each in rows) else [row]
+
+
+def _row_of_value(value: Value, start: int, depth: int) -> Row | Flaw:
+    if not value.whole or value.content is None:
+        return Flaw("error", "broken_json", _NO_END.format(value.size), start + value.offset)
+    return _row(value.content, start + value.offset, depth)
 
 
 def _values(blocks: Iterable[Block | Fault], settings: InputSettings) -> Iterator[Row | Flaw]:
@@ -116,7 +140,7 @@ def _values(blocks: Iterable[Block | Fault], settings: InputSettings) -> Iterato
         if isinstance(value, Flaw):
             yield value
         elif not value.whole:
-            yield Flaw("error", "broken_json", f"{value.size} bytes that begin a value and have no end", value.offset)
+            yield Flaw("error", "broken_json", _NO_END.format(value.size), value.offset)
         elif value.content is None:
             yield too_large(value.size, limit, value.offset)
         else:

@@ -11,6 +11,7 @@ from siftlm.readers.records import UNREADABLE
 
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _OPENING = re.compile(r"\s*\{")
+_CLOSING = re.compile(r"\s*\}\s*")
 _KEY = re.compile(rf"\s*({_STRING})\s*:\s*", re.DOTALL)
 _MARK = re.compile(rf'{_STRING}|["{{}}\[\],]', re.DOTALL)
 _LONGEST_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
@@ -50,7 +51,7 @@ def members(content: str, depth: int) -> dict[str, Any] | None:
         at = end + 1
         if content[end] == "}":
             return None if content[at:].strip() else found
-    return None
+    return found if found and _CLOSING.fullmatch(content, at) else None  # behind a comma, which only JSON5 allows
 
 
 def _value_end(content: str, start: int) -> int | None:
