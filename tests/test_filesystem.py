@@ -141,6 +141,35 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeyp
         filesystem.survey([f"{tmp_path}/in"])
 
 
+@pytest.mark.parametrize(
+    "pattern", ["in/closed/x.txt", "in/*/x.txt", "in/closed", "in/closed/*.txt", "in/closed/[x].txt"]
+)
+def test_a_folder_that_tells_no_names_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    """Neither are its files said to be absent, nor left out beside those of an open one."""
+    for folder in ("closed", "open"):
+        filesystem.write_bytes(f"{tmp_path}/in/{folder}/x.txt", b"x")
+    look, scan = os.lstat, os.scandir
+
+    def refuse(path: Any) -> None:
+        if str(path).startswith(f"{tmp_path}/in/closed/"):
+            raise PermissionError(13, "Permission denied", path)
+
+    def lstat(path: Any, **rest: Any) -> os.stat_result:
+        refuse(path)
+        return look(path, **rest)
+
+    def scandir(path: str) -> Any:
+        refuse(f"{path}/")
+        return scan(path)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/in/closed; Permission denied$"):
+        filesystem.expand([f"{tmp_path}/{pattern}"])
+
+
 @pytest.mark.parametrize("mark", ["siftlm.json", "siftlm-store.json", ".store.lock"])
 def test_folders_of_runs_are_passed_over_unless_a_pattern_spells_what_it_wants(root: str, mark: str) -> None:
     """A corpus may lie above the runs over it; that a run's data is an input has to be written down."""
@@ -290,6 +319,14 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         stream.writelines([b"other", None])  # type: ignore[list-item]
     assert [entry.name for entry in path.parent.iterdir()] == ["x"]
     assert path.read_bytes() == b"half"
+
+
+def test_a_folder_that_cannot_be_is_no_permission() -> None:
+    """/proc calls it "no such file", which is no fault of what was asked for."""
+    with pytest.raises(PermissionError, match="'/proc/nothing'"):
+        filesystem.makedirs("/proc/nothing")
+    with pytest.raises(PermissionError, match="'/proc/nothing'"):
+        filesystem.write_bytes("/proc/nothing/x", b"x")
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:

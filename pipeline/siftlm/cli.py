@@ -346,6 +346,7 @@ def main() -> None:
     console.use_utf8()
     console.open_streams()
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of folders for its cache that it cannot write
     gc.set_threshold(GARBAGE)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -21,7 +21,7 @@ import xxhash
 from siftlm.errors import UserError
 from siftlm.paths import absolute, canonical, is_local, is_within, plain, scheme_of
 from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, local_matches
-from siftlm.writing import TEMPORARY, remove_if_there, sync_folder, write_local, write_object
+from siftlm.writing import TEMPORARY, make_folder, remove_if_there, sync_folder, write_local, write_object
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
@@ -362,7 +362,7 @@ def _remove_local(path: str, recursive: bool) -> None:
 def makedirs(path: str) -> None:
     """Makes a directory and those above it where they are missing; object stores need none."""
     if is_local(path):
-        os.makedirs(_local(path), exist_ok=True)
+        make_folder(_local(path))
         return
     fs, inner = _open_filesystem(path)
     fs.makedirs(inner, exist_ok=True)

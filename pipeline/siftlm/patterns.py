@@ -90,9 +90,9 @@ def _matched(folder: str, parts: Sequence[str]) -> Iterator[str]:
     if head == "**":
         for below in _folders_below(folder):
             yield from _matched(below, rest)
-    elif not has_signs(head) or (_SIGNS.isdisjoint(set(head) - {"["}) and os.path.lexists(os.path.join(folder, head))):
-        if os.path.lexists(path := os.path.join(folder, head)):
-            yield from _matched(path, rest)
+    elif not has_signs(head) or (_SIGNS.isdisjoint(set(head) - {"["}) and _has(folder, head)):
+        if _has(folder, head):
+            yield from _matched(os.path.join(folder, head), rest)
     elif os.path.isdir(folder):
         fits = re.compile(translate(head)).match
         for entry in _entries(folder):
@@ -138,4 +138,19 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise UserError(f"paths: folders must be readable, got {folder}; {error.strerror or error}") from None
+        raise _unreadable(folder, error) from None
+
+
+def _has(folder: str, name: str) -> bool:
+    """Whether a name is in a folder, be it a link to nothing; a folder that does not tell is an error, not a no."""
+    try:
+        os.lstat(os.path.join(folder, name))
+    except PermissionError as error:
+        raise _unreadable(folder, error) from None
+    except OSError:
+        return False
+    return True
+
+
+def _unreadable(folder: str, error: OSError) -> UserError:
+    return UserError(f"paths: folders must be readable, got {folder}; {error.strerror or error}")

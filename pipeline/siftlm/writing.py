@@ -19,7 +19,7 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as write_local names the
 @contextmanager
 def write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
     folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
     temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
     try:
@@ -36,6 +36,14 @@ def write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
         raise
     if durable:
         sync_folder(folder)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it; what takes no folders says so, where /proc says that there is nothing."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileNotFoundError:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
 
 
 def remove_if_there(path: str) -> None:

@@ -183,6 +183,16 @@ def command(desk: Any, *arguments: str, code: str = "", **options: Any) -> subpr
     return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=desk.root, **options)
 
 
+def test_a_report_by_a_user_without_a_cache_says_nothing_of_it(
+    desk: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's container, a read-only image: the charts need no cache of fonts."""
+    siftlm(capsys, "run", "run.toml", "--quiet")
+    monkeypatch.setenv("MPLCONFIGDIR", "/proc/nothing")
+    done = command(desk, "report", "out")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out/report.html\n", "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused as")
 def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A parent that cannot be written to, and a store that cannot: no permission, exit code 2."""
