@@ -352,7 +352,7 @@ def main() -> None:
     try:
         with _plain_errors(), stopping.heeded():
             code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-            console.flush()
+            sys.stdout.flush()
         if code:
             sys.exit(code)
     finally:

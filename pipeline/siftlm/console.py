@@ -59,20 +59,25 @@ def _patient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Patient(io.FileIO):
-    """A stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error."""
+    """A stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error.
+
+    Neither is what standard error cannot take: there is no other place to say so, and work goes on. What standard
+    output cannot take (a full disk) is an error once, and what is left of it does not come up again at the end.
+    """
 
     def write(self, content: Any, /) -> int:
         try:
             return super().write(content) or 0
         except OSError as error:
-            if not self._is_abandoned(error):
+            abandoned = self._is_abandoned(error)
+            discard(self.fileno())
+            if not abandoned:
                 raise
-        discard(self.fileno())
         return memoryview(content).nbytes
 
     def _is_abandoned(self, error: OSError) -> bool:
         hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
-        return error.errno == errno.EPIPE or hung_up
+        return self.fileno() == 2 or error.errno == errno.EPIPE or hung_up
 
 
 def discard(number: int) -> None:
@@ -80,12 +85,3 @@ def discard(number: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)
-
-
-def flush() -> None:
-    """Writes out what was printed; raises OSError where that cannot be (a full disk), once."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        discard(1)  # or the interpreter tries again when it ends
-        raise

@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from siftlm.errors import UserError
+from siftlm.stages import beam_options
 from siftlm.stages.runner import RunnerSettings, run_pipeline
 
 CONF = """
@@ -326,6 +327,7 @@ def test_what_an_engine_says_of_itself_is_one_line(
             raise RuntimeError(message)
 
     beam = SimpleNamespace(Pipeline=Pipeline)
+    beam_options.known()  # asks Beam itself, once
     monkeypatch.setattr("siftlm.stages.runner.import_beam", lambda: (beam, lambda flags: None))
     monkeypatch.setattr("siftlm.stages.beam_options.check_options", lambda options: None)  # of the real Beam
     settings = RunnerSettings(name="FlinkRunner", options={"flink_master": "[local]"})
