@@ -57,6 +57,19 @@ MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("RobertaConfig", {**SHAPE, **POSITIONS}),
     "electra": ("ElectraConfig", {**SHAPE, **POSITIONS, "embedding_size": 16}),
     "xlm": ("XLMConfig", {"emb_dim": 32, "n_layers": 2, "n_heads": 4, **POSITIONS}),
+    "prophetnet": (  # whose decoder reads no later token, but sees how many there are
+        "ProphetNetConfig",
+        {
+            "hidden_size": 32,
+            "num_decoder_layers": 2,
+            "num_decoder_attention_heads": 4,
+            "decoder_ffn_dim": 48,
+            "num_encoder_layers": 2,
+            "num_encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            **POSITIONS,
+        },
+    ),
     "xlnet": ("XLNetConfig", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
     "camembert": ("CamembertConfig", {**SHAPE, **POSITIONS}),
 }
@@ -105,8 +118,8 @@ def test_a_causal_model_scores_as_a_plain_loop_does(
     folder, model = saved(language_models["opt"], tmp_path, config, arguments)
     scorer = scorer_of(folder)
     rows = scorer.score(batch_of(TEXTS)).to_pylist()
-    assert scorer._documents.context == context
-    assert scorer._documents.model.parts is not None
+    assert scorer.loaded().context == context
+    assert scorer.loaded().model.parts is not None
     for text, row in zip(TEXTS, rows, strict=True):
         expected = plain_sum(folder, model, text, context)
         assert row["nll_sum"] == pytest.approx(expected, abs=1e-5 * max(1, row["token_count"]))
@@ -167,7 +180,7 @@ def test_logits_exist_for_one_block_at_a_time(
     scorer = scorer_of(folder, per_token=["nll", "entropy"])
     scorer.check()
     shapes: list[int] = []
-    head = scorer._documents.model.model.lm_head
+    head = scorer.loaded().model.model.lm_head
     head.register_forward_hook(lambda _module, _inputs, logits: shapes.append(logits.numel()))
     (row,) = scorer.score(batch_of(TEXTS[:1])).to_pylist()
     assert set(shapes) == {16 * SIZE}

@@ -225,7 +225,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     expected = scorer_of(language_models[family]).score(batch_of(texts))
     scorer = scorer_of(language_models[family])
     scorer.check()
-    body = scorer._documents.model.model.base_model
+    body = scorer.loaded().model.model.base_model
     forward = body.forward
 
     def limited(ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -235,7 +235,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
 
     monkeypatch.setattr(body, "forward", limited)
     np.testing.assert_allclose(scorer.score(batch_of(texts))["nll_sum"], expected["nll_sum"], rtol=1e-6)
-    assert scorer._documents.forward.packing.row_tokens == 256
+    assert scorer.loaded().forward.packing.row_tokens == 256
 
 
 def test_a_window_that_never_fits_is_the_users_to_shorten(
@@ -248,7 +248,7 @@ def test_a_window_that_never_fits_is_the_users_to_shorten(
     def never(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate ...")
 
-    monkeypatch.setattr(scorer._documents.model.model.base_model, "forward", never)
+    monkeypatch.setattr(scorer.loaded().model.model.base_model, "forward", never)
     with pytest.raises(UserError, match=r"score\.tiny\.context_tokens: .* windows of 63 tokens"):
         scorer.score(batch_of(["the " * 200]))
 
@@ -284,13 +284,13 @@ def test_what_is_not_finite_in_float32_either_is_an_error_row(
 
 
 def _ids(scorer: LMScorer, text: str) -> list[int]:
-    (ids,) = scorer._documents.tokenizer.encode([text]).texts()
+    (ids,) = scorer.loaded().tokenizer.encode([text]).texts()
     return [int(token) for token in ids]
 
 
 def _overflow_on(scorer: LMScorer, monkeypatch: pytest.MonkeyPatch, token: int) -> None:
     """The hidden state after `token` becomes infinite."""
-    body = scorer._documents.model.body
+    body = scorer.loaded().model.body
     forward = body.forward
 
     def overflowing(ids: torch.Tensor, **kwargs: Any) -> Any:

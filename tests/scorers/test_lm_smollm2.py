@@ -41,7 +41,7 @@ def test_a_gguf_model_scores_as_a_plain_transformers_loop() -> None:
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     scorer = LMScorer(LMSettings(name="smollm2", model=str(path), device="cpu", batch_tokens=256))
     rows = scorer.score(pa.record_batch({"text": pa.array(TEXTS, pa.large_string())})).to_pylist()
-    model = deepcopy(scorer._documents.model.model).double()
+    model = deepcopy(scorer.loaded().model.model).double()
     model.set_attn_implementation("sdpa")
     separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     for text, row in zip(TEXTS, rows, strict=True):

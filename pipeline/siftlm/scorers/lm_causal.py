@@ -83,10 +83,12 @@ def has_parted_head(place: str, name: str, model: Any, positions: int | None) ->
     mask_BL = torch.ones_like(ids_BL)
     try:
         logits_BLV = model(ids_BL, attention_mask=mask_BL, use_cache=False).logits.float()
+        alone_BLV = model(ids_BL[:1, :half], attention_mask=mask_BL[:1, :half], use_cache=False).logits.float()
     except FORWARD_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{place}: must score a text of {2 * half} tokens, got {name!r}; {reason}") from error
     change_L = (logits_BLV[0] - logits_BLV[1]).abs().amax(-1)
+    change_L[:half] = change_L[:half].maximum((logits_BLV[0, :half] - alone_BLV[0]).abs().amax(-1))  # with no ending
     # Weights that give no numbers say nothing of the order; every document is then an error, `non_finite_nll`.
     if bool(change_L.isfinite().all()) and float(change_L[:half].max()) > LEAK * float(change_L.max()):
         raise UserError(
