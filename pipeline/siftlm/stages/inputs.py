@@ -105,9 +105,8 @@ def _found(settings: InputSettings, own: Sequence[str]) -> Found:
     folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
     files = {file.path: file for folder in folders for file in folder.files}
     skipped = {path for folder in folders for path in folder.skipped} - files.keys()
-    formats: Counter[str] = Counter()
-    for path in files:
-        formats[next(folder.formats[path] for folder in folders if path in folder.formats)] += 1
+    format_of = {path: kind for folder in reversed(folders) for path, kind in folder.formats.items()}
+    formats = Counter(format_of[path] for path in files)
     passed_over = {folder for of in led for folder in of.passed_over}
     return Found(sorted(files.values()), formats, sorted(skipped), passed_over)
 

@@ -132,7 +132,7 @@ class Write:
             yield from output_rows(source, store, self.schema, start, end)
 
     def _gathered(self, task: Task, store: Store) -> Iterator[pa.Table]:
-        tables = []
+        tables = [self.schema.append(PLACE).empty_table()]
         for key, groups in task.facts["scattered"]:
             with store.open("shuffled", key) as file:
                 tables.append(file.read_row_groups(groups))
@@ -356,10 +356,22 @@ def _shuffled_parts(
             shard=index,
             name=_name("data", index, count),
             key=digest(whole, "shuffled", index),
-            facts={"scattered": [[m.key, [g for g, part in m.facts["groups"] if part == index]] for m in scattered]},
+            facts={"scattered": mine},
         )
-        for index in range(count)
+        for index, mine in enumerate(fallen(scattered, count))
     ]
+
+
+def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list[int]]]]:
+    """For each of `count` parts (key, row groups) of the scattered shards that have rows of it, in their order."""
+    parts: list[list[tuple[str, list[int]]]] = [[] for _ in range(count)]
+    for marker in scattered:
+        groups: dict[int, list[int]] = {}
+        for group, part in marker.facts["groups"]:
+            groups.setdefault(part, []).append(group)
+        for part, mine in groups.items():
+            parts[part].append((marker.key, mine))
+    return parts
 
 
 def _plain(task: Task) -> dict[str, Any]:
