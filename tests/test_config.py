@@ -52,6 +52,32 @@ def test_an_unknown_key_in_a_rule_is_told_at_its_path_in_the_file() -> None:
     assert "did you mean 'min'?" in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ({}, "must be set, got nothing"),
+        (
+            {"kind": "treshold"},
+            "must be one of 'threshold', 'band', 'top', 'sample', 'gaussian', 'stepwise', got 'treshold'; "
+            "did you mean 'threshold'?",
+        ),
+    ],
+)
+def test_a_rule_without_a_known_kind_is_told_the_kinds(kind: dict[str, str], told: str) -> None:
+    """At the key that says it, which pydantic does not name."""
+    tree = with_keys(select={"rules": [{**kind, "column": "word_count", "min": 3}]})
+    assert error_of(tree) == f"run.toml: select.rules.0.kind: {told}"
+
+
+def test_two_models_of_one_name_are_told_by_their_names_alone() -> None:
+    """Not by the whole configuration, which is what the check was given."""
+    model = {"name": "small", "model": "gpt2"}
+    message = error_of(with_keys(score=[model, model]))
+    assert message == (
+        "run.toml: the run: names of models, classifiers and benchmarks must differ, got ['small', 'small']"
+    )
+
+
 def test_a_missing_key_is_named() -> None:
     """Required keys are asked for by path."""
     tree = with_keys()
@@ -188,7 +214,7 @@ def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
     """The line and column are the parser's."""
     path = tmp_path / "run.toml"
     path.write_text("name = \n")
-    with pytest.raises(UserError, match=r"must be TOML, got .*line 1"):
+    with pytest.raises(UserError, match=r"must be TOML; invalid value .*line 1"):
         load(str(path))
 
 

@@ -171,7 +171,8 @@ def read_toml(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: must be a readable text file, got {error}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: must be TOML, got {error}") from None
+        message = str(error)
+        raise UserError(f"{path}: must be TOML; {message[:1].lower()}{message[1:]}") from None
 
 
 def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuration") -> RunConfig:
@@ -249,6 +250,7 @@ def _fits(tree: dict[str, Any], location: list[int | str], model: type[BaseModel
     return True
 
 
+SHORT = 80  # characters of a value in a message
 SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}
 """How pydantic tags the members of a union of plain values."""
 
@@ -283,14 +285,30 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{where}: must be a known key, got {location[-1]!r}{hint}"
     if problem["type"] == "missing":
         return f"{where}: must be set, got nothing"
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return _explain_kind(problem, where)
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     must = message if problem["type"] == "value_error" else f"must be {message}"
-    return f"{where}: {must[0].lower()}{must[1:]}, got {_short(problem.get('input'))}"
+    return f"{where}: {must[0].lower()}{must[1:]}{_got(must, problem.get('input'))}"
 
 
-def _short(value: object) -> str:
+def _got(must: str, value: object) -> str:
+    """What was found, unless that is said, or is a table too large to be read."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    if ", got " in must or (isinstance(value, dict) and len(text) > SHORT):
+        return ""
+    return f", got {text if len(text) <= SHORT else f'{text[: SHORT - 3]}...'}"
+
+
+def _explain_kind(problem: dict[str, Any], where: str) -> str:
+    """A table whose key `kind` says what it is, and that has none or an unknown one."""
+    facts = problem["ctx"]
+    key = facts["discriminator"].strip("'")
+    if "tag" not in facts:
+        return f"{where}.{key}: must be set, got nothing"
+    near = difflib.get_close_matches(facts["tag"], facts["expected_tags"].replace("'", "").split(", "), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{where}.{key}: must be one of {facts['expected_tags']}, got {facts['tag']!r}{hint}"
 
 
 def _public_location(location: tuple[int | str, ...], model: type[BaseModel]) -> list[int | str]:

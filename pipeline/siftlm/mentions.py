@@ -150,10 +150,9 @@ def unknown(config: RunConfig) -> list[str]:
         missing = [value for value in mention.values if values is not None and value not in values]
         if not missing:
             continue
-        sentence = _said(mention, missing, values or [], "there is no")
         if mention.keeps and len(missing) == len(mention.values) and not config.output.allow_empty:
-            raise UserError(f"{sentence}; it would keep nothing")
-        said.append(sentence)
+            raise UserError(_said(mention, missing, values or [], "must keep something, but there is no"))
+        said.append(_said(mention, missing, values or [], "there is no"))
     return said
 
 
@@ -172,6 +171,7 @@ def _said(mention: Mention, missing: Sequence[str], known: Sequence[str], what: 
     shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
     near = [difflib.get_close_matches(value, known, n=1, cutoff=NEAR) for value in missing[:SHOWN]]
     meant = list(dict.fromkeys(repr(found[0]) for found in near if found))
-    there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known[: SHOWN * 2]))}"
+    kind = " codes such as" if mention.column == "language" else ""
+    there = f"there {'is' if len(known) == 1 else 'are'}{kind} {', '.join(map(repr, known[: SHOWN * 2]))}"
     hint = f"did you mean {', '.join(meant)}?" if meant else there if known else "no document has any"
     return f"{mention.place}: {what} {mention.column} {shown}; {hint}"

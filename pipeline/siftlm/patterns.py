@@ -42,6 +42,7 @@ class Part(NamedTuple):
 
 
 def has_signs(pattern: str) -> bool:
+    """Whether a pattern, or a part of one, has a wildcard."""
     return not _SIGNS.isdisjoint(pattern)
 
 
@@ -127,6 +128,7 @@ def _below(top: str) -> Iterator[str]:
 
 
 def leads_elsewhere(path: str) -> UserError:
+    """The error for a link below a folder that does not lead to a file."""
     return UserError(
         f"paths: links below a folder must lead to files, got {path}; remove it, or name the folder that it leads to"
     )

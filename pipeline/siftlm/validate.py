@@ -100,6 +100,12 @@ def _check_columns(config: RunConfig) -> None:
     for number, rule in enumerate(config.preselect):
         for name in sorted(rule.columns()):
             _require(f"preselect.{number}", name, cheap)
+    for number, chosen in enumerate(config.select.rules):
+        for name in sorted(chosen.columns()):
+            _require(f"select.rules.{number}", name, every)
+    if config.select.tokens:
+        integers = {name: kind for name, kind in every.items() if pa.types.is_integer(kind)}
+        _require("select.tokens", config.select.tokens, integers, "a column of integers")
     for name in sorted(config.select.columns()):
         _require("select", name, every)
     if config.dedup:

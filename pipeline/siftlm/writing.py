@@ -18,6 +18,7 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as write_local names the
 
 @contextmanager
 def write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
+    """A stream into a file that takes its name when the block ends well; with `durable` it outlives a power cut."""
     folder, name = os.path.split(os.path.abspath(path))
     make_folder(folder)
     # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
@@ -47,6 +48,7 @@ def make_folder(path: str) -> None:
 
 
 def remove_if_there(path: str) -> None:
+    """Removes a file, or a link whatever it leads to."""
     if os.path.lexists(path):
         os.unlink(path)
 
@@ -64,6 +66,7 @@ def sync_folder(folder: str) -> None:
 
 @contextmanager
 def write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
+    """A stream into an object that is there when the block ends well, and not at all where it does not."""
     if parent := inner.rpartition("/")[0]:
         fs.makedirs(parent, exist_ok=True)
     stream: Any = fs.open(inner, "wb")

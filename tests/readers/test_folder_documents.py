@@ -93,9 +93,7 @@ def test_names_of_a_few_skipped_files_are_all_told(root: str) -> None:
 )
 def test_a_folder_of_several_formats_needs_a_pattern_or_a_format(root: str, files: tuple[str, ...], told: str) -> None:
     """Refused with the number of each and an example; a format or a pattern says which is meant."""
-    with pytest.raises(
-        UserError, match=r"^input\.0\.paths: paths: a folder must hold documents of one format"
-    ) as caught:
+    with pytest.raises(UserError, match=r"^input\.0\.paths: a folder must hold documents of one format") as caught:
         names(root, files)
     assert f"got {told} in " in str(caught.value)
     first = files[0]

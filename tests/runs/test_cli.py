@@ -81,14 +81,14 @@ SETS = {
     "seeds=3": "run.toml: seeds: must be a known key, got 'seeds'; did you mean 'seed'?",
     "select.rules.7.min=3": "--set select.rules.7: must be one of 1 elements, got '7'",
     "name.deep=3": "--set name: must be a table, got 'bench'",
-    "select.rules.0.column=bite_count": "select: must name a column that the run computes, got 'bite_count'; "
+    "select.rules.0.column=bite_count": "select.rules.0: must name a column that the run computes, got 'bite_count'; "
     "did you mean 'byte_count'?",
-    "select.rules.0.column=text": "select: must name a column that the run computes, got 'text'",
-    "select.rules.0.column=position": "select: must name a column that the run computes, got 'position'",
+    "select.rules.0.column=text": "select.rules.0: must name a column that the run computes, got 'text'",
+    "select.rules.0.column=position": "select.rules.0: must name a column that the run computes, got 'position'",
     "select.rules.0.column=domain": "select.rules.0.column: must be a column of numbers, got 'domain' of string",
-    "select.tokens=domain": "select.column: must be a column of numbers, got 'domain' of string",
+    "select.tokens=domain": "select.tokens: must name a column of integers, got 'domain'; there are ",
     "dedup.keep=domain": "dedup.keep: must name a numeric column of annotate, got 'domain'",
-    "input.0.paths=['nothing/*.jsonl']": "input.0.paths: paths: every path and pattern must match a file, "
+    "input.0.paths=['nothing/*.jsonl']": "input.0.paths: every path and pattern must match a file, "
     "got 'nothing/*.jsonl', which matches none",
     "input.0.text_field=body": "input 'web': must hold documents, got none in the first 8 records of "
     "{here}/in/a.jsonl; 8 times missing_field, is text_field = 'body' right?",
@@ -115,7 +115,7 @@ def test_a_configuration_that_is_not_there_is_one_line(capsys: pytest.CaptureFix
 def test_a_configuration_that_is_not_toml_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """With the place of the first error in it."""
     (desk.root / "run.toml").write_text("name = \n")
-    assert mistake(capsys, "run", "run.toml").startswith("run.toml: must be TOML, got ")
+    assert mistake(capsys, "run", "run.toml").startswith("run.toml: must be TOML; invalid value")
 
 
 def test_a_model_that_is_not_there_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ def test_shared_ids_are_said_where_a_user_looks(bench: Bench, capsys: pytest.Cap
 
     result = bench.run(input=laid_out(bench, "in", {"a.jsonl": ALIKE[:3]}))
     (warning,) = result.manifest["warnings"]
-    said = "3 documents came with ids that others have, 3 with 'x' for instance; 2 were given others"
+    said = "3 documents came with ids that others have too, 3 of them with 'x'; 2 were given ids of their own"
     assert warning.startswith(said)
     print_summary(result.manifest, "out", unchanged=False)
     assert f"warning: {warning}" in capsys.readouterr().out

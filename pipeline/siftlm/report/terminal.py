@@ -100,7 +100,7 @@ def print_documents(documents: Iterable[Mapping[str, Any]], characters: int) -> 
     console = Terminal()
     for document in documents:
         verdict = "kept" if document["kept"] else f"dropped: {document['reason']}"
-        head = f"{document['column']} {document['value']} (p{document['percentile']})  {verdict}"
+        head = f"{document['column']} {_number(document['value'])} (p{document['percentile']:g})  {verdict}"
         console.print(Text(head, style="bold green" if document["kept"] else "bold red"))
         console.print(Text(f"{document['doc_id']}  {document['domain'] or document['source']}", style="dim"))
         console.print(Text(document["text"][:characters].replace("\n", " ")))

@@ -11,6 +11,7 @@ from typing import Any
 from siftlm.errors import UserError
 
 OptionValue = str | int | float | bool
+_NEAR = 0.6  # how alike a name must be to be the one that was meant, by difflib
 
 _FLINK = """
 allow_non_restored_state attached_mode auto_balance_write_files_sharding_enabled auto_watermark_interval
@@ -116,8 +117,8 @@ def _must(message: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean '--dry-run'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    """`; did you mean 'region'?`, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_NEAR)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -148,8 +149,15 @@ def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dic
 
 
 def _unknown(given: str, own: Sequence[str]) -> UserError:
-    names = [*own, *(f"--{name}" for name in (*known(), "runner"))]
-    return UserError(f"command line: every option must be siftlm's or Beam's, got {given!r}{nearest(given, names)}")
+    written = {_bare(name): name for name in (*(f"--{name}" for name in (*known(), "runner")), *own)}
+    near = difflib.get_close_matches(_bare(given), written, n=1, cutoff=_NEAR)
+    hint = f"; did you mean {written[near[0]]!r}?" if near else "; see --help of the command"
+    return UserError(f"command line: every option must be siftlm's or Beam's, got {given!r}{hint}")
+
+
+def _bare(option: str) -> str:
+    """An option without dashes, which all options have and which make short ones look alike."""
+    return option.replace("-", "").replace("_", "")
 
 
 def _flag(given: str, value: str) -> bool:

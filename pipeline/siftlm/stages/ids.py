@@ -1,4 +1,4 @@
-"""ids: signals/ -> ids/, one id a document where several came with the same, and who they were.
+"""ids: signals/ -> ids/, an id of its own for every document that came with one that others have too.
 
 Of the documents with one id the first keeps it; another text gets `<id>#<hash of the text>`, and another copy of a text
 `<id>#<hash of the text>.<number>`. First is who has the smallest hash of its text, then the earlier source of the
@@ -339,8 +339,9 @@ def warning(compared: Marker) -> str:
     """What a user should know of ids that several documents had."""
     facts = compared.facts
     return (
-        f"{facts['documents']:,} documents came with ids that others have, {facts['most']:,} with {facts['example']!r} "
-        f"for instance; {facts['renamed']:,} were given others, which begin with the old one and # (duplicate_ids)"
+        f"{facts['documents']:,} documents came with ids that others have too, {facts['most']:,} of them with "
+        f"{facts['example']!r}; {facts['renamed']:,} were given ids of their own: the old one, # and a hash of "
+        "the text (duplicate_ids)"
     )
 
 

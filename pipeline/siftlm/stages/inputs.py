@@ -78,7 +78,7 @@ def survey(
         try:
             mine = _found(settings, own)
         except UserError as error:
-            raise UserError(f"input.{number}.paths: {error}") from None
+            raise UserError(f"input.{number}.paths: {str(error).removeprefix('paths: ')}") from None
         if mine.passed_over and say:
             left = sorted(mine.passed_over)
             more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
