@@ -45,7 +45,9 @@ def test_what_standard_error_cannot_take_stops_nothing() -> None:
 def test_a_reader_that_goes_away_is_no_error(ended: str) -> None:
     """As `| head` does, before a line is written."""
     with subprocess.Popen(COMMAND, stdin=-1, stdout=-1, stderr=-1) as child:
-        assert child.stdin and child.stdout and child.stderr
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
         gone, rest = (child.stdout, child.stderr) if ended == "stdout" else (child.stderr, child.stdout)
         gone.close()
         child.stdin.close()

@@ -61,6 +61,7 @@ SAME = {
     "dedup.against": "the earlier runs' outputs count, not their folders",
     "select.entry_limit": "exact whatever the memory",
     "name": "is in the metadata of the written files alone",
+    "duplicate_ids": "whether the run goes on",
     "store": "a place",
     "metrics_file": "a place",
     "output": "the written files alone, which are compared below",
@@ -140,10 +141,12 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
                 yield where, [*value[:index], other, *value[index + 1 :]]
     elif isinstance(value, bool):
         yield path, not value
-    elif isinstance(value, int | float):
+    elif isinstance(value, int):
         yield path, value + 1
+    elif isinstance(value, float):
+        yield path, value * 0.875 or 0.5
     elif isinstance(value, list):
-        yield path, value[:-1] if len(value) > 1 else [*value, "quiz"]
+        yield path, value[:-1] if len(value) > 1 else [*value, "nll" if "per_token" in path else "quiz"]
     elif isinstance(value, dict):
         yield path, {**value, "another": 2.0}
     elif value is None and {int, float} & set(typing.get_args(kind)):
