@@ -20,10 +20,12 @@ from siftlm.inspection import FinishedRun
 from siftlm.overview import _Overview, write_report
 from siftlm.report.terminal import print_summary
 from siftlm.report.view import Report
+from siftlm.seals import Seal
 from siftlm.stages.columns import read_columns
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Stopwatch
 from siftlm.stages.summary import summarise
+from siftlm.store import Marker
 
 ROWS = "read_parquet(['{0}/data/*.parquet', '{0}/rejects/*.parquet'], union_by_name=true)"
 
@@ -116,7 +118,10 @@ def scored_run(small_run: str) -> FinishedRun:
             }
         )
         Path(run.store.root, "scores/lm").mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, run.store.path("scores/lm", f"s{number}"))
+        path = run.store.path("scores/lm", f"s{number}")
+        pq.write_table(table, path)
+        rows = len(sizes)
+        run.store.commit(Marker("scores/lm", f"s{number}", task.name, rows, rows, files={".parquet": Seal.of(path)}))
         run.manifest["inputs"][number]["keys"]["scores/lm"] = f"s{number}"
     documents = run.manifest["statistics"]["documents"]["documents"]
     run.manifest["statistics"]["columns"] = summarise(run.tasks(), documents, run.store, RunnerSettings())

@@ -21,7 +21,7 @@ from siftlm.stages.dedup import tasks as dedup_tasks
 from siftlm.stages.dedup_links import Links
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
-from siftlm.store import Store
+from siftlm.store import Marker, Store
 from siftlm_kernels import commonness as kernel
 
 Document = tuple[str, str, str | None]  # doc_id, text, the representative where it is a duplicate
@@ -56,6 +56,7 @@ def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
             arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
             with store.writer(stage, key, schema) as out:
                 out.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            store.commit(Marker(stage, key, key, out.rows, out.rows, files={".parquet": out.seal}))
         tasks.append(Task(number, f"shard {number}", "", {"documents": key, "clusters": key}))
     return tasks
 

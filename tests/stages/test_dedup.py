@@ -17,7 +17,7 @@ from siftlm.stages.dedup import DedupSettings
 from siftlm.stages.dedup_links import Links
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_task
-from siftlm.store import Store
+from siftlm.store import Marker, Store
 
 RUNNER = RunnerSettings(threads=1)
 WORDS = [f"word{letter}" for letter in "abcdefghijklmnopqrs"]
@@ -49,7 +49,9 @@ def write_signals(store: Store, shards: Sequence[Sequence[tuple[str, str]]], set
         arrays = [pa.array(c, f.type) for c, f in zip(columns, DOCUMENT_SCHEMA, strict=True)]
         with store.writer("documents", f"doc{number}", DOCUMENT_SCHEMA) as out:
             out.write(pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA))
-        tasks.append(Task(number, f"shard {number}", "", {"documents": f"doc{number}"}))
+        key = f"doc{number}"
+        store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
+        tasks.append(Task(number, f"shard {number}", "", {"documents": key}))
     scorers = (settings.shingles,)
     made = annotate.tasks(scorers, tasks)
     for task in made:

@@ -23,7 +23,7 @@ from siftlm.stages.dedup_links import Links
 from siftlm.stages.dedup_verify import SMALL_STAR, ShingleSets, verified
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_task
-from siftlm.store import Store
+from siftlm.store import Marker, Store
 
 RUNNER = RunnerSettings(threads=1)
 LOOSE = ShingleSettings(ngram=2, bands=30, rows=2)  # finds far more candidates than are similar
@@ -60,7 +60,9 @@ def write_signals(store: Store, shards: Shards, shingles: ShingleSettings, name:
         ]
         with store.writer("documents", f"{name}{number}", DOCUMENT_SCHEMA) as out:
             out.write(pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA))
-        tasks.append(Task(number, f"shard {number}", "", {"documents": f"{name}{number}"}))
+        key = f"{name}{number}"
+        store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
+        tasks.append(Task(number, f"shard {number}", "", {"documents": key}))
     made = annotate.tasks((shingles,), tasks)
     for task in made:
         run_task(Annotate((shingles,)), task, store)

@@ -23,7 +23,7 @@ from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, with_cuts
 from siftlm.statistics.hashing import hash_strings, keyed
-from siftlm.store import Store
+from siftlm.store import Marker, Store
 
 SEED = 3
 LINES = [f"line {n}{' of some words' * (n % 3)}" for n in range(12)]
@@ -54,6 +54,7 @@ def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
         arrays = [pa.array(c, f.type) for c, f in zip(columns, DOCUMENT_SCHEMA, strict=True)]
         with store.writer("documents", key, DOCUMENT_SCHEMA) as out:
             out.write(pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA))
+        store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
         clusters = [
             [owner or name for name, owner in zip(ids, owners, strict=True)],
             [1] * len(ids),
@@ -62,6 +63,7 @@ def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
         arrays = [pa.array(c, f.type) for c, f in zip(clusters, CLUSTER_SCHEMA, strict=True)]
         with store.writer("clusters", key, CLUSTER_SCHEMA) as out:
             out.write(pa.RecordBatch.from_arrays(arrays, schema=CLUSTER_SCHEMA))
+        store.commit(Marker("clusters", key, key, out.rows, out.rows, files={".parquet": out.seal}))
         tasks.append(Task(number, f"shard {number}", "", {"documents": key, "clusters": key}))
     return tasks
 

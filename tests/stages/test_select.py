@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from siftlm.seals import Seal
 from siftlm.selectors import SelectSettings, start
 from siftlm.selectors.threshold import Threshold
 from siftlm.stages.columns import Survivors
 from siftlm.stages.select import Columns, Decide
 from siftlm.stages.shards import Task
 from siftlm.stages.values import write_value
-from siftlm.store import Store
+from siftlm.store import Marker, Store
 
 
 def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path) -> None:
@@ -28,12 +29,15 @@ def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path
     }
     for stage, columns in tables.items():
         (tmp_path / stage).mkdir(parents=True)
-        pq.write_table(pa.table(columns), store.path(stage, "k"))
-    settings, path = SelectSettings(), str(tmp_path / "plan.npz")
-    write_value(path, start(settings))
+        path = store.path(stage, "k")
+        pq.write_table(pa.table(columns), path)
+        store.commit(Marker(stage, "k", "shard", 4, 4, files={".parquet": Seal.of(path)}))
+    settings, path = SelectSettings(), str(tmp_path / "plan")
+    write_value(path, start(settings), store)
     short = Threshold(column="byte_count", min=5)
     task = Task(0, "shard", "k", dict.fromkeys(tables, "k"))
     marker = Decide(Columns(settings, Survivors(rules=(short,))), path).run(task, store)
+    store.commit(marker)
     assert marker.errors == {"non_finite_nll_two_error": 1, "null_text_one_error": 1}
     assert marker.dropped == {"byte_count_below_min": 1}
     assert store.table("decisions", "k", ["dropped_by", "reason"]).to_pylist() == [
