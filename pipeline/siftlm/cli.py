@@ -47,6 +47,7 @@ ENVIRONMENT = {
 """System errors that are no defect of siftlm's."""
 BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
+WORKER_FAULT = re.compile(r"(?:^|\\n)[\w.]*Error: (\[Errno (\d+)\] .+?)(?= \[while running|\\n|$)", re.MULTILINE)
 GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
 SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for the interpreter, at most
 USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer uses, which may be its own copy
@@ -399,10 +400,16 @@ def _known(error: BaseException) -> Exception | None:
         if isinstance(found, UserError | AuditError):
             return type(found)(*(BEAM_REMARK.sub("", str(line)) for line in found.args))
         if isinstance(found, OSError) and found.errno in ENVIRONMENT:
-            return UserError(f"{ENVIRONMENT[found.errno]}: {found}; mend that and run again")
+            return _of_environment(found.errno, str(found))
         found = found.__cause__ or found.__context__
-    told = WORKER_ERROR.search(str(error))
-    return UserError(told[1]) if told else None
+    if told := WORKER_ERROR.search(str(error)):
+        return UserError(told[1])
+    faults = [fault for fault in WORKER_FAULT.finditer(str(error)) if int(fault[2]) in ENVIRONMENT]
+    return _of_environment(int(faults[-1][2]), faults[-1][1]) if faults else None
+
+
+def _of_environment(number: int, told: str) -> UserError:
+    return UserError(f"{ENVIRONMENT[number]}: {told}; mend that and run again")
 
 
 if __name__ == "__main__":

@@ -252,6 +252,24 @@ def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.Cap
     assert _known(ValueError("a defect")) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "number", "said"),
+    [("OSError", 28, "no space left"), ("PermissionError", 13, "no permission"), ("OSError", 5, "a failing disk")],
+)
+def test_a_fault_of_the_environment_in_a_worker_process_is_one_line(kind: str, number: int, said: str) -> None:
+    """As in this process; of several errors in the text, the last one says where it was."""
+    from siftlm.cli import _known
+
+    fault = f"[Errno {number}] {os.strerror(number)}"
+    text = (
+        f"Traceback (most recent call last):\n  File x\n{kind}: {fault}\n\nDuring handling of the above exception, "
+        f"another exception occurred:\n\n{kind}: {fault}: /out/x.parquet [while running 'documents']\n"
+    )
+    for error in (RuntimeError(text), RuntimeError(repr(text))):
+        assert str(_known(error)) == f"{said}: {fault}: /out/x.parquet; mend that and run again"
+    assert _known(RuntimeError(text.replace(f"Errno {number}", "Errno 9"))) is None
+
+
 def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """validate, plan, run, run again, inspect and schema on one small corpus; all end with 0."""
     code, told, _ = siftlm(capsys, "validate", "run.toml")
