@@ -107,7 +107,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     for part, slices in by_part.items():
         ngrams.add(part, slices)
     for task in tasks:
-        Measure(SMALL, Corpus(store, drops), tuple(ngrams.paths())).run(task, store)
+        store.commit(Measure(SMALL, Corpus(store, drops), tuple(ngrams.paths())).run(task, store))
     assert read(store, tasks, turned) == found
 
 

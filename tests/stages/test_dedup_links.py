@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pytest
 
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
+from siftlm.report.manifest import FORMAT, write_manifest
 from siftlm.scorers import ShingleSettings
 from siftlm.stages import annotate, dedup
 from siftlm.stages.annotate import Annotate
@@ -85,7 +85,7 @@ def earlier_run(folder: Path, shards: Shards, settings: DedupSettings) -> tuple[
         {"path": s.name, "documents": len(shard), "keys": {**s.inputs, "clusters": t.key}}
         for s, t, shard in zip(signals, tasks, shards, strict=True)
     ]
-    (folder / "manifest.json").write_bytes(orjson.dumps({"config": {"store": None}, "inputs": entries}))
+    write_manifest(str(folder), {"format": FORMAT, "config": {"store": None}, "inputs": entries})
     return str(folder), found
 
 
