@@ -122,7 +122,8 @@ def test_one_bad_byte_costs_one_record_where_records_are_members(tmp_path: Path,
         damaged[at] ^= 0x5A
         outcome = read(tmp_path / "x", kind, pack, bytes(damaged))
         assert outcome.texts in (expected, TEXTS)  # some bits mean nothing: a time, an operating system
-        assert len(outcome.errors) == (outcome.texts == expected)
+        # A bit of an ARC record's url leaves its text whole; the damage is counted beside it.
+        assert len(outcome.errors) in ((1,) if outcome.texts == expected else (0, 1) if kind == "arc" else (0,))
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
