@@ -76,7 +76,7 @@ def run(
     """Run what has not been run yet. Beam's options go to Beam: --runner=SparkRunner --spark_master_url=..."""
     settings = _load(context, config, sets)
     if dry_run:
-        _show_plan(settings)
+        _show_plan(settings, fail_if)
         return
     from siftlm import job
     from siftlm.comparison import ConditionError
@@ -130,12 +130,12 @@ def _load(context: typer.Context, config: str, sets: list[str] | None) -> RunCon
     return settings.model_copy(update={"runner": with_options(settings.runner, options)})
 
 
-def _show_plan(settings: RunConfig) -> None:
+def _show_plan(settings: RunConfig, fail_if: list[str] | None = None) -> None:
     from siftlm.plan import describe
     from siftlm.plan import plan as make
     from siftlm.report.terminal import print_plan
 
-    print_plan(describe(row) for row in make(settings))
+    print_plan(describe(row) for row in make(settings, fail_if or []))
 
 
 @app.command("train-reference")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +91,13 @@ def inspect(
     """The documents at the given percentiles of a column among those asked for, lowest first."""
     run = FinishedRun.open(folder)
     columns = run.columns()
-    column = column or run.default_column()
+    column = run.default_column() if column is None else column
     if column not in columns or not (pa.types.is_integer(columns[column]) or pa.types.is_floating(columns[column])):
-        near = difflib.get_close_matches(column, columns, n=1)
-        raise UserError(
-            f"--column: must be a numeric column, got {column!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        )
+        raise UserError(f"--column: must be a numeric column, got {column!r}{_nearest(column, columns)}")
     table = run.read({column, "doc_id", "domain", "source", "kept", "reason"})
+    reasons = {name for name in table["reason"].unique().to_pylist() if name}
+    if reason is not None and reason not in reasons:
+        raise UserError(f"--reason: must be why documents were dropped, got {reason!r}{_nearest(reason, reasons)}")
     table = table.filter(_wanted(table, column, reason, kept))
     order = pc.sort_indices(table, sort_keys=[(column, "ascending"), ("doc_id", "ascending")])
     found = []
@@ -106,6 +106,11 @@ def inspect(
         text = run.text(row["shard"], row["row"])
         found.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
     return found
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:

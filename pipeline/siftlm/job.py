@@ -75,12 +75,18 @@ def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> R
         ConditionError: a condition of `fail_if` holds between what was published and this; it stays published.
     """
     check_config(config)
-    conditions = Conditions(fail_if)
-    if fail_if:
-        conditions.check(config.output.folder, all_columns(config), counts_tokens(config))
+    conditions = checked_conditions(config, fail_if)
     with publish.workspace(config.output.folder, config.name, config.store_folder):
         store = Store(config.store_folder)
         return mended(lambda: _Run(config, store, progress, conditions).run())
+
+
+def checked_conditions(config: RunConfig, expressions: Sequence[str]) -> Conditions:
+    """The conditions of `--fail-if`; raises UserError for one that could not be looked at when the work is done."""
+    conditions = Conditions(expressions)
+    if expressions:
+        conditions.check(config.output.folder, all_columns(config), counts_tokens(config))
+    return conditions
 
 
 class _Run:

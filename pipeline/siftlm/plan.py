@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from siftlm.config import TRAINED, RunConfig
 from siftlm.estimate import Estimate, estimate
-from siftlm.job import with_output
+from siftlm.job import checked_conditions, with_output
 from siftlm.progress import duration
-from siftlm.stages import annotate, commonness, dedup, folders, ids, inputs, passages, reference, score
+from siftlm.stages import annotate, commonness, dedup, ids, inputs, passages, reference, score
 from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.passages import PassageSettings
@@ -33,10 +33,10 @@ class StagePlan:
     seconds: float | None
 
 
-def plan(config: RunConfig) -> list[StagePlan]:
+def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
     """The stages in their order, for a configuration that a run would take. Writes nothing."""
     check_config(config)
-    folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
+    checked_conditions(config, fail_if)
     store = Store(config.store_folder)
     found = inputs.discover(config.input, config.own_places)
     stages = _Stages(config, store, estimate(config, found))

@@ -291,6 +291,10 @@ def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]
         ("inspect", "nowhere"): "nowhere: must be the folder of a finished run, got no manifest.json there",
         ("inspect", "out", "--column", "byte_cont"): "--column: must be a numeric column, got 'byte_cont'",
         ("inspect", "out", "--percentiles", "a"): "--percentiles: must be numbers separated by commas, got 'a'",
+        ("inspect", "out", "--column", ""): "--column: must be a numeric column, got ''",
+        ("inspect", "out", "--reason", "byte_cont"): "--reason: must be why documents were dropped, got 'byte_cont'",
+        ("run", "run.toml", "--dry-run", "--fail-if", "kept <"): "--fail-if: must be a condition such as",
+        ("run", "run.toml", "--dry-run", "--fail-if", "keptt < 1"): "--fail-if: must name a quantity of both runs",
     }.items():
         assert mistake(capsys, *arguments).startswith(expected)
     for shard in (desk.root / "out/store/signals").glob("*.parquet"):
