@@ -167,7 +167,7 @@ def test_a_folder_that_tells_no_names_is_not_taken_for_empty(
     monkeypatch.setattr(os, "lstat", lstat)
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/in/closed; Permission denied$"):
-        filesystem.expand([f"{tmp_path}/{pattern}"])
+        filesystem.survey([f"{tmp_path}/{pattern}"])
 
 
 @pytest.mark.parametrize("mark", ["siftlm.json", "siftlm-store.json", ".store.lock"])
