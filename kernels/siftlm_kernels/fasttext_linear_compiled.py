@@ -13,6 +13,7 @@ from siftlm_kernels.fasttext_linear_kernel import (
     Shape,
     Vocabulary,
     fill_vocabulary,
+    products,
     sigmoid_table_outputs,
     sum_rows,
     sum_subwords,
@@ -79,20 +80,29 @@ class CompiledModel:
         """Probabilities from the mean of the rows, folded or `dim` wide."""
         probabilities = np.empty((len(means), self.labels), np.float32)
         if self.loss == "hs":
-            tree_outputs(means if self.output is None else means @ self.output[:-1].T, self.children, probabilities)
+            tree_outputs(
+                means if self.output is None else self._logits(means, self.labels - 1), self.children, probabilities
+            )
             return probabilities
         if self.loss == "softmax":
             logits = np.zeros((len(means), self.labels), np.float64)
             if self.output is None:
                 logits[:, 1:] = means
             else:
-                logits[:] = means @ self.output.T
+                logits[:] = self._logits(means, self.labels)
             probabilities[:] = softmax(logits)
         else:
             assert self.output is not None
             sigmoid_table_outputs(means, self.output, probabilities)
         probabilities += np.float32(LOG_OFFSET)
         return probabilities
+
+    def _logits(self, means: FloatArray, rows: int) -> FloatArray:
+        """The products of every mean with the first rows of the output matrix, shape (documents, rows)."""
+        assert self.output is not None
+        logits = np.empty((len(means), rows), np.float32)
+        products(means, np.ascontiguousarray(self.output[:rows].T), logits)
+        return logits
 
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

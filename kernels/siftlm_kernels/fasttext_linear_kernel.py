@@ -316,6 +316,25 @@ def sum_subwords(
 
 
 @compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
+def products(hidden: Any, columns: Any, logits: Any) -> None:
+    """Fills `logits` with `hidden @ columns`, every row by itself, in one order of float32 operations.
+
+    A BLAS may sum a row otherwise when there are more of them, so that a document's last bit would tell its neighbours.
+
+    Args:
+        hidden: shape (documents, dim).
+        columns: shape (dim, labels).
+        logits: shape (documents, labels).
+    """
+    for d in range(hidden.shape[0]):
+        logits[d] = np.float32(0)
+        for k in range(columns.shape[0]):
+            factor = hidden[d, k]
+            for label in range(columns.shape[1]):
+                logits[d, label] += factor * columns[k, label]
+
+
+@compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
 def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
     """fastText's one-vs-all output: a sigmoid read from a table of 512 steps, in its order of float32 operations.
 

