@@ -72,8 +72,8 @@ def test_a_run_where_the_locale_is_ascii_takes_every_name_and_text(desk: Path) -
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252:strict", "shift_jis"])
 def test_a_terminal_is_shown_what_it_has_and_escapes_for_the_rest(encoding: str) -> None:
     """By every command, for they all print to these streams."""
-    code = "from siftlm import console\nconsole.open_streams()\n"
-    code += "print('n\\xe4 \\u6f22 \\U0001f600 \\udcff')\nconsole.flush()"
+    code = "import sys\nfrom siftlm import console\nconsole.open_streams()\n"
+    code += "print('n\\xe4 \\u6f22 \\U0001f600 \\udcff')\nsys.stdout.flush()"
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
     kind = encoding.partition(":")[0]
