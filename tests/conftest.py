@@ -1,8 +1,14 @@
-"""How property tests run: nothing in them is timed, since they share the machine."""
+"""How tests run: property tests are not timed, since they share the machine, and commands heed signals."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:  # as in jobs behind `&` and `nohup`, whose children ignore it too
+        signal.signal(number, lambda *_: None)
