@@ -70,8 +70,8 @@ class CompiledModel:
             np.ascontiguousarray(values), np.ascontiguousarray(offsets), self.vocabulary, self.shape, self.word_rows,
             self.word_sizes, self.ngram_rows, sums, added,
         )  # fmt: skip
-        sums *= (1.0 / np.maximum(added, 1)).astype(np.float32)[:, None]
         with np.errstate(all="ignore"):  # a corrupt model may hold anything; its probabilities are NaN
+            sums *= (1.0 / np.maximum(added, 1)).astype(np.float32)[:, None]
             probabilities = self._outputs(sums)
         probabilities[added == 0] = np.nan
         return probabilities
