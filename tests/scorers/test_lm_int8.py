@@ -34,7 +34,7 @@ def scorer_of(folder: Path, dtype: str, **settings: Any) -> LMScorer:
 
 
 def sums_bytes_exactly() -> bool:
-    """Whether the processor adds products of bytes in 32 bits; in 16 they saturate, and tiny models lose their ranks."""
+    """Whether the processor adds products of bytes in 32 bits; in 16 they saturate, and tiny models lose ranks."""
     try:
         return platform.machine() != "x86_64" or "vnni" in Path("/proc/cpuinfo").read_text()
     except OSError:
