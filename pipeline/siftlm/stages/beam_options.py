@@ -11,7 +11,7 @@ from typing import Any
 from siftlm.errors import UserError
 
 OptionValue = str | int | float | bool
-_NEAR = 0.6  # how alike a name must be to be the one that was meant, by difflib
+_NEAR = 0.55  # how alike a name must be to be the one that was meant, by difflib
 
 _FLINK = """
 allow_non_restored_state attached_mode auto_balance_write_files_sharding_enabled auto_watermark_interval
