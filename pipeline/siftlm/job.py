@@ -266,7 +266,7 @@ class _Run:
             return Result(manifest, True, difference)
         self._check_kept(selected)
         staging = publish.staging_folder(folder, identity)
-        metadata = {"siftlm.run": config.name, "siftlm.identity": identity}
+        metadata = {"siftlm.run": config.name}
         decisions = self.lineage.markers["decisions"]
         early = _drawing().submit(self.overview, identity, selected) if self._leaves_a_core() else None
         try:
