@@ -40,7 +40,7 @@ def minhash(
 
     1. Words. The bytes are read as UTF-8, where what is ill-formed separates words. Letters, marks, numbers
        (categories L, M, N of Unicode 14.0) and `_` make words, everything else separates. A code point of a
-       script without spaces (`unicode_words.SOLO_BLOCKS`: Han, Kana, Bopomofo, Thai, Lao, Khmer, Myanmar) is a
+       script without spaces (`unicode_words.SOLO_BLOCKS`: Han, Kana, Yi, Thai, Khmer, Javanese and others) is a
        word by itself. Every code point is lower-cased by its simple mapping. Before all that the text is brought
        into `normal_form.normal_form`: composed and decomposed accents, soft hyphens and zero-width characters
        make no difference.

@@ -5,14 +5,17 @@ Thresholds are not here: they belong to selection. What the papers leave open is
 - A character is a Unicode code point; `text` is the whole document.
 - A word is a maximal run of characters that are not white space: `text.split()`. Punctuation stays on its word, so
   the definition needs no language. Case matters, except for stop words and phrases (ASCII letters only). Scripts
-  that put no spaces between words (Han, Kana, Bopomofo, Thai, Lao, Khmer, Myanmar: `unicode_words.SOLO_BLOCKS`) have
-  no such runs: each of their letters is a word, with the marks and the punctuation behind it, as the default rules
-  of Unicode Standard Annex 29 have it. Dictionaries would find longer ones, of about 1.5 letters in Chinese, 2 in
-  Japanese and 4 in Thai, so thresholds of length go by language.
+  that put no spaces between words (Han, Kana, Yi, Thai, Lao, Khmer, Myanmar, Tai Tham, Javanese and others:
+  `unicode_words.SOLO_BLOCKS`) have no such runs: each of their letters is a word, with the marks and the punctuation
+  behind it, as the default rules of Unicode Standard Annex 29 have it. Dictionaries would find longer ones, of about
+  1.5 letters in Chinese, 2 in Japanese and 4 in Thai, so thresholds of length go by language. A visible divider ends
+  a word too (`text_signals_tables.WORD_DIVIDERS`): Tibetan has one behind every syllable, old Ethiopic print between
+  words.
 - A line is what `text.split("\\n")` gives, stripped of white space at both ends; an empty one is not a line.
 - A paragraph is a maximal run of lines without an empty one between them, joined by newlines.
 - A sentence ends at a word whose last character, closing quotes and brackets aside, is a sentence terminal of
-  Unicode, and at the end of every line. Thai and Lao end it with a space: one between two of their letters.
+  Unicode or a Tibetan shad, and at the end of every line. Thai and Lao end it with a space: one between two of their
+  letters.
 - A duplicate is the second or a later occurrence of the same thing in the same document.
 - A ratio whose denominator is 0 is 0. Ratios are float64: the quotient of two exact integers, so that a value of
   1/10 equals a threshold of 0.1. The entropy is float32, for a logarithm is not the same to the last bit everywhere.

@@ -23,6 +23,7 @@ from siftlm_kernels.text_signals_tables import (
     BULLETS,
     CLOSER,
     DIGIT,
+    DIVIDER,
     POLICY_PHRASES,
     SOLO,
     SPACE,
@@ -82,7 +83,7 @@ _S32 = np.uint64(32)
 _INEXACT = np.uint64(1 << 63)  # marks a key that is a hash, not the bytes themselves
 
 # By the bits of a character: what it adds to a sum of (upper-case letters << 32) + alphanumeric characters.
-_TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(1 << 10)], np.int64)
+_TALLY = np.array([(bits & ALNUM != 0) + ((bits & UPPER != 0) << 32) for bits in range(1 << 11)], np.int64)
 
 
 @compiled
@@ -266,6 +267,8 @@ def _scan(
                     break
                 if flags & ALNUM:
                     last, stop = flags, SPACE | ALNUM if flags & SOLO else SPACE
+                elif flags & DIVIDER and seen & ALNUM:
+                    stop = SPACE | ALNUM
                 ascii_only = False
                 trailing += width - 1
             seen |= flags

@@ -21,6 +21,7 @@ from siftlm_kernels.text_signals_tables import (
     POLICY_PHRASES,
     STOP_WORDS,
     THAI_AND_LAO,
+    WORD_DIVIDERS,
     sentence_terminals,
 )
 from siftlm_kernels.unicode_words import SOLO_BLOCKS
@@ -57,18 +58,20 @@ def split_words(text: str) -> list[tuple[str, bool]]:
     """The words, each with whether white space stands before it.
 
     A letter or digit of a script without spaces begins a word where the word so far has one already, and so does any
-    letter or digit behind it. Marks and punctuation stay with what is before them, or else with what follows.
+    letter or digit behind it or behind a word divider. Marks and punctuation stay with what is before them, or else
+    with what follows.
     """
     found: list[tuple[str, bool]] = []
     for token in text.split():
-        starts, has_letter, after_solo = [0], False, False
+        starts, has_letter, ended = [0], False, False
         for at, character in enumerate(token):
             if not character.isalnum():
+                ended |= has_letter and character in WORD_DIVIDERS
                 continue
             solo = any(first <= ord(character) <= last for first, last in SOLO_BLOCKS)
-            if after_solo or (solo and has_letter):
+            if ended or (solo and has_letter):
                 starts.append(at)
-            has_letter, after_solo = True, solo
+            has_letter, ended = True, solo
         found += [(token[start:end], start == 0) for start, end in pairwise([*starts, len(token)])]
     return found
 

@@ -20,6 +20,7 @@ CLOSER = 64  # a quote or bracket that may follow the end of a sentence
 SPECIAL = 128  # needs a closer look: part of a counted symbol or of a phrase
 SOLO = 256  # a letter or digit of a script without spaces: a word by itself
 SPACED_SENTENCES = 512  # of the scripts that end sentences with a space
+DIVIDER = 1024  # a mark that stands where other scripts have a space: one of `WORD_DIVIDERS`
 
 THAI_AND_LAO = slice(0x0E00, 0x0F00)
 
@@ -39,6 +40,20 @@ C4_END_MARKS = ".?!\"'"
 
 CLOSERS = "\"')]}»”’›」』）】"
 
+WORD_DIVIDERS = (
+    "\u0f0b\u0f0c\u0fd2"  # Tibetan tshegs, behind every syllable
+    "\u1361"  # Ethiopic wordspace
+    "\u16eb\u16ec\u16ed"  # Runic
+    "\u2d70\u2e31"  # Tifinagh separator, word separator middle dot (Avestan, Samaritan)
+    "\U00010100\U00010101\U0001039f\U000103d0\U0001091f"  # Aegean, Ugaritic, Old Persian, Phoenician
+    "\U000111c8\U00011a41\U00011a44\U00011a9a\U00011c43"  # Sharada, Zanabazar, Soyombo, Bhaiksuki
+    "\U00012470"  # Old Assyrian
+)
+"""The visible marks between words or syllables: Unicode Standard Annex 14, class BA, "visible word dividers"."""
+
+# Tibetan's shads end a clause or a sentence, so Unicode leaves them out of Sentence_Terminal; nothing else ends one.
+TIBETAN_SHADS = range(0x0F0D, 0x0F12)
+
 # The property Sentence_Terminal of Unicode 16 (PropList.txt): inclusive ranges of code points.
 _SENTENCE_TERMINAL = """
 21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 17D4-17D5 1803
@@ -54,7 +69,7 @@ AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F
 def sentence_terminals() -> list[int]:
     """The code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
     bounds = [[int(end, 16) for end in part.split("-")] for part in _SENTENCE_TERMINAL.split()]
-    return [point for pair in bounds for point in range(pair[0], pair[-1] + 1)]
+    return [*(point for pair in bounds for point in range(pair[0], pair[-1] + 1)), *TIBETAN_SHADS]
 
 
 # `j`, `v`, `m` and `k` are the rarest letters of the phrases: one of them is where a search begins.
@@ -75,6 +90,7 @@ def character_classes() -> npt.NDArray[np.uint16]:
         block = classes[first : last + 1]
         block[block & ALNUM != 0] |= SOLO
     classes[THAI_AND_LAO] |= SPACED_SENTENCES
+    classes[[ord(c) for c in WORD_DIVIDERS]] |= DIVIDER
     classes[sentence_terminals()] |= TERMINAL
     classes[[ord(c) for c in CLOSERS]] |= CLOSER
     classes[[ord(c) for c in _SPECIAL]] |= SPECIAL

@@ -19,22 +19,35 @@ from siftlm_kernels.unicode_ranges import LOWER_RANGES, WORD_RANGES
 
 SEPARATOR, WORD, SOLO, IGNORED = 0, 1, 2, 3
 
-# Blocks of the scripts without spaces between words: Unicode 14.0, Blocks.txt.
+# Blocks of the scripts without spaces between words: those whose letters Unicode Standard Annex 14 lets a line break
+# at without a space (line-break classes SA, ID, CJ, AK, AS and AP), but for Hangul and full-width Latin letters.
 SOLO_BLOCKS = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
+    (0x1BC0, 0x1BFF),  # Batak
     (0x3000, 0x312F),  # CJK symbols such as 々 and 〇, Hiragana, Katakana, Bopomofo
-    (0x31A0, 0x31BF),  # Bopomofo Extended
+    (0x3190, 0x31BF),  # Kanbun, Bopomofo Extended
     (0x31F0, 0x31FF),  # Katakana Phonetic Extensions
     (0x3400, 0x4DBF),  # CJK Extension A
     (0x4E00, 0x9FFF),  # CJK Unified Ideographs
-    (0xA9E0, 0xA9FF),  # Myanmar Extended-B
-    (0xAA60, 0xAA7F),  # Myanmar Extended-A
+    (0xA000, 0xA48F),  # Yi
+    (0xA980, 0xA9FF),  # Javanese, Myanmar Extended-B
+    (0xAA00, 0xAADF),  # Cham, Myanmar Extended-A, Tai Viet
     (0xF900, 0xFAFF),  # CJK Compatibility Ideographs
     (0xFF66, 0xFF9F),  # half-width Katakana
-    (0x1AFF0, 0x1B16F),  # Kana Extended-B, Kana Supplement, Kana Extended-A, Small Kana Extension
-    (0x20000, 0x3FFFF),  # CJK Extensions B to G
+    (0x11000, 0x1107F),  # Brahmi
+    (0x11300, 0x1137F),  # Grantha
+    (0x11700, 0x1174F),  # Ahom
+    (0x11900, 0x1195F),  # Dives Akuru
+    (0x11EE0, 0x11F5F),  # Makasar, Kawi
+    (0x16FE0, 0x18AFF),  # Ideographic Symbols, Tangut, Tangut Components
+    (0x18D00, 0x18D7F),  # Tangut Supplement
+    (0x1AFF0, 0x1B2FF),  # Kana Extended-B, Kana Supplement, Kana Extended-A, Small Kana Extension, Nushu
+    (0x20000, 0x3FFFF),  # CJK Extensions B to J
 )
 
 

@@ -18,6 +18,7 @@ PIECES = [
     "javascript", "JavaScript", "lorem ipsum", "Lorem Ipsum", "terms of use", "Privacy Policy", "cookie policy",
     "uses cookies", "use of cookies", "use cookies", "cookie", "\u212a", "İ", "\ufeff", "\U0010ffff",
     "カ", "。」", "「", "，", "ก", "กา", "เก่ง", "ລາວ", "ខ្មែរ", "မြန်မာ", "။", "ー", "々", "7", "𠀀",
+    "བཀྲ", "་", "།", "༌", "፡", "ሰላም", "ꀉ", "ꦗꦮ", "ᨾᩮᩬᩥᨦ", "ᬩ", "ᥖ", "ꪎ", "ꨀ", "𗀀", "᛫",
 ]  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=80),
@@ -154,6 +155,22 @@ def test_c4_and_fineweb_line_rules_are_those_of_a_worked_example() -> None:
         pytest.param("ຂ້ອຍຮັກເຈົ້າ", 8, 1, id="Lao"),
         pytest.param("ខ្ញុំស្រឡាញ់អ្នក។", 9, 1, id="Khmer"),
         pytest.param("မင်္ဂလာပါ။ နေကောင်းလား။", 9, 2, id="Burmese"),
+        pytest.param("བཀྲ་ཤིས་བདེ་ལེགས། ང་བོད་པ་ཡིན།", 8, 2, id="Tibetan, whose syllables end in a tsheg"),
+        pytest.param("བོད་༢༠༢༤ལོ", 2, 1, id="Tibetan: a digit without a tsheg keeps together"),
+        pytest.param("ꆈꌠꁱꂷ。ꉢꇬ。", 6, 2, id="Yi"),
+        pytest.param("ꦱꦸꦒꦼꦁ​ꦫꦮꦸꦃ꧉", 4, 1, id="Javanese"),
+        pytest.param("ᨣᩴᩤᨾᩮᩬᩥᨦ", 3, 1, id="Tai Tham"),
+        pytest.param("ᦷᦎᦺᦑ", 4, 1, id="New Tai Lue, whose vowels are letters"),
+        pytest.param("ᥖᥭᥰ", 3, 1, id="Tai Le, whose vowels and tones are letters"),
+        pytest.param("ꪼꪕꪒꪾ", 3, 1, id="Tai Viet"),
+        pytest.param("ᬩᬮᬶ᭟ᬩᬲ", 4, 2, id="Balinese"),
+        pytest.param("ꨌꩌꨨꨣ", 3, 1, id="Cham"),
+        pytest.param("ㄅㄆㄇ ﾊﾛｰ", 6, 1, id="Bopomofo, half-width Katakana"),
+        pytest.param("𛀀𛀁 𪜀𫝀𫠠𬺰𰀀", 7, 1, id="Kana Supplement and Han beyond the first plane"),
+        pytest.param("ሰላም፡ለዓለም፡ሁሉ።", 3, 1, id="Ethiopic with wordspaces"),
+        pytest.param("ሰላም ለዓለም ሁሉ።", 3, 1, id="Ethiopic with spaces"),
+        pytest.param("ᮘᮞ ᮞᮥᮔ᮪ᮓ", 2, 1, id="Sundanese, which has spaces"),
+        pytest.param("ꓡꓲꓢꓴ ꓐꓢ", 2, 1, id="Lisu, which has spaces"),
         pytest.param("한국어는 띄어쓰기를 한다. 그렇다.", 4, 2, id="Korean, which has spaces"),
         pytest.param("Hello world. Good-bye!", 3, 2, id="English"),
         pytest.param("Don't stop3.5now e\u0301a naïve", 4, 1, id="Latin words are not split"),
@@ -175,12 +192,18 @@ def test_n_grams_of_a_script_without_spaces_are_as_long_as_their_text() -> None:
 
 def test_a_page_of_a_script_without_spaces_passes_the_length_rules_of_gopher_and_c4() -> None:
     """50 words, three sentences, lines of five words: what a page of 200 characters has in every language."""
-    for page in ("这是一个很长的句子，里面有很多词。" * 12, "ประโยคภาษาไทยที่ยาวมาก " * 12, "これは長い文です。" * 12):
+    for page in (
+        "这是一个很长的句子，里面有很多词。" * 12,
+        "ประโยคภาษาไทยที่ยาวมาก " * 12,
+        "これは長い文です。" * 12,
+        "བཀྲ་ཤིས་བདེ་ལེགས། " * 13,
+        "ꆈꌠꁱꂷꉢꇬꆀ。" * 12,
+    ):
         row = one(page)
         assert row["word_count"] >= 50
         assert row["sentence_count"] >= 3
         assert row["under_5_word_line_fraction"] == 0
-        assert row["longest_word_length"] <= 4
+        assert row["longest_word_length"] <= 5
 
 
 @pytest.mark.timeout(60)

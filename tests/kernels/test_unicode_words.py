@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import regex
 
 from siftlm_kernels.normal_form import ignorable_points
 from siftlm_kernels.unicode_words import IGNORED, SEPARATOR, SOLO, WORD, simple_lower, word_bytes, word_classes
@@ -31,15 +32,29 @@ def test_lower_case_is_that_of_a_single_character() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("text", ["私", "は", "カ", "ｶ", "々", "ก", "ກ", "က", "ក", "㐀", "𠀀"])
+@pytest.mark.parametrize(
+    "text", ["私", "は", "カ", "ｶ", "々", "ก", "ກ", "က", "ក", "㐀", "𠀀", "ꀉ", "ꦗ", "ᨾ", "ᬩ", "ꪎ", "ㄅ", "𗀀"]
+)
 def test_scripts_without_spaces_are_words_a_character(text: str) -> None:
-    """Han, Kana, Thai, Lao, Myanmar, Khmer."""
+    """Han, Kana, Thai, Lao, Myanmar, Khmer, Yi, Javanese, Tai Tham, Balinese, Tai Viet, Bopomofo, Tangut."""
     assert word_classes()[ord(text)] == SOLO
 
 
-@pytest.mark.parametrize("text", ["a", "É", "я", "한", "अ", "ा", "́", "٣", "_", "Ⅷ"])
+def test_scripts_without_spaces_are_those_whose_lines_break_without_one() -> None:
+    """By the line-break classes of Unicode as the package `regex` has them; Hangul and full-width Latin use spaces."""
+    breaks = regex.compile(
+        r"[[\p{LB=SA}\p{LB=ID}\p{LB=CJ}\p{LB=AK}\p{LB=AS}]--[\p{sc=Hangul}\p{sc=Latin}\p{sc=Common}]]", regex.V1
+    )
+    letters = [c for c in ASSIGNED if unicodedata.category(c)[0] == "L" and word_classes()[ord(c)] != SEPARATOR]
+    solo = {c for c in letters if word_classes()[ord(c)] == SOLO}
+    assert {c for c in letters if breaks.match(c)} <= solo
+    signs = regex.compile(r"[\p{LB=NS}\p{LB=BA}\p{LB=AP}\p{sc=Common}\p{sc=Katakana}\p{sc=Grantha}\p{sc=Makasar}]")
+    assert all(breaks.match(c) or signs.match(c) for c in solo)  # iteration marks, finals, tones
+
+
+@pytest.mark.parametrize("text", ["a", "É", "я", "한", "अ", "ा", "́", "٣", "_", "Ⅷ", "བ", "ᮘ", "ꓡ", "ᨀ", "Ａ"])
 def test_scripts_with_spaces_have_words_of_many_characters(text: str) -> None:
-    """Hangul, Devanagari with its vowel signs, and combining accents included."""
+    """Hangul, Devanagari with its vowel signs, combining accents, Tibetan (its tsheg separates), Sundanese, Lisu."""
     assert word_classes()[ord(text)] == WORD
 
 

@@ -21,7 +21,7 @@ from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import End, Settings
 from siftlm.store import digest
 
-VERSION = 3
+VERSION = 4
 FILTER_BYTES = 8  # a byte of a first filter for every n-gram: of those that are not there one in nine gets through
 
 

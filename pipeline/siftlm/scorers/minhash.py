@@ -12,7 +12,7 @@ from siftlm.settings import End, Settings
 from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 
-VERSION = 3
+VERSION = 4
 SHINGLES_KEY = b"siftlm.shingles"
 """Metadata of the column `bands`: the digest of the settings, by which a later run knows comparable bands."""
 

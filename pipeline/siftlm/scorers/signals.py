@@ -14,7 +14,7 @@ from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
 
-VERSION = 2
+VERSION = 3
 Group = Literal["basic", "gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 

@@ -31,7 +31,7 @@ from siftlm.statistics.exponential import exp_negative
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Marker, Store, digest
 
-VERSION = 2
+VERSION = 3
 STAGE = "commonness"
 NGRAMS = "ngrams"  # the folder of the tables, and the fact of a task that names its own
 COMMONNESS_SCHEMA = pa.schema([pa.field("commonness", pa.float64())])  # null without words, or where it is out already
