@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -175,15 +176,23 @@ def test_logits_exist_for_one_block_at_a_time(
     language_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the windows are, and whatever the tokens have beside their nats."""
-    monkeypatch.setattr(lm_head, "BLOCK_LOGITS", 16 * SIZE)
+    monkeypatch.setattr(lm_head, "BLOCK_LOGITS", 2 * SIZE)
     folder, model = saved(language_models["opt"], tmp_path, *CAUSAL["qwen2"][:2])
-    scorer = scorer_of(folder, per_token=["nll", "entropy"])
+    scorer = scorer_of(folder, per_token=["nll", "entropy"], threads=1)
     scorer.check()
     shapes: list[int] = []
-    head = scorer.loaded().model.model.lm_head
-    head.register_forward_hook(lambda _module, _inputs, logits: shapes.append(logits.numel()))
-    (row,) = scorer.score(batch_of(TEXTS[:1])).to_pylist()
-    assert set(shapes) == {16 * SIZE}
+    held: list[int] = []
+
+    def look(_module: Any, _inputs: Any, logits: torch.Tensor) -> None:
+        shapes.append(logits.numel())
+        tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.dim() > 1 and t.shape[-1] == SIZE]
+        held.append(sum(tensor.numel() for tensor in tensors))
+
+    scorer.loaded().model.model.lm_head.register_forward_hook(look)
+    row, _ = scorer.score(batch_of([TEXTS[0]] * 2)).to_pylist()
+    assert set(shapes) == {2 * SIZE}
+    assert len(shapes) >= 2 * 63 // 2
+    assert 2 * SIZE <= max(held) <= 8 * SIZE  # this block, and what is left of the one before; two windows have 126
     assert row["nll_sum"] == pytest.approx(plain_sum(folder, model, TEXTS[0], 64), abs=1e-5 * row["token_count"])
 
 
