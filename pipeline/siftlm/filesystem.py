@@ -20,7 +20,7 @@ import xxhash
 
 from siftlm.errors import UserError
 from siftlm.paths import absolute, canonical, is_local, is_within, plain, scheme_of
-from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, local_matches
+from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, left_behind, local_matches
 from siftlm.writing import TEMPORARY, make_folder, remove_if_there, sync_folder, write_local, write_object
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
@@ -47,10 +47,14 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Expansion:
-    """The files that patterns name, sorted by path, and the folders of runs whose files are not among them."""
+    """The files that patterns name, sorted by path, and what is not among them though it is there.
+
+    That is the folders of runs, and by name what other jobs leave behind: files, and folders with a slash behind them.
+    """
 
     files: list[InputFile]
     passed_over: list[str]
+    left_behind: list[str]
 
 
 def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
@@ -70,25 +74,35 @@ def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
     """
     found: dict[str, InputFile] = {}
     runs = _Runs([canonical(folder) for folder in own])
+    hidden: set[str] = set()
     for path in paths:
-        before, files = len(runs.passed_over), {}
+        before, files, left = len(runs.passed_over), {}, set[str]()
         for file, parts in _matches(path):
-            if not runs.hold(file.path, parts):
+            if is_hidden(parts):
+                left |= set() if runs.has(file.path, parts) or _is_ours(parts) else {left_behind(file.path, parts)}
+            elif not runs.hold(file.path, parts):
                 files[file.path] = file
         if not files:
-            raise _nothing_at(path, [*runs.passed_over][before:] or [*runs.passed_over])
+            raise _nothing_at(path, [*runs.passed_over][before:] or [*runs.passed_over], sorted(left))
+        hidden |= left
         found.update(files)
     for name in found:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise UserError(f"paths: names of files must be UTF-8, got {os.fsencode(name)!r}; rename it") from None
-    return Expansion(sorted(found.values()), list(runs.passed_over))
+    return Expansion(sorted(found.values()), list(runs.passed_over), sorted(hidden - found.keys()))
 
 
-def _nothing_at(path: str, passed_over: Sequence[str]) -> UserError:
+def _is_ours(parts: Sequence[Part]) -> bool:
+    """Whether a file has the name of one that siftlm has not finished."""
+    return TEMPORARY.fullmatch(parts[-1].name) is not None
+
+
+def _nothing_at(path: str, passed_over: Sequence[str], hidden: Sequence[str]) -> UserError:
     if not passed_over:
-        return UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none")
+        left = f" but what other jobs leave behind, {hidden[0]} for instance" if hidden else ""
+        return UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none{left}")
     return UserError(
         f"paths: every path must match files that are not a run's own, got {path!r} with those of {passed_over[0]}; "
         f"to read what another run kept, name its data folder"
@@ -105,11 +119,15 @@ class _Runs:
         self.passed_over: dict[str, None] = {}
 
     def hold(self, path: str, parts: Sequence[Part]) -> bool:
-        """Whether a file belongs to a run and is no input."""
+        """Whether a file belongs to a run and is no input; the run's folder is remembered as passed over."""
         folder = self._mine(path) or self._of_another(path, parts)
         if folder:
             self.passed_over[folder] = None
         return folder is not None
+
+    def has(self, path: str, parts: Sequence[Part]) -> bool:
+        """Whether a file belongs to a run."""
+        return (self._mine(path) or self._of_another(path, parts)) is not None
 
     def _mine(self, path: str) -> str | None:
         if not self._own:
@@ -146,7 +164,7 @@ def _has_mark(folder: str) -> bool:
 
 
 def _matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
-    """The files of one path, directory or pattern, each with its parts upon those of the pattern."""
+    """The files of one path, directory or pattern, hidden ones too, each with its parts upon those of the pattern."""
     return _local_matches(_local(path)) if is_local(path) else _remote_matches(path)
 
 
@@ -155,8 +173,8 @@ def _local_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
     for matched, name in local_matches(whole):
         parts = aligned(whole, matched, name)
         if is_hidden(parts):
-            continue
-        if os.path.isfile(name):
+            yield InputFile(name, 0), parts
+        elif os.path.isfile(name):
             yield InputFile(name, os.path.getsize(name), parts[-1].is_meant), parts
         elif os.path.islink(name):
             raise leads_elsewhere(name)
@@ -166,8 +184,7 @@ def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
     fs, inner = _open_filesystem(path)
     for matched, name, size in _remote_names(fs, inner):
         parts = aligned(inner, matched, name)
-        if not is_hidden(parts):
-            yield InputFile(str(fs.unstrip_protocol(name)), size, parts[-1].is_meant), parts
+        yield InputFile(str(fs.unstrip_protocol(name)), size, parts[-1].is_meant), parts
 
 
 def _remote_names(fs: Any, inner: str) -> Iterator[tuple[str, str, int]]:

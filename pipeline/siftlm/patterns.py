@@ -70,10 +70,17 @@ def is_hidden(parts: Sequence[Part]) -> bool:
     return left or any(part.is_hidden for part in parts)
 
 
+def left_behind(path: str, parts: Sequence[Part]) -> str:
+    """What of a hidden file's path to tell: the outermost hidden folder above it, a slash behind it, or all."""
+    names = path.rstrip("/").split("/")
+    below = next((len(parts) - 1 - at for at, part in enumerate(parts[:-1]) if part.is_hidden), 0)
+    return "/".join(names[: len(names) - below]) + "/" if below else path
+
+
 def local_matches(pattern: str) -> Iterator[tuple[str, str]]:
     """(matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
 
-    Links below a folder are not followed, so a path may be one that leads to no file.
+    Links below a folder are not followed, so a path may be one that leads to no file. Hidden folders end in a slash.
     """
     for matched in dict.fromkeys(_matched("/", parts_of(pattern))):
         if os.path.isdir(matched):
@@ -115,16 +122,16 @@ def _folders_below(top: str) -> Iterator[str]:
 
 
 def _below(top: str) -> Iterator[str]:
-    """All below a folder that is not hidden and no folder itself."""
+    """All below a folder that is no folder itself; of hidden folders only the path, a slash behind it."""
     waiting = [top]
     while waiting:
         for entry in _entries(waiting.pop()):
-            if Part(entry.name, None).is_hidden:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 yield entry.path
+            elif Part(entry.name, None).is_hidden:
+                yield f"{entry.path}/"
+            else:
+                waiting.append(entry.path)
 
 
 def leads_elsewhere(path: str) -> UserError:

@@ -68,11 +68,34 @@ def test_what_lies_beside_documents_is_counted_and_is_none(root: str) -> None:
     mine = found(root, files)
     assert [file.path.rpartition("/")[2] for file in mine.files] == ["a.jsonl", "b.jsonl.gz"]
     assert dict(mine.formats) == {"jsonl": 2}
-    assert len(mine.skipped) == len(BESIDE)
+    assert len(mine.skipped) == len(BESIDE) + 2
     assert mine.line("web").startswith(
-        f"input 'web': 2 jsonl files, 28 bytes; skipped {len(BESIDE)} files: CHANGELOG.rst,"
+        f"input 'web': 2 jsonl files, 28 bytes; skipped {len(BESIDE) + 1} files and 1 folder: .DS_Store,"
     )
-    assert mine.line("web").endswith(f" and {len(BESIDE) - 5} more")
+    assert mine.line("web").endswith(f" and {len(BESIDE) - 3} more")
+
+
+def test_what_other_jobs_leave_behind_is_counted_by_name(root: str) -> None:
+    """Hidden files, markers, checksums and temporary ones, a hidden folder as one; not what siftlm is writing."""
+    ours = f".c.jsonl.{'0' * 32}.tmp"
+    left = ("_SUCCESS", ".a.jsonl.crc", "b.jsonl.crc", "part.tmp", "deep/._b.jsonl", "_temporary/0/x", "_temporary/0/y")
+    mine = found(root, dict.fromkeys(("a.jsonl", ours, *left), LINE))
+    assert [file.path.rpartition("/")[2] for file in mine.files] == ["a.jsonl"]
+    assert mine.line("web") == (
+        "input 'web': 1 jsonl file, 14 bytes; skipped 5 files and 1 folder: "
+        ".a.jsonl.crc, _SUCCESS, _temporary/, b.jsonl.crc, ._b.jsonl and 1 more"
+    )
+    assert found(root, {}, "**/*.jsonl", "_SUCCESS", format="jsonl").left_out() == "; skipped 1 file: ._b.jsonl"
+    with pytest.raises(
+        UserError, match=r"matches none but what other jobs leave behind, \S+only/_SUCCESS for instance"
+    ):
+        found(f"{root}/only", {"_SUCCESS": b"", "x.crc": b""})
+
+
+def test_pages_and_notes_side_by_side_are_told_apart(root: str) -> None:
+    """The notes are documents where nothing else is; the pages are said to be none."""
+    line = found(root, dict.fromkeys(("a.md", "b.html", "c.htm"), b"x")).line("web")
+    assert line == "input 'web': 1 text file, 1 bytes; skipped 2 files: b.html, c.htm"
 
 
 def test_names_of_a_few_skipped_files_are_all_told(root: str) -> None:

@@ -153,6 +153,6 @@ def _nothing_known(path: str, files: Sequence[InputFile], settings: InputSetting
 
 def names_of(paths: Sequence[str]) -> str:
     """The first names of some files: `LICENSE, README.md and 3 more`."""
-    names = [path.rpartition("/")[2] for path in paths[:SHOWN]]
+    names = [path[path.rstrip("/").rfind("/") + 1 :] for path in paths[:SHOWN]]
     more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
     return ", ".join(names) + more

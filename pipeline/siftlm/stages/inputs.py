@@ -53,8 +53,12 @@ class Found(NamedTuple):
         return f"input {source!r}: {', '.join(counts)}, {size:,} bytes{self.left_out()}"
 
     def left_out(self) -> str:
-        number = len(self.skipped)
-        return f"; skipped {number:,} file{'s' if number != 1 else ''}: {names_of(self.skipped)}" if number else ""
+        if not self.skipped:
+            return ""
+        folders = sum(path.endswith("/") for path in self.skipped)
+        counts = ((len(self.skipped) - folders, "file"), (folders, "folder"))
+        told = " and ".join(f"{number:,} {what}{'s' if number != 1 else ''}" for number, what in counts if number)
+        return f"; skipped {told}: {names_of(self.skipped)}"
 
 
 def discover(inputs: Sequence[InputSettings], own: Sequence[str] = ()) -> dict[str, list[InputFile]]:
@@ -105,6 +109,7 @@ def _found(settings: InputSettings, own: Sequence[str]) -> Found:
     folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
     files = {file.path: file for folder in folders for file in folder.files}
     skipped = {path for folder in folders for path in folder.skipped} - files.keys()
+    skipped |= {path for of in led for path in of.left_behind} - files.keys()
     format_of = {path: kind for folder in reversed(folders) for path, kind in folder.formats.items()}
     formats = Counter(format_of[path] for path in files)
     passed_over = {folder for of in led for folder in of.passed_over}
