@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from siftlm import filesystem
 from siftlm.config import TRAINED, RunConfig
@@ -23,6 +22,7 @@ from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
+from siftlm.readers.parquet import count_rows
 from siftlm.scorers import open_lm
 from siftlm.stages import annotate, commonness, dedup, passages, select, write
 from siftlm.stages.columns import SCORES, row_batches
@@ -96,7 +96,7 @@ def _beginning(file: InputFile, settings: InputSettings) -> tuple[list[pa.Record
         head = stream.read(SAMPLE_BYTES)
     if head.startswith(b"PAR1"):  # is read from its end; its rows are counted there
         with filesystem.open_read(file.path) as stream:
-            rows = pq.ParquetFile(stream).metadata.num_rows
+            rows = count_rows(stream)
         documents, read = _documents(file.path, settings, SAMPLE_BYTES)
         return documents, read / max(rows, 1)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -164,6 +165,31 @@ def test_a_column_that_arrow_cannot_read_is_null_and_counted(read_content: Read)
     assert (outcome.texts, outcome.rejects) == (["a", "b"], [])
     assert [orjson.loads(row["metadata"]) for row in outcome.rows] == [{"x": None, "y": 1}, {"x": None, "y": 2}]
     assert outcome.unusable == {"metadata_fields.x": 2}
+
+
+@pytest.mark.parametrize("kind", [polars.Int128, polars.UInt128, polars.List(polars.Int128)], ids=str)
+def test_a_type_that_arrow_does_not_know_costs_its_own_column(read_content: Read, kind: Any) -> None:
+    """Polars writes integers of 128 bits, at whose name in the schema Arrow refuses the whole file."""
+    whole = [[1], [2]] if isinstance(kind, polars.List) else [1, 2]
+    columns = {"text": ["a", "b"], "x": polars.Series(whole, dtype=kind), "y": [1, 2], "z": [{"t": "c"}, {"t": "d"}]}
+    sink = io.BytesIO()
+    polars.DataFrame(columns).write_parquet(sink)
+    outcome = read_content(sink.getvalue(), "x.parquet", metadata_fields=["x", "y", "z.t"])
+    assert (outcome.texts, outcome.rejects) == (["a", "b"], [])
+    kept = [{"x": None, "y": 1, "z.t": "c"}, {"x": None, "y": 2, "z.t": "d"}]
+    assert [orjson.loads(row["metadata"]) for row in outcome.rows] == kept
+    assert outcome.unusable == {"metadata_fields.x": 2}
+    assert read_content(sink.getvalue(), "y.parquet", text_field="z.t").texts == ["c", "d"]
+
+
+def test_an_arrow_schema_that_is_damaged_costs_nothing(read_content: Read) -> None:
+    """Parquet's own schema says the rest; 16 bytes without a name are then bytes that nobody can explain."""
+    table = pa.table({"text": ["a", "b"], "raw": pa.array([b"0" * 16, None], pa.binary(16)), "n": [1, 2]})
+    content = parquet_bytes(table)
+    place = content.rindex(b"ARROW:schema") + 20
+    outcome = read_content(content[:place] + b"????" + content[place + 4 :], "x.parquet", metadata_fields=["raw", "n"])
+    assert (outcome.texts, outcome.rejects) == (["a", "b"], [])
+    assert [orjson.loads(row["metadata"]) for row in outcome.rows] == [{"raw": None, "n": 1}, {"raw": None, "n": 2}]
 
 
 def test_a_damaged_column_beside_the_text_costs_its_own_values(read_content: Read) -> None:

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from tests.readers.conftest import Outcome, parquet_bytes
 
+from siftlm.readers.parquet import count_rows
+
 TEXTS = ["one", "zwei ö", "", "四"]
 TYPES = [
     pa.string(),
@@ -93,3 +95,10 @@ def test_a_truncated_file_is_one_error(read_content: Callable[..., Outcome], cut
     size = cut if isinstance(cut, int) else int(len(content) * cut)
     outcome = read_content(content[:size], "x.parquet")
     assert (outcome.texts, outcome.errors) == ([], ["truncated_parquet"])
+
+
+def test_rows_are_counted_by_the_file_itself_and_a_damaged_one_has_none() -> None:
+    """A plan of a run asks before any document is read."""
+    content = parquet_bytes(pa.table({"text": TEXTS}))
+    assert count_rows(io.BytesIO(content)) == 4
+    assert [count_rows(io.BytesIO(content[:size])) for size in (0, 4, 50, len(content) - 1)] == [0] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from siftlm.readers.settings import Compression, InputSettings
 
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 40
+_ARROW_SCHEMA, _SET_ASIDE = b"ARROW:schema", b"ARROW schema"
 
 _ERRORS = (pa.ArrowException, OSError, ValueError)
 
@@ -43,16 +45,62 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
 
 
 def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:
-    """The file for reading; column chunks are streamed page by page rather than held whole."""
+    """The file for reading; column chunks are streamed page by page rather than held whole.
+
+    Beside Parquet's schema a file may have Arrow's. Where that names a type that this Arrow has not, or is damaged,
+    Parquet's own is what counts.
+    """
+    try:
+        return _opened(file, like and like.metadata, dictionaries)
+    except pa.ArrowException:
+        metadata = _without_arrow_schema(file)
+        if metadata is None:
+            raise
+        return _opened(file, metadata, dictionaries)
+
+
+def _opened(file: BinaryIO, metadata: Any, dictionaries: tuple[str, ...]) -> Any:
     return pq.ParquetFile(
         file,
-        metadata=like and like.metadata,
+        metadata=metadata,
         read_dictionary=list(dictionaries),
         pre_buffer=False,
         buffer_size=1 << 20,
         page_checksum_verification=True,
         coerce_int96_timestamp_unit="us",  # as Spark writes them; nanoseconds end in 2262, and later years would wrap
     )
+
+
+def _without_arrow_schema(file: BinaryIO) -> Any:
+    """A file's metadata with Arrow's schema under a name that nobody looks for; None where there is no such schema."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 8))
+    end = file.read(8)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] != _MAGIC or length > size - 12:
+        return None
+    file.seek(size - 8 - length)
+    before, name, after = file.read(length).rpartition(_ARROW_SCHEMA)  # what a file says of itself comes last
+    return pq.read_metadata(io.BytesIO(_MAGIC + before + _SET_ASIDE + after + end)) if name else None
+
+
+def _untold(opened: pq.ParquetFile) -> frozenset[str]:
+    """The leaves whose bytes only Arrow's schema would explain, where that cannot be read: integers of 128 bits."""
+    if _SET_ASIDE not in (opened.metadata.metadata or {}):
+        return frozenset()
+    leaves = [opened.metadata.schema.column(number) for number in range(opened.metadata.num_columns)]
+    raw = (leaf for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" and leaf.logical_type.type == "NONE")
+    return frozenset(leaf.path for leaf in raw)
+
+
+def count_rows(file: BinaryIO) -> int:
+    """The rows of a file by its own count; 0 where it cannot be read."""
+    try:
+        with open_parquet(file) as opened:
+            return int(opened.metadata.num_rows)
+    except _ERRORS as error:
+        _raise_if_from_disk(error)
+        return 0
 
 
 def column_paths(opened: pq.ParquetFile) -> list[str]:
@@ -101,6 +149,7 @@ class _Table:
     def __init__(self, file: BinaryIO, opened: pq.ParquetFile, names: list[str], settings: InputSettings) -> None:
         self._file, self._opened, self._names, self._settings = file, opened, names, settings
         self._fields = Fields(settings)
+        self._untold = _untold(opened)
         self._by_dictionary: tuple[tuple[str, ...], Any] = ((), opened)
 
     def read_group(self, group: int, first: int) -> Iterator[Record | Flaw]:
@@ -123,7 +172,8 @@ class _Table:
     def _entries(self, group: int, first: int, done: int, names: list[str]) -> Iterator[Record | Flaw]:
         """The entries of a row group behind those that are done."""
         plan = self._plan(group, names)
-        read = [name for name in names if not any(_is_at(path, name) for path in plan.left_out)]
+        out = plan.left_out | self._untold
+        read = [name for name in names if not any(_is_at(path, name) for path in out)]
         source, row = self._source(plan.by_dictionary), 0
         for batch in source.iter_batches(plan.rows, row_groups=[group], columns=read):
             skipped = min(max(0, done - row), batch.num_rows)
