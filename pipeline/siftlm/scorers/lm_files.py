@@ -103,11 +103,25 @@ def _from_hub(
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {reason}"
+            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {_why_not(error)}"
         ) from error
     return folder, folder.name
+
+
+def _why_not(error: Exception) -> str:
+    """Why the hub gave no model, in one line."""
+    from huggingface_hub import errors
+
+    reasons: list[tuple[type[Exception], str]] = [  # the special ones before the general ones
+        (errors.GatedRepoError, "its owner wants terms to be accepted; do so on the hub, and set HF_TOKEN"),
+        (errors.RepositoryNotFoundError, "the hub has none of that name, or none that may be seen without HF_TOKEN"),
+        (errors.RevisionNotFoundError, "the hub has no such revision of it"),
+        (errors.HFValidationError, "a hub id is a name, or an owner and a name with a slash between them"),
+        (errors.LocalEntryNotFoundError, "the hub cannot be reached, and no copy of it is in the cache"),
+    ]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((words for kind, words in reasons if isinstance(error, kind)), lines[0])
 
 
 def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
