@@ -244,6 +244,36 @@ def test_a_chunk_that_does_not_end_where_it_says_is_an_error(size: bytes, read_c
     assert (outcome.texts, outcome.errors) == ([TEXT], ["bad_content_encoding"])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_chunks_without_their_header_are_undone_where_all_of_the_body_is_chunks(
+    packed: bool, read_content: Read
+) -> None:
+    """Crawlers that drop Transfer-Encoding often keep the sizes; a content coding is inside the chunks."""
+    body = gzip.compress(PAGE, mtime=0) if packed else PAGE
+    headers = {"Content_Encoding": "gzip"} if packed else {}
+    trailed = chunked(body, 20)[:-2] + b"Expires: 0\r\n\r\n"
+    forms = [chunked(body, 20), chunked(body, 999, b";a=b"), chunked(body, 7)[:-2], trailed]
+    outcome = read_content(b"".join(response(form, **headers) for form in forms), "x.warc")
+    assert (outcome.texts, outcome.rejects) == ([TEXT] * 4, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5\r\nhello\r\n0\r\n\r\nand more",  # text behind the last chunk
+        b"5\r\nhello\r\n",  # no last chunk
+        b"6\r\nhello\r\n0\r\n\r\n",  # a size that is not so
+        b"5\nhello\n0\n\n",  # lines of LF, as lists of numbers have
+        b"3\r\n2\r\n1\r\n0\r\n",  # a countdown
+        b"0\r\n\r\n",
+    ],
+)
+def test_a_text_that_is_not_chunks_from_end_to_end_stays_as_it_is(body: bytes, read_content: Read) -> None:
+    """Without the header nothing is taken for a size that need not be one."""
+    (text,) = read_content(response(body, "text/plain"), "x.warc").texts
+    assert text.split() == body.decode().split()
+
+
 def test_a_resource_has_the_charset_of_its_record(read_content: Read) -> None:
     """Its type stands in the header of the record."""
     record = warc_record("resource", "größer €".encode("cp1252"), Content_Type="text/plain; charset=iso-8859-1")

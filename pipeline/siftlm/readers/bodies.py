@@ -23,6 +23,8 @@ _STATUS = re.compile(rb"HTTP/\d++(?:\.\d++)?[ \t]++([1-9]\d\d)(?!\d)[^\n]*+(?:\n
 _HEADER_END = re.compile(rb"(?<=\n)\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*+([0-9a-fA-F]{1,15})[ \t]*+(?:;[^\r\n]*+)?\r?\n")
 _CUT_SIZE = re.compile(rb"[ \t]*+[0-9a-fA-F]{0,15}[ \t]*+(?:;[^\r\n]*+)?\r?\Z")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*+(?:;[^\r\n]*+)?\r\n")
+_LAST_CHUNK = re.compile(rb"0++[ \t]*+(?:;[^\r\n]*+)?\r\n(?:[!-9;-~]++:[^\r\n]*+\r\n)*+(?:\r\n)?\Z")
 _LINE_END = re.compile(rb"\r?\n|\r\Z")
 
 
@@ -50,7 +52,7 @@ def parse_response(block: bytes, limit: int) -> Response:
     """The response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
 
     Crawlers often keep the headers of an encoding that they have undone. So a coding that the body is not in is
-    passed over.
+    passed over. Some leave out the header of chunks that they keep: what is chunks from end to end is taken for such.
 
     Raises:
         PageError: it is not HTTP, or has too many codings, or its chunks are damaged.
@@ -64,6 +66,8 @@ def parse_response(block: bytes, limit: int) -> Response:
         for coding in value.lower().replace(" ", "").split(",")
         if coding not in ("", "identity")
     ]
+    if "chunked" not in codings and _is_chunked(body):
+        codings.append("chunked")
     body, misread = _decoded(body, codings, limit)
     headers = dict(fields)
     types = [value for name, value in fields if name == "content-type"]
@@ -241,6 +245,19 @@ def _dechunked(body: bytes, _limit: int) -> bytes:
             raise _damaged_chunks(at)
         at = end.end() if end else at
     return b"".join(parts)
+
+
+def _is_chunked(body: bytes) -> bool:
+    """Whether all of a body is chunks, as RFC 9112, 7.1, has them to the letter, behind at least one the last."""
+    at = 0
+    while found := _CHUNK.match(body, at):
+        size = int(found[1], 16)
+        if size == 0:
+            return at > 0 and _LAST_CHUNK.match(body, at) is not None
+        at = found.end() + size + 2
+        if body[at - 2 : at] != b"\r\n":
+            return False
+    return False
 
 
 def _damaged_chunks(at: int) -> Exception:

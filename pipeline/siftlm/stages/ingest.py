@@ -20,7 +20,7 @@ from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.stages.shards import Task
 from siftlm.store import Marker, ShardWriter, Store, digest
 
-VERSION = 6
+VERSION = 7
 STAGE = "documents"
 REJECTS = ".rejects.parquet"
 BATCH_BYTES = 32 << 20  # of text
