@@ -221,3 +221,16 @@ def test_a_label_of_pythons_own_escapes_is_no_charset(label: str) -> None:
     """They can write half of a character, which no text can hold."""
     assert known_charset(label) is None
     assert decode_page(b"\xff\\ud800", label)[0].encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Це сторінка українською мовою, їжак і ґава. Київ є столицею України, її населення понад два мільйони. ",
+        "Это страница на русском языке, ёж и галка. Москва является столицей России, в ней много людей. ",
+    ],
+)
+def test_a_page_in_koi8_without_a_label_has_its_ukrainian_letters(text: str) -> None:
+    """Russian letters are the same in both of its kinds."""
+    page = f"<p>{text * 5}</p>"
+    assert decode_page(page.encode("koi8-u"), None) == (page, "koi8-u")
