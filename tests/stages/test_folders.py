@@ -72,6 +72,28 @@ def test_a_mark_is_made_in_a_new_or_empty_folder_and_holds(tmp_path: Path) -> No
     use(tmp_path, "work")
 
 
+@pytest.mark.parametrize("name", [f".manifest.json.{HEX}.tmp", f".report.html.{HEX}.tmp", f".README.md.{HEX}.tmp"])
+def test_before_its_mark_a_run_leaves_nothing_but_that_in_the_making(tmp_path: Path, name: str) -> None:
+    """So any other temporary file in a folder without a mark is somebody else's."""
+    before = fill(tmp_path, f"out/{name}", f"work/.fingerprints.json.{HEX}.tmp")
+    for out, store in (("out", "store"), ("new", "work")):
+        with pytest.raises(UserError, match="must be empty"):
+            folders.check_folders(str(tmp_path / out), "mine", str(tmp_path / store))
+    with pytest.raises(UserError, match="must be empty"):
+        use(tmp_path, "store")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(("lock", "place"), [("out/.lock", "output.folder"), ("work/.store.lock", "store")])
+def test_a_link_in_the_place_of_a_lock_is_refused_by_validate_too(tmp_path: Path, lock: str, place: str) -> None:
+    """What it leads to may be anybody's."""
+    before = fill(tmp_path, "thesis.tex", f"{lock.partition('/')[0]}/")
+    (tmp_path / lock).symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(UserError, match=rf"^{place}: must be writable, got .* is a link$"):
+        folders.check_folders(str(tmp_path / "out"), "mine", str(tmp_path / "work"))
+    assert content(tmp_path) == before | {lock: "thesis.tex"}
+
+
 def test_a_store_of_an_earlier_version_is_adopted_by_hand(tmp_path: Path) -> None:
     """The line says how."""
     fill(tmp_path, "work/.store.lock", "work/documents/x.parquet")

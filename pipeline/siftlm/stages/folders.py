@@ -35,6 +35,7 @@ _KEY = "[0-9a-f]{32}"
 _STAGING = re.compile(r"\.staging-[0-9a-f]{16}")
 _LINKED = re.compile(_KEY)
 _OF_RUN = re.compile("|".join(map(re.escape, (OWNER, MANIFEST, *PAPERS))))
+_OWNER, _STORE_MARK = re.compile(re.escape(OWNER)), re.compile(re.escape(STORE_MARK))
 _OF_STORE = re.compile("|".join(map(re.escape, (STORE_MARK, CACHE))))
 _OF_STAGE = re.compile(rf".*{_KEY}.*")
 _ANSWER = re.compile(rf"{_KEY}{re.escape(SUFFIX)}")
@@ -70,6 +71,9 @@ def _check_place(place: str, folder: str, inner: Sequence[str]) -> None:
     there = _nearest(folder)
     if not os.path.isdir(there):
         raise UserError(f"{place}: must be writable, got {folder}; {there} is no folder")
+    for lock in (LOCK, STORE_LOCK):
+        if lock in inner and os.path.islink(f"{folder}/{lock}"):
+            raise UserError(f"{place}: must be writable, got {folder}; its {lock} is a link")
     for path in (there, *(f"{folder}/{name}" for name in inner if os.path.lexists(f"{folder}/{name}"))):
         if not os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
             raise UserError(f"{place}: must be writable, got {folder}; Permission denied")
@@ -143,7 +147,7 @@ def _is_beginning(folder: str, entry: str) -> bool:
     """Whether a run that was killed before it had made its mark may have left an entry, or a store is there already."""
     if entry == STORE:
         return is_store(f"{folder}/{STORE}")
-    return entry == LOCK or filesystem.is_temporary(entry, _OF_RUN)
+    return entry == LOCK or filesystem.is_temporary(entry, _OWNER)
 
 
 def is_store(folder: str) -> bool:
@@ -156,7 +160,7 @@ def check_store(store: str) -> None:
     if is_store(store):
         return
     entries = filesystem.list_entries(store)
-    strangers = [e for e in entries if e != STORE_LOCK and not filesystem.is_temporary(e, _OF_STORE)]
+    strangers = [e for e in entries if e != STORE_LOCK and not filesystem.is_temporary(e, _STORE_MARK)]
     if strangers:
         hint = f"; where an earlier version made it, make an empty file {STORE_MARK} in it" * (STORE_LOCK in entries)
         raise UserError(f"store: must be empty, new or a store of siftlm's, got {store} with {strangers[0]}{hint}")
