@@ -91,6 +91,15 @@ def test_a_field_that_nobody_has_is_said_with_the_nearest_name(call: Call, folde
     assert f"{key}: no document among the first of its files has a value of {wrong!r}; did you mean {meant!r}?" in said
 
 
+def test_a_field_in_another_case_is_named(call: Call, folder: Path) -> None:
+    """Short names too, of which no letter is the same."""
+    write(folder / "in", "jsonl")
+    code, said = call("validate", configure(folder, id_field="KEY", metadata_fields=["META"]))
+    assert code == 0
+    assert "'KEY'; did you mean 'key'?" in said
+    assert "'META'; did you mean 'meta'?" in said
+
+
 def test_a_header_that_no_record_has_is_said_too(call: Call, folder: Path) -> None:
     """WARC records have headers for fields."""
     write(folder / "in", "warc")

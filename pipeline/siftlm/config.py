@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import (
@@ -278,10 +277,8 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
     location = tuple(problem["loc"])
     where = ".".join(str(part) for part in _public_location(location, model)) or "the run"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), _fields_at(location[:-1], model), n=1, cutoff=0.5)
-        hint = (
-            f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(_fields_at(location[:-1], model))}"
-        )
+        near = nearest(str(location[-1]), _fields_at(location[:-1], model), 0.5)
+        hint = f"; did you mean {near!r}?" if near else f"; known here: {', '.join(_fields_at(location[:-1], model))}"
         return f"{where}: must be a known key, got {location[-1]!r}{hint}"
     if problem["type"] == "missing":
         return f"{where}: must be set, got nothing"
@@ -306,8 +303,8 @@ def _explain_kind(problem: dict[str, Any], where: str) -> str:
     key = facts["discriminator"].strip("'")
     if "tag" not in facts:
         return f"{where}.{key}: must be set, got nothing"
-    near = difflib.get_close_matches(facts["tag"], facts["expected_tags"].replace("'", "").split(", "), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(facts["tag"], facts["expected_tags"].replace("'", "").split(", "))
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"{where}.{key}: must be one of {facts['expected_tags']}, got {facts['tag']!r}{hint}"
 
 

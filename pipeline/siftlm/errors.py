@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 _PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}  # all but tab and line feed
 _LINE_PICTURES = {9: 0x2409, 10: 0x240A}
 _PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
@@ -29,3 +32,15 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Text with pictures for line ends and tabs too: names of files may have them."""
     return visible(text).translate(_LINE_PICTURES)
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that is most like a name that is not among them, in whatever case; None where none is.
+
+    `cutoff` is how alike they must be, by difflib.
+    """
+    as_spelled: dict[str, str] = {}
+    for known in names:
+        as_spelled.setdefault(known.casefold(), known)
+    near = difflib.get_close_matches(name.casefold(), as_spelled, n=1, cutoff=cutoff)
+    return as_spelled[near[0]] if near else None

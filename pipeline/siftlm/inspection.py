@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.stages.columns import SCORES, available, read_columns
 from siftlm.stages.shards import Task
@@ -109,8 +108,8 @@ def inspect(
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, sorted(names))
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:

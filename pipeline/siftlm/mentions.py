@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.config import RunConfig
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.scorers import open_scorer
 from siftlm.scorers.language import LanguageScorer
 from siftlm.selectors.rule import RuleSettings
@@ -169,8 +168,8 @@ def known_values(config: RunConfig) -> dict[str, list[str]]:
 def _said(mention: Mention, missing: Sequence[str], known: Sequence[str], what: str) -> str:
     """`select.rules.0.in: no document has language 'eng'; did you mean 'en'?`"""
     shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
-    near = [difflib.get_close_matches(value, known, n=1, cutoff=NEAR) for value in missing[:SHOWN]]
-    meant = list(dict.fromkeys(repr(found[0]) for found in near if found))
+    near = [nearest(value, known, NEAR) for value in missing[:SHOWN]]
+    meant = list(dict.fromkeys(repr(found) for found in near if found))
     kind = " codes such as" if mention.column == "language" else ""
     there = f"there {'is' if len(known) == 1 else 'are'}{kind} {', '.join(map(repr, known[: SHOWN * 2]))}"
     hint = f"did you mean {', '.join(meant)}?" if meant else there if known else "no document has any"

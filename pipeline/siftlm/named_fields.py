@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from siftlm.config import RunConfig
 from siftlm.documents import registered_domain
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.readers.presence import count_values, field_names
@@ -101,9 +100,9 @@ def _absent(settings: InputSettings, place: str, path: str, names: set[str], whi
     if path in names:
         hint = "it is null wherever it was looked for"
     else:
-        near = difflib.get_close_matches(path, sorted(names - {settings.text_field}), n=1, cutoff=_NEAR)
+        near = nearest(path, sorted(names - {settings.text_field}), _NEAR)
         there = ", ".join(sorted(names)[:10]) or "none"
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {there}"
+        hint = f"did you mean {near!r}?" if near else f"there are {there}"
     return f"input {settings.source!r}: {key}: no document{which} has a value of {path!r}; {hint}"
 
 

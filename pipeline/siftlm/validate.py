@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from siftlm import named_fields, paths
 from siftlm.config import TRAINED, RunConfig
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.filesystem import InputFile
 from siftlm.generated import all_columns, check_names, signal_columns
 from siftlm.mentions import unknown
@@ -145,8 +144,8 @@ def _require(
 ) -> None:
     if name in columns:
         return
-    near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(columns))}"
+    near = nearest(name, columns, 0.5)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(columns))}"
     raise UserError(f"{place}: must name {kind}, got {name!r}; {hint}")
 
 

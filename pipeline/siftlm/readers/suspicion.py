@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 
 from siftlm import filesystem
+from siftlm.errors import nearest
 from siftlm.readers.detection import HEAD_BYTES, detect
 from siftlm.readers.encodings import head_in_utf8, is_utf16
 from siftlm.readers.presence import field_names
@@ -37,8 +37,8 @@ def suspicion(path: str, settings: InputSettings, reason: str) -> str:
 def _meant(path: str, settings: InputSettings) -> str:
     """The field of a file whose name is the nearest to that of the texts."""
     names = sorted(field_names(path, settings) - {settings.text_field})
-    near = difflib.get_close_matches(settings.text_field, names, n=1, cutoff=NEAR)
-    return f" did you mean {near[0]!r}?" if near else ""
+    near = nearest(settings.text_field, names, NEAR)
+    return f" did you mean {near!r}?" if near else ""
 
 
 def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:

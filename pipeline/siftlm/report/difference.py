@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 
 OVERLAP = "overlap"
 TOTALS = ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "written", OVERLAP)
@@ -174,8 +173,8 @@ def _number(node: ast.expr, quantities: Mapping[str, float]) -> float:
 
 def _named(name: str, quantities: Mapping[str, float]) -> float:
     if name not in quantities:
-        near = difflib.get_close_matches(name, quantities, n=1, cutoff=0.6)
+        near = nearest(name, quantities)
         totals = sorted(known for known in quantities if not known.startswith(("drift_", "mean_")))
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(totals)}, drift_COLUMN and mean_COLUMN"
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(totals)}, drift_COLUMN and mean_COLUMN"
         raise UserError(f"--fail-if: must name a quantity of both runs, got {name!r}; {hint}")
     return quantities[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.statistics import columns as arrow
 from siftlm.statistics.cuts import POOL
 from siftlm.statistics.hashing import hash_names, hash_strings, keyed
@@ -112,8 +111,8 @@ class Rows:
     def _column(self, name: str) -> pa.Array:
         names = self.table.schema.names
         if names.count(name) != 1:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
+            near = nearest(name, names)
+            hint = f"; did you mean {near!r}?" if near else f"; there are {', '.join(names)}"
             raise UserError(f"column: must be one of the columns of a document, got {name!r}{hint}")
         return self._cached(f"column {name}", lambda: arrow.column(self.table, name))
 
