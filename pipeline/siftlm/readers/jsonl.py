@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO
@@ -55,7 +56,13 @@ def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings)
     every = chain(first, blocks)
     if _is_lines(head):
         return _lines(every, settings, line_end(head))
-    return _values(every, settings)
+    return _values(_in_lf(every) if line_end(head) == b"\r" else every, settings)
+
+
+def _in_lf(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
+    """Blocks whose lines end with CR as if it were LF: no string reaches over the end of a line."""
+    for block in blocks:
+        yield block if isinstance(block, Fault) else replace(block, content=block.content.replace(b"\r", b"\n"))
 
 
 def _is_lines(head: bytes) -> bool:

@@ -1,0 +1,67 @@
+"""How the objects of a JSON file begin, and which brackets are open inside one."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_LEAD = re.compile(rb"[\r\n]([ \t,\x1e]*)(?:\xef\xbb\xbf)?\Z")
+_KEY = re.compile(rb'\{\s{0,64}"[^"]{0,64}"?')
+_DEEPEST = 1 << 10  # brackets of which the kind is known; no parser goes deeper
+
+
+class Layout(NamedTuple):
+    """How the objects of a stream begin: on lines of their own behind `lead`, or (None) with `key`, side by side."""
+
+    lead: bytes | None
+    key: bytes
+
+
+@lru_cache(maxsize=4)
+def starts(layout: Layout) -> re.Pattern[bytes]:
+    """Ends where an object begins that is laid out so."""
+    if layout.lead is not None:
+        return re.compile(rb"[\r\n]%b(?=\{)" % re.escape(layout.lead))
+    return re.compile(rb"[,}\r\n][\s,]*+(?=%b)" % re.escape(layout.key))
+
+
+def own_layout(before: bytes, content: bytearray, *, by_lines: bool) -> Layout:
+    """The layout of the object that `content` begins with, behind `before`."""
+    lead = _LEAD.search(before) if by_lines else None
+    key = _KEY.match(content)
+    return Layout(lead[1] if lead else None, key[0] if key else b"{")
+
+
+class Brackets:
+    """The brackets that are open. One that closes another kind closes what is open inside its own, if there is any."""
+
+    def __init__(self) -> None:
+        self._open = bytearray()
+        self._deeper = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def clear(self) -> None:
+        """Closes all."""
+        self._open.clear()
+        self._deeper = 0
+
+    def in_object(self) -> bool:
+        """Whether the innermost is that of an object, as far as is known."""
+        return not self._deeper and self._open.endswith(b"{")
+
+    def open(self, bracket: int) -> None:
+        """Goes one deeper."""
+        if len(self._open) < _DEEPEST:
+            self._open.append(bracket)
+        else:
+            self._deeper += 1
+
+    def close(self, bracket: int) -> None:
+        """Goes out of the innermost of its kind."""
+        if self._deeper:
+            self._deeper -= 1
+        elif (at := self._open.rfind(bracket - 2)) >= 0:  # as ASCII has them
+            del self._open[at:]
