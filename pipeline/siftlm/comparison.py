@@ -22,6 +22,7 @@ from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_file
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import portions
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.stages.summary import numeric_columns
@@ -115,8 +116,10 @@ class _Count:
     asked: Asked
     store: Store
 
-    def __call__(self, task: Task) -> Tally:
-        return tally(read_columns(task, self.store, self.asked.wanted()), task.shard, self.asked)
+    def __call__(self, tasks: Sequence[Task]) -> Tally:
+        wanted = self.asked.wanted()
+        read = portions(tasks, lambda task: read_columns(task, self.store, wanted))
+        return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
 
 
 def _numbers(table: pa.Table, name: str) -> Float64Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from siftlm.inspection import FinishedRun
 from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import Portion, portions
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.store import Store
@@ -26,19 +27,23 @@ Member = tuple[str, bool, int, int, dict[str, Any]]
 
 @dataclass(frozen=True)
 class FindMembers:
-    """The first `shown` members of some clusters in one shard."""
+    """The first `shown` members of some clusters in a few shards."""
 
     clusters: tuple[str, ...]
     store: Store
     shown: int = SHOWN
 
-    def __call__(self, task: Task) -> tuple[Member, ...]:
-        table = read_columns(task, self.store, {"cluster_id", *DESCRIBED})
-        rows = np.flatnonzero(pc.is_in(table["cluster_id"], pa.array(self.clusters, pa.string())).to_numpy())
-        mine = table.take(pa.array(rows)).to_pylist()
+    def __call__(self, tasks: Sequence[Task]) -> tuple[Member, ...]:
+        wanted = {"cluster_id", *DESCRIBED}
+        return self.merge(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
+
+    def _found(self, portion: Portion) -> tuple[Member, ...]:
+        named = pc.is_in(portion.table["cluster_id"], pa.array(self.clusters, pa.string()))
+        rows = np.flatnonzero(named.to_numpy())
+        mine = portion.table.take(pa.array(rows)).to_pylist()
         return self.first(
-            (facts.pop("cluster_id"), facts["duplicate"] is not None, task.shard, row, facts)
-            for row, facts in zip(rows.tolist(), mine, strict=True)
+            (facts.pop("cluster_id"), facts["duplicate"] is not None, shard, row, facts)
+            for shard, row, facts in zip(portion.shard[rows].tolist(), portion.row[rows].tolist(), mine, strict=True)
         )
 
     def first(self, found: Iterable[Member]) -> tuple[Member, ...]:

@@ -18,6 +18,7 @@ from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.weights import TableFactor
 from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import Portion, portions
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.store import Store
@@ -37,20 +38,23 @@ class Mention:
     keeps: bool = False
 
 
+Found = dict[str, tuple[frozenset[str], dict[str, int]]]
+
+
 @dataclass(frozen=True)
 class Present:
-    """What a shard's columns hold: which of the listed values, and how often each of the most frequent values."""
+    """What the columns of some shards hold: listed values, and how often each of the most frequent ones."""
 
     wanted: Mapping[str, frozenset[str]]
     store: Store
 
-    def __call__(self, task: Task) -> dict[str, tuple[frozenset[str], dict[str, int]]]:
-        table = read_columns(task, self.store, set(self.wanted))
-        counts = {name: _counted(_as_text(table[name])) for name in self.wanted}
+    def __call__(self, tasks: Sequence[Task]) -> Found:
+        wanted = set(self.wanted)
+        return merged(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
+
+    def _found(self, portion: Portion) -> Found:
+        counts = {name: _counted(_as_text(portion.table[name])) for name in self.wanted}
         return {name: (self.wanted[name] & found.keys(), _commonest(found)) for name, found in counts.items()}
-
-
-Found = dict[str, tuple[frozenset[str], dict[str, int]]]
 
 
 def merged(parts: Iterable[Found]) -> Found:

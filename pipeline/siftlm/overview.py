@@ -31,6 +31,7 @@ from siftlm.selectors.top import Top
 from siftlm.selectors.weights import ColumnFactor
 from siftlm.stages.columns import read_columns
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import portions
 from siftlm.stages.runner import ACCELERATED, RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.statistics.ordered import BoolArray, Int64Array
@@ -46,13 +47,15 @@ CUTS_NAMED = 12
 
 @dataclass(frozen=True)
 class Survey:
-    """Counts one shard for the report."""
+    """Counts some shards for the report."""
 
     asked: Asked
     store: Store
 
-    def __call__(self, task: Task) -> Tally:
-        return tally(read_columns(task, self.store, self.asked.wanted()), task.shard, self.asked)
+    def __call__(self, tasks: Sequence[Task]) -> Tally:
+        wanted = self.asked.wanted()
+        read = portions(tasks, lambda task: read_columns(task, self.store, wanted))
+        return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
 
 
 def overview(run: FinishedRun, runner: RunnerSettings) -> Report:

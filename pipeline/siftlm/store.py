@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -33,8 +34,11 @@ log = logging.getLogger(__name__)
 DAMAGE = re.compile(r"store: must hold every file as it was written, got (.+?): (.+?); ")
 THREADED_ROWS = 1 << 16  # what takes less is read faster without handing it to other threads
 THREADED_BYTES = 1 << 20
+SMALL_BYTES = 1 << 18  # what is no larger is read at once
 GONE = "it is gone"
 T = TypeVar("T")
+Choice = Sequence[str] | Callable[[list[str]], list[str]] | None
+"""Which columns to read: some names, what chooses among those that are there, or None for all of them."""
 
 _damages: dict[str, tuple[str, str]] = {}
 """Markers that this process removed, and the damage for which it did."""
@@ -215,13 +219,9 @@ class Store:
         with open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False) as shard:
             yield shard
 
-    def batches(
-        self, stage: str, key: str, *, rows: int = 512, columns: Sequence[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, stage: str, key: str, *, rows: int = 512, columns: Choice = None) -> Iterator[pa.RecordBatch]:
         """The rows of one output in order, at most `rows` at a time, in the memory that a row group takes."""
-        with self.open(stage, key) as file:
-            for group in range(file.num_row_groups):
-                yield from _clip(file, group, 0, file.metadata.row_group(group).num_rows, rows, columns)
+        return self.row_range(stage, key, 0, sys.maxsize, rows=rows, columns=columns)
 
     def row_range(
         self,
@@ -231,29 +231,27 @@ class Store:
         end: int,
         *,
         rows: int = 512,
-        columns: Sequence[str] | None = None,
+        columns: Choice = None,
     ) -> Iterator[pa.RecordBatch]:
         """Rows [start, end) of one output, reading only the row groups that hold them."""
         with self.open(stage, key) as file:
-            first = 0
+            names, first = _chosen(file, columns), 0
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 if first < end and last > start:
-                    yield from _clip(file, group, max(start - first, 0), min(end, last) - first, rows, columns)
+                    yield from _clip(file, group, max(start - first, 0), min(end, last) - first, rows, names)
                 first = last
 
     def table(
         self,
         stage: str,
         key: str,
-        columns: Sequence[str] | Callable[[list[str]], list[str]] | None = None,
+        columns: Choice = None,
         suffix: str = ".parquet",
     ) -> pa.Table:
-        """One output as a table; for narrow columns, never for texts. `columns` may choose among what is there."""
+        """One output as a table; for narrow columns, never for texts."""
         with self.open(stage, key, suffix) as file:
-            names = columns(file.schema_arrow.names) if callable(columns) else columns
-            many = file.metadata.num_rows > THREADED_ROWS
-            return file.read(columns=None if names is None else list(names), use_threads=many)
+            return file.read(columns=_chosen(file, columns), use_threads=file.metadata.num_rows > THREADED_ROWS)
 
     def schema(self, stage: str, key: str) -> pa.Schema:
         with self.open(stage, key) as file:
@@ -265,7 +263,7 @@ class Store:
         with (
             self.opened(stage, key, suffix) as stream,
             self._damage_named(self.path(stage, key, suffix), stage, key),
-            pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+            pq.ParquetFile(_at_hand(stream), pre_buffer=False, page_checksum_verification=True) as file,
         ):
             yield file
 
@@ -343,12 +341,24 @@ def mended(work: Callable[[], T]) -> T:
             told.add(tell_damage(error))
 
 
+def _at_hand(stream: BinaryIO) -> BinaryIO | pa.BufferReader:
+    """The same bytes, in memory where they are few: Arrow asks a stream of Python's for a piece at a time."""
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    return pa.BufferReader(stream.read()) if size <= SMALL_BYTES else stream
+
+
+def _chosen(file: pq.ParquetFile, columns: Choice) -> list[str] | None:
+    if callable(columns):
+        return columns(file.schema_arrow.names)
+    return None if columns is None else list(columns)
+
+
 def _clip(
-    file: pq.ParquetFile, group: int, start: int, end: int, rows: int, columns: Sequence[str] | None
+    file: pq.ParquetFile, group: int, start: int, end: int, rows: int, names: list[str] | None
 ) -> Iterator[pa.RecordBatch]:
     """Rows [start, end) of one row group."""
     row = 0
-    names = None if columns is None else list(columns)
     large = file.metadata.row_group(group).total_byte_size > THREADED_BYTES
     for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=large):
         low, high = max(start - row, 0), min(end - row, batch.num_rows)

@@ -19,7 +19,7 @@ from siftlm.report.composition import composition
 from siftlm.report.difference import holds, ratio
 from siftlm.report.excerpt import Span, excerpt
 from siftlm.report.page import breakable, render, share, size, value
-from siftlm.report.tally import NOTHING, Asked, edges_of, merged, tally
+from siftlm.report.tally import NOTHING, Asked, Tally, edges_of, merged, tally
 
 COLUMNS = ("doc_id", "domain", "source", "byte_count", "kept", "reason", "weight", "copies", "score", "dropped_by")
 
@@ -52,6 +52,11 @@ def tables(draw: st.DrawFn) -> pa.Table:
 ASKED = Asked(frozenset(COLUMNS), edges={"score": (-5.0, 0.0, 5.0)}, scores=("score", "byte_count"))
 
 
+def counted(table: pa.Table, shard: int = 0) -> Tally:
+    """The tally of one shard."""
+    return tally(table, np.full(table.num_rows, shard), np.arange(table.num_rows), ASKED)
+
+
 def plain(tree: Any) -> Any:
     """A tally with lists in place of arrays, so that two can be compared."""
     if isinstance(tree, np.ndarray):
@@ -66,12 +71,12 @@ def test_a_tally_does_not_depend_on_the_cut_or_the_order_of_its_shards(
 ) -> None:
     """Shards of any size, merged in any order and grouping, count the same."""
     bounds = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
-    parts = [tally(table[a:b], shard, ASKED) for shard, (a, b) in enumerate(pairwise(bounds))]
+    parts = [counted(table[a:b], shard) for shard, (a, b) in enumerate(pairwise(bounds))]
     shuffled = list(parts)
     random.shuffle(shuffled)
     once, twice = merged(parts), merged([merged(shuffled[:1]), merged(shuffled[1:])] if len(parts) > 1 else shuffled)
     assert plain(once) == plain(twice)
-    whole = tally(table, 0, ASKED)
+    whole = counted(table)
     for name in ("reasons", "losses", "groups", "histograms", "cluster_sizes"):
         assert plain(once)[name] == plain(whole)[name]
 
@@ -80,7 +85,7 @@ def test_a_tally_does_not_depend_on_the_cut_or_the_order_of_its_shards(
 @settings(max_examples=40, deadline=None)
 def test_a_tally_counts_what_python_counts(table: pa.Table) -> None:
     """Documents, bytes and copies by reason and domain, added up row by row."""
-    found = tally(table, 0, ASKED)
+    found = counted(table)
     rows = table.to_pylist()
     for reason, counts in found["reasons"].items():
         mine = [row for row in rows if (row["reason"] or "") == reason]

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from siftlm.stages.gather import PARTS, gather
+from siftlm.stages.gather import PARTS, TOGETHER, gather
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.store import Store
 
 
-@pytest.mark.parametrize("shards", [1, PARTS - 1, PARTS, PARTS + 1, 7 * PARTS + 3])
+@pytest.mark.parametrize("shards", [1, PARTS - 1, PARTS, PARTS + 1, 7 * PARTS + 3, 30 * TOGETHER + 1])
 def test_every_part_is_merged_once_and_few_wait(shards: int, tmp_path: Path) -> None:
     """Memory does not grow with the shards."""
     lock, alive, most = threading.Lock(), 0, 0
 
-    def part(task: Task) -> list[int]:
+    def part(tasks: Sequence[Task]) -> list[int]:
         nonlocal alive, most
         with lock:
             alive += 1
             most = max(most, alive)
-        return [task.shard]
+        assert len(tasks) <= TOGETHER
+        return [task.shard for task in tasks]
 
     def merge(parts: Iterable[list[int]]) -> list[int]:
         nonlocal alive
@@ -42,4 +43,4 @@ def test_every_part_is_merged_once_and_few_wait(shards: int, tmp_path: Path) -> 
 
 def test_nothing_has_no_answer(tmp_path: Path) -> None:
     """There is nothing to merge."""
-    assert gather("count", lambda task: 1, sum, [], 0, Store(str(tmp_path)), RunnerSettings()) is None
+    assert gather("count", lambda tasks: len(tasks), sum, [], 0, Store(str(tmp_path)), RunnerSettings()) is None

@@ -90,8 +90,8 @@ class Asked:
         return {name for name in asked if name in self.columns and name is not None}
 
 
-def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
-    """The tally of one shard."""
+def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> Tally:
+    """The tally of a few shards, one below the other: of `row[i]` of `shard[i]` is the i-th row."""
     sums = _summed(table, asked.tokens)
     reason, steps = pc.fill_null(table["reason"], ""), table["dropped_by"]
     return Tally(
@@ -105,8 +105,8 @@ def tally(table: pa.Table, shard: int, asked: Asked) -> Tally:
         histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
         cluster_sizes=_cluster_sizes(table),
         clusters=largest(_clusters(table)),
-        benchmarks={name: _touched(table, shard, name) for name in asked.benchmarks},
-        sample=_sample(table, shard, asked),
+        benchmarks={name: _touched(table, shard, row, name) for name in asked.benchmarks},
+        sample=_sample(table, shard, row, asked),
     )
 
 
@@ -225,12 +225,12 @@ def _clusters(table: pa.Table) -> list[tuple[int, str]]:
     return list(zip(mine["cluster_size"].to_pylist(), mine["cluster_id"].to_pylist(), strict=True))
 
 
-def _touched(table: pa.Table, shard: int, name: str) -> Touched:
+def _touched(table: pa.Table, shard: Int64Array, row: Int64Array, name: str) -> Touched:
     rows = np.flatnonzero(pc.is_valid(table[f"{name}_item"]).to_numpy())
     mine = table.take(pa.array(rows))
     overlap, items = mine[f"{name}_overlap"].to_numpy(), mine[f"{name}_item"].to_pylist()
     kept, ids, reasons = mine["kept"].to_pylist(), mine["doc_id"].to_pylist(), mine["reason"].to_pylist()
-    places = zip((-overlap).tolist(), [shard] * len(rows), rows.tolist(), ids, kept, reasons, items, strict=True)
+    places = zip((-overlap).tolist(), shard[rows].tolist(), row[rows].tolist(), ids, kept, reasons, items, strict=True)
     return Touched(
         documents=len(rows),
         kept=sum(kept),
@@ -255,15 +255,15 @@ def _worst_first(place: Overlap) -> tuple[float, int, int]:
     return place[:3]
 
 
-def _sample(table: pa.Table, shard: int, asked: Asked) -> Sample:
+def _sample(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> Sample:
     draw = uniform(keyed(hash_strings(table["doc_id"].combine_chunks()), asked.seed, "report"))
     rows = np.flatnonzero(draw < asked.rate)
     drawn = table.take(pa.array(rows))
     names = [n for n in ("doc_id", "reason", *GROUPS) if n in table.schema.names]
     return Sample(
         draw=draw[rows],
-        shard=np.full(len(rows), shard, np.float64),
-        row=rows.astype(np.float64),
+        shard=shard[rows].astype(np.float64),
+        row=row[rows].astype(np.float64),
         kept=np.asarray(drawn["kept"].to_numpy(), np.bool_),
         numbers={name: _with_nan(drawn, name) for name in asked.scores},
         names={name: tuple(drawn[name].to_pylist()) for name in names},

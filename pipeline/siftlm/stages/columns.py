@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.scorers.contract import bits_per_byte, perplexity
-from siftlm.selectors import RowRule, keep_rows
+from siftlm.selectors import DECISION_SCHEMA, RowRule, keep_rows
 from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
 from siftlm.stages.commonness import COMMONNESS_SCHEMA
 from siftlm.stages.commonness import STAGE as COMMONNESS
@@ -28,6 +28,11 @@ DERIVED = {  # of the stored columns of scores/<model>/
 }
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
+OWN_COLUMNS = {  # of stages whose columns are fixed, and no other stage's
+    "clusters": CLUSTER_COLUMNS,
+    COMMONNESS: frozenset(COMMONNESS_SCHEMA.names),
+    "decisions": frozenset(DECISION_SCHEMA.names),
+}
 DEDUP, PASSAGES, REFERENCE, PRESELECT = "dedup", "dedup.passages", "reference", "preselect"  # steps that drop
 
 
@@ -55,8 +60,7 @@ class Survivors:
         """What the split and the rules read: ids/ and signals/; clusters/ may change where no duplicate does."""
         named = set[str]().union(*(rule.columns() for rule in self.rules))
         first = [*([IDS] if self.holdout or self.rules else []), *(["signals"] if named else [])]
-        later = {"clusters": CLUSTER_COLUMNS, COMMONNESS: set(COMMONNESS_SCHEMA.names)}
-        return [*first, *(stage for stage, columns in later.items() if named & columns)]
+        return [*first, *(stage for stage in ("clusters", COMMONNESS) if named & OWN_COLUMNS[stage])]
 
     def read(self, task: Task) -> list[str]:
         """The keys of what the split and the rules read of a shard."""
@@ -67,12 +71,15 @@ class Survivors:
 
     def reasons(self, task: Task, store: Store) -> pa.Array:
         """A string array over the rows of a shard: null for a survivor, else the reason."""
-        return self.losses(task, store)[0]
+        return self.losses(task, read_columns(task, store, self.columns(task)))[0]
 
-    def losses(self, task: Task, store: Store) -> tuple[pa.Array, pa.Array]:
-        """Two string arrays over the rows of a shard, null for a survivor: why it is out, and at which step."""
+    def columns(self, task: Task) -> set[str]:
+        """The columns that `losses` looks at."""
         wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
-        table = read_columns(task, store, wanted | ({"byte_count", "cut_count"} if CUTS in task.inputs else set()))
+        return wanted | ({"byte_count", "cut_count"} if CUTS in task.inputs else set())
+
+    def losses(self, task: Task, table: pa.Table) -> tuple[pa.Array, pa.Array]:
+        """Two string arrays over the rows of a shard, null for a survivor: why it is out, and at which step."""
         duplicates = [None] * table.num_rows if self.keep_duplicates else _pylist(table, "duplicate")
         reasons = np.array([f"{kind}_duplicate" if kind else None for kind in duplicates], object)
         steps = np.array([DEDUP if kind else None for kind in duplicates], object)
@@ -117,9 +124,18 @@ def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa
     """The wanted columns of a shard, in the order of its documents; None gives all of them."""
     return _together(
         (stage, _read_stage(stage, store.table(stage, key, partial(_needed, stage, wanted)), wanted))
-        for stage, key in task.inputs.items()
-        if stage != "documents"
+        for stage, key in _sources(task, wanted).items()
     )
+
+
+def _sources(task: Task, wanted: set[str] | None) -> dict[str, str]:
+    """The outputs that may have the wanted columns; only what is in one of them is known without opening it."""
+    made = {stage: key for stage, key in task.inputs.items() if stage != "documents"}
+    if wanted is None:
+        return made
+    alone = {stage: wanted & names for stage, names in OWN_COLUMNS.items() if stage in made}
+    others = wanted.difference(*alone.values())
+    return {stage: key for stage, key in made.items() if alone.get(stage, others)}
 
 
 def row_batches(
@@ -130,15 +146,11 @@ def row_batches(
     At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """
     first, *others = [stage for stage in task.inputs if text or stage != "documents"]
-    readers = [
-        (stage, Aligned(store, stage, task.inputs[stage], _names(store, stage, task), start, end, rows))
-        for stage in others
-    ]
-    names = _names(store, first, task)
+    readers = [(stage, Aligned(store, stage, task.inputs[stage], _public_names, start, end, rows)) for stage in others]
     if first == "documents":
-        heads = document_batches(task, store, rows=rows, columns=names, start=start, end=end)
+        heads = document_batches(task, store, rows=rows, columns=_public_names, start=start, end=end)
     else:
-        heads = store.row_range(first, task.inputs[first], start, end, rows=rows, columns=names)
+        heads = store.row_range(first, task.inputs[first], start, end, rows=rows, columns=_public_names)
     for head in heads:
         parts = [(first, pa.Table.from_batches([head])), *((s, reader.take(head.num_rows)) for s, reader in readers)]
         yield _together((stage, _read_stage(stage, part, None)) for stage, part in parts)
@@ -160,7 +172,7 @@ def _public(stage: str, name: str) -> str:
 
 def _needed(stage: str, wanted: set[str] | None, stored: list[str]) -> list[str]:
     """The stored columns of a stage that give the wanted ones."""
-    names = [n for n in stored if n not in HIDDEN]
+    names = _public_names(stored)
     if wanted is None:
         return names
     sources = {s for name, (_, from_) in DERIVED.items() if _public(stage, name) in wanted for s in from_}
@@ -177,5 +189,5 @@ def _read_stage(stage: str, table: pa.Table, wanted: set[str] | None) -> pa.Tabl
     return pa.table({n: c for n, c in columns.items() if wanted is None or n in wanted})
 
 
-def _names(store: Store, stage: str, task: Task) -> list[str]:
-    return [name for name in store.schema(stage, task.inputs[stage]).names if name not in HIDDEN]
+def _public_names(stored: list[str]) -> list[str]:
+    return [name for name in stored if name not in HIDDEN]

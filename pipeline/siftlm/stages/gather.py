@@ -20,20 +20,21 @@ T = TypeVar("T")
 IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
 GATHERED = "gathered"  # folder of the store with answers, each of one call
 PARTS = 8  # of an answer that wait to be merged, and as many that are computed or wait
+TOGETHER = 64  # shards at most whose statistic is computed by one call
 
 
 def gather(
     name: str,
-    statistic: Callable[[Task], T],
+    statistic: Callable[[Sequence[Task]], T],
     merge: Callable[[Iterable[T]], T],
     tasks: Sequence[Task],
     documents: int,
     store: Store,
     runner: RunnerSettings,
 ) -> T | None:
-    """`merge(statistic(task) for task in tasks)`; None where there are no tasks.
+    """What `merge` makes of the statistics of a few tasks each; None where there are no tasks.
 
-    `merge` must not mind order or grouping. A small corpus is read here, a large one by the runner.
+    Neither may mind order or grouping. A small corpus is read here, a large one by the runner.
     """
     if not tasks:
         return None
@@ -50,13 +51,15 @@ def gather(
     return value
 
 
-def _folded(statistic: Callable[[Task], T], merge: Callable[[Iterable[T]], T], tasks: Sequence[Task]) -> T:
+def _folded(statistic: Callable[[Sequence[Task]], T], merge: Callable[[Iterable[T]], T], tasks: Sequence[Task]) -> T:
     """The answer, with few parts in memory at a time, however many tasks there are."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    workers = os.cpu_count() or 1
+    together = min(TOGETHER, -(-len(tasks) // (4 * workers)))
+    with ThreadPoolExecutor(workers) as pool:
         coming: deque[Future[T]] = deque()
         held: list[T] = []
-        for task in tasks:
-            coming.append(pool.submit(statistic, task))
+        for start in range(0, len(tasks), together):
+            coming.append(pool.submit(statistic, tasks[start : start + together]))
             if len(coming) == PARTS:
                 held.append(coming.popleft().result())
             if len(held) == PARTS:

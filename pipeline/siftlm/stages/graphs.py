@@ -6,7 +6,7 @@ plan, a file with one task a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -27,7 +27,7 @@ def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: St
 
 def statistics_graph(
     pipeline: beam.Pipeline,
-    statistic: Callable[[Task], Any],
+    statistic: Callable[[Sequence[Task]], Any],
     merge: Callable[[Iterable[Any]], Any],
     plan: str,
     answer: str,
@@ -36,7 +36,7 @@ def statistics_graph(
     """The merged statistic of all tasks of the plan, written to the file `answer`."""
     _ = (
         tasks(pipeline, plan)
-        | "statistics" >> beam.Map(statistic)
+        | "statistics" >> beam.Map(lambda task: statistic([task]))
         | "merge" >> beam.CombineGlobally(Merge(merge))
         | "answer" >> beam.Map(lambda value: write_value(answer, value, store))
     )

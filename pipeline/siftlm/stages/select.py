@@ -31,6 +31,7 @@ from siftlm.selectors import (
 from siftlm.selectors.reasons import ERROR
 from siftlm.stages.columns import SCORES, Survivors, read_columns
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import portions
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task, run_shards
 from siftlm.stages.values import SUFFIX, read_value, read_version, write_value, write_version
@@ -60,13 +61,13 @@ class Columns:
     survivors: Survivors
 
     def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
-        table = read_columns(task, store, self.settings.columns() | extra)
-        reasons, steps = self.dropped(task, store)
+        table = read_columns(task, store, self.settings.columns() | extra | self.survivors.columns(task))
+        reasons, steps = self.dropped(task, table, store)
         return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, steps)
 
-    def dropped(self, task: Task, store: Store) -> tuple[pa.Array, pa.Array]:
+    def dropped(self, task: Task, table: pa.Table, store: Store) -> tuple[pa.Array, pa.Array]:
         """Null for a row that selection decides on, else why it is out and since which step: lost, or not scored."""
-        reasons, steps = self.survivors.losses(task, store)
+        reasons, steps = self.survivors.losses(task, table)
         for stage, key in task.inputs.items():
             if stage.startswith(SCORES):
                 name = stage.removeprefix(SCORES)
@@ -78,14 +79,16 @@ class Columns:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of statistics over a shard; the plan is read from a file, for it may hold a cut for every domain."""
+    """One pass of statistics over some shards; the plan is read from a file, for it may hold a cut for every domain."""
 
     columns: Columns
     plan_path: str
     store: Store
 
-    def __call__(self, task: Task) -> Statistics:
-        return shard_statistics(self.columns.read(task, self.store), read_version(self.plan_path, self.store))
+    def __call__(self, tasks: Sequence[Task]) -> Statistics:
+        plan = read_version(self.plan_path, self.store)
+        read = portions(tasks, lambda task: self.columns.read(task, self.store))
+        return Statistics.merged(shard_statistics(portion.table, plan) for portion in read)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from siftlm import filesystem
 from siftlm.stages.columns import available, read_columns
 from siftlm.stages.gather import gather
+from siftlm.stages.portions import Portion, portions
 from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.shards import Task
 from siftlm.stages.values import SUFFIX, read_version, write_version
@@ -33,23 +34,27 @@ def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
 
 @dataclass(frozen=True)
 class Observe:
-    """What one shard says of the columns, before and after selection."""
+    """What some shards say of the columns, before and after selection."""
 
     columns: tuple[str, ...]
     path: str
     store: Store
 
-    def __call__(self, task: Task) -> Both:
+    def __call__(self, tasks: Sequence[Task]) -> Both:
+        return merge(part for portion in portions(tasks, self._read({"kept"})) for part in self._parts(portion))
+
+    def _parts(self, portion: Portion) -> Iterator[Both]:
         searches: dict[str, ScoreSearch] = read_version(self.path, self.store)
-        kept = read_columns(task, self.store, {"kept"})["kept"]
+        kept = portion.table["kept"]
         few = max(1, HELD // max(1, len(kept)))
-        parts = []
         for start in range(0, len(self.columns), few):
             names = self.columns[start : start + few]
-            table = read_columns(task, self.store, set(names))
+            table = portion.read(self._read(set(names)))
             every, of_kept = (searches["all"], table), (searches["kept"], table.filter(kept))
-            parts.append({name: s.observe(t, names) for name, (s, t) in {"all": every, "kept": of_kept}.items()})
-        return merge(parts)
+            yield {name: s.observe(t, names) for name, (s, t) in {"all": every, "kept": of_kept}.items()}
+
+    def _read(self, names: set[str]) -> Callable[[Task], pa.Table]:
+        return lambda task: read_columns(task, self.store, names)
 
 
 def merge(parts: Iterable[Both]) -> Both:

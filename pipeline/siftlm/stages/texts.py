@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.shards import Task
-from siftlm.store import Marker, Store
+from siftlm.store import Choice, Marker, Store
 
 CUTS = "cuts"
 IDS = "ids"  # of shards some of whose documents came with ids that others have
@@ -55,7 +55,7 @@ def document_batches(
     store: Store,
     *,
     rows: int = 512,
-    columns: Sequence[str] | None = None,
+    columns: Choice = None,
     start: int = 0,
     end: int = sys.maxsize,
 ) -> Iterator[pa.RecordBatch]:
@@ -96,18 +96,14 @@ def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeString
 class Aligned:
     """Rows [start, end) of one output, taken as many at a time as is asked for."""
 
-    def __init__(
-        self, store: Store, stage: str, key: str, names: Sequence[str], start: int, end: int, rows: int
-    ) -> None:
-        self._batches = store.row_range(stage, key, start, end, rows=rows, columns=names)
-        schema = store.schema(stage, key)
-        self._waiting = pa.schema([schema.field(name) for name in names]).empty_table()
+    def __init__(self, store: Store, stage: str, key: str, columns: Choice, start: int, end: int, rows: int) -> None:
+        self._batches = store.row_range(stage, key, start, end, rows=rows, columns=columns)
+        self._waiting: list[pa.Table] = []
 
     def take(self, rows: int) -> pa.Table:
-        """The next `rows`; StopIteration cannot happen, for every output has the rows of its documents."""
-        held = [self._waiting]
-        while sum(table.num_rows for table in held) < rows:
-            held.append(pa.Table.from_batches([next(self._batches)]))
-        whole = pa.concat_tables(held)
-        self._waiting = whole.slice(rows)
+        """The next `rows`, one or more; StopIteration cannot happen, for every output has the rows of its documents."""
+        while sum(table.num_rows for table in self._waiting) < rows:
+            self._waiting.append(pa.Table.from_batches([next(self._batches)]))
+        whole = pa.concat_tables(self._waiting)
+        self._waiting = [whole.slice(rows)]
         return whole.slice(0, rows)
