@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -137,10 +136,15 @@ class Links:
     def linked(self, shard: int) -> Edges:
         """(rows of a shard that are linked with another document, their components), rows ascending."""
         low, high = shard << 32, (shard + 1) << 32
-        with filesystem.open_read(self.final) as stream:
-            mine = (pc.field("number") >= low) & (pc.field("number") < high)
-            links = pq.read_table(stream, filters=mine, page_checksum_verification=True)
-        return links["number"].to_numpy() - low, links["component"].to_numpy()
+        with (
+            filesystem.open_read(self.final) as stream,
+            pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            groups = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
+            links = file.read_row_groups([g for g, of in enumerate(groups) if of.min < high and of.max >= low])
+        numbers = links["number"].to_numpy()
+        mine = slice(*np.searchsorted(numbers, [low, high]))
+        return numbers[mine] - low, links["component"].to_numpy()[mine]
 
     def remove(self) -> None:
         filesystem.remove(self.folder, recursive=True)

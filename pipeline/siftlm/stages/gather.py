@@ -20,7 +20,7 @@ T = TypeVar("T")
 IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
 GATHERED = "gathered"  # folder of the store with answers, each of one call
 PARTS = 8  # of an answer that wait to be merged, and as many that are computed or wait
-TOGETHER = 64  # shards at most whose statistic is computed by one call
+TOGETHER = 1024  # shards at most whose statistic is computed by one call
 
 
 def gather(

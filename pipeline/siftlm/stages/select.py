@@ -135,9 +135,10 @@ class Decide:
 
 def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
     """(step, reason, documents) of what was dropped."""
-    dropped = pa.table({"by": decisions["dropped_by"], "reason": decisions["reason"]}).filter(pc.field("by").is_valid())
-    counted = dropped.group_by(["by", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    return sorted((row["by"], row["reason"], row["count_all"]) for row in counted)
+    step, reason = decisions["dropped_by"], decisions["reason"]
+    out = step.is_valid()
+    counted = Counter(zip(step.filter(out).to_pylist(), reason.filter(out).to_pylist(), strict=True))
+    return sorted((step, reason, documents) for (step, reason), documents in counted.items())
 
 
 def _by_reason(lost: Iterable[tuple[str, str, int]]) -> dict[str, int]:

@@ -153,7 +153,7 @@ class WriteRejects:
 
     def run(self, task: Task, store: Store) -> Marker:
         with open_parquet(f"{self.folder}/{task.facts['file']}", self.schema) as out:
-            for table in row_batches(task, store, 0, task.facts["rows"]):
+            for table in row_batches(task, store, 0, task.facts["rows"]) if task.facts["dropped"] else ():
                 dropped = table.filter(pc.invert(table["kept"]))
                 for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
                     out.write(batch)
@@ -253,7 +253,7 @@ def run(
             t.name,
             digest("write", VERSION, t.key, sorted(t.inputs.items()), metadata),
             t.inputs,
-            {"rows": m.rows_in},
+            {"rows": m.rows_in, "dropped": m.rows_in - m.rows_out},
         )
         for t, m in zip(selected, decisions, strict=True)
     ]
