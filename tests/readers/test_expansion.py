@@ -56,6 +56,34 @@ def test_a_bomb_is_read_so_far_and_then_an_error(bomb: str, read_content: Read) 
     assert outcome.errors.count("expands_too_far") == 1
 
 
+@pytest.mark.parametrize(("text", "rows"), [("a" * 100_000, 100_000), ("", 300_000)])
+def test_rows_of_parquet_that_are_not_read_are_counted(text: str, rows: int, read_content: Read) -> None:
+    """The file says how many there are."""
+    outcome = read_content(many_rows(text, rows), "x.parquet")
+    assert 0 < len(outcome.rows) < rows
+    assert len(outcome.rows) + sum(reject.records for reject in outcome.rejects) == rows
+
+
+@pytest.mark.parametrize("field", ["id", "url", "domain", "extra"])
+def test_long_values_beside_the_text_cost_no_document(field: str, read_content: Read) -> None:
+    """One value of 60 KB in 5,000 rows is 300 MB; those beyond the bound are left out and counted, short ones stay."""
+    rows = 5_000
+    short = {
+        name: pa.array([f"{name}{row}" for row in range(rows)]) for name in ("text", "id", "url", "domain", "extra")
+    }
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["v" * 60_000]))
+    content = parquet_bytes(pa.table(short | {field: long}), compression="zstd")
+    fields = {"id_field": "id", "domain_field": "domain", "metadata_fields": ["extra"]}
+    outcome = read_content(content, "x.parquet", max_expansion=20, **fields)
+    assert outcome.texts == short["text"].to_pylist()
+    assert not outcome.rejects
+    column = {"id": "record_id", "extra": "metadata"}.get(field, field)
+    whole = sum(row[column] is not None for row in outcome.rows)
+    assert 0 < whole * 60_000 <= max(MIB, 20 * len(content))
+    for name in {"id", "url", "domain"} - {field}:
+        assert [row[{"id": "record_id"}.get(name, name)] for row in outcome.rows] == short[name].to_pylist()
+
+
 @pytest.mark.parametrize("pack", sorted(set(PACKS) - {"none"}))
 def test_a_configuration_may_allow_more(pack: str, read_content: Read) -> None:
     """Ten thousand equal lines are a strange corpus, and none of our business."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from siftlm import filesystem
 from siftlm.readers.detection import Detected, detect, read_head
@@ -34,6 +35,9 @@ READERS: dict[Format | Literal["wat"], str] = {
 }
 """Format to reader. Named rather than imported: a configuration is checked without loading an HTML parser."""
 
+COUNTERS = {"parquet": "siftlm.readers.parquet:row_count"}
+"""Formats whose files say how many records they have, and what reads that."""
+
 
 def read_shard(
     path: str, settings: InputSettings, *, batch_documents: int = 512, batch_bytes: int = 32 << 20
@@ -49,9 +53,18 @@ def read_shard(
     """
     with filesystem.open_read(path) as file:
         found = detected(path, file, settings)
-        read = open_reader(found.format)
-        entries = bounded(read(file, found.compression, settings), most_bytes(_size(file), settings.max_expansion))
+        entries = open_reader(found.format)(file, found.compression, settings)
+        most = most_bytes(_size(file), settings.max_expansion)
+        entries = bounded(entries, most, partial(_claimed, found.format, file))
         yield from batched(entries, batch_documents, batch_bytes)
+
+
+def _claimed(name: str, file: BinaryIO) -> int:
+    """The records that a file says it has; 0 where its format does not say."""
+    if name not in COUNTERS:
+        return 0
+    count: int = _named(COUNTERS[name])(file)
+    return count
 
 
 def _size(file: BinaryIO) -> int:
@@ -62,9 +75,13 @@ def _size(file: BinaryIO) -> int:
 
 def open_reader(name: Format | Literal["wat"]) -> Reader:
     """The reader of a format."""
-    module, _, function = READERS[name].partition(":")
-    reader: Reader = getattr(import_module(module), function)
+    reader: Reader = _named(READERS[name])
     return reader
+
+
+def _named(place: str) -> Any:
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)
 
 
 def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:

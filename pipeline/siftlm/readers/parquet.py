@@ -44,6 +44,12 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
             first += opened.metadata.row_group(group).num_rows
 
 
+def row_count(file: BinaryIO) -> int:
+    """The rows that a file says it has."""
+    with open_parquet(file) as opened:
+        return _credible(opened.metadata.num_rows)
+
+
 def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:
     """The file for reading; column chunks are streamed page by page rather than held whole.
 

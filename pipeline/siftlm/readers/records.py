@@ -21,6 +21,8 @@ EXPANDS = "expands_too_far"
 ENTRY_BYTES = 128
 """What a record counts for beside its text: a few bytes can say that there are a thousand million empty ones."""
 
+_BESIDE = {"record_id": "id_field", "url": "url_field", "domain": "domain_field", "metadata": "metadata_fields"}
+"""Fields of a record beside its text, with the keys that name them."""
 
 UNREADABLE: Final = object()
 """Stands for a value that cannot be converted; it costs no document but where the text is that value."""
@@ -104,29 +106,39 @@ def too_large(size: int, limit: int, offset: int) -> Flaw:
     return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)
 
 
-def bounded(entries: Iterable[Record | Flaw], most: int) -> Iterator[Record | Flaw]:
+def bounded(entries: Iterable[Record | Flaw], most: int, claimed: Callable[[], int]) -> Iterator[Record | Flaw]:
     """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead.
 
-    Metadata beyond that cost no document: they are left out.
+    The flaw is of all entries that are left, of those that the file is `claimed` to have: none where it does not say.
+    Long values beside the text that go beyond `most` cost no document: they are left out.
     """
-    held = beside = 0
+    held = beside = position = 0
     for entry in entries:
         held += ENTRY_BYTES + entry.unpacked
         if isinstance(entry, Record):
             held += len(entry.text)
-            beside += len(entry.metadata or "")
+            beside += sum(map(len, _long(entry).values()))
         if held > most:
             detail = f"records of more than {most} bytes in so small a file (max_expansion); the rest is not read"
-            yield Flaw("error", EXPANDS, detail, entry.offset)
+            yield Flaw("error", EXPANDS, detail, entry.offset, records=max(1, claimed() - position))
             return
+        position += entry.records if isinstance(entry, Flaw) else 1
         yield _bare(entry) if held + beside > most and isinstance(entry, Record) else entry
 
 
+def _long(record: Record) -> dict[str, str]:
+    """The values beside the text that are longer than what a record counts for anyhow, by their place in a record."""
+    found = {name: getattr(record, name) for name in _BESIDE}
+    return {name: value for name, value in found.items() if value is not None and len(value) > ENTRY_BYTES}
+
+
 def _bare(record: Record) -> Record:
-    """The record without metadata, which are counted as unusable."""
-    if record.metadata is None:
+    """The record without its long values, which are counted as unusable."""
+    long = _long(record)
+    if not long:
         return record
-    return record._replace(metadata=None, unusable=(*record.unusable, "metadata_fields"))
+    places = [_BESIDE[name] for name in long]
+    return record._replace(**dict.fromkeys(long), unusable=(*record.unusable, *places))  # type: ignore[arg-type]
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
