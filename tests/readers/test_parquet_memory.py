@@ -28,6 +28,11 @@ def repeated(value: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
 
 
+def fixed(length: int, rows: int) -> pa.Array:
+    """One value again and again, in a type that has the length of all values."""
+    return pa.array([b"x" * length] * rows, pa.binary(length))
+
+
 def write(path: Path, rows: int, url: pa.Array, tags: pa.Array | None = None, **options: Any) -> None:
     columns = {"text": pa.array([f"text {n}" for n in range(rows)]), "url": url}
     table = pa.table(columns | ({} if tags is None else {"tags": tags}))
@@ -42,6 +47,7 @@ SHAPES: dict[str, Callable[[], dict[str, Any]]] = {
         "column_encoding": {"url": "DELTA_BYTE_ARRAY"},
         "use_dictionary": False,
     },
+    "values of one length, 3 MiB": lambda: {"url": fixed(3 * MIB, 300), "dictionary_pagesize_limit": 1 << 30},
     "lists of one string of 1 MiB": lambda: {
         "url": repeated("http://a.org/", 500),
         "tags": pa.ListArray.from_arrays(pa.array(range(0, 20_001, 40), pa.int32()), repeated("x" * MIB, 20_000)),

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
 class _Leaf(NamedTuple):
     path: str
-    size: int  # bytes of the pages, decompressed
+    size: int  # bytes of the pages, decompressed; of all values where they have one length
     dictionary: int  # of the dictionary page; 0 where there is none
     repeated: bool  # whether a row may have several values
     delta: bool  # whether a value may be written as a change of the one before
@@ -64,7 +64,9 @@ def _leaf(column: Any, schema: Any, file: BinaryIO) -> _Leaf:
     strings = column.physical_type == "BYTE_ARRAY"
     dictionary = _dictionary_bytes(column, file) if strings and column.has_dictionary_page else 0
     delta = strings and "DELTA_BYTE_ARRAY" in column.encodings
-    return _Leaf(schema.path, column.total_uncompressed_size, dictionary, schema.max_repetition_level > 0, delta)
+    fixed = column.physical_type == "FIXED_LEN_BYTE_ARRAY"
+    size = column.num_values * schema.length if fixed else column.total_uncompressed_size
+    return _Leaf(schema.path, size, dictionary, schema.max_repetition_level > 0, delta)
 
 
 def _dictionary_bytes(column: Any, file: BinaryIO) -> int:
