@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from siftlm.config import RunConfig, apply_override, load, parse
+from siftlm.config import RunConfig, apply_override, load, parse, read_toml
 from siftlm.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -125,6 +125,44 @@ def test_an_override_that_leads_nowhere_is_an_error(override: str) -> None:
         apply_override(copy.deepcopy(MINIMAL) | {"seed": 1}, override, RunConfig)
 
 
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("name=2024-05-01", "2024-05-01"),
+        ("name=true", "true"),
+        ("name=1e5", "1e5"),
+        ("seed=1e3", 1000),
+        ("seed=0x1f", 31),
+        ("output.shuffle=True", True),
+        ("output.shuffle=false", False),
+        ("store=True", "True"),
+        ("input.web.paths=2024", ["2024"]),
+    ],
+)
+def test_the_type_of_the_key_decides_what_an_override_means(override: str, read: object) -> None:
+    """A date is a name where a name is wanted; a whole number may be written as a float."""
+    found: Any = parse(copy.deepcopy(MINIMAL), [override])
+    for key in override.partition("=")[0].split("."):
+        found = found[0] if isinstance(found, list) else getattr(found, key)
+    assert (found.paths if hasattr(found, "paths") else found) == read
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_configuration_is_read_in_what_its_mark_says(tmp_path: Path, encoding: str) -> None:
+    """PowerShell writes UTF-16 with a mark."""
+    path = tmp_path / "run.toml"
+    path.write_bytes('name = "é"\n'.encode(encoding))
+    assert read_toml(str(path)) == {"name": "é"}
+
+
+def test_a_configuration_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    """The line says what the bytes look like."""
+    path = tmp_path / "run.toml"
+    path.write_bytes('name = "é"\n'.encode("latin-1"))
+    with pytest.raises(UserError, match="must be text in UTF-8; byte 8 of the file, which looks like Latin-1"):
+        read_toml(str(path))
+
+
 @pytest.mark.parametrize("path", ["", " ", "/", "/..", "file:///", "gs://bucket", "http://x/y"])
 @pytest.mark.parametrize("key", ["output.folder", "store", "metrics_file"])
 def test_quotes_do_not_carry_a_value_past_its_rule(key: str, path: str) -> None:
@@ -186,7 +224,7 @@ def test_the_type_of_a_key_decides_what_an_override_means(override: str, place: 
         ("seed=1.5", "seed: must be a valid integer, got 1.5"),
         ("seed=-1", "seed: must be greater than or equal to 0, got -1"),
         ("seed=5\nname='x'", "seed: must be a valid integer, got \"5\\nname='x'\""),
-        ("name=[1]", "name: must be a valid string, got [1]"),
+        ("name=[1]", "name: must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', got '[1]'"),
         ("select.rules.0.max=high", "select.rules.0.max: must be a valid number, got 'high'"),
         ("select.rules.0.in_=5", "select.rules.0.in_: must be a known key, got 'in_'; did you mean 'in'?"),
         ("select.rules.0.inn=5", "select.rules.0.inn: must be a known key, got 'inn'; did you mean 'in'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath
+from siftlm.readers.encodings import marked, undecodable
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import (
     ClassifierSettings,
@@ -163,12 +165,19 @@ def load(path: str, overrides: list[str] | None = None) -> RunConfig:
 
 
 def read_toml(path: str) -> dict[str, Any]:
+    """The tree in a TOML file, in UTF-8 or in what its byte order mark says; raises UserError."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: must be a configuration file, got nothing there") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: must be a readable text file, got {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: must be a file that can be read, got {error}") from None
+    try:
+        encoding, mark = marked(content) or ("utf-8", 0)
+        return tomllib.loads(content[mark:].decode(encoding).removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        _, detail = undecodable(content, error.start, "the file")
+        raise UserError(f"{path}: must be text in UTF-8; {detail}") from None
     except (ValueError, RecursionError) as error:
         message = str(error)
         raise UserError(f"{path}: must be TOML; {message[:1].lower()}{message[1:]}") from None
@@ -200,12 +209,13 @@ def apply_override(tree: dict[str, Any], override: str, model: type[BaseModel]) 
         location.append(_index(node, name, ".".join(parents[: depth + 1])) if isinstance(node, list) else name)
         node = _child(node, location[-1], ".".join(parents[: depth + 1]))
     key = _index(node, last, path) if isinstance(node, list) else last
-    first, *others = _readings(text)
-    for reading in (first, *others):
+    misfits: list[int] = []
+    for reading in _readings(text):
         node[key] = reading
-        if _fits(tree, [*location, key], model):
+        misfits.append(_misfit(tree, [*location, key], model))
+        if not misfits[-1]:
             return
-    node[key] = first
+    node[key] = _readings(text)[misfits.index(min(misfits))]
 
 
 def _child(node: Any, key: Any, path: str) -> Any:
@@ -220,36 +230,64 @@ def _index(node: list[Any], name: str, path: str) -> int:
     if name.isdecimal() and int(name) < len(node):
         return int(name)
     for index, element in enumerate(node):
-        if isinstance(element, dict) and name in (element.get(k) for k in ("name", "source", "column")):
+        if isinstance(element, dict) and name in (element.get(key) for key in _NAMES):
             return index
-    raise UserError(f"--set {path}: must be one of {len(node)} elements, got {name!r}")
+    places = ", ".join(_place(element, index) for index, element in enumerate(node)) or "none"
+    raise UserError(f"--set {path}: must name an element that is there, got {name!r}; there are {places}")
+
+
+def _place(element: Any, index: int) -> str:
+    """What `--set` calls an element: its name, or its number where it has none."""
+    names = (
+        [element[key] for key in ("name", "source", "column") if key in element] if isinstance(element, dict) else []
+    )
+    return str(names[0] if names else index)
 
 
 def _readings(text: str) -> list[Any]:
-    """What a value may mean, the likeliest first: as TOML, as the text it is, and each as a list of one."""
+    """What a value may mean, the likeliest first: as TOML, as the text it is, as a whole number or as Python writes it.
+
+    Each of them may be a list of one, too.
+    """
+    value = _toml(text)
+    if isinstance(value, list | dict):
+        return [value, text]
+    given = [value, text] if value is not None and not isinstance(value, str) else [text if value is None else value]
+    if isinstance(value, float) and value.is_integer():
+        given.append(int(value))
+    if value is None and text in ("True", "False"):
+        given.append(text == "True")
+    return [*given, *([one] for one in given)]
+
+
+def _toml(text: str) -> Any:
+    """The value that a text is in TOML; None where it is none."""
     try:
         read = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # of thousands of digits, or of brackets
-        return [text, [text]]
-    if len(read) > 1:  # of a value with line ends
-        return [text, [text]]
-    value = read["value"]
-    if isinstance(value, str):  # in quotes: what the key refuses of it must not pass with the quotes on
-        return [value, [value]]
-    return [value, text] if isinstance(value, list | dict) else [value, text, [value], [text]]
+        return None
+    return read["value"] if len(read) == 1 else None  # more with line ends in the text
 
 
-def _fits(tree: dict[str, Any], location: list[int | str], model: type[BaseModel]) -> bool:
-    """Whether nothing is wrong at a place of the tree, whatever is wrong elsewhere."""
+def _misfit(tree: dict[str, Any], location: list[int | str], model: type[BaseModel]) -> int:
+    """How wrong a place of the tree is, whatever is wrong elsewhere: 0 right, 1 a wrong value, 2 of a wrong type."""
     try:
         model.model_validate(tree)
     except ValidationError as error:
-        places = (_public_location(tuple(problem["loc"]), model) for problem in error.errors())
-        return not any(place[: len(location)] == location for place in places)
-    return True
+        wrong = [
+            2 if str(problem["type"]).endswith("_type") else 1
+            for problem in error.errors()
+            if _public_location(tuple(problem["loc"]), model)[: len(location)] == location
+        ]
+        return max(wrong, default=0)
+    return 0
 
 
 SHORT = 80  # characters of a value in a message
+_NAMES = ("name", "source", "column")
+"""Keys of an element that `--set` knows it by."""
+_SUBJECT = re.compile(r"^[A-Z]\w* should ")
+_COUNTED = re.compile(r" after validation, not \d+$")
 SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}
 """How pydantic tags the members of a union of plain values."""
 
@@ -284,9 +322,17 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{where}: must be set, got nothing"
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return _explain_kind(problem, where)
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    must = message if problem["type"] == "value_error" else f"must be {message}"
+    must = _must(problem)
     return f"{where}: {must[0].lower()}{must[1:]}{_got(must, problem.get('input'))}"
+
+
+def _must(problem: dict[str, Any]) -> str:
+    """What must hold, in our words: `String should have at least 1 character` has a subject that the key is."""
+    if problem["type"] == "value_error":
+        return str(problem["msg"].removeprefix("Value error, "))
+    if problem["type"] in ("model_type", "dict_type"):
+        return "must be a table"
+    return _COUNTED.sub("", _SUBJECT.sub("must ", problem["msg"]))
 
 
 def _got(must: str, value: object) -> str:

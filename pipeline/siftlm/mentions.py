@@ -174,7 +174,7 @@ def _said(mention: Mention, missing: Sequence[str], known: Sequence[str], what: 
     shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
     near = [nearest(value, known, NEAR) for value in missing[:SHOWN]]
     meant = list(dict.fromkeys(repr(found) for found in near if found))
-    kind = " codes such as" if mention.column == "language" else ""
+    kind = " codes such as" if mention.column == "language" and len(known) > 1 else ""
     there = f"there {'is' if len(known) == 1 else 'are'}{kind} {', '.join(map(repr, known[: SHOWN * 2]))}"
     hint = f"did you mean {', '.join(meant)}?" if meant else there if known else "no document has any"
     return f"{mention.place}: {what} {mention.column} {shown}; {hint}"

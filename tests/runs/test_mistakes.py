@@ -277,6 +277,7 @@ def test_harness_results_of_another_shape_are_one_line(
             "every option must be siftlm's or Beam's, got '--paralelism'; did you mean '--parallelism'?",
         ),
         (["--seed", "5"], "every option must be siftlm's or Beam's, got '--seed'; did you mean '--set'?"),
+        (["--dry_run=true"], "every option must be siftlm's or Beam's, got '--dry_run'"),
         (["-x"], "every option must be siftlm's or Beam's, got '-x'"),
         (["other.toml"], "must name one CONF, got 'run.toml', 'other.toml'"),
         (["--spark_master_url"], "--spark_master_url must have a value, got nothing"),
@@ -300,6 +301,7 @@ def test_an_option_that_nobody_knows_is_refused_with_the_nearest_name(
         ("direct_running_mode=fast", "must be one of 'in_memory', 'multi_threading', 'multi_processing', got 'fast'"),
         ("parralelism=2", "must be an option of Beam, got 'parralelism'; did you mean 'parallelism'?"),
         ("spark_master_url=true", "must have a value, got nothing"),
+        ("dry_run=true", "must be an option of Beam, got 'dry_run'"),
         ("streaming=5", "must be true or false, got 5"),
     ],
 )

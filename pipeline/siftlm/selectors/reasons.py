@@ -25,7 +25,7 @@ OURS = frozenset(
     | {"kept", "dropped", "cut_passages", "not_alive", "empty", "held_out_for_benchmark", "records", "documents"}
     | {"none", "null", "nan", "nil", "na"}  # what readers of CSV and JSON take for nothing
 )
-"""What a rule may not give as its reason, in any case of letters."""
+"""What a rule may not give as its reason, in any case and width of letters."""
 
 
 def _of_a_rule(reason: str) -> str:
@@ -33,7 +33,8 @@ def _of_a_rule(reason: str) -> str:
         unicodedata.category(letter)[0] in "LMN" or letter in "_.-" for letter in reason
     ):
         raise ValueError(f"must be at most {LONGEST} letters, digits, '_', '.' and '-'")
-    if reason.lower() in OURS or reason.lower().endswith(ERROR):
+    looks_like = unicodedata.normalize("NFKC", reason).casefold()
+    if looks_like in OURS or looks_like.endswith(ERROR):
         raise ValueError(f"must not be a name that siftlm gives itself, nor end in {ERROR!r} as a model's errors do")
     return reason
 

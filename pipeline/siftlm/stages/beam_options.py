@@ -36,6 +36,10 @@ OF_ENGINES = frozenset(f"{_FLINK} {_SPARK}".split())
 and the interface SparkPipelineOptions; their values are for the engine to judge."""
 
 
+_REFUSED = frozenset(["dry_run"])
+"""Options of Beam's that look as if they did what they do not do here: only Dataflow heeds this one."""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are a user's to read in one line."""
 
@@ -73,7 +77,7 @@ def _actions() -> dict[str, argparse.Action]:
 
 def known() -> set[str]:
     """The names of all options, without dashes."""
-    return {*_actions(), *OF_ENGINES}
+    return {*_actions(), *OF_ENGINES} - _REFUSED
 
 
 def is_flag(name: str) -> bool:
