@@ -155,6 +155,17 @@ def test_a_configuration_is_read_in_what_its_mark_says(tmp_path: Path, encoding:
     assert read_toml(str(path)) == {"name": "é"}
 
 
+def test_a_tilde_is_a_home_folder_in_the_name_of_a_configuration_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quoted one reaches siftlm as it is; what is no path at all is one line."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run.toml").write_text("seed = 3")
+    assert read_toml("~/run.toml") == {"seed": 3}
+    with pytest.raises(UserError, match="command line: CONF: must name a file or a folder, not nothing, got ''"):
+        read_toml("")
+
+
 def test_a_configuration_in_another_encoding_is_one_line(tmp_path: Path) -> None:
     """The line says what the bytes look like."""
     path = tmp_path / "run.toml"

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from siftlm.errors import UserError, nearest
-from siftlm.paths import WrittenPath
+from siftlm.paths import WrittenPath, given, readable
 from siftlm.readers.encodings import marked, undecodable
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import (
@@ -166,8 +166,9 @@ def load(path: str, overrides: list[str] | None = None) -> RunConfig:
 
 def read_toml(path: str) -> dict[str, Any]:
     """The tree in a TOML file, in UTF-8 or in what its byte order mark says; raises UserError."""
+    place = given("command line: CONF", path, readable)
     try:
-        content = Path(path).read_bytes()
+        content = Path(place).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: must be a configuration file, got nothing there") from None
     except OSError as error:
