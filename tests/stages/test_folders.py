@@ -261,3 +261,20 @@ def test_a_model_goes_to_a_folder_of_its_own(tmp_path: Path) -> None:
         folders.check_model_folder(str(tmp_path / "model"))
     fill(tmp_path, "model/siftlm-model.json")
     folders.check_model_folder(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["data", "rejects", "errors.parquet", "report.html", "README.md", "manifest.json"])
+def test_a_file_in_the_place_of_a_folder_or_the_other_way_round_is_told_before_any_work(
+    tmp_path: Path, name: str
+) -> None:
+    """In a run's own folder too; a link that leads nowhere is no folder either."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "siftlm.json").write_text('{"name": "mine"}')
+    folders.check_folders(str(out), "mine", f"{out}/store")
+    if "." in name:
+        (out / name).mkdir()
+    else:
+        (out / name).symlink_to("nowhere")
+    with pytest.raises(UserError, match=f"output.folder: must have a .* got .*{name}"):
+        folders.check_folders(str(out), "mine", f"{out}/store")

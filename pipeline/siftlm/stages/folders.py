@@ -47,6 +47,7 @@ def check_folders(folder: str, name: str, store: str, metrics_file: str | None =
     """Raises UserError for what a run would refuse of its places; makes nothing."""
     _check_apart(folder, store)
     _check_place("output.folder", folder, (LOCK, *PARTS))
+    _check_kinds(folder)
     check_owner(folder, name)
     _check_place("store", store, (STORE_LOCK,))
     check_store(store)
@@ -77,6 +78,18 @@ def _check_place(place: str, folder: str, inner: Sequence[str]) -> None:
     for path in (there, *(f"{folder}/{name}" for name in inner if os.path.lexists(f"{folder}/{name}"))):
         if not os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
             raise UserError(f"{place}: must be writable, got {folder}; Permission denied")
+
+
+def _check_kinds(folder: str) -> None:
+    """A local output folder has no file where a run puts a folder, and no folder where it puts a file."""
+    if not paths.is_local(folder):
+        return
+    for path in (f"{folder}/{name}" for name in PARTS):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise UserError(f"output.folder: must have a folder for parts, got {path}, which is none")
+    for path in (f"{folder}/{name}" for name in (OWNER, MANIFEST, *PAPERS)):
+        if os.path.isdir(path):
+            raise UserError(f"output.folder: must have a file where a run writes one, got the folder {path}")
 
 
 def check_file(place: str, path: str, begins: bytes) -> None:
