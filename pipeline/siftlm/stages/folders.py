@@ -46,8 +46,8 @@ _ANYTHING = re.compile(r".*")
 def check_folders(folder: str, name: str, store: str, metrics_file: str | None = None) -> None:
     """Raises UserError for what a run would refuse of its places; makes nothing."""
     _check_apart(folder, store)
-    _check_place("output.folder", folder, (LOCK, *PARTS))
     _check_kinds(folder)
+    _check_place("output.folder", folder, (LOCK, *PARTS))
     check_owner(folder, name)
     _check_place("store", store, (STORE_LOCK,))
     check_store(store)
