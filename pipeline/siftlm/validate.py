@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ from siftlm.stages.dedup import check as check_dedup
 from siftlm.stages.runner import check as check_runner
 
 SAMPLE_RECORDS = 200
+MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
 """Reasons that speak of the configuration or the kind of file, where every record has them."""
 
@@ -55,6 +57,7 @@ def check_config(config: RunConfig) -> None:
     check_runner(config.runner)
     folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
     check_names(config)
+    _check_packages(config)
     if config.dedup:
         check_dedup(config.dedup)
     for scorer in config.scorers():
@@ -68,6 +71,17 @@ def check_config(config: RunConfig) -> None:
             "train it once with siftlm train-reference and name its folder in score.model"
         )
     _check_columns(config)
+
+
+def _check_packages(config: RunConfig) -> None:
+    """Only a run without models can do without what models need."""
+    if not config.score and config.reference is None:
+        return
+    if missing := [name for name in MODEL_PACKAGES if find_spec(name) is None]:
+        raise UserError(
+            f"{'score' if config.score else 'reference'}: must have the packages that models need, "
+            f"got an environment without {', '.join(missing)}; pip install {' '.join(missing)}"
+        )
 
 
 def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from siftlm import validate
+from siftlm.config import parse
+from siftlm.errors import UserError
 from siftlm.stages.inputs import CACHE
 
 pytest.importorskip("apache_beam")
@@ -48,6 +51,23 @@ def test_a_run_without_models_needs_no_torch(bench: Any) -> None:
     assert (versions["torch"], versions["transformers"]) == (None, None)
     assert versions["pyarrow"]
     assert bench.rows()
+
+
+@pytest.mark.parametrize(
+    ("place", "rest"),
+    [
+        ("reference", {"reference": {}}),
+        ("score", {"score": [{"name": "tiny", "model": "gpt2"}]}),
+        ("score", {"reference": {}, "score": [{"name": "tiny", "model": "trained"}]}),
+    ],
+)
+def test_models_without_their_packages_are_one_line_before_any_work(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, place: str, rest: dict[str, Any]
+) -> None:
+    """For what `run`, `plan` and `validate` alike look at first."""
+    monkeypatch.setattr(validate, "find_spec", lambda name: None if name == "torch" else object())
+    with pytest.raises(UserError, match=f"^{place}: must have the packages .* without torch; pip install torch$"):
+        validate.check_config(parse(bench.tree(**rest), []))
 
 
 def test_files_and_syncs_do_not_follow_what_can_be_made_again(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
