@@ -193,8 +193,8 @@ def test_a_wrong_import_is_named_with_its_rule(module: str, line: str, rule: str
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("siftlm.cli", "from siftlm.stages.runner import RunnerSettings"),
-        ("siftlm.stages.dedup", "from siftlm_kernels.minhash import band_hashes"),
+        ("siftlm.cli.commands", "from siftlm.engine.runner import RunnerSettings"),
+        ("siftlm.stages.dedup.work", "from siftlm_kernels.minhash import band_hashes"),
         ("siftlm.scorers.minhash", "from siftlm_kernels import minhash"),
         ("siftlm.readers.warc", "from .records import Record"),
         ("siftlm.store", "from siftlm import filesystem"),

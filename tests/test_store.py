@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from siftlm.lineage import AuditError, Lineage, audit
+from siftlm.engine.audit import AuditError, Lineage, audit
 from siftlm.store import Marker, Store, digest, open_parquet
 
 SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("text", pa.large_string())])

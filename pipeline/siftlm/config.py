@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from siftlm.engine.runner import RunnerSettings
 from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath, given, readable
 from siftlm.readers.encodings import marked, undecodable
@@ -28,10 +29,9 @@ from siftlm.scorers import (
 from siftlm.selectors import RowRule, SelectSettings
 from siftlm.settings import End, Settings
 from siftlm.stages.columns import Survivors
-from siftlm.stages.commonness import GOOD_ENDS as COMMONNESS_ENDS
-from siftlm.stages.dedup import DedupSettings
+from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
+from siftlm.stages.dedup.work import DedupSettings
 from siftlm.stages.reference import ReferenceJobSettings
-from siftlm.stages.runner import RunnerSettings
 from siftlm.stages.write import OutputSettings
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -19,18 +19,21 @@ import pyarrow.compute as pc
 from siftlm import filesystem
 from siftlm.config import TRAINED, RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.shards import Task
+from siftlm.engine.spill import Links
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.readers.parquet import count_rows
 from siftlm.scorers import open_lm
-from siftlm.stages import annotate, commonness, dedup, passages, select, write
+from siftlm.stages import annotate, select, write
 from siftlm.stages.columns import SCORES, row_batches
-from siftlm.stages.dedup_links import Links
+from siftlm.stages.commonness import work as commonness
+from siftlm.stages.dedup import work as dedup
 from siftlm.stages.ingest import to_documents
+from siftlm.stages.paragraphs import work as passages
 from siftlm.stages.reference import STAGE as REFERENCE
 from siftlm.stages.reference import ReferenceJobSettings
-from siftlm.stages.shards import Task
 from siftlm.stages.texts import CUTS
 from siftlm.store import Marker, Store, open_parquet
 
@@ -210,7 +213,7 @@ def _model_rates(config: RunConfig, batch: pa.RecordBatch) -> dict[str, float]:
 
 def _training_rate(settings: ReferenceJobSettings, batch: pa.RecordBatch, folder: str) -> float:
     """Seconds a byte of the corpus; 0 and no model where the sample is too small for a window."""
-    from siftlm.scorers.reference import train_reference
+    from siftlm.proxies.trainer import train_reference
 
     texts, spent = batch["text"].to_pylist(), []
     try:

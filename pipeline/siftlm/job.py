@@ -12,49 +12,41 @@ from typing import Any
 
 import orjson
 
-from siftlm import filesystem, named_fields, paths
-from siftlm.comparison import Conditions
+from siftlm import filesystem, paths
+from siftlm.checks import named_fields
+from siftlm.checks.mentions import look, unknown, unmet
+from siftlm.checks.names import all_columns
+from siftlm.checks.outcome import ALLOW, nothing_kept, nothing_read
+from siftlm.checks.validate import check_config, check_fields, counts_tokens
 from siftlm.config import TRAINED, RunConfig
+from siftlm.engine.audit import Lineage, audit
+from siftlm.engine.gather import IN_DRIVER_DOCUMENTS
+from siftlm.engine.progress import Progress
+from siftlm.engine.runner import batch_size, is_local
+from siftlm.engine.shards import ShardStage, Task, run_shards
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
-from siftlm.generated import all_columns
-from siftlm.inspection import FinishedRun
-from siftlm.lineage import Lineage, audit
-from siftlm.mentions import look, unknown, unmet
-from siftlm.outcome import ALLOW, nothing_kept, nothing_read
-from siftlm.overview import overview, write_report
-from siftlm.progress import Progress
+from siftlm.inspect.diff import Conditions
+from siftlm.inspect.report import overview, write_report
+from siftlm.inspect.run import FinishedRun
+from siftlm.inspect.trace import Rulebook
 from siftlm.report.difference import RunDifference
 from siftlm.report.manifest import build_manifest
 from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
-from siftlm.rulebook import Rulebook
 from siftlm.scorers import open_lm
-from siftlm.stages import (
-    annotate,
-    commonness,
-    dedup,
-    folders,
-    ids,
-    inputs,
-    passages,
-    publish,
-    reference,
-    score,
-    select,
-    write,
-)
+from siftlm.stages import annotate, folders, inputs, publish, reference, score, select, write
 from siftlm.stages.columns import SCORES
-from siftlm.stages.gather import IN_DRIVER_DOCUMENTS
+from siftlm.stages.commonness import work as commonness
+from siftlm.stages.dedup import work as dedup
+from siftlm.stages.ids import work as ids
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import tasks as ingest_tasks
-from siftlm.stages.runner import batch_size, is_local
-from siftlm.stages.shards import ShardStage, Task, run_shards
+from siftlm.stages.paragraphs import work as passages
 from siftlm.stages.summary import summarise
 from siftlm.stages.texts import CUTS, IDS, with_cuts
 from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, Store, digest, mended
-from siftlm.validate import check_config, check_fields, counts_tokens
 
 PLACES = frozenset({"store", "metrics_file", "output", "runner"})  # keys that say nothing of what was done
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from siftlm.checks.validate import check_config
 from siftlm.config import TRAINED, RunConfig
+from siftlm.engine.progress import duration
+from siftlm.engine.runner import threads
+from siftlm.engine.shards import Task
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import checked_conditions, with_output
-from siftlm.progress import duration
-from siftlm.stages import annotate, commonness, dedup, ids, inputs, passages, reference, score
+from siftlm.stages import annotate, inputs, reference, score
 from siftlm.stages.columns import SCORES
+from siftlm.stages.commonness import work as commonness
+from siftlm.stages.dedup import work as dedup
+from siftlm.stages.ids import work as ids
 from siftlm.stages.ingest import tasks as ingest_tasks
-from siftlm.stages.passages import PassageSettings
-from siftlm.stages.runner import threads
-from siftlm.stages.shards import Task
+from siftlm.stages.paragraphs import work as passages
+from siftlm.stages.paragraphs.work import PassageSettings
 from siftlm.stages.texts import CUTS, with_cuts
 from siftlm.store import Store, digest
-from siftlm.validate import check_config
 
 
 @dataclass(frozen=True)

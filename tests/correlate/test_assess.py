@@ -19,10 +19,10 @@ from siftlm.correlate.assess import (
 from siftlm.correlate.benchmarks import Target
 from siftlm.correlate.estimators import estimate, model_strength, partial_spearman, spearman
 from siftlm.correlate.matrix import LossMatrix
-from siftlm.correlate.proving import decision_accuracy, signal_to_noise
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
 from siftlm.correlate.settings import CorrelateSettings
 from siftlm.errors import UserError
+from siftlm.proxies.proof import decision_accuracy, signal_to_noise
 
 
 def synthetic(models: int = 60, units: int = 30, seed: int = 0) -> Target:

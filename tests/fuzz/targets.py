@@ -264,7 +264,7 @@ def check_toml(content: bytes) -> None:
 def check_tree(content: bytes) -> None:
     """A configuration that is TOML, with an override, as a run's or the loop's."""
     from siftlm.config import parse
-    from siftlm.loop.config import LoopConfig, validated
+    from siftlm.loop import LoopConfig, validated
 
     tree, override = json.loads(content)
     with suppress(UserError):
@@ -274,7 +274,7 @@ def check_tree(content: bytes) -> None:
 
 
 def _use(config: Any) -> None:
-    from siftlm.rulebook import describe
+    from siftlm.inspect.trace import describe
 
     config.scorers(), config.survivors()
     for rule in (*config.selection().rules, *config.preselect):

@@ -39,7 +39,7 @@ class Bench:
         """The result of a run in this process."""
         from siftlm import job
         from siftlm.config import parse
-        from siftlm.progress import Progress
+        from siftlm.engine.progress import Progress
 
         return job.run(parse(self.tree(out, **rest), []), Progress(quiet=True))
 

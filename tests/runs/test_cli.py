@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
+from siftlm.engine import beam_options
+from siftlm.engine.runner import RunnerSettings, run_pipeline
 from siftlm.errors import UserError
-from siftlm.stages import beam_options
-from siftlm.stages.runner import RunnerSettings, run_pipeline
 
 CONF = """
 name = "bench"
@@ -50,7 +50,7 @@ def desk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of a command, in this process."""
-    from siftlm import cli
+    from siftlm.cli.commands import commands as cli
 
     before = sys.argv
     sys.argv = ["siftlm", *arguments]
@@ -186,7 +186,7 @@ def test_a_folder_in_use_is_refused(desk: Any, capsys: pytest.CaptureFixture[str
 
 def command(desk: Any, *arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, after some lines of Python."""
-    lines = f"{code}\nimport sys\nfrom siftlm.cli import main\nsys.argv = {['siftlm', *arguments]!r}\nmain()"
+    lines = f"{code}\nimport sys\nfrom siftlm.cli.commands import main\nsys.argv = {['siftlm', *arguments]!r}\nmain()"
     return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=desk.root, **options)
 
 
@@ -236,7 +236,7 @@ def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytes
 def test_a_fault_in_a_worker_is_one_line(desk: Any, fault: str, code: int, told: str) -> None:
     """Beam's remarks, its log and its traceback are not what a user reads."""
     patch = (
-        "from siftlm.errors import UserError\nfrom siftlm.lineage import AuditError\n"
+        "from siftlm.errors import UserError\nfrom siftlm.engine.audit import AuditError\n"
         f"from siftlm.stages.ingest import Ingest\ndef run(*_):\n    {fault}\nIngest.run = run"
     )
     done = command(desk, "run", "run.toml", "--quiet", code=patch)
@@ -247,7 +247,7 @@ def test_a_fault_in_a_worker_is_one_line(desk: Any, fault: str, code: int, told:
 
 def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Another process gives the error as text; the last of its lines is the mistake."""
-    from siftlm.cli import _known
+    from siftlm.cli.commands import _known
     from siftlm.errors import UserError
 
     text = (
@@ -264,7 +264,7 @@ def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.Cap
 )
 def test_a_fault_of_the_environment_in_a_worker_process_is_one_line(kind: str, number: int, said: str) -> None:
     """As in this process; of several errors in the text, the last one says where it was."""
-    from siftlm.cli import _known
+    from siftlm.cli.commands import _known
 
     fault = f"[Errno {number}] {os.strerror(number)}"
     text = (
@@ -356,8 +356,8 @@ def test_what_an_engine_says_of_itself_is_one_line(
 
     beam = SimpleNamespace(Pipeline=Pipeline)
     beam_options.known()  # asks Beam itself, once
-    monkeypatch.setattr("siftlm.stages.runner.import_beam", lambda: (beam, lambda flags: None))
-    monkeypatch.setattr("siftlm.stages.beam_options.check_options", lambda options: None)  # of the real Beam
+    monkeypatch.setattr("siftlm.engine.runner.import_beam", lambda: (beam, lambda flags: None))
+    monkeypatch.setattr("siftlm.engine.beam_options.check_options", lambda options: None)  # of the real Beam
     settings = RunnerSettings(name="FlinkRunner", options={"flink_master": "[local]"})
     with pytest.raises(RuntimeError if told is None else UserError, match=None if told is None else f"^{told}$"):
         run_pipeline(settings, "documents", lambda pipeline: None)

@@ -181,8 +181,8 @@ def test_what_is_damaged_in_the_output_is_named_and_written_again(
 
 def test_readers_of_a_run_name_damage_in_one_line(bench: Any) -> None:
     """A manifest cut short, a shard with a flipped bit; run again, and they read."""
-    from siftlm.explanation import explain
-    from siftlm.inspection import inspect
+    from siftlm.inspect.explain import explain
+    from siftlm.inspect.run import inspect
 
     fill(bench)
     bench.run(**SETTINGS)

@@ -28,7 +28,7 @@ min = 5
 [output]
 folder = "out"
 """
-MAIN = "import sys\nfrom siftlm.cli import main\nsys.argv[0] = 'siftlm'\nmain()"
+MAIN = "import sys\nfrom siftlm.cli.commands import main\nsys.argv[0] = 'siftlm'\nmain()"
 SLOW = """
 import pathlib, time
 from siftlm.stages.ingest import Ingest

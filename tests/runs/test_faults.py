@@ -140,7 +140,7 @@ LARGE = """
 import re, sys
 from siftlm import job
 from siftlm.config import parse
-from siftlm.progress import Progress
+from siftlm.engine.progress import Progress
 tree = {"name": "large", "annotate": {"language": None, "signals": None}, "output": {"folder": sys.argv[2]}}
 tree["input"] = [{"source": "web", "paths": [sys.argv[1]], "max_document_bytes": int(sys.argv[3])}]
 manifest = job.run(parse(tree, []), Progress(quiet=True)).manifest
@@ -233,7 +233,7 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, tiny_model: Any, mon
 
     No temporary file is left behind.
     """
-    from siftlm.cli import _known
+    from siftlm.cli.commands import _known
 
     for name in "ab":
         bench.shard(f"{name}.jsonl", good(20, name))

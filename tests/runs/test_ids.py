@@ -10,8 +10,8 @@ import pytest
 from tests.runs.conftest import Bench, stages_of
 
 from siftlm.errors import UserError
-from siftlm.stages import ids
-from siftlm.stages.ids import unique_id
+from siftlm.stages.ids import work as ids
+from siftlm.stages.ids.work import unique_id
 
 SAMPLE = {"rules": [{"kind": "sample", "rate": 0.1}]}
 TENTH = {"select": SAMPLE, "output": {"shuffle": True}}

@@ -11,12 +11,15 @@ import pytest
 from pydantic import BaseModel
 
 from siftlm.config import RunConfig, parse
+from siftlm.engine.shards import Task
 from siftlm.filesystem import InputFile
 from siftlm.scorers.lm import SAME_NUMBERS, LMScorer
-from siftlm.stages import annotate, commonness, dedup, passages, reference, select
+from siftlm.stages import annotate, reference, select
+from siftlm.stages.commonness import work as commonness
+from siftlm.stages.dedup import work as dedup
 from siftlm.stages.ingest import tasks as ingest_tasks
 from siftlm.stages.inputs import Fingerprinted
-from siftlm.stages.shards import Task
+from siftlm.stages.paragraphs import work as passages
 
 pytest.importorskip("apache_beam")
 RULES: list[dict[str, Any]] = [

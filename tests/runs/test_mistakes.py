@@ -51,7 +51,7 @@ def desk(finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of a command, in this process."""
-    from siftlm import cli
+    from siftlm.cli.commands import commands as cli
 
     before = sys.argv
     sys.argv = ["siftlm", *arguments]
@@ -316,7 +316,7 @@ def test_options_of_a_configuration_are_looked_at_too(
 
 def test_known_options_reach_beam_wherever_they_stand(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Beam's own, Flink's that only its job server knows, before and behind CONF."""
-    from siftlm.stages.beam_options import of_arguments
+    from siftlm.engine.beam_options import of_arguments
 
     words = ["--job_name", "x", "--checkpointing_interval=9", "--streaming", "--no_use_public_ips=true"]
     given, others = of_arguments([*words, "conf"])

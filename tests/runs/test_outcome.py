@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.runs.conftest import stages_of
 
+from siftlm.checks.validate import validate
 from siftlm.config import parse
 from siftlm.errors import UserError
-from siftlm.validate import validate
 
 TEXTS = [{"id": str(number), "text": f"täxt number {number}"} for number in range(30)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in TEXTS)

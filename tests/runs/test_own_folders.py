@@ -53,9 +53,9 @@ def test_another_runs_folder_below_an_input_is_left_out_and_its_data_can_be_aske
 def test_validate_and_run_say_what_they_left_out(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A line a source."""
     from siftlm import job
+    from siftlm.checks.validate import validate
     from siftlm.config import parse
-    from siftlm.progress import Progress
-    from siftlm.validate import validate
+    from siftlm.engine.progress import Progress
 
     bench.shard("a.jsonl", good(2, "a"))
     bench.run("in/first")
@@ -125,7 +125,7 @@ def test_nothing_and_the_root_are_refused_by_every_command(
     """Before any work."""
     from typer.testing import CliRunner
 
-    from siftlm.cli import app
+    from siftlm.cli.commands import app
 
     monkeypatch.chdir(bench.root)
     bench.shard("a.jsonl", good(1, "a"))
@@ -158,8 +158,8 @@ def test_an_input_that_cannot_be_read_is_told_by_validate_too(bench: Any, monkey
     """Each file is looked at, not the first few."""
     import os
 
+    from siftlm.checks.validate import validate
     from siftlm.config import parse
-    from siftlm.validate import validate
 
     for name in "abcdefgh":
         bench.shard(f"{name}.jsonl", good(1, name))

@@ -20,7 +20,7 @@ RUN = """
 import json, sys
 from siftlm import job
 from siftlm.config import parse
-from siftlm.progress import Progress
+from siftlm.engine.progress import Progress
 job.run(parse(json.load(open(sys.argv[1])), []), Progress(quiet=True))
 """
 RULES = [{"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.6}]

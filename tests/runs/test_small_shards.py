@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from siftlm import validate
+from siftlm.checks import validate
 from siftlm.config import parse
 from siftlm.errors import UserError
 from siftlm.stages.inputs import CACHE
@@ -35,7 +35,7 @@ sys.meta_path.insert(0, Finder())
 importlib.metadata.version = version
 from siftlm import job
 from siftlm.config import parse
-from siftlm.progress import Progress
+from siftlm.engine.progress import Progress
 
 print(json.dumps(job.run(parse(json.loads(sys.argv[1]), []), Progress(quiet=True)).manifest["versions"]))
 """

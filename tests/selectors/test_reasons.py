@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from siftlm.checks.validate import check_config
 from siftlm.config import RunConfig, parse
 from siftlm.errors import UserError
 from siftlm.selectors import select
 from siftlm.selectors.reasons import OURS
-from siftlm.validate import check_config
 
 REFUSED = [
     "", " ", "too short", "a\nb", "a\x00b", "\x1b[31m", "<script>", "a|b", "`a`", "a/b", "\u202eabc", "x" * 101,

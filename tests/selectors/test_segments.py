@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siftlm.engine.values import read_value, write_value
 from siftlm.errors import UserError
 from siftlm.selectors import SelectSettings, decide, found, resolve
 from siftlm.selectors.plan import Plan
-from siftlm.stages.values import read_value, write_value
 from siftlm.store import Store
 
 VALUES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 0.5, 1.0]), st.floats(1e-9, 1.0), st.none()), max_size=60)

@@ -14,13 +14,13 @@ import xxhash
 
 pytest.importorskip("apache_beam")
 from siftlm.documents import DOCUMENT_SCHEMA
-from siftlm.stages import commonness
-from siftlm.stages.commonness import CommonnessSettings, Corpus, Measure, Ngrams
-from siftlm.stages.dedup import CLUSTER_SCHEMA, DedupSettings
-from siftlm.stages.dedup import tasks as dedup_tasks
-from siftlm.stages.dedup_links import Links
-from siftlm.stages.runner import RunnerSettings
-from siftlm.stages.shards import Task
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task
+from siftlm.engine.spill import Links
+from siftlm.stages.commonness import work as commonness
+from siftlm.stages.commonness.work import CommonnessSettings, Corpus, Measure, Ngrams
+from siftlm.stages.dedup.work import CLUSTER_SCHEMA, DedupSettings
+from siftlm.stages.dedup.work import tasks as dedup_tasks
 from siftlm.store import Marker, Store
 from siftlm_kernels import commonness as kernel
 

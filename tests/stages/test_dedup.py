@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task, run_task
+from siftlm.engine.spill import Links
 from siftlm.scorers import ShingleSettings
-from siftlm.stages import annotate, dedup
+from siftlm.stages import annotate
 from siftlm.stages.annotate import Annotate
-from siftlm.stages.dedup import DedupSettings
-from siftlm.stages.dedup_links import Links
-from siftlm.stages.runner import RunnerSettings
-from siftlm.stages.shards import Task, run_task
+from siftlm.stages.dedup import work as dedup
+from siftlm.stages.dedup.work import DedupSettings
 from siftlm.store import Marker, Store
 
 RUNNER = RunnerSettings(threads=1)

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from siftlm.engine.shards import Task
 from siftlm.stages import portions as module
 from siftlm.stages.portions import portions
-from siftlm.stages.shards import Task
 
 
 @pytest.mark.parametrize("sizes", [[3], [2, 2], [0, 5, 0], [1, 9, 1, 1, 4], [0]])

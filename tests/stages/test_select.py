@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from siftlm.engine.shards import Task
+from siftlm.engine.values import write_value
 from siftlm.seals import Seal
 from siftlm.selectors import SelectSettings, start
 from siftlm.selectors.threshold import Threshold
 from siftlm.stages.columns import Survivors
 from siftlm.stages.select import Columns, Decide
-from siftlm.stages.shards import Task
-from siftlm.stages.values import write_value
 from siftlm.store import Marker, Store
 
 

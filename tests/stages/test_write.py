@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from siftlm.stages.shards import Task
+from siftlm.engine.shards import Task
 from siftlm.stages.write import OutputSettings, Write, fallen
 from siftlm.store import Marker, Store
 

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from siftlm import filesystem
+from siftlm.engine.audit import Lineage
 from siftlm.errors import UserError
-from siftlm.lineage import Lineage
 from siftlm.seals import Seal
 from siftlm.store import Marker, digest
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import xxhash
 
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.shards import Task
 from siftlm.scorers import open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
-from siftlm.stages.shards import Task
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1

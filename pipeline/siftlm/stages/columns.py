@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.shards import Task
 from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import DECISION_SCHEMA, RowRule, keep_rows
 from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
-from siftlm.stages.commonness import COMMONNESS_SCHEMA
-from siftlm.stages.commonness import STAGE as COMMONNESS
-from siftlm.stages.shards import Task
+from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
+from siftlm.stages.commonness.work import STAGE as COMMONNESS
 from siftlm.stages.texts import CUTS, IDS, Aligned, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.statistics.ordered import BoolArray

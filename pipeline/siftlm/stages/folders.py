@@ -15,13 +15,13 @@ from contextlib import ExitStack, contextmanager, suppress
 import orjson
 
 from siftlm import filesystem, paths
+from siftlm.engine.gather import GATHERED
+from siftlm.engine.spill import LINKS
+from siftlm.engine.values import SUFFIX
 from siftlm.errors import UserError
 from siftlm.filesystem import OWNER, STORE_LOCK, STORE_MARK
 from siftlm.report.manifest import CARD, MANIFEST, REPORT
-from siftlm.stages.dedup_links import LINKS
-from siftlm.stages.gather import GATHERED
 from siftlm.stages.inputs import CACHE
-from siftlm.stages.values import SUFFIX
 from siftlm.stages.write import PART
 
 LOCK = ".lock"

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
+from siftlm.engine.shards import Task
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
 from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
-from siftlm.stages.shards import Task
 from siftlm.store import Marker, ShardWriter, Store, digest
 
 VERSION = 7

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from siftlm.stages.shards import Task
+from siftlm.engine.shards import Task
 from siftlm.statistics.ordered import Int64Array
 
 PORTION_ROWS = 1 << 16  # documents of several shards that are counted together

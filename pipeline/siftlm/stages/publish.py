@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
+from siftlm.engine.shards import Task
 from siftlm.errors import UserError, one_line
 from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
@@ -25,7 +26,6 @@ from siftlm.stages.columns import SCORES
 from siftlm.stages.folders import PARTS
 from siftlm.stages.ingest import REJECTS
 from siftlm.stages.inputs import digests
-from siftlm.stages.shards import Task
 from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
 from siftlm.store import Marker, Store, open_parquet

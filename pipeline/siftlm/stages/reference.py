@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from siftlm import filesystem, paths
-from siftlm.scorers.reference import ReferenceSettings
+from siftlm.engine.shards import Task
+from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import Survivors
-from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, document_identity
 from siftlm.store import Marker, Store, digest
 
@@ -51,7 +51,7 @@ def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts:
     found = store.find(stage, key)
     if found is not None:
         return found
-    from siftlm.scorers.reference import train_reference
+    from siftlm.proxies.trainer import train_reference
 
     target = store.path(stage, key, "")
     if not paths.is_local(target):

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.shards import Task
 from siftlm.scorers import LMScorer, LMSettings, open_lm, pinned
 from siftlm.stages.columns import SCORES, Survivors
-from siftlm.stages.shards import Task
 from siftlm.stages.texts import document_batches, text_identity
 from siftlm.store import Marker, ShardWriter, Store, digest
 

@@ -16,6 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task, run_shards
+from siftlm.engine.values import SUFFIX, read_value, read_version, write_value, write_version
 from siftlm.seals import Seal
 from siftlm.selectors import (
     DECISION_SCHEMA,
@@ -30,11 +34,7 @@ from siftlm.selectors import (
 )
 from siftlm.selectors.reasons import ERROR
 from siftlm.stages.columns import SCORES, Survivors, read_columns
-from siftlm.stages.gather import gather
 from siftlm.stages.portions import portions
-from siftlm.stages.runner import RunnerSettings
-from siftlm.stages.shards import Task, run_shards
-from siftlm.stages.values import SUFFIX, read_value, read_version, write_value, write_version
 from siftlm.statistics.exact import exact_sum
 from siftlm.store import Marker, Store, digest
 

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from siftlm import filesystem
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task
+from siftlm.engine.values import SUFFIX, read_version, write_version
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.gather import gather
 from siftlm.stages.portions import Portion, portions
-from siftlm.stages.runner import RunnerSettings
-from siftlm.stages.shards import Task
-from siftlm.stages.values import SUFFIX, read_version, write_version
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.store import Store, digest
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.shards import Task
 from siftlm.store import Choice, Marker, Store
 
 CUTS = "cuts"

@@ -21,13 +21,13 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.runner import RunnerSettings, batch_size
+from siftlm.engine.shards import Task, run_shards
 from siftlm.paths import WrittenPath
 from siftlm.seals import Seal, SealingStream
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
-from siftlm.stages.runner import RunnerSettings, batch_size
 from siftlm.stages.select import output_runs
-from siftlm.stages.shards import Task, run_shards
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest, open_parquet
 

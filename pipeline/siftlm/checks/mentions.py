@@ -1,0 +1,180 @@
+"""Values that a configuration lists by name, languages, sources, domains, and which of them no document has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.config import RunConfig
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task
+from siftlm.errors import UserError, nearest
+from siftlm.scorers import open_scorer
+from siftlm.scorers.language import LanguageScorer
+from siftlm.selectors.rule import RuleSettings
+from siftlm.selectors.threshold import Threshold
+from siftlm.selectors.weights import TableFactor
+from siftlm.stages.columns import read_columns
+from siftlm.stages.portions import Portion, portions
+from siftlm.store import Store
+
+COMMON = 1000  # values of a column that are remembered, the most frequent of every shard: for hints only
+SHOWN = 3
+NEAR = 0.6  # how alike a value must be to be the one that was meant, by difflib
+
+
+@dataclass(frozen=True)
+class Mention:
+    """Values of a column that the configuration lists at a place; `keeps` where documents without one of them go."""
+
+    place: str
+    column: str
+    values: tuple[str, ...]
+    keeps: bool = False
+
+
+Found = dict[str, tuple[frozenset[str], dict[str, int]]]
+
+
+@dataclass(frozen=True)
+class Present:
+    """What the columns of some shards hold: listed values, and how often each of the most frequent ones."""
+
+    wanted: Mapping[str, frozenset[str]]
+    store: Store
+
+    def __call__(self, tasks: Sequence[Task]) -> Found:
+        wanted = set(self.wanted)
+        return merged(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
+
+    def _found(self, portion: Portion) -> Found:
+        counts = {name: _counted(_as_text(portion.table[name])) for name in self.wanted}
+        return {name: (self.wanted[name] & found.keys(), _commonest(found)) for name, found in counts.items()}
+
+
+def merged(parts: Iterable[Found]) -> Found:
+    """What all shards hold."""
+    every = list(parts)
+    return {name: _together([part[name] for part in every]) for name in every[0]}
+
+
+def _together(parts: Sequence[tuple[frozenset[str], dict[str, int]]]) -> tuple[frozenset[str], dict[str, int]]:
+    counts: Counter[str] = Counter()
+    for _, common in parts:
+        counts.update(common)
+    return frozenset[str]().union(*(present for present, _ in parts)), _commonest(counts)
+
+
+def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:COMMON])
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value occurs that is not null, by name."""
+    counted = pc.value_counts(values.drop_null()).to_pylist()
+    return {row["values"]: row["counts"] for row in sorted(counted, key=lambda row: str(row["values"]))}
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+
+
+def mentions(config: RunConfig) -> list[Mention]:
+    """Every list of values in rules, scopes and weights, in the order of the configuration."""
+    rules: list[tuple[str, RuleSettings]] = [
+        *((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect)),
+        *((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules)),
+    ]
+    found = [mention for place, rule in rules for mention in _of_rule(place, rule)]
+    factors = config.select.weights.factors if config.select.weights else []
+    return found + [
+        Mention(f"select.weights.factors.{number}.table", factor.column, tuple(factor.table))
+        for number, factor in enumerate(factors)
+        if isinstance(factor, TableFactor)
+    ]
+
+
+def _of_rule(place: str, rule: RuleSettings) -> list[Mention]:
+    scope = rule.when.lists() if rule.when else {}
+    found = [Mention(f"{place}.when.{name}", name, tuple(values)) for name, values in scope.items()]
+    if isinstance(rule, Threshold):
+        keeps = rule.when is None and rule.missing == "drop"
+        lists = {"in": rule.in_, "not_in": rule.not_in}
+        found += [
+            Mention(f"{place}.{name}", rule.column, tuple(map(_text, values)), keeps and name == "in")
+            for name, values in lists.items()
+            if values is not None
+        ]
+    return found
+
+
+def _text(value: str | bool | int) -> str:
+    """A value as Arrow writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Found:
+    """What the documents have of the listed values; empty where nothing is listed, or there are no documents."""
+    wanted: dict[str, frozenset[str]] = {}
+    for mention in mentions(config):
+        wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)
+    if not wanted or not tasks:
+        return {}
+    return gather("mentions", Present(wanted, store), merged, tasks, documents, store, runner) or {}
+
+
+def unmet(config: RunConfig, found: Found) -> list[str]:
+    """A sentence for every list with values that no document has."""
+    said = []
+    for mention in mentions(config):
+        present, common = found.get(mention.column, (frozenset(mention.values), {}))
+        missing = [value for value in mention.values if value not in present]
+        if missing:
+            said.append(_said(mention, missing, list(common), "no document has"))
+    return said
+
+
+def unknown(config: RunConfig) -> list[str]:
+    """The same before any work, for columns whose values are known then: sources, and languages of the model.
+
+    Raises:
+        UserError: a rule keeps nothing but what no document can have, and the run may not keep nothing.
+    """
+    listed = mentions(config)
+    known = known_values(config) if listed else {}
+    said = []
+    for mention in listed:
+        values = known.get(mention.column)
+        missing = [value for value in mention.values if values is not None and value not in values]
+        if not missing:
+            continue
+        if mention.keeps and len(missing) == len(mention.values) and not config.output.allow_empty:
+            raise UserError(_said(mention, missing, values or [], "must keep something, but there is no"))
+        said.append(_said(mention, missing, values or [], "there is no"))
+    return said
+
+
+def known_values(config: RunConfig) -> dict[str, list[str]]:
+    """Columns that can have no other values than these."""
+    known = {"source": [settings.source for settings in config.input]}
+    if config.annotate.language is not None:
+        scorer = open_scorer(config.annotate.language)
+        assert isinstance(scorer, LanguageScorer), "the language of a document comes from a scorer of languages"
+        known["language"] = scorer.languages()
+    return known
+
+
+def _said(mention: Mention, missing: Sequence[str], known: Sequence[str], what: str) -> str:
+    """`select.rules.0.in: no document has language 'eng'; did you mean 'en'?`"""
+    shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
+    near = [nearest(value, known, NEAR) for value in missing[:SHOWN]]
+    meant = list(dict.fromkeys(repr(found) for found in near if found))
+    kind = " codes such as" if mention.column == "language" and len(known) > 1 else ""
+    there = f"there {'is' if len(known) == 1 else 'are'}{kind} {', '.join(map(repr, known[: SHOWN * 2]))}"
+    hint = f"did you mean {', '.join(meant)}?" if meant else there if known else "no document has any"
+    return f"{mention.place}: {what} {mention.column} {shown}; {hint}"

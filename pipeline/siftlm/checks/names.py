@@ -1,0 +1,90 @@
+"""The columns that a run generates, each with what gives it, and the refusal of two that share a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from siftlm.config import RunConfig
+from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.errors import UserError
+from siftlm.scorers import open_lm, open_scorer
+from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
+from siftlm.settings import Settings
+from siftlm.stages.annotate import Annotate
+from siftlm.stages.columns import DERIVED, HIDDEN
+from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
+from siftlm.stages.dedup.work import CLUSTER_SCHEMA
+from siftlm.stages.paragraphs.work import CUT_SCHEMA
+from siftlm.stages.write import COPY, PLACE
+
+FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked at
+OWN = frozenset(
+    {
+        *DOCUMENT_SCHEMA.names, *CLUSTER_SCHEMA.names, *CUT_SCHEMA.names, *COMMONNESS_SCHEMA.names,
+        *DECISION_SCHEMA.names, *HIDDEN, DROPPED_REASON, DROPPED_BY, COPY.name, PLACE.name, *FOUND_AT,
+    }
+)  # fmt: skip
+"""What stages add whatever they compute; kept free in every run, so that switching a stage on breaks no name."""
+
+
+@dataclass(frozen=True)
+class Giver:
+    """A part of the configuration, or siftlm itself, and the names of the columns that come of it."""
+
+    place: str
+    names: tuple[str, ...]
+
+
+def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
+    """The columns that are there before any language model has run."""
+    fields = list(Annotate(config.scorers()).schema())
+    if config.dedup:
+        fields += list(CLUSTER_SCHEMA)
+        fields += list(CUT_SCHEMA) if config.dedup.passages else []
+        fields += list(COMMONNESS_SCHEMA) if config.dedup.commonness else []
+    return {f.name: f.type for f in fields if f.name not in HIDDEN}
+
+
+def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
+    """Every column that selection can name."""
+    columns = signal_columns(config)
+    for settings in config.score:
+        columns.update({f"{settings.name}_{f.name}": f.type for f in open_lm(settings).fields()})
+        columns.update({f"{settings.name}_{name}": pa.float64() for name in DERIVED})
+    return columns
+
+
+def givers(config: RunConfig) -> Iterator[Giver]:
+    """Everything that gives columns, in the order of the stages."""
+    annotate = config.annotate
+    yield Giver("siftlm itself", tuple(sorted(OWN)))
+    for name in ("language", "signals"):
+        scorer: Settings | None = getattr(annotate, name)
+        if scorer is not None:
+            yield Giver(f"annotate.{name}", _names(scorer))
+    for table in ("classifiers", "dsir", "contamination"):
+        for number, named in enumerate(getattr(annotate, table)):
+            yield Giver(f"annotate.{table}.{number}", _names(named))
+    for number, model in enumerate(config.score):
+        names = [*_names(model), *DERIVED]
+        yield Giver(f"score.{number}", tuple(f"{model.name}_{name}" for name in names))
+
+
+def check_names(config: RunConfig) -> None:
+    """Raises UserError where two columns have one name; case counts for nothing, as in DuckDB and Spark."""
+    seen: dict[str, tuple[str, str]] = {}
+    for giver in givers(config):
+        for name in giver.names:
+            other, origin = seen.setdefault(name.casefold(), (name, giver.place))
+            if origin != giver.place:
+                raise UserError(
+                    f"{giver.place}.name: must give columns that nothing else gives, got {name!r}, and {other!r} is "
+                    f"a column of {origin}; choose another name"
+                )
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return tuple(field.name for field in open_scorer(settings).fields())

@@ -1,0 +1,70 @@
+"""Whether a run came to anything: nothing that could be read, or nothing kept, is a mistake unless it is allowed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from siftlm.checks.mentions import Found
+from siftlm.config import RunConfig
+from siftlm.filesystem import InputFile
+from siftlm.inspect.trace import describe
+from siftlm.readers.settings import InputSettings
+from siftlm.readers.suspicion import suspicion
+from siftlm.selectors.rule import RuleSettings
+from siftlm.store import Marker
+
+SHOWN = 3  # reasons, and values of a column
+ALLOW = "output.allow_empty = true lets it pass"
+
+
+def nothing_read(settings: InputSettings, files: Sequence[InputFile], markers: Sequence[Marker]) -> str | None:
+    """What is wrong with a source that gave no text, in a sentence with the likely cause; None where it gave some."""
+    documents = sum(marker.rows_out for marker in markers)
+    if documents and sum(int(marker.facts["text_bytes"]) for marker in markers):
+        return None
+    reasons: Counter[str] = Counter()
+    for marker in markers:
+        reasons.update(marker.dropped)
+        reasons.update(marker.errors)
+    got = f"{documents:,} documents without a byte of text" if documents else _records(reasons, files)
+    worst = reasons.most_common(1)[0][0] if reasons else ""
+    path = next((marker.shard for marker in markers if worst in {**marker.dropped, **marker.errors}), files[0].path)
+    cause = suspicion(path, settings, worst)
+    return f"input {settings.source!r}: must hold documents, got {got}{f'; {cause}' if cause else ''}"
+
+
+def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
+    where = f"{len(files):,} file{'s' if len(files) != 1 else ''}"
+    if not reasons:
+        return f"no record in {where}"
+    most = ", ".join(f"{number:,} times {reason}" for reason, number in reasons.most_common(SHOWN))
+    return f"none in {reasons.total():,} records of {where}; {most}"
+
+
+def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Found) -> str:
+    """What became of a run that keeps no document: which rules dropped how many, and what values documents have."""
+    lost: Counter[tuple[str, str]] = Counter()
+    documents = 0
+    for marker in decisions:
+        documents += marker.rows_in
+        for step, reason, number in marker.facts["lost"]:
+            lost[step, reason] += number
+    most = ", ".join(_loss(config, *step, number) for step, number in lost.most_common(SHOWN))
+    there = "".join(f"; documents have {name} {_values(common)}" for name, (_, common) in found.items() if common)
+    return f"select: must keep a document, got none of {documents:,}{f'; {most}' if most else ''}{there}"
+
+
+def _loss(config: RunConfig, step: str, reason: str, number: int) -> str:
+    """`600 language_not_in_list (select.rules.0: language in eng)`."""
+    rules: list[tuple[str, RuleSettings]] = [
+        *((f"preselect.{position}", rule) for position, rule in enumerate(config.preselect)),
+        *((f"select.rules.{position}", rule) for position, rule in enumerate(config.select.rules)),
+    ]
+    words = next((f": {describe(rule)}" for place, rule in rules if place == step), "")
+    return f"{number:,} {reason} ({step}{words})"
+
+
+def _values(common: Mapping[str, int]) -> str:
+    shown = [f"{value!r} ({number:,})" for value, number in list(common.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(common) - SHOWN:,} more" if len(common) > SHOWN else "")

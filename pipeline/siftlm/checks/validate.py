@@ -1,0 +1,220 @@
+"""Everything that can be wrong with a run and be seen before any work: columns, inputs, models, folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import pyarrow as pa
+
+from siftlm import paths
+from siftlm.checks import named_fields
+from siftlm.checks.mentions import unknown
+from siftlm.checks.names import all_columns, check_names, signal_columns
+from siftlm.checks.outcome import ALLOW
+from siftlm.config import TRAINED, RunConfig
+from siftlm.engine.runner import check as check_runner
+from siftlm.errors import UserError, nearest
+from siftlm.filesystem import InputFile
+from siftlm.readers import read_shard
+from siftlm.readers.settings import InputSettings
+from siftlm.readers.suspicion import suspicion
+from siftlm.report.steps import unfindable
+from siftlm.scorers import open_lm, open_scorer
+from siftlm.selectors.rows import Rows
+from siftlm.stages import folders, inputs
+from siftlm.stages.dedup.work import check as check_dedup
+
+SAMPLE_RECORDS = 200
+MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
+MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
+"""Reasons that speak of the configuration or the kind of file, where every record has them."""
+
+
+def validate(config: RunConfig) -> list[str]:
+    """What was checked, a line each; raises UserError at the first mistake."""
+    check_config(config)
+    folders.check_free(config.output.folder)
+    lines: list[str] = []
+    found = inputs.survey(config.input, config.own_places, lines.append)
+    lines += [_check_input(settings, found[settings.source], config.output.allow_empty) for settings in config.input]
+    lines += _check_sampled(config, {source: mine.files for source, mine in found.items()})
+    for scored in config.score:
+        if scored.model != TRAINED:
+            open_lm(scored).check()
+    return [
+        *lines,
+        *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
+        *unknown(config),
+        f"output: {config.output.folder}",
+        "columns: every rule names a column that the run computes",
+    ]
+
+
+def check_config(config: RunConfig) -> None:
+    """Raises UserError for what is wrong without looking at the inputs: the runner, models, columns."""
+    check_runner(config.runner)
+    folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
+    check_names(config)
+    _check_packages(config)
+    if config.dedup:
+        check_dedup(config.dedup)
+    for scorer in config.scorers():
+        open_scorer(scorer).check()
+    for settings in config.score:
+        if settings.model != TRAINED:
+            open_lm(settings).digest()
+    if config.reference and not paths.is_local(config.store_folder):
+        raise UserError(
+            f"store: must be a local folder where a reference model is trained, got {config.store_folder}; "
+            "train it once with siftlm train-reference and name its folder in score.model"
+        )
+    _check_columns(config)
+
+
+def _check_packages(config: RunConfig) -> None:
+    """Only a run without models can do without what models need."""
+    if not config.score and config.reference is None:
+        return
+    if missing := [name for name in MODEL_PACKAGES if find_spec(name) is None]:
+        raise UserError(
+            f"{'score' if config.score else 'reference'}: must have the packages that models need, "
+            f"got an environment without {', '.join(missing)}; pip install {' '.join(missing)}"
+        )
+
+
+def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
+    """Raises UserError where the configuration cannot fit a source: no text is where it says texts are.
+
+    Looks at the beginnings of the first, the middle and the last file. Damage is no mistake of the user's, and is
+    counted by the run, unless that was all and there is nothing else.
+    """
+    seen: Counter[str] = Counter()
+    looked = {f.path: f for f in (files[0], files[len(files) // 2], files[-1])}
+    whole = len(looked) == len(files)
+    for file in looked.values():
+        documents, reasons = _sample(file, settings)
+        if documents:
+            return
+        seen += reasons
+        whole = whole and reasons.total() < SAMPLE_RECORDS
+    if whole or (seen and seen.keys() <= MISFITS):
+        raise _no_documents(settings, files, seen)
+
+
+def counts_tokens(config: RunConfig) -> bool:
+    """Whether a run says how many tokens it keeps: it names a count, or a model makes one."""
+    return config.select.tokens is not None or bool(config.score)
+
+
+def _check_columns(config: RunConfig) -> None:
+    cheap, every = signal_columns(config), all_columns(config)
+    for number, rule in enumerate(config.preselect):
+        for name in sorted(rule.columns()):
+            _require(f"preselect.{number}", name, cheap)
+    for number, chosen in enumerate(config.select.rules):
+        for name in sorted(chosen.columns()):
+            _require(f"select.rules.{number}", name, every)
+    if config.select.tokens:
+        integers = {name: kind for name, kind in every.items() if pa.types.is_integer(kind)}
+        _require("select.tokens", config.select.tokens, integers, "a column of integers")
+    for name in sorted(config.select.columns()):
+        _require("select", name, every)
+    if config.dedup:
+        keep = config.dedup.keep
+        numeric = {n: t for n, t in signal_columns(config.model_copy(update={"dedup": None})).items() if _is_number(t)}
+        _require("dedup.keep", keep, numeric, "a numeric column of annotate")
+    _rehearse(config, every)
+
+
+def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
+    """Puts a shard without rows before every rule: a column of the wrong type is seen here, not after a day."""
+    select = config.select
+    empty = pa.schema([pa.field(name, kind) for name, kind in columns.items()]).empty_table()
+    rows = Rows.of(empty, 0, select.tokens)
+    if select.tokens:
+        with _at("select"):
+            rows.tokens()
+    for place, rules in (("preselect", config.preselect), ("select.rules", select.rules)):
+        for number, rule in enumerate(rules):
+            with _at(f"{place}.{number}"):
+                rule.rehearse(rows)
+    if select.weights:
+        select.weights.check(config.good_ends(), "select.weights")
+        select.weights.relative(rows, "select.weights")
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}.{error}") from None
+
+
+def _require(
+    place: str, name: str, columns: dict[str, pa.DataType], kind: str = "a column that the run computes"
+) -> None:
+    if name in columns:
+        return
+    near = nearest(name, columns, 0.5)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(columns))}"
+    raise UserError(f"{place}: must name {kind}, got {name!r}; {hint}")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _check_input(settings: InputSettings, found: inputs.Found, allow_empty: bool) -> str:
+    """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
+    if not allow_empty:
+        _check_beginnings(settings, found.files)
+    return found.line(settings.source)
+
+
+def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
+    check_fields(settings, files)
+    seen: Counter[str] = Counter()
+    for file in files[:3]:
+        documents, reasons = _sample(file, settings)
+        seen += reasons
+        if documents:
+            break
+    else:
+        if seen:
+            raise _no_documents(settings, files, seen)
+
+
+def _check_sampled(config: RunConfig, found: Mapping[str, Sequence[InputFile]]) -> list[str]:
+    """What the first documents lack of the fields that the settings name; UserError where rules cannot do without."""
+    seen = named_fields.samples(config, found)
+    named_fields.check_domains(config, seen, named_fields.LOOKED_AT)
+    sampled = [(settings, found[settings.source], seen[settings.source]) for settings in config.input]
+    return [line for part in sampled for line in named_fields.said(*part, named_fields.LOOKED_AT)]
+
+
+def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:
+    """Documents among the first records of a file, and why the others are none."""
+    documents, reasons = 0, Counter[str]()
+    for read in read_shard(file.path, settings, batch_documents=SAMPLE_RECORDS):
+        documents += read.documents.num_rows
+        for reject in read.rejects:
+            reasons[reject.reason] += reject.records
+        if documents or reasons.total() >= SAMPLE_RECORDS:
+            break
+    return documents, reasons
+
+
+def _no_documents(settings: InputSettings, files: Sequence[InputFile], reasons: Counter[str]) -> UserError:
+    place = f"input {settings.source!r}: must hold documents"
+    if not reasons:
+        return UserError(f"{place}, got no record in the files of {settings.paths[0]}; {ALLOW}")
+    ((worst, times),) = reasons.most_common(1)
+    cause = suspicion(files[0].path, settings, worst)
+    return UserError(
+        f"{place}, got none in the first {reasons.total()} records of "
+        f"{files[0].path}; {times} times {worst}{f', {cause}' if cause else ''}"
+    )

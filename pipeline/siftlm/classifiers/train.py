@@ -1,0 +1,209 @@
+"""`siftlm train-classifier` and `siftlm fit-dsir`: from labelled pages, or two corpora, to a scorer of a run.
+
+The model goes into a run's configuration by its path:
+
+    [[annotate.classifiers]]            [[annotate.dsir]]
+    name = "wanted"                     name = "dsir"
+    path = "<folder>/classifier/model.bin"   path = "<folder>/dsir.npz"
+    label = "include"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem
+from siftlm.classifiers.fasttext import Pages, train
+from siftlm.classifiers.labels import (
+    Labels,
+    extreme_labels,
+    given_labels,
+    hard_labels,
+    include_probability,
+    rank_labels,
+)
+from siftlm.config import validated
+from siftlm.correlate.findings import name_some
+from siftlm.correlate.pages import keyed_uniform
+from siftlm.correlate.settings import TrainingSettings
+from siftlm.correlate.tables import read_table
+from siftlm.engine.progress import Progress
+from siftlm.engine.shards import Task
+from siftlm.errors import UserError
+from siftlm.loop import DsirFitSettings, LoopConfig
+from siftlm.proxies.corpus import Corpus, open_corpus
+from siftlm.scorers.ngrams import ImportanceWeights, NgramCounts
+from siftlm.stages.columns import read_columns
+from siftlm.stages.folders import check_results
+
+MODEL, REPORT, WEIGHTS = "model.bin", "report.json", "dsir.npz"
+
+
+def train_classifier(
+    config: LoopConfig, progress: Progress, weights: str | None = None, out: str | None = None
+) -> dict[str, Any]:
+    """Trains a classifier on the pages of a run; the model and its held-out report are in `out`.
+
+    Args:
+        config: The run and the settings of [classifier].
+        progress: What shows the work.
+        weights: The table of `project`: target, unit, estimate, weight; not needed for two corpora.
+        out: Where it goes; default <output.folder>/classifier.
+    """
+    settings, out = config.classifier, f"{config.folder}/classifier" if out is None else out
+    check_results("out", out, (MODEL, REPORT), _is_report)
+    weights = f"{config.folder}/correlation/weights.parquet" if weights is None else weights
+    table = None if settings.labels == "given" else _weights(weights)
+    chosen = None if table is None else _of_target(table, settings.target)
+    _check_sources(settings)
+    with open_corpus(config, progress) as corpus:
+        read = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
+    labels = given_labels(np.isin(read.sources, settings.good)) if chosen is None else _labels(read, chosen, settings)
+    filesystem.makedirs(out)
+    with progress.working("classifier"):
+        _, report = train(read.pages, labels, settings, f"{out}/{MODEL}")
+    report = {"target": settings.target, "labels": settings.labels, "page_count": len(read.pages), **report}
+    content = {**report, "settings": settings.model_dump()}
+    filesystem.write_bytes(f"{out}/{REPORT}", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    return report
+
+
+def _is_report(folder: str) -> bool:
+    """Whether a folder has the report of a classifier of ours."""
+    try:
+        return {"page_count", "settings"} <= set(orjson.loads(filesystem.read_bytes(f"{folder}/{REPORT}")))
+    except (OSError, orjson.JSONDecodeError, TypeError):
+        return False
+
+
+def two_corpora(good: Sequence[str], web: Sequence[str], out: str, overrides: Sequence[str]) -> LoopConfig:
+    """The configuration of a classifier that tells the files of `good` from those of `web`, and nothing else."""
+    tree: dict[str, Any] = {
+        "name": "good-against-web",
+        "input": [{"source": "good", "paths": list(good)}, {"source": "web", "paths": list(web)}],
+        "annotate": {"signals": {"groups": ["basic"]}},
+        "output": {"folder": out},
+        "classifier": {"labels": "given", "good": ["good"], "web": ["web"]},
+        "dsir": {"target": ["good"], "raw": ["web"]},
+    }
+    return validated(LoopConfig, tree, list(overrides), "command line")
+
+
+def _check_sources(settings: TrainingSettings) -> None:
+    if settings.labels == "given" and not (settings.good and settings.web):
+        raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
+
+
+def _weights(path: str) -> pa.Table:
+    if not filesystem.exists(path):
+        raise UserError(f"{path}: the weights of the units must be there, got nothing; run siftlm project first")
+    table = read_table(path)
+    for name in ("target", "unit", "estimate", "weight"):
+        if name not in table.column_names:
+            raise UserError(f"{path}: must have a column {name!r}, got {name_some(table.column_names, 10)}")
+    return table
+
+
+def _of_target(weights: pa.Table, target: str | None) -> pa.Table:
+    """The weights of one target; the only one where none is named."""
+    targets = list(dict.fromkeys(weights["target"].to_pylist()))
+    if target is None and len(targets) == 1:
+        return weights
+    if target not in targets:
+        raise UserError(f"classifier.target: must be one of {name_some(targets, 20)}, got {target!r}")
+    return weights.filter(pc.equal(weights["target"], target))
+
+
+@dataclass(frozen=True)
+class _Read:
+    pages: Pages
+    sources: list[str]
+    units: list[str]
+
+
+def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> _Read:
+    """The pages of the units (or of the two corpora), at most `most_pages` by a keyed draw, in the run's order."""
+    column = {"page": "doc_id"}.get(corpus.config.matrix.unit, corpus.config.matrix.unit)
+    if units is not None and column == "chunk":
+        raise UserError("matrix.unit: must be a property of a page to label pages by it, got 'chunk'")
+    tables = []
+    for number, task in enumerate(corpus.shards):
+        table = read_columns(task, corpus.store, {"doc_id", "domain", "source", "language"})
+        if "language" not in table.column_names:
+            table = table.append_column("language", pa.nulls(table.num_rows, pa.string()))
+        wanted = _wanted(corpus, task, table, column, settings, units)
+        place = {"shard": np.full(table.num_rows, number), "row": np.arange(table.num_rows)}
+        unit = table[column if units is not None else "source"]
+        names = ("doc_id", "domain", "source", "language")
+        tables.append(pa.table({**{name: table[name] for name in names}, "unit": unit, **place}).filter(wanted))
+    chosen = _drawn(pa.concat_tables(tables), settings)
+    if not chosen.num_rows:
+        raise UserError("classifier: some page of the run must belong to a unit of the weights, got none")
+    return _with_texts(corpus, chosen)
+
+
+def _wanted(
+    corpus: Corpus, task: Task, table: pa.Table, column: str, settings: TrainingSettings, units: set[str] | None
+) -> pa.Array:
+    alive = pc.is_null(corpus.reasons(task))
+    if units is None:
+        return pc.and_(alive, pa.array([task.facts["source"] in (*settings.good, *settings.web)] * table.num_rows))
+    return pc.and_(alive, pa.array([unit in units for unit in table[column].to_pylist()]))
+
+
+def _drawn(table: pa.Table, settings: TrainingSettings) -> pa.Table:
+    if table.num_rows <= settings.most_pages:
+        return table
+    doc_ids = table["doc_id"].to_pylist()
+    order = np.lexsort((np.array(doc_ids), keyed_uniform(doc_ids, settings.seed, "page of the classifier")))
+    return table.take(pa.array(np.sort(order[: settings.most_pages])))
+
+
+def _with_texts(corpus: Corpus, chosen: pa.Table) -> _Read:
+    texts: list[str] = []
+    for number, task in enumerate(corpus.shards):
+        total = corpus.store.marker("documents", task.inputs["documents"]).rows_out
+        rows = np.zeros(total, bool)
+        rows[chosen.filter(pc.equal(chosen["shard"], number))["row"].to_numpy()] = True
+        texts += corpus.texts(task, rows)
+    columns = {name: chosen[name].to_pylist() for name in ("doc_id", "language", "domain", "source", "unit")}
+    pages = Pages(columns["doc_id"], texts, columns["language"], columns["domain"])
+    return _Read(pages, columns["source"], columns["unit"])
+
+
+def _labels(read: _Read, weights: pa.Table, settings: TrainingSettings) -> Labels:
+    """Labels of the pages by what their unit has."""
+    place = {unit: n for n, unit in enumerate(weights["unit"].to_pylist())}
+    mine = np.array([place[unit] for unit in read.units], np.int64)
+    estimates, weight = weights["estimate"].to_numpy(), weights["weight"].to_numpy()
+    if settings.labels == "weight":
+        return hard_labels(weight[mine])
+    if settings.labels == "rank":
+        return rank_labels(read.pages.doc_ids, include_probability(estimates)[mine], weight[mine], settings)
+    return extreme_labels(read.pages.doc_ids, estimates[mine], settings)
+
+
+def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> str:
+    """Counts the n-grams of two corpora and writes their importance weights; says where they are."""
+    settings = config.dsir
+    if settings is None:
+        raise UserError("dsir: must be a table of settings for this command, got nothing")
+    out = config.folder if out is None else out
+    check_results("out", out, (WEIGHTS,), lambda folder: ImportanceWeights.are_at(f"{folder}/{WEIGHTS}"))
+    path = f"{out}/{WEIGHTS}"
+    with open_corpus(config, progress) as corpus, progress.working("dsir"):
+        target, raw = (_counts(corpus, sources, settings) for sources in (settings.target, settings.raw))
+    ImportanceWeights.fit(raw, target, settings).save(path)
+    return f"importance weights over {raw.counts.sum():,} raw and {target.counts.sum():,} target n-grams are in {path}"
+
+
+def _counts(corpus: Corpus, sources: Sequence[str], settings: DsirFitSettings) -> NgramCounts:
+    drawn = TrainingSettings(labels="given", good=list(sources), most_pages=settings.most_pages)
+    return NgramCounts.of(_read_pages(corpus, drawn, None).pages.texts, settings)

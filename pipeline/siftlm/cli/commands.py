@@ -1,0 +1,416 @@
+"""Every command of siftlm: thin, for what they do lives in the packages below."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siftlm import console, stopping
+from siftlm.errors import UserError, one_line, visible
+
+if TYPE_CHECKING:
+    from siftlm.config import RunConfig
+
+app = typer.Typer(
+    name="siftlm",
+    help="Select language-model pretraining data by perplexity: score, deduplicate, select and reweight.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EXIT_USER = 2  # a mistake in the configuration, the input or the environment
+EXIT_AUDIT = 3  # documents unaccounted for
+ENVIRONMENT = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "no space left",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "a read-only file system",
+    errno.EMFILE: "too many open files",
+    errno.ENFILE: "too many open files",
+    errno.EIO: "a failing disk",
+    errno.ENOTDIR: "a file where a folder must be",
+    errno.EEXIST: "a file where a folder must be",
+    errno.EISDIR: "a folder where a file must be",
+    errno.ENAMETOOLONG: "a name that is too long",
+    errno.ELOOP: "links that lead in a circle",
+}
+"""System errors that are no defect of siftlm's."""
+BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
+WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
+WORKER_FAULT = re.compile(r"(?:^|\\n)[\w.]*Error: (\[Errno (\d+)\] .+?)(?= \[while running|\\n|$)", re.MULTILINE)
+GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
+SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for the interpreter, at most
+USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer uses, which may be its own copy
+EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
+
+Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for instance seed=3.")
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=BEAM)
+def run(
+    context: typer.Context,
+    config: Config,
+    sets: Sets = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPR", help="Keep what is published and exit with 4 when this holds, as in siftlm diff."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run, as siftlm plan does.")] = False,
+) -> None:
+    """Run what has not been run yet. Beam's options go to Beam: --runner=SparkRunner --spark_master_url=..."""
+    settings = _load(context, config, sets)
+    if dry_run:
+        _show_plan(settings, fail_if)
+        return
+    from siftlm import job
+    from siftlm.engine.progress import Progress
+    from siftlm.inspect.diff import ConditionError
+    from siftlm.report.terminal import print_difference, print_summary
+
+    try:
+        result = job.run(settings, Progress(quiet=quiet, metrics=settings.metrics_file), fail_if or [])
+    except ConditionError as failed:
+        typer.echo(f"siftlm: {failed}", err=True)
+        raise typer.Exit(EXIT_CONDITION) from None
+    if not quiet:
+        if result.difference is not None:
+            print_difference(result.difference)
+        elif fail_if:
+            typer.echo("nothing was published before: --fail-if has nothing to compare")
+        print_summary(result.manifest, settings.output.folder, unchanged=result.unchanged)
+
+
+@app.command(context_settings=BEAM)
+def validate(context: typer.Context, config: Config, sets: Sets = None) -> None:
+    """Check the configuration, the inputs, the models and the folders; does no work."""
+    settings = _load(context, config, sets)
+    from siftlm.checks.validate import validate as check
+
+    for line in check(settings):
+        typer.echo(one_line(line))
+
+
+@app.command(context_settings=BEAM)
+def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
+    """Show the stages with their keys, what would run, and how long it would take."""
+    _show_plan(_load(context, config, sets))
+
+
+def _load(context: typer.Context, config: str, sets: list[str] | None) -> RunConfig:
+    """The configuration, with the options of the command line that are Beam's; others are mistakes."""
+    from siftlm.config import load
+
+    words = [config, *context.args]  # options that the command does not know come as words
+    if words == [config] and not config.startswith("-"):
+        return load(config, sets)
+    from siftlm.engine.beam_options import of_arguments
+    from siftlm.engine.runner import with_options
+
+    own = ["--help", *(name for parameter in context.command.params for name in parameter.opts if name[0] == "-")]
+    options, words = of_arguments(words, own)
+    if len(words) != 1:
+        raise UserError(f"command line: must name one CONF, got {', '.join(map(repr, words)) or 'none'}")
+    settings = load(words[0], sets)
+    return settings.model_copy(update={"runner": with_options(settings.runner, options)})
+
+
+def _show_plan(settings: RunConfig, fail_if: list[str] | None = None) -> None:
+    from siftlm.plan import describe
+    from siftlm.plan import plan as make
+    from siftlm.report.terminal import print_plan
+
+    print_plan(describe(row) for row in make(settings, fail_if or []))
+
+
+@app.command("train-reference")
+def train_reference(
+    config: Config,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the model goes, a transformers folder.")],
+    sets: Sets = None,
+) -> None:
+    """Train the reference model of CONF on the held-out split of its corpus and save it."""
+    from siftlm import job
+    from siftlm.config import load
+    from siftlm.engine.progress import Progress
+
+    typer.echo(job.train_reference(load(config, sets), folder, Progress()))
+
+
+@app.command("train-family")
+def train_family(config: Config, sets: Sets = None) -> None:
+    """Train the small models of [family]: several diets, sizes and lengths of training."""
+    from siftlm.engine.progress import Progress
+    from siftlm.loop import load
+    from siftlm.proxies.family import train_family as train
+    from siftlm.report.loop_terminal import print_family
+
+    print_family(train(load(config, sets), Progress()))
+
+
+@app.command()
+def benchmark(config: Config, sets: Sets = None) -> None:
+    """Measure the models' errors on the small tasks of [benchmark], cut from held-out documents."""
+    from siftlm.engine.progress import Progress
+    from siftlm.loop import load
+    from siftlm.proxies.benchmark import benchmark as measure
+    from siftlm.report.loop_terminal import print_errors
+
+    settings = load(config, sets)
+    print_errors(measure(settings, Progress()), settings.folder)
+
+
+@app.command()
+def matrix(config: Config, sets: Sets = None) -> None:
+    """Bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
+    from siftlm.engine.progress import Progress
+    from siftlm.loop import load
+    from siftlm.proxies.matrix import make_matrix
+    from siftlm.report.loop_terminal import print_matrix
+
+    print_matrix(make_matrix(load(config, sets), Progress()))
+
+
+@app.command()
+def correlate(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its matrix made.")] = None,
+    matrix: Annotated[str | None, typer.Option(help="Instead of CONF: a matrix, CSV or Parquet.")] = None,
+    errors: Annotated[str | None, typer.Option(help="Errors: CSV, Parquet, or a folder of harness results.")] = None,
+    estimator: Annotated[str | None, typer.Option(help="spearman, sign_cdf, product, concordant ...")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the tables and the page.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Estimates by unit from a matrix and benchmark errors, and how far to trust them."""
+    from siftlm.cli.options import correlate_options
+    from siftlm.correlation import correlate as estimate
+    from siftlm.report.loop_terminal import print_correlations
+
+    settings, folder = correlate_options(config, matrix, errors, estimator, out, sets)
+    print_correlations(estimate(settings, folder), folder)
+
+
+@app.command()
+def project(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration, correlated already.")] = None,
+    estimates: Annotated[str | None, typer.Option(help="Instead of CONF: estimates of siftlm correlate.")] = None,
+    units: Annotated[str | None, typer.Option(help="A table with the columns unit and token_count.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Tokens to select.")] = None,
+    keep_share: Annotated[float | None, typer.Option(help="Or the share of all tokens to select.")] = None,
+    method: Annotated[str | None, typer.Option(help="linear or l2")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of weights.parquet and the page.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Weights by unit from estimates, capped by the tokens that each unit has."""
+    from siftlm.cli.options import project_options
+    from siftlm.correlation import project_units
+    from siftlm.report.loop_terminal import print_weights
+
+    budget = {"budget_tokens": budget_tokens, "keep_share": keep_share, "method": method}
+    settings, table, tokens, folder = project_options(config, estimates, units, budget, out, sets)
+    print_weights(project_units(settings, table, tokens, folder), folder)
+
+
+@app.command("train-classifier")
+def train_classifier(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its weights made.")] = None,
+    good: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the pages to include.")] = None,
+    web: Annotated[list[str] | None, typer.Option(help="Files of the pages to exclude.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of siftlm project, if not those of CONF.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of model.bin and report.json.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Train a fastText classifier of included against excluded pages, or of two corpora."""
+    from siftlm.classifiers.train import train_classifier as train
+    from siftlm.cli.options import corpora_options
+    from siftlm.engine.progress import Progress
+    from siftlm.report.loop_terminal import print_classifier
+
+    settings, folder = corpora_options(config, good, web, out, sets, "classifier")
+    print_classifier(train(settings, Progress(), weights, folder), folder)
+
+
+@app.command("fit-dsir")
+def fit_dsir(
+    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with a [dsir] table.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the target corpus.")] = None,
+    raw: Annotated[list[str] | None, typer.Option(help="Files of the corpus to select from.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of dsir.npz.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Count hashed n-grams of a target and a raw corpus: DSIR's importance weights, a scorer of [annotate]."""
+    from siftlm.classifiers.train import fit_dsir as fit
+    from siftlm.cli.options import corpora_options
+    from siftlm.engine.progress import Progress
+
+    settings, folder = corpora_options(config, target, raw, out, sets, "")
+    typer.echo(fit(settings, Progress(), folder))
+
+
+@app.command()
+def inspect(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    column: Annotated[str | None, typer.Option(help="Order documents by this column.")] = None,
+    percentiles: Annotated[str, typer.Option(help="Percentiles to show, separated by commas.")] = "1,10,25,50,75,90,99",
+    reason: Annotated[str | None, typer.Option(help="Only documents dropped for this reason.")] = None,
+    kept: Annotated[bool | None, typer.Option("--kept/--dropped", help="Only kept or only dropped ones.")] = None,
+    characters: Annotated[int, typer.Option(min=0, help="Characters of text to show.")] = 300,
+) -> None:
+    """Show documents at given percentiles of a column, kept and dropped, with reasons."""
+    from siftlm.inspect.run import inspect as documents
+    from siftlm.inspect.run import parse_percentiles
+    from siftlm.report.terminal import print_documents
+
+    print_documents(documents(folder, column, parse_percentiles(percentiles), reason, kept), characters)
+
+
+@app.command()
+def report(
+    folder: Run,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve a page with filters, to this machine only.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.")] = 8321,
+) -> None:
+    """Write report.html again, or serve the decisions of RUN as a page with filters."""
+    from siftlm.inspect.report import renew_report
+    from siftlm.inspect.run import FinishedRun
+
+    run = FinishedRun.open(folder)
+    if not serve:
+        typer.echo(renew_report(run))
+        return
+    from siftlm.inspect.serve import serve as listen
+
+    listen(run, port, typer.echo)
+
+
+@app.command()
+def explain(
+    folder: Run,
+    doc_id: Annotated[str, typer.Argument(metavar="DOC_ID", help="Id of a document.")],
+    characters: Annotated[int, typer.Option(min=0, help="Characters of text to show.")] = 300,
+) -> None:
+    """Show every score of a document, every rule it met, and why it was kept or dropped."""
+    from siftlm.inspect.explain import explain as find
+    from siftlm.report.terminal import print_explanation
+
+    print_explanation(find(folder, doc_id), characters)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Folder of a finished run.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Folder of another.")],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPR", help="Exit with 4 when this holds, for instance 'kept_tokens < 0.9'."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page too.")] = None,
+) -> None:
+    """Show what changed from one run to another: documents, scores, reasons, domains."""
+    from siftlm.inspect.diff import checked_page, compare, publish
+
+    html = checked_page(html)
+    found = compare(old, new)
+    failed = publish(found, fail_if or [], json=json, html=html)
+    if failed:
+        typer.echo(f"siftlm: {'; '.join(failed)}", err=True)
+        raise typer.Exit(EXIT_CONDITION)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a configuration."""
+    import orjson
+
+    from siftlm.config import RunConfig
+
+    typer.echo(orjson.dumps(RunConfig.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
+    console.use_utf8()
+    console.open_streams()
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of folders for its cache that it cannot write
+    gc.set_threshold(GARBAGE)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        with _plain_errors(), stopping.heeded():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+            sys.stdout.flush()
+        if code:
+            sys.exit(code)
+    finally:
+        if "triton" not in sys.modules:  # whose binding takes what is frozen for leaked, and says so
+            gc.freeze()  # or the interpreter looks for cycles in all of Beam once more before it ends
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except stopping.Stopped as stopped:
+        stopping.leave(stopped.code)
+    except USAGE as error:
+        print(f"siftlm: command line: {_one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except Exception as error:
+        from siftlm.engine.audit import AuditError
+
+        known = _known(error)
+        if known is None:
+            raise
+        print(f"siftlm: {visible(str(known))}", file=sys.stderr)
+        sys.exit(EXIT_AUDIT if isinstance(known, AuditError) else EXIT_USER)
+
+
+def _one_line(error: Any) -> str:
+    """What is wrong with the words of a command, and where they are explained."""
+    message = visible(" ".join(error.format_message().split())).rstrip(".")
+    command = error.ctx.command_path if error.ctx else app.info.name
+    return f"{message[0].lower()}{message[1:]}; see {command} --help"
+
+
+def _known(error: BaseException) -> Exception | None:
+    """The user's mistake, the failed audit or the fault of the environment behind an error, also when Beam wrapped it.
+
+    Beam raises a worker's error again with a remark in its message, from this process with the original behind it,
+    from another one as a text with the worker's traceback in it.
+    """
+    from siftlm.engine.audit import AuditError
+
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, UserError | AuditError):
+            return type(found)(*(BEAM_REMARK.sub("", str(line)) for line in found.args))
+        if isinstance(found, OSError) and found.errno in ENVIRONMENT:
+            return _of_environment(found.errno, str(found))
+        found = found.__cause__ or found.__context__
+    if told := WORKER_ERROR.search(str(error)):
+        return UserError(told[1])
+    faults = [fault for fault in WORKER_FAULT.finditer(str(error)) if int(fault[2]) in ENVIRONMENT]
+    return _of_environment(int(faults[-1][2]), faults[-1][1]) if faults else None
+
+
+def _of_environment(number: int, told: str) -> UserError:
+    return UserError(f"{ENVIRONMENT[number]}: {told}; mend that and run again")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What the commands of the loop take from a configuration, and what from their options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from siftlm import paths
+from siftlm.classifiers.train import two_corpora
+from siftlm.config import validated
+from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
+from siftlm.errors import UserError
+from siftlm.loop import LoopConfig, load
+
+OPTIONS = "command line"
+
+
+def correlate_options(
+    config: str | None,
+    matrix: str | None,
+    errors: str | None,
+    estimator: str | None,
+    out: str | None,
+    sets: list[str] | None,
+) -> tuple[CorrelateSettings, str]:
+    """The settings of `correlate` and the folder of its tables.
+
+    Options win over the configuration; without one, `--set` names keys of [correlate] (`matrix.clean.missing=stop`).
+    """
+    if config is not None:
+        given = {"correlate.matrix.path": matrix, "correlate.benchmarks.path": errors, "correlate.estimator": estimator}
+        loop = load(config, [*(sets or []), *(f"{key}={value}" for key, value in given.items() if value is not None)])
+        return loop.correlate, _out(out, f"{loop.folder}/correlation")
+    if matrix is None or errors is None or out is None:
+        raise UserError("command line: must name CONF, or --matrix, --errors and --out")
+    tree: dict[str, Any] = {"matrix": {"path": matrix}, "benchmarks": {"path": errors}}
+    tree |= {"estimator": estimator} if estimator else {}
+    return validated(CorrelateSettings, tree, sets, OPTIONS), _out(out, out)
+
+
+def project_options(
+    config: str | None,
+    estimates: str | None,
+    units: str | None,
+    given: Mapping[str, Any],
+    out: str | None,
+    sets: list[str] | None,
+) -> tuple[ProjectSettings, str, str, str]:
+    """(settings, estimates, units, out) of `project`; a budget given as an option wins over either kind."""
+    chosen = {key: value for key, value in given.items() if value is not None}
+    if config is None:
+        if estimates is None or units is None or out is None:
+            raise UserError("command line: must name CONF, or --estimates, --units and --out")
+        settings = validated(ProjectSettings, dict(chosen), sets, OPTIONS)
+        return settings, _table("--estimates", estimates), _table("--units", units), _out(out, out)
+    loop = load(config, sets)
+    kept = loop.project.model_dump() if loop.project else {}
+    if {"budget_tokens", "keep_share"} & set(chosen):
+        kept |= {"budget_tokens": None, "keep_share": None}
+    settings = validated(ProjectSettings, {**kept, **chosen}, None, config)
+    folder = _out(out, f"{loop.folder}/correlation")
+    table = _table("--estimates", estimates, f"{loop.folder}/correlation/estimates.parquet")
+    return settings, table, _table("--units", units, f"{loop.folder}/units.parquet"), folder
+
+
+def _out(out: str | None, default: str) -> str:
+    """The folder of the results; an empty option is a mistake, not the default."""
+    return paths.given("--out", default if out is None else out)
+
+
+def _table(option: str, path: str | None, default: str = "") -> str:
+    return paths.given(option, default if path is None else path, paths.readable)
+
+
+def corpora_options(
+    config: str | None,
+    good: Sequence[str] | None,
+    web: Sequence[str] | None,
+    out: str | None,
+    sets: list[str] | None,
+    name: str,
+) -> tuple[LoopConfig, str]:
+    """The configuration and the folder of the result, from CONF or from the files of two corpora."""
+    if config is not None:
+        loop = load(config, sets)
+        return loop, _out(out, f"{loop.folder}/{name}")
+    if not good or not web or out is None:
+        raise UserError("command line: must name CONF, or the files of both corpora and --out")
+    folder = _out(out, out)
+    return two_corpora(good, web, folder, sets or []), folder

@@ -1,0 +1,194 @@
+"""`siftlm correlate` and `siftlm project`: from a matrix and errors to estimates, and from these to weights.
+
+Both read tables and write tables, wherever those come from; nothing here knows of a corpus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem, paths
+from siftlm.correlate.assess import Assessment, HeldOut, assess
+from siftlm.correlate.benchmarks import match_targets, read_benchmarks
+from siftlm.correlate.clean import clean_matrix
+from siftlm.correlate.findings import Finding, findings_table, name_some
+from siftlm.correlate.matrix import read_matrix
+from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
+from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
+from siftlm.correlate.tables import is_written_here, read_table, to_float64, write_table
+from siftlm.errors import UserError
+from siftlm.mixing.projection import budget_of, caps, project
+from siftlm.report.correlation_page import PAGE, write_page
+from siftlm.stages.folders import check_results
+
+TABLES: dict[str, Callable[[Assessment], pa.Table]] = {
+    "estimates": estimates_table,
+    "held_out": held_out_table,
+    "comparison": comparison_table,
+}
+FINDINGS = "findings.csv"
+FEW_MODELS = 30
+UNIT_TOKENS = "token_count"
+
+
+@dataclass(frozen=True)
+class CorrelateResult:
+    """The assessments of all targets and what was found wrong with the tables."""
+
+    assessments: list[Assessment]
+    findings: list[Finding]
+
+
+def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
+    """Estimates of every target, with all that says how far to trust them, as tables and a page in `out`.
+
+    Raises:
+        UserError: The tables cannot be read, hold nothing that orders models, or share too few models.
+    """
+    check_out(out)
+    matrix, findings = read_matrix(settings.matrix)
+    errors, more = read_benchmarks(settings.benchmarks)
+    matrix, cleaned = clean_matrix(matrix, settings.matrix.clean)
+    targets, unmatched = match_targets(matrix, errors, settings.benchmarks.groups, settings.fewest_models)
+    findings = [*findings, *more, *cleaned, *unmatched]
+    if not targets:
+        raise UserError(f"benchmarks: some benchmark must tell models apart, got none; {findings[-1]}")
+    assessments = [assess(target, settings) for target in targets]
+    filesystem.makedirs(out)
+    for name, table_of in TABLES.items():
+        write_table(pa.concat_tables([table_of(assessment) for assessment in assessments]), f"{out}/{name}.parquet")
+    write_table(findings_table(findings), f"{out}/{FINDINGS}")
+    _forget_weights(out)
+    write_page(out)
+    return CorrelateResult(assessments, findings)
+
+
+def check_out(out: str) -> None:
+    """Raises UserError where a folder holds files of somebody else's under the names of our tables."""
+    tables = [f"{name}.parquet" for name in (*TABLES, "weights")]
+    check_results(
+        "out",
+        out,
+        [*tables, FINDINGS, PAGE],
+        lambda folder: any(is_written_here(f"{folder}/{name}") for name in tables),
+    )
+
+
+def _forget_weights(out: str) -> None:
+    """Removes weights that belong to other estimates."""
+    filesystem.remove(f"{out}/weights.parquet")
+
+
+def project_units(settings: ProjectSettings, estimates: str, units: str, out: str) -> pa.Table:
+    """Weights by target and unit, capped by the tokens that each unit has; also in `out`/weights.parquet.
+
+    Args:
+        settings: Method and budget.
+        estimates: The table of `correlate`: columns target, unit, estimate.
+        units: A table with the columns unit and token_count.
+        out: A folder; its page is made anew.
+
+    Raises:
+        UserError: A unit of the estimates has no tokens in `units`, or all have fewer than the budget.
+    """
+    check_out(out)
+    table = read_table(estimates)
+    for name in ("target", "unit", settings.by):
+        _require(table, name, estimates)
+    tokens = read_tokens(units)
+    targets = list(dict.fromkeys(table["target"].to_pylist()))
+    found = []
+    for target in targets:
+        mine = table.filter(pc.equal(table["target"], target))
+        found.append(_weights(settings, target, mine, tokens, units))
+    weights = pa.concat_tables(found)
+    filesystem.makedirs(out)
+    write_table(weights, f"{out}/weights.parquet")
+    if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):
+        write_table(table, f"{out}/estimates.parquet")
+    write_page(out)
+    return weights
+
+
+def _weights(
+    settings: ProjectSettings, target: str, estimates: pa.Table, tokens: dict[str, int], place: str
+) -> pa.Table:
+    names = [str(unit) for unit in estimates["unit"].to_pylist()]
+    missing = sorted(name for name in names if name not in tokens)
+    if missing:
+        raise UserError(f"{place}: every unit must have a {UNIT_TOKENS}, got none for {name_some(missing)}")
+    held = np.array([tokens[name] for name in names], np.int64)
+    values, bad = to_float64(estimates[settings.by])
+    if bad or not np.isfinite(values).all():
+        raise UserError(f"project: every {settings.by} must be a number, got others for target {target!r}")
+    tau = caps(held, budget_of(settings, held))
+    return weights_table(target, names, values, held, tau, project(values, tau, settings, names))
+
+
+def read_tokens(path: str) -> dict[str, int]:
+    """Tokens by unit, from a table with the columns unit and token_count."""
+    table = read_table(path)
+    for name in ("unit", UNIT_TOKENS):
+        _require(table, name, path)
+    counts, bad = to_float64(table[UNIT_TOKENS])
+    names = [str(name) for name in table["unit"].to_pylist()]
+    if bad or not np.isfinite(counts).all():
+        row = bad[0] if bad else int(np.flatnonzero(~np.isfinite(counts))[0])
+        raise UserError(f"{path}: every unit must have a number as its {UNIT_TOKENS}, got none for {names[row]!r}")
+    again = sorted(name for name, number in Counter(names).items() if number > 1)
+    if again:
+        raise UserError(f"{path}: every unit must come once, got {name_some(again)} more than once")
+    return dict(zip(names, (int(count) for count in counts), strict=True))
+
+
+def _require(table: pa.Table, name: str, path: str) -> None:
+    if name not in table.column_names:
+        raise UserError(f"{path}: must have a column {name!r}, got {name_some(table.column_names, 10)}")
+
+
+def verdict(assessment: Assessment) -> list[str]:
+    """How far to trust the estimates of a target, in sentences."""
+    models, best, baseline = len(assessment.strength), _best(assessment), assessment.baseline
+    gain, spread = best.spearman - baseline.spearman, float(best.fold_scores[:, 1].std())
+    lines = []
+    if models < FEW_MODELS:
+        folds = len(best.fold_scores)
+        lines.append(f"few models: a fold tests about {models // folds}, so these figures are rough")
+    if abs(assessment.strength_correlation) > 0.7:
+        lines.append(
+            f"general strength alone orders the models (Spearman {assessment.strength_correlation:.2f}): "
+            "most of every raw estimate says that"
+        )
+    if gain <= 0:
+        lines.append("no better than the mean bits per byte at predicting held-out models: little is known of units")
+    elif gain < spread:
+        lines.append(f"better than the mean bits per byte by {gain:.2f}, within the spread over folds ({spread:.2f})")
+    else:
+        lines.append(f"better than the mean bits per byte by {gain:.2f} (spread over folds {spread:.2f})")
+    return [*lines, *_intervals(assessment)]
+
+
+def _best(assessment: Assessment) -> HeldOut:
+    return max(assessment.held_out, assessment.held_out_top, key=lambda held_out: held_out.spearman)
+
+
+def _intervals(assessment: Assessment) -> list[str]:
+    if assessment.interval is None or assessment.partial_interval is None:
+        return []
+    raw, partial = (
+        float(((interval.low > 0) | (interval.high < 0)).mean())
+        for interval in (assessment.interval, assessment.partial_interval)
+    )
+    return [f"intervals clear of 0: {raw:.0%} of the units, {partial:.0%} given general strength"]
+
+
+def best_units(assessment: Assessment, count: int) -> Sequence[tuple[str, float, float]]:
+    """(unit, estimate, partial correlation) of the best units."""
+    rows = estimates_table(assessment).slice(0, count).to_pylist()
+    return [(row["unit"], row["estimate"], row["partial"]) for row in rows]

@@ -1,0 +1,67 @@
+"""Statistics of all shards, merged: one small pipeline, whose answer comes back through a file."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from siftlm import filesystem
+from siftlm.engine.runner import RunnerSettings, run_pipeline
+from siftlm.engine.shards import Task, write_plan
+from siftlm.engine.values import SUFFIX, read_value
+from siftlm.store import Store
+
+T = TypeVar("T")
+
+IN_DRIVER_DOCUMENTS = 1_000_000  # columns of so few are read faster than a cluster starts a pipeline
+GATHERED = "gathered"  # folder of the store with answers, each of one call
+PARTS = 8  # of an answer that wait to be merged, and as many that are computed or wait
+TOGETHER = 1024  # shards at most whose statistic is computed by one call
+
+
+def gather(
+    name: str,
+    statistic: Callable[[Sequence[Task]], T],
+    merge: Callable[[Iterable[T]], T],
+    tasks: Sequence[Task],
+    documents: int,
+    store: Store,
+    runner: RunnerSettings,
+) -> T | None:
+    """What `merge` makes of the statistics of a few tasks each; None where there are no tasks.
+
+    Neither may mind order or grouping. A small corpus is read here, a large one by the runner.
+    """
+    if not tasks:
+        return None
+    if documents <= IN_DRIVER_DOCUMENTS:
+        return _folded(statistic, merge, tasks)
+    plan = write_plan(store, name, tasks)
+    answer = store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone: other runs may share the store
+
+    from siftlm.engine.graphs import statistics_graph
+
+    run_pipeline(runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer, store))
+    value: T = read_value(answer, store)
+    filesystem.remove(answer)
+    return value
+
+
+def _folded(statistic: Callable[[Sequence[Task]], T], merge: Callable[[Iterable[T]], T], tasks: Sequence[Task]) -> T:
+    """The answer, with few parts in memory at a time, however many tasks there are."""
+    workers = os.cpu_count() or 1
+    together = min(TOGETHER, -(-len(tasks) // (4 * workers)))
+    with ThreadPoolExecutor(workers) as pool:
+        coming: deque[Future[T]] = deque()
+        held: list[T] = []
+        for start in range(0, len(tasks), together):
+            coming.append(pool.submit(statistic, tasks[start : start + together]))
+            if len(coming) == PARTS:
+                held.append(coming.popleft().result())
+            if len(held) == PARTS:
+                held = [merge(held)]
+        return merge([*held, *(future.result() for future in coming)])

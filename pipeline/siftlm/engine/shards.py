@@ -1,0 +1,137 @@
+"""One shard in, one shard out: the shape of every stage but dedup, and the pipeline that runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import orjson
+
+from siftlm import filesystem
+from siftlm.engine.runner import RunnerSettings, run_pipeline
+from siftlm.errors import UserError
+from siftlm.store import Marker, Store, digest
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard's work in one stage: what it reads, and the key of what it writes."""
+
+    shard: int  # index in the run's order of shards
+    name: str  # the input shard, for messages and markers
+    key: str  # of the output
+    inputs: dict[str, str] = field(default_factory=dict)  # stage -> key of what is read
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """The time that a pipeline over all shards takes by the clock, told by their markers in equal parts."""
+
+    shards: int = 1
+    started: float = field(default_factory=time.time)
+
+    def part(self) -> float:
+        """Seconds from the start to now, over the number of shards; 0 where the clock was set back."""
+        return round(max(0.0, time.time() - self.started) / self.shards, 6)
+
+
+class ShardStage(Protocol):
+    """A stage that works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, task: Task, store: Store) -> Marker:
+        """Writes the output of `task` atomically and returns its marker, not yet committed."""
+        ...
+
+
+def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: RunnerSettings) -> list[Marker]:
+    """The markers of all tasks in order, after running those that have none. Starts no pipeline for nothing."""
+    done = store.committed(stage.name, (task.key for task in tasks))
+    waiting = [task for task in tasks if task.key not in done]
+    if waiting:
+        plan = write_plan(store, stage.name, waiting)
+        run_pipeline(runner, stage.name, lambda pipeline: _build(pipeline, stage, plan, store, runner))
+    return markers_of(stage.name, tasks, done, store)
+
+
+def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:
+    """The markers of all tasks in order, those that are not known yet from the store."""
+    return [known.get(task.key) or store.marker(stage, task.key) for task in tasks]
+
+
+def _build(pipeline: Any, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
+    from siftlm.engine.graphs import shard_graph  # once the runner has imported Beam without its warnings
+
+    shard_graph(pipeline, stage, plan, store, runner)
+
+
+def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
+    """The path of a file with one task a line, so that a pipeline's graph does not grow with its shards."""
+    lines = [orjson.dumps(task) for task in tasks]
+    path = store.path("plans", f"{stage}-{_plan_digest(lines)}", ".jsonl")
+    filesystem.write_bytes(path, b"\n".join(lines), durable=False)
+    return path
+
+
+def read_plan(path: str) -> Iterator[Task]:
+    """The tasks of a plan, whose digest is in its name."""
+    lines = filesystem.read_bytes(path).splitlines()
+    if not path.endswith(f"-{_plan_digest(lines)}.jsonl"):
+        raise UserError(
+            f"store: must hold every file as it was written, got {path}: its checksum is another; run again"
+        )
+    for line in lines:
+        yield Task(**orjson.loads(line))
+
+
+def _plan_digest(lines: Iterable[bytes]) -> str:
+    return digest([line.decode("utf-8", "replace") for line in lines])
+
+
+def run_task(stage: ShardStage, task: Task, store: Store) -> None:
+    """Runs and commits one task unless somebody has done so already."""
+    if store.is_done(stage.name, task.key):
+        return
+    started = time.monotonic()
+    marker = stage.run(task, store)
+    seconds = round(time.monotonic() - started, 3)
+    store.commit(replace(marker, facts={"seconds": seconds, **marker.facts}))
+
+
+class ShardPool:
+    """Runs tasks on a few threads; when drained, waits for all of them and raises the first failure.
+
+    Once a task has failed, those that have not begun are left out: the next run does them.
+    """
+
+    def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
+        self._stage, self._store = stage, store
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._futures: list[Future[None]] = []
+
+    def submit(self, task: Task) -> None:
+        if self._pool is None:
+            run_task(self._stage, task, self._store)
+        else:
+            self._futures.append(self._pool.submit(run_task, self._stage, task, self._store))
+
+    def drain(self) -> None:
+        futures, self._futures = self._futures, []
+        finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in finished):
+            for future in futures:
+                future.cancel()
+            wait(futures)
+        for future in futures:
+            if not future.cancelled():
+                future.result()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)

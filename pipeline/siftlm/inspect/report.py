@@ -1,0 +1,349 @@
+"""report.html: what a finished run's columns say, counted over all shards, and the documents worth a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from siftlm import filesystem
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import ACCELERATED, RunnerSettings
+from siftlm.engine.shards import Task
+from siftlm.inspect.clusters import Member, members
+from siftlm.inspect.excerpts import Excerpts, Place
+from siftlm.inspect.run import FinishedRun
+from siftlm.inspect.trace import Cut, Rulebook, Step
+from siftlm.report import figures
+from siftlm.report.composition import UNNAMED, composition
+from siftlm.report.funnel import funnel
+from siftlm.report.manifest import REPORT, paper, read_manifest, write_manifest
+from siftlm.report.mixture import Mixture, Unit, mixture
+from siftlm.report.page import report_page
+from siftlm.report.steps import kept_ends, shortages, unfindable
+from siftlm.report.svg import Chart
+from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
+from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
+from siftlm.scorers import ContaminationSettings
+from siftlm.selectors.segments import SegmentsFactor
+from siftlm.selectors.threshold import Threshold
+from siftlm.selectors.top import Top
+from siftlm.selectors.weights import ColumnFactor
+from siftlm.stages.columns import read_columns
+from siftlm.stages.portions import portions
+from siftlm.statistics.ordered import BoolArray, Int64Array
+from siftlm.store import Store
+
+SAMPLE = 20_000  # documents that pictures of single documents are drawn from
+SCORES = 24  # columns with a picture and documents of their own
+PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the dropped: twenty documents a score
+GROUPS_SHOWN = 12
+LEAST_IN_GROUP = 5
+CUTS_NAMED = 12
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts some shards for the report."""
+
+    asked: Asked
+    store: Store
+
+    def __call__(self, tasks: Sequence[Task]) -> Tally:
+        wanted = self.asked.wanted()
+        read = portions(tasks, lambda task: read_columns(task, self.store, wanted))
+        return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
+
+
+def overview(run: FinishedRun, runner: RunnerSettings) -> Report:
+    """All that the report says of a run. Large runs are counted by `runner`."""
+    return _Overview(run, runner).report()
+
+
+def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: Report | None = None) -> str:
+    """Writes report.html into the folder of a run; returns its path.
+
+    `begun` is the overview of the run before its files were written, if there is one: of these, and of the time that
+    they took, the manifest alone knows.
+    """
+    path = f"{run.folder}/{REPORT}"
+    report = begun or overview(run, runner or RunnerSettings())
+    report = replace(report, manifest=run.manifest, times=tuple(_times(run.manifest)))
+    filesystem.write_bytes(path, report_page(report).encode())
+    return path
+
+
+def renew_report(run: FinishedRun) -> str:
+    """Writes report.html of a finished run again, and in the manifest what it is now; returns its path."""
+    path = write_report(run)
+    papers = [paper(run.folder, REPORT) if told["path"] == REPORT else told for told in run.manifest["papers"]]
+    if read_manifest(run.folder) == run.manifest:  # no run has replaced it meanwhile
+        write_manifest(run.folder, {**run.manifest, "papers": papers})
+    return path
+
+
+class _Overview:
+    def __init__(self, run: FinishedRun, runner: RunnerSettings) -> None:
+        self.run, self.runner = run, runner
+        self.book = Rulebook(run)
+        self.steps = self.book.steps()
+        self.columns = run.columns()
+        self.excerpts = Excerpts(run)
+        self.tokens = run.tokens_column()
+
+    @cached_property
+    def documents(self) -> int:
+        return int(self.run.manifest["statistics"]["documents"]["documents"])
+
+    @cached_property
+    def edges(self) -> dict[str, tuple[float, ...]]:
+        """The edges of every histogram that can be drawn."""
+        found = {name: edges_of(self._statistics("all", name), self._lines(name)) for name in self.scores}
+        return {name: edges for name, edges in found.items() if edges}
+
+    @cached_property
+    def tally(self) -> Tally:
+        drawn = {*self.scores, *self._perplexities(), "byte_count"} & self.columns.keys()
+        asked = Asked(
+            columns=frozenset(self.columns),
+            tokens=self.tokens,
+            edges=self.edges,
+            scores=tuple(sorted(drawn)),
+            benchmarks=tuple(settings.name for settings in self._benchmarks()),
+            rate=min(1.0, SAMPLE / max(1, self.documents)),
+            seed=self.book.config.seed,
+        )
+        store, tasks = self.run.store, self.run.tasks()
+        return gather("report", Survey(asked, store), merged, tasks, self.documents, store, self.runner) or merged([])
+
+    @cached_property
+    def scores(self) -> list[str]:
+        """The columns that models wrote or rules look at, models first; the default column where there are none."""
+        names = self.run.model_columns("perplexity", "bits_per_byte")
+        names += [settings.name for settings in self.book.config.annotate.classifiers]
+        names += [step.column for step in self.steps if step.column]
+        weights = self.book.config.select.weights
+        names += [
+            f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor | SegmentsFactor)
+        ]
+        known = self.run.manifest["statistics"]["columns"].get("all", {})
+        found = [name for name in dict.fromkeys(names) if name in known]
+        return (found or [self.run.default_column()] if self.columns else [])[:SCORES]
+
+    def report(self) -> Report:
+        counted = self.tally
+        chosen = {name: self._percentiles(name) for name in self.scores}
+        duplicates = self._members()
+        places = [place for rows in chosen.values() for _, index in rows for place in [self._place(index)]]
+        worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
+        self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])
+        manifest = self.run.manifest
+        return Report(
+            manifest=manifest,
+            funnel=funnel(manifest, counted["reasons"], counted["losses"]),
+            compositions=tuple(composition(n, g) for n, g in sorted(counted["groups"].items(), key=_group_order)),
+            scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
+            against=tuple(self._against()),
+            clusters=tuple(self._clusters(duplicates)),
+            cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
+            contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
+            unfindable=tuple(unfindable(manifest["benchmarks"])),
+            times=tuple(_times(manifest)),
+            sampled=len(counted["sample"]["row"]),
+            tokens_column=self.tokens,
+            remarks=(*kept_ends(manifest["steps"]), *shortages(manifest["steps"])),
+            mixtures=self._mixtures() if _weighted(counted) else (),
+        )
+
+    def _mixtures(self) -> tuple[Mixture, ...]:
+        weights = self.book.config.select.weights
+        groups = sorted(self.tally["groups"].items(), key=_group_order)
+        unit: Unit = "tokens" if self.tokens else "bytes"
+        written = weights is not None and weights.materialise
+        return tuple(mixture(name, counts, unit, written=written) for name, counts in groups)
+
+    def _benchmarks(self) -> list[ContaminationSettings]:
+        """Those whose columns the run has: an empty one has none."""
+        asked = self.book.config.annotate.contamination
+        return [settings for settings in asked if f"{settings.name}_item" in self.columns]
+
+    def _contamination(self, settings: ContaminationSettings) -> Contamination:
+        touched = self.tally["benchmarks"][settings.name]
+        worst = []
+        for overlap, shard, row, doc_id, kept, reason, item in touched["worst"]:
+            text = self.excerpts.excerpt((shard, row))
+            worst.append((Document(doc_id, None, None, text, kept, reason, -overlap), item))
+        return Contamination(
+            name=settings.name,
+            ngram=settings.ngram,
+            documents=touched["documents"],
+            kept=touched["kept"],
+            items=len(touched["items"]),
+            kept_items=len(touched["kept_items"]),
+            worst=tuple(worst),
+        )
+
+    def _statistics(self, which: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})
+        return found
+
+    def _perplexities(self) -> list[str]:
+        return self.run.model_columns("perplexity")
+
+    def _looking_at(self, column: str) -> list[Step]:
+        return [step for step in self.steps if step.column == column and step.rule is not None]
+
+    def _lines(self, column: str) -> list[float]:
+        """Every value at which a rule cuts a column, in order."""
+        found: set[float] = set()
+        for step in self._looking_at(column):
+            if isinstance(step.rule, Threshold):
+                found |= {bound for bound in (step.rule.min, step.rule.max) if bound is not None}
+            found |= {value for cut in self.book.cuts(step) for value in cut.values if value is not None}
+        return sorted(found)
+
+    def _percentiles(self, column: str) -> list[tuple[float, int]]:
+        """(percentile, index into the sample) of documents along a score: first of the kept, then of the dropped."""
+        sample = self.tally["sample"]
+        found = []
+        for mask in (sample["kept"], ~sample["kept"]):
+            order = self._ordered(column, mask)
+            found += [(p, order[round(p / 100 * (len(order) - 1))]) for p in PERCENTILES if order]
+        return list(dict.fromkeys(found))
+
+    def _ordered(self, column: str, mask: BoolArray) -> list[int]:
+        """The documents of a mask that have a value, lowest first, ties by doc_id."""
+        values = self.tally["sample"]["numbers"][column]
+        rows = np.flatnonzero(mask & ~np.isnan(values))
+        order: list[int] = rows[np.lexsort((self._by_name[rows], values[rows]))].tolist()
+        return order
+
+    @cached_property
+    def _by_name(self) -> Int64Array:
+        """The place of every sampled document in the order of doc_id."""
+        ids = self.tally["sample"]["names"]["doc_id"]
+        places = np.empty(len(ids), np.int64)
+        places[sorted(range(len(ids)), key=lambda index: ids[index] or "")] = np.arange(len(ids))
+        return places
+
+    def _place(self, index: int) -> Place:
+        sample = self.tally["sample"]
+        return int(sample["shard"][index]), int(sample["row"][index])
+
+    def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> Score:
+        model = name.removesuffix("_perplexity") if name in self._perplexities() else None
+        shown = [self._document(name, index, percentile, model) for percentile, index in rows]
+        counts = self.tally["histograms"].get(name, np.zeros((2, 2), np.int64))
+        return Score(
+            column=name,
+            chart=self._distribution(name),
+            everything=self._statistics("all", name),
+            kept=self._statistics("kept", name),
+            outside=(int(counts[0][0]), int(counts[0][-1])),
+            cuts=tuple(self._cut_text(step) for step in self._looking_at(name)),
+            kept_documents=tuple(document for document in shown if document.kept),
+            dropped_documents=tuple(document for document in shown if not document.kept),
+        )
+
+    def _document(self, column: str, index: int, percentile: float, model: str | None) -> Document:
+        sample = self.tally["sample"]
+        names = {name: values[index] for name, values in sample["names"].items()}
+        return Document(
+            doc_id=names["doc_id"] or "",
+            source=names.get("source"),
+            domain=names.get("domain"),
+            excerpt=self.excerpts.excerpt(self._place(index), model),
+            kept=bool(sample["kept"][index]),
+            reason=names.get("reason"),
+            value=float(sample["numbers"][column][index]),
+            percentile=percentile,
+        )
+
+    def _distribution(self, name: str) -> Chart | None:
+        edges, counts = self.edges.get(name), self.tally["histograms"].get(name)
+        if not edges or counts is None or not counts.any():
+            return None
+        lines = self._lines(name)
+        before, after = self._statistics("all", name), self._statistics("kept", name)
+        words = f"{before['count']:,} documents with a median of {figures.short(before['p50'])}"
+        if after.get("p50") is not None:
+            words += f"; {after['count']:,} kept, with a median of {figures.short(after['p50'])}"
+        words += f"; cuts at {', '.join(figures.short(v) for v in lines[:CUTS_NAMED])}." if lines else "; no cut."
+        return figures.distribution(f"scores-{name}", name, edges, counts[:, 1:-1], lines, words)
+
+    def _cut_text(self, step: Step) -> CutText:
+        cuts = self.book.cuts(step, self.tally["groups"].get(getattr(step.rule, "within", ""), {}))
+        words = [_cut_words(step, cut) for cut in cuts[:CUTS_NAMED]]
+        if len(cuts) > CUTS_NAMED:
+            words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")
+        return CutText(step.place, step.text, tuple(words))
+
+    def _against(self) -> list[Chart]:
+        sample = self.tally["sample"]
+        found: list[Chart | None] = []
+        for name in self._perplexities():
+            values = sample["numbers"][name]
+            sizes = sample["numbers"]["byte_count"]
+            found.append(figures.against_length(f"length-{name}", name, sizes, values, sample["kept"], sample["draw"]))
+            for group in ("source", "language", "domain"):
+                if group in sample["names"]:
+                    rows = self._grouped(group, values)
+                    found.append(figures.by_group(f"{group}-{name}", name, group, rows))
+        return [chart for chart in found if chart is not None]
+
+    def _grouped(self, group: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The values in the groups with most of the sample's values, largest group first."""
+        rows: dict[str, list[float]] = {}
+        for name, value in zip(self.tally["sample"]["names"][group], values.tolist(), strict=True):
+            if np.isfinite(value):
+                rows.setdefault(UNNAMED if name is None else name, []).append(value)
+        ranked = sorted(rows.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+        return [(name, np.array(found)) for name, found in ranked[:GROUPS_SHOWN] if len(found) >= LEAST_IN_GROUP]
+
+    def _members(self) -> tuple[Member, ...]:
+        names = tuple(name for _, name in self.tally["clusters"])
+        return members(self.run, names, self.documents, self.runner) if names else ()
+
+    def _clusters(self, duplicates: Sequence[Member]) -> list[Cluster]:
+        rows: dict[str, list[Document]] = {name: [] for _, name in self.tally["clusters"]}
+        for owner, _, shard, row, facts in duplicates:
+            rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **facts))
+        return [Cluster(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
+
+
+def _group_order(entry: tuple[str, Any]) -> int:
+    return ("source", "language", "domain").index(entry[0])
+
+
+def _cut_words(step: Step, cut: Cut) -> str:
+    """`c4: 12.3 to 45.6 of 300 documents`."""
+    values = ["open" if value is None else f"{value:.6g}" for value in cut.values]
+    joined = ", ".join(values)
+    if len(values) == 2:
+        joined = f"{values[0]} to {values[1]}"
+    elif isinstance(step.rule, Top):
+        joined = f"{'at least' if step.rule.end == 'highest' else 'at most'} {values[0]}"
+    group = "" if cut.group is None else f"{cut.group}: "
+    return f"{group}{joined}, ranked among {cut.documents:,} documents"
+
+
+def _times(manifest: dict[str, Any]) -> list[StageTime]:
+    counts, runner = manifest["counts"], RunnerSettings.model_validate(manifest["config"]["runner"])
+    scoring = runner.score_hour_price or runner.hour_price
+    return [
+        StageTime(
+            stage=stage,
+            rows=counts.get(stage, {}).get("rows_in", 0),
+            seconds=seconds,
+            hour_price=scoring if stage.startswith(ACCELERATED) else runner.hour_price,
+        )
+        for stage, seconds in manifest["seconds"].items()
+    ]
+
+
+def _weighted(counted: Tally) -> bool:
+    kept = counted["reasons"].get("")
+    return kept is not None and (kept[6] != kept[3] or kept[7] != kept[3] * WEIGHT_UNIT)

@@ -1,0 +1,132 @@
+"""Looking into a finished run: its shards, and documents at given percentiles of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem, paths
+from siftlm.engine.shards import Task
+from siftlm.errors import UserError, nearest
+from siftlm.report.manifest import MANIFEST, read_manifest
+from siftlm.stages.columns import SCORES, available, read_columns
+from siftlm.stages.texts import document_batches
+from siftlm.store import Store
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A published run and the stage outputs it was made from."""
+
+    folder: str
+    manifest: dict[str, Any]
+    store: Store
+
+    @classmethod
+    def open(cls, folder: str) -> FinishedRun:
+        folder = paths.given("RUN", folder, paths.readable)
+        path = f"{folder}/{MANIFEST}"
+        if not filesystem.exists(path):
+            raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
+        manifest = read_manifest(folder)
+        return cls(folder, manifest, Store(manifest["config"]["store"] or f"{folder}/store"))
+
+    def tasks(self) -> list[Task]:
+        """The shards with the keys of everything that was computed of them."""
+        return [
+            Task(number, shard["path"], "", shard["keys"], {"source": shard["source"]})
+            for number, shard in enumerate(self.manifest["inputs"])
+        ]
+
+    def columns(self) -> dict[str, pa.DataType]:
+        tasks = self.tasks()
+        return available(tasks[0], self.store) if tasks else {}
+
+    def tokens_column(self) -> str | None:
+        """The column that counts tokens: the one that the selection names, else the first model's."""
+        named: str | None = self.manifest["config"]["select"]["tokens"]
+        return named or next(iter(self.model_columns("token_count")), None)
+
+    def model_columns(self, *rates: str) -> list[str]:
+        """The columns of these names of every model, in the order of the models."""
+        columns, stages = self.columns(), [stage for task in self.tasks()[:1] for stage in task.inputs]
+        models = [stage.removeprefix(SCORES) for stage in stages if stage.startswith(SCORES)]
+        return [name for model in models for rate in rates if (name := f"{model}_{rate}") in columns]
+
+    def default_column(self) -> str:
+        """The first model's perplexity, or the number of bytes where no model scored."""
+        return next(iter(self.model_columns("perplexity")), "byte_count")
+
+    def read(self, names: set[str]) -> pa.Table:
+        """Columns of all documents, with `shard` and `row`, which say where each is."""
+        tables = []
+        for task in self.tasks():
+            table = read_columns(task, self.store, names)
+            table = table.append_column("shard", pa.array(np.full(table.num_rows, task.shard)))
+            tables.append(table.append_column("row", pa.array(np.arange(table.num_rows))))
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def text(self, shard: int, row: int) -> str:
+        task = self.tasks()[shard]
+        (batch,) = document_batches(task, self.store, columns=["text"], start=row, end=row + 1)
+        return str(batch["text"][0].as_py())
+
+    def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
+        """What some spans held that were cut of a text."""
+        key = self.tasks()[shard].inputs["documents"]
+        (batch,) = self.store.row_range("documents", key, row, row + 1, columns=["text"])
+        text = batch["text"][0].as_py().encode()
+        return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
+
+
+def inspect(
+    folder: str, column: str | None, percentiles: Sequence[float], reason: str | None, kept: bool | None
+) -> list[dict[str, Any]]:
+    """The documents at the given percentiles of a column among those asked for, lowest first."""
+    run = FinishedRun.open(folder)
+    columns = run.columns()
+    column = run.default_column() if column is None else column
+    if column not in columns or not (pa.types.is_integer(columns[column]) or pa.types.is_floating(columns[column])):
+        raise UserError(f"--column: must be a numeric column, got {column!r}{_nearest(column, columns)}")
+    table = run.read({column, "doc_id", "domain", "source", "kept", "reason"})
+    reasons = {name for name in table["reason"].unique().to_pylist() if name}
+    if reason is not None and reason not in reasons:
+        raise UserError(f"--reason: must be why documents were dropped, got {reason!r}{_nearest(reason, reasons)}")
+    table = table.filter(_wanted(table, column, reason, kept))
+    order = pc.sort_indices(table, sort_keys=[(column, "ascending"), ("doc_id", "ascending")])
+    found = []
+    for percentile in percentiles if len(order) else ():
+        row = table.slice(order[round(percentile / 100 * (len(order) - 1))].as_py(), 1).to_pylist()[0]
+        text = run.text(row["shard"], row["row"])
+        found.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
+    return found
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = nearest(name, sorted(names))
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:
+    mask = pc.is_valid(table[column])
+    if reason is not None:
+        mask = pc.and_(mask, pc.fill_null(pc.equal(table["reason"], reason), False))
+    if kept is not None:
+        mask = pc.and_(mask, pc.equal(table["kept"], kept))
+    return mask
+
+
+def parse_percentiles(text: str) -> list[float]:
+    """`1,50,99` as numbers from 0 to 100."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--percentiles: must be numbers separated by commas, got {text!r}") from None
+    if not all(0 <= value <= 100 for value in values):
+        raise UserError(f"--percentiles: must be between 0 and 100, got {text!r}")
+    return values

@@ -1,0 +1,154 @@
+"""The configuration of the loop: that of a run, with a table more for each of its commands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from siftlm.config import RunConfig, read_toml, validated
+from siftlm.correlate.settings import CorrelateSettings, ProjectSettings, SampleSettings, TrainingSettings
+from siftlm.paths import WrittenPath
+from siftlm.proxies.trainer import ReferenceSettings
+from siftlm.readers.settings import Name
+from siftlm.scorers.ngrams import NgramSettings
+from siftlm.settings import Settings
+from siftlm.stages.columns import Survivors
+
+
+class FamilySettings(Settings):
+    """Small models that differ in what they are good at: every diet at every width, for every number of epochs."""
+
+    holdout: float = Field(0.3, gt=0, lt=1, description="Share of the deduplicated documents that train the models.")
+    diets: dict[Name, list[str]] = Field(min_length=1, description="Name of a diet -> the sources that it is made of.")
+    widths: list[int] = Field(min_length=1, description="Sizes of the hidden state.")
+    epochs: list[float] = Field(min_length=1, description="Passes over the diet.")
+    shape: ReferenceSettings = Field(
+        default_factory=lambda: ReferenceSettings.model_validate({}),
+        description="All else that the models share, as in [reference].",
+    )
+
+    def members(self) -> dict[str, tuple[list[str], ReferenceSettings]]:
+        """Name -> (sources, settings) of every model; the name says what it is."""
+        return {
+            f"{diet}_w{width}_e{epochs:g}".replace(".", "_"): (
+                sources,
+                self.shape.model_copy(update={"width": width, "epochs": epochs}),
+            )
+            for diet, sources in self.diets.items()
+            for width in self.widths
+            for epochs in self.epochs
+        }
+
+
+class QuizSettings(Settings):
+    """Small tasks: which of a few continuations belongs to a passage of a document that no model has seen."""
+
+    tasks: dict[Name, list[str]] = Field(min_length=1, description="Name of a task -> the sources it is cut from.")
+    holdout: float = Field(0.1, gt=0, lt=1, description="Share of the documents, outside the family's, that are cut.")
+    questions: int = Field(150, ge=2, description="Questions of a task at most.")
+    context_words: int = Field(24, ge=1, description="Words of a passage that are shown.")
+    answer_words: int = Field(12, ge=1, description="Words of a continuation.")
+    choices: int = Field(4, ge=2, description="Continuations of a question, one of them right.")
+
+
+class MatrixJobSettings(SampleSettings):
+    """The matrix of bits per byte that `siftlm matrix` makes."""
+
+    path: WrittenPath | None = Field(
+        None, description="Where it goes: .parquet with the sums, or .csv; default matrix.parquet in output.folder."
+    )
+    tokens_of: str | None = Field(
+        None,
+        description="The model whose tokens count for the caps, one with the tokenizer of the model to be trained or "
+        "near it: one that knows only some of the text counts too many in the rest. Default: the first.",
+    )
+
+
+class DsirFitSettings(NgramSettings):
+    """The corpora whose n-grams `siftlm fit-dsir` compares."""
+
+    target: list[str] = Field(min_length=1, description="Sources of the target corpus.")
+    raw: list[str] = Field(min_length=1, description="Sources of the corpus to select from.")
+    most_pages: int = Field(1_000_000, gt=0, description="Documents that are counted of each at most, by a keyed draw.")
+
+
+class LoopConfig(RunConfig):
+    """A run's corpus and models, and what is made of them."""
+
+    family: FamilySettings | None = Field(None, description="Models that the loop trains itself.")
+    benchmark: QuizSettings | None = Field(None, description="Tasks that measure the models' errors.")
+    matrix: MatrixJobSettings = Field(default_factory=lambda: MatrixJobSettings.model_validate({}))
+    correlate: CorrelateSettings
+    project: ProjectSettings | None = Field(None, description="From estimates to weights of units.")
+    classifier: TrainingSettings = Field(default_factory=TrainingSettings)
+    dsir: DsirFitSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_tables(cls, tree: Any) -> Any:
+        """Commands read what the commands before them wrote, unless told otherwise."""
+        if not isinstance(tree, dict):
+            return tree
+        output, made, correlate = (tree.get(name, {}) for name in ("output", "matrix", "correlate"))
+        own = [correlate.get(name, {}) for name in ("matrix", "benchmarks")] if isinstance(correlate, dict) else []
+        if not all(isinstance(table, dict) for table in (output, made, correlate, *own)):
+            return tree  # the fields say what is wrong
+        folder = output.get("folder")
+        if not isinstance(folder, str):
+            return tree
+        paths = {"matrix": made.get("path") or f"{folder}/matrix.parquet", "benchmarks": f"{folder}/errors.csv"}
+        tables = {name: {"path": path, **correlate.get(name, {})} for name, path in paths.items()}
+        return {**tree, "correlate": {**correlate, **tables}}
+
+    @model_validator(mode="after")
+    def _one_kind_of_training(self) -> Self:
+        if self.family and self.reference:
+            raise ValueError("family and reference must not both be set: either trains on held-out documents")
+        sources = {settings.source for settings in self.input}
+        for place, names in self._named_sources():
+            unknown = [name for name in names if name not in sources]
+            if unknown:
+                raise ValueError(f"{place} must name sources of [[input]], got {unknown[0]!r} of {sorted(sources)}")
+        both = set(self.family.members() if self.family else ()) & {settings.name for settings in self.score}
+        if both:
+            raise ValueError(f"names of models must differ, got {sorted(both)[0]!r} in family and in score")
+        return self
+
+    def _named_sources(self) -> list[tuple[str, list[str]]]:
+        diets = self.family.diets if self.family else {}
+        tasks = self.benchmark.tasks if self.benchmark else {}
+        corpora = {"dsir.target": self.dsir.target, "dsir.raw": self.dsir.raw} if self.dsir else {}
+        return [
+            *((f"family.diets.{name}", names) for name, names in diets.items()),
+            *((f"benchmark.tasks.{name}", names) for name, names in tasks.items()),
+            *corpora.items(),
+            ("classifier.good", self.classifier.good),
+            ("classifier.web", self.classifier.web),
+        ]
+
+    @property
+    def folder(self) -> str:
+        """Where the tables go."""
+        return self.output.folder
+
+    @property
+    def own_places(self) -> list[str]:
+        return [*super().own_places, self.matrix_path]
+
+    @property
+    def matrix_path(self) -> str:
+        """Where the matrix goes."""
+        return self.matrix.path or f"{self.folder}/matrix.parquet"
+
+    def survivors(self) -> Survivors:
+        """The documents that no model trains on."""
+        if self.family is None:
+            return super().survivors()
+        return replace(super().survivors(), holdout=self.family.holdout)
+
+
+def load(path: str, overrides: list[str] | None = None) -> LoopConfig:
+    """The configuration in a TOML file with `key=value` overrides laid over it; a plain run's will do."""
+    return validated(LoopConfig, read_toml(path), overrides, path)

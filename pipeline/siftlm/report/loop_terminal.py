@@ -1,0 +1,117 @@
+"""What the commands of the loop print."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.markup import escape
+from rich.table import Table
+
+from siftlm.correlate.findings import Finding
+from siftlm.correlate.results import comparison_table
+from siftlm.correlation import CorrelateResult, best_units, verdict
+from siftlm.proxies.matrix import MatrixResult
+from siftlm.report.terminal import Terminal
+
+BEST = 5
+WIDTH = 130  # characters of a line, where the terminal has no more
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    table = Table(*head, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*(escape(_cell(cell)) for cell in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _print(*parts: object) -> None:
+    console = Terminal(width=max(shutil.get_terminal_size().columns, WIDTH))
+    for part in parts:
+        console.print(part if isinstance(part, Table) else escape(str(part)))
+
+
+def print_family(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The models that were trained, a line each."""
+    names = ("model", "documents", "tokens", "steps", "held_out_bits_per_byte")
+    _print(_table(names, [[row[name] for name in names] for row in rows]))
+
+
+def print_errors(errors: pa.Table, folder: str) -> None:
+    """Models by benchmarks."""
+    rows: dict[str, dict[str, float]] = {}
+    for row in errors.to_pylist():
+        rows.setdefault(row["model"], {})[row["benchmark"]] = row["error"]
+    names = list(dict.fromkeys(errors["benchmark"].to_pylist()))
+    _print(_table(["model", *names], [[model, *(of[name] for name in names)] for model, of in rows.items()]))
+    _print(f"errors of {len(rows)} models in {len(names)} benchmarks are in {folder}/errors.csv")
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """A line a finding."""
+    _print(*(f"found {finding}" for finding in findings))
+
+
+def print_matrix(result: MatrixResult) -> None:
+    """The mean of every model, what was left out, and what is wrong."""
+    matrix = result.matrix
+    held = [row[np.isfinite(row)] for row in matrix.values]
+    means = [float(row.mean()) if len(row) else np.inf for row in held]
+    rows = [[matrix.models[k], means[k], float(held[k].min(initial=np.inf))] for k in np.argsort(means)]
+    _print(_table(["model", "mean bits per byte", "lowest"], rows))
+    _print(*(f"  left out {number:>8,}  {reason}" for reason, number in sorted(result.dropped.items())))
+    print_findings(result.findings)
+    pages, tokens = (pc.sum(result.units[name]).as_py() for name in ("page_count", "token_count"))
+    size = f"{len(matrix.models)} models x {len(matrix.units):,} units"
+    _print(f"{size} ({pages:,} pages, {tokens:,} tokens) in {result.path}")
+
+
+def print_correlations(result: CorrelateResult, out: str) -> None:
+    """For every target: the held-out test, how far to trust the estimates, and the best units."""
+    print_findings(result.findings)
+    for assessment in result.assessments:
+        matrix = assessment.target.matrix
+        _print("", f"{assessment.target.name}: {len(matrix.models)} models x {len(matrix.units):,} units")
+        names = ("predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd")
+        compared = comparison_table(assessment).to_pylist()
+        _print(_table(("held-out prediction", *names[1:]), [[row[name] for name in names] for row in compared]))
+        _print(*(f"  {line}" for line in verdict(assessment)))
+        _print(_table((f"best {BEST} units", "estimate", "partial"), best_units(assessment, BEST)))
+    _print("", f"estimates, intervals and plots are in {out}")
+
+
+def print_weights(weights: pa.Table, out: str) -> None:
+    """How much of the corpus each target takes."""
+    rows = []
+    for target in dict.fromkeys(weights["target"].to_pylist()):
+        mine = weights.filter(pc.equal(weights["target"], target))
+        taken = mine.filter(mine["included"])
+        tokens, held = (pc.sum(table["token_count"]).as_py() or 0 for table in (taken, mine))
+        rows.append([target, taken.num_rows, mine.num_rows, tokens, held, pc.max(mine["weight"]).as_py()])
+    head = ("target", "units taken", "of", "with tokens", "of", "largest weight")
+    _print(_table(head, rows), f"weights are in {out}/weights.parquet")
+
+
+def print_classifier(report: Mapping[str, Any], out: str) -> None:
+    """The held-out figures, the mix of languages and domains, and the words that matter most."""
+    names = ("train_included", "train_excluded", "pages", "precision", "recall", "f1", "roc_auc")
+    titles = ("trained on", "against", "held out", "precision", "recall", "f1", "roc_auc")
+    _print(_table(titles, [[report[name] for name in names]]))
+    for place in ("languages", "domains"):
+        rows = [[row["name"], row["all"], row["included"], row["chosen"]] for row in report[place][:BEST]]
+        _print(_table((f"{place}, share of bytes", "all", "included", "chosen"), rows))
+    for side, words in report["words"].items():
+        _print(f"words for {side}: {' '.join(word for word, _ in words[:12])}")
+    _print(f"model.bin and report.json are in {out}")

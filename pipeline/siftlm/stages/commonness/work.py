@@ -1,0 +1,195 @@
+"""commonness: documents/ -> commonness/, how well the other documents of the corpus predict each one (SoftDedup).
+
+First a pipeline counts the word n-grams of all documents that are not out, in a table of hashed counts
+(`siftlm_kernels.commonness`); then every shard is measured by it. A shard's table is written in slices, of which only
+the places pass through the pipeline, and a slice is summed one shard at a time. Counts are integers, so neither the
+order of the documents nor their shards can change a bit.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.engine.runner import RunnerSettings, import_beam, run_pipeline, threads
+from siftlm.engine.shards import Task, run_shards, write_plan
+from siftlm.engine.spill import Links
+from siftlm.scorers.protocol import Ragged, ragged_text
+from siftlm.settings import End, Settings
+from siftlm.stages.texts import document_batches, text_identity
+from siftlm.statistics.exponential import exp_negative
+from siftlm.statistics.ordered import BoolArray
+from siftlm.store import Marker, Store, digest
+
+VERSION = 3
+STAGE = "commonness"
+NGRAMS = "ngrams"  # the folder of the tables, and the fact of a task that names its own
+COMMONNESS_SCHEMA = pa.schema([pa.field("commonness", pa.float64())])  # null without words, or where it is out already
+GOOD_ENDS: dict[str, End] = {"commonness": "lowest"}  # what others have too is worth less
+BATCH_DOCUMENTS = 1024
+SLICE = 1 << 20  # counts: 8 MB
+Counts = NDArray[np.int64]
+Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, its bytes, its counts
+
+
+class CommonnessSettings(Settings):
+    """How common a document is: the geometric mean of its words' probabilities, given the words before, by n-grams."""
+
+    ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
+    bits: int = Field(
+        24,
+        ge=10,
+        le=32,
+        description="The table has 2^bits counts of 8 bytes; fewer than the corpus has different n-grams blur them.",
+    )
+    prior: float = Field(
+        1.0, ge=1e-3, le=1e3, description="Occurrences that what shorter n-grams say counts as, at every length."
+    )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents that count: all of a shard's, or with `drops` those that represent a cluster."""
+
+    store: Store
+    drops: bool
+
+    def batches(self, task: Task) -> Iterator[tuple[Ragged, BoolArray]]:
+        """(ragged text of the documents that count, which those are) in batches."""
+        duplicate = self.store.table("clusters", task.inputs["clusters"], ["duplicate"])["duplicate"]
+        alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not self.drops)
+        row = 0
+        for batch in document_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"]):
+            mine = alive[row : row + batch.num_rows]
+            row += batch.num_rows
+            yield ragged_text(batch["text"] if mine.all() else batch["text"].filter(pa.array(mine))), mine
+
+
+@dataclass(frozen=True)
+class Ngrams:
+    """The table of a corpus: counted shard by shard, summed slice by slice. The plain functions of the graph."""
+
+    settings: CommonnessSettings
+    corpus: Corpus
+    links: Links
+    key: str
+
+    def count(self, task: Task) -> list[tuple[int, Slice]]:
+        """Writes the counts of a shard; (which slice, where it is) of every slice."""
+        from siftlm_kernels.commonness import count_ngrams, empty_counts
+
+        table = empty_counts(self.settings.bits)
+        for text, _ in self.corpus.batches(task):
+            count_ngrams(*text, table, ngram=self.settings.ngram)
+        path, end = f"{self.links.folder}/ngrams-{task.shard}.zst", 0
+        found: list[tuple[int, Slice]] = []
+        with filesystem.open_write(path, durable=False) as out:
+            for part, counts in enumerate(np.split(table, range(SLICE, len(table) - 1, SLICE))):
+                size = out.write(pa.compress(counts, codec="zstd", asbytes=True))
+                found.append((part, (path, end, size, len(counts))))
+                end += size
+        return found
+
+    def add(self, part: int, slices: Iterable[Slice]) -> None:
+        """Writes the sum of one slice over all shards."""
+        total: Counts | None = None
+        for path, start, size, entries in slices:
+            with filesystem.open_read(path) as stream:
+                stream.seek(start)
+                counts = _counts(stream.read(size), entries)
+            total = counts.copy() if total is None else np.add(total, counts, out=total)
+        assert total is not None, "a group has a member"
+        content = len(total).to_bytes(8, "little") + pa.compress(total, codec="zstd", asbytes=True)
+        self.corpus.store.write_sealed(self._path(part), content)
+
+    def paths(self) -> list[str]:
+        """The files of the finished table, in order."""
+        return [self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE))]
+
+    def is_done(self) -> bool:
+        return all(self.corpus.store.holds_sealed(path) for path in self.paths())
+
+    def _path(self, part: int) -> str:
+        return self.corpus.store.path(NGRAMS, f"{self.key}/{part:04d}", ".zst")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measures a shard by the finished table, which the threads of a process share."""
+
+    settings: CommonnessSettings
+    corpus: Corpus
+    paths: tuple[str, ...]
+    name: str = STAGE
+
+    def run(self, task: Task, store: Store) -> Marker:
+        from siftlm_kernels.commonness import mean_nll
+
+        with _READING:
+            table = _table(store, self.paths)
+        ngram, prior = self.settings.ngram, self.settings.prior
+        with store.writer(STAGE, task.key, COMMONNESS_SCHEMA) as out:
+            for text, alive in self.corpus.batches(task):
+                nll = np.full(len(alive), np.nan)
+                nll[alive] = mean_nll(*text, table, ngram=ngram, prior=prior)
+                unknown = np.isnan(nll)
+                column = pa.array(exp_negative(np.where(unknown, 0.0, nll)), mask=unknown)
+                out.write(pa.RecordBatch.from_arrays([column], schema=COMMONNESS_SCHEMA))
+        files = {".parquet": out.seal}
+        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=out.rows, rows_out=out.rows, files=files)
+
+
+def tasks(settings: CommonnessSettings, shards: Sequence[Task]) -> list[Task]:
+    """A task for every documents shard; the keys depend on all shards, for any of them may have the same text."""
+    read = [[*text_identity(task), task.inputs["clusters"]] for task in shards]
+    table = digest(NGRAMS, VERSION, settings.model_dump(exclude={"prior"}), read)
+    whole = digest(STAGE, VERSION, table, settings.prior)
+    return [replace(task, key=digest(whole, task.shard), facts={**task.facts, NGRAMS: table}) for task in shards]
+
+
+def run(
+    settings: CommonnessSettings, drops: bool, todo: Sequence[Task], store: Store, runner: RunnerSettings
+) -> list[Marker]:
+    """The markers of all shards; counts the n-grams first when any is missing and nobody has."""
+    if not todo:
+        return []
+    corpus, done = Corpus(store, drops), store.committed(STAGE, (task.key for task in todo))
+    # A folder of its own, since another run may do the same in the same store and clear it away.
+    ngrams = Ngrams(settings, corpus, Links(store, uuid.uuid4().hex), todo[0].facts[NGRAMS])
+    if len(done) < len(todo) and not ngrams.is_done():
+        plan = write_plan(store, NGRAMS, todo)
+        import_beam()  # in silence
+        from siftlm.stages.commonness.graph import build
+
+        try:
+            run_pipeline(runner, NGRAMS, lambda pipeline: build(pipeline, ngrams, plan, threads(runner)))
+        finally:
+            ngrams.links.remove()
+    try:
+        return run_shards(Measure(settings, corpus, tuple(ngrams.paths())), todo, store, runner)
+    finally:
+        _table.cache_clear()
+
+
+_READING = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _table(store: Store, paths: tuple[str, ...]) -> Counts:
+    """The counts in the files of a finished table."""
+    parts = [store.read_sealed(path) for path in paths]
+    return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
+
+
+def _counts(compressed: bytes, entries: int) -> Counts:
+    return np.frombuffer(pa.decompress(compressed, 8 * entries, codec="zstd", asbytes=True), np.int64)

@@ -1,0 +1,70 @@
+"""Documents of earlier runs as an index: their band and content hashes, read where those runs left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siftlm import filesystem
+from siftlm.engine.shards import Task
+from siftlm.engine.spill import Integers
+from siftlm.errors import UserError
+from siftlm.report.manifest import MANIFEST, read_manifest
+from siftlm.scorers import ShingleSettings
+from siftlm.scorers.minhash import SHINGLES_KEY, ShingleScorer
+from siftlm.store import Store
+
+STORE = "store"  # the fact of an earlier shard's task that says where its outputs are
+
+
+def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
+    """A task for every shard of earlier runs, numbered below 0 in their order.
+
+    A shard whose signals the run itself has is left out, since its documents would be copies of themselves.
+    """
+    mine = {task.inputs["signals"] for task in own}
+    found = [
+        (f"{folder}: {shard['path']}", shard["keys"], {STORE: store, "documents": shard["documents"]})
+        for folder in folders
+        for store, shard in _shards(folder)
+        if shard["keys"]["signals"] not in mine
+    ]
+    return [
+        Task(number - len(found), name, "", {k: v for k, v in keys.items() if k in USED}, facts)
+        for number, (name, keys, facts) in enumerate(found)
+    ]
+
+
+USED = ("documents", "signals", "ids", "clusters")
+
+
+def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:
+    """(store, entry of the manifest) of every shard of a finished run."""
+    path = f"{folder}/{MANIFEST}"
+    if not filesystem.exists(path):
+        raise UserError(f"dedup.against: must be folders of finished runs, got {folder!r} without a {MANIFEST}")
+    manifest = read_manifest(folder)
+    store = manifest["config"]["store"] or f"{folder}/store"
+    return [(store, shard) for shard in manifest["inputs"]]
+
+
+def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> None:
+    """Raises UserError where an earlier shard is gone, or was shingled in another way than this run asks for."""
+    wanted = ShingleScorer(shingles).digest().encode() if shingles else None
+    for task in tasks:
+        store = Store(task.facts[STORE], owned=False)
+        if not store.is_done("signals", task.inputs["signals"]):
+            raise UserError(f"dedup.against: must have its signals in {store.root}, got none of {task.name}")
+        schema = store.schema("signals", task.inputs["signals"])
+        metadata = schema.field("bands").metadata if "bands" in schema.names else None
+        if wanted and (metadata or {}).get(SHINGLES_KEY) != wanted:
+            found = "others" if "bands" in schema.names else "no bands"
+            raise UserError(f"dedup.shingles: must be those of the runs in dedup.against, got {found} in {task.name}")
+
+
+def touched(keys: NDArray[np.uint64], owners: Integers) -> NDArray[np.bool_]:
+    """Which entries are in a bucket with a new document: those of earlier runs alone need no links."""
+    return np.isin(keys, keys[owners >= 0])

@@ -1,0 +1,112 @@
+"""The graph of the dedup stage: band keys -> edges -> components -> representatives -> clusters/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.combiners import ToList
+
+from siftlm.engine.shards import Task, read_plan
+from siftlm.engine.spill import Block, Edges, Span, branch, partition
+from siftlm.stages.dedup.verify import SetBlock, ShingleSets, requests, shingle_sets, verified
+from siftlm.stages.dedup.work import Dedup, bucket_links, joined, only_near
+
+Path = tuple[int, str]  # a node of the merge tree, and a file of edges for it
+
+
+def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
+    """Shuffles of the places of keys, then a tree of merged files; only the path of its last one is passed on."""
+    tasks = (
+        pipeline
+        | "plan" >> beam.Create([plan])
+        | "signals" >> beam.FlatMap(read_plan)
+        | "spread signals" >> beam.Reshuffle()
+    )
+    buckets = tasks | "band keys" >> beam.FlatMap(stage.band_spans) | "buckets" >> beam.GroupByKey()
+    edges = _linked(buckets, stage) if stage.settings.verify is None else _verified(buckets, tasks, stage)
+    components = (
+        edges
+        | "branches" >> beam.GroupByKey()
+        | "merge branches" >> beam.MapTuple(lambda node, paths: stage.links.merge(f"branch-{node}", paths))
+        | "root" >> ToList()
+        | "merge all" >> beam.Map(lambda paths: stage.links.merge("all", paths))
+    )
+    shards = components | "shards" >> beam.FlatMap(lambda _: read_plan(plan)) | "spread shards" >> beam.Reshuffle()
+    rows = (
+        shards
+        | "candidates" >> beam.FlatMap(stage.candidates)
+        | "clusters" >> beam.GroupByKey()
+        | "representatives" >> beam.FlatMap(lambda part: stage.represent(part[1]))
+    )
+    whole = shards | "every new shard" >> beam.FlatMap(lambda task: [(task.shard, task)] if task.shard >= 0 else [])
+    _ = (
+        {"task": whole, "blocks": rows}
+        | "by shard" >> beam.CoGroupByKey()
+        | "write clusters" >> beam.Map(lambda part: _write(stage, part[1]["task"], part[1]["blocks"]))
+    )
+
+
+def _linked(buckets: PCollection[Any], stage: Dedup) -> Any:
+    """Files of the edges of every partition of buckets."""
+
+    def write(part: int, spans: Iterable[Span]) -> Path:
+        return branch(part, stage.partitions), stage.links.write(f"edges-{part}", joined(*bucket_links(spans)))
+
+    return buckets | "edges" >> beam.MapTuple(write)
+
+
+def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) -> Any:
+    """Files of exact edges, and of near edges that the true Jaccard similarity of both ends confirms."""
+    threshold = stage.settings.verify
+    assert threshold is not None
+
+    def spread(_: int, spans: Iterable[Span]) -> Iterator[tuple[int, tuple[bool, Block]]]:
+        for is_near, edges in enumerate(bucket_links(spans)):
+            a, b = edges
+            for part, block in partition(a.view(np.uint64), b, stage.verify_partitions):
+                yield part, (bool(is_near), block)
+
+    def write(part: int, blocks: Iterable[tuple[bool, Block]]) -> Iterator[Any]:
+        sides: dict[bool, list[Block]] = {False: [(b"", b"")], True: [(b"", b"")]}
+        for is_near, block in blocks:
+            sides[is_near].append(block)
+        exact, near = (joined(*map(_edges, sides[side])) for side in (False, True))
+        near = only_near(exact, near)
+        yield branch(part, stage.verify_partitions), stage.links.write(f"exact-{part}", exact)
+        stage.links.write(f"near-{part}", near)
+        for request in requests(near, part):
+            yield TaggedOutput("requests", request)
+
+    def sets(_: int, of: dict[str, Any]) -> Iterator[tuple[int, SetBlock]]:
+        (task,) = of["task"]
+        yield from shingle_sets(task, stage.store_of(task), stage.settings.shingles, of["wanted"])
+
+    def verify(part: int, blocks: Iterable[SetBlock]) -> Path:
+        near = stage.links.read(f"{stage.links.folder}/near-{part}.parquet")
+        true = verified(near, ShingleSets.of(blocks), threshold)
+        return branch(part, stage.verify_partitions), stage.links.write(f"verified-{part}", true)
+
+    edges = buckets | "edges" >> beam.FlatMapTuple(spread) | "stars" >> beam.GroupByKey()
+    written = edges | "write edges" >> beam.FlatMapTuple(write).with_outputs("requests", main="paths")
+    shards = tasks | "by number" >> beam.Map(lambda task: (task.shard, task))
+    confirmed = (
+        {"task": shards, "wanted": written.requests}
+        | "wanted sets" >> beam.CoGroupByKey()
+        | "sets" >> beam.FlatMapTuple(sets)
+        | "sets of stars" >> beam.GroupByKey()
+        | "verify" >> beam.MapTuple(verify)
+    )
+    return (written.paths, confirmed) | "confirmed" >> beam.Flatten()
+
+
+def _edges(block: Block) -> Edges:
+    return np.frombuffer(block[0], np.int64), np.frombuffer(block[1], np.int64)
+
+
+def _write(stage: Dedup, tasks: Iterable[Task], blocks: Iterable[bytes]) -> None:
+    (task,) = tasks
+    stage.write_clusters(task, blocks)

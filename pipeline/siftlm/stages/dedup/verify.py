@@ -1,0 +1,134 @@
+"""Verification: candidate pairs stay linked whose shingle sets are similar enough, counted, not estimated.
+
+The bands of a bucket give a star, edges from its smallest document to every other one. Every edge is verified by the
+true Jaccard similarity of both documents' sets of shingle hashes, so every link that is made is true. A star whose
+smallest document resembles few of the others would lose the pairs among these. Where an edge fails, therefore,
+the members of its star are compared with each other too: all pairs of at most `SMALL_STAR` members; in a hotter
+star the members that failed are compared with the smallest of them, those that fail again with the smallest of
+these, `LEADERS` times in all. So the work stays linear in the edges, and what can be lost are pairs in stars of more
+than `SMALL_STAR` documents of more than `LEADERS` kinds that share a band all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from siftlm.engine.shards import Task
+from siftlm.engine.spill import Edges, Integers
+from siftlm.scorers import ShingleSettings
+from siftlm.scorers.protocol import ragged_text
+from siftlm.store import Store
+
+SMALL_STAR = 32
+LEADERS = 16
+READ_DOCUMENTS = 1024
+
+Request = tuple[bytes, bytes]  # int64 rows of a shard, and the partitions that want their sets
+SetBlock = tuple[bytes, bytes, bytes]  # int64 numbers, int64 sizes, uint64 shingle hashes one after the other
+
+
+@dataclass(frozen=True)
+class ShingleSets:
+    """Shingle hashes of documents, those of `numbers[i]` in hashes[bounds[i]:bounds[i + 1]]; numbers ascend."""
+
+    numbers: Integers
+    bounds: Integers
+    hashes: NDArray[np.uint64]
+
+    @staticmethod
+    def of(blocks: Iterable[SetBlock]) -> ShingleSets:
+        parts = list(blocks)
+        numbers, sizes = _integers(part[0] for part in parts), _integers(part[1] for part in parts)
+        hashes = np.frombuffer(b"".join(part[2] for part in parts), np.uint64)
+        whole = ShingleSets(numbers, np.r_[0, np.cumsum(sizes)], hashes)
+        return whole.take(np.argsort(numbers))
+
+    def take(self, rows: Integers) -> ShingleSets:
+        """The sets at these positions, in their order."""
+        parts = [self.hashes[self.bounds[row] : self.bounds[row + 1]] for row in rows]
+        bounds = np.r_[0, np.cumsum([len(part) for part in parts], dtype=np.int64)]
+        return ShingleSets(self.numbers[rows], bounds, np.concatenate([self.hashes[:0], *parts]))
+
+    def block(self) -> SetBlock:
+        return self.numbers.tobytes(), np.diff(self.bounds).tobytes(), self.hashes.tobytes()
+
+    def similarity(self, a: Integers, b: Integers) -> NDArray[np.float64]:
+        """The Jaccard similarity of the documents a[i] and b[i], given by number."""
+        from siftlm_kernels.minhash import set_jaccard
+
+        named, places = np.unique(np.concatenate([a, b]), return_inverse=True)
+        mine = self.take(np.searchsorted(self.numbers, named))
+        pairs = np.ascontiguousarray(places.reshape(2, -1).T)
+        return set_jaccard(mine.hashes, mine.bounds, pairs)
+
+
+def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
+    """(shard, the rows whose sets this partition wants) for both ends of its edges."""
+    numbers = np.unique(np.concatenate(near))
+    shards = numbers >> 32
+    for shard in np.unique(shards):
+        rows = numbers[shards == shard] & 0xFFFFFFFF
+        yield int(shard), (rows.tobytes(), np.full(len(rows), partition, np.int64).tobytes())
+
+
+def shingle_sets(
+    task: Task, store: Store, shingles: ShingleSettings, wanted: Iterable[Request]
+) -> Iterator[tuple[int, SetBlock]]:
+    """(partition, the shingle sets it wants) of a shard, whose texts are read and not passed on."""
+    from siftlm_kernels.minhash import shingle_hashes
+
+    asked = list(wanted)
+    rows, parts = (_integers(request[side] for request in asked) for side in (0, 1))
+    first = 0
+    columns = ["text"]
+    for batch in store.batches("documents", task.inputs["documents"], rows=READ_DOCUMENTS, columns=columns):
+        here = (rows >= first) & (rows < first + batch.num_rows)
+        if here.any():
+            distinct, places = np.unique(rows[here], return_inverse=True)
+            texts = batch["text"].take(pa.array(distinct - first))
+            hashes, bounds = shingle_hashes(*ragged_text(texts), ngram=shingles.ngram)
+            sets = ShingleSets((task.shard << 32) + distinct, bounds, hashes)
+            for part in np.unique(parts[here]):
+                yield int(part), sets.take(places[parts[here] == part]).block()
+        first += batch.num_rows
+
+
+def verified(near: Edges, sets: ShingleSets, threshold: float) -> Edges:
+    """The edges whose ends are similar enough, and those found in the stars where some are not."""
+    order = np.lexsort((near[1], near[0]))
+    a, b = near[0][order], near[1][order]
+    similar = sets.similarity(a, b) >= threshold
+    found = [(a[similar], b[similar])]
+    firsts = np.flatnonzero(np.r_[True, a[1:] != a[:-1]][: len(a)])
+    for start, end in zip(firsts, np.r_[firsts[1:], len(a)], strict=True):
+        if not similar[start:end].all():
+            found += _within(b[start:end], similar[start:end], sets, threshold)
+    return np.concatenate([edges[0] for edges in found]), np.concatenate([edges[1] for edges in found])
+
+
+def _within(members: Integers, similar: NDArray[np.bool_], sets: ShingleSets, threshold: float) -> list[Edges]:
+    """True links among the members of a star of which some are not similar to its smallest document."""
+    if len(members) < SMALL_STAR:
+        left, right = np.triu_indices(len(members), 1)
+        new = ~(similar[left] & similar[right])
+        a, b = members[left[new]], members[right[new]]
+        true = sets.similarity(a, b) >= threshold
+        return [(a[true], b[true])]
+    found, rest = [], members[~similar]
+    for _ in range(LEADERS):
+        if len(rest) < 2:
+            break
+        leader, rest = rest[0], rest[1:]
+        true = sets.similarity(np.full(len(rest), leader), rest) >= threshold
+        found.append((np.full(np.count_nonzero(true), leader), rest[true]))
+        rest = rest[~true]
+    return found
+
+
+def _integers(parts: Iterable[bytes]) -> Integers:
+    return np.frombuffer(b"".join(parts), np.int64)

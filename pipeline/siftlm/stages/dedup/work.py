@@ -1,0 +1,320 @@
+"""dedup: signals/ -> clusters/, who represents every document.
+
+Documents are linked that share a content hash (exact) or an LSH band (near); a cluster is a connected component,
+and its representative the best document by a column, ties by doc_id; a document of an earlier run is better than
+any of this one. What is shuffled is ids and hashes, in blocks of arrays. A document's number is `shard << 32 | row`,
+so sorting by number is the order of the run; shards of earlier runs are numbered below 0.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from siftlm.engine.runner import RunnerSettings, batch_size, import_beam, run_pipeline
+from siftlm.engine.shards import Stopwatch, Task, markers_of, write_plan
+from siftlm.engine.spill import Block, Edges, Integers, Links, Span, mix, partition, read_spans
+from siftlm.paths import ReadPath
+from siftlm.scorers import ShingleSettings
+from siftlm.settings import Settings
+from siftlm.stages.commonness.work import CommonnessSettings
+from siftlm.stages.dedup.earlier import STORE, check_earlier, earlier_shards, touched
+from siftlm.stages.paragraphs.work import PassageSettings
+from siftlm.stages.texts import doc_ids, id_identity
+from siftlm.store import Marker, Store, digest
+
+VERSION = 2
+STAGE = "clusters"
+CLUSTER_SCHEMA = pa.schema(
+    [
+        pa.field("cluster_id", pa.string(), nullable=False),  # doc_id of the representative
+        pa.field("cluster_size", pa.int32(), nullable=False),
+        pa.field("duplicate", pa.string()),  # null for a representative, else exact or near
+    ]
+)
+EXACT = np.uint64(1)  # the lowest bit of a key tells content hashes from bands
+ENTRIES = 1_000_000  # keys in a partition of buckets: 16 MB of them, five times that while they are sorted
+VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: about 200 MB of web pages
+
+
+class DedupSettings(Settings):
+    """Exact and near-duplicate removal over the whole corpus."""
+
+    shingles: ShingleSettings = Field(default_factory=ShingleSettings, description="How near-duplicates are found.")
+
+    exact: bool = Field(True, description="Link documents with the same bytes.")
+    near: bool = Field(True, description="Link documents that share a MinHash LSH band.")
+    keep: str = Field(
+        "byte_count",
+        description="The representative of a cluster has the largest value of this column, ties by doc_id.",
+    )
+    action: Literal["drop", "annotate"] = Field(
+        "drop", description="Drop duplicates, or keep them and only tell their cluster, for weights by cluster_size."
+    )
+    verify: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Link near-duplicates only at this Jaccard similarity of their shingles or more, counted exactly.",
+    )
+    against: list[ReadPath] = Field(
+        default_factory=list,
+        description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
+    )
+    passages: PassageSettings | None = Field(
+        None, description="Cut lines or paragraphs that other documents have too; left out, texts stay whole."
+    )
+    commonness: CommonnessSettings | None = Field(
+        None, description="A column `commonness`, how well the other documents' n-grams predict each (SoftDedup)."
+    )
+    partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
+
+
+@dataclass(frozen=True)
+class Dedup:
+    """The plain functions of the stage, in the order of its graph."""
+
+    settings: DedupSettings
+    store: Store
+    links: Links
+    partitions: int
+    verify_partitions: int = 1
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def store_of(self, task: Task) -> Store:
+        """Where the outputs of a shard are: those of an earlier run are in its own store."""
+        return Store(task.facts[STORE], owned=False) if task.shard < 0 else self.store
+
+    def band_spans(self, task: Task) -> list[tuple[int, Span]]:
+        """Writes the (band keys, document numbers) of a shard; (partition, where its part is) of every block.
+
+        Equal keys fall into the same partition.
+        """
+        with self.links.open_spans(f"bands-{task.shard}") as spans:
+            return [(part, spans.write(block)) for part, block in self._band_blocks(task)]
+
+    def _band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
+        columns = ["content_hash", *(("bands", "has_shingles") if self.settings.near else ())]
+        row = 0
+        for batch in self.store_of(task).batches("signals", task.inputs["signals"], rows=65_536, columns=columns):
+            numbers = (np.int64(task.shard) << 32) + np.arange(row, row + batch.num_rows)
+            row += batch.num_rows
+            keys, owners = self._band_keys(batch, numbers)
+            yield from partition(keys, owners, self.partitions)
+
+    def _band_keys(self, batch: pa.RecordBatch, numbers: Integers) -> tuple[NDArray[np.uint64], Integers]:
+        keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        if self.settings.exact:
+            keys.append(_hash_columns(batch["content_hash"])[:, 0] | EXACT)
+            owners.append(numbers)
+        if self.settings.near:
+            bands = (
+                pc.list_flatten(batch["bands"]).to_numpy(zero_copy_only=False).reshape(-1, self.settings.shingles.bands)
+            )
+            has_shingles = batch["has_shingles"].to_numpy(zero_copy_only=False)
+            keys.append(bands[has_shingles].reshape(-1) & ~EXACT)
+            owners.append(np.repeat(numbers[has_shingles], self.settings.shingles.bands))
+        return np.concatenate(keys), np.concatenate(owners)
+
+    def candidates(self, task: Task) -> Iterator[tuple[int, bytes]]:
+        """(partition, Arrow block) of a shard's linked documents with what decides who represents them."""
+        rows, components = self.links.linked(task.shard)
+        if not len(rows):
+            return
+        store, key, keep = self.store_of(task), task.inputs["signals"], self.settings.keep
+        known = [name for name in {"content_hash", keep} if name in store.schema("signals", key).names]
+        taken = store.table("signals", key, known).take(pa.array(rows))
+        ids = doc_ids(task, store).take(pa.array(rows))
+        best = taken[keep] if keep in known else pa.nulls(len(rows), pa.float64())
+        table = pa.table(
+            {
+                "component": components,
+                "number": rows + (task.shard << 32),
+                "best": pc.fill_null(pc.cast(best, pa.float64()), -np.inf),
+                "doc_id": ids,
+                "content_hash": taken["content_hash"],
+                **self._clusters_so_far(task, rows, ids),
+            }
+        )
+        owner = mix(components.astype(np.uint64)) % np.uint64(self.partitions)
+        for part in np.unique(owner):
+            yield int(part), _to_ipc(table.filter(pa.array(owner == part)))
+
+    def _clusters_so_far(self, task: Task, rows: Integers, ids: pa.Array) -> dict[str, pa.ChunkedArray]:
+        """The clusters that an earlier run made; a document without one is a cluster by itself."""
+        if task.shard >= 0 or "clusters" not in task.inputs:
+            return {"cluster_id": ids, "cluster_size": pa.array(np.ones(len(rows), np.int32))}
+        columns = ["cluster_id", "cluster_size"]
+        table = self.store_of(task).table("clusters", task.inputs["clusters"], columns).take(pa.array(rows))
+        return {name: table[name] for name in columns}
+
+    def represent(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """(shard, Arrow block of row, cluster_id, cluster_size, duplicate) for complete components."""
+        table = pa.concat_tables([_from_ipc(block) for block in blocks])
+        table = table.append_column("earlier", pc.less(table["number"], 0))
+        ranks = {"component": "ascending", "earlier": "descending", "best": "descending", "doc_id": "ascending"}
+        order = [*ranks.items(), ("number", "ascending")]
+        table = table.take(pc.sort_indices(table, sort_keys=order)).combine_chunks()
+        components, numbers = table["component"].to_numpy(), table["number"].to_numpy()
+        first = np.flatnonzero(np.r_[True, components[1:] != components[:-1]])
+        members = np.diff(np.r_[first, len(components)])
+        leader = np.repeat(first, members)
+        hashes = _hash_columns(table["content_hash"].combine_chunks())
+        same = (hashes == hashes[leader]).all(axis=1)
+        kind = np.where(same, "exact", "near").astype(object)
+        kind[first] = None
+        clusters = pa.table(
+            {
+                "row": numbers & 0xFFFFFFFF,
+                "cluster_id": table["cluster_id"].take(pa.array(leader)),
+                "cluster_size": pa.array(np.repeat(np.add.reduceat(_sizes(table), first), members), pa.int32()),
+                "duplicate": pa.array(kind, pa.string()),
+            }
+        )
+        shards = numbers >> 32
+        for shard in np.unique(shards[shards >= 0]):
+            yield int(shard), _to_ipc(clusters.filter(pa.array(shards == shard)))
+
+    def write_clusters(self, task: Task, blocks: Iterable[bytes]) -> None:
+        """The clusters shard of one signals shard: every row in order, alone in its cluster unless linked."""
+        if self.store.is_done(STAGE, task.key):  # by a run that was stopped, with the same bytes
+            return
+        cluster_ids = np.array(doc_ids(task, self.store).to_pylist(), object)
+        sizes = np.ones(len(cluster_ids), np.int32)
+        duplicate = np.full(len(cluster_ids), None, object)
+        for block in blocks:
+            linked = _from_ipc(block)
+            rows = linked["row"].to_numpy()
+            cluster_ids[rows] = linked["cluster_id"].to_pylist()
+            sizes[rows] = linked["cluster_size"].to_numpy()
+            duplicate[rows] = linked["duplicate"].to_pylist()
+        columns = [pa.array(cluster_ids, pa.string()), pa.array(sizes), pa.array(duplicate, pa.string())]
+        table = pa.Table.from_arrays(columns, schema=CLUSTER_SCHEMA)
+        with self.store.writer(STAGE, task.key, CLUSTER_SCHEMA) as clusters:
+            for batch in table.to_batches(max_chunksize=16_384):
+                clusters.write(batch)
+        drops = self.settings.action == "drop"
+        dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind and drops)
+        self.store.commit(
+            Marker(
+                stage=STAGE,
+                key=task.key,
+                shard=task.name,
+                rows_in=len(cluster_ids),
+                rows_out=len(cluster_ids) - dropped.total(),
+                dropped=dict(sorted(dropped.items())),
+                files={".parquet": clusters.seal},
+                content=digest([kind or "" for kind in duplicate]),
+                facts={"seconds": self.watch.part()},
+            )
+        )
+
+
+def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
+    """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
+    signals = [[shard.inputs["signals"], *id_identity(shard)] for shard in shards]
+    earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
+    identity = settings.model_dump(exclude={"partitions", "against", "passages", "commonness"})
+    whole = digest("dedup", VERSION, identity, signals, earlier)
+    return [replace(shard, key=digest(whole, shard.shard)) for shard in shards]
+
+
+def check(settings: DedupSettings) -> None:
+    """Raises UserError where the runs in `against` cannot be compared with; needs nothing of this run."""
+    check_earlier(earlier_shards(settings.against, []), settings.shingles if settings.near else None)
+
+
+def run(
+    settings: DedupSettings, todo: Sequence[Task], documents: int, store: Store, runner: RunnerSettings
+) -> list[Marker]:
+    """The markers of all clusters shards; one pipeline when any is missing."""
+    done = store.committed(STAGE, (task.key for task in todo))
+    if len(done) < len(todo):
+        earlier = earlier_shards(settings.against, todo)
+        check_earlier(earlier, settings.shingles if settings.near else None)
+        documents += sum(int(task.facts["documents"]) for task in earlier)
+        # A folder of its own, since another run may do the same in the same store and clear it away.
+        links = Links(store, uuid.uuid4().hex)
+        stage = Dedup(settings, store, links, *sizes(settings, documents, runner), Stopwatch(len(todo)))
+        plan = write_plan(store, STAGE, [*earlier, *todo])
+        import_beam()  # in silence
+        from siftlm.stages.dedup.graph import build
+
+        try:
+            run_pipeline(runner, "dedup", lambda pipeline: build(pipeline, stage, plan))
+        finally:
+            links.remove()
+    return markers_of(STAGE, todo, done, store)
+
+
+def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tuple[int, int]:
+    """Partitions of the buckets and of verification: by the data's size, so that one of them fits in memory."""
+    keys = settings.exact + settings.near * settings.shingles.bands
+    return (
+        settings.partitions or 1 + documents * keys // batch_size(runner, ENTRIES),
+        settings.partitions or 1 + documents // batch_size(runner, VERIFIED_DOCUMENTS),
+    )
+
+
+def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
+    """(exact edges, near edges) from every member of a bucket to the smallest number in it: linear, however hot."""
+    from siftlm_kernels.components import bucket_edges
+
+    keys, owners = read_spans(spans)
+    if owners.min(initial=0) < 0:
+        wanted = touched(keys, owners)
+        keys, owners = keys[wanted], owners[wanted]
+    exact = (keys & EXACT) > 0
+    return bucket_edges(keys[exact], owners[exact]), bucket_edges(keys[~exact], owners[~exact])
+
+
+def joined(*edges: Edges) -> Edges:
+    """All edges, one after the other."""
+    return np.concatenate([a for a, _ in edges]), np.concatenate([b for _, b in edges])
+
+
+def only_near(exact: Edges, near: Edges) -> Edges:
+    """The near edges, each once, without those between documents with the same bytes."""
+    a, b = joined(exact, near)
+    is_near = np.arange(len(a)) >= len(exact[0])
+    order = np.lexsort((is_near, b, a))
+    a, b, is_near = a[order], b[order], is_near[order]
+    first = np.r_[True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])][: len(a)]
+    return a[first & is_near], b[first & is_near]
+
+
+def _sizes(table: pa.Table) -> Integers:
+    """What a row adds to its cluster's size: 1, or for the first row of an earlier cluster, all of that cluster."""
+    earlier = table["earlier"].to_numpy()
+    ids = pc.dictionary_encode(table["cluster_id"].combine_chunks()).indices.to_numpy()
+    _, first = np.unique(np.stack([table["component"].to_numpy(), ids]), axis=1, return_index=True)
+    starts = np.zeros(len(ids), np.bool_)
+    starts[first] = True
+    return np.where(earlier, np.where(starts, table["cluster_size"].to_numpy(), 0), 1).astype(np.int64)
+
+
+def _hash_columns(hashes: pa.FixedSizeBinaryArray) -> NDArray[np.uint64]:
+    """16-byte digests as a (rows, 2) array."""
+    values = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
+    return values[hashes.offset : hashes.offset + len(hashes)]
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_ipc(block: bytes) -> pa.Table:
+    with pa.ipc.open_stream(block) as reader:
+        return reader.read_all()

@@ -1,0 +1,32 @@
+"""The graph of the cuts stage: passages -> common ones -> what each shard has of them -> cuts/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apache_beam as beam
+
+from siftlm.engine.graphs import InThreads, tasks
+from siftlm.stages.paragraphs.work import Passages
+
+
+def build(pipeline: beam.Pipeline, stage: Passages, plan: str, workers: int) -> None:
+    """Two shuffles of the places of hashes, by hash and back by shard; texts are read before and after."""
+
+    def cut(part: tuple[int, dict[str, Any]]) -> None:
+        (task,) = part[1]["task"]
+        stage.cut(task, part[1]["spans"])
+
+    shards = tasks(pipeline, plan)
+    common = (
+        shards
+        | "passages" >> beam.ParDo(InThreads(stage.spans, workers))
+        | "blocks" >> beam.FlatMap(lambda blocks: blocks)
+        | "by hash" >> beam.GroupByKey()
+        | "common" >> beam.FlatMapTuple(stage.common)
+    )
+    _ = (
+        {"task": shards | "by number" >> beam.Map(lambda task: (task.shard, task)), "spans": common}
+        | "by shard" >> beam.CoGroupByKey()
+        | "cut" >> beam.ParDo(InThreads(cut, workers))
+    )

@@ -1,0 +1,295 @@
+"""cuts: documents/ -> cuts/, which lines or paragraphs of a document others have too, and what is left without them.
+
+A passage (`siftlm_kernels.passages`) is cut where it occurs in `min_documents` documents or more, counted after the
+removal of duplicates, by the hash of its bytes. A passage that one document repeats is in one document. With
+`keep = "first"` one document keeps it, all its occurrences. The first is not the first of the input, whose order must
+change nothing, but the one with the smallest keyed hash of doc_id; documents that train the reference model come last,
+so that they keep nothing that another has. Documents of one cluster (`dedup.action = "annotate"`) count as one and
+keep the same.
+
+What is shuffled is hashes of passages and documents, in files of which only the places pass through the pipeline. Of a
+passage no more than the `min_documents` smallest document hashes are passed on from a block: they decide whether it is
+common and who is first, so a line that every page has costs no more than one that few have.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from numpy.typing import NDArray
+from pydantic import Field
+
+from siftlm.engine.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
+from siftlm.engine.shards import Stopwatch, Task, markers_of, write_plan
+from siftlm.engine.spill import Links, Span, partition, read_spans
+from siftlm.scorers.protocol import ragged_text
+from siftlm.selectors.reasons import ALL_CUT
+from siftlm.settings import Settings
+from siftlm.stages.texts import CUTS
+from siftlm.statistics.hashing import hash_strings, keyed
+from siftlm.statistics.ordered import BoolArray, UInt64Array
+from siftlm.store import Marker, Store, digest
+
+VERSION = 1
+SPAN = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end", pa.int64(), nullable=False)])
+CUT_SCHEMA = pa.schema(
+    [
+        pa.field("byte_count", pa.int64(), nullable=False),  # UTF-8 bytes that are left
+        pa.field("cut_spans", pa.list_(SPAN), nullable=False),  # [start, end) in bytes of the text as it was read
+        pa.field("cut_count", pa.int32(), nullable=False),  # passages that were cut
+        pa.field("cut_bytes", pa.int64(), nullable=False),
+        pa.field("cut_share", pa.float64(), nullable=False),  # of the bytes of the text as it was read
+    ]
+)
+BATCH_DOCUMENTS = 1024
+BLOCK = 1 << 20  # passages that a shard holds before it writes them: 16 MB
+ENTRIES = 4_000_000  # passages in a partition, about: 64 MB of them, five times that while they are sorted
+TEXT_BYTES = 128  # that a passage takes of a corpus, about, where short ones are considered too
+
+
+class PassageSettings(Settings):
+    """Which passages are cut. CCNet and Dolma cut every repeated line; FineWeb found that this can cost quality."""
+
+    unit: Literal["line", "paragraph"] = Field(
+        "line", description="What is compared: lines, or runs of lines between blank ones."
+    )
+    min_documents: int = Field(2, ge=2, description="Cut what this many documents have, or more.")
+    min_bytes: int = Field(
+        50, ge=1, description="Leave shorter passages alone; the default is about ten English words, FineWeb's bound."
+    )
+    keep: Literal["first", "none"] = Field("first", description="Whether one document keeps what is cut of the others.")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Passages and documents as hashes, side by side: document `ranks[i]` has passage `keys[i]`."""
+
+    keys: UInt64Array
+    ranks: UInt64Array
+
+    @staticmethod
+    def read(spans: Iterable[Span]) -> Ranked:
+        keys, ranks = read_spans(spans)
+        return Ranked(keys, ranks.view(np.uint64))
+
+    @staticmethod
+    def joined(parts: Sequence[Ranked]) -> Ranked:
+        none = np.zeros(0, np.uint64)
+        keys, ranks = ([none, *(getattr(part, side) for part in parts)] for side in ("keys", "ranks"))
+        return Ranked(np.concatenate(keys), np.concatenate(ranks))
+
+    def smallest(self, most: int) -> Ranked:
+        """At most the `most` smallest distinct ranks of every key, by key, then rank."""
+        order = np.lexsort((self.ranks, self.keys))
+        keys, ranks = self.keys[order], self.ranks[order]
+        new = _changes(keys) | _changes(ranks)
+        keys, ranks = keys[new], ranks[new]
+        starts = np.flatnonzero(_changes(keys))
+        place = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
+        return Ranked(keys[place < most], ranks[place < most])
+
+    def common(self, documents: int) -> Ranked:
+        """Every key that has as many distinct ranks, once, with its smallest; by key."""
+        best = self.smallest(documents)
+        starts = np.flatnonzero(_changes(best.keys))
+        starts = starts[np.diff(np.r_[starts, len(best.keys)]) >= documents]
+        return Ranked(best.keys[starts], best.ranks[starts])
+
+    def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
+        """(which keys are among these, which ascend; the rank of each, anything for those that are not)."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.uint64)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return self.keys[place] == keys, self.ranks[place]
+
+
+@dataclass(frozen=True)
+class Passages:
+    """The plain functions of the stage, in the order of its graph."""
+
+    settings: PassageSettings
+    seed: int
+    drops: bool  # whether duplicates are out
+    store: Store
+    links: Links
+    partitions: int = 1
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def spans(self, task: Task) -> list[tuple[int, tuple[int, Span]]]:
+        """Writes the passages of a shard; (partition, (shard, where its part is)) of every block."""
+        with self.links.open_spans(f"passages-{task.shard}") as out:
+            return [
+                (part, (task.shard, out.write(block)))
+                for block_of in self._blocks(task)
+                for part, block in partition(block_of.keys, block_of.ranks.view(np.int64), self.partitions)
+            ]
+
+    def common(self, part: int, spans: Iterable[tuple[int, Span]]) -> list[tuple[int, Span]]:
+        """Writes the common passages of a partition; (shard, where those are that it has) of every shard with any."""
+        by_shard: dict[int, list[Span]] = defaultdict(list)
+        for shard, span in spans:
+            by_shard[shard].append(span)
+        blocks = {shard: Ranked.read(mine) for shard, mine in sorted(by_shard.items())}
+        common = Ranked.joined(list(blocks.values())).common(self.settings.min_documents)
+        found = []
+        with self.links.open_spans(f"common-{part}") as out:
+            for shard, block in blocks.items():
+                keys = np.unique(block.keys)
+                there, firsts = common.find(keys)
+                if there.any():
+                    found.append((shard, out.write((keys[there].tobytes(), firsts[there].tobytes()))))
+        return found
+
+    def cut(self, task: Task, spans: Iterable[Span]) -> None:
+        """The cuts shard of one documents shard: every row in order, nothing cut of those that are out already."""
+        common = Ranked.read(spans)
+        order = np.argsort(common.keys)
+        common = Ranked(common.keys[order], common.ranks[order])
+        content, sums = xxhash.xxh3_128(), np.zeros(5, np.int64)
+        with self.store.writer(CUTS, task.key, CUT_SCHEMA) as out:
+            for batch, ranks, alive in self._documents(task):
+                cuts = self.cuts(batch["text"], ranks, alive, common)
+                out.write(cuts)
+                spans_of, counts = cuts["cut_spans"], cuts["cut_count"].to_numpy()
+                content.update(pc.list_value_length(spans_of).to_numpy().tobytes())
+                content.update(np.stack([spans_of.flatten().field(side) for side in (0, 1)]).tobytes())
+                emptied = np.count_nonzero((counts > 0) & (cuts["byte_count"].to_numpy() == 0))
+                cut_bytes = cuts["cut_bytes"].to_numpy().sum()
+                sums += [np.count_nonzero(~alive), emptied, np.count_nonzero(counts), counts.sum(), cut_bytes]
+        out_already, left_empty, *facts = (int(number) for number in sums)
+        dropped = {"not_alive": out_already, ALL_CUT: left_empty}
+        self.store.commit(
+            Marker(
+                stage=CUTS,
+                key=task.key,
+                shard=task.name,
+                rows_in=out.rows,
+                rows_out=out.rows - out_already - left_empty,
+                dropped={reason: rows for reason, rows in sorted(dropped.items()) if rows},
+                files={".parquet": out.seal},
+                content=content.hexdigest(),
+                facts={
+                    **dict(zip(("cut_documents", "cut_passages", "cut_bytes"), facts, strict=True)),
+                    "seconds": self.watch.part(),
+                },
+            )
+        )
+
+    def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: Ranked) -> pa.RecordBatch:
+        """The columns of a batch of texts, given the common passages by key, each with the rank of its first."""
+        from siftlm_kernels.passages import cut_spans
+
+        keys, bounds, values, offsets = self._hashes(texts, alive)
+        goes, firsts = common.find(keys)
+        if self.settings.keep == "first":
+            goes &= firsts != np.repeat(ranks[alive], np.diff(bounds))
+        unit, least = self.settings.unit, self.settings.min_bytes
+        spans, ends = cut_spans(values, offsets, goes, unit=unit, min_bytes=least)
+        sizes = pc.fill_null(pc.binary_length(texts), 0).to_numpy()
+        cut_bytes = _per_row(_sums(spans[:, 1] - spans[:, 0], ends), alive)
+        columns = [
+            pa.array(sizes - cut_bytes),
+            _lists(spans, _per_row(np.diff(ends), alive)),
+            pa.array(_per_row(_sums(goes, bounds), alive), pa.int32()),
+            pa.array(cut_bytes),
+            pa.array(cut_bytes / np.maximum(sizes, 1)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=CUT_SCHEMA)
+
+    def _blocks(self, task: Task) -> Iterator[Ranked]:
+        """The passages of the shard's documents, of every one the smallest ranks that a block has."""
+        held: list[Ranked] = []
+        for batch, ranks, alive in self._documents(task):
+            keys, bounds, *_ = self._hashes(batch["text"], alive)
+            held.append(Ranked(keys, np.repeat(ranks[alive], np.diff(bounds))))
+            if sum(len(part.keys) for part in held) >= BLOCK:
+                yield Ranked.joined(held).smallest(self.settings.min_documents)
+                held = []
+        yield Ranked.joined(held).smallest(self.settings.min_documents)
+
+    def _documents(self, task: Task) -> Iterator[tuple[pa.RecordBatch, UInt64Array, BoolArray]]:
+        """(texts; rank of every document, the smallest comes first; which are not out) in batches."""
+        clusters = self.store.table("clusters", task.inputs["clusters"], ["cluster_id", "duplicate"])
+        hashes = hash_strings(clusters["cluster_id"].combine_chunks())
+        ranks = ~keyed(hashes, self.seed, "reference")  # the draw of the held-out split, whose smallest are held out
+        alive = np.asarray(pc.is_null(clusters["duplicate"]).to_numpy(), np.bool_) | (not self.drops)
+        row, key = 0, task.inputs["documents"]
+        for batch in self.store.batches("documents", key, rows=BATCH_DOCUMENTS, columns=["text"]):
+            mine = slice(row, row + batch.num_rows)
+            row += batch.num_rows
+            yield batch, ranks[mine], alive[mine]
+
+    def _hashes(
+        self, texts: pa.Array, alive: BoolArray
+    ) -> tuple[UInt64Array, NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+        """(hashes, their offsets, and the bytes and offsets of the texts) of the documents that are not out."""
+        from siftlm_kernels.passages import passages
+
+        values, offsets = ragged_text(texts if alive.all() else texts.filter(pa.array(alive)))
+        keys, bounds = passages(values, offsets, unit=self.settings.unit, min_bytes=self.settings.min_bytes)
+        return keys, bounds, values, offsets
+
+
+def tasks(settings: PassageSettings, seed: int, clusters: Sequence[Task]) -> list[Task]:
+    """A task for every documents shard; the keys depend on all shards, for a passage may be in any of them."""
+    read = [[task.inputs["documents"], task.inputs["clusters"]] for task in clusters]
+    whole = digest(CUTS, VERSION, settings.model_dump(), seed, read)
+    return [replace(task, key=digest(whole, task.shard)) for task in clusters]
+
+
+def run(
+    settings: PassageSettings,
+    seed: int,
+    drops: bool,
+    todo: Sequence[Task],
+    text_bytes: int,
+    store: Store,
+    runner: RunnerSettings,
+) -> list[Marker]:
+    """The markers of all cuts shards; one pipeline when any is missing."""
+    done = store.committed(CUTS, (task.key for task in todo))
+    if len(done) < len(todo):
+        # A folder of its own, since another run may do the same in the same store and clear it away.
+        links = Links(store, uuid.uuid4().hex)
+        partitions = 1 + text_bytes // max(settings.min_bytes, TEXT_BYTES) // batch_size(runner, ENTRIES)
+        stage = Passages(settings, seed, drops, store, links, partitions, Stopwatch(len(todo)))
+        plan = write_plan(store, CUTS, todo)
+        import_beam()  # in silence
+        from siftlm.stages.paragraphs.graph import build
+
+        try:
+            run_pipeline(runner, CUTS, lambda pipeline: build(pipeline, stage, plan, threads(runner)))
+        finally:
+            links.remove()
+    return markers_of(CUTS, todo, done, store)
+
+
+def _changes(values: UInt64Array) -> BoolArray:
+    """Where a value is not the one before it; the first is not."""
+    return np.asarray(np.r_[True, values[1:] != values[:-1]][: len(values)], np.bool_)
+
+
+def _sums(values: NDArray[np.int64] | BoolArray, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of every values[bounds[i]:bounds[i + 1]]."""
+    return np.asarray(np.diff(np.r_[0, np.cumsum(values, dtype=np.int64)][bounds]), np.int64)
+
+
+def _per_row(values: NDArray[np.int64], alive: BoolArray) -> NDArray[np.int64]:
+    """The values of the rows that are not out, 0 for the others."""
+    rows = np.zeros(len(alive), np.int64)
+    rows[alive] = values
+    return rows
+
+
+def _lists(spans: NDArray[np.int64], counts: NDArray[np.int64]) -> pa.ListArray:
+    """`counts[i]` spans a row."""
+    edges = pa.StructArray.from_arrays([pa.array(side.copy()) for side in spans.T], fields=list(SPAN))
+    return pa.ListArray.from_arrays(pa.array(np.r_[0, np.cumsum(counts)], pa.int32()), edges)
