@@ -28,14 +28,13 @@ from siftlm.scorers import (
 )
 from siftlm.selectors import RowRule, SelectSettings
 from siftlm.settings import End, Settings
-from siftlm.stages.columns import Survivors
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
-from siftlm.stages.dedup.work import DedupSettings
-from siftlm.stages.reference import ReferenceJobSettings
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.eligible import Split
+from siftlm.stages.reference import TRAINED, ReferenceJobSettings
 from siftlm.stages.write import OutputSettings
 
 Model = TypeVar("Model", bound=BaseModel)
-TRAINED = "trained"  # the model that the run's own [reference] table trains
 
 
 class AnnotateSettings(Settings):
@@ -153,10 +152,10 @@ class RunConfig(Settings):
         known: dict[str, End] = {name: end for maker in makers for name, end in maker.good_ends().items()}
         return known | (COMMONNESS_ENDS if self.dedup and self.dedup.commonness else {})
 
-    def survivors(self) -> Survivors:
+    def split(self) -> Split:
+        """Which documents are out before any rule, and which of these train a model."""
         holdout = self.reference.holdout if self.reference else 0.0
-        keep_duplicates = self.dedup is not None and self.dedup.action == "annotate"
-        return Survivors(holdout, self.seed, tuple(self.preselect), keep_duplicates)
+        return Split(holdout, self.seed, self.dedup is not None and self.dedup.drops)
 
 
 def load(path: str, overrides: list[str] | None = None) -> RunConfig:

@@ -17,13 +17,14 @@ from siftlm import filesystem, paths
 from siftlm.correlate.assess import Assessment, HeldOut, assess
 from siftlm.correlate.benchmarks import match_targets, read_benchmarks
 from siftlm.correlate.clean import clean_matrix
-from siftlm.correlate.findings import Finding, findings_table, name_some
 from siftlm.correlate.matrix import read_matrix
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
-from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
+from siftlm.correlate.settings import CorrelateSettings
 from siftlm.correlate.tables import is_written_here, read_table, to_float64, write_table
 from siftlm.errors import UserError
+from siftlm.findings import Finding, findings_table, name_some
 from siftlm.mixing.projection import budget_of, caps, project
+from siftlm.mixing.settings import ProjectSettings
 from siftlm.report.correlation_page import PAGE, write_page
 from siftlm.stages.folders import check_results
 

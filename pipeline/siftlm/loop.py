@@ -8,13 +8,14 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from siftlm.config import RunConfig, read_toml, validated
-from siftlm.correlate.settings import CorrelateSettings, ProjectSettings, SampleSettings, TrainingSettings
+from siftlm.correlate.settings import CorrelateSettings, SampleSettings, TrainingSettings
+from siftlm.mixing.settings import ProjectSettings
 from siftlm.paths import WrittenPath
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.readers.settings import Name
 from siftlm.scorers.ngrams import NgramSettings
 from siftlm.settings import Settings
-from siftlm.stages.columns import Survivors
+from siftlm.stages.eligible import Split
 
 
 class FamilySettings(Settings):
@@ -142,11 +143,9 @@ class LoopConfig(RunConfig):
         """Where the matrix goes."""
         return self.matrix.path or f"{self.folder}/matrix.parquet"
 
-    def survivors(self) -> Survivors:
-        """The documents that no model trains on."""
-        if self.family is None:
-            return super().survivors()
-        return replace(super().survivors(), holdout=self.family.holdout)
+    def split(self) -> Split:
+        """The split of a run, or the one whose share trains the family."""
+        return replace(super().split(), holdout=self.family.holdout) if self.family else super().split()
 
 
 def load(path: str, overrides: list[str] | None = None) -> LoopConfig:

@@ -253,6 +253,11 @@ class Store:
         with self.open(stage, key, suffix) as file:
             return file.read(columns=_chosen(file, columns), use_threads=file.metadata.num_rows > THREADED_ROWS)
 
+    def rows(self, stage: str, key: str) -> int:
+        """How many rows an output has."""
+        with self.open(stage, key) as file:
+            return int(file.metadata.num_rows)
+
     def schema(self, stage: str, key: str) -> pa.Schema:
         with self.open(stage, key) as file:
             return file.schema_arrow

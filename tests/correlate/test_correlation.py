@@ -15,9 +15,10 @@ from scipy.optimize import linprog
 from typer.testing import CliRunner
 
 from siftlm.cli.commands import app
-from siftlm.correlate.settings import BenchmarkSettings, CorrelateSettings, MatrixSettings, ProjectSettings
+from siftlm.correlate.settings import BenchmarkSettings, CorrelateSettings, MatrixSettings
 from siftlm.correlation import correlate, project_units, verdict
 from siftlm.errors import UserError
+from siftlm.mixing.settings import ProjectSettings
 
 MODELS, UNITS = 24, 60
 

@@ -15,6 +15,8 @@ if not hasattr(ctypes.CDLL(None), "mallopt"):
 CROWD = """
 import ctypes, os, tempfile, threading
 import siftlm.stages
+from siftlm.engine.allocator import limit_arenas
+if {begins}: limit_arenas()
 many = 10 + 2 * os.cpu_count()
 together = threading.Barrier(many)
 def hold():
@@ -33,10 +35,21 @@ with tempfile.NamedTemporaryFile() as file:
 """
 
 
-@pytest.mark.parametrize(("asked", "most"), [(None, len(os.sched_getaffinity(0))), ("5", 5)])
-def test_many_threads_share_an_arena_a_core_or_as_many_as_the_environment_says(asked: str | None, most: int) -> None:
+def arenas(*, begins: bool, asked: str | None = None) -> int:
+    """How many arenas a crowd of threads makes, in a process that has begun to work or has only imported."""
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
     if asked:
         environment["MALLOC_ARENA_MAX"] = asked
-    told = subprocess.run([sys.executable, "-c", CROWD], env=environment, check=True, capture_output=True, text=True)
-    assert int(told.stdout) == most
+    code = CROWD.replace("{begins}", str(begins))
+    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    return int(told.stdout)
+
+
+@pytest.mark.parametrize(("asked", "most"), [(None, len(os.sched_getaffinity(0))), ("5", 5)])
+def test_many_threads_share_an_arena_a_core_or_as_many_as_the_environment_says(asked: str | None, most: int) -> None:
+    assert arenas(begins=True, asked=asked) == most
+
+
+def test_importing_the_stages_changes_nothing_in_the_process() -> None:
+    """Only a process that works for a run, the driver or a worker, sets its allocator."""
+    assert arenas(begins=False) > len(os.sched_getaffinity(0))

@@ -14,8 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from apache_beam.transforms import environments
 
 from siftlm.config import parse
-from siftlm.engine import gather, shards
+from siftlm.engine import drive, gather
 from siftlm.engine.beam_options import of_arguments
+from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.runner import (
     ACCELERATED,
     RUNNERS,
@@ -27,17 +28,19 @@ from siftlm.engine.runner import (
     run_pipeline,
     with_options,
 )
-from siftlm.engine.shards import Task, run_shards
+from siftlm.engine.shards import Task
+from siftlm.engine.step import Step
 from siftlm.errors import UserError
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import SCORES
-from siftlm.stages.commonness import work as commonness
-from siftlm.stages.commonness.work import CommonnessSettings
-from siftlm.stages.dedup import work as dedup
-from siftlm.stages.dedup.work import DedupSettings
-from siftlm.stages.ids import work as ids
-from siftlm.stages.paragraphs import work as passages
-from siftlm.stages.paragraphs.work import PassageSettings
+from siftlm.stages.commonness.settings import CommonnessSettings
+from siftlm.stages.commonness.step import Commonness
+from siftlm.stages.commonness.work import NGRAMS
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.dedup.step import Clusters
+from siftlm.stages.ids.step import UniqueIds
+from siftlm.stages.paragraphs.settings import PassageSettings
+from siftlm.stages.paragraphs.step import Cuts
 from siftlm.statistics.summary import Summary
 from siftlm.store import Marker, Store
 
@@ -68,7 +71,7 @@ def submitted(settings: RunnerSettings, name: str, build: Callable[[beam.Pipelin
 
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shards, gather, dedup, passages, commonness, ids):
+    for module in (drive, gather):
         monkeypatch.setattr(module, "run_pipeline", submitted)
 
 
@@ -94,7 +97,7 @@ def sourced(count: int) -> list[Task]:
 
 
 def counted(count: int) -> list[Task]:
-    return [replace(task, facts={commonness.NGRAMS: "table"}) for task in tasks(count)]
+    return [replace(task, facts={NGRAMS: "table"}) for task in tasks(count)]
 
 
 def graph(start: Callable[[], object]) -> Any:
@@ -106,6 +109,10 @@ def graph(start: Callable[[], object]) -> Any:
 
 def of_shards(name: str, settings: RunnerSettings, store: Store, count: int = 10) -> Any:
     return graph(lambda: run_shards(Named(name), tasks(count), store, settings))
+
+
+def of_step(step: Step, work: list[Task], store: Store) -> Any:
+    return graph(lambda: step.work(work, Context(store, RunnerSettings(), 1 << 30, 1 << 40)))
 
 
 def hints(proto: Any) -> dict[str, dict[str, bytes]]:
@@ -124,18 +131,10 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     "statistics": lambda store, count: graph(
         lambda: gather.gather("summary", Summary.of, Summary.merged, tasks(count), 1 << 30, store, RunnerSettings())
     ),
-    "dedup": lambda store, count: graph(
-        lambda: dedup.run(DedupSettings(), tasks(count), 1 << 30, store, RunnerSettings())
-    ),
-    "ids": lambda store, count: graph(
-        lambda: ids.run(sourced(count), ["web"], 1 << 30, store, RunnerSettings(), names=True)
-    ),
-    "cuts": lambda store, count: graph(
-        lambda: passages.run(PassageSettings(), 0, True, tasks(count), 1 << 40, store, RunnerSettings())
-    ),
-    "ngrams": lambda store, count: graph(
-        lambda: commonness.run(CommonnessSettings(), True, counted(count), store, RunnerSettings())
-    ),
+    "dedup": lambda store, count: of_step(Clusters(DedupSettings()), tasks(count), store),
+    "ids": lambda store, count: of_step(UniqueIds(("web",)), sourced(count), store),
+    "cuts": lambda store, count: of_step(Cuts(PassageSettings(), 0, True), tasks(count), store),
+    "ngrams": lambda store, count: of_step(Commonness(CommonnessSettings(), True), counted(count), store),
 }
 
 

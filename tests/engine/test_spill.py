@@ -12,18 +12,19 @@ import pyarrow as pa
 import pytest
 
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task, run_task
 from siftlm.engine.spill import Links
+from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
 from siftlm.report.manifest import FORMAT, write_manifest
 from siftlm.scorers import ShingleSettings
-from siftlm.stages import annotate
 from siftlm.stages.annotate import Annotate
-from siftlm.stages.columns import Survivors
-from siftlm.stages.dedup import work as dedup
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.dedup.step import Clusters, check
 from siftlm.stages.dedup.verify import SMALL_STAR, ShingleSets, verified
-from siftlm.stages.dedup.work import DedupSettings
+from siftlm.stages.eligible import Split
 from siftlm.store import Marker, Store
 
 RUNNER = RunnerSettings(threads=1)
@@ -48,6 +49,11 @@ def families(seed: int, shards: int = 3, count: int = 5) -> list[list[tuple[str,
     return made
 
 
+def shards_of(tasks: Sequence[Task]) -> list[Shard]:
+    """Shards that have what the tasks read."""
+    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
+
+
 def write_signals(store: Store, shards: Shards, shingles: ShingleSettings, name: str = "doc") -> list[Task]:
     """Documents and signals of the shards, as the stages before dedup leave them."""
     tasks = []
@@ -64,15 +70,15 @@ def write_signals(store: Store, shards: Shards, shingles: ShingleSettings, name:
         key = f"{name}{number}"
         store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
         tasks.append(Task(number, f"shard {number}", "", {"documents": key}))
-    made = annotate.tasks((shingles,), tasks)
+    made = Annotate((shingles,)).tasks(shards_of(tasks), store)
     for task in made:
         run_task(Annotate((shingles,)), task, store)
     return [Task(t.shard, t.name, "", {**t.inputs, "signals": m.key}) for t, m in zip(tasks, made, strict=True)]
 
 
 def clusters(settings: DedupSettings, signals: Sequence[Task], store: Store) -> list[dict[str, Any]]:
-    tasks = dedup.tasks(settings, signals)
-    dedup.run(settings, tasks, 40, store, RUNNER)
+    tasks = Clusters(settings).tasks(shards_of(signals), store)
+    Clusters(settings).work(tasks, Context(store, RUNNER, documents=40))
     return [row for task in tasks for row in store.table("clusters", task.key).to_pylist()]
 
 
@@ -80,7 +86,7 @@ def earlier_run(folder: Path, shards: Shards, settings: DedupSettings) -> tuple[
     """A finished run as `against` needs it: its folder, and its clusters."""
     store = Store(str(folder / "store"))
     signals = write_signals(store, shards, settings.shingles)
-    tasks = dedup.tasks(settings, signals)
+    tasks = Clusters(settings).tasks(shards_of(signals), store)
     found = clusters(settings, signals, store)
     entries = [
         {"path": s.name, "documents": len(shard), "keys": {**s.inputs, "clusters": t.key}}
@@ -201,12 +207,12 @@ def test_a_run_is_not_compared_with_the_shards_that_it_reads_itself(tmp_path: Pa
 def test_other_shingles_than_the_earlier_run_had_are_a_mistake(tmp_path: Path) -> None:
     """Bands of another shape or seed cannot be compared; a folder without a manifest is no run."""
     folder, _ = earlier_run(tmp_path, families(6), DedupSettings(shingles=LOOSE))
-    dedup.check(DedupSettings(shingles=LOOSE, against=[folder]))
+    check(DedupSettings(shingles=LOOSE, against=[folder]))
     for other in (ShingleSettings(), ShingleSettings(ngram=2, bands=30, rows=2, seed=9)):
         with pytest.raises(UserError, match=r"^dedup\.shingles: must be those of the runs in dedup\.against"):
-            dedup.check(DedupSettings(shingles=other, against=[folder]))
+            check(DedupSettings(shingles=other, against=[folder]))
     with pytest.raises(UserError, match=r"^dedup\.against: must be folders of finished runs"):
-        dedup.check(DedupSettings(against=[str(tmp_path / "nowhere")]))
+        check(DedupSettings(against=[str(tmp_path / "nowhere")]))
 
 
 def test_annotated_duplicates_stay_alive_with_the_size_of_their_cluster(tmp_path: Path) -> None:
@@ -216,11 +222,12 @@ def test_annotated_duplicates_stay_alive_with_the_size_of_their_cluster(tmp_path
     found = [clusters(DedupSettings(shingles=LOOSE, action=action), signals, store) for action in ("drop", "annotate")]
     assert found[0] == found[1]
     assert any(row["duplicate"] for row in found[1])
-    (first, *_) = made = dedup.tasks(DedupSettings(shingles=LOOSE, action="annotate"), signals)
+    annotating = DedupSettings(shingles=LOOSE, action="annotate")
+    (first, *_) = made = Clusters(annotating).tasks(shards_of(signals), store)
     assert not any(store.marker("clusters", task.key).dropped for task in made)
     task = Task(0, "shard 0", "", {**signals[0].inputs, "clusters": first.key})
-    assert Survivors(keep_duplicates=True).reasons(task, store).null_count == len(shards[0])
-    assert Survivors().reasons(task, store).null_count < len(shards[0])
+    assert all(reason is None for reason in Split(drops=False).losses(task, store)[0])
+    assert not all(reason is None for reason in Split().losses(task, store)[0])
 
 
 def test_components_merge_in_a_tree_and_leave_no_file(tmp_path: Path) -> None:

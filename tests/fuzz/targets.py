@@ -274,11 +274,9 @@ def check_tree(content: bytes) -> None:
 
 
 def _use(config: Any) -> None:
-    from siftlm.inspect.trace import describe
-
-    config.scorers(), config.survivors()
+    config.scorers(), config.split()
     for rule in (*config.selection().rules, *config.preselect):
-        describe(rule)
+        rule.describe()
 
 
 def check_expression(content: bytes) -> None:

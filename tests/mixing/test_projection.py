@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from siftlm.correlate.settings import ProjectSettings
 from siftlm.errors import UserError
 from siftlm.mixing.projection import budget_of, caps, project, project_l2, project_linear
+from siftlm.mixing.settings import ProjectSettings
 
 G = np.array([-0.3, 4, 1, 0.9, 0])
 TAU = np.array([0.2, 0.5, 0.9, 0.4, 1])

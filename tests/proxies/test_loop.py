@@ -13,6 +13,7 @@ import pytest
 
 from siftlm import loop as loop_config
 from siftlm.classifiers.train import fit_dsir, train_classifier, two_corpora
+from siftlm.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.correlate.matrix import read_matrix
 from siftlm.correlate.settings import MatrixSettings
 from siftlm.correlation import correlate, project_units
@@ -21,7 +22,6 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError
 from siftlm.job import run
 from siftlm.proxies.benchmark import benchmark
-from siftlm.proxies.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.proxies.family import train_family
 from siftlm.proxies.matrix import MatrixResult, make_matrix
 from siftlm.scorers import DsirSettings, open_lm, open_scorer

@@ -19,14 +19,15 @@ pytest.importorskip("apache_beam")
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report costs more than the rest of such a run; no byte of the output depends on it."""
-    from siftlm import job
+    from siftlm import publication
 
-    def overview(self: Any, identity: str, selected: Any) -> Any:
-        manifest = self.manifest(identity, selected, self.statistics(selected)) | {"steps": []}
-        return SimpleNamespace(manifest=manifest, mixtures=())
+    def overview(self: Any) -> Any:
+        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
 
-    monkeypatch.setattr(job._Run, "overview", overview)
-    monkeypatch.setattr(job, "write_report", lambda run, *_: Path(run.folder, "report.html").write_text("a report" * 9))
+    monkeypatch.setattr(publication.Publication, "overview", overview)
+    monkeypatch.setattr(
+        publication, "write_report", lambda run, *_: Path(run.folder, "report.html").write_text("a report" * 9)
+    )
 
 
 SETTINGS: dict[str, Any] = {

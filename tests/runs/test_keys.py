@@ -11,15 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from siftlm.config import RunConfig, parse
-from siftlm.engine.shards import Task
 from siftlm.filesystem import InputFile
-from siftlm.scorers.lm import SAME_NUMBERS, LMScorer
-from siftlm.stages import annotate, reference, select
-from siftlm.stages.commonness import work as commonness
-from siftlm.stages.dedup import work as dedup
-from siftlm.stages.ingest import tasks as ingest_tasks
+from siftlm.scorers.lm import SAME_NUMBERS
+from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted
-from siftlm.stages.paragraphs import work as passages
+from siftlm.steps import steps
+from siftlm.store import Marker, Store
 
 pytest.importorskip("apache_beam")
 RULES: list[dict[str, Any]] = [
@@ -48,8 +45,8 @@ FIRST = {
     "dedup.commonness": "commonness",
     "dedup": "clusters",
     "reference": "reference",
-    "preselect": "scores",
-    "score": "scores",
+    "preselect": "eligible",
+    "score": "scores/tiny",
     "select": "decisions",
     "seed": "cuts",
 }
@@ -100,33 +97,13 @@ def everything(root: Any) -> RunConfig:
 
 
 def keys(config: RunConfig) -> dict[str, Any]:
-    """The key of every stage."""
+    """The key of every step, where the content of an output is its key."""
     files = {config.input[0].source: [Fingerprinted(InputFile("a.jsonl", 1), "content", "")]}
-    (documents,) = ingest_tasks(config.input, files)
-    inputs = {"documents": documents.key}
-    found: dict[str, Any] = dict(inputs)
-
-    def shard() -> list[Task]:
-        return [Task(0, "a.jsonl", "", inputs, {"cut": inputs.get("cuts", "")})]
-
-    def note(stage: str, tasks: list[Task]) -> None:
-        inputs[stage] = found[stage] = tasks[0].key
-
-    assert config.reference
-    assert config.dedup
-    assert config.dedup.passages
-    assert config.dedup.commonness
-    note("signals", annotate.tasks(config.scorers(), shard()))
-    note("clusters", dedup.tasks(config.dedup, shard()))
-    note("cuts", passages.tasks(config.dedup.passages, config.seed, shard()))
-    note("commonness", commonness.tasks(config.dedup.commonness, shard()))
-    survivors = config.survivors()
-    content = ["the content of the clusters, which may be the same"]
-    texts = [Task(0, "a.jsonl", "", {"documents": documents.key})]
-    found["reference"] = reference.key(config.reference, survivors, texts, content)
-    found["scores"] = [LMScorer(config.score[0]).digest(), survivors.identity()]
-    inputs["scores/tiny"] = str(found["scores"])
-    note("decisions", select.tasks(config.selection(), survivors, shard()))
+    shards, found, store = shards_of(config.input, files), {}, Store(config.store_folder)
+    for step in steps(config):
+        tasks = step.tasks(shards, store)
+        found[step.name] = tasks[0].key
+        shards = step.outputs(shards, tasks, [Marker(step.name, t.key, "", 0, 0, facts={"shards": {}}) for t in tasks])
     return found
 
 
@@ -232,14 +209,13 @@ def settings_of(bench: Any, change: dict[str, Any]) -> dict[str, Any]:
 
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report costs more than the rest of such a run; no byte of data/ depends on it."""
-    from siftlm import job
+    from siftlm import publication
 
-    def overview(self: Any, identity: str, selected: Any) -> Any:
-        manifest = self.manifest(identity, selected, self.statistics(selected)) | {"steps": []}
-        return SimpleNamespace(manifest=manifest, mixtures=())
+    def overview(self: Any) -> Any:
+        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
 
-    monkeypatch.setattr(job._Run, "overview", overview)
-    monkeypatch.setattr(job, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
+    monkeypatch.setattr(publication.Publication, "overview", overview)
+    monkeypatch.setattr(publication, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
 
 
 def test_what_was_published_tells_of_the_inputs_and_settings_of_now(

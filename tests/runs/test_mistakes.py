@@ -51,7 +51,7 @@ def desk(finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of a command, in this process."""
-    from siftlm.cli.commands import commands as cli
+    from siftlm import cli
 
     before = sys.argv
     sys.argv = ["siftlm", *arguments]

@@ -14,13 +14,17 @@ import xxhash
 
 pytest.importorskip("apache_beam")
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
+from siftlm.engine.step import Output, Shard
 from siftlm.stages.commonness import work as commonness
+from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.commonness.work import CommonnessSettings, Corpus, Measure, Ngrams
-from siftlm.stages.dedup.work import CLUSTER_SCHEMA, DedupSettings
-from siftlm.stages.dedup.work import tasks as dedup_tasks
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.dedup.step import Clusters
+from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.store import Marker, Store
 from siftlm_kernels import commonness as kernel
 
@@ -61,6 +65,11 @@ def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
     return tasks
 
 
+def shards_of(tasks: Sequence[Task]) -> list[Shard]:
+    """Shards that have what the tasks read."""
+    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
+
+
 def read(store: Store, tasks: Sequence[Task], shards: Sequence[Sequence[Document]]) -> dict[str, float | None]:
     """The commonness of every document by its id."""
     values = [v for task in tasks for v in store.table("commonness", task.key)["commonness"].to_pylist()]
@@ -84,8 +93,9 @@ def expected(shards: Sequence[Sequence[Document]], drops: bool) -> dict[str, flo
 def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies count where they stay; shards, rows, batches, slices and the pipeline change no bit."""
     shards, store = corpus(1), Store(str(tmp_path / "beam"))
-    tasks = commonness.tasks(SMALL, write(store, shards))
-    markers = commonness.run(SMALL, drops, tasks, store, RunnerSettings(threads=2))
+    step = Commonness(SMALL, drops)
+    tasks = step.tasks(shards_of(write(store, shards)), store)
+    markers = step.work(tasks, Context(store, RunnerSettings(threads=2)))
     found, oracle = read(store, tasks, shards), expected(shards, drops)
     assert {name for name, value in found.items() if value is None} == {n for n, v in oracle.items() if v is None}
     assert all(found[name] == pytest.approx(value, rel=1e-12) for name, value in oracle.items() if value is not None)
@@ -97,7 +107,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     rows = [row for shard in shards for row in shard]
     turned = [rows[:0:-1], [], rows[:1]]
     store = Store(str(tmp_path / "plain"))
-    tasks = commonness.tasks(SMALL, write(store, turned))
+    tasks = step.tasks(shards_of(write(store, turned)), store)
     ngrams = Ngrams(SMALL, Corpus(store, drops), Links(store, "links"), "table")
     by_part = defaultdict(list)
     for task in tasks:
@@ -114,15 +124,16 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
 def test_a_table_that_is_there_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another prior reads the same counts, longer n-grams do not; and no key of dedup depends on either."""
     shards, store = corpus(2), Store(str(tmp_path))
-    inputs = write(store, shards)
-    first = commonness.tasks(SMALL, inputs)
-    commonness.run(SMALL, True, first, store, RunnerSettings(threads=1))
+    inputs, context = shards_of(write(store, shards)), Context(store, RunnerSettings(threads=1))
+    first = Commonness(SMALL, True).tasks(inputs, store)
+    Commonness(SMALL, True).work(first, context)
     monkeypatch.setattr(Ngrams, "count", lambda *_: pytest.fail("counted again"))
-    other = SMALL.model_copy(update={"prior": 2.0})
-    tasks = commonness.tasks(other, inputs)
-    commonness.run(other, True, tasks, store, RunnerSettings(threads=1))
+    other = Commonness(SMALL.model_copy(update={"prior": 2.0}), True)
+    tasks = other.tasks(inputs, store)
+    other.work(tasks, context)
     assert read(store, tasks, shards) != read(store, first, shards)
-    longer = commonness.tasks(SMALL.model_copy(update={"ngram": 5}), inputs)
+    longer = Commonness(SMALL.model_copy(update={"ngram": 5}), True).tasks(inputs, store)
     assert {task.facts["ngrams"] for task in longer}.isdisjoint(task.facts["ngrams"] for task in tasks)
-    signals = [Task(0, "a", "", {"signals": "x"})]
-    assert dedup_tasks(DedupSettings(commonness=SMALL), signals) == dedup_tasks(DedupSettings(), signals)
+    signals = shards_of([Task(0, "a", "", {"signals": "x"})])
+    with_it, without = (Clusters(settings) for settings in (DedupSettings(commonness=SMALL), DedupSettings()))
+    assert with_it.tasks(signals, store) == without.tasks(signals, store)

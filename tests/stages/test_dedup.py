@@ -10,14 +10,16 @@ import pyarrow as pa
 import pytest
 
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task, run_task
 from siftlm.engine.spill import Links
+from siftlm.engine.step import Output, Shard
 from siftlm.scorers import ShingleSettings
-from siftlm.stages import annotate
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.dedup import work as dedup
-from siftlm.stages.dedup.work import DedupSettings
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.dedup.step import Clusters
 from siftlm.store import Marker, Store
 
 RUNNER = RunnerSettings(threads=1)
@@ -39,6 +41,11 @@ def corpus(seed: int = 0) -> list[list[tuple[str, str]]]:
     return named
 
 
+def shards_of(tasks: Sequence[Task]) -> list[Shard]:
+    """Shards that have what the tasks read."""
+    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
+
+
 def write_signals(store: Store, shards: Sequence[Sequence[tuple[str, str]]], settings: DedupSettings) -> list[Task]:
     """Documents and signals of the shards, as the stages before dedup leave them."""
     tasks = []
@@ -54,7 +61,7 @@ def write_signals(store: Store, shards: Sequence[Sequence[tuple[str, str]]], set
         store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
         tasks.append(Task(number, f"shard {number}", "", {"documents": key}))
     scorers = (settings.shingles,)
-    made = annotate.tasks(scorers, tasks)
+    made = Annotate(scorers).tasks(shards_of(tasks), store)
     for task in made:
         run_task(Annotate(scorers), task, store)
     return [Task(t.shard, t.name, "", {**t.inputs, "signals": m.key}) for t, m in zip(tasks, made, strict=True)]
@@ -87,8 +94,8 @@ def test_clusters_are_the_components_that_brute_force_finds(tmp_path: Path, part
     settings = DedupSettings(partitions=partitions)
     store, shards = Store(str(tmp_path)), corpus()
     signals = write_signals(store, shards, settings)
-    tasks = dedup.tasks(settings, signals)
-    dedup.run(settings, tasks, 27, store, RUNNER)
+    tasks = Clusters(settings).tasks(shards_of(signals), store)
+    Clusters(settings).work(tasks, Context(store, RUNNER, documents=27))
     found = clusters_of(store, tasks)
     documents = [pair for shard in shards for pair in shard]
     for members in brute_force(shards, store, signals):
@@ -105,10 +112,9 @@ def test_a_repeated_id_is_dropped_once(tmp_path: Path) -> None:
     """Two records with the same id and text are one document: one of them stays."""
     settings = DedupSettings()
     store = Store(str(tmp_path))
-    tasks = dedup.tasks(
-        settings, write_signals(store, [[("same", "a b c d e f g")], [("same", "a b c d e f g")]], settings)
-    )
-    dedup.run(settings, tasks, 2, store, RUNNER)
+    signals = write_signals(store, [[("same", "a b c d e f g")], [("same", "a b c d e f g")]], settings)
+    tasks = Clusters(settings).tasks(shards_of(signals), store)
+    Clusters(settings).work(tasks, Context(store, RUNNER, documents=2))
     assert [row["duplicate"] for row in clusters_of(store, tasks)] == [None, "exact"]
 
 
@@ -117,8 +123,8 @@ def test_exact_and_near_search_can_be_switched_off(tmp_path: Path) -> None:
     for exact, near, expected in [(True, False, {"exact"}), (False, False, set())]:
         settings = DedupSettings(exact=exact, near=near)
         store = Store(str(tmp_path / f"{exact}{near}"))
-        tasks = dedup.tasks(settings, write_signals(store, corpus(), settings))
-        dedup.run(settings, tasks, 27, store, RUNNER)
+        tasks = Clusters(settings).tasks(shards_of(write_signals(store, corpus(), settings)), store)
+        Clusters(settings).work(tasks, Context(store, RUNNER, documents=27))
         assert {row["duplicate"] for row in clusters_of(store, tasks)} - {None} == expected
 
 
@@ -127,8 +133,8 @@ def test_a_hot_bucket_is_one_cluster(tmp_path: Path) -> None:
     settings = DedupSettings()
     store = Store(str(tmp_path))
     shard = [(f"d{n:05d}", "the same words again and again in every document") for n in range(3000)]
-    tasks = dedup.tasks(settings, write_signals(store, [shard], settings))
-    (marker,) = dedup.run(settings, tasks, 3000, store, RUNNER)
+    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [shard], settings)), store)
+    (marker,) = Clusters(settings).work(tasks, Context(store, RUNNER, documents=3000))
     assert marker.dropped == {"exact_duplicate": 2999}
     spans = [span for _, span in dedup.Dedup(settings, store, Links(store, "k"), 1).band_spans(tasks[0])]
     exact, near = dedup.bucket_links(spans)
@@ -139,8 +145,8 @@ def test_an_empty_corpus_has_no_clusters(tmp_path: Path) -> None:
     """A shard without rows has a clusters shard without rows."""
     settings = DedupSettings()
     store = Store(str(tmp_path))
-    tasks = dedup.tasks(settings, write_signals(store, [[], []], settings))
-    assert [m.rows_in for m in dedup.run(settings, tasks, 0, store, RUNNER)] == [0, 0]
+    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [[], []], settings)), store)
+    assert [m.rows_in for m in Clusters(settings).work(tasks, Context(store, RUNNER, documents=0))] == [0, 0]
 
 
 def test_band_thresholds_agree_with_datasketch() -> None:

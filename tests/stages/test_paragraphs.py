@@ -15,13 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
+from siftlm.engine.step import Output, Shard
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs import work as passages
-from siftlm.stages.paragraphs.work import Passages, PassageSettings, Ranked
-from siftlm.stages.texts import document_batches, with_cuts
+from siftlm.stages.paragraphs.settings import PassageSettings
+from siftlm.stages.paragraphs.step import Cuts
+from siftlm.stages.paragraphs.work import Passages, Ranked
+from siftlm.stages.texts import document_batches
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store
 
@@ -68,10 +72,15 @@ def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
     return tasks
 
 
+def shards_of(tasks: Sequence[Task]) -> list[Shard]:
+    """Shards that have what the tasks read."""
+    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
+
+
 def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder: Path, **rest: Any) -> dict[str, Any]:
     """Every document's cuts by its id, and under "text" what is left: the stage's functions without Beam."""
     store = Store(str(folder))
-    tasks = passages.tasks(settings, SEED, write(store, shards))
+    tasks = Cuts(settings, SEED, True).tasks(shards_of(write(store, shards)), store)
     options = {"drops": True, "partitions": 3, **rest}
     stage = Passages(settings, SEED, store=store, links=Links(store, "links"), **options)
     by_part, by_shard = defaultdict(list), defaultdict(list)
@@ -89,8 +98,7 @@ def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder:
 def read(store: Store, tasks: Sequence[Task], shards: Sequence[Sequence[Document]]) -> dict[str, Any]:
     found = {}
     for task, shard in zip(tasks, shards, strict=True):
-        with_output = Task(task.shard, "", "", {**task.inputs, "cuts": task.key})
-        (seen,) = with_cuts([with_output], [store.marker("cuts", task.key)])
+        seen = Task(task.shard, "", "", {**task.inputs, "cuts": task.key})
         texts = [text for batch in document_batches(seen, store, rows=7) for text in batch.to_pylist()]
         for row, text, (name, _, _) in zip(store.table("cuts", task.key).to_pylist(), texts, shard, strict=True):
             assert row["byte_count"] == text["byte_count"]
@@ -187,9 +195,10 @@ def test_shards_blocks_and_partitions_change_nothing(
     turned = [list(reversed(shard)) for shard in reversed(shards)]
     assert cut(chosen, turned, tmp_path / "turned", partitions=partitions) == expected
     store = Store(str(tmp_path / "beam"))
-    tasks = passages.tasks(chosen, SEED, write(store, turned))
+    step = Cuts(chosen, SEED, True)
+    tasks = step.tasks(shards_of(write(store, turned)), store)
     monkeypatch.setattr(passages, "ENTRIES", 1 + 10_000 // 128 // partitions)
-    markers = passages.run(chosen, SEED, True, tasks, 10_000, store, RunnerSettings(threads=2))
+    markers = step.work(tasks, Context(store, RunnerSettings(threads=2), text_bytes=10_000))
     assert read(store, tasks, turned) == expected
     assert sum(m.facts["cut_passages"] for m in markers) == sum(row["cut_count"] for row in expected.values())
     assert sum(m.facts["cut_bytes"] for m in markers) == sum(row["cut_bytes"] for row in expected.values())
@@ -200,8 +209,9 @@ def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
     """Documents that were out already, and those of which nothing is left."""
     shards: list[list[Document]] = [[("a", "x", None), ("b", "x\n", None), ("c", "x", "a"), ("d", "", None)], []]
     store, chosen = Store(str(tmp_path)), PassageSettings(min_bytes=1, keep="none")
-    tasks = passages.tasks(chosen, SEED, write(store, shards))
-    first, second = passages.run(chosen, SEED, True, tasks, 4, store, RunnerSettings(threads=1))
+    step = Cuts(chosen, SEED, True)
+    tasks = step.tasks(shards_of(write(store, shards)), store)
+    first, second = step.work(tasks, Context(store, RunnerSettings(threads=1), text_bytes=4))
     assert (first.rows_in, first.rows_out, first.dropped) == (4, 1, {"all_cut": 2, "not_alive": 1})
     assert (second.rows_in, second.rows_out, second.dropped) == (0, 0, {})
     assert [row["text"] for row in read(store, tasks, shards).values()] == ["", "", "x", ""]
@@ -237,11 +247,12 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
 
 
 def test_keys_depend_on_the_settings_the_seed_and_all_shards(tmp_path: Path) -> None:
-    tasks = write(Store(str(tmp_path)), corpus(0))
-    base = [task.key for task in passages.tasks(PassageSettings(), 0, tasks)]
+    store = Store(str(tmp_path))
+    shards = shards_of(write(store, corpus(0)))
+    base = [task.key for task in Cuts(PassageSettings(), 0, True).tasks(shards, store)]
     others = [
-        passages.tasks(PassageSettings(min_bytes=2), 0, tasks),
-        passages.tasks(PassageSettings(), 1, tasks),
-        passages.tasks(PassageSettings(), 0, tasks[:2]),
+        Cuts(PassageSettings(min_bytes=2), 0, True).tasks(shards, store),
+        Cuts(PassageSettings(), 1, True).tasks(shards, store),
+        Cuts(PassageSettings(), 0, True).tasks(shards[:2], store),
     ]
     assert len({*base, *(task.key for other in others for task in other)}) == len(base) + 3 + 3 + 2

@@ -13,7 +13,7 @@ from siftlm.engine.values import write_value
 from siftlm.seals import Seal
 from siftlm.selectors import SelectSettings, start
 from siftlm.selectors.threshold import Threshold
-from siftlm.stages.columns import Survivors
+from siftlm.stages.eligible import Eligible, Split
 from siftlm.stages.select import Columns, Decide
 from siftlm.store import Marker, Store
 
@@ -35,8 +35,12 @@ def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path
     settings, path = SelectSettings(), str(tmp_path / "plan")
     write_value(path, start(settings), store)
     short = Threshold(column="byte_count", min=5)
-    task = Task(0, "shard", "k", dict.fromkeys(tables, "k"))
-    marker = Decide(Columns(settings, Survivors(rules=(short,))), path).run(task, store)
+    inputs = dict.fromkeys(tables, "k")
+    eligible = Eligible(Split(), (short,)).run(Task(0, "shard", "k", inputs), store)
+    store.commit(eligible)
+    assert (eligible.rows_in, eligible.rows_out, eligible.dropped) == (4, 3, {"byte_count_below_min": 1})
+    task = Task(0, "shard", "k", {**inputs, eligible.stage: "k"})
+    marker = Decide(Columns(settings), path).run(task, store)
     store.commit(marker)
     assert marker.errors == {"non_finite_nll_two_error": 1, "null_text_one_error": 1}
     assert marker.dropped == {"byte_count_below_min": 1}

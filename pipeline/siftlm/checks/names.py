@@ -10,15 +10,16 @@ import pyarrow as pa
 from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
-from siftlm.scorers import open_lm, open_scorer
+from siftlm.scorers import open_scorer
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
 from siftlm.settings import Settings
-from siftlm.stages.annotate import Annotate
-from siftlm.stages.columns import DERIVED, HIDDEN
+from siftlm.stages.columns import DERIVED, ELIGIBLE, HIDDEN
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs.work import CUT_SCHEMA
+from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.write import COPY, PLACE
+from siftlm.steps import columns_before
 
 FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked at
 OWN = frozenset(
@@ -40,21 +41,12 @@ class Giver:
 
 def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
     """The columns that are there before any language model has run."""
-    fields = list(Annotate(config.scorers()).schema())
-    if config.dedup:
-        fields += list(CLUSTER_SCHEMA)
-        fields += list(CUT_SCHEMA) if config.dedup.passages else []
-        fields += list(COMMONNESS_SCHEMA) if config.dedup.commonness else []
-    return {f.name: f.type for f in fields if f.name not in HIDDEN}
+    return columns_before(config, ELIGIBLE)
 
 
 def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
     """Every column that selection can name."""
-    columns = signal_columns(config)
-    for settings in config.score:
-        columns.update({f"{settings.name}_{f.name}": f.type for f in open_lm(settings).fields()})
-        columns.update({f"{settings.name}_{name}": pa.float64() for name in DERIVED})
-    return columns
+    return columns_before(config, DECISIONS)
 
 
 def givers(config: RunConfig) -> Iterator[Giver]:

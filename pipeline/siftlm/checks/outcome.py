@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from siftlm.checks.mentions import Found
 from siftlm.config import RunConfig
+from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
-from siftlm.inspect.trace import describe
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
 from siftlm.selectors.rule import RuleSettings
@@ -16,6 +16,13 @@ from siftlm.store import Marker
 
 SHOWN = 3  # reasons, and values of a column
 ALLOW = "output.allow_empty = true lets it pass"
+
+
+def let_pass(config: RunConfig, problem: str) -> str:
+    """The problem of an empty source or output as a warning where the run allows it; else it is a UserError."""
+    if not config.output.allow_empty:
+        raise UserError(f"{problem}; {ALLOW}")
+    return problem
 
 
 def nothing_read(settings: InputSettings, files: Sequence[InputFile], markers: Sequence[Marker]) -> str | None:
@@ -61,7 +68,7 @@ def _loss(config: RunConfig, step: str, reason: str, number: int) -> str:
         *((f"preselect.{position}", rule) for position, rule in enumerate(config.preselect)),
         *((f"select.rules.{position}", rule) for position, rule in enumerate(config.select.rules)),
     ]
-    words = next((f": {describe(rule)}" for place, rule in rules if place == step), "")
+    words = next((f": {rule.describe()}" for place, rule in rules if place == step), "")
     return f"{number:,} {reason} ({step}{words})"
 
 

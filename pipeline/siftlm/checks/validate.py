@@ -14,7 +14,7 @@ from siftlm.checks import named_fields
 from siftlm.checks.mentions import unknown
 from siftlm.checks.names import all_columns, check_names, signal_columns
 from siftlm.checks.outcome import ALLOW
-from siftlm.config import TRAINED, RunConfig
+from siftlm.config import RunConfig
 from siftlm.engine.runner import check as check_runner
 from siftlm.errors import UserError, nearest
 from siftlm.filesystem import InputFile
@@ -25,7 +25,8 @@ from siftlm.report.steps import unfindable
 from siftlm.scorers import open_lm, open_scorer
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
-from siftlm.stages.dedup.work import check as check_dedup
+from siftlm.stages.dedup.step import check as check_dedup
+from siftlm.stages.reference import TRAINED
 
 SAMPLE_RECORDS = 200
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")

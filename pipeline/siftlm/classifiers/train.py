@@ -30,15 +30,15 @@ from siftlm.classifiers.labels import (
     rank_labels,
 )
 from siftlm.config import validated
-from siftlm.correlate.findings import name_some
+from siftlm.corpus import Corpus, open_corpus
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.settings import TrainingSettings
 from siftlm.correlate.tables import read_table
 from siftlm.engine.progress import Progress
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError
+from siftlm.findings import name_some
 from siftlm.loop import DsirFitSettings, LoopConfig
-from siftlm.proxies.corpus import Corpus, open_corpus
 from siftlm.scorers.ngrams import ImportanceWeights, NgramCounts
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_results

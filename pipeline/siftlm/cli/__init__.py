@@ -1,0 +1,5 @@
+"""The command line: `siftlm run conf/quickstart.toml`."""
+
+from siftlm.cli.commands import app, main
+
+__all__ = ["app", "main"]

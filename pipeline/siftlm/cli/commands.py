@@ -155,10 +155,10 @@ def train_reference(
 @app.command("train-family")
 def train_family(config: Config, sets: Sets = None) -> None:
     """Train the small models of [family]: several diets, sizes and lengths of training."""
+    from siftlm.cli.loop_terminal import print_family
     from siftlm.engine.progress import Progress
     from siftlm.loop import load
     from siftlm.proxies.family import train_family as train
-    from siftlm.report.loop_terminal import print_family
 
     print_family(train(load(config, sets), Progress()))
 
@@ -166,10 +166,10 @@ def train_family(config: Config, sets: Sets = None) -> None:
 @app.command()
 def benchmark(config: Config, sets: Sets = None) -> None:
     """Measure the models' errors on the small tasks of [benchmark], cut from held-out documents."""
+    from siftlm.cli.loop_terminal import print_errors
     from siftlm.engine.progress import Progress
     from siftlm.loop import load
     from siftlm.proxies.benchmark import benchmark as measure
-    from siftlm.report.loop_terminal import print_errors
 
     settings = load(config, sets)
     print_errors(measure(settings, Progress()), settings.folder)
@@ -178,10 +178,10 @@ def benchmark(config: Config, sets: Sets = None) -> None:
 @app.command()
 def matrix(config: Config, sets: Sets = None) -> None:
     """Bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
+    from siftlm.cli.loop_terminal import print_matrix
     from siftlm.engine.progress import Progress
     from siftlm.loop import load
     from siftlm.proxies.matrix import make_matrix
-    from siftlm.report.loop_terminal import print_matrix
 
     print_matrix(make_matrix(load(config, sets), Progress()))
 
@@ -196,9 +196,9 @@ def correlate(
     sets: Sets = None,
 ) -> None:
     """Estimates by unit from a matrix and benchmark errors, and how far to trust them."""
+    from siftlm.cli.loop_terminal import print_correlations
     from siftlm.cli.options import correlate_options
     from siftlm.correlation import correlate as estimate
-    from siftlm.report.loop_terminal import print_correlations
 
     settings, folder = correlate_options(config, matrix, errors, estimator, out, sets)
     print_correlations(estimate(settings, folder), folder)
@@ -216,9 +216,9 @@ def project(
     sets: Sets = None,
 ) -> None:
     """Weights by unit from estimates, capped by the tokens that each unit has."""
+    from siftlm.cli.loop_terminal import print_weights
     from siftlm.cli.options import project_options
     from siftlm.correlation import project_units
-    from siftlm.report.loop_terminal import print_weights
 
     budget = {"budget_tokens": budget_tokens, "keep_share": keep_share, "method": method}
     settings, table, tokens, folder = project_options(config, estimates, units, budget, out, sets)
@@ -236,9 +236,9 @@ def train_classifier(
 ) -> None:
     """Train a fastText classifier of included against excluded pages, or of two corpora."""
     from siftlm.classifiers.train import train_classifier as train
+    from siftlm.cli.loop_terminal import print_classifier
     from siftlm.cli.options import corpora_options
     from siftlm.engine.progress import Progress
-    from siftlm.report.loop_terminal import print_classifier
 
     settings, folder = corpora_options(config, good, web, out, sets, "classifier")
     print_classifier(train(settings, Progress(), weights, folder), folder)

@@ -8,9 +8,10 @@ from typing import Any
 from siftlm import paths
 from siftlm.classifiers.train import two_corpora
 from siftlm.config import validated
-from siftlm.correlate.settings import CorrelateSettings, ProjectSettings
+from siftlm.correlate.settings import CorrelateSettings
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, load
+from siftlm.mixing.settings import ProjectSettings
 
 OPTIONS = "command line"
 

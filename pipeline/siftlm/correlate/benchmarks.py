@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from siftlm.correlate.clean import bare_model
-from siftlm.correlate.findings import Finding, name_some
 from siftlm.correlate.harness import read_harness
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.settings import BenchmarkSettings
@@ -24,6 +23,7 @@ from siftlm.correlate.tables import (
     wide_table,
 )
 from siftlm.errors import UserError
+from siftlm.findings import Finding, name_some
 
 BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
 

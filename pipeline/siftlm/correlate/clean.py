@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.correlate.findings import Finding, name_some
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.settings import CleanSettings
 from siftlm.errors import UserError
+from siftlm.findings import Finding, name_some
 
 Step = Callable[[LossMatrix, CleanSettings], tuple[LossMatrix, list[Finding]]]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from siftlm.correlate.findings import Finding, name_some
 from siftlm.correlate.tables import NamedTable
 from siftlm.errors import UserError
+from siftlm.findings import Finding, name_some
 
 LOWER_IS_BETTER = frozenset(
     {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "likelihood_diff"}

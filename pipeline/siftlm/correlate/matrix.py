@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from siftlm.correlate.findings import Finding, name_some
 from siftlm.correlate.settings import MatrixSettings
 from siftlm.correlate.tables import (
     MODEL_COLUMNS,
@@ -23,6 +22,7 @@ from siftlm.correlate.tables import (
     write_table,
 )
 from siftlm.errors import UserError
+from siftlm.findings import Finding, name_some
 
 UNIT_COLUMNS = ("unit", "id", "domain", "page", "chunk", "url", "doc_id")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from siftlm.paths import ModelPlace, ReadPath
 from siftlm.settings import Settings
@@ -88,31 +88,6 @@ class BenchmarkSettings(Settings):
         description="Name of a target -> benchmarks whose plain mean it is. Without any, every benchmark is "
         "a target of its own.",
     )
-
-
-class ProjectSettings(Settings):
-    """From estimates to the sampling weights of units, capped so that no text repeats."""
-
-    method: Literal["linear", "l2"] = Field(
-        default="linear",
-        description="linear takes whole units in rank order until the budget is full; l2 is the Euclidean "
-        "projection of the values.",
-    )
-    by: Literal["estimate", "partial"] = Field(
-        default="estimate", description="The column projected: the estimate, or the partial correlation given strength."
-    )
-    budget_tokens: int | None = Field(
-        default=None, gt=0, description="Tokens to select: cap = tokens of the unit / budget."
-    )
-    keep_share: float | None = Field(
-        default=None, gt=0, le=1, description="Instead of budget_tokens: the budget as a share of all tokens."
-    )
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if (self.budget_tokens is None) == (self.keep_share is None):
-            raise ValueError("exactly one of budget_tokens and keep_share must be set")
-        return self
 
 
 class CorrelateSettings(Settings):

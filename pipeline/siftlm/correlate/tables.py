@@ -22,8 +22,8 @@ from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
 from siftlm import filesystem
-from siftlm.correlate.findings import Finding, name_some
 from siftlm.errors import UserError
+from siftlm.findings import Finding, name_some
 
 OURS = {b"siftlm": b"table"}  # in the metadata of a Parquet table: it may be replaced
 MODEL_COLUMNS = ("model", "models", "model_name")

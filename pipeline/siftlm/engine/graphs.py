@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.runner import RunnerSettings, resource_hints, threads
 from siftlm.engine.shards import ShardPool, ShardStage, Task, read_plan
 from siftlm.engine.values import write_value
@@ -56,6 +57,7 @@ class RunShards(beam.DoFn):
         self._pool: ShardPool | None = None
 
     def setup(self) -> None:
+        limit_arenas()
         self._pool = ShardPool(self._stage, self._store, self._workers)
 
     def process(self, task: Task) -> Iterator[None]:
@@ -79,6 +81,7 @@ class InThreads(beam.DoFn):
         self._function, self._workers = function, workers
 
     def setup(self) -> None:
+        limit_arenas()
         self._pool = ThreadPoolExecutor(self._workers)
 
     def start_bundle(self) -> None:

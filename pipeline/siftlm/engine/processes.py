@@ -35,7 +35,7 @@ URN = "siftlm:environment:forked:v1"
 STOP_SECONDS = 10.0
 AGAIN_SECONDS = 0.2
 KNOWN_SECONDS = 2.0  # until the end of a process is known, at most
-PRELOADED = "siftlm.engine.preloaded"
+PRELOADED = "siftlm.stages.preloaded"
 OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # which go to workers too, whom only the submitter ends
 
 

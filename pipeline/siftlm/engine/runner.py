@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ByteSize, Field, TypeAdapter
 
+from siftlm.engine.allocator import limit_arenas
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 
@@ -215,6 +216,7 @@ def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipe
     """
     check(settings)
     _check_reached(settings)
+    limit_arenas()
     beam, PipelineOptions = import_beam()
     options = PipelineOptions(flags(settings, name))
     pipeline = beam.Pipeline(runner=_runner(settings), options=options)

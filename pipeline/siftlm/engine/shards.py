@@ -1,9 +1,9 @@
-"""One shard in, one shard out: the shape of every stage but dedup, and the pipeline that runs it."""
+"""The work on one shard: tasks, the files that list them for workers, and the threads that do them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import orjson
 
 from siftlm import filesystem
-from siftlm.engine.runner import RunnerSettings, run_pipeline
 from siftlm.errors import UserError
 from siftlm.store import Marker, Store, digest
 
@@ -48,27 +47,6 @@ class ShardStage(Protocol):
     def run(self, task: Task, store: Store) -> Marker:
         """Writes the output of `task` atomically and returns its marker, not yet committed."""
         ...
-
-
-def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: RunnerSettings) -> list[Marker]:
-    """The markers of all tasks in order, after running those that have none. Starts no pipeline for nothing."""
-    done = store.committed(stage.name, (task.key for task in tasks))
-    waiting = [task for task in tasks if task.key not in done]
-    if waiting:
-        plan = write_plan(store, stage.name, waiting)
-        run_pipeline(runner, stage.name, lambda pipeline: _build(pipeline, stage, plan, store, runner))
-    return markers_of(stage.name, tasks, done, store)
-
-
-def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:
-    """The markers of all tasks in order, those that are not known yet from the store."""
-    return [known.get(task.key) or store.marker(stage, task.key) for task in tasks]
-
-
-def _build(pipeline: Any, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
-    from siftlm.engine.graphs import shard_graph  # once the runner has imported Beam without its warnings
-
-    shard_graph(pipeline, stage, plan, store, runner)
 
 
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:

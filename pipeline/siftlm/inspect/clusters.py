@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
-from siftlm.inspect.run import FinishedRun
+from siftlm.inspect.run import SelectedRun
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import Portion, portions
 from siftlm.store import Store
@@ -61,7 +61,7 @@ class FindMembers:
 
 
 def members(
-    run: FinishedRun, clusters: Iterable[str], documents: int, runner: RunnerSettings, shown: int = SHOWN
+    run: SelectedRun, clusters: Iterable[str], documents: int, runner: RunnerSettings, shown: int = SHOWN
 ) -> tuple[Member, ...]:
     """The first members of some clusters of a finished run; none where it looked for no duplicates."""
     if "cluster_id" not in run.columns():

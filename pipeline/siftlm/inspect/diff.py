@@ -15,7 +15,7 @@ from siftlm import filesystem, paths
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
-from siftlm.inspect.run import FinishedRun
+from siftlm.inspect.run import FinishedRun, SelectedRun
 from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.manifest import MANIFEST
@@ -42,7 +42,7 @@ def compare(old: str, new: str) -> RunDifference:
     return compare_runs(FinishedRun.open(old), FinishedRun.open(new))
 
 
-def compare_runs(old: FinishedRun, new: FinishedRun) -> RunDifference:
+def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
     """What changed from one run to another. Documents are matched by doc_id, the first where ids repeat."""
     first, second = _Documents(old), _Documents(new)
     in_old, in_new = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)[1:]
@@ -74,7 +74,7 @@ def compare_runs(old: FinishedRun, new: FinishedRun) -> RunDifference:
 class _Documents:
     """The documents of a run by the hash of their id: `ids` ascend, `rows` says where in the run each is."""
 
-    def __init__(self, run: FinishedRun) -> None:
+    def __init__(self, run: SelectedRun) -> None:
         self.run, self.tasks = run, run.tasks()
         self.numeric = [n for n in numeric_columns(run.columns()) if n not in {"cluster_size"}]
         parts = [read_columns(task, run.store, {"doc_id", "kept"}) for task in self.tasks]
@@ -100,7 +100,7 @@ class _Documents:
     def side(self, counted: Tally) -> Side:
         everything, kept = added(counted["reasons"].values()), counted["reasons"].get("", NOTHING)
         return Side(
-            folder=self.run.folder,
+            folder=self.run.place,
             identity=self.run.manifest["identity"],
             documents=everything[0],
             bytes=everything[1],
@@ -211,13 +211,13 @@ class Conditions:
         for expression in self.expressions:
             holds(expression, known)
 
-    def look(self, new: FinishedRun) -> RunDifference | None:
+    def look(self, folder: str, new: SelectedRun) -> RunDifference | None:
         """What the run changes; None where nothing was published before, or nothing is asked.
 
         Raises:
             ConditionError: a condition holds.
         """
-        old = _published(new.folder) if self.expressions else None
+        old = _published(folder) if self.expressions else None
         if old is None:
             return None
         found = compare_runs(old, new)
@@ -225,7 +225,7 @@ class Conditions:
         failed = [expression for expression in self.expressions if holds(expression, quantities)]
         if failed:
             values = ", ".join(f"{name} is {quantities[name]:.4g}" for name in _named(failed, quantities))
-            raise ConditionError(f"{'; '.join(failed)} ({values}): {new.folder} keeps what it had before")
+            raise ConditionError(f"{'; '.join(failed)} ({values}): {folder} keeps what it had before")
         return found
 
 

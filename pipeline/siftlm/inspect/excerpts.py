@@ -10,7 +10,7 @@ from typing import Any
 
 from siftlm import filesystem, paths
 from siftlm.engine.shards import Task
-from siftlm.inspect.run import FinishedRun
+from siftlm.inspect.run import SelectedRun
 from siftlm.report.excerpt import Excerpt, Span, excerpt
 from siftlm.stages.columns import SCORES
 from siftlm.stages.texts import document_batches
@@ -24,7 +24,7 @@ LONGEST = 200_000  # characters of a text whose tokens are looked up
 class Excerpts:
     """Reads the texts of some documents, every shard once and only the rows between the first and the last."""
 
-    run: FinishedRun
+    run: SelectedRun
     texts: dict[Place, str] = field(default_factory=dict)
 
     @cached_property

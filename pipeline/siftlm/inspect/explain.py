@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.step import Loss
 from siftlm.errors import UserError
 from siftlm.inspect.clusters import members
 from siftlm.inspect.run import FinishedRun
-from siftlm.inspect.trace import Rulebook, Step
+from siftlm.inspect.trace import Rulebook
 from siftlm.report.view import Explanation, Met
-from siftlm.selectors import DECISION_SCHEMA, Plan, decide, keep_rows
+from siftlm.selectors import DECISION_SCHEMA, Plan
 from siftlm.selectors.plan import WEIGHTS
-from siftlm.selectors.reasons import HELD_OUT
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.sample import Sample
-from siftlm.stages.columns import PRESELECT, REFERENCE, read_columns
+from siftlm.stages.columns import read_columns
 from siftlm.statistics.hashing import uniform
 
 PASSED, DROPPED, ELSEWHERE, NOT_REACHED = "passed", "dropped", "does not apply", "not reached"
@@ -88,64 +88,40 @@ class _Way:
     def __init__(self, book: Rulebook, table: pa.Table, columns: dict[str, Any]) -> None:
         self.book, self.table, self.columns = book, table, columns
         if book.plan is None:
-            raise UserError(f"{book.run.folder}: must have its store, got none of its selections there; run it again")
+            raise UserError("RUN: must have its store, got none of its selections there; run it again")
         self.plan: Plan = book.plan
 
     def walk(self) -> Iterator[Met]:
-        """Every step; after the one that drops the document, the others are not reached."""
+        """Every loss; after the one that drops the document, the others are not reached."""
         out = False
-        for step in self.book.steps():
-            reason = None if out else self._reason(step)
-            applies = step.rule is None or _applies(step.rule, self.columns)
+        for loss in self.book.losses:
+            reason = None if out else self._reason(loss)
+            applies = loss.rule is None or _applies(loss.rule, self.columns)
             verdict = NOT_REACHED if out else DROPPED if reason else PASSED if applies else ELSEWHERE
             out = out or reason is not None
-            yield Met(step.place, step.text, self._value(step), self._cuts(step), verdict, reason)
+            yield Met(loss.place, loss.text, self._value(loss), self._cuts(loss), verdict, reason)
 
-    def _reason(self, step: Step) -> str | None:
-        """The reason for which a step drops the document; None where it does not."""
-        if step.position is not None:
-            return self._decided(self._until(step.position))
-        if step.rule is not None:
-            return self._preselected(step.rule, int(step.place.removeprefix(f"{PRESELECT}.")))
-        if step.place == REFERENCE:
-            held_out = self.book.config.survivors().held_out(self.table["doc_id"].combine_chunks())
-            return HELD_OUT if held_out[0] else None
-        if step.place == WEIGHTS:
-            return self._decided(self.plan)
-        return self.columns["reason"] if step.place == self.columns["dropped_by"] else None
+    def _reason(self, loss: Loss) -> str | None:
+        """The reason for which the document was dropped there; None where it was not."""
+        return self.columns["reason"] if loss.place == self.columns["dropped_by"] else None
 
-    def _until(self, position: int) -> Plan:
-        """The plan without the rules below `position` and without weights."""
-        rules = self.plan.settings.rules[: position + 1]
-        settings = self.plan.settings.model_copy(update={"rules": rules, "weights": None})
-        return Plan(settings, (*self.plan.cuts[: position + 1], ()), done=True)
-
-    def _decided(self, plan: Plan) -> str | None:
-        reason: str | None = decide(self.table, plan)["reason"][0].as_py()
-        return reason
-
-    def _preselected(self, rule: RuleSettings, number: int) -> str | None:
-        seed = self.book.config.seed
-        dropped = keep_rows(rule, self.table, np.ones(1, np.bool_), seed, f"preselect {number}")
-        return next((reason for reason, mask in dropped if mask[0]), None)
-
-    def _value(self, step: Step) -> object:
-        """What the step looks at: a column of the document, or its draw."""
-        if isinstance(step.rule, Sample) and step.position is not None:
-            kinds = [rule.kind for rule in self.plan.settings.rules[: step.position]]
-            draw = self._rows().draw(f"{step.rule.kind} {kinds.count(step.rule.kind)}")
+    def _value(self, loss: Loss) -> object:
+        """What the loss looks at: a column of the document, or its draw."""
+        if isinstance(loss.rule, Sample) and loss.position is not None:
+            kinds = [rule.kind for rule in self.plan.settings.rules[: loss.position]]
+            draw = self._rows().draw(f"{loss.rule.kind} {kinds.count(loss.rule.kind)}")
             return float(uniform(draw)[0])
-        if step.place == WEIGHTS:
+        if loss.place == WEIGHTS:
             return self.columns["weight"]
-        return self.columns.get(step.column) if step.column else None
+        return self.columns.get(loss.column) if loss.column else None
 
-    def _cuts(self, step: Step) -> tuple[float | int | None, ...]:
+    def _cuts(self, loss: Loss) -> tuple[float | int | None, ...]:
         """The values at which the document's group was cut."""
-        if step.position is None or step.rule is None or not self.plan.cuts[step.position]:
+        if loss.position is None or loss.rule is None or not self.plan.cuts[loss.position]:
             return ()
-        if self.columns.get(step.column or "") is None or not _applies(step.rule, self.columns):
+        if self.columns.get(loss.column or "") is None or not _applies(loss.rule, self.columns):
             return ()
-        rule, cuts = self.plan.settings.rules[step.position], self.plan.cuts[step.position][0]
+        rule, cuts = self.plan.settings.rules[loss.position], self.plan.cuts[loss.position][0]
         group = rule.ranked(self._rows(), 0, (), "").group
         known = np.isin(group, cuts.groups) | np.isin(group | np.uint64(2**64 - 16), cuts.groups)
         return self.book.values(rule, cuts, int(cuts.rows(group)[0])) if known.all() else ()

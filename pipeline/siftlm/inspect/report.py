@@ -13,10 +13,11 @@ from siftlm import filesystem
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import ACCELERATED, RunnerSettings
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
-from siftlm.inspect.run import FinishedRun
-from siftlm.inspect.trace import Cut, Rulebook, Step
+from siftlm.inspect.run import FinishedRun, SelectedRun
+from siftlm.inspect.trace import Cut, Rulebook
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
@@ -58,7 +59,7 @@ class Survey:
         return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
 
 
-def overview(run: FinishedRun, runner: RunnerSettings) -> Report:
+def overview(run: SelectedRun, runner: RunnerSettings) -> Report:
     """All that the report says of a run. Large runs are counted by `runner`."""
     return _Overview(run, runner).report()
 
@@ -86,10 +87,10 @@ def renew_report(run: FinishedRun) -> str:
 
 
 class _Overview:
-    def __init__(self, run: FinishedRun, runner: RunnerSettings) -> None:
+    def __init__(self, run: SelectedRun, runner: RunnerSettings) -> None:
         self.run, self.runner = run, runner
         self.book = Rulebook(run)
-        self.steps = self.book.steps()
+        self.losses = self.book.losses
         self.columns = run.columns()
         self.excerpts = Excerpts(run)
         self.tokens = run.tokens_column()
@@ -124,7 +125,7 @@ class _Overview:
         """The columns that models wrote or rules look at, models first; the default column where there are none."""
         names = self.run.model_columns("perplexity", "bits_per_byte")
         names += [settings.name for settings in self.book.config.annotate.classifiers]
-        names += [step.column for step in self.steps if step.column]
+        names += [loss.column for loss in self.losses if loss.column]
         weights = self.book.config.select.weights
         names += [
             f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor | SegmentsFactor)
@@ -193,16 +194,16 @@ class _Overview:
     def _perplexities(self) -> list[str]:
         return self.run.model_columns("perplexity")
 
-    def _looking_at(self, column: str) -> list[Step]:
-        return [step for step in self.steps if step.column == column and step.rule is not None]
+    def _looking_at(self, column: str) -> list[Loss]:
+        return [loss for loss in self.losses if loss.column == column and loss.rule is not None]
 
     def _lines(self, column: str) -> list[float]:
         """Every value at which a rule cuts a column, in order."""
         found: set[float] = set()
-        for step in self._looking_at(column):
-            if isinstance(step.rule, Threshold):
-                found |= {bound for bound in (step.rule.min, step.rule.max) if bound is not None}
-            found |= {value for cut in self.book.cuts(step) for value in cut.values if value is not None}
+        for loss in self._looking_at(column):
+            if isinstance(loss.rule, Threshold):
+                found |= {bound for bound in (loss.rule.min, loss.rule.max) if bound is not None}
+            found |= {value for cut in self.book.cuts(loss) for value in cut.values if value is not None}
         return sorted(found)
 
     def _percentiles(self, column: str) -> list[tuple[float, int]]:
@@ -243,7 +244,7 @@ class _Overview:
             everything=self._statistics("all", name),
             kept=self._statistics("kept", name),
             outside=(int(counts[0][0]), int(counts[0][-1])),
-            cuts=tuple(self._cut_text(step) for step in self._looking_at(name)),
+            cuts=tuple(self._cut_text(loss) for loss in self._looking_at(name)),
             kept_documents=tuple(document for document in shown if document.kept),
             dropped_documents=tuple(document for document in shown if not document.kept),
         )
@@ -274,12 +275,12 @@ class _Overview:
         words += f"; cuts at {', '.join(figures.short(v) for v in lines[:CUTS_NAMED])}." if lines else "; no cut."
         return figures.distribution(f"scores-{name}", name, edges, counts[:, 1:-1], lines, words)
 
-    def _cut_text(self, step: Step) -> CutText:
-        cuts = self.book.cuts(step, self.tally["groups"].get(getattr(step.rule, "within", ""), {}))
-        words = [_cut_words(step, cut) for cut in cuts[:CUTS_NAMED]]
+    def _cut_text(self, loss: Loss) -> CutText:
+        cuts = self.book.cuts(loss, self.tally["groups"].get(getattr(loss.rule, "within", ""), {}))
+        words = [_cut_words(loss, cut) for cut in cuts[:CUTS_NAMED]]
         if len(cuts) > CUTS_NAMED:
             words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")
-        return CutText(step.place, step.text, tuple(words))
+        return CutText(loss.place, loss.text, tuple(words))
 
     def _against(self) -> list[Chart]:
         sample = self.tally["sample"]
@@ -318,14 +319,14 @@ def _group_order(entry: tuple[str, Any]) -> int:
     return ("source", "language", "domain").index(entry[0])
 
 
-def _cut_words(step: Step, cut: Cut) -> str:
+def _cut_words(loss: Loss, cut: Cut) -> str:
     """`c4: 12.3 to 45.6 of 300 documents`."""
     values = ["open" if value is None else f"{value:.6g}" for value in cut.values]
     joined = ", ".join(values)
     if len(values) == 2:
         joined = f"{values[0]} to {values[1]}"
-    elif isinstance(step.rule, Top):
-        joined = f"{'at least' if step.rule.end == 'highest' else 'at most'} {values[0]}"
+    elif isinstance(loss.rule, Top):
+        joined = f"{'at least' if loss.rule.end == 'highest' else 'at most'} {values[0]}"
     group = "" if cut.group is None else f"{cut.group}: "
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
 

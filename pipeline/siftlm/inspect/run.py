@@ -20,21 +20,16 @@ from siftlm.store import Store
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A published run and the stage outputs it was made from."""
+class SelectedRun:
+    """A run whose documents are all decided on, published or not: what is known of it, and the outputs of its steps."""
 
-    folder: str
     manifest: dict[str, Any]
     store: Store
 
-    @classmethod
-    def open(cls, folder: str) -> FinishedRun:
-        folder = paths.given("RUN", folder, paths.readable)
-        path = f"{folder}/{MANIFEST}"
-        if not filesystem.exists(path):
-            raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
-        manifest = read_manifest(folder)
-        return cls(folder, manifest, Store(manifest["config"]["store"] or f"{folder}/store"))
+    @property
+    def place(self) -> str:
+        """The folder that the run goes to."""
+        return str(self.manifest["config"]["output"]["folder"])
 
     def tasks(self) -> list[Task]:
         """The shards with the keys of everything that was computed of them."""
@@ -82,6 +77,27 @@ class FinishedRun:
         (batch,) = self.store.row_range("documents", key, row, row + 1, columns=["text"])
         text = batch["text"][0].as_py().encode()
         return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
+
+
+@dataclass(frozen=True)
+class FinishedRun(SelectedRun):
+    """A run that is published in `folder`."""
+
+    folder: str
+
+    @property
+    def place(self) -> str:
+        return self.folder
+
+    @classmethod
+    def open(cls, folder: str) -> FinishedRun:
+        """The run in a folder; raises UserError where there is none, or its manifest is not as it was written."""
+        folder = paths.given("RUN", folder, paths.readable)
+        path = f"{folder}/{MANIFEST}"
+        if not filesystem.exists(path):
+            raise UserError(f"{folder}: must be the folder of a finished run, got no {MANIFEST} there")
+        manifest = read_manifest(folder)
+        return cls(manifest, Store(manifest["config"]["store"] or f"{folder}/store"), folder)
 
 
 def inspect(

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.correlate.findings import name_some
-from siftlm.correlate.settings import ProjectSettings
 from siftlm.errors import UserError
+from siftlm.findings import name_some
+from siftlm.mixing.settings import ProjectSettings
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from siftlm.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.tables import write_table
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, QuizSettings
-from siftlm.proxies.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.scorers import LMSettings, open_lm, pinned
 from siftlm.stages.columns import read_columns
 from siftlm.store import Marker, digest

@@ -7,14 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from siftlm.corpus import FAMILY, Corpus, open_corpus
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig
-from siftlm.proxies.corpus import FAMILY, Corpus, open_corpus
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import read_columns
+from siftlm.stages.eligible import out_already
 from siftlm.stages.reference import trained
 
 
@@ -42,7 +43,7 @@ def _training_texts(corpus: Corpus, sources: Sequence[str]) -> Iterator[str]:
     found: list[tuple[float, str, str]] = []
     for task in corpus.shards:
         if task.facts["source"] in sources:
-            reasons = corpus.config.survivors().reasons(task, corpus.store)
+            reasons, _ = out_already(task, corpus.store)
             rows = reasons.to_numpy(zero_copy_only=False) == HELD_OUT
             doc_ids = read_columns(task, corpus.store, {"doc_id"})["doc_id"].filter(pa.array(rows)).to_pylist()
             place = keyed_uniform(doc_ids, corpus.config.seed, "family order").tolist()

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.corpus import Corpus, open_corpus
 from siftlm.correlate.clean import inspect_matrix
-from siftlm.correlate.findings import Finding, findings_table
 from siftlm.correlate.matrix import LossMatrix, UnitSums, long_rows, matrix_of_long, sum_by_unit, write_matrix
 from siftlm.correlate.pages import chunk_text, sample_pages
 from siftlm.correlate.settings import SampleSettings
@@ -25,13 +25,13 @@ from siftlm.correlate.tables import write_table
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.progress import Progress
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
-from siftlm.job import with_output
+from siftlm.findings import Finding, findings_table
 from siftlm.loop import LoopConfig
-from siftlm.proxies.corpus import Corpus, open_corpus
 from siftlm.scorers import LMSettings
 from siftlm.stages import score
-from siftlm.stages.columns import Survivors, read_columns
+from siftlm.stages.columns import read_columns
 from siftlm.stages.texts import document_batches
 from siftlm.store import Marker, Store, digest
 
@@ -134,7 +134,7 @@ def _in_words(dropped: Counter[str]) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in sorted(dropped.items()))
 
 
-def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Task]:
+def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Shard]:
     """The chosen pages as documents of their own, a shard a shard of the corpus, with the unit of each."""
     settings, size = corpus.config.matrix, corpus.config.matrix.tokens_per_chunk
     cutter = _Cutter(settings.tokenizer or first.model, size) if size else None
@@ -142,8 +142,8 @@ def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Ta
     made = []
     for number, task in enumerate(corpus.shards):
         key = digest("matrix", VERSION, part, task.inputs["documents"], number)
-        inputs = {"documents": key, UNITS: key}
-        made.append(Task(number, task.name, key, inputs, task.facts))
+        outputs = {"documents": Output(key, key), UNITS: Output(key, key)}
+        made.append(Shard(number, task.name, task.facts, outputs))
         if not (corpus.store.find("documents", key) and corpus.store.find(UNITS, key)):
             _copy_pages(corpus, task, key, pages, number, cutter)
     return made
@@ -212,13 +212,10 @@ class _Cutter:
         return self._tokenizer
 
 
-def _score(corpus: Corpus, model: LMSettings, shards: Sequence[Task]) -> UnitSums:
+def _score(corpus: Corpus, model: LMSettings, shards: Sequence[Shard]) -> UnitSums:
     """The sums by unit of one model; runs the score stage over what it has not scored."""
-    everything = Survivors()
-    tasks = score.tasks(model, everything, shards, ["" for _ in shards], corpus.store)
-    stage = score.Score(model, everything)
-    corpus.run(stage, tasks)
-    tables = [_scores(corpus.store, stage.name, task) for task in with_output(shards, stage.name, tasks)]
+    shards = corpus.work.take(step := score.Score(model), shards)
+    tables = [_scores(corpus.store, step.name, shard.task()) for shard in shards]
     table = pa.concat_tables(tables)
     return sum_by_unit(
         table["unit"].to_pylist(),

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.selectors.rule import Drops, RuleSettings, exact, within_words
 from siftlm.statistics.cuts import Cuts, Ranked, Target
 from siftlm.statistics.ordered import UInt64Array, from_number
 
@@ -97,6 +97,10 @@ class Band(RuleSettings):
                 return half - rate / 2, half + rate / 2
             case "high":
                 return 1 - rate, Fraction(1)
+
+    @override
+    def words(self) -> str:
+        return f"{self.column} in the {self.criterion} {self.rate:.6g} of {self.by}{within_words(self.within)}"
 
     @override
     def targets(self, phase: int) -> tuple[Target, ...]:

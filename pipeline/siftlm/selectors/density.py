@@ -67,6 +67,11 @@ class DensityRule(RuleSettings):
         return self.quartiles is None and phase == 0
 
     @override
+    def words(self) -> str:
+        size = f"rate {self.rate:.6g}" if self.rate is not None else f"factor {self.factor:.6g}"
+        return f"drawn by {self.column} ({self.kind}, {size})"
+
+    @override
     def targets(self, phase: int) -> tuple[Target, ...]:
         """The quartiles, then the rate."""
         if self._seeks_quartiles(phase) or self.rate is None:

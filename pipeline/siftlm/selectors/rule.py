@@ -78,6 +78,15 @@ class RuleSettings(Settings):
         own = {self.ranked_column} if self.ranked_column else set()
         return own | set(self.when.lists() if self.when else ())
 
+    def describe(self) -> str:
+        """What a document must be to pass, in words, with the scope of the rule."""
+        scope = self.when.lists() if self.when else {}
+        return self.words() + "".join(f"; only {name} in {', '.join(values)}" for name, values in scope.items())
+
+    def words(self) -> str:
+        """What a document in the rule's scope must be to pass."""
+        raise NotImplementedError(f"{self.kind} must say in words what passes")
+
     def rehearse(self, rows: Rows) -> None:
         """Raises UserError where the columns are not of the types that the rule needs; `rows` may be none."""
         if self.when:
@@ -104,3 +113,8 @@ class RuleSettings(Settings):
 def exact(rate: float) -> Fraction:
     """A rate as the decimal number that was written: 0.3 is 3/10."""
     return Fraction(repr(rate))
+
+
+def within_words(within: str) -> str:
+    """The groups in which a rule ranks, as the end of a sentence."""
+    return "" if within == "global" else f" within each {within}"

@@ -38,6 +38,10 @@ class Sample(RuleSettings):
         return self.column
 
     @override
+    def words(self) -> str:
+        return f"drawn with probability {self.rate if self.column is None else self.column}"
+
+    @override
     def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
         """Rows whose draw in (0, 1) is not below their rate."""
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)

@@ -44,6 +44,14 @@ class Threshold(RuleSettings):
         return self.column
 
     @override
+    def words(self) -> str:
+        low = "" if self.min is None else f"{self.min:.6g} ≤ "
+        high = "" if self.max is None else f" ≤ {self.max:.6g}"
+        lists = [("in", self.in_), ("not in", self.not_in)]
+        listed = [f"{word} {', '.join(map(str, values))}" for word, values in lists if values is not None]
+        return " ".join([f"{low}{self.column}{high}", *listed])
+
+    @override
     def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
         """Rows outside the range or the lists; bounds are inclusive."""
         found: Drops = []

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from siftlm.selectors.band import groups
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.selectors.rule import Drops, RuleSettings, exact, within_words
 from siftlm.settings import End
 from siftlm.statistics.cuts import Cuts, Ranked, Target
 from siftlm.statistics.ordered import from_number
@@ -97,6 +97,11 @@ class Top(RuleSettings):
     @override
     def columns(self) -> set[str]:
         return super().columns() | ({self.within} - {"global"})
+
+    @override
+    def words(self) -> str:
+        budget = f"{self.amount:,} {self.unit}" if self.rate is None else f"{100 * self.rate:.6g} % of {self.unit}"
+        return f"{self.column} among the {self.end} {budget}{within_words(self.within)}"
 
     @override
     def targets(self, phase: int) -> tuple[Target, ...]:

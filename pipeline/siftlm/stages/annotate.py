@@ -12,10 +12,12 @@ import xxhash
 
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Shard, ShardStep
 from siftlm.scorers import open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
 from siftlm.settings import Settings
-from siftlm.store import Marker, Store, digest
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.store import Marker, Store
 
 VERSION = 1
 STAGE = "signals"
@@ -25,11 +27,27 @@ CARRIED = ("doc_id", "domain", "source", "byte_count", "url", "position")
 
 
 @dataclass(frozen=True)
-class Annotate:
+class Annotate(ShardStep):
     """Computes the columns of the configured scorers, and the content hash, for a shard."""
 
     scorers: tuple[Settings, ...]
     name: str = STAGE
+    reads: tuple[str, ...] = (DOCUMENTS,)
+
+    def identity(self) -> object:
+        return VERSION, self.digests()
+
+    def digests(self) -> list[str]:
+        """The digests of the scorers with their model files."""
+        return [open_scorer(settings).digest() for settings in self.scorers]
+
+    def columns(self) -> pa.Schema:
+        return self.schema()
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
+        """A worker knows by the digests that it has the same files."""
+        digests = self.digests()
+        return [replace(task, facts={**task.facts, "scorers": digests}) for task in super().tasks(shards, store)]
 
     def schema(self) -> pa.Schema:
         carried = [DOCUMENT_SCHEMA.field(name) for name in CARRIED]
@@ -57,21 +75,6 @@ class Annotate:
             scored = open_scorer(settings).score(batch)
             columns.update(zip(scored.schema.names, scored.columns, strict=True))
         return pa.RecordBatch.from_pydict(columns, schema=self.schema())
-
-
-def tasks(scorers: Sequence[Settings], documents: Sequence[Task]) -> list[Task]:
-    """A task for every documents shard; a model that changed on disk changes the key."""
-    facts = scorer_facts(scorers)
-    part = digest("annotate", VERSION, facts["scorers"])
-    return [
-        replace(shard, key=digest(part, shard.inputs["documents"]), facts={**shard.facts, **facts})
-        for shard in documents
-    ]
-
-
-def scorer_facts(scorers: Sequence[Settings]) -> dict[str, list[str]]:
-    """What a task knows of its scorers: their digests, by which whoever works on it knows that it has the same ones."""
-    return {"scorers": [open_scorer(settings).digest() for settings in scorers]}
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:

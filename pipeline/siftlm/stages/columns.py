@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from siftlm.engine.shards import Task
 from siftlm.scorers.contract import bits_per_byte, perplexity
-from siftlm.selectors import DECISION_SCHEMA, RowRule, keep_rows
-from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
+from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
 from siftlm.stages.texts import CUTS, IDS, Aligned, document_batches
-from siftlm.statistics.hashing import hash_strings, keyed, uniform
-from siftlm.statistics.ordered import BoolArray
-from siftlm.store import Store, digest
+from siftlm.store import Store
 
+ELIGIBLE = "eligible"  # why documents are out before any model sees them
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
 DERIVED = {  # of the stored columns of scores/<model>/
     "perplexity": (perplexity, ("nll_sum", "scored_token_count")),
@@ -33,85 +28,14 @@ OWN_COLUMNS = {  # of stages whose columns are fixed, and no other stage's
     COMMONNESS: frozenset(COMMONNESS_SCHEMA.names),
     "decisions": frozenset(DECISION_SCHEMA.names),
 }
-DEDUP, PASSAGES, REFERENCE, PRESELECT = "dedup", "dedup.passages", "reference", "preselect"  # steps that drop
-
-
-@dataclass(frozen=True)
-class Survivors:
-    """Which documents reach the language models, and why the others don't.
-
-    In this order: a duplicate, unless `keep_duplicates`, one of which cuts left nothing, one that trains the reference
-    model (a keyed share `holdout` of what is left), one that a `preselect` rule drops.
-    """
-
-    holdout: float = 0.0
-    seed: int = 0
-    rules: tuple[RowRule, ...] = field(default=())
-    keep_duplicates: bool = False
-
-    def identity(self) -> str:
-        return digest(self.holdout, self.seed, [rule.model_dump() for rule in self.rules], self.keep_duplicates)
-
-    def training_identity(self) -> str:
-        """Changes when those may that are held out; rules come after them."""
-        return digest(self.holdout, self.seed, self.keep_duplicates)
-
-    def stages(self) -> list[str]:
-        """What the split and the rules read: ids/ and signals/; clusters/ may change where no duplicate does."""
-        named = set[str]().union(*(rule.columns() for rule in self.rules))
-        first = [*([IDS] if self.holdout or self.rules else []), *(["signals"] if named else [])]
-        return [*first, *(stage for stage in ("clusters", COMMONNESS) if named & OWN_COLUMNS[stage])]
-
-    def read(self, task: Task) -> list[str]:
-        """The keys of what the split and the rules read of a shard."""
-        return [task.inputs[stage] for stage in self.stages() if stage in task.inputs]
-
-    def held_out(self, doc_ids: pa.Array) -> np.ndarray:
-        return uniform(keyed(hash_strings(doc_ids), self.seed, "reference")) < self.holdout
-
-    def reasons(self, task: Task, store: Store) -> pa.Array:
-        """A string array over the rows of a shard: null for a survivor, else the reason."""
-        return self.losses(task, read_columns(task, store, self.columns(task)))[0]
-
-    def columns(self, task: Task) -> set[str]:
-        """The columns that `losses` looks at."""
-        wanted = {"doc_id", "duplicate"}.union(*(rule.columns() for rule in self.rules))
-        return wanted | ({"byte_count", "cut_count"} if CUTS in task.inputs else set())
-
-    def losses(self, task: Task, table: pa.Table) -> tuple[pa.Array, pa.Array]:
-        """Two string arrays over the rows of a shard, null for a survivor: why it is out, and at which step."""
-        duplicates = [None] * table.num_rows if self.keep_duplicates else _pylist(table, "duplicate")
-        reasons = np.array([f"{kind}_duplicate" if kind else None for kind in duplicates], object)
-        steps = np.array([DEDUP if kind else None for kind in duplicates], object)
-        if CUTS in task.inputs:
-            emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
-            _lose(emptied & _alive(reasons), reasons, ALL_CUT, steps, PASSAGES)
-        if self.holdout:
-            _lose(self.held_out(table["doc_id"]) & _alive(reasons), reasons, HELD_OUT, steps, REFERENCE)
-        for number, rule in enumerate(self.rules):
-            for reason, rows in keep_rows(rule, table, _alive(reasons), self.seed, f"preselect {number}"):
-                _lose(rows, reasons, reason, steps, f"{PRESELECT}.{number}")
-        return pa.array(reasons, pa.string()), pa.array(steps, pa.string())
-
-
-def _lose(rows: BoolArray, reasons: np.ndarray, reason: str, steps: np.ndarray, step: str) -> None:
-    reasons[rows], steps[rows] = reason, step
-
-
-def _alive(reasons: np.ndarray) -> BoolArray:
-    """Where no reason is set yet."""
-    return np.array([reason is None for reason in reasons], np.bool_)
-
-
-def _pylist(table: pa.Table, name: str) -> list[str | None]:
-    return table[name].to_pylist() if name in table.schema.names else [None] * table.num_rows
+NO_COLUMNS = frozenset({"documents", ELIGIBLE})  # steps whose outputs hold no column for rules, or none but here
 
 
 def available(task: Task, store: Store) -> dict[str, pa.DataType]:
     """The columns of a shard by name and type, those derived from scores included."""
     names: dict[str, pa.DataType] = {}
     for stage, key in task.inputs.items():
-        if stage == "documents":
+        if stage in NO_COLUMNS:
             continue
         fields = [(_public(stage, f.name), f.type) for f in store.schema(stage, key) if f.name not in HIDDEN]
         names.update(fields)
@@ -130,7 +54,7 @@ def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa
 
 def _sources(task: Task, wanted: set[str] | None) -> dict[str, str]:
     """The outputs that may have the wanted columns; only what is in one of them is known without opening it."""
-    made = {stage: key for stage, key in task.inputs.items() if stage != "documents"}
+    made = {stage: key for stage, key in task.inputs.items() if stage not in NO_COLUMNS}
     if wanted is None:
         return made
     alone = {stage: wanted & names for stage, names in OWN_COLUMNS.items() if stage in made}
@@ -145,7 +69,7 @@ def row_batches(
 
     At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """
-    first, *others = [stage for stage in task.inputs if text or stage != "documents"]
+    first, *others = [s for s in task.inputs if s not in NO_COLUMNS or (text and s == "documents")]
     readers = [(stage, Aligned(store, stage, task.inputs[stage], _public_names, start, end, rows)) for stage in others]
     if first == "documents":
         heads = document_batches(task, store, rows=rows, columns=_public_names, start=start, end=end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Shard, ShardStep
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
@@ -38,12 +39,20 @@ REJECT_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Ingest:
+class Ingest(ShardStep):
     """Reads input shards; `inputs` are the configured inputs, by source."""
 
-    inputs: dict[str, InputSettings]
+    inputs: Mapping[str, InputSettings]
     batch_bytes: int = BATCH_BYTES
     name: str = STAGE
+
+    def identity(self) -> object:
+        return VERSION
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
+        """The key of a shard digests the settings of its source, the bytes of its file and what its name says."""
+        identities = {source: settings.model_dump(exclude={"paths"}) for source, settings in self.inputs.items()}
+        return [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
 
     def run(self, task: Task, store: Store) -> Marker:
         settings = self.inputs[task.facts["source"]]
@@ -108,16 +117,18 @@ def _read(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[Rea
     check_unchanged(task.name, task.facts["fingerprint"], task.facts["signature"])
 
 
-def tasks(inputs: Sequence[InputSettings], files: Files) -> list[Task]:
-    """A task for every input file with its fingerprint, sources in the order of the configuration."""
-    found: list[Task] = []
+def _key(shard: Shard, identity: object) -> str:
+    named = detect(shard.name, UNTELLING)
+    return digest("ingest", VERSION, identity, shard.facts["fingerprint"], [named.format, named.compression])
+
+
+def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
+    """A shard for every input file with its fingerprint, sources in the order of the configuration."""
+    found: list[Shard] = []
     for settings in inputs:
-        identity = settings.model_dump(exclude={"paths"})
         for file, fingerprint, signature in files[settings.source]:
-            named = detect(file.path, UNTELLING)
-            key = digest("ingest", VERSION, identity, fingerprint, [named.format, named.compression])
-            facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size}
-            found.append(Task(len(found), file.path, key, facts={**facts, "signature": signature}))
+            facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size, "signature": signature}
+            found.append(Shard(len(found), file.path, facts))
     return found
 
 

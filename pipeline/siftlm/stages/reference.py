@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-import pyarrow.compute as pc
+import pyarrow as pa
 from pydantic import Field
 
 from siftlm import filesystem, paths
+from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Loss, Step
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
-from siftlm.stages.columns import Survivors
-from siftlm.stages.texts import document_batches, document_identity
-from siftlm.store import Marker, Store, digest
+from siftlm.stages.eligible import Split
+from siftlm.stages.places import REFERENCE as HELD
+from siftlm.stages.texts import document_batches
+from siftlm.store import Marker, Store
 
 VERSION = 2
 STAGE = "reference"
+TRAINED = "trained"  # the model of a score that the run's own [reference] table trains
 
 
 class ReferenceJobSettings(ReferenceSettings):
@@ -25,25 +32,39 @@ class ReferenceJobSettings(ReferenceSettings):
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of the deduplicated documents that train the model.")
 
 
-def key(settings: ReferenceJobSettings, survivors: Survivors, clusters: Sequence[Task], contents: list[str]) -> str:
-    shards = [[*document_identity(task), content] for task, content in zip(clusters, contents, strict=True)]
-    return digest("reference", VERSION, settings.model_dump(), survivors.training_identity(), shards)
+@dataclass(frozen=True)
+class Reference(Step):
+    """Trains the model in this process, not by Beam, on the documents that the split holds out."""
 
+    settings: ReferenceJobSettings
+    split: Split
+    name: str = STAGE
+    reads: tuple[str, ...] = ("documents", *Split.reads)
+    per: ClassVar[Literal["run"]] = "run"
+    by_model: ClassVar[bool] = True
 
-def folder(store: Store, model_key: str) -> str:
-    return f"{store.root}/{STAGE}/{model_key}"
+    def identity(self) -> object:
+        return VERSION, self.settings.model_dump(), self.split.identity()
 
+    def losses(self) -> Sequence[Loss]:
+        return [Loss(HELD, f"is not in the {self.settings.holdout:.6g} that train the reference model")]
 
-def train(
-    settings: ReferenceJobSettings,
-    survivors: Survivors,
-    clusters: Sequence[Task],
-    model_key: str,
-    store: Store,
-) -> str:
-    """The folder of the trained model; trains it when it is not there yet."""
-    trained(STAGE, model_key, "all", settings, held_out_texts(survivors, clusters, store), store)
-    return folder(store, model_key)
+    def rehearse(self, task: Task, store: Store) -> float:
+        """Trains on the whole sample for half an epoch and for two more, whose time is that of the share held out."""
+        texts, spent = (
+            [text for b in document_batches(task, store, columns=["text"]) for text in b["text"].to_pylist()],
+            [],
+        )
+        for epochs in (0.1, 0.5, 2.5):  # the first loads packages; what the others share is no matter of size
+            started = time.monotonic()
+            settings = self.settings.model_copy(update={"epochs": epochs})
+            trained(STAGE, task.key if epochs == 2.5 else f"{epochs}", "sample", settings, texts, store)
+            spent.append(time.monotonic() - started)
+        return max(0.0, spent[2] - spent[1]) / 2.0 * self.settings.epochs * self.settings.holdout
+
+    def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
+        texts = held_out_texts(self.split, tasks, context.store)
+        return [trained(STAGE, tasks[0].key, "all", self.settings, texts, context.store)]
 
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
@@ -61,12 +82,11 @@ def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts:
     return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
 
 
-def held_out_texts(survivors: Survivors, clusters: Sequence[Task], store: Store) -> Iterator[str]:
+def held_out_texts(split: Split, shards: Sequence[Task], store: Store) -> Iterator[str]:
     """The texts of the held-out split, in the order of the run."""
-    for task in clusters:
-        mine = pc.equal(survivors.reasons(task, store), HELD_OUT)
-        row = 0
+    for task in shards:
+        mine, row = split.losses(task, store)[0] == HELD_OUT, 0
         for batch in document_batches(task, store, columns=["text"]):
-            chosen = pc.fill_null(mine.slice(row, batch.num_rows), False)
+            chosen = pa.array(mine[row : row + batch.num_rows])
             row += batch.num_rows
             yield from batch.filter(chosen)["text"].to_pylist()

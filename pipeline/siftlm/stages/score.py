@@ -7,17 +7,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.drive import Context, run_shards
+from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Task
+from siftlm.engine.step import Loss, Shard, Step, Told
 from siftlm.scorers import LMScorer, LMSettings, open_lm, pinned
-from siftlm.stages.columns import SCORES, Survivors
-from siftlm.stages.texts import document_batches, text_identity
+from siftlm.stages.columns import DERIVED, ELIGIBLE, SCORES
+from siftlm.stages.eligible import out_already
+from siftlm.stages.places import FAILED
+from siftlm.stages.reference import STAGE as REFERENCE
+from siftlm.stages.reference import TRAINED
+from siftlm.stages.texts import TEXTS, document_batches
 from siftlm.store import Marker, ShardWriter, Store, digest
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside wha
 
 
 @dataclass(frozen=True)
-class Score:
+class ScorePass:
     """Scores the survivors of a shard with one model; rows that do not survive are null.
 
     `earlier` are outputs of the same model over the same documents, with other survivors: what they hold is taken
@@ -37,7 +44,6 @@ class Score:
     """
 
     settings: LMSettings
-    survivors: Survivors
     companions: tuple[LMSettings, ...] = ()
     window_bytes: int = WINDOW_BYTES
 
@@ -47,7 +53,7 @@ class Score:
 
     def run(self, task: Task, store: Store) -> Marker:
         started = time.monotonic()
-        reasons = self.survivors.reasons(task, store)
+        reasons, _ = out_already(task, store)
         wanted = [self.settings, *(other for other in self.companions if other.name in task.facts["companions"])]
         with ExitStack() as files:
             files.enter_context(pinned([(open_lm(s), task.facts["models"][s.name]) for s in wanted]))
@@ -234,69 +240,115 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batch
 
 
-def companions(models: Sequence[LMSettings]) -> list[tuple[LMSettings, ...]]:
-    """For every model the later ones that have its tokens, unless they are scored alone."""
-    tokens = [None if model.alone else open_lm(model).tokens_digest() for model in models]
-    later = [list(zip(models, tokens, strict=True))[at + 1 :] for at in range(len(models))]
-    return [
-        tuple(other for other, theirs in rest if mine is not None and theirs == mine)
-        for mine, rest in zip(tokens, later, strict=True)
-    ]
+@dataclass(frozen=True)
+class Score(Step):
+    """Scores of one model; `later` are the steps of other models, which are scored in the same pass where they can.
 
-
-def tasks(
-    settings: LMSettings,
-    survivors: Survivors,
-    clusters: Sequence[Task],
-    contents: Sequence[str],
-    store: Store,
-    others: Sequence[LMSettings] = (),
-) -> list[Task]:
-    """A task for every documents shard, which tells of the outputs of its companions.
-
-    The first half of the key is the model and the texts, the second the survivors: outputs that share the
-    first half hold scores that can be taken over.
+    A key has two halves: the model and the texts, then which documents are eligible. Outputs that share the first half
+    hold scores that can be taken over.
     """
-    models = {model.name: open_lm(model).digest() for model in (settings, *others)}
-    outputs_of = {
-        name: _outputs(name, content, survivors, clusters, contents, store) for name, content in models.items()
-    }
-    made = outputs_of.pop(settings.name)
-    found = []
-    for at, (task, (key, earlier)) in enumerate(zip(clusters, made, strict=True)):
-        facts = {"earlier": earlier, "companions": {name: outputs[at] for name, outputs in outputs_of.items()}}
-        facts["models"] = models
-        found.append(replace(task, key=key, facts={**task.facts, **facts}))
-    return found
+
+    settings: LMSettings
+    later: tuple[Score, ...] = ()
+    window_bytes: int = WINDOW_BYTES
+    by_model: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return SCORES + self.settings.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*TEXTS, ELIGIBLE, *([REFERENCE] if self.settings.model == TRAINED else []))
+
+    def identity(self) -> object:
+        return VERSION, self.settings.model_dump()
+
+    def columns(self) -> pa.Schema:
+        own = [*open_lm(self.settings).fields(), *(pa.field(name, pa.float64()) for name in DERIVED)]
+        return pa.schema([f.with_name(f"{self.settings.name}_{f.name}") for f in own])
+
+    def losses(self) -> Sequence[Loss]:
+        return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
+        """Tasks tell of the model, of earlier outputs to take over, and of the outputs of other models."""
+        trained = shards[0].shared.get(REFERENCE) if shards else None
+        folder = store.path(REFERENCE, trained.key, "") if trained else None
+        mine = _model(self.settings, folder)
+        assert mine is not None, "the reference model is trained before it scores"
+        models = [mine, *self._companions(mine, folder)]
+        digests = {model.name: open_lm(model).digest() for model in models}
+        made = {name: _outputs(name, of, shards, store) for name, of in digests.items()}
+        facts = [
+            {"earlier": made[mine.name][at][1], "companions": {m.name: made[m.name][at] for m in models[1:]}}
+            for at in range(len(shards))
+        ]
+        return [
+            shard.task(made[mine.name][at][0], models=digests, trained=folder, **facts[at])
+            for at, shard in enumerate(shards)
+        ]
+
+    def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
+        if not tasks:
+            return []
+        window_bytes = batch_size(context.runner, self.window_bytes)
+        return run_shards(self._pass(tasks[0], window_bytes), tasks, context.store, context.runner)
+
+    def rehearsed(self, task: Task, store: Store) -> None:
+        store.commit(self._pass(task, self.window_bytes).run(task, store))
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """What the score files say of the model that wrote them: digest, dtype, window rule."""
+        if not tasks:
+            return Told()
+        model = self._pass(tasks[0], self.window_bytes).settings
+        stored = store.schema(self.name, tasks[0].key).metadata or {}
+        prefix = b"siftlm."
+        facts = {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}
+        digest_of = tasks[0].facts["models"][model.name]
+        return Told(models={model.name: {"model": model.model, "digest": digest_of} | facts})
+
+    def _companions(self, mine: LMSettings, folder: str | None) -> list[LMSettings]:
+        """The later models that have the same tokens, unless one of them is to be scored alone."""
+        if mine.alone:
+            return []
+        others = [model for step in self.later if (model := _model(step.settings, folder)) and not model.alone]
+        tokens = open_lm(mine).tokens_digest() if others else ""
+        return [model for model in others if open_lm(model).tokens_digest() == tokens]
+
+    def _pass(self, task: Task, window_bytes: int) -> ScorePass:
+        folder = task.facts["trained"]
+        mine, *others = [_model(step.settings, folder) for step in (self, *self.later)]
+        named = tuple(model for model in others if model and model.name in task.facts["companions"])
+        assert mine is not None, "a task knows the folder of its model"
+        return ScorePass(mine, named, window_bytes)
 
 
-def _outputs(
-    name: str,
-    model_digest: str,
-    survivors: Survivors,
-    clusters: Sequence[Task],
-    contents: Sequence[str],
-    store: Store,
-) -> list[tuple[str, list[str]]]:
+def _model(settings: LMSettings, trained: str | None) -> LMSettings | None:
+    """The settings with the folder of the model that the run trains; None where it is not trained yet."""
+    if settings.model != TRAINED:
+        return settings
+    return settings.model_copy(update={"model": trained}) if trained else None
+
+
+def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store) -> list[tuple[str, list[str]]]:
     """For every shard the key of its scores under a model, and those of earlier ones with the same first half."""
     model = digest("score", VERSION, model_digest)
     done: dict[str, list[str]] = {}
     for other in sorted(store.done(SCORES + name)):
         done.setdefault(other.partition("-")[0], []).append(other)
     found = []
-    for task, content in zip(clusters, contents, strict=True):
-        base = digest(model, *text_identity(task))
-        key = f"{base}-{digest(survivors.identity(), survivors.read(task), content)}"
+    for shard in shards:
+        base = digest(model, shard.contents(TEXTS))
+        key = f"{base}-{digest(shard.content(ELIGIBLE))}"
         found.append((key, [other for other in done.get(base, []) if other != key]))
     return found
 
 
-def model_facts(settings: LMSettings, scored: Sequence[Task], store: Store) -> dict[str, str]:
-    """What the score files say of the model that wrote them: digest, dtype, window rule."""
-    facts = {"model": settings.model, "digest": open_lm(settings).digest()}
-    if scored:
-        facts["digest"] = scored[0].facts["models"][settings.name]
-        stored = store.schema(SCORES + settings.name, scored[0].key).metadata or {}
-        prefix = b"siftlm."
-        facts |= {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}
-    return facts
+def steps(models: Sequence[LMSettings]) -> list[Score]:
+    """A step for every model, in their order."""
+    made: list[Score] = []
+    for settings in reversed(models):
+        made.insert(0, Score(settings, tuple(made)))
+    return made

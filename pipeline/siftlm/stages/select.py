@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem
+from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
-from siftlm.engine.shards import Task, run_shards
+from siftlm.engine.shards import Task
+from siftlm.engine.step import Loss, Step
 from siftlm.engine.values import SUFFIX, read_value, read_version, write_value, write_version
 from siftlm.seals import Seal
 from siftlm.selectors import (
@@ -32,8 +34,11 @@ from siftlm.selectors import (
     shard_statistics,
     start,
 )
+from siftlm.selectors.plan import RULES, WEIGHTS
 from siftlm.selectors.reasons import ERROR
-from siftlm.stages.columns import SCORES, Survivors, read_columns
+from siftlm.stages.columns import SCORES, read_columns
+from siftlm.stages.eligible import out_already
+from siftlm.stages.places import FAILED
 from siftlm.stages.portions import portions
 from siftlm.statistics.exact import exact_sum
 from siftlm.store import Marker, Store, digest
@@ -41,16 +46,6 @@ from siftlm.store import Marker, Store, digest
 VERSION = 2
 STAGE = "decisions"
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
-FAILED = "score."  # begins the names of the steps that drop what a model could not score: errors, not decisions
-
-
-def tasks(settings: SelectSettings, survivors: Survivors, scored: Sequence[Task]) -> list[Task]:
-    """A task for every shard; the keys depend on all shards, since ranks do."""
-    inputs = [sorted(task.inputs.items()) for task in scored]
-    whole = digest(
-        "select", VERSION, settings.model_dump(mode="json", exclude={"entry_limit"}), survivors.identity(), inputs
-    )
-    return [replace(task, key=digest(whole, task.shard)) for task in scored]
 
 
 @dataclass(frozen=True)
@@ -58,16 +53,15 @@ class Columns:
     """What selection reads of a shard: the columns its rules name, and why rows are out already."""
 
     settings: SelectSettings
-    survivors: Survivors
 
     def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
-        table = read_columns(task, store, self.settings.columns() | extra | self.survivors.columns(task))
+        table = read_columns(task, store, self.settings.columns() | extra)
         reasons, steps = self.dropped(task, table, store)
         return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, steps)
 
     def dropped(self, task: Task, table: pa.Table, store: Store) -> tuple[pa.Array, pa.Array]:
         """Null for a row that selection decides on, else why it is out and since which step: lost, or not scored."""
-        reasons, steps = self.survivors.losses(task, table)
+        reasons, steps = out_already(task, store, table.num_rows)
         for stage, key in task.inputs.items():
             if stage.startswith(SCORES):
                 name = stage.removeprefix(SCORES)
@@ -169,21 +163,39 @@ def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[l
     return [[int(a), int(b), int(s)] for a, b, s in zip(bounds[:-1], bounds[1:], sums, strict=True)]
 
 
-def run(
-    settings: SelectSettings,
-    survivors: Survivors,
-    todo: Sequence[Task],
-    documents: int,
-    store: Store,
-    runner: RunnerSettings,
-) -> list[Marker]:
-    """The markers of all decisions; resolves the plan first when any is missing."""
-    columns = Columns(settings, survivors)
-    done = store.committed(STAGE, (task.key for task in todo))
-    path = plan_path(store, [task.key for task in todo])
-    if not store.holds_sealed(path) or len(done) < len(todo):
-        resolve(columns, todo, path, documents, store, runner)
-    return run_shards(Decide(columns, path), todo, store, runner)
+@dataclass(frozen=True)
+class Decisions(Step):
+    """Resolves the selection over the whole corpus, then decides shard by shard."""
+
+    settings: SelectSettings
+    reads: tuple[str, ...]  # every step before
+    name: str = STAGE
+    per: ClassVar[Literal["corpus"]] = "corpus"
+
+    def identity(self) -> object:
+        return VERSION, self.settings.model_dump(mode="json", exclude={"entry_limit"})
+
+    def losses(self) -> Sequence[Loss]:
+        rules = [
+            Loss(f"{RULES}.{position}", rule.describe(), rule.ranked_column, rule, position)
+            for position, rule in enumerate(self.settings.rules)
+        ]
+        weighed = [Loss(WEIGHTS, "has a weight, and a copy where copies are drawn")] if self.settings.weights else []
+        return [*rules, *weighed]
+
+    def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
+        columns, store = Columns(self.settings), context.store
+        done = store.committed(STAGE, (task.key for task in tasks))
+        path = plan_path(store, [task.key for task in tasks])
+        if not store.holds_sealed(path) or len(done) < len(tasks):
+            resolve(columns, tasks, path, context.documents, store, context.runner)
+        return run_shards(Decide(columns, path), tasks, store, context.runner)
+
+    def rehearsed(self, task: Task, store: Store) -> None:
+        """Reads the columns as often as the rules need passes, and once more to decide."""
+        segmented = len(self.settings.weights.segmented()) if self.settings.weights else 0  # takes borders and sums
+        for _ in range(1 + sum(rule.phases for rule in self.settings.rules) + 2 * segmented):
+            Columns(self.settings).read(task, store)
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:

@@ -6,48 +6,25 @@ documents/ stays as it was read. Whoever needs texts that are scored, trained on
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
-from siftlm.store import Choice, Marker, Store
+from siftlm.store import Choice, Store
 
 CUTS = "cuts"
 IDS = "ids"  # of shards some of whose documents came with ids that others have
-CUT_FACT = "cut"  # the fact of a task that digests what was cut of its texts
-
-
-def text_identity(task: Task) -> list[str]:
-    """What the texts of a shard depend on: its documents and, where passages were cut, which."""
-    return [task.inputs["documents"], *([task.facts[CUT_FACT]] if CUTS in task.inputs else [])]
-
-
-def id_identity(task: Task) -> list[str]:
-    """What the ids of a shard depend on, beside its documents."""
-    return [task.inputs[IDS]] if IDS in task.inputs else []
-
-
-def document_identity(task: Task) -> list[str]:
-    """What the texts and the ids of a shard depend on."""
-    return [*text_identity(task), *id_identity(task)]
+TEXTS = ("documents", CUTS)
+"""The steps that decide the texts which `document_batches` gives."""
 
 
 def doc_ids(task: Task, store: Store) -> pa.Array:
     """The ids of a shard's documents."""
     stage = IDS if IDS in task.inputs else "signals"
     return store.table(stage, task.inputs[stage], ["doc_id"])["doc_id"].combine_chunks()
-
-
-def with_cuts(clusters: Sequence[Task], cuts: Sequence[Marker]) -> list[Task]:
-    """The shards with the digests of what was cut of their texts."""
-    return [
-        replace(shard, facts={**shard.facts, CUT_FACT: marker.content})
-        for shard, marker in zip(clusters, cuts, strict=True)
-    ]
 
 
 def document_batches(

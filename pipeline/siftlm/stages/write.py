@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,9 @@ from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.engine.drive import run_shards
 from siftlm.engine.runner import RunnerSettings, batch_size
-from siftlm.engine.shards import Task, run_shards
+from siftlm.engine.shards import Task
 from siftlm.paths import WrittenPath
 from siftlm.seals import Seal, SealingStream
 from siftlm.settings import Settings
@@ -32,6 +34,7 @@ from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest, open_parquet
 
 VERSION = 2
+STAGE = "data"
 FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
@@ -280,6 +283,19 @@ def run(
         forget_lost("rejects", tasks, settings.folder, folder, store)
         rejected = run_shards(stage, tasks, store, runner)
     return written, rejected
+
+
+def rehearse(settings: OutputSettings, task: Task, store: Store) -> float:
+    """Writes every document of one small shard with its columns, twice where a shuffle scatters them first; seconds."""
+    started = time.monotonic()
+    for part in range(1 + settings.shuffle):
+        first, *others = row_batches(task, store, 0, store.rows("documents", task.inputs["documents"]))
+        path, level = store.path(STAGE, str(part)), settings.compression_level
+        with open_parquet(path, first.schema, compression_level=level) as out:
+            for table in (first, *others):
+                for batch in table.combine_chunks().to_batches():
+                    out.write(batch)
+    return time.monotonic() - started
 
 
 def forget_lost(stage: str, tasks: Sequence[Task], folder: str, staging: str, store: Store) -> None:

@@ -9,27 +9,25 @@ order of the documents nor their shards can change a bit.
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
 
 from siftlm import filesystem
-from siftlm.engine.runner import RunnerSettings, import_beam, run_pipeline, threads
-from siftlm.engine.shards import Task, run_shards, write_plan
+from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.scorers.protocol import Ragged, ragged_text
-from siftlm.settings import End, Settings
-from siftlm.stages.texts import document_batches, text_identity
+from siftlm.settings import End
+from siftlm.stages.commonness.settings import CommonnessSettings
+from siftlm.stages.texts import document_batches
 from siftlm.statistics.exponential import exp_negative
 from siftlm.statistics.ordered import BoolArray
-from siftlm.store import Marker, Store, digest
+from siftlm.store import Marker, Store
 
 VERSION = 3
 STAGE = "commonness"
@@ -40,21 +38,6 @@ BATCH_DOCUMENTS = 1024
 SLICE = 1 << 20  # counts: 8 MB
 Counts = NDArray[np.int64]
 Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, its bytes, its counts
-
-
-class CommonnessSettings(Settings):
-    """How common a document is: the geometric mean of its words' probabilities, given the words before, by n-grams."""
-
-    ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
-    bits: int = Field(
-        24,
-        ge=10,
-        le=32,
-        description="The table has 2^bits counts of 8 bytes; fewer than the corpus has different n-grams blur them.",
-    )
-    prior: float = Field(
-        1.0, ge=1e-3, le=1e3, description="Occurrences that what shorter n-grams say counts as, at every length."
-    )
 
 
 @dataclass(frozen=True)
@@ -149,38 +132,6 @@ class Measure:
         return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=out.rows, rows_out=out.rows, files=files)
 
 
-def tasks(settings: CommonnessSettings, shards: Sequence[Task]) -> list[Task]:
-    """A task for every documents shard; the keys depend on all shards, for any of them may have the same text."""
-    read = [[*text_identity(task), task.inputs["clusters"]] for task in shards]
-    table = digest(NGRAMS, VERSION, settings.model_dump(exclude={"prior"}), read)
-    whole = digest(STAGE, VERSION, table, settings.prior)
-    return [replace(task, key=digest(whole, task.shard), facts={**task.facts, NGRAMS: table}) for task in shards]
-
-
-def run(
-    settings: CommonnessSettings, drops: bool, todo: Sequence[Task], store: Store, runner: RunnerSettings
-) -> list[Marker]:
-    """The markers of all shards; counts the n-grams first when any is missing and nobody has."""
-    if not todo:
-        return []
-    corpus, done = Corpus(store, drops), store.committed(STAGE, (task.key for task in todo))
-    # A folder of its own, since another run may do the same in the same store and clear it away.
-    ngrams = Ngrams(settings, corpus, Links(store, uuid.uuid4().hex), todo[0].facts[NGRAMS])
-    if len(done) < len(todo) and not ngrams.is_done():
-        plan = write_plan(store, NGRAMS, todo)
-        import_beam()  # in silence
-        from siftlm.stages.commonness.graph import build
-
-        try:
-            run_pipeline(runner, NGRAMS, lambda pipeline: build(pipeline, ngrams, plan, threads(runner)))
-        finally:
-            ngrams.links.remove()
-    try:
-        return run_shards(Measure(settings, corpus, tuple(ngrams.paths())), todo, store, runner)
-    finally:
-        _table.cache_clear()
-
-
 _READING = threading.Lock()
 
 
@@ -189,6 +140,11 @@ def _table(store: Store, paths: tuple[str, ...]) -> Counts:
     """The counts in the files of a finished table."""
     parts = [store.read_sealed(path) for path in paths]
     return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
+
+
+def forget() -> None:
+    """Frees the table that the threads of this process share."""
+    _table.cache_clear()
 
 
 def _counts(compressed: bytes, entries: int) -> Counts:

@@ -8,29 +8,22 @@ so sorting by number is the order of the run; shards of earlier runs are numbere
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
 
-from siftlm.engine.runner import RunnerSettings, batch_size, import_beam, run_pipeline
-from siftlm.engine.shards import Stopwatch, Task, markers_of, write_plan
+from siftlm.engine.runner import RunnerSettings, batch_size
+from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Block, Edges, Integers, Links, Span, mix, partition, read_spans
-from siftlm.paths import ReadPath
-from siftlm.scorers import ShingleSettings
-from siftlm.settings import Settings
-from siftlm.stages.commonness.work import CommonnessSettings
-from siftlm.stages.dedup.earlier import STORE, check_earlier, earlier_shards, touched
-from siftlm.stages.paragraphs.work import PassageSettings
-from siftlm.stages.texts import doc_ids, id_identity
-from siftlm.store import Marker, Store, digest
+from siftlm.stages.dedup.earlier import STORE, touched
+from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.texts import doc_ids
+from siftlm.store import Marker, Store
 
 VERSION = 2
 STAGE = "clusters"
@@ -44,39 +37,6 @@ CLUSTER_SCHEMA = pa.schema(
 EXACT = np.uint64(1)  # the lowest bit of a key tells content hashes from bands
 ENTRIES = 1_000_000  # keys in a partition of buckets: 16 MB of them, five times that while they are sorted
 VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: about 200 MB of web pages
-
-
-class DedupSettings(Settings):
-    """Exact and near-duplicate removal over the whole corpus."""
-
-    shingles: ShingleSettings = Field(default_factory=ShingleSettings, description="How near-duplicates are found.")
-
-    exact: bool = Field(True, description="Link documents with the same bytes.")
-    near: bool = Field(True, description="Link documents that share a MinHash LSH band.")
-    keep: str = Field(
-        "byte_count",
-        description="The representative of a cluster has the largest value of this column, ties by doc_id.",
-    )
-    action: Literal["drop", "annotate"] = Field(
-        "drop", description="Drop duplicates, or keep them and only tell their cluster, for weights by cluster_size."
-    )
-    verify: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Link near-duplicates only at this Jaccard similarity of their shingles or more, counted exactly.",
-    )
-    against: list[ReadPath] = Field(
-        default_factory=list,
-        description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
-    )
-    passages: PassageSettings | None = Field(
-        None, description="Cut lines or paragraphs that other documents have too; left out, texts stay whole."
-    )
-    commonness: CommonnessSettings | None = Field(
-        None, description="A column `commonness`, how well the other documents' n-grams predict each (SoftDedup)."
-    )
-    partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
 
 
 @dataclass(frozen=True)
@@ -202,8 +162,7 @@ class Dedup:
         with self.store.writer(STAGE, task.key, CLUSTER_SCHEMA) as clusters:
             for batch in table.to_batches(max_chunksize=16_384):
                 clusters.write(batch)
-        drops = self.settings.action == "drop"
-        dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind and drops)
+        dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind and self.settings.drops)
         self.store.commit(
             Marker(
                 stage=STAGE,
@@ -213,47 +172,10 @@ class Dedup:
                 rows_out=len(cluster_ids) - dropped.total(),
                 dropped=dict(sorted(dropped.items())),
                 files={".parquet": clusters.seal},
-                content=digest([kind or "" for kind in duplicate]),
+                content=clusters.seal.digest,
                 facts={"seconds": self.watch.part()},
             )
         )
-
-
-def tasks(settings: DedupSettings, shards: Sequence[Task]) -> list[Task]:
-    """A task for every shard with signals; the keys depend on all shards, for a cluster may span any of them."""
-    signals = [[shard.inputs["signals"], *id_identity(shard)] for shard in shards]
-    earlier = [sorted(shard.inputs.items()) for shard in earlier_shards(settings.against, shards)]
-    identity = settings.model_dump(exclude={"partitions", "against", "passages", "commonness"})
-    whole = digest("dedup", VERSION, identity, signals, earlier)
-    return [replace(shard, key=digest(whole, shard.shard)) for shard in shards]
-
-
-def check(settings: DedupSettings) -> None:
-    """Raises UserError where the runs in `against` cannot be compared with; needs nothing of this run."""
-    check_earlier(earlier_shards(settings.against, []), settings.shingles if settings.near else None)
-
-
-def run(
-    settings: DedupSettings, todo: Sequence[Task], documents: int, store: Store, runner: RunnerSettings
-) -> list[Marker]:
-    """The markers of all clusters shards; one pipeline when any is missing."""
-    done = store.committed(STAGE, (task.key for task in todo))
-    if len(done) < len(todo):
-        earlier = earlier_shards(settings.against, todo)
-        check_earlier(earlier, settings.shingles if settings.near else None)
-        documents += sum(int(task.facts["documents"]) for task in earlier)
-        # A folder of its own, since another run may do the same in the same store and clear it away.
-        links = Links(store, uuid.uuid4().hex)
-        stage = Dedup(settings, store, links, *sizes(settings, documents, runner), Stopwatch(len(todo)))
-        plan = write_plan(store, STAGE, [*earlier, *todo])
-        import_beam()  # in silence
-        from siftlm.stages.dedup.graph import build
-
-        try:
-            run_pipeline(runner, "dedup", lambda pipeline: build(pipeline, stage, plan))
-        finally:
-            links.remove()
-    return markers_of(STAGE, todo, done, store)
 
 
 def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tuple[int, int]:

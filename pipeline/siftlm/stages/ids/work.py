@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from siftlm import filesystem
-from siftlm.engine.gather import GATHERED, IN_DRIVER_DOCUMENTS
-from siftlm.engine.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
-from siftlm.engine.shards import Task, write_plan
+from siftlm.engine.shards import Task
 from siftlm.engine.spill import Integers, Links, Span, mix, read_spans
-from siftlm.engine.values import SUFFIX, read_value
-from siftlm.errors import UserError
-from siftlm.stages.texts import IDS, Aligned, doc_ids, id_identity
+from siftlm.stages.texts import IDS, Aligned, doc_ids
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store, digest
 
@@ -186,7 +180,7 @@ class Ids:
         order = np.argsort(rows)
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
-        key = digest(IDS, VERSION, task.inputs["documents"], *id_identity(task), changed)
+        key = digest(IDS, VERSION, task.inputs["documents"], task.inputs.get(IDS, ""), changed)
         if marker := self.store.find(IDS, key):
             return marker
         table = self.store.table("signals", task.inputs["signals"], ["doc_id", "content_hash"]).combine_chunks()
@@ -235,119 +229,6 @@ def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integer
 def unique_id(doc_id: str, content: int, number: int) -> str:
     """The id of the copy `number`, from 1, of a text with that hash, where others have the id."""
     return f"{doc_id}#{content:016x}" + (f".{number}" if number > 1 else "")
-
-
-def comparison_key(todo: Sequence[Task], sources: Sequence[str], *, names: bool) -> str:
-    """The key of what `run` says of these shards."""
-    return digest(IDS, VERSION, names, [[sources.index(t.facts["source"]), t.inputs["documents"]] for t in todo])
-
-
-def run(
-    todo: Sequence[Task], sources: Sequence[str], documents: int, store: Store, runner: RunnerSettings, *, names: bool
-) -> Marker:
-    """The marker of the comparison of all ids: what they share, and the keys of the shards that have new ones."""
-    key = comparison_key(todo, sources, names=names)
-    if marker := known(store, key):
-        return marker
-    ranked = sorted(todo, key=lambda t: (sources.index(t.facts["source"]), t.inputs["documents"], t.shard))
-    tasks = [replace(task, facts={**task.facts, "rank": rank}) for rank, task in enumerate(ranked)]
-    stage = Ids(store, Links(store, uuid.uuid4().hex), names, 1 + documents // batch_size(runner, ENTRIES))
-    made, shared = _compare(stage, tasks, documents, runner)
-    newest = {shard: (ids, renamed) for shard, ids, renamed in made}
-    while made and names:  # ends: what is made grows longer, and two that are longer than all that came differ
-        tasks = _with_keys(tasks, {shard: ids for shard, ids, _ in made})
-        again = replace(stage, links=Links(store, uuid.uuid4().hex), made_alone=True)
-        made, _ = _compare(again, tasks, documents, runner)
-        newest |= {shard: (ids, renamed) for shard, ids, renamed in made}
-    facts = {
-        "shards": {str(shard): ids for shard, (ids, _) in sorted(newest.items())},
-        "ids": shared.ids,
-        "documents": shared.documents,
-        "renamed": sum(renamed for _, renamed in newest.values()),
-        "example": _example(stage, tasks, shared),
-        "most": shared.most,
-    }
-    return store.commit(Marker(IDS, key, "all", documents, documents, facts=facts))
-
-
-def _compare(
-    stage: Ids, tasks: Sequence[Task], documents: int, runner: RunnerSettings
-) -> tuple[list[tuple[int, str, int]], Shared]:
-    """(shard, key of its ids, how many it did not come with) where ids are made, and what was shared before."""
-    return stage.compared(tasks) if documents <= IN_DRIVER_DOCUMENTS else _piped(stage, tasks, runner)
-
-
-def known(store: Store, key: str) -> Marker | None:
-    """The marker of an earlier comparison, if all that it made is there."""
-    marker = store.committed(IDS, [key]).get(key)
-    if marker is None:
-        return None
-    made = {made_key for made_key in marker.facts["shards"].values() if made_key}
-    return marker if store.committed(IDS, made).keys() == made else None
-
-
-def _piped(stage: Ids, tasks: Sequence[Task], runner: RunnerSettings) -> tuple[list[tuple[int, str, int]], Shared]:
-    """The comparison of a large corpus, by the runner."""
-    plan = write_plan(stage.store, IDS, tasks)
-    answer = stage.store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone
-    import_beam()  # in silence
-    from siftlm.stages.ids.graph import build
-
-    try:
-        run_pipeline(runner, IDS, lambda pipeline: build(pipeline, stage, plan, answer, threads(runner)))
-        parts = read_value(answer, stage.store)
-    finally:
-        stage.links.remove()
-        filesystem.remove(answer)
-    made = [values for kind, values in parts if kind == "made"]
-    return made, Shared.merged(Shared(*values) for kind, values in parts if kind == "shared")
-
-
-def _example(stage: Ids, tasks: Sequence[Task], shared: Shared) -> str | None:
-    """The id that most documents have."""
-    if not shared.ids:
-        return None
-    task, row = tasks[shared.place >> 32], shared.place & 0xFFFFFFFF
-    key = task.inputs["documents"]
-    (batch,) = stage.store.row_range("documents", key, row, row + 1, columns=["doc_id"])
-    return str(batch["doc_id"][0].as_py())
-
-
-def with_ids(shards: Sequence[Task], compared: Marker) -> list[Task]:
-    """The shards, those with new ids among what later stages read."""
-    return _with_keys(shards, {int(shard): key for shard, key in compared.facts["shards"].items()})
-
-
-def _with_keys(shards: Sequence[Task], keys: Mapping[int, str]) -> list[Task]:
-    return [
-        replace(shard, inputs={**shard.inputs, IDS: keys[shard.shard]}) if shard.shard in keys else shard
-        for shard in shards
-    ]
-
-
-def check_differ(compared: Marker) -> None:
-    """Raises UserError where several documents have one id."""
-    facts = compared.facts
-    if facts["ids"]:
-        raise UserError(
-            f'duplicate_ids: must be "make_unique" where ids repeat, got "refuse" and {facts["documents"]:,} documents '
-            f"that share an id; {facts['most']:,} have {facts['example']!r}, for instance"
-        )
-
-
-def warning(compared: Marker) -> str:
-    """What a user should know of ids that several documents had."""
-    facts = compared.facts
-    return (
-        f"{facts['documents']:,} documents came with ids that others have too, {facts['most']:,} of them with "
-        f"{facts['example']!r}; {facts['renamed']:,} were given ids of their own: the old one, # and a hash of "
-        "the text (duplicate_ids)"
-    )
-
-
-def summary(compared: Marker) -> dict[str, Any]:
-    """What the manifest says of ids that several documents had."""
-    return {name: compared.facts[name] for name in ("ids", "documents", "renamed", "example", "most")}
 
 
 def _hashes(ids: pa.Array) -> tuple[UInt64Array, UInt64Array]:

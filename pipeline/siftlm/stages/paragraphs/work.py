@@ -14,29 +14,25 @@ common and who is first, so a line that every page has costs no more than one th
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
-from pydantic import Field
 
-from siftlm.engine.runner import RunnerSettings, batch_size, import_beam, run_pipeline, threads
-from siftlm.engine.shards import Stopwatch, Task, markers_of, write_plan
+from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links, Span, partition, read_spans
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors.reasons import ALL_CUT
-from siftlm.settings import Settings
+from siftlm.stages.paragraphs.settings import PassageSettings
 from siftlm.stages.texts import CUTS
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, UInt64Array
-from siftlm.store import Marker, Store, digest
+from siftlm.store import Marker, Store
 
 VERSION = 1
 SPAN = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end", pa.int64(), nullable=False)])
@@ -53,19 +49,6 @@ BATCH_DOCUMENTS = 1024
 BLOCK = 1 << 20  # passages that a shard holds before it writes them: 16 MB
 ENTRIES = 4_000_000  # passages in a partition, about: 64 MB of them, five times that while they are sorted
 TEXT_BYTES = 128  # that a passage takes of a corpus, about, where short ones are considered too
-
-
-class PassageSettings(Settings):
-    """Which passages are cut. CCNet and Dolma cut every repeated line; FineWeb found that this can cost quality."""
-
-    unit: Literal["line", "paragraph"] = Field(
-        "line", description="What is compared: lines, or runs of lines between blank ones."
-    )
-    min_documents: int = Field(2, ge=2, description="Cut what this many documents have, or more.")
-    min_bytes: int = Field(
-        50, ge=1, description="Leave shorter passages alone; the default is about ten English words, FineWeb's bound."
-    )
-    keep: Literal["first", "none"] = Field("first", description="Whether one document keeps what is cut of the others.")
 
 
 @dataclass(frozen=True)
@@ -236,40 +219,6 @@ class Passages:
         values, offsets = ragged_text(texts if alive.all() else texts.filter(pa.array(alive)))
         keys, bounds = passages(values, offsets, unit=self.settings.unit, min_bytes=self.settings.min_bytes)
         return keys, bounds, values, offsets
-
-
-def tasks(settings: PassageSettings, seed: int, clusters: Sequence[Task]) -> list[Task]:
-    """A task for every documents shard; the keys depend on all shards, for a passage may be in any of them."""
-    read = [[task.inputs["documents"], task.inputs["clusters"]] for task in clusters]
-    whole = digest(CUTS, VERSION, settings.model_dump(), seed, read)
-    return [replace(task, key=digest(whole, task.shard)) for task in clusters]
-
-
-def run(
-    settings: PassageSettings,
-    seed: int,
-    drops: bool,
-    todo: Sequence[Task],
-    text_bytes: int,
-    store: Store,
-    runner: RunnerSettings,
-) -> list[Marker]:
-    """The markers of all cuts shards; one pipeline when any is missing."""
-    done = store.committed(CUTS, (task.key for task in todo))
-    if len(done) < len(todo):
-        # A folder of its own, since another run may do the same in the same store and clear it away.
-        links = Links(store, uuid.uuid4().hex)
-        partitions = 1 + text_bytes // max(settings.min_bytes, TEXT_BYTES) // batch_size(runner, ENTRIES)
-        stage = Passages(settings, seed, drops, store, links, partitions, Stopwatch(len(todo)))
-        plan = write_plan(store, CUTS, todo)
-        import_beam()  # in silence
-        from siftlm.stages.paragraphs.graph import build
-
-        try:
-            run_pipeline(runner, CUTS, lambda pipeline: build(pipeline, stage, plan, threads(runner)))
-        finally:
-            links.remove()
-    return markers_of(CUTS, todo, done, store)
 
 
 def _changes(values: UInt64Array) -> BoolArray:

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from rich.markup import escape
 from rich.table import Table
 
-from siftlm.correlate.findings import Finding
 from siftlm.correlate.results import comparison_table
 from siftlm.correlation import CorrelateResult, best_units, verdict
+from siftlm.findings import Finding
 from siftlm.proxies.matrix import MatrixResult
 from siftlm.report.terminal import Terminal
 

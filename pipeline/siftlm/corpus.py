@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.checks.inputs import Inputs
 from siftlm.checks.validate import check_config
-from siftlm.config import TRAINED
+from siftlm.engine.drive import run_shards
 from siftlm.engine.progress import Progress
-from siftlm.engine.shards import ShardStage, Task, run_shards
+from siftlm.engine.shards import ShardStage, Task
+from siftlm.engine.step import Shard
 from siftlm.errors import UserError
-from siftlm.job import _Run
+from siftlm.job import Run
 from siftlm.loop import LoopConfig
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.scorers import LMSettings
 from siftlm.stages import publish, reference
-from siftlm.stages.columns import read_columns
-from siftlm.stages.texts import document_batches, document_identity
+from siftlm.stages.annotate import STAGE as SIGNALS
+from siftlm.stages.columns import ELIGIBLE, read_columns
+from siftlm.stages.eligible import Split, out_already
+from siftlm.stages.reference import TRAINED, Reference
+from siftlm.stages.select import STAGE as DECISIONS
+from siftlm.stages.texts import IDS, TEXTS, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
+from siftlm.steps import steps
 from siftlm.store import Store, digest, mended
 
 BENCHMARK = "held_out_for_benchmark"
@@ -33,21 +41,25 @@ FAMILY = "family"
 
 @dataclass(frozen=True)
 class Corpus:
-    """The shards of the loop after deduplication; `contents` digest their clusters."""
+    """The shards of the loop once it is known which documents are eligible."""
 
     config: LoopConfig
     store: Store
     progress: Progress
-    work: _Run
-    shards: list[Task]
-    contents: list[str]
+    work: Run
+    made: list[Shard]
+
+    @cached_property
+    def shards(self) -> list[Task]:
+        """What is read of the shards."""
+        return [shard.task() for shard in self.made]
 
     def reasons(self, task: Task) -> pa.Array:
         """Over the rows of a shard: null for a document of the matrix, else why it is none.
 
         Beside the reasons of a run, `held_out_for_benchmark` and `empty`.
         """
-        reasons = self.config.survivors().reasons(task, self.store)
+        reasons, _ = out_already(task, self.store)
         table = read_columns(task, self.store, {"doc_id", "byte_count"})
         alive = pc.is_null(reasons)
         reasons = pc.if_else(pc.and_(alive, self._in_benchmark(table["doc_id"])), BENCHMARK, reasons)
@@ -61,10 +73,8 @@ class Corpus:
     def identity(self) -> str:
         """Changes when the documents of the matrix do."""
         share = self.config.benchmark.holdout if self.config.benchmark else 0.0
-        shards = [[*document_identity(task), content] for task, content in zip(self.shards, self.contents, strict=True)]
-        survivors = self.config.survivors()
-        read = [[task.inputs["signals"], *survivors.read(task)] for task in self.shards]
-        return digest("corpus", shards, read, survivors.identity(), share, self.config.seed)
+        read = [shard.contents((*TEXTS, IDS, SIGNALS, ELIGIBLE)) for shard in self.made]
+        return digest("corpus", read, share, self.config.seed)
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
         """The texts of a shard where `rows` is True, in order."""
@@ -75,10 +85,9 @@ class Corpus:
 
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
         """The key of a model of the family: all that its bytes depend on."""
-        mine = [n for n, task in enumerate(self.shards) if task.facts["source"] in sources]
-        survivors = self.config.survivors()
-        shards = [[*document_identity(self.shards[n]), self.contents[n]] for n in mine]
-        return digest(FAMILY, reference.VERSION, settings.model_dump(), survivors.training_identity(), shards)
+        mine = [shard for shard in self.made if shard.facts["source"] in sources]
+        read = [shard.contents(("documents", *Split.reads)) for shard in mine]
+        return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[LMSettings]:
         """The language models of the matrix: those of [[score]], then the family's.
@@ -100,7 +109,10 @@ class Corpus:
     def _trained(self, settings: LMSettings) -> LMSettings:
         if settings.model != TRAINED:
             return settings
-        return settings.model_copy(update={"model": self.work.reference(self.shards, self.contents)})
+        assert self.config.reference is not None, "a score of the run's own model has its settings"
+        step = Reference(self.config.reference, self.config.split())
+        trained = self.work.take(step, self.made)[0].shared[step.name].key
+        return settings.model_copy(update={"model": self.store.path(step.name, trained, "")})
 
     def run(self, stage: ShardStage, tasks: Sequence[Task]) -> None:
         """Runs what has no marker of a stage."""
@@ -118,6 +130,10 @@ def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
 
 
 def _read(config: LoopConfig, store: Store, progress: Progress) -> Corpus:
-    work = _Run(config, store, progress)
-    shards, contents = work.dedup(work.annotate(work.ingest()))
-    return Corpus(config, store, progress, work, work.measure(work.cut(shards)), list(contents))
+    work = Run(config, store, progress)
+    shards = Inputs.found(config, store, progress.say).shards
+    for step in steps(config):
+        if step.by_model or step.name == DECISIONS:
+            continue
+        shards = work.take(step, shards)
+    return Corpus(config, store, progress, work, shards)

@@ -1,0 +1,164 @@
+"""What a run does, one step after another, and how the keys of the outputs follow from what each step reads.
+
+A run is a list of steps (`siftlm.steps`). A step makes one output of every shard, and its key digests the step's
+identity and the contents of what it reads. Where an output is made anew with the content that it had before, nothing
+that comes after it is redone.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from siftlm.engine.drive import Context, run_shards
+from siftlm.engine.shards import Task
+from siftlm.selectors.rule import RuleSettings
+from siftlm.store import Marker, Store, digest
+
+NO_COLUMNS = pa.schema([])
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a step made of a shard."""
+
+    key: str  # its name in the store
+    content: str  # a digest of what the keys of later steps depend on
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An input file on its way through a run, with everything that was made of it so far."""
+
+    number: int  # in the run's order
+    name: str  # path of the input file
+    facts: Mapping[str, Any] = field(default_factory=dict)  # source, fingerprint, bytes
+    outputs: Mapping[str, Output] = field(default_factory=dict)  # by step, with the rows of its documents in order
+    shared: Mapping[str, Output] = field(default_factory=dict)  # by step, outputs of the whole run: a model, say
+
+    def content(self, step: str) -> str:
+        """The content of a step's output; empty where the step made none of this shard."""
+        output = self.outputs.get(step) or self.shared.get(step)
+        return output.content if output else ""
+
+    def contents(self, steps: Sequence[str]) -> list[tuple[str, str]]:
+        """(step, content) of the outputs of some steps, for a key."""
+        return [(step, self.content(step)) for step in steps]
+
+    def task(self, key: str = "", **facts: Any) -> Task:
+        """The work on this shard whose output has that key; without one, what later steps read of the shard."""
+        inputs = {step: output.key for step, output in self.outputs.items()}
+        return Task(self.number, self.name, key, inputs, {**self.facts, **facts})
+
+    def having(self, step: str, output: Output) -> Shard:
+        """The shard with one output more."""
+        return replace(self, outputs={**self.outputs, step: output})
+
+    def sharing(self, step: str, output: Output) -> Shard:
+        """The shard with one output of the whole run more."""
+        return replace(self, shared={**self.shared, step: output})
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A point of a run at which documents can be dropped."""
+
+    place: str  # the name by which decisions know it: dedup, preselect.0, score.<name>, select.rules.0
+    text: str  # what a document must be to pass, in words
+    column: str | None = None  # that decides
+    rule: RuleSettings | None = None
+    position: int | None = None  # among the rules of the selection
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a finished step says of itself to the manifest."""
+
+    warnings: Sequence[str] = ()  # what a user should look at, a sentence each
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by name: digest, dtype, window rule
+
+
+class Step(ABC):
+    """One step of a run; `name` is its folder in the store and its row in plan, progress, manifest and report.
+
+    Attributes:
+        name: Unique in a run.
+        reads: The steps whose outputs its bytes depend on.
+        per: `shard` where an output depends on what was made of that shard alone, `corpus` where on all shards,
+            `run` where there is one output for the whole run: then all tasks have one key, and `work` gives one marker.
+        by_model: Whether a language model works, which is rehearsed on less text, and may have its own workers.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    per: ClassVar[Literal["shard", "corpus", "run"]] = "shard"
+    by_model: ClassVar[bool] = False
+
+    @abstractmethod
+    def identity(self) -> object:
+        """What the bytes depend on beside what is read, as JSON: settings, digests of models, version of the code."""
+
+    @abstractmethod
+    def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
+        """The markers of all tasks, after the work on those that have none."""
+
+    def rehearse(self, task: Task, store: Store) -> float:
+        """Does the work on one small shard in this process; the seconds that it took, 0 for a step that takes none.
+
+        The output is committed where a later step needs it.
+        """
+        started = time.monotonic()
+        self.rehearsed(task, store)
+        return time.monotonic() - started
+
+    def rehearsed(self, task: Task, store: Store) -> None:  # noqa: B027  # most steps have some work, and not all
+        """The work that `rehearse` times."""
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """What the manifest should know beside the counts of the markers."""
+        return Told()
+
+    def columns(self) -> pa.Schema:
+        """The columns that rules, weights and the output can name."""
+        return NO_COLUMNS
+
+    def losses(self) -> Sequence[Loss]:
+        """Where documents can be dropped, in the order in which a document comes by."""
+        return ()
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
+        """The work to be done on shards that have everything which the step reads."""
+        step = digest(self.name, self.identity())
+        if self.per == "shard":
+            return [shard.task(digest(step, shard.contents(self.reads))) for shard in shards]
+        whole = digest(step, [shard.contents(self.reads) for shard in shards])
+        if self.per == "run":
+            return [shard.task(whole) for shard in shards]
+        return [shard.task(digest(whole, shard.number)) for shard in shards]
+
+    def outputs(self, shards: Sequence[Shard], tasks: Sequence[Task], markers: Sequence[Marker]) -> list[Shard]:  # noqa: ARG002
+        """The shards with what the step made of them."""
+        made = [Output(marker.key, marker.content or marker.key) for marker in markers]
+        if self.per == "run":
+            return [shard.sharing(self.name, made[0]) for shard in shards]
+        return [shard.having(self.name, output) for shard, output in zip(shards, made, strict=True)]
+
+
+class ShardStep(Step):
+    """A step that works shard by shard. Picklable, for workers call `run`, which may run twice at the same time."""
+
+    @abstractmethod
+    def run(self, task: Task, store: Store) -> Marker:
+        """Writes the output of `task` atomically and returns its marker, not yet committed."""
+
+    def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
+        return run_shards(self, tasks, context.store, context.runner)
+
+    def rehearsed(self, task: Task, store: Store) -> None:
+        store.commit(self.run(task, store))

@@ -1,0 +1,22 @@
+"""Settings of the measure of how common documents are."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from siftlm.settings import Settings
+
+
+class CommonnessSettings(Settings):
+    """How common a document is: the geometric mean of its words' probabilities, given the words before, by n-grams."""
+
+    ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
+    bits: int = Field(
+        24,
+        ge=10,
+        le=32,
+        description="The table has 2^bits counts of 8 bytes; fewer than the corpus has different n-grams blur them.",
+    )
+    prior: float = Field(
+        1.0, ge=1e-3, le=1e3, description="Occurrences that what shorter n-grams say counts as, at every length."
+    )

@@ -1,0 +1,134 @@
+"""eligible: clusters/, cuts/, ids/ and signals/ -> eligible/, which documents are out before any model sees them.
+
+In this order: a duplicate, a document of which cuts left nothing, one that trains the reference model, one that a
+`preselect` rule drops. Later steps read the answer here, and their keys depend on nothing else of these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.engine.shards import Task
+from siftlm.engine.step import Loss, ShardStep
+from siftlm.selectors import RowRule, keep_rows
+from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
+from siftlm.stages.annotate import STAGE as SIGNALS
+from siftlm.stages.columns import ELIGIBLE, read_columns
+from siftlm.stages.commonness.work import STAGE as COMMONNESS
+from siftlm.stages.dedup.work import STAGE as CLUSTERS
+from siftlm.stages.places import DEDUP, PASSAGES, PRESELECT, REFERENCE
+from siftlm.stages.texts import CUTS, IDS
+from siftlm.statistics.hashing import hash_strings, keyed, uniform
+from siftlm.statistics.ordered import BoolArray
+from siftlm.store import Marker, Store
+
+VERSION = 1
+SCHEMA = pa.schema([pa.field("reason", pa.string()), pa.field("dropped_by", pa.string())])  # null for who is not out
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which documents are out before any rule: what is left is the corpus, or is held out to train on.
+
+    `holdout` is the share of the deduplicated documents, by a keyed draw, that train a model.
+    """
+
+    holdout: float = 0.0
+    seed: int = 0
+    drops: bool = True  # whether duplicates are out
+
+    reads = (SIGNALS, IDS, CLUSTERS, CUTS)
+
+    def identity(self) -> object:
+        return self.holdout, self.seed, self.drops
+
+    def held_out(self, doc_ids: pa.Array) -> BoolArray:
+        """Which documents are drawn to train, by their ids."""
+        return np.asarray(uniform(keyed(hash_strings(doc_ids), self.seed, REFERENCE)) < self.holdout, np.bool_)
+
+    def losses(self, task: Task, store: Store) -> tuple[np.ndarray, np.ndarray]:
+        """Two arrays over the rows of a shard: why each is out and at which place, None where it is not."""
+        names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if CUTS in task.inputs else set())
+        table = read_columns(task, store, names)
+        reasons, places = np.full(table.num_rows, None, object), np.full(table.num_rows, None, object)
+        if self.drops and "duplicate" in table.schema.names:
+            kinds = table["duplicate"].to_pylist()
+            reasons[:] = [f"{kind}_duplicate" if kind else None for kind in kinds]
+            places[:] = [DEDUP if kind else None for kind in kinds]
+        if CUTS in task.inputs:
+            emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
+            lose(emptied & alive(reasons), reasons, ALL_CUT, places, PASSAGES)
+        if self.holdout:
+            lose(self.held_out(table["doc_id"].combine_chunks()) & alive(reasons), reasons, HELD_OUT, places, REFERENCE)
+        return reasons, places
+
+
+@dataclass(frozen=True)
+class Eligible(ShardStep):
+    """Decides which documents of a shard are out already."""
+
+    split: Split
+    rules: tuple[RowRule, ...] = ()
+    name: str = ELIGIBLE
+    reads: tuple[str, ...] = (*Split.reads, COMMONNESS)
+
+    def identity(self) -> object:
+        return VERSION, self.split.identity(), [rule.model_dump() for rule in self.rules]
+
+    def losses(self) -> Sequence[Loss]:
+        return [
+            Loss(f"{PRESELECT}.{number}", rule.describe(), rule.ranked_column, rule)
+            for number, rule in enumerate(self.rules)
+        ]
+
+    def run(self, task: Task, store: Store) -> Marker:
+        reasons, places = self.split.losses(task, store)
+        table = read_columns(task, store, {"doc_id"}.union(*(rule.columns() for rule in self.rules)))
+        for number, rule in enumerate(self.rules):
+            draws = f"{PRESELECT} {number}"
+            for reason, rows in keep_rows(rule, table, alive(reasons), self.split.seed, draws):
+                lose(rows, reasons, reason, places, f"{PRESELECT}.{number}")
+        out = pa.table([pa.array(reasons, pa.string()), pa.array(places, pa.string())], schema=SCHEMA)
+        with store.writer(ELIGIBLE, task.key, SCHEMA) as file:
+            for batch in out.to_batches(max_chunksize=BATCH_ROWS):
+                file.write(batch)
+        dropped = Counter(reason for reason in reasons if reason is not None)
+        return Marker(
+            stage=ELIGIBLE,
+            key=task.key,
+            shard=task.name,
+            rows_in=len(reasons),
+            rows_out=len(reasons) - dropped.total(),
+            dropped=dict(sorted(dropped.items())),
+            files={".parquet": file.seal},
+            content=file.seal.digest,
+        )
+
+
+def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.Array, pa.Array]:
+    """Two string arrays over the rows of a shard, null for a document that is eligible: why it is out, and where.
+
+    `rows` is how many there are, for those who know.
+    """
+    if ELIGIBLE not in task.inputs:
+        rows = store.rows("documents", task.inputs["documents"]) if rows is None else rows
+        return pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string())
+    table = store.table(ELIGIBLE, task.inputs[ELIGIBLE])
+    return table["reason"].combine_chunks(), table["dropped_by"].combine_chunks()
+
+
+def lose(rows: BoolArray, reasons: np.ndarray, reason: str, places: np.ndarray, place: str) -> None:
+    """Writes why and where some rows are out."""
+    reasons[rows], places[rows] = reason, place
+
+
+def alive(reasons: np.ndarray) -> BoolArray:
+    """Where no reason is set yet."""
+    return np.array([reason is None for reason in reasons], np.bool_)

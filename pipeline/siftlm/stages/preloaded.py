@@ -1,0 +1,15 @@
+"""Imported by the server that worker processes are forked from: Beam, quietly, and every module that a worker needs."""
+
+from importlib import import_module
+from pkgutil import walk_packages
+
+from siftlm import engine, stages
+from siftlm.engine.allocator import limit_arenas
+from siftlm.engine.runner import import_beam
+
+limit_arenas()
+import_beam()
+for package in (engine, stages):
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name not in (__name__, "siftlm.engine.worker"):
+            import_module(module.name)
