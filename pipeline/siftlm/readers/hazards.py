@@ -48,6 +48,7 @@ _TABLE_PARTS = _tags("caption col colgroup tbody td tfoot th thead tr")
 # Formatting elements outside of these are not made again inside.
 _BARRIERS = _tags("td th caption applet object marquee template")
 _SCOPES = _BARRIERS | {"table", "html", "button"}
+_ONCE = _tags("html head body")
 _ROW = frozenset(["tr", "tbody", "thead", "tfoot", "table", "template"])
 # What an open element of these ends at the start of one of those, where none of the third is in between
 # (13.2.6.4.7 to 13.2.6.4.15; a start tag that closes nothing here, and is one of _BLOCKS, closes a paragraph).
@@ -71,8 +72,17 @@ _BREAKOUTS = _tags(
 )
 _INTEGRATION = _tags("foreignobject desc title mi mo mn ms mtext annotation-xml")
 _START = re.compile(r"<[a-zA-Z]")
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)([^>]*)>?")
-_FORMATTING_TAG = re.compile(r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])[^>]*", re.IGNORECASE)
+_NAMED = r"""[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>"'][^\s>]*+))?+"""
+_MARKUP = re.compile(rf"<(?:(/?)([a-zA-Z][^\s/>]*+)((?:\s++|/(?!>)|{_NAMED})*+)(/?)(?:>|\Z)|(!--)|([!?/]))")
+"""A tag with its attributes, in which quoted brackets end nothing (13.2.5.32 to 13.2.5.40); or how a comment begins.
+Whatever begins a tag is one, to the end of the page if need be, so that nothing is looked at twice."""
+_COMMENT_END = re.compile(r"(?<=<!--)-?>|--!?>")
+_CDATA = "<![CDATA["
+_RAW = {
+    name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
+    for name in _tags("iframe noembed noframes script style textarea title xmp")
+}  # what is in these is text, whatever it looks like
+_FORMATTING_TAG = re.compile(r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?:>|(?=[\s/]))", re.IGNORECASE)
 _ATTRIBUTE = r"""[\s/]++[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]++))?+"""
 _MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES},}}")
 
@@ -99,7 +109,8 @@ def hazard_of(html: str) -> str | None:
 
 def _most_active(html: str) -> int:
     """How many formatting elements can be open at once, links aside: a link ends the one before it."""
-    return 1 + sum(min(times, _TWINS) for times in Counter(_FORMATTING_TAG.findall(html)).values())
+    counts = Counter(tag.lower() for tag in _FORMATTING_TAG.findall(html))
+    return 1 + sum(min(times, _TWINS) if tag.endswith(">") else times for tag, times in counts.items())
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +130,7 @@ class _Cost:
     active: list[_Formatting | None] = field(default_factory=list)  # None where a barrier begins
     foreign: list[bool] = field(default_factory=list)  # of each on the stack, whether it is SVG or MathML
     counts: Counter[str] = field(default_factory=Counter)  # of the names on the stack
+    form: bool = False  # whether one was begun that no end tag has ended
     options: int = 0  # of the select before: each new one looks at them all
     plain: int = 0  # elements on the stack but for formatting, which nests without cost
     deepest: int = 0
@@ -138,15 +150,18 @@ class _Cost:
     def in_foreign(self) -> bool:
         return bool(self.foreign) and self.foreign[-1] and self.stack[-1][0] not in _INTEGRATION
 
-    def start(self, name: str, attributes: str) -> None:
+    def start(self, name: str, attributes: str, closed: bool) -> None:
+        """A start tag; `closed` where it ends in a slash."""
         self.elements += 1
         if self.in_foreign and name not in _BREAKOUTS:
             self.steps += 1
-            if not attributes.endswith("/"):
+            if not closed:
                 self._push(name, None)
             return
         while self.in_foreign:
             self._pop()
+        if name in _ONCE or (name == "form" and self.form and not self.counts["template"]):
+            return  # the parser has one already
         if name in _TABLE_PARTS and not (self.counts["table"] or self.counts["template"]):
             return  # the parser ignores it
         if name in _FORMATTING:
@@ -168,6 +183,11 @@ class _Cost:
 
     def end(self, name: str) -> None:
         self.steps += len(self.stack)
+        if name in _ONCE:
+            return  # what is open in them stays open
+        if name == "form" and not self.counts["template"]:
+            self._end_form()
+            return
         if name in _FORMATTING and self._end_formatting(name):
             return
         stops = _SCOPES if name in _BLOCKS else _BLOCKS | _SCOPES
@@ -211,6 +231,13 @@ class _Cost:
             self._close(frozenset([name]), _BLOCKS | _SCOPES)
         return True
 
+    def _end_form(self) -> None:
+        """Takes the form off the stack, and leaves on it what is open in the form."""
+        self.form = False
+        place = self._innermost(frozenset(["form"]), _SCOPES)
+        if place is not None:
+            self._take(place)
+
     def _close_implied(self, name: str) -> None:
         if name in _CLOSES:
             self._close(*_CLOSES[name])
@@ -219,28 +246,37 @@ class _Cost:
 
     def _close(self, names: frozenset[str], stops: frozenset[str]) -> None:
         """Closes the innermost element of those names and what is in it, if none of `stops` is in between."""
+        place = self._innermost(names, stops)
+        while place is not None and len(self.stack) > place:
+            self._pop()
+
+    def _innermost(self, names: frozenset[str], stops: frozenset[str]) -> int | None:
+        """Where the innermost element of those names is on the stack, if none of `stops` is in between."""
         if not any(self.counts[name] for name in names):
-            return
+            return None
         place = len(self.stack) - 1
         while self.stack[place][0] not in names:
             if self.stack[place][0] in stops or not place:
                 self.steps += _PYTHON * (len(self.stack) - place)
-                return
+                return None
             place -= 1
-        while len(self.stack) > place:
-            self._pop()
+        return place
 
     def _push(self, name: str, entry: _Formatting | None) -> None:
         self.foreign.append(self.in_foreign or name in _FOREIGN)
         self.stack.append((name, entry))
         self.counts[name] += 1
+        self.form |= name == "form"
         if entry is None:
             self.plain += 1
             self.deepest = max(self.deepest, self.plain)
 
     def _pop(self) -> None:
-        name, entry = self.stack.pop()
-        self.foreign.pop()
+        self._take(-1)
+
+    def _take(self, place: int) -> None:
+        name, entry = self.stack.pop(place)
+        self.foreign.pop(place)
         self.counts[name] -= 1
         if entry:
             entry.open = False
@@ -255,15 +291,29 @@ def _cost(html: str) -> _Cost:
     """What the page costs, up to somewhat above the limits."""
     cost = _Cost()
     before = 0
-    for tag in _TAG.finditer(html):
-        if tag.start() > before and not html[before : tag.start()].isspace():
+    while (markup := _MARKUP.search(html, before)) and not cost.beyond:
+        if markup.start() > before and not html[before : markup.start()].isspace():
             cost.remake()
-        before = tag.end()
-        name = tag[2].lower()
-        if tag[1]:
+        before = markup.end() if markup[2] else _behind(html, markup.start(), markup, cost.in_foreign)
+        name = (markup[2] or "").lower()
+        if markup[1]:
             cost.end(name)
-        else:
-            cost.start(name, tag[3])
-        if cost.beyond:
-            break
+        elif name:
+            foreign = cost.in_foreign
+            cost.start(name, markup[3], bool(markup[4]))
+            if name == "plaintext" and not foreign:
+                break
+            if name in _RAW and not foreign:
+                end = _RAW[name].search(html, before)
+                before = end.start() if end else len(html)
     return cost
+
+
+def _behind(html: str, start: int, markup: re.Match[str], foreign: bool) -> int:
+    """Where a comment ends, or what the parser takes for one."""
+    if markup[5]:
+        end = _COMMENT_END.search(html, markup.end())
+        return end.end() if end else len(html)
+    mark = "]]>" if foreign and html.startswith(_CDATA, start) else ">"
+    found = html.find(mark, start)
+    return found + len(mark) if found >= 0 else len(html)

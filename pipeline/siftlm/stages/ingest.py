@@ -21,7 +21,7 @@ from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.store import Marker, ShardWriter, Store, digest
 
-VERSION = 7
+VERSION = 8
 STAGE = "documents"
 REJECTS = ".rejects.parquet"
 BATCH_BYTES = 32 << 20  # of text
