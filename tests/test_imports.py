@@ -15,7 +15,7 @@ SOURCE_ROOTS = {"siftlm": ROOT / "pipeline" / "siftlm", "siftlm_kernels": ROOT /
 
 # From the top to the bottom. A module imports what stands in a lower row, and of its own row its own room only.
 LAYERS: dict[str, frozenset[str]] = {
-    "cli": frozenset({"cli"}),
+    "cli": frozenset({"cli", "api"}),
     "commands": frozenset({"plan", "proxies", "classifiers", "correlation"}),
     "corpus": frozenset({"corpus"}),
     "job": frozenset({"job", "estimate"}),
@@ -50,7 +50,7 @@ LAYERS: dict[str, frozenset[str]] = {
 }
 SINGLE = {"base"}
 ORDER = list(LAYERS)
-KERNELS = re.compile(r"siftlm\.(scorers|engine\.spill|stages\.(dedup|paragraphs|commonness|texts)).*")
+KERNELS = re.compile(r"siftlm\.(api|scorers|engine\.spill|stages\.(dedup|paragraphs|commonness|texts)).*")
 
 
 class Import(NamedTuple):
@@ -121,8 +121,9 @@ def broken_rule(entry: Import) -> str | None:
     package, target = entry.module.split(".")[0], entry.target.split(".")[0]
     if package == "siftlm_kernels":
         return "kernels know neither Beam nor siftlm" if target in {"apache_beam", "siftlm"} else None
-    if entry.module == "siftlm":
-        return "the package itself imports nothing of its own" if target in SOURCE_ROOTS else None
+    if entry.module == "siftlm":  # which loads these two when somebody asks for one of their names
+        allowed = entry.target.startswith(("siftlm.api", "siftlm.engine.transforms")) or target not in SOURCE_ROOTS
+        return None if allowed else "the package itself imports what is public only"
     layer, component = place(entry.module)
     if layer == "unknown":
         return f"{component} has no layer; name it in LAYERS of tests/test_imports.py"

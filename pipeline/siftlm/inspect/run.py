@@ -66,6 +66,29 @@ class SelectedRun:
             tables.append(table.append_column("row", pa.array(np.arange(table.num_rows))))
         return pa.concat_tables(tables, promote_options="permissive")
 
+    def arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All documents, kept and dropped, in the order of the run, with these columns or with all but the text.
+
+        Raises:
+            UserError: the run has no column of a name.
+        """
+        known = self.columns()
+        for name in columns or ():
+            if name not in known:
+                raise UserError(f"columns: must be columns of the run, got {name!r}{_nearest(name, known)}")
+        names = list(known if columns is None else columns)
+        return self.read(set(names)).select(names)
+
+    def pandas(self, columns: Sequence[str] | None = None) -> Any:
+        """`arrow` as a pandas DataFrame; pandas has to be installed."""
+        return self.arrow(columns).to_pandas()
+
+    def polars(self, columns: Sequence[str] | None = None) -> Any:
+        """`arrow` as a polars DataFrame; polars has to be installed."""
+        import polars
+
+        return polars.from_arrow(self.arrow(columns))
+
     def text(self, shard: int, row: int) -> str:
         task = self.tasks()[shard]
         (batch,) = document_batches(task, self.store, columns=["text"], start=row, end=row + 1)

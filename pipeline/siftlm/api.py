@@ -1,0 +1,164 @@
+"""Functions for use from Python: run a configuration, score texts, select over a table, find near-duplicates.
+
+Everything that a user gets wrong raises `siftlm.errors.UserError`, whose message is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from siftlm.config import RunConfig, validated
+from siftlm.config import load as load_config
+from siftlm.engine.progress import Progress
+from siftlm.errors import UserError
+from siftlm.inspect.run import FinishedRun
+from siftlm.job import run as run_job
+from siftlm.scorers import LMSettings, ShingleSettings, open_lm
+from siftlm.scorers.contract import bits_per_byte, perplexity
+from siftlm.scorers.protocol import ragged_text
+from siftlm.selectors import SelectSettings, select
+from siftlm.settings import Settings
+
+Rules = Sequence[Mapping[str, Any] | Settings]
+"""Rules as tables of a configuration (`{"kind": "top", ...}`) or as settings objects."""
+
+
+def load(path: str, *overrides: str) -> RunConfig:
+    """Reads the configuration of a run from a TOML file, with `key=value` overrides laid over it.
+
+    Raises:
+        UserError: The file is not there, is no TOML, or a key or value is wrong; a line a mistake.
+    """
+    return load_config(path, list(overrides))
+
+
+def run(config: RunConfig, *, quiet: bool = True) -> FinishedRun:
+    """Runs what has not been run yet and publishes the output, as `siftlm run` does; returns the finished run.
+
+    Args:
+        config: The run, from `load`.
+        quiet: Say nothing on stderr while it works.
+
+    Raises:
+        UserError: Something about the configuration, the inputs or the environment is wrong.
+    """
+    run_job(config, Progress(quiet=quiet, metrics=config.metrics_file))
+    return FinishedRun.open(config.output.folder)
+
+
+def open_run(folder: str) -> FinishedRun:
+    """Opens a finished run, to read its columns (`arrow`, `pandas`, `polars`), its texts and its manifest.
+
+    Raises:
+        UserError: There is no finished run in the folder.
+    """
+    return FinishedRun.open(folder)
+
+
+def score_texts(texts: Sequence[str], model: str, **settings: Any) -> pa.Table:
+    """Scores texts with a causal language model: one row a text, in their order.
+
+    Args:
+        texts: The documents.
+        model: A hub id, a local folder, or a .gguf file.
+        **settings: Any key of a `[[score]]` table: `device`, `dtype`, `max_tokens`, `revision` ...
+
+    Returns:
+        `nll_sum` (nats over the predicted tokens), `token_count`, `byte_count`, `perplexity` (per token),
+        `bits_per_byte`, and the other columns of a score; `error` is null for a text that could be scored.
+
+    Raises:
+        UserError: The model cannot be read, or a setting is wrong.
+    """
+    return score_batch(pa.record_batch({"text": pa.array(texts, pa.large_string())}), model, **settings)
+
+
+def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **settings: Any) -> pa.Table:
+    """Scores a column of texts of a record batch, as `score_texts` does; null texts are errors in their rows."""
+    if text not in batch.schema.names:
+        raise UserError(f"text: must be a column of the batch, got {text!r}; there are {', '.join(batch.schema.names)}")
+    tree = {"name": "score", "model": model, **settings}
+    scorer = open_lm(validated(LMSettings, tree, None, "score"))
+    texts = batch[text].cast(pa.large_string())
+    scored = scorer.begin(scorer.tokenise(texts)).finish()
+    columns = dict(zip(scored.schema.names, scored.columns, strict=True))
+    columns["perplexity"] = perplexity(columns["nll_sum"], columns["scored_token_count"])
+    columns["bits_per_byte"] = bits_per_byte(columns["nll_sum"], columns["byte_count"])
+    return pa.table(columns)
+
+
+def select_table(
+    table: pa.Table,
+    rules: Rules,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    tokens: str | None = None,
+    seed: int = 0,
+) -> pa.Table:
+    """Decides over the rows of a table by the rules of a selection, and returns a decision a row.
+
+    Args:
+        table: Columns that the rules name, of any number of rows. Draws and ties hang on a column `doc_id`; without
+            one, rows are numbered.
+        rules: As in `[[select.rules]]`, read in their order, each over what those before it keep.
+        weights: As in `[select.weights]`.
+        tokens: The column that counts tokens, for budgets in tokens.
+        seed: Of sampling, of ties and of copies.
+
+    Returns:
+        `kept`, `reason` (null where kept), `weight` (expected copies), `copies`, `dropped_by` (the rule).
+
+    Raises:
+        UserError: A rule is wrong, or names a column that is not there or of another type.
+    """
+    tree = {"rules": list(rules), "weights": weights, "tokens": tokens, "seed": seed}
+    settings = validated(SelectSettings, tree, None, "select_table")
+    if "doc_id" not in table.schema.names:
+        table = table.append_column("doc_id", pa.array(map(str, range(table.num_rows)), pa.string()))
+    return pa.Table.from_batches(select([table], settings))
+
+
+def minhash(
+    texts: Sequence[str], *, ngram: int = 5, bands: int = 14, rows: int = 8, seed: int = 1
+) -> NDArray[np.uint64]:
+    """Computes the MinHash LSH bands of texts, uint64[texts, bands]: two that share a band may be near-duplicates.
+
+    Texts are shingled by words (`ngram` words a shingle), as the dedup step does. A text without a word has all ones,
+    and is nobody's near-duplicate.
+    """
+    found, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
+    found[~has_shingles] = np.iinfo(np.uint64).max
+    return found
+
+
+def near_duplicates(
+    texts: Sequence[str], *, ngram: int = 5, bands: int = 14, rows: int = 8, seed: int = 1
+) -> NDArray[np.int64]:
+    """Finds near-duplicates among texts: for every text the number of the first text of its cluster, int64[texts].
+
+    Texts are linked that share an LSH band, and clusters are the connected components, as in the dedup step.
+    """
+    from siftlm_kernels.components import UnionFind, bucket_edges
+
+    found, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
+    owners = np.repeat(np.flatnonzero(has_shingles), bands)
+    forest = UnionFind()
+    forest.add(*bucket_edges(found[has_shingles].reshape(-1), owners))
+    first = np.arange(len(found))
+    members, representatives = forest.components()
+    first[members] = representatives
+    return first
+
+
+def _bands(texts: Sequence[str], **settings: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    from siftlm_kernels.minhash import minhash_bands
+
+    chosen = validated(ShingleSettings, dict(settings), None, "shingles").model_dump(exclude={"kind"})
+    values, offsets = ragged_text(pc.cast(pa.array(texts, pa.string()), pa.large_string()))
+    return minhash_bands(values, offsets, **chosen)
