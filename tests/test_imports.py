@@ -38,6 +38,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "filesystem",
             "findings",
             "paths",
+            "logs",
             "patterns",
             "seals",
             "settings",

@@ -41,6 +41,24 @@ def test_work_is_spread_over_processes_that_are_not_this_one(tmp_path: Path) -> 
     assert len({process for process, _ in found} - {str(os.getpid())}) == 2
 
 
+def test_a_warning_of_a_worker_is_shown_where_the_run_shows_its_own() -> None:
+    """One line on standard error, from another process; what is shown there does not depend on the process."""
+    code = """
+import logging, sys
+import apache_beam as beam
+from siftlm import logs
+from siftlm.engine.runner import RunnerSettings, run_pipeline
+def tell(number):
+    logging.getLogger("siftlm.scorers").warning("score.lm: some nats\\nare not finite %d", number)
+logs.show(sys.stderr)
+for processes in (1, 2):
+    run_pipeline(RunnerSettings(processes=processes), "probe", lambda p: p | beam.Create([processes]) | beam.Map(tell))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
+    found = [line for line in told if "finite" in line]
+    assert found == [f"score.lm: some nats␊are not finite {number}" for number in (1, 2)], told
+
+
 def test_a_worker_that_dies_fails_the_run() -> None:
     """The runner hears of it, where it would otherwise wait forever."""
 

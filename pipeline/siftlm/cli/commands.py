@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siftlm import console, stopping
+from siftlm import console, logs, stopping
 from siftlm.errors import UserError, one_line, visible
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def run(
     if dry_run:
         _show_plan(settings, fail_if)
         return
+    if quiet:
+        logs.show(sys.stderr, logging.ERROR)
     from siftlm import job
     from siftlm.engine.progress import Progress
     from siftlm.inspect.diff import ConditionError
@@ -346,6 +348,7 @@ def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
     console.use_utf8()
     console.open_streams()
+    logs.show(sys.stderr)
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of folders for its cache that it cannot write
     gc.set_threshold(GARBAGE)

@@ -29,6 +29,7 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWo
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms import environments
 
+from siftlm import logs
 from siftlm.errors import UserError
 
 URN = "siftlm:environment:forked:v1"
@@ -65,7 +66,8 @@ class ForkedWorker(GrpcWorkerHandler):
         super().__init__(state, provision_info, grpc_server)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([PRELOADED])
-        self._process = context.Process(target=serve, args=(self.control_address, self.worker_id), daemon=True)
+        served = (self.control_address, self.worker_id, logs.level())
+        self._process = context.Process(target=serve, args=served, daemon=True)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._killed = False
         _workers.append(self)
@@ -156,9 +158,10 @@ def _told(code: int) -> str:
     return f"exit code {code}" + (f" ({signal.Signals(-code).name})" if -code in list(signal.Signals) else "")
 
 
-def serve(control_address: str, worker_id: str) -> None:
+def serve(control_address: str, worker_id: str, level: int) -> None:
     """Works for the runner at `control_address` until it closes the channel, or its process is gone."""
     threading.Thread(target=_end_with_submitter, daemon=True).start()
+    logs.show(sys.stderr, level)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - Beam prints what it also tells the runner, with a traceback
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # and logs
