@@ -1,0 +1,305 @@
+"""Writes the reference pages of the guides: every key, every column and every method, from the code that has them.
+
+`python -m siftlm.reference_pages pipeline/docs/reference` writes them again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from siftlm.config import RunConfig, parse
+from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.loop import LoopConfig
+from siftlm.scorers import SignalsSettings, open_scorer
+from siftlm.scorers.signals import SignalsScorer
+from siftlm.selectors import DECISION_SCHEMA
+from siftlm.stages.columns import HIDDEN
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.select import STAGE as DECISIONS
+from siftlm.steps import Step, losses, steps
+
+GENERATED = (
+    "<!-- Written by python -m siftlm.reference_pages from the code that it describes: change that, not this page. -->"
+)
+Schema = Mapping[str, Any]
+LARGE = 1 << 60  # a bound beyond this is the computer's, and of no use to a reader
+EVERYTHING: dict[str, Any] = {
+    "name": "everything",
+    "input": [{"source": "web", "paths": ["web/*.jsonl"]}],
+    "annotate": {
+        "classifiers": [{"name": "classifier", "path": "model.bin", "label": "good"}],
+        "dsir": [{"name": "dsir", "path": "dsir.npz"}],
+        "contamination": [{"name": "benchmark", "path": "benchmark.jsonl"}],
+    },
+    "dedup": {"passages": {}, "commonness": {}},
+    "reference": {},
+    "preselect": [{"kind": "threshold", "column": "word_count", "min": 20}],
+    "score": [{"name": "model", "model": "trained"}],
+    "select": {"rules": [{"kind": "threshold", "column": "model_perplexity", "max": 1000}]},
+    "output": {"folder": "runs/everything"},
+}
+"""A run with every step, whose scorers are called by what they are."""
+MEANINGS = {
+    "doc_id": "the record's own id, or a digest of its url and text",
+    "text": "the text, without what was cut",
+    "url": "where it comes from",
+    "domain": "the registered domain of the url, or the configured field",
+    "source": "the `source` of the input that it came from",
+    "metadata": "a JSON object with the configured fields",
+    "byte_count": "UTF-8 bytes of the text",
+    "cluster_id": "the id of the document that represents its cluster of duplicates",
+    "cluster_size": "documents of the cluster",
+    "duplicate": "null for the representative, else `exact` or `near`",
+    "cut_spans": "[start, end) of what was cut, in bytes of the text as it was read",
+    "cut_count": "lines or paragraphs that were cut",
+    "cut_bytes": "their bytes",
+    "cut_share": "their share of the text as it was read",
+    "commonness": "how well the n-grams of the other documents predict this one; null without words",
+    "nll_sum": "nats of the predicted tokens",
+    "token_count": "tokens of the whole text, which budgets and weights count",
+    "scored_token_count": "predicted tokens; fewer only where `max_tokens` cuts",
+    "nll_head": "nats of the first 32 predicted tokens",
+    "truncated": "whether `max_tokens` cut the text",
+    "error": "why the document has no score; null where it has one",
+    "perplexity": "exp(nll_sum / scored_token_count); comparable under one tokenizer",
+    "bits_per_byte": "nll_sum / (ln 2 * byte_count); comparable across tokenizers",
+    "kept": "whether the document is written",
+    "reason": "why it was dropped; null for kept ones",
+    "weight": "expected copies; null for documents that a rule dropped",
+    "copies": "how often it is written",
+    "dropped_by": "the step that dropped it, `select.rules.2` for instance",
+    "language": "the most probable language",
+    "language_score": "its probability",
+    "classifier": "the probability of the classifier's label",
+    "dsir": "log weight of the document's n-grams, target over raw",
+    "dsir_per_ngram": "the same, divided by the number of n-grams",
+    "dsir_sampled": "log weight plus Gumbel noise: `top` by it draws in proportion to the weights",
+    "benchmark_overlap": "share of the document's n-grams that the benchmark has",
+    "benchmark_item": "number of the benchmark's item that has most of them, from 0",
+    "model_byte_count": "UTF-8 bytes of the text that was scored",
+}
+"""What columns say that no scorer of ours describes, by name, without the name of the model before it."""
+
+
+@dataclass
+class Table:
+    """A table of the configuration: its schema, and the places at which it can stand."""
+
+    schema: Schema
+    places: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str | None:
+        """What its key `kind` must be, where it is one of several."""
+        constant = self.schema.get("properties", {}).get("kind", {}).get("const")
+        return str(constant) if constant else None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that a configuration can name: where, by which `kind`, and what it does."""
+
+    place: str
+    kind: str
+    description: str
+
+
+def pages() -> dict[str, str]:
+    """Every reference page by the name of its file."""
+    made = {"configuration.md": configuration_page(), "columns.md": columns_page(), "methods.md": methods_page()}
+    return {name: f"{GENERATED}\n\n{text.rstrip()}\n" for name, text in made.items()}
+
+
+def tables(root: Schema, names: Sequence[str], definitions: Schema) -> dict[str, Table]:
+    """The tables below some keys of a schema, by class, in the order in which a reader meets them."""
+    made: dict[str, Table] = {}
+
+    def visit(properties: Schema, keys: Sequence[str], above: str) -> None:
+        for key in keys:
+            for name, listed in _references(properties[key]):
+                place = f"{above}.{key}" if above else key
+                known = name in made
+                table = made.setdefault(name, Table(definitions[name]))
+                table.places.append(f"[[{place}]]" if listed else f"[{place}]")
+                if not known:
+                    inner = definitions[name].get("properties", {})
+                    visit(inner, list(inner), place)
+
+    visit(root["properties"], names, "")
+    return made
+
+
+def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, bool]]:
+    """(class, whether a list of it) of every table that a key takes."""
+    if "$ref" in schema:
+        yield schema["$ref"].rsplit("/", 1)[-1], listed
+    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _references(part, listed)
+    if "items" in schema:
+        yield from _references(schema["items"], True)
+
+
+def configuration_page() -> str:
+    """Every key of a run's configuration and of the tables that the loop's commands read."""
+    run, loop = RunConfig.model_json_schema(), LoopConfig.model_json_schema()
+    more = [name for name in loop["properties"] if name not in run["properties"]]
+    added = {name: table for name, table in tables(loop, more, loop["$defs"]).items() if name not in run["$defs"]}
+    return "\n\n".join(
+        [
+            "# Configuration reference",
+            "Every key of a run, with its type, its default and what it means. An unknown key is an error that names "
+            "the nearest known one; `siftlm schema` prints the same as JSON schema, for editors.",
+            "## Keys of the run",
+            _keys(run, list(run["properties"])),
+            *_sections(tables(run, list(run["properties"]), run["$defs"])),
+            "## Tables of the correlation commands",
+            "Beside those of a run; the guide to perplexity correlations says which command reads which.",
+            _keys(loop, more),
+            *_sections(added),
+        ]
+    )
+
+
+def _sections(made: Mapping[str, Table]) -> Iterator[str]:
+    shared = Counter(table.places[-1] for table in made.values())
+    for table in made.values():
+        kind = f', `kind = "{table.kind}"`' if shared[table.places[-1]] > 1 else ""
+        yield "### " + ", ".join(f"`{place}`" for place in dict.fromkeys(table.places)) + kind
+        yield prose(table.schema.get("description", ""))
+        yield _keys(table.schema, [key for key in table.schema.get("properties", {}) if key != "kind"])
+
+
+def _keys(schema: Schema, names: Sequence[str]) -> str:
+    required = schema.get("required", ())
+    rows = [
+        (f"`{name}`", type_words(key), _default(key, name in required), key.get("description", ""))
+        for name in names
+        for key in [schema["properties"][name]]
+    ]
+    return grid(("key", "type", "default", "meaning"), rows)
+
+
+def type_words(schema: Schema) -> str:
+    """What a key takes, in words, with its bounds."""
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+    if options := [part for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if part.get("type") != "null"]:
+        return " or ".join(dict.fromkeys(map(type_words, options)))
+    if "$ref" in schema:
+        return "table"
+    if schema["type"] == "array":
+        words = type_words(schema["items"])
+        return "list of tables" if words == "table" else f"list of {words}"
+    named = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    return named.get(schema["type"], "table") + _bounds(schema)
+
+
+def _bounds(schema: Schema) -> str:
+    words = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
+    found = [text.format(schema[key]) for key, text in words.items() if abs(schema.get(key, LARGE)) < LARGE]
+    return f", {', '.join(found)}" if found else ""
+
+
+def _default(schema: Schema, required: bool) -> str:
+    if required:
+        return "must be set"
+    return "" if schema.get("default") is None else f"`{json.dumps(schema['default'])}`"
+
+
+def columns_page() -> str:
+    """The steps of a run with everything switched on, the columns that each gives, and why it drops documents."""
+    made = steps(parse(EVERYTHING, []))
+    return "\n\n".join(
+        [
+            "# Columns reference",
+            "The steps of a run in their order, with the columns that each adds. Rules, weights and `dedup.keep` may "
+            "name every column of the steps before them; `data/` and `rejects/` hold all of them. Names that begin "
+            "with `classifier`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table.",
+            *_steps(made),
+            "## Where documents are dropped",
+            "In this order; `dropped_by` in `rejects/` names the place, `reason` the reason.",
+            grid(("place", "passes what"), [(f"`{loss.place}`", loss.text) for loss in losses(made)]),
+        ]
+    )
+
+
+def _steps(made: Sequence[Step]) -> Iterator[str]:
+    """A section a step, with the columns that no step before it has."""
+    fixed = {DOCUMENTS: DOCUMENT_SCHEMA, DECISIONS: DECISION_SCHEMA}
+    known, listed = _signal_meanings() | MEANINGS, set(HIDDEN)
+    for step in made:
+        columns = [column for column in fixed.get(step.name, step.columns()) if column.name not in listed]
+        listed.update(column.name for column in columns)
+        yield f"## `{step.name}`"
+        yield prose(inspect.getdoc(type(step)) or "")
+        if columns:
+            yield grid(("column", "type", "meaning"), [_column(column, known) for column in columns])
+
+
+def _column(column: pa.Field, known: Mapping[str, str]) -> tuple[str, str, str]:
+    meaning = known.get(column.name) or known.get(column.name.removeprefix("model_"), "")
+    return f"`{column.name}`", re.sub("<.*", "", str(column.type)), meaning
+
+
+def _signal_meanings() -> dict[str, str]:
+    scorer = open_scorer(SignalsSettings())
+    assert isinstance(scorer, SignalsScorer), f"not the text signals: {scorer}"
+    return {signal.name: f"{signal.definition} ({signal.source})" for signal in scorer.signals()}
+
+
+def methods() -> list[Method]:
+    """Everything that a configuration chooses by its `kind`, or by a table of its own, and that says what it does."""
+    run = RunConfig.model_json_schema()
+    made = tables(run, ["annotate", "dedup", "score", "select"], run["$defs"])
+    found = [(table.places[-1], table.kind, table.schema.get("description", "")) for table in made.values()]
+    return [Method(place, kind, description) for place, kind, description in found if kind]
+
+
+def methods_page() -> str:
+    """The methods by the table that takes them, each with its own description."""
+    parts = ["# Methods", "What siftlm can do to a document, by the table of the configuration that asks for it."]
+    found = methods()
+    for place in dict.fromkeys(method.place for method in found):
+        parts.append(f"## `{place}`")
+        for method in found:
+            if method.place == place:
+                parts += [f"### {escaped(method.kind)}", prose(method.description)]
+    return "\n\n".join(parts)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(prose(str(cell)).replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def prose(text: str) -> str:
+    """A docstring or description as Markdown: what stands in angle brackets is no HTML."""
+    return "".join(part if part.startswith("`") else escaped(part) for part in re.split(r"(`[^`]*`)", text))
+
+
+def escaped(text: str) -> str:
+    """Text whose angle brackets and asterisks are themselves."""
+    return text.replace("<", "&lt;").replace("*", "\\*")
+
+
+def write(folder: Path) -> None:
+    """Writes the pages into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,105 @@
+"""The README and the guides: their examples are valid, their names exist, their generated pages are up to date."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from siftlm import reference_pages
+from siftlm.cli.commands import app
+from siftlm.config import RunConfig, parse
+from siftlm.engine.beam_options import of_arguments
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "pipeline" / "docs"
+REFERENCE = DOCS / "reference"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+FRAGMENT = "<!-- a fragment -->"
+"""Stands in the line before a block of TOML that is no table of a run."""
+BASE: dict[str, Any] = {
+    "name": "base",
+    "input": [{"source": "web", "paths": ["web/*.jsonl"]}],
+    "output": {"folder": "runs/base"},
+}
+NEWCOMER_BYTES = 8192
+
+
+def blocks(language: str) -> list[Any]:
+    """Every code block in a language, with the page and the line that it begins at."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^(.*)\n```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start(2))
+            if FRAGMENT not in match[1].splitlines()[-1:]:
+                found.append(pytest.param(match[2], id=f"{page.relative_to(ROOT)}:{line}"))
+    return found
+
+
+def commands() -> list[Any]:
+    """Every call of siftlm in code, as words without the name of the program."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        calls = re.findall(r"`siftlm ([a-z-]+[^`\n]*)`", text)
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            calls += re.findall(r"^(?:.*&& )?(?:\.venv/bin/)?siftlm ([a-z-]+.*)$", block, re.MULTILINE)
+        where = page.relative_to(ROOT)
+        found += [pytest.param(shlex.split(call, comments=True), id=f"{where}: {call[:60]}") for call in calls]
+    return found
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_an_example_of_a_configuration_is_one(block: str) -> None:
+    """Tables alone are laid over a run that lacks them."""
+    assert isinstance(parse({**BASE, **tomllib.loads(block)}, []), RunConfig)
+
+
+@pytest.mark.parametrize("words", commands())
+def test_a_command_exists_with_its_options(words: list[str]) -> None:
+    """Options that are not siftlm's are Beam's, where the command lets them through."""
+    name, *arguments = words
+    command = COMMANDS[name]
+    own = {option for parameter in command.params for option in parameter.opts}
+    others = [word for word in arguments if word.startswith("-") and word.partition("=")[0] not in own]
+    if command.context_settings.get("ignore_unknown_options"):
+        options, _ = of_arguments(others, sorted(own))
+        assert len(options) == len(others)
+    else:
+        assert not others
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """Links lead from the page, paths in code from the root of the repository."""
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    named = re.findall(r"`((?:tests|conf|docker|pipeline|kernels)/[\w./-]+)`", text)
+    missing = [str(path) for path in [*links, *(ROOT / path for path in named)] if not path.exists()]
+    assert not missing
+
+
+def test_the_reference_pages_are_up_to_date() -> None:
+    """`python -m siftlm.reference_pages pipeline/docs/reference` writes them again."""
+    written = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")}
+    assert written == reference_pages.pages()
+
+
+def test_every_key_of_a_run_stands_in_the_reference() -> None:
+    """Also those deep in the tree, which pydantic's own schema lists by class."""
+    text = (REFERENCE / "configuration.md").read_text(encoding="utf-8")
+    schema = RunConfig.model_json_schema()
+    keys = {key for table in (schema, *schema["$defs"].values()) for key in table.get("properties", {})}
+    assert not {key for key in keys - {"kind"} if f"| `{key}` |" not in text}
+
+
+def test_the_readme_is_short_enough_for_a_newcomer() -> None:
+    """What else there is to say stands in the guides."""
+    assert len((ROOT / "README.md").read_bytes()) <= NEWCOMER_BYTES
