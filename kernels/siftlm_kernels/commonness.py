@@ -21,7 +21,10 @@ Counts = NDArray[np.int64]
 
 
 def empty_counts(bits: int) -> Counts:
-    """A table of 2**bits counts and, last, the number of words: all 0, int64. Tables of shards add up with `+`."""
+    """Returns a table of 2**bits counts, all 0; the last entry counts the words.
+
+    The table is int64, and the tables of shards add up with `+`.
+    """
     if not 1 <= bits <= 40:
         raise ValueError(f"bits: must be between 1 and 40, got {bits}")
     return np.zeros((1 << bits) + 1, np.int64)

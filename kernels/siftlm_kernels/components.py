@@ -17,7 +17,7 @@ _BLOCK = 1 << 16  # edges between two looks at the room left
 
 
 def bucket_edges(keys: NDArray[np.uint64], ids: Integers) -> tuple[Integers, Integers]:
-    """Edges (a, b) from the smallest id of each bucket to every other one in it, each edge once, in order.
+    """Returns edges (a, b) from the smallest id of each bucket to every other one in it, once each.
 
     `keys` and `ids`, (entries,), are parallel: the id is in the bucket of that key. A bucket of n ids gives at
     most n - 1 edges. The result does not depend on the order of the entries.

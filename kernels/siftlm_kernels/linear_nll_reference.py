@@ -91,7 +91,10 @@ class Head:
 
 
 class TokenStatistics(NamedTuple):
-    """Per row, float32 `[R]`. EL2N is the L2 norm of (softmax - one-hot target), as in Paul et al. 2021, eq. 2."""
+    """Holds what a row's logits say of its target, each float32 `[R]`.
+
+    EL2N is the L2 norm of (softmax - one-hot target), as in Paul et al. 2021, eq. 2.
+    """
 
     nll: torch.Tensor
     entropy: torch.Tensor

@@ -140,7 +140,10 @@ def _sums(hidden_RD: torch.Tensor, shift_R: torch.Tensor, head: Head) -> torch.T
 
 
 def stages(shared_bytes: int, tile_rows: int) -> int:
-    """Steps of so many rows that fit into a block's shared memory: 4 of an H200's 227 KiB, 2 of 99 KiB."""
+    """Returns how many steps of so many rows fit into a block's shared memory.
+
+    That is 4 in an H200's 227 KiB, and 2 in 99 KiB.
+    """
     return max(1, min(STAGES, shared_bytes // (tile_rows * STEP_BYTES)))
 
 

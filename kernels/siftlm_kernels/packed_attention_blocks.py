@@ -15,7 +15,9 @@ HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
 
 
 def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np.int32]:
-    """Int32 `[W, 3]`: first query of a block, start and stop of its document; blocks with the most keys come first.
+    """Returns int32 `[W, 3]`: the first query of each block, and the start and stop of its document.
+
+    Blocks with the most keys come first.
 
     A document is cut from its own beginning, so that what a block computes depends on its document alone. Two blocks
     at least: what is missing are blocks without a query, for compilers that treat lengths of 0 and 1 as constants.

@@ -1,4 +1,4 @@
-"""What a character is, as bits in a table indexed by code point, and the fixed lists that the signals refer to."""
+"""Tells what each character is, as bits by code point, and lists the words and phrases that signals count."""
 
 from __future__ import annotations
 

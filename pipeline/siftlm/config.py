@@ -1,4 +1,4 @@
-"""The configuration of a run: one strict, typed tree, read from TOML, whose errors name the key and the nearest one."""
+"""Reads the configuration of a run, a strict and typed tree, and names the key of every mistake."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class RunConfig(Settings):
         return (*self.annotate.scorers(), *near)
 
     def selection(self) -> SelectSettings:
-        """The rules and weights with all that the run decides for them: their seed, which end of a column is good."""
+        """Returns the rules and weights with what the run decides for them: seeds and good ends of columns."""
         seeded = self.select.model_copy(update={"seed": self.select.seed or self.seed})
         return seeded.following(self.good_ends())
 
@@ -184,6 +184,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuration") -> RunConfig:
+    """Returns the run in a tree with `key=value` overrides; raises UserError, a line a mistake."""
     return validated(RunConfig, tree, overrides, place)
 
 

@@ -42,7 +42,7 @@ _PORT = re.compile(r":[0-9]*$")
 
 
 def document_id(record_id: str | None, url: str | None, text: str | memoryview) -> str:
-    """The id of a document: the record's own where it has one, else a digest of its url and text (or its UTF-8).
+    """Returns the record's own id where it has one, else a digest of its url and text.
 
     A digest of content is the same on every machine, in every order and after any resharding. Two records
     with the same url and text get the same id; they are the same document.

@@ -1,4 +1,4 @@
-"""The one exception that is a user's to mend, everything else is a defect; and how text of others is printed."""
+"""Defines the one exception that a user can mend, and prints foreign text safely."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one_line(text: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of `names` that is most like a name that is not among them, in whatever case; None where none is.
+    """Returns the one of `names` that is most like an unknown name; None where none is near.
 
     `cutoff` is how alike they must be, by difflib.
     """

@@ -1,4 +1,4 @@
-"""What a little of the input says of all of it: how many documents, and how long every stage takes on one core.
+"""Estimates documents and seconds of a run from a sample of its input.
 
 The steps themselves are rehearsed over the sample in a store of its own, after one that warms them up: what is timed is
 the work, not what Beam adds to it.

@@ -360,7 +360,7 @@ def rename(source: str, target: str) -> None:
 
 
 def remove(path: str, *, recursive: bool = False) -> None:
-    """Removes a file, or with `recursive` a directory; that it is already gone is no error, a link goes by itself."""
+    """Removes a file or a link, or with `recursive` a directory; one that is gone already is no error."""
     if is_local(path):
         _remove_local(_local(path), recursive)
         return

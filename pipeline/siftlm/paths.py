@@ -1,4 +1,4 @@
-"""What a path in a configuration or on a command line may be: every one passes here before anything is done with it.
+"""Checks every path in a configuration or on a command line before anything is done with it.
 
 A path is local unless it begins with a scheme that siftlm knows, so `File::Spec.txt`, `zip::x` and `a#b?c%20d.txt`
 are names of files. `~` at the beginning is a home folder, everywhere; `./~` is a folder of that name.
@@ -40,7 +40,7 @@ def plain(path: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """A local path from the root on, without `.` and `..`; links stay, but for those that a `..` leads back from."""
+    """Returns a local path from the root on without `.` and `..`; links stay where no `..` follows."""
     whole = os.path.join(os.getcwd(), plain(path))
     above, dots, below = whole.rpartition("/../")
     if whole.endswith("/.."):

@@ -1,4 +1,4 @@
-"""What patterns match on this machine's file system, and how the parts of a pattern lie upon the parts of a name.
+"""Matches patterns with files of this machine, and tells which part of a name matched which part.
 
 `*`, `?` and `[...]` stay within a part, `**` is any number of folders. A part that is there under that very name is
 that name: brackets are common in names of files.
@@ -19,7 +19,7 @@ _LEFT_BEHIND = (".crc", ".tmp")
 
 
 class Part(NamedTuple):
-    """A part of a file's path, and the part of the pattern that matched it; None where no part of it did."""
+    """Pairs a part of a file's path with the part of the pattern that matched it, or None."""
 
     name: str
     pattern: str | None
@@ -47,6 +47,7 @@ def has_signs(pattern: str) -> bool:
 
 
 def parts_of(path: str) -> list[str]:
+    """Returns the names in a path, from the root to the file."""
     return [part for part in path.split("/") if part]
 
 
@@ -64,7 +65,7 @@ def aligned(pattern: str, matched: str, file: str) -> list[Part]:
 
 
 def is_hidden(parts: Sequence[Part]) -> bool:
-    """Whether a file, or a folder above it, has a name that other jobs leave behind and no pattern asks for."""
+    """Tells whether a file or its folder has a name that jobs leave behind and no pattern asks for."""
     name, pattern = parts[-1]
     left = any(name.endswith(end) and not (pattern or "").endswith(end) for end in _LEFT_BEHIND)
     return left or any(part.is_hidden for part in parts)

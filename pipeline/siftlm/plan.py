@@ -1,4 +1,4 @@
-"""What a run would do: its steps with their keys, what has no marker yet, and how long that would take."""
+"""Plans a run: its steps with their keys, what has no marker yet, and how long that would take."""
 
 from __future__ import annotations
 
@@ -82,4 +82,5 @@ def describe(row: StagePlan) -> dict[str, str]:
 
 
 def about(seconds: float) -> str:
+    """Returns a time in words, for one that is only estimated."""
     return duration(seconds) if seconds >= 1 else "under 1 s"

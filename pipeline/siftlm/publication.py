@@ -1,4 +1,4 @@
-"""The end of a run: the output is written, audited, told of, and takes the place of what was published before."""
+"""Ends a run: writes and audits the output and puts it in the place of the one before."""
 
 from __future__ import annotations
 

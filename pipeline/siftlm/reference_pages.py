@@ -258,7 +258,7 @@ def _signal_meanings() -> dict[str, str]:
 
 
 def methods() -> list[Method]:
-    """Everything that a configuration chooses by its `kind`, or by a table of its own, and that says what it does."""
+    """Lists every method that a configuration chooses by a `kind`, with what it does."""
     run = RunConfig.model_json_schema()
     made = tables(run, ["annotate", "dedup", "score", "select"], run["$defs"])
     found = [(table.places[-1], table.kind, table.schema.get("description", "")) for table in made.values()]

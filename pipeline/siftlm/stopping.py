@@ -1,4 +1,4 @@
-"""A command that is asked to end, by Ctrl-C, by its terminal or by the system: one line, and nothing left behind."""
+"""Ends a command that is asked to stop with one line, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Store:
         return {marker.key: marker for marker in found if marker is not None}
 
     def find(self, stage: str, key: str) -> Marker | None:
-        """The marker of one output, which may be a folder, after a look at all of its files; None where there is none.
+        """Returns the marker of one output after a look at all of its files; None where there is none.
 
         Damage is named, and then there is none.
         """
@@ -220,7 +220,7 @@ class Store:
             yield shard
 
     def batches(self, stage: str, key: str, *, rows: int = 512, columns: Choice = None) -> Iterator[pa.RecordBatch]:
-        """The rows of one output in order, at most `rows` at a time, in the memory that a row group takes."""
+        """Yields the rows of one output in order, at most `rows` at a time and a row group in memory."""
         return self.row_range(stage, key, 0, sys.maxsize, rows=rows, columns=columns)
 
     def row_range(
@@ -321,7 +321,7 @@ def damage_in(error: BaseException) -> tuple[str, str] | None:
 
 
 def tell_damage(error: BaseException) -> str:
-    """Says which file of the store is made again, or raises an error that is of another kind; the file's path."""
+    """Says which file of the store is made again and returns its path; raises errors of another kind."""
     told = damage_in(error)
     if told is None:
         raise error

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: on disk by a temporary name, in an object store by a complete upload."""
+"""Writes files that appear whole or not at all, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as write_local names the
 
 @contextmanager
 def write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
-    """A stream into a file that takes its name when the block ends well; with `durable` it outlives a power cut."""
+    """Opens a file that takes its name when the block ends well; `durable` ones outlive a power cut."""
     folder, name = os.path.split(os.path.abspath(path))
     make_folder(folder)
     # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
@@ -66,7 +66,7 @@ def sync_folder(folder: str) -> None:
 
 @contextmanager
 def write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
-    """A stream into an object that is there when the block ends well, and not at all where it does not."""
+    """Opens an object that is there when the block ends well, and not at all otherwise."""
     if parent := inner.rpartition("/")[0]:
         fs.makedirs(parent, exist_ok=True)
     stream: Any = fs.open(inner, "wb")

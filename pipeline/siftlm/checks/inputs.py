@@ -1,4 +1,4 @@
-"""The inputs of a run: what they are, what is checked of them before they are read, and once they are."""
+"""Finds the inputs of a run and checks them, before and after they are read."""
 
 from __future__ import annotations
 

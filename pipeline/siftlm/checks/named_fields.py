@@ -1,4 +1,4 @@
-"""Fields that the settings of an input name and its documents do not have, or have as something that is of no use."""
+"""Finds configured fields that no document of an input has, or that hold nothing of use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSTEAD = {
 
 @dataclass
 class Seen:
-    """What documents have: how many there are, with a domain, with a value of each field, with one of no use."""
+    """Counts documents: all, those with a domain, and for each field those with a value or a useless one."""
 
     documents: int = 0
     domains: int = 0

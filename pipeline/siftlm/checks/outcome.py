@@ -1,4 +1,4 @@
-"""Whether a run came to anything: nothing that could be read, or nothing kept, is a mistake unless it is allowed."""
+"""Refuses a run that could read nothing or keeps nothing, unless the configuration allows it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ALLOW = "output.allow_empty = true lets it pass"
 
 
 def let_pass(config: RunConfig, problem: str) -> str:
-    """The problem of an empty source or output as a warning where the run allows it; else it is a UserError."""
+    """Returns the problem of an empty source or output as a warning, or raises it where it is not allowed."""
     if not config.output.allow_empty:
         raise UserError(f"{problem}; {ALLOW}")
     return problem
 
 
 def nothing_read(settings: InputSettings, files: Sequence[InputFile], markers: Sequence[Marker]) -> str | None:
-    """What is wrong with a source that gave no text, in a sentence with the likely cause; None where it gave some."""
+    """Says what is wrong with a source that gave no text, and why; None where it gave some."""
     documents = sum(marker.rows_out for marker in markers)
     if documents and sum(int(marker.facts["text_bytes"]) for marker in markers):
         return None

@@ -1,0 +1,1 @@
+"""Trains fastText classifiers and makes the labels of their pages."""

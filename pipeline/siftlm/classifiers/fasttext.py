@@ -30,7 +30,7 @@ _SEPARATORS = str.maketrans(dict.fromkeys("\n\r\t\v\f\0", " "))
 
 
 def fasttext_line(text: str) -> str:
-    """The text as one line of words, as the classifier scorer of a run reads it, for training and prediction alike.
+    """Returns the text as one line of words, for training as for the classifiers of a run.
 
     Newlines and fastText's other separators become blanks. fastText itself leaves out words that begin with
     `__label__` and reads nothing after a word `</s>`; in training it would take the first for labels.

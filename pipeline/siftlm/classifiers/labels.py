@@ -38,7 +38,7 @@ def hard_labels(weights: Floats) -> Labels:
 
 
 def include_probability(estimates: Floats) -> Floats:
-    """P(include) of each unit: its rank from 0 / (units - 1), the best unit 1; equal estimates share a rank.
+    """Returns P(include) of each unit: rank / (units - 1), 1 for the best, the same for equal estimates.
 
     From the published code of perplexity-correlations, option sample_labels.
     """

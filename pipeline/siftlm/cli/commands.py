@@ -345,7 +345,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line and exit code 2, a failed audit is exit code 3."""
+    """Runs the command line; a user's mistake exits with 2 and one line, a failed audit with 3."""
     console.use_utf8()
     console.open_streams()
     logs.show(sys.stderr)

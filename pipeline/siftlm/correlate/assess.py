@@ -121,7 +121,7 @@ def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
 
 
 def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_share: float = 1.0) -> Floats:
-    """What a prediction X w weighs the units by: the estimates, or the linear projection to a share of the units.
+    """Returns the weights of units in a prediction: the estimates, or their projection to a share.
 
     `estimator=None` is the trivial baseline, the mean bits per byte. With equal caps of 1 / (share * units) the
     projection is the mean over the top units; the full estimates come close to the baseline wherever they are

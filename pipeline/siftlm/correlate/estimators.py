@@ -42,7 +42,7 @@ BLOCK_UNITS = 512
 
 
 def check_inputs(X: Floats, y: Floats) -> None:
-    """Raise where X is not [N, D] and finite, y not [N] and finite, or there are fewer than two models."""
+    """Raises UserError unless X is [N, D] and y is [N], both finite, with two models or more."""
     if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
         raise UserError(f"estimate: X must be [models, units] and y [models], got {X.shape} and {y.shape}")
     if X.shape[0] < 2:
@@ -88,7 +88,7 @@ def _spearman(X: Floats, y: Floats, counts: Floats) -> Floats:
 
 
 def spearman_with_each(X: Floats, Y: Floats, counts: Floats) -> Floats:
-    """Spearman's rho [T, B, D] of the units with each of Y[T, N]; the ranks of X, the dear part, are shared.
+    """Returns Spearman's rho [T, B, D] of the units with each of Y[T, N], ranking X once.
 
     For one block of units at a time: the sorted block stays in memory.
     """

@@ -1,4 +1,4 @@
-"""The matrix of bits per byte: models by units, exact sums, and the tables it is read from and written to."""
+"""Keeps the matrix of bits per byte, models by units, as exact sums, and reads and writes its tables."""
 
 from __future__ import annotations
 

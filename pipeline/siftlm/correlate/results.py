@@ -68,7 +68,7 @@ def weights_table(
 
 
 def held_out_table(assessment: Assessment) -> pa.Table:
-    """One row a model: its error, and its true and predicted rank among all models (1 is best), by each predictor.
+    """Returns one row a model: its error, and its true and predicted ranks (1 is best) by predictor.
 
     A predicted rank is null for a model of a fold that could not be fitted.
     """

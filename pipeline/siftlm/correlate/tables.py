@@ -195,10 +195,9 @@ def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.
 
 
 def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str | None:
-    """The column that names the rows: the wanted, else one of a usual name, else the first that is not all
-    numbers.
+    """Returns the column that names the rows; None where every column holds numbers alone.
 
-    None where every column holds numbers alone: the rows have no names.
+    That is the wanted one, else one of a usual name, else the first that is not all numbers.
     """
     names = [str(name) for name in table.column_names]
     if wanted is not None:

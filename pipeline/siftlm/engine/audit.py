@@ -1,4 +1,4 @@
-"""What a run made of what: its shards, their keys and markers in every stage, and the audit of their sums."""
+"""Adds up what every step made of every shard, and finds documents that are unaccounted for."""
 
 from __future__ import annotations
 

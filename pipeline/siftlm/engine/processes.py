@@ -55,6 +55,7 @@ class ForkedEnvironment(environments.Environment):
 
 
 def environment() -> ForkedEnvironment:
+    """Returns the environment that makes Beam fork its workers from this process."""
     return ForkedEnvironment(environments.python_sdk_capabilities(), ())
 
 

@@ -183,6 +183,7 @@ def _check_engine(settings: RunnerSettings) -> None:
 
 
 def is_local(settings: RunnerSettings) -> bool:
+    """Tells whether the stages run in this process."""
     return settings.name == LOCAL and settings.processes == 1
 
 
@@ -200,7 +201,7 @@ def memory(settings: RunnerSettings) -> int:
 
 
 def batch_size(settings: RunnerSettings, default: int) -> int:
-    """Bytes or entries that a shard holds at a time: less than the default where a worker has less memory for it."""
+    """Returns what a shard holds at a time: the default, or less where a worker has less memory."""
     if settings.worker_memory is None:
         return default
     left = (memory(settings) - LEAST_MEMORY) / threads(settings)

@@ -50,7 +50,7 @@ class ShardStage(Protocol):
 
 
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
-    """The path of a file with one task a line, so that a pipeline's graph does not grow with its shards."""
+    """Writes the tasks to a file, one a line, so that a graph does not grow with its shards."""
     lines = [orjson.dumps(task) for task in tasks]
     path = store.path("plans", f"{stage}-{_plan_digest(lines)}", ".jsonl")
     filesystem.write_bytes(path, b"\n".join(lines), durable=False)

@@ -1,4 +1,4 @@
-"""What a run does, one step after another, and how the keys of the outputs follow from what each step reads.
+"""Defines the steps of a run, and how the keys of their outputs follow from what they read.
 
 A run is a list of steps (`siftlm.steps`). A step makes one output of every shard, and its key digests the step's
 identity and the contents of what it reads. Where an output is made anew with the content that it had before, nothing
@@ -85,7 +85,7 @@ class Told:
 
 
 class Step(ABC):
-    """One step of a run; `name` is its folder in the store and its row in plan, progress, manifest and report.
+    """Does one step of a run; its name is that of its folder, its row in plan and its progress.
 
     Attributes:
         name: Unique in a run.
@@ -109,7 +109,7 @@ class Step(ABC):
         """The markers of all tasks, after the work on those that have none."""
 
     def rehearse(self, task: Task, store: Store) -> float:
-        """Does the work on one small shard in this process; the seconds that it took, 0 for a step that takes none.
+        """Does the work on one small shard in this process, and returns the seconds that it took.
 
         The output is committed where a later step needs it.
         """

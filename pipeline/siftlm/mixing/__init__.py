@@ -1,0 +1,1 @@
+"""Turns estimates into weights of units."""

@@ -96,7 +96,7 @@ def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -
 
 
 def project_l2(g: Floats, tau: Floats) -> Floats:
-    """The point nearest to g: clip(g + c, 0, tau), with c found exactly among the breakpoints -g and tau - g.
+    """Returns the point nearest to g, clip(g + c, 0, tau), with c found exactly among its breakpoints.
 
     The sum is piecewise linear and rises in c, with slope the number of units strictly between their bounds.
     Equal estimates with equal caps get equal weights, so no order is involved.

@@ -1,0 +1,1 @@
+"""Trains small models and measures what they are good at."""

@@ -54,7 +54,7 @@ class Split:
         return np.asarray(uniform(keyed(hash_strings(doc_ids), self.seed, REFERENCE)) < self.holdout, np.bool_)
 
     def losses(self, task: Task, store: Store) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays over the rows of a shard: why each is out and at which place, None where it is not."""
+        """Returns why each row of a shard is out and at which place, None where it is not."""
         names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if CUTS in task.inputs else set())
         table = read_columns(task, store, names)
         reasons, places = np.full(table.num_rows, None, object), np.full(table.num_rows, None, object)
@@ -113,7 +113,7 @@ class Eligible(ShardStep):
 
 
 def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.Array, pa.Array]:
-    """Two string arrays over the rows of a shard, null for a document that is eligible: why it is out, and where.
+    """Returns why and where each document of a shard is out, null for one that is eligible.
 
     `rows` is how many there are, for those who know.
     """

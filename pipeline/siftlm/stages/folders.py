@@ -1,4 +1,4 @@
-"""Whose folder is it: a run and a store know their own by a mark, and whatever else a folder holds is not theirs.
+"""Tells own folders from others by a mark: what else lies in them is not siftlm's.
 
 A mark is made in an empty or new folder only. What is cleared away are the names that siftlm itself gives, in the
 places where it gives them; no link is followed.
@@ -122,7 +122,7 @@ def check_results(place: str, folder: str, names: Sequence[str], is_ours: Callab
 
 
 def check_model_folder(folder: str) -> None:
-    """Raises UserError unless a folder for a model is local, and new, empty or of a model that siftlm put there."""
+    """Raises UserError unless a model's folder is local, and new, empty or marked by siftlm."""
     if not paths.is_local(folder):
         raise UserError(f"FOLDER: must be a local folder, got {folder}")
     _check_place("FOLDER", folder, ())
@@ -218,7 +218,7 @@ def _share(lock: int, store: str) -> None:
 
 @contextmanager
 def lock_file(path: str) -> Iterator[int]:
-    """A file to hold locks on, its descriptor open; what it may have in it stays, a link there is not followed."""
+    """Opens a file to hold locks on, whatever is in it, and follows no link."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         yield descriptor
@@ -236,7 +236,7 @@ def writable(place: str, folder: str) -> Iterator[None]:
 
 
 def clear_store(store: str) -> None:
-    """Removes what killed runs left in a store: temporary files of its outputs, and what lives as long as a run."""
+    """Removes what killed runs left in a store: temporary files, and what lives as long as a run."""
     for linked in _folders(f"{store}/{LINKS}", _LINKED):
         filesystem.remove(linked, recursive=True)
     filesystem.remove_temporaries(store, _OF_STORE)

@@ -50,7 +50,7 @@ class Ingest(ShardStep):
         return VERSION
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        """The key of a shard digests the settings of its source, the bytes of its file and what its name says."""
+        """Digests into a shard's key the settings of its source, the bytes of its file and its name's format."""
         identities = {source: settings.model_dump(exclude={"paths"}) for source, settings in self.inputs.items()}
         return [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
 
@@ -90,7 +90,7 @@ class Ingest(ShardStep):
 
 
 class Rejects(ExitStack):
-    """What could not be read of a shard, in a file that is there only where there is any of it."""
+    """Writes what could not be read of a shard, to a file that exists only where there is any."""
 
     def __init__(self, key: str, store: Store) -> None:
         super().__init__()

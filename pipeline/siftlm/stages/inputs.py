@@ -36,7 +36,7 @@ Files = dict[str, list[Fingerprinted]]
 
 
 class Found(NamedTuple):
-    """What the paths of a source lead to: its files, sorted, how many of each format, and what was left out."""
+    """Holds what the paths of a source lead to: sorted files, formats, and what was left out."""
 
     files: list[InputFile]
     formats: Counter[str]
@@ -157,6 +157,7 @@ def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
 
 
 def gone(path: str) -> UserError:
+    """Returns the error of a file that was removed while a run reads it."""
     return UserError(f"input: files must stay as they are while a run reads them, got {path} removed; run again")
 
 

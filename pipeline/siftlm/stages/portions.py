@@ -1,4 +1,4 @@
-"""Small shards together: what is counted of columns takes a portion of the documents at a time, of however many shards.
+"""Reads columns of many small shards together, a portion of the documents at a time.
 
 A count costs the same for two rows and for thousands, so that thousands of tiny shards would pay for it one by one.
 """
@@ -19,7 +19,7 @@ PORTION_ROWS = 1 << 16  # documents of several shards that are counted together
 
 @dataclass(frozen=True)
 class Portion:
-    """Columns of a few shards, one below the other, and the shard and the row in it that each row is of."""
+    """Holds columns of a few shards, one below the other, and where each row comes from."""
 
     tasks: tuple[Task, ...]
     table: pa.Table

@@ -1,4 +1,4 @@
-"""The folder of a run: who owns it, and how a complete output takes the place of the one before it.
+"""Owns the folder of a run, and puts a complete output in the place of the one before.
 
 Output shards are written to a staging folder. When all are there, the manifest is removed, the shards move to
 `data/` (and `rejects/`), and the new manifest is written last: a folder with a manifest is complete.
@@ -67,6 +67,7 @@ def workspace(folder: str, name: str, store: str) -> Iterator[None]:
 
 
 def staging_folder(folder: str, identity: str) -> str:
+    """Returns the folder in which an output is made before it is published."""
     return f"{folder}/.staging-{identity[:16]}"
 
 

@@ -50,7 +50,7 @@ class Reference(Step):
         return [Loss(HELD, f"is not in the {self.settings.holdout:.6g} that train the reference model")]
 
     def rehearse(self, task: Task, store: Store) -> float:
-        """Trains on the whole sample for half an epoch and for two more, whose time is that of the share held out."""
+        """Trains on the sample for half an epoch and for two more, and scales the time of these."""
         texts, spent = (
             [text for b in document_batches(task, store, columns=["text"]) for text in b["text"].to_pylist()],
             [],

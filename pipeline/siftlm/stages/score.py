@@ -176,7 +176,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Part:
-    """A window under one model: what is on its way, and what is known. The rest of the columns is null."""
+    """Holds a window under one model: what is on its way, and what is known already."""
 
     schema: pa.Schema
     missing: np.ndarray
@@ -242,7 +242,7 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Score(Step):
-    """Scores of one model; `later` are the steps of other models, which are scored in the same pass where they can.
+    """Scores documents by one model, and in the same pass by `later` ones with the same tokens.
 
     A key has two halves: the model and the texts, then which documents are eligible. Outputs that share the first half
     hold scores that can be taken over.

@@ -60,7 +60,7 @@ class Columns:
         return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, steps)
 
     def dropped(self, task: Task, table: pa.Table, store: Store) -> tuple[pa.Array, pa.Array]:
-        """Null for a row that selection decides on, else why it is out and since which step: lost, or not scored."""
+        """Returns why each row is out and since which step, null where the selection decides."""
         reasons, steps = out_already(task, store, table.num_rows)
         for stage, key in task.inputs.items():
             if stage.startswith(SCORES):
@@ -73,7 +73,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of statistics over some shards; the plan is read from a file, for it may hold a cut for every domain."""
+    """Makes one pass of statistics over some shards.
+
+    The plan is read from a file, for it may hold a cut for every domain.
+    """
 
     columns: Columns
     plan_path: str

@@ -58,6 +58,7 @@ class Observe:
 
 
 def merge(parts: Iterable[Both]) -> Both:
+    """Adds up the statistics of shards."""
     every = list(parts)
     return {name: ScoreStatistics.merged(part[name] for part in every) for name in ("all", "kept")}
 

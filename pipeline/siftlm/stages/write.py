@@ -173,6 +173,7 @@ def output_schema(task: Task, store: Store) -> pa.Schema:
 
 
 def reject_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of rejects/, which have reasons instead of weights and copies."""
     names = [f for f in schema if f.name not in ("weight", COPY.name)]
     why = [pa.field(name, pa.string(), nullable=False) for name in ("reason", "dropped_by")]
     return pa.schema([*names, *why])

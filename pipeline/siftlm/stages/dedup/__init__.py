@@ -1,0 +1,1 @@
+"""Finds exact and near-duplicates over the whole corpus."""

@@ -19,7 +19,10 @@ Path = tuple[int, str]  # a node of the merge tree, and a file of edges for it
 
 
 def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
-    """Shuffles of the places of keys, then a tree of merged files; only the path of its last one is passed on."""
+    """Adds the search for duplicates to a pipeline.
+
+    Places of keys are shuffled, then files of edges merged as a tree; only the path of its last one is passed on.
+    """
     tasks = (
         pipeline
         | "plan" >> beam.Create([plan])

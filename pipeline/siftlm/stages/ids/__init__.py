@@ -1,0 +1,1 @@
+"""Gives documents that came with one id ids of their own."""

@@ -1,4 +1,4 @@
-"""The graph of the ids stage: hashes of ids -> who shares one -> what each shard has of them -> ids/."""
+"""Builds the graph of the ids step: hashes of ids, who shares one, and new ids by shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siftlm.stages.ids.work import Ids, Pair
 
 
 def build(pipeline: beam.Pipeline, stage: Ids, plan: str, answer: str, workers: int) -> None:
-    """Two shuffles of the places of hashes, by hash and back by shard; the file `answer` tells what came of them."""
+    """Adds two shuffles of the places of hashes, by hash and back by shard; `answer` tells the outcome."""
 
     def renamed(part: int, pairs: Iterable[Pair]) -> Iterator[Any]:
         found, shared = stage.renamed(part, pairs)

@@ -1,0 +1,1 @@
+"""Cuts lines or paragraphs that several documents have."""
