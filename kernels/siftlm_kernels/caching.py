@@ -49,7 +49,7 @@ def _path(folder: str) -> Path:
 
 
 def users_folder() -> Path | None:
-    """`siftlm/kernels` below the user's cache folder by the XDG rules; None for a user without a home."""
+    """Returns `siftlm/kernels` below the user's cache folder by the XDG rules; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the rules say to pass over such a value
         base = os.path.join(os.path.expanduser("~"), ".cache")

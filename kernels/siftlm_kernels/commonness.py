@@ -55,7 +55,7 @@ def mean_nll(
     prior: float = 1.0,
     impl: Implementation = "auto",
 ) -> NDArray[np.float64]:
-    """Mean negative log-likelihood a word in nats, (documents,), under the counts of all documents but itself.
+    """Returns mean negative log-likelihood a word in nats, (documents,), under the counts of all documents but itself.
 
     exp of its negative is the commonness of SoftDedup (He et al. 2024, arXiv 2407.06654), the geometric
     mean of P(w_i | the ngram - 1 words before). There the model is a Kneser-Ney one that has seen the document. Here

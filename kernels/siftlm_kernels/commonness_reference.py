@@ -46,7 +46,7 @@ def _mean_nll(text: bytes, table: NDArray[np.int64], ngram: int, prior: float) -
 
 
 def runs(text: bytes, ngram: int, buckets: int) -> list[list[int]]:
-    """The buckets of the runs of 1, 2, ... `ngram` words that end with each word."""
+    """Returns the buckets of the runs of 1, 2, ... `ngram` words that end with each word."""
     hashes = [shingle_hash([word]) for word in words(text) if word]
     shift = 64 - (buckets.bit_length() - 1)
     return [

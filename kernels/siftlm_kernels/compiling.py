@@ -23,7 +23,7 @@ def compiled(function: Kernel) -> Kernel:
 
 
 def compiled_for(signature: Any) -> Callable[[Kernel], Kernel]:
-    """The same for one signature, compiled, or read from the cache, when it is decorated."""
+    """Returns the same for one signature, compiled, or read from the cache, when it is decorated."""
     return lambda function: _compiled(function, signature)
 
 

@@ -36,7 +36,7 @@ def bucket_edges(keys: NDArray[np.uint64], ids: Integers) -> tuple[Integers, Int
 
 
 def connected_components(a: Integers, b: Integers) -> tuple[Integers, Integers]:
-    """(ids of all edges, sorted and unique; the smallest id of each one's component).
+    """Returns (ids of all edges, sorted and unique; the smallest id of each one's component).
 
     Edges join a[i] and b[i]; loops and repeats are allowed. The result does not depend on their order. It is a set
     of edges itself, so that blocks can be merged: see `merge_components`, and `UnionFind` for the memory it takes.
@@ -45,7 +45,7 @@ def connected_components(a: Integers, b: Integers) -> tuple[Integers, Integers]:
 
 
 def merge_components(*parts: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
-    """`connected_components` of the edges of all parts, which may be edges or results of earlier calls.
+    """Returns `connected_components` of the edges of all parts, which may be edges or results of earlier calls.
 
     Associative and commutative, with two empty arrays as its neutral element: an accumulator of a combine.
     """
@@ -86,7 +86,7 @@ class UnionFind:
             self._count = _kernel().join(left, right, self._ids, self._parents, self._slots, self._count)
 
     def components(self) -> tuple[Integers, Integers]:
-        """(ids, sorted; the smallest id of each one's component). Ends the forest: it is empty afterwards."""
+        """Returns (ids, sorted; the smallest id of each one's component). Ends the forest: it is empty afterwards."""
         ids, parents, count = self._ids, self._parents, self._count
         self._clear()
         ids.resize(count, refcheck=False)

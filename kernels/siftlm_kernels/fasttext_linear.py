@@ -37,7 +37,7 @@ class FastTextLinear:
 
     @staticmethod
     def load(path: str) -> FastTextLinear:
-        """The model in a file.
+        """Returns the model in a file.
 
         Raises:
             ValueError: not a supervised fastText model, cut short or inconsistent; the message names the file.
@@ -53,7 +53,7 @@ class FastTextLinear:
     def probabilities(
         self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, impl: Impl = "auto"
     ) -> FloatArray:
-        """The probability of every label, shape (documents, labels).
+        """Returns the probability of every label, shape (documents, labels).
 
         Equal, up to 1e-5, to `fasttext.load_model(path).predict(text.replace("\\n", " "), k=-1, threshold=-1)`: the
         same words (white space is space, newline, return, tab, vertical tab, form feed and NUL; what follows a
@@ -107,7 +107,7 @@ def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
 
 
 def tree_children(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """The Huffman tree that fastText builds over labels by their counts: (left, right) of every inner node.
+    """Returns the Huffman tree that fastText builds over labels by their counts: (left, right) of every inner node.
 
     Nodes are numbered with the labels first; ties go to the inner node, as in fastText.
 

@@ -128,7 +128,7 @@ class _Reader:
 
 
 def read_fasttext(path: str) -> FastTextFile:
-    """The model in a file; its matrices stay mapped, so that opening is cheap and processes share the memory.
+    """Returns the model in a file; its matrices stay mapped, so that opening is cheap and processes share the memory.
 
     Raises:
         ValueError: the file is not a fastText model, not a supervised one, cut short or inconsistent.
@@ -146,7 +146,7 @@ def read_fasttext(path: str) -> FastTextFile:
 
 
 def parse_fasttext(content: Any) -> FastTextFile:
-    """The model in a buffer of bytes that has `find`."""
+    """Returns the model in a buffer of bytes that has `find`."""
     reader = _Reader(content)
     magic, version = reader.unpack("<2i")
     if magic != _MAGIC or version > _NEWEST_VERSION:

@@ -27,7 +27,7 @@ def linear_nll(
     ignore_index: int = -100,
     impl: Implementation = "auto",
 ) -> torch.Tensor:
-    """The nats of every target, float32 `[R]`, equal to this naive expression up to rounding:
+    """Returns the nats of every target, float32 `[R]`, equal to this naive expression up to rounding:
 
         logits = hidden.float() @ classifier.float()[:vocab_size].T + bias[:vocab_size]
         logits = logits * scale
@@ -75,7 +75,7 @@ def _chosen(impl: Implementation, hidden: torch.Tensor) -> Literal["reference", 
 
 
 def triton_installed() -> bool:
-    """Whether `import triton` would find a package; nothing is imported."""
+    """Tells whether `import triton` would find a package; nothing is imported."""
     from importlib.util import find_spec
 
     return find_spec("triton") is not None

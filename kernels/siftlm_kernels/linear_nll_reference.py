@@ -38,7 +38,7 @@ class Head:
         vocab_size: int | None,
         ignore_index: int,
     ) -> Head:
-        """The head, or ValueError where the arguments do not fit together."""
+        """Returns the head, or ValueError where the arguments do not fit together."""
         if hidden.ndim != 2 or classifier.ndim != 2 or hidden.shape[1] != classifier.shape[1]:
             raise ValueError(
                 f"linear_nll: hidden [R, D] and classifier [V, D] must share D, got {tuple(hidden.shape)} "
@@ -59,7 +59,7 @@ class Head:
         return cls(classifier[:size], None if bias is None else bias[:size].float(), scale, softcap, ignore_index)
 
     def capped(self, logits: torch.Tensor) -> torch.Tensor:
-        """Scale and soft cap, in place."""
+        """Returns scale and soft cap, in place."""
         if self.scale is not None:
             logits.mul_(self.scale)
         if self.softcap is not None:
@@ -67,24 +67,24 @@ class Head:
         return logits
 
     def block_logits(self, hidden_CD: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """float32 `[C, stop - start]`."""
+        """Returns float32 `[C, stop - start]`."""
         logits_CB = product_float32(hidden_CD, self.classifier[start:stop])
         if self.bias is not None:
             logits_CB.add_(self.bias[start:stop])
         return self.capped(logits_CB)
 
     def target_logits(self, hidden_CD: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
-        """float32 `[C, 1]`; `target_C` without ignored rows."""
+        """Returns float32 `[C, 1]`; `target_C` without ignored rows."""
         return self.finished((hidden_CD.float() * self.classifier[target_C].float()).sum(-1), target_C)[:, None]
 
     def finished(self, products_C: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
-        """The logits of the targets from the products of their rows, in place."""
+        """Returns the logits of the targets from the products of their rows, in place."""
         if self.bias is not None:
             products_C.add_(self.bias[target_C])
         return self.capped(products_C)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """The vocabulary in the order in which partial sums are added."""
+        """Yields the vocabulary in the order in which partial sums are added."""
         size = len(self.classifier)
         for start in range(0, size, VOCABULARY_BLOCK):
             yield start, min(start + VOCABULARY_BLOCK, size)
@@ -110,7 +110,7 @@ def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> tor
 
 
 def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
-    """`linear_nll` in blocks of ROW_CHUNK (on CUDA: CUDA_ROW_CHUNK) rows by VOCABULARY_BLOCK tokens.
+    """Returns `linear_nll` in blocks of ROW_CHUNK (on CUDA: CUDA_ROW_CHUNK) rows by VOCABULARY_BLOCK tokens.
 
     Every product has that many rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
     shape, so a fixed shape is what makes a row's bits independent of how many rows there are.
@@ -129,7 +129,7 @@ def linear_token_statistics(
     vocab_size: int | None = None,
     ignore_index: int = -100,
 ) -> TokenStatistics:
-    """`linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
+    """Returns `linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
 
     With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
     The nll column has the same bits as `linear_nll(impl="reference")`.

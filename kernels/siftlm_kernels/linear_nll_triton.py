@@ -81,7 +81,7 @@ def _target_products(  # type: ignore[no-untyped-def]
 
 
 def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
-    """`linear_nll` by the kernel; rows whose sum overflows are computed again by the reference.
+    """Returns `linear_nll` by the kernel; rows whose sum overflows are computed again by the reference.
 
     Raises:
         ValueError: the tensors are on no CUDA device, and Triton does not interpret.

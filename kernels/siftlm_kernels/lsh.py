@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def collision_probability(jaccard: ArrayLike, bands: int, rows: int) -> NDArray[np.float64]:
-    """1 - (1 - s^rows)^bands: how likely two documents of Jaccard similarity s share a band.
+    """Returns 1 - (1 - s^rows)^bands: how likely two documents of Jaccard similarity s share a band.
 
     Source: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4.2. Same shape as `jaccard`.
     """
@@ -17,7 +17,7 @@ def collision_probability(jaccard: ArrayLike, bands: int, rows: int) -> NDArray[
 
 
 def threshold(bands: int, rows: int) -> float:
-    """(1 / bands)^(1 / rows): the Jaccard similarity around which the collision probability rises steepest.
+    """Returns (1 / bands)^(1 / rows): the Jaccard similarity around which the collision probability rises steepest.
 
     Source: Mining of Massive Datasets, section 3.4.2.
     """
@@ -27,7 +27,7 @@ def threshold(bands: int, rows: int) -> float:
 def optimal_bands(
     threshold: float, permutations: int, fp_weight: float = 0.5, fn_weight: float = 0.5
 ) -> tuple[int, int]:
-    """(bands, rows) within the permutations whose weighted sum of both errors is least, as datasketch chooses.
+    """Returns (bands, rows) within the permutations whose weighted sum of both errors is least, as datasketch chooses.
 
     The error of false positives is the integral of the collision probability from 0 to the threshold, that of
     false negatives the integral of its complement from the threshold to 1. With u = s^rows the complement

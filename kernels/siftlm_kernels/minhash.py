@@ -70,7 +70,7 @@ def minhash(
 
 
 def band_hashes(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
-    """Band keys, uint64 (documents, bands): equal where two documents agree in `rows` columns of one band.
+    """Returns band keys, uint64 (documents, bands): equal where two documents agree in `rows` columns of one band.
 
     Band i covers columns i * rows to (i + 1) * rows - 1. With `step` and `mix` of `minhash`:
     h = step(0x9E3779B97F4A7C15, i), then h = step(h, value) for each column in turn; the key is mix(h). The index
@@ -109,7 +109,7 @@ def minhash_bands(
 
 
 def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple[NDArray[np.uint64], Offsets]:
-    """All shingle hashes (step 3 of `minhash`) in document order, repeats included, and their offsets.
+    """Returns all shingle hashes (step 3 of `minhash`) in document order, repeats included, and their offsets.
 
     Takes 8 bytes a shingle, about as much as the text itself.
     """
@@ -124,7 +124,7 @@ def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple
 
 
 def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, ngram: int = 5) -> NDArray[np.float64]:
-    """Jaccard similarity of the sets of shingle hashes for `pairs`, int64 (pairs, 2), of document numbers.
+    """Returns Jaccard similarity of the sets of shingle hashes for `pairs`, int64 (pairs, 2), of document numbers.
 
     Exact but for collisions of 64-bit hashes; 0 where one of the two has no words. Time is linear in the sizes
     of the documents named, and in those of the pairs; sort the pairs by their first column, so that the set of a
@@ -140,7 +140,7 @@ def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, 
 
 
 def set_jaccard(hashes: NDArray[np.uint64], starts: Offsets, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Jaccard similarity of the ragged sets of hashes (repeats do not count) for `pairs`, int64 (pairs, 2).
+    """Returns Jaccard similarity of the ragged sets of hashes (repeats do not count) for `pairs`, int64 (pairs, 2).
 
     0 where one of the two is empty. Set i is `hashes[starts[i]:starts[i + 1]]`; the hashes are moved about.
     """
@@ -162,7 +162,7 @@ def _even_odd(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray
 
 
 def spaced_words(values: Values, offsets: Offsets) -> tuple[Values, Offsets]:
-    """Ragged text of every document's lower-cased words (step 1 of `minhash`) joined by one space."""
+    """Returns ragged text of every document's lower-cased words (step 1 of `minhash`) joined by one space."""
     values, offsets = _checked(values, offsets, 1)
     bounds = np.zeros(len(offsets), np.int64)
     # A solo character of three bytes gets a space; lower case adds at most one byte to two.

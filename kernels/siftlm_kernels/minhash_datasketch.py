@@ -108,7 +108,7 @@ def signatures(values: Any, offsets: Any, ngram: Integer, a: Any, b: Any, out: A
 
 
 def permutation_family(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """datasketch's (a, b) of scheme affine32: odd factors and offsets from numpy's `RandomState(seed)`."""
+    """Returns datasketch's (a, b) of scheme affine32: odd factors and offsets from numpy's `RandomState(seed)`."""
     generator = np.random.RandomState(seed)  # datasketch's seeds mean this generator
     a = generator.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     b = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)

@@ -18,20 +18,20 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mix(h: int) -> int:
-    """The finaliser of splitmix64."""
+    """Returns the finaliser of splitmix64."""
     h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & _64
     h = (h ^ h >> 27) * 0x94D049BB133111EB & _64
     return h ^ h >> 31
 
 
 def step(h: int, chunk: int) -> int:
-    """The hash `h` continued by 64 bits."""
+    """Returns the hash `h` continued by 64 bits."""
     h = (h ^ chunk) * 0xD6E8FEB86659FD93 & _64
     return h ^ h >> 32
 
 
 def words(text: bytes) -> list[str]:
-    """The lower-cased words of a UTF-8 text."""
+    """Returns the lower-cased words of a UTF-8 text."""
     classes, lower = word_classes(), simple_lower()
     spaced = ""
     for character in normal_form(text.decode(errors="replace")):
@@ -68,7 +68,7 @@ def shingle_hash(shingle: list[str]) -> int:
 
 
 def permutation_family(permutations: int, seed: int) -> list[tuple[int, int]]:
-    """The (a, b) of step 4."""
+    """Returns the (a, b) of step 4."""
     draws = [mix((seed + (p + 1) * GOLDEN) & _64) for p in range(permutations)]
     return [(z >> 32 | 1, z & _32) for z in draws]
 
@@ -88,11 +88,11 @@ def minhash(
 
 
 def have_words(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which documents have a word, (documents,)."""
+    """Returns which documents have a word, (documents,)."""
     return np.array([any(words(text)) for text in texts_of(values, offsets)], np.bool_)
 
 
 def texts_of(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Iterator[bytes]:
-    """The bytes of each document."""
+    """Yields the bytes of each document."""
     for start, end in pairwise(offsets):
         yield values[start:end].tobytes()

@@ -20,7 +20,7 @@ CODE_POINTS = 0x110000
 
 
 def normal_form(text: str) -> str:
-    """The text without ignorable code points, in Unicode's normal form C."""
+    """Returns the text without ignorable code points, in Unicode's normal form C."""
     return unicodedata.normalize("NFC", _ignorable().sub("", text))
 
 
@@ -59,7 +59,7 @@ def canonical_order() -> NDArray[np.uint8]:
 
 
 def ignorable_points() -> list[int]:
-    """The code points that are shown as nothing, in ascending order."""
+    """Returns the code points that are shown as nothing, in ascending order."""
     return [point for first, last in _ignorable_spans() for point in range(first, last + 1)]
 
 

@@ -30,7 +30,7 @@ def packed_attention(
     blocks: torch.Tensor | None = None,
     impl: Implementation = "auto",
 ) -> torch.Tensor:
-    """The attention output `[T, H, E]`, equal to this naive expression up to rounding:
+    """Returns the attention output `[T, H, E]`, equal to this naive expression up to rounding:
 
         for start, stop in zip(offsets, offsets[1:]):
             q, k, v = (x[start:stop].float().transpose(0, 1) for x in (query, key, value))   # heads repeated H / G
@@ -99,7 +99,7 @@ def _by_document(
 
 
 def equal_length_runs(bounds: list[int]) -> list[tuple[int, int, int]]:
-    """`(start, documents, length)` of every run of neighbouring non-empty documents of one length."""
+    """Returns `(start, documents, length)` of every run of neighbouring non-empty documents of one length."""
     runs = []
     lengths = [stop - start for start, stop in pairwise(bounds)]
     start = 0

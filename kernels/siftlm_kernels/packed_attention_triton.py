@@ -80,7 +80,7 @@ def _attend(  # type: ignore[no-untyped-def]
 def causal_blocks(
     query_THE: torch.Tensor, key_TGE: torch.Tensor, value_TGE: torch.Tensor, blocks: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """`packed_attention` by the kernel; `blocks` as of `query_blocks`. A compiler sees one operator."""
+    """Returns `packed_attention` by the kernel; `blocks` as of `query_blocks`. A compiler sees one operator."""
     (tokens, heads, size), groups = query_THE.shape, key_TGE.shape[1]
     output = torch.empty((tokens, heads, size), dtype=query_THE.dtype, device=query_THE.device)
     states = [part if part.stride(-1) == 1 else part.contiguous() for part in (query_THE, key_TGE, value_TGE)]

@@ -12,7 +12,7 @@ NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # once, so that a 
 
 
 def causal_arguments(names: frozenset[str], scale: float, grouped: bool) -> dict[str, Any]:
-    """The keyword arguments that ask for causal, batch-invariant attention under a signature with these names.
+    """Returns the keyword arguments that ask for causal, batch-invariant attention under a signature with these names.
 
     torch 2.10 has `is_causal`; later versions express it as `window_size=(-1, 0)`. `num_splits=1` switches split-KV
     off, which is what makes a document's output independent of its neighbours.
@@ -35,7 +35,7 @@ def causal_varlen(
     scale: float,
     max_length: int,
 ) -> torch.Tensor:
-    """`packed_attention` by torch's kernel: CUDA, float16 or bfloat16."""
+    """Returns `packed_attention` by torch's kernel: CUDA, float16 or bfloat16."""
     grouped = query_THE.shape[1] != key_TGE.shape[1]
     if grouped and "enable_gqa" not in NAMES:
         repeats = query_THE.shape[1] // key_TGE.shape[1]

@@ -31,7 +31,7 @@ Offsets = NDArray[np.int64]
 def passages(
     values: Values, offsets: Offsets, *, unit: Unit = "line", min_bytes: int = 1, impl: Implementation = "auto"
 ) -> tuple[NDArray[np.uint64], Offsets]:
-    """`xxh64(content)` of all passages in order, and their offsets: document i has [bounds[i]:bounds[i + 1]].
+    """Returns `xxh64(content)` of all passages in order, and their offsets: document i has [bounds[i]:bounds[i + 1]].
 
     XXH64 with seed 0 (Collet's specification). The odds that any two of n different contents share a hash are
     n^2 / 2^65: 3e-8 for 1e6, 3 % for 1e9.
@@ -54,7 +54,7 @@ def cut_spans(
     min_bytes: int = 1,
     impl: Implementation = "auto",
 ) -> tuple[NDArray[np.int64], Offsets]:
-    """The bytes to remove, int64 (spans, 2) of [start, end) from the document's first byte, and their offsets.
+    """Returns the bytes to remove, int64 (spans, 2) of [start, end) from the document's first byte, and their offsets.
 
     `cut` says of every passage, as `passages` lists them, whether it goes. What is left is `b"\\n".join` of the lines
     that are in no passage that goes; nothing, where all of these are blank and a passage goes. Spans of one document

@@ -128,7 +128,7 @@ GROUPS: tuple[str, ...] = ("basic", "gopher_quality", "gopher_repetition", "c4",
 def text_signals(
     values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, impl: Impl = "auto"
 ) -> dict[str, Column]:
-    """The columns of `SIGNALS`, one row a document.
+    """Returns the columns of `SIGNALS`, one row a document.
 
     Equal to calling `text_signals_reference.signals_of(text)` on every document, which states each definition in
     plain Python. The fast path reads the bytes once, makes no Python object and releases the GIL; its time is linear

@@ -50,7 +50,7 @@ _RATIOS = {
 
 
 def compiled_columns(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    """The columns of `text_signals`, from one compiled pass."""
+    """Returns the columns of `text_signals`, from one compiled pass."""
     documents = len(offsets) - 1
     table = np.zeros((documents, len(COUNTS)), np.int64)
     entropies = np.zeros(documents, np.float64)

@@ -67,7 +67,7 @@ AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F
 
 
 def sentence_terminals() -> list[int]:
-    """The code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
+    """Returns the code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
     bounds = [[int(end, 16) for end in part.split("-")] for part in _SENTENCE_TERMINAL.split()]
     return [*(point for pair in bounds for point in range(pair[0], pair[-1] + 1)), *TIBETAN_SHADS]
 
@@ -78,7 +78,7 @@ _SPECIAL = "#{.…jJvVmMkK"
 
 @lru_cache(maxsize=1)
 def character_classes() -> npt.NDArray[np.uint16]:
-    """The bits of every code point, as this Python's own `str` methods see it."""
+    """Returns the bits of every code point, as this Python's own `str` methods see it."""
     every = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
     classes = np.zeros(CODE_POINTS, np.uint16)
     classes |= np.strings.isspace(every) * np.uint16(SPACE)

@@ -68,7 +68,7 @@ def word_classes() -> NDArray[np.uint8]:
 
 @cache
 def simple_lower() -> NDArray[np.int32]:
-    """Simple lower-case mapping of every code point, indexed by it; itself where it has none."""
+    """Returns simple lower-case mapping of every code point, indexed by it; itself where it has none."""
     lower = np.arange(CODE_POINTS, dtype=np.int32)
     for text in LOWER_RANGES.split():
         span, _, offset = text.partition(":")

@@ -133,7 +133,7 @@ class RunConfig(Settings):
         return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
 
     def scorers(self) -> tuple[Settings, ...]:
-        """Everything that the annotate stage computes, the bands of near-duplicate search included."""
+        """Returns everything that the annotate stage computes, the bands of near-duplicate search included."""
         near = (self.dedup.shingles,) if self.dedup and self.dedup.near else ()
         return (*self.annotate.scorers(), *near)
 
@@ -147,24 +147,24 @@ class RunConfig(Settings):
         return {s.name: ContaminationScorer(s).facts() for s in self.annotate.contamination}
 
     def good_ends(self) -> dict[str, End]:
-        """Which values are the good ones, for the columns whose makers know."""
+        """Returns which values are the good ones, for the columns whose makers know."""
         makers = (open_scorer(settings) for settings in (*self.scorers(), *self.score))
         known: dict[str, End] = {name: end for maker in makers for name, end in maker.good_ends().items()}
         return known | (COMMONNESS_ENDS if self.dedup and self.dedup.commonness else {})
 
     def split(self) -> Split:
-        """Which documents are out before any rule, and which of these train a model."""
+        """Returns which documents are out before any rule, and which of these train a model."""
         holdout = self.reference.holdout if self.reference else 0.0
         return Split(holdout, self.seed, self.dedup is not None and self.dedup.drops)
 
 
 def load(path: str, overrides: list[str] | None = None) -> RunConfig:
-    """The configuration in a TOML file with `key=value` overrides laid over it; raises UserError."""
+    """Returns the configuration in a TOML file with `key=value` overrides laid over it; raises UserError."""
     return parse(read_toml(path), overrides or [], path)
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """The tree in a TOML file, in UTF-8 or in what its byte order mark says; raises UserError."""
+    """Returns the tree in a TOML file, in UTF-8 or in what its byte order mark says; raises UserError."""
     place = given("command line: CONF", path, readable)
     try:
         content = Path(place).read_bytes()
@@ -189,7 +189,7 @@ def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuratio
 
 
 def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] | None, place: str) -> Model:
-    """Settings from a tree with `key=value` overrides laid over it; raises UserError, a line a mistake."""
+    """Returns settings from a tree with `key=value` overrides laid over it; raises UserError, a line a mistake."""
     for override in overrides or ():
         apply_override(tree, override, kind)
     try:
@@ -294,7 +294,7 @@ SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "flo
 
 
 def explain(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
-    """One line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
+    """Returns one line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
     return [f"{place}: {_explain_one(problem, model)}" for problem in _merged(error)[:20]]
 
 

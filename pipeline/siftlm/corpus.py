@@ -55,7 +55,7 @@ class Corpus:
         return [shard.task() for shard in self.made]
 
     def reasons(self, task: Task) -> pa.Array:
-        """Over the rows of a shard: null for a document of the matrix, else why it is none.
+        """Returns over the rows of a shard: null for a document of the matrix, else why it is none.
 
         Beside the reasons of a run, `held_out_for_benchmark` and `empty`.
         """
@@ -77,20 +77,20 @@ class Corpus:
         return digest("corpus", read, share, self.config.seed)
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
-        """The texts of a shard where `rows` is True, in order."""
+        """Yields the texts of a shard where `rows` is True, in order."""
         start = 0
         for batch in document_batches(task, self.store, rows=TEXT_ROWS, columns=["text"]):
             yield from batch.filter(pa.array(rows[start : start + batch.num_rows]))["text"].to_pylist()
             start += batch.num_rows
 
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
-        """The key of a model of the family: all that its bytes depend on."""
+        """Returns the key of a model of the family: all that its bytes depend on."""
         mine = [shard for shard in self.made if shard.facts["source"] in sources]
         read = [shard.contents(("documents", *Split.reads)) for shard in mine]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[LMSettings]:
-        """The language models of the matrix: those of [[score]], then the family's.
+        """Returns the language models of the matrix: those of [[score]], then the family's.
 
         Raises:
             UserError: There is none, or the family has not been trained.
@@ -122,7 +122,7 @@ class Corpus:
 
 @contextmanager
 def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
-    """The corpus of a configuration, its folder held for this process; runs what has not been run yet."""
+    """Gives the corpus of a configuration, its folder held for this process; runs what has not been run yet."""
     check_config(config)
     with publish.workspace(config.folder, config.name, config.store_folder):
         store = Store(config.store_folder)

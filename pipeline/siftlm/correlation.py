@@ -87,7 +87,7 @@ def _forget_weights(out: str) -> None:
 
 
 def project_units(settings: ProjectSettings, estimates: str, units: str, out: str) -> pa.Table:
-    """Weights by target and unit, capped by the tokens that each unit has; also in `out`/weights.parquet.
+    """Returns weights by target and unit, capped by the tokens that each unit has; also in `out`/weights.parquet.
 
     Args:
         settings: Method and budget.
@@ -133,7 +133,7 @@ def _weights(
 
 
 def read_tokens(path: str) -> dict[str, int]:
-    """Tokens by unit, from a table with the columns unit and token_count."""
+    """Returns tokens by unit, from a table with the columns unit and token_count."""
     table = read_table(path)
     for name in ("unit", UNIT_TOKENS):
         _require(table, name, path)
@@ -154,7 +154,7 @@ def _require(table: pa.Table, name: str, path: str) -> None:
 
 
 def verdict(assessment: Assessment) -> list[str]:
-    """How far to trust the estimates of a target, in sentences."""
+    """Returns how far to trust the estimates of a target, in sentences."""
     models, best, baseline = len(assessment.strength), _best(assessment), assessment.baseline
     gain, spread = best.spearman - baseline.spearman, float(best.fold_scores[:, 1].std())
     lines = []
@@ -190,6 +190,6 @@ def _intervals(assessment: Assessment) -> list[str]:
 
 
 def best_units(assessment: Assessment, count: int) -> Sequence[tuple[str, float, float]]:
-    """(unit, estimate, partial correlation) of the best units."""
+    """Returns (unit, estimate, partial correlation) of the best units."""
     rows = estimates_table(assessment).slice(0, count).to_pylist()
     return [(row["unit"], row["estimate"], row["partial"]) for row in rows]

@@ -57,7 +57,7 @@ def document_id(record_id: str | None, url: str | None, text: str | memoryview) 
 
 
 def registered_domain(url: str | None) -> str | None:
-    """The registered domain of a url (`https://a.bbc.co.uk/x` -> `bbc.co.uk`), by the public suffix list.
+    """Returns the registered domain of a url (`https://a.bbc.co.uk/x` -> `bbc.co.uk`), by the public suffix list.
 
     A host without a public suffix (an IP address, `localhost`) is its own domain. No url, or one without a
     host (`mailto:`, `javascript:`, a path), gives None. Suffixes under which companies let others register,

@@ -25,12 +25,12 @@ class UserError(Exception):
 
 
 def visible(text: str) -> str:
-    """Text with pictures for control characters, which a terminal would obey: documents come from anybody."""
+    """Returns text with pictures for control characters, which a terminal would obey: documents come from anybody."""
     return text.translate(_PICTURES)
 
 
 def one_line(text: str) -> str:
-    """Text with pictures for line ends and tabs too: names of files may have them."""
+    """Returns text with pictures for line ends and tabs too: names of files may have them."""
     return visible(text).translate(_LINE_PICTURES)
 
 

@@ -58,7 +58,7 @@ class Expansion:
 
 
 def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
-    """The files that paths, directories and globs name: sorted by path, each once.
+    """Returns the files that paths, directories and globs name: sorted by path, each once.
 
     Below a directory or a wildcard, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out with
     all that is in them, unless the pattern spells that sign itself (`_part-*`): other jobs leave them behind
@@ -201,7 +201,7 @@ def _remote_names(fs: Any, inner: str) -> Iterator[tuple[str, str, int]]:
 
 
 def fingerprint(path: str) -> str:
-    """A digest that changes when the bytes of a file change.
+    """Returns a digest that changes when the bytes of a file change.
 
     For local and in-memory files it is the xxh3_128 of the bytes; for objects it is the digest that the store
     keeps with them, so that nothing is downloaded.
@@ -210,7 +210,7 @@ def fingerprint(path: str) -> str:
 
 
 def kept_digest(path: str) -> str:
-    """The digest and the size that an object store keeps of a file; empty where nothing keeps any."""
+    """Returns the digest and the size that an object store keeps of a file; empty where nothing keeps any."""
     if is_local(path):
         return ""
     fs, inner = _open_filesystem(path)
@@ -222,13 +222,13 @@ def kept_digest(path: str) -> str:
 
 
 def hash_bytes(path: str) -> str:
-    """The xxh3_128 of the bytes of a file, which are read."""
+    """Returns the xxh3_128 of the bytes of a file, which are read."""
     with open_read(path) as stream:
         return hash_stream(stream)
 
 
 def hash_stream(stream: BinaryIO) -> str:
-    """The xxh3_128 of what is left in a stream."""
+    """Returns the xxh3_128 of what is left in a stream."""
     digest = xxhash.xxh3_128()
     while chunk := stream.read(1 << 20):
         digest.update(chunk)
@@ -236,7 +236,7 @@ def hash_stream(stream: BinaryIO) -> str:
 
 
 def signature(path: str | int) -> str:
-    """What changes with a local file, or an open one, whatever its size and clock; empty for objects."""
+    """Returns what changes with a local file, or an open one, whatever its size and clock; empty for objects."""
     if isinstance(path, str) and not is_local(path):
         return ""
     facts = os.stat(_local(path) if isinstance(path, str) else path)
@@ -244,7 +244,7 @@ def signature(path: str | int) -> str:
 
 
 def open_read(path: str) -> BinaryIO:
-    """The file, opened for reading bytes; seekable."""
+    """Returns the file, opened for reading bytes; seekable."""
     if is_local(path):
         return open(_local(path), "rb")
     fs, inner = _open_filesystem(path)
@@ -253,7 +253,7 @@ def open_read(path: str) -> BinaryIO:
 
 @contextmanager
 def open_write(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """A file that appears whole, under its name, when the block ends; nothing appears when it raises.
+    """Gives a file that appears whole, under its name, when the block ends; nothing appears when it raises.
 
     One that is not `durable` may be lost or damaged when the machine loses power.
     """
@@ -269,13 +269,13 @@ def write_bytes(path: str, content: bytes, *, durable: bool = True) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole of a small file."""
+    """Returns the whole of a small file."""
     with open_read(path) as stream:
         return stream.read()
 
 
 def exists(path: str) -> bool:
-    """Whether a file or a directory is there."""
+    """Tells whether a file or a directory is there."""
     if is_local(path):
         return os.path.exists(_local(path))
     fs, inner = _open_filesystem(path)
@@ -283,7 +283,7 @@ def exists(path: str) -> bool:
 
 
 def size(path: str) -> int:
-    """The size of a file in bytes."""
+    """Returns the size of a file in bytes."""
     if is_local(path):
         return os.path.getsize(_local(path))
     fs, inner = _open_filesystem(path)
@@ -291,12 +291,12 @@ def size(path: str) -> int:
 
 
 def list_names(path: str) -> list[str]:
-    """The names of the files directly inside a directory, sorted; none where the directory is absent."""
+    """Returns the names of the files directly inside a directory, sorted; none where the directory is absent."""
     return sorted(name for name, is_file in _entries(path) if is_file)
 
 
 def list_sizes(path: str) -> dict[str, int]:
-    """The sizes of the files directly inside a directory by name; none where the directory is absent."""
+    """Returns the sizes of the files directly inside a directory by name; none where the directory is absent."""
     try:
         if is_local(path):
             with os.scandir(_local(path)) as entries:
@@ -325,7 +325,7 @@ def sync(folder: str) -> None:
 
 
 def list_entries(path: str) -> list[str]:
-    """The names of files and directories directly inside a directory, sorted; none where it is absent."""
+    """Returns the names of files and directories directly inside a directory, sorted; none where it is absent."""
     return sorted(name for name, _ in _entries(path))
 
 

@@ -33,12 +33,12 @@ class Finding:
 
 
 def name_some(names: Sequence[str], limit: int = 5) -> str:
-    """The first names, in quotes, and how many more there are."""
+    """Returns the first names, in quotes, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def findings_table(findings: Sequence[Finding]) -> pa.Table:
-    """The findings as a table of `FINDING_SCHEMA`, in the order found."""
+    """Returns the findings as a table of `FINDING_SCHEMA`, in the order found."""
     columns = {field.name: [getattr(finding, field.name) for finding in findings] for field in FINDING_SCHEMA}
     return pa.table(columns, schema=FINDING_SCHEMA)

@@ -38,7 +38,7 @@ class Run:
     told: list[Told] = field(default_factory=list)
 
     def follow(self, inputs: Inputs, until: str | None = None) -> list[Shard]:
-        """The shards after every step, or after the one called `until`."""
+        """Returns the shards after every step, or after the one called `until`."""
         shards = inputs.shards
         for step in steps(self.config):
             shards = self.take(step, shards)
@@ -49,7 +49,7 @@ class Run:
         return shards
 
     def take(self, step: Step, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards after one step, which works on those that have no output yet."""
+        """Returns the shards after one step, which works on those that have no output yet."""
         tasks = step.tasks(shards, self.store)
         with self.progress.stage(step.name, tasks, self.store):
             markers = step.work(tasks, self.context)

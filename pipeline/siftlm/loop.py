@@ -31,7 +31,7 @@ class FamilySettings(Settings):
     )
 
     def members(self) -> dict[str, tuple[list[str], ReferenceSettings]]:
-        """Name -> (sources, settings) of every model; the name says what it is."""
+        """Returns name -> (sources, settings) of every model; the name says what it is."""
         return {
             f"{diet}_w{width}_e{epochs:g}".replace(".", "_"): (
                 sources,
@@ -144,10 +144,10 @@ class LoopConfig(RunConfig):
         return self.matrix.path or f"{self.folder}/matrix.parquet"
 
     def split(self) -> Split:
-        """The split of a run, or the one whose share trains the family."""
+        """Returns the split of a run, or the one whose share trains the family."""
         return replace(super().split(), holdout=self.family.holdout) if self.family else super().split()
 
 
 def load(path: str, overrides: list[str] | None = None) -> LoopConfig:
-    """The configuration in a TOML file with `key=value` overrides laid over it; a plain run's will do."""
+    """Returns the configuration in a TOML file with `key=value` overrides laid over it; a plain run's will do."""
     return validated(LoopConfig, read_toml(path), overrides, path)

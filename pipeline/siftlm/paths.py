@@ -24,18 +24,18 @@ _CUT_SCHEME = re.compile(rf"({'|'.join((*LOCAL, *REMOTE))}):/(?!/)")
 
 
 def scheme_of(path: str) -> str:
-    """`s3` of s3://bucket/x; empty for a plain path."""
+    """Returns `s3` of s3://bucket/x; empty for a plain path."""
     found = _SCHEME.match(path)
     return found[1] if found else ""
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is on this machine's file system."""
+    """Tells whether a path is on this machine's file system."""
     return scheme_of(path) not in REMOTE
 
 
 def plain(path: str) -> str:
-    """A local path without `file://`."""
+    """Returns a local path without `file://`."""
     return path.split("://", 1)[1] if scheme_of(path) in LOCAL else path
 
 
@@ -51,7 +51,7 @@ def absolute(path: str) -> str:
 
 
 def canonical(path: str) -> str:
-    """The one name of a place, whatever links, schemes and slashes lead to it."""
+    """Returns the one name of a place, whatever links, schemes and slashes lead to it."""
     if is_local(path):
         return "/" + os.path.realpath(plain(path)).strip("/")
     scheme, rest = path.split("://", 1)
@@ -59,7 +59,7 @@ def canonical(path: str) -> str:
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether a canonical path is a canonical folder or lies in it."""
+    """Tells whether a canonical path is a canonical folder or lies in it."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
@@ -130,7 +130,7 @@ ModelPlace = Annotated[str, AfterValidator(_model)]
 
 
 def given(place: str, path: str, rule: Callable[[str], str] = written) -> str:
-    """A path from the command line by the rule of one in a configuration; raises UserError at `place`."""
+    """Returns a path from the command line by the rule of one in a configuration; raises UserError at `place`."""
     try:
         return rule(path)
     except ValueError as error:

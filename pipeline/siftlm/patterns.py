@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 def has_signs(pattern: str) -> bool:
-    """Whether a pattern, or a part of one, has a wildcard."""
+    """Tells whether a pattern, or a part of one, has a wildcard."""
     return not _SIGNS.isdisjoint(pattern)
 
 
@@ -52,7 +52,7 @@ def parts_of(path: str) -> list[str]:
 
 
 def aligned(pattern: str, matched: str, file: str) -> list[Part]:
-    """The parts of a file that a pattern matched, or that lies below what it matched."""
+    """Returns the parts of a file that a pattern matched, or that lies below what it matched."""
     wanted, names = parts_of(pattern), parts_of(matched)
     below = parts_of(file)[len(names) :]
     if "**" in wanted:
@@ -79,7 +79,7 @@ def left_behind(path: str, parts: Sequence[Part]) -> str:
 
 
 def local_matches(pattern: str) -> Iterator[tuple[str, str]]:
-    """(matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
+    """Yields (matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
 
     Links below a folder are not followed, so a path may be one that leads to no file. Hidden folders end in a slash.
     """
@@ -136,7 +136,7 @@ def _below(top: str) -> Iterator[str]:
 
 
 def leads_elsewhere(path: str) -> UserError:
-    """The error for a link below a folder that does not lead to a file."""
+    """Returns the error for a link below a folder that does not lead to a file."""
     return UserError(
         f"paths: links below a folder must lead to files, got {path}; remove it, or name the folder that it leads to"
     )

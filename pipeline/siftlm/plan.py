@@ -32,7 +32,7 @@ class StagePlan:
 
 
 def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
-    """The steps in their order, for a configuration that a run would take. Writes nothing.
+    """Returns the steps in their order, for a configuration that a run would take. Writes nothing.
 
     A key depends on what is read, so it is known when every step that is read has run.
     """
@@ -69,7 +69,7 @@ def _row(config: RunConfig, whole: Estimate, stage: str, key: str, shards: int, 
 
 
 def describe(row: StagePlan) -> dict[str, str]:
-    """A plan's row as text."""
+    """Returns a plan's row as text."""
     return {
         "stage": row.stage,
         "key": row.key,

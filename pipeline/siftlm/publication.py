@@ -89,7 +89,7 @@ class Publication:
         return self.lineage.markers[DECISIONS]
 
     def manifest(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known of the run so far."""
+        """Returns what is known of the run so far."""
         documents = self.lineage.markers[DOCUMENTS]
         shards = [
             {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
@@ -109,7 +109,7 @@ class Publication:
         )
 
     def statistics(self) -> dict[str, Any]:
-        """Sums and quantiles over all documents, those that the steps tell of included."""
+        """Returns sums and quantiles over all documents, those that the steps tell of included."""
         documents, decisions = self.context.documents, self.decisions
         found = {
             "documents": {"documents": documents, "byte_count": self.context.text_bytes},
@@ -123,7 +123,7 @@ class Publication:
         return found
 
     def overview(self) -> Report:
-        """What the report says, but for the written files, which may be in the making."""
+        """Returns what the report says, but for the written files, which may be in the making."""
         run = SelectedRun(self.manifest(self.statistics()), self.context.store)
         lost = [loss for marker in self.decisions for loss in marker.facts["lost"]]
         run.manifest["steps"] = Rulebook(run).account(lost)

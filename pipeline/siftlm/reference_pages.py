@@ -115,13 +115,13 @@ class Method:
 
 
 def pages() -> dict[str, str]:
-    """Every reference page by the name of its file."""
+    """Returns every reference page by the name of its file."""
     made = {"configuration.md": configuration_page(), "columns.md": columns_page(), "methods.md": methods_page()}
     return {name: f"{GENERATED}\n\n{text.rstrip()}\n" for name, text in made.items()}
 
 
 def tables(root: Schema, names: Sequence[str], definitions: Schema) -> dict[str, Table]:
-    """The tables below some keys of a schema, by class, in the order in which a reader meets them."""
+    """Returns the tables below some keys of a schema, by class, in the order in which a reader meets them."""
     made: dict[str, Table] = {}
 
     def visit(properties: Schema, keys: Sequence[str], above: str) -> None:
@@ -150,7 +150,7 @@ def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, boo
 
 
 def configuration_page() -> str:
-    """Every key of a run's configuration and of the tables that the loop's commands read."""
+    """Returns every key of a run's configuration and of the tables that the loop's commands read."""
     run, loop = RunConfig.model_json_schema(), LoopConfig.model_json_schema()
     more = [name for name in loop["properties"] if name not in run["properties"]]
     added = {name: table for name, table in tables(loop, more, loop["$defs"]).items() if name not in run["$defs"]}
@@ -190,7 +190,7 @@ def _keys(schema: Schema, names: Sequence[str]) -> str:
 
 
 def type_words(schema: Schema) -> str:
-    """What a key takes, in words, with its bounds."""
+    """Returns what a key takes, in words, with its bounds."""
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     if options := [part for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if part.get("type") != "null"]:
@@ -266,7 +266,7 @@ def methods() -> list[Method]:
 
 
 def methods_page() -> str:
-    """The methods by the table that takes them, each with its own description."""
+    """Returns the methods by the table that takes them, each with its own description."""
     parts = ["# Methods", "What siftlm can do to a document, by the table of the configuration that asks for it."]
     found = methods()
     for place in dict.fromkeys(method.place for method in found):
@@ -278,19 +278,19 @@ def methods_page() -> str:
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
+    """Returns a table in Markdown."""
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join(prose(str(cell)).replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
 
 def prose(text: str) -> str:
-    """A docstring or description as Markdown: what stands in angle brackets is no HTML."""
+    """Returns a docstring or description as Markdown: what stands in angle brackets is no HTML."""
     return "".join(part if part.startswith("`") else escaped(part) for part in re.split(r"(`[^`]*`)", text))
 
 
 def escaped(text: str) -> str:
-    """Text whose angle brackets and asterisks are themselves."""
+    """Returns text whose angle brackets and asterisks are themselves."""
     return text.replace("<", "&lt;").replace("*", "\\*")
 
 

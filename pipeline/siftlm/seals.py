@@ -27,7 +27,7 @@ class Seal:
 
     @staticmethod
     def of(path: str) -> Seal:
-        """The seal of a file that is there already."""
+        """Returns the seal of a file that is there already."""
         return Seal(filesystem.size(path), filesystem.hash_bytes(path))
 
     def damage(self, path: str, stream: BinaryIO) -> str | None:
@@ -52,7 +52,7 @@ _known: dict[str, str] = {}
 
 
 def is_known(path: str, stream: BinaryIO) -> bool:
-    """Whether this process has found the file sound, and nothing has changed it since."""
+    """Tells whether this process has found the file sound, and nothing has changed it since."""
     return _known.get(path) == _signature(path, stream)
 
 
@@ -93,11 +93,11 @@ class SealingStream:
 
 
 def sealed(content: bytes) -> bytes:
-    """The content behind its digest, for files that nothing else knows the seal of."""
+    """Returns the content behind its digest, for files that nothing else knows the seal of."""
     return bytes(xxhash.xxh3_128_digest(content)) + content
 
 
 def unsealed(content: bytes) -> bytes | None:
-    """What `sealed` was given; None where a bit of it is another."""
+    """Returns what `sealed` was given; None where a bit of it is another."""
     digest, inner = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     return inner if xxhash.xxh3_128_digest(inner) == digest else None

@@ -49,7 +49,7 @@ def steps(config: RunConfig) -> list[Step]:
 
 
 def columns_before(config: RunConfig, name: str) -> dict[str, pa.DataType]:
-    """The columns that rules can name when the step `name` begins, by name."""
+    """Returns the columns that rules can name when the step `name` begins, by name."""
     fields: list[pa.Field] = []
     for step in steps(config):
         if step.name == name:
@@ -59,5 +59,5 @@ def columns_before(config: RunConfig, name: str) -> dict[str, pa.DataType]:
 
 
 def losses(made: Sequence[Step]) -> list[Loss]:
-    """Everything that can drop a document, in the order in which a document meets it."""
+    """Returns everything that can drop a document, in the order in which a document meets it."""
     return [loss for step in made for loss in step.losses()]

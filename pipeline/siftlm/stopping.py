@@ -30,7 +30,7 @@ class Stopped(BaseException):
 
 
 def exit_code(number: int) -> int:
-    """The exit code that shells give to a command which a signal ended."""
+    """Returns the exit code that shells give to a command which a signal ended."""
     return 128 + number
 
 

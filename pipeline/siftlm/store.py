@@ -45,7 +45,7 @@ _damages: dict[str, tuple[str, str]] = {}
 
 
 def digest(*parts: object) -> str:
-    """A 128-bit hex digest of JSON-able parts; equal parts give equal digests on every machine."""
+    """Returns a 128-bit hex digest of JSON-able parts; equal parts give equal digests on every machine."""
     content = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     return xxhash.xxh3_128_hexdigest(content)
 
@@ -71,7 +71,7 @@ class Marker:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def balance(self) -> int:
-        """Rows that are not accounted for; anything but 0 fails the run."""
+        """Returns rows that are not accounted for; anything but 0 fails the run."""
         return self.rows_in - self.rows_out - sum(self.dropped.values()) - sum(self.errors.values())
 
 
@@ -89,7 +89,7 @@ class Store:
         return f"{self.root}/{stage}/{key}{suffix}"
 
     def done(self, stage: str) -> set[str]:
-        """The keys of `stage` that are committed, in one listing."""
+        """Returns the keys of `stage` that are committed, in one listing."""
         names = filesystem.list_names(f"{self.root}/{stage}")
         return {name.removesuffix(".done") for name in names if name.endswith(".done")}
 
@@ -97,7 +97,7 @@ class Store:
         return filesystem.exists(self.path(stage, key, ".done"))
 
     def committed(self, stage: str, keys: Iterable[str]) -> dict[str, Marker]:
-        """The markers of those outputs that are there, in one listing.
+        """Returns the markers of those outputs that are there, in one listing.
 
         An output whose marker or size is not as it was written is named, and is not there any more.
         """
@@ -127,7 +127,7 @@ class Store:
         return marker
 
     def seals(self, stage: str, key: str) -> dict[str, Seal]:
-        """The seals of the files of an output that is a folder, for its marker."""
+        """Returns the seals of the files of an output that is a folder, for its marker."""
         names = filesystem.list_names(self.path(stage, key, ""))
         return {f"/{name}": Seal.of(self.path(stage, key, f"/{name}")) for name in names}
 
@@ -173,7 +173,7 @@ class Store:
         filesystem.write_bytes(path, seals.sealed(content), durable=False)
 
     def read_sealed(self, path: str) -> bytes:
-        """What `write_sealed` wrote; a UserError names a file that is damaged or gone, and it is removed."""
+        """Returns what `write_sealed` wrote; a UserError names a file that is damaged or gone, and it is removed."""
         with self._damage_named(path):
             content = seals.unsealed(filesystem.read_bytes(path))
         if content is None:
@@ -181,7 +181,7 @@ class Store:
         return content
 
     def holds_sealed(self, path: str) -> bool:
-        """Whether a file of `write_sealed` is there; a damaged one is named and removed."""
+        """Tells whether a file of `write_sealed` is there; a damaged one is named and removed."""
         if not filesystem.exists(path):
             return False
         try:
@@ -192,7 +192,7 @@ class Store:
         return True
 
     def damaged(self, path: str, reason: str, stage: str | None = None, key: str = "") -> UserError:
-        """The error that names a file which is not as it was written.
+        """Returns the error that names a file which is not as it was written.
 
         Its marker is removed, or the file itself where it has none, so that a run makes it again. Another thread that
         then misses the marker gives the same error.
@@ -215,7 +215,7 @@ class Store:
         suffix: str = ".parquet",
         metadata: Mapping[str, str] | None = None,
     ) -> Iterator[ShardWriter]:
-        """A Parquet writer whose file appears under its name only when the block ends well."""
+        """Gives a Parquet writer whose file appears under its name only when the block ends well."""
         with open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False) as shard:
             yield shard
 
@@ -233,7 +233,7 @@ class Store:
         rows: int = 512,
         columns: Choice = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Rows [start, end) of one output, reading only the row groups that hold them."""
+        """Yields rows [start, end) of one output, reading only the row groups that hold them."""
         with self.open(stage, key) as file:
             names, first = _chosen(file, columns), 0
             for group in range(file.num_row_groups):
@@ -249,12 +249,12 @@ class Store:
         columns: Choice = None,
         suffix: str = ".parquet",
     ) -> pa.Table:
-        """One output as a table; for narrow columns, never for texts."""
+        """Returns one output as a table; for narrow columns, never for texts."""
         with self.open(stage, key, suffix) as file:
             return file.read(columns=_chosen(file, columns), use_threads=file.metadata.num_rows > THREADED_ROWS)
 
     def rows(self, stage: str, key: str) -> int:
-        """How many rows an output has."""
+        """Returns how many rows an output has."""
         with self.open(stage, key) as file:
             return int(file.metadata.num_rows)
 
@@ -264,7 +264,7 @@ class Store:
 
     @contextmanager
     def open(self, stage: str, key: str, suffix: str = ".parquet") -> Iterator[pq.ParquetFile]:
-        """One output as a Parquet file; a UserError names it where it is not as it was written."""
+        """Gives one output as a Parquet file; a UserError names it where it is not as it was written."""
         with (
             self.opened(stage, key, suffix) as stream,
             self._damage_named(self.path(stage, key, suffix), stage, key),
@@ -274,7 +274,7 @@ class Store:
 
     @contextmanager
     def opened(self, stage: str, key: str, suffix: str) -> Iterator[BinaryIO]:
-        """The bytes of one file of an output, which are those that were committed; else a UserError names it."""
+        """Gives the bytes of one file of an output, which are those that were committed; else a UserError names it."""
         path = self.path(stage, key, suffix)
         with self._damage_named(path, stage, key):
             stream = filesystem.open_read(path)
@@ -311,7 +311,7 @@ def _removed(path: str) -> bool:
 
 
 def damage_in(error: BaseException) -> tuple[str, str] | None:
-    """(path, reason) of the damaged file of the store behind an error, in whichever process it was found."""
+    """Returns (path, reason) of the damaged file of the store behind an error, in whichever process it was found."""
     found: BaseException | None = error
     while found is not None:
         if told := DAMAGE.search(str(found)):
@@ -432,7 +432,7 @@ def open_parquet(
     compression_level: int = COMPRESSION_LEVEL,
     durable: bool = True,
 ) -> Iterator[ShardWriter]:
-    """A zstd Parquet file of `schema` at `path`, atomically: the name exists only when the file is whole."""
+    """Gives a zstd Parquet file of `schema` at `path`, atomically: the name exists only when the file is whole."""
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
     with filesystem.open_write(path, durable=durable) as file:

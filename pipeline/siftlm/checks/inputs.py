@@ -54,7 +54,7 @@ class Inputs:
         return made
 
     def check(self, read: Sequence[Marker]) -> list[str]:
-        """What a user should know of the documents that were read, a sentence each.
+        """Returns what a user should know of the documents that were read, a sentence each.
 
         Raises:
             UserError: nothing could be read of a source, and the run may not keep nothing.

@@ -58,7 +58,7 @@ class Present:
 
 
 def merged(parts: Iterable[Found]) -> Found:
-    """What all shards hold."""
+    """Returns what all shards hold."""
     every = list(parts)
     return {name: _together([part[name] for part in every]) for name in every[0]}
 
@@ -85,7 +85,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def mentions(config: RunConfig) -> list[Mention]:
-    """Every list of values in rules, scopes and weights, in the order of the configuration."""
+    """Returns every list of values in rules, scopes and weights, in the order of the configuration."""
     rules: list[tuple[str, RuleSettings]] = [
         *((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect)),
         *((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules)),
@@ -129,7 +129,7 @@ def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store,
 
 
 def unmet(config: RunConfig, found: Found) -> list[str]:
-    """A sentence for every list with values that no document has."""
+    """Returns a sentence for every list with values that no document has."""
     said = []
     for mention in mentions(config):
         present, common = found.get(mention.column, (frozenset(mention.values), {}))
@@ -140,7 +140,7 @@ def unmet(config: RunConfig, found: Found) -> list[str]:
 
 
 def unknown(config: RunConfig) -> list[str]:
-    """The same before any work, for columns whose values are known then: sources, and languages of the model.
+    """Returns the same before any work, for columns whose values are known then: sources, and languages of the model.
 
     Raises:
         UserError: a rule keeps nothing but what no document can have, and the run may not keep nothing.
@@ -160,7 +160,7 @@ def unknown(config: RunConfig) -> list[str]:
 
 
 def known_values(config: RunConfig) -> dict[str, list[str]]:
-    """Columns that can have no other values than these."""
+    """Returns columns that can have no other values than these."""
     known = {"source": [settings.source for settings in config.input]}
     if config.annotate.language is not None:
         scorer = open_scorer(config.annotate.language)

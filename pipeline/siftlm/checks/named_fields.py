@@ -36,13 +36,13 @@ class Seen:
 
 
 def looked_at(files: Sequence[InputFile]) -> list[InputFile]:
-    """The first, the middle and the last file of a source, each once."""
+    """Returns the first, the middle and the last file of a source, each once."""
     chosen = (files[0], files[len(files) // 2], files[-1]) if files else ()
     return list({file.path: file for file in chosen}.values())
 
 
 def sample(settings: InputSettings, files: Sequence[InputFile]) -> Seen:
-    """What the first documents of a source have."""
+    """Returns what the first documents of a source have."""
     seen = Seen()
     for file in looked_at(files):
         read = next(read_shard(file.path, settings, batch_documents=SAMPLE_DOCUMENTS), None)
@@ -57,7 +57,7 @@ def sample(settings: InputSettings, files: Sequence[InputFile]) -> Seen:
 
 
 def samples(config: RunConfig, files: Mapping[str, Sequence[InputFile]]) -> dict[str, Seen]:
-    """`sample` of every source of which there is something to know."""
+    """Returns `sample` of every source of which there is something to know."""
     needed = groups_by_domain(config) is not None
     return {
         settings.source: sample(settings, files[settings.source]) if needed or _named(settings) else Seen()
@@ -66,7 +66,7 @@ def samples(config: RunConfig, files: Mapping[str, Sequence[InputFile]]) -> dict
 
 
 def counted(markers: Iterable[Marker]) -> Seen:
-    """What all documents of some shards have."""
+    """Returns what all documents of some shards have."""
     seen = Seen()
     for marker in markers:
         seen.documents += marker.rows_out
@@ -130,7 +130,7 @@ def check_domains(config: RunConfig, seen: Mapping[str, Seen], which: str = "") 
 
 
 def groups_by_domain(config: RunConfig) -> str | None:
-    """The first place that groups documents by their domain."""
+    """Returns the first place that groups documents by their domain."""
     for place, rules in (("preselect", config.preselect), ("select.rules", config.select.rules)):
         for number, rule in enumerate(rules):
             if getattr(rule, "within", None) == "domain":

@@ -40,17 +40,17 @@ class Giver:
 
 
 def signal_columns(config: RunConfig) -> dict[str, pa.DataType]:
-    """The columns that are there before any language model has run."""
+    """Returns the columns that are there before any language model has run."""
     return columns_before(config, ELIGIBLE)
 
 
 def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
-    """Every column that selection can name."""
+    """Returns every column that selection can name."""
     return columns_before(config, DECISIONS)
 
 
 def givers(config: RunConfig) -> Iterator[Giver]:
-    """Everything that gives columns, in the order of the stages."""
+    """Yields everything that gives columns, in the order of the stages."""
     annotate = config.annotate
     yield Giver("siftlm itself", tuple(sorted(OWN)))
     for name in ("language", "signals"):

@@ -35,7 +35,7 @@ MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_par
 
 
 def validate(config: RunConfig) -> list[str]:
-    """What was checked, a line each; raises UserError at the first mistake."""
+    """Returns what was checked, a line each; raises UserError at the first mistake."""
     check_config(config)
     folders.check_free(config.output.folder)
     lines: list[str] = []
@@ -106,7 +106,7 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
 
 
 def counts_tokens(config: RunConfig) -> bool:
-    """Whether a run says how many tokens it keeps: it names a count, or a model makes one."""
+    """Tells whether a run says how many tokens it keeps: it names a count, or a model makes one."""
     return config.select.tokens is not None or bool(config.score)
 
 

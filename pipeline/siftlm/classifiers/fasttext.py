@@ -128,7 +128,7 @@ def _train_fasttext(examples: str, settings: TrainingSettings) -> Any:
 
 
 def predict(model: Any, texts: Sequence[str]) -> Floats:
-    """P(include) of each text, float64."""
+    """Returns P(include) of each text, float64."""
     return np.array([_probability(model, fasttext_line(text)) for text in texts], np.float64)
 
 
@@ -159,7 +159,7 @@ def _held_out_report(
 
 
 def confusion(gold: Booleans, chosen: Booleans) -> dict[str, float | int | None]:
-    """Counts, precision, recall and F1 of `include`; None where a ratio has no denominator."""
+    """Returns counts, precision, recall and F1 of `include`; None where a ratio has no denominator."""
     both = int((gold & chosen).sum())
     precision = both / int(chosen.sum()) if chosen.any() else None
     recall = both / int(gold.sum()) if gold.any() else None
@@ -175,7 +175,7 @@ def confusion(gold: Booleans, chosen: Booleans) -> dict[str, float | int | None]
 
 
 def roc_auc(gold: Booleans, scores: Floats) -> float | None:
-    """The chance that an included page scores above an excluded one, a tie counting half; None with one side
+    """Returns the chance that an included page scores above an excluded one, a tie counting half; None with one side
     only.
 
     (sum of the average ranks of the included - P(P+1)/2) / (P * negatives), the Mann-Whitney statistic.
@@ -203,7 +203,7 @@ def _mix(names: Sequence[str | None], weights: Floats, gold: Booleans, chosen: B
 
 
 def telling_words(model: Any, words: int, fewest: int) -> dict[str, list[tuple[str, float]]]:
-    """The words that push most to either side, with their weight: input row . (include row - exclude row).
+    """Returns the words that push most to either side, with their weight: input row . (include row - exclude row).
 
     fastText averages word vectors before its linear layer, so this is each word's share in the logit before
     the division by the text's length.

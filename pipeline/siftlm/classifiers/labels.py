@@ -32,7 +32,7 @@ class Labels:
 
 
 def hard_labels(weights: Floats) -> Labels:
-    """Included where the page's unit has a projected weight > 0 (arXiv 2409.05816)."""
+    """Returns included where the page's unit has a projected weight > 0 (arXiv 2409.05816)."""
     gold = np.asarray(weights > 0)
     return Labels(np.arange(len(gold)), gold, gold, np.ones(len(gold), bool))
 
@@ -48,7 +48,7 @@ def include_probability(estimates: Floats) -> Floats:
 
 
 def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: TrainingSettings) -> Labels:
-    """Every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
+    """Returns every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
     doc_id.
 
     Teaches the ranking rather than one threshold. `gold` is where the projected weight is > 0.
@@ -60,7 +60,7 @@ def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, se
 
 
 def extreme_labels(doc_ids: Sequence[str], scores: Floats, settings: TrainingSettings) -> Labels:
-    """PreSelect's labels: the best pages by score against as many of the worst; pages in between have none.
+    """Returns PreSelect's labels: the best pages by score against as many of the worst; pages in between have none.
 
     So many a side as have the top score, as in the paper, whose few models make most scores tie at 1; but where many
     models leave the top to a few pages, `extreme_share` of all pages. Equal scores at a border go by doc_id.
@@ -88,5 +88,5 @@ def extreme_labels(doc_ids: Sequence[str], scores: Floats, settings: TrainingSet
 
 
 def given_labels(included: Booleans) -> Labels:
-    """The labels of two corpora: good against web."""
+    """Returns the labels of two corpora: good against web."""
     return Labels(np.arange(len(included)), included, included, np.ones(len(included), bool))

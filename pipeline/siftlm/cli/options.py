@@ -24,7 +24,7 @@ def correlate_options(
     out: str | None,
     sets: list[str] | None,
 ) -> tuple[CorrelateSettings, str]:
-    """The settings of `correlate` and the folder of its tables.
+    """Returns the settings of `correlate` and the folder of its tables.
 
     Options win over the configuration; without one, `--set` names keys of [correlate] (`matrix.clean.missing=stop`).
     """
@@ -47,7 +47,7 @@ def project_options(
     out: str | None,
     sets: list[str] | None,
 ) -> tuple[ProjectSettings, str, str, str]:
-    """(settings, estimates, units, out) of `project`; a budget given as an option wins over either kind."""
+    """Returns (settings, estimates, units, out) of `project`; a budget given as an option wins over either kind."""
     chosen = {key: value for key, value in given.items() if value is not None}
     if config is None:
         if estimates is None or units is None or out is None:
@@ -81,7 +81,7 @@ def corpora_options(
     sets: list[str] | None,
     name: str,
 ) -> tuple[LoopConfig, str]:
-    """The configuration and the folder of the result, from CONF or from the files of two corpora."""
+    """Returns the configuration and the folder of the result, from CONF or from the files of two corpora."""
     if config is not None:
         loop = load(config, sets)
         return loop, _out(out, f"{loop.folder}/{name}")

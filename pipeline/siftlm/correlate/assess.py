@@ -40,7 +40,7 @@ class Interval:
 
 
 def resample_counts(models: int, resamples: int, seed: int) -> Floats:
-    """How often each of B bootstrap resamples holds each model, [B, N]; every row adds up to N."""
+    """Returns how often each of B bootstrap resamples holds each model, [B, N]; every row adds up to N."""
     return np.random.default_rng(seed).multinomial(models, np.full(models, 1 / models), resamples).astype(np.float64)
 
 
@@ -52,7 +52,7 @@ def _bounds(samples: Floats, level: float) -> tuple[Floats, Floats]:
 def bootstrap(
     X: Floats, y: Floats, estimator: EstimatorName, resamples: int, level: float, seed: int
 ) -> tuple[Interval, Interval]:
-    """Percentile intervals over models: of the estimate, and of Spearman's rho given the models' strength.
+    """Returns percentile intervals over models: of the estimate, and of Spearman's rho given the models' strength.
 
     All units see the same resamples, so that differences of units keep their meaning. Models are resampled as
     if they were independent; checkpoints of one run are not, and make the intervals too narrow.
@@ -77,7 +77,7 @@ def _joined(parts: Sequence[tuple[Floats, Floats]]) -> Interval:
 
 
 def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str = "models") -> npt.NDArray[np.int64]:
-    """The fold of each model, by a keyed hash of its name: the order of the models changes nothing.
+    """Returns the fold of each model, by a keyed hash of its name: the order of the models changes nothing.
 
     Groups (single models, or families) go to the emptiest fold, largest group first.
     """
@@ -113,7 +113,7 @@ class HeldOut:
 
 
 def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
-    """R2 of predicted ranks for true ranks, and their Spearman correlation; average ranks in both."""
+    """Returns R2 of predicted ranks for true ranks, and their Spearman correlation; average ranks in both."""
     true_ranks, ranks = average_ranks(truth), average_ranks(predicted)
     residual = float(np.square(true_ranks - ranks).sum())
     r2 = 1 - residual / float(np.square(true_ranks - true_ranks.mean()).sum())
@@ -176,7 +176,7 @@ class Assessment:
 
 
 def assess(target: Target, settings: CorrelateSettings) -> Assessment:
-    """The estimates of a target with their intervals, the partial correlation and the held-out test."""
+    """Returns the estimates of a target with their intervals, the partial correlation and the held-out test."""
     X, y = target.matrix.values, target.errors
     z = model_strength(X)
     r_yz = float(spearman(z[:, None], y)[0])

@@ -51,7 +51,7 @@ class Target:
 
 
 def read_benchmarks(settings: BenchmarkSettings) -> tuple[BenchmarkErrors, list[Finding]]:
-    """The errors in a table or a folder of harness results, and what was left out while reading."""
+    """Returns the errors in a table or a folder of harness results, and what was left out while reading."""
     if os.path.isdir(settings.path):
         table, findings = read_harness(settings.path, settings.metrics)
     else:
@@ -108,7 +108,7 @@ def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
 
 
 def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
-    """The table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
+    """Returns the table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = sorted({column for _, column in cells})
     values = [[cells.get((row, column), np.nan) for column in columns] for row in rows]
@@ -116,7 +116,7 @@ def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
 
 
 def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int]:
-    """Positions in `wanted` -> positions in `offered` of the same model.
+    """Returns positions in `wanted` -> positions in `offered` of the same model.
 
     By the whole name first; else by the name without its family, so that a matrix and a table of errors that
     file one model under different families still meet. The offered name that sorts first wins.

@@ -18,7 +18,7 @@ Step = Callable[[LossMatrix, CleanSettings], tuple[LossMatrix, list[Finding]]]
 
 
 def bare_model(name: str) -> str:
-    """The model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
+    """Returns the model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
     if name.startswith("("):
         try:
             pair = ast.literal_eval(name)
@@ -30,7 +30,7 @@ def bare_model(name: str) -> str:
 
 
 def family_of(name: str) -> str:
-    """The family in a column name: the first of a published pair, else what stands before the first slash."""
+    """Returns the family in a column name: the first of a published pair, else what stands before the first slash."""
     bare = bare_model(name)
     if bare != name:
         return str(ast.literal_eval(name)[0])
@@ -38,7 +38,7 @@ def family_of(name: str) -> str:
 
 
 def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
-    """Every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
+    """Returns every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
     keep_all = CleanSettings(duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units")
     found: list[Finding] = []
     for step in (_negative_values, _duplicate_models, _constant_models, _constant_units):
@@ -48,7 +48,7 @@ def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
 
 
 def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> tuple[LossMatrix, list[Finding]]:
-    """A matrix of finite numbers without the defects that the policy removes, and a finding for each defect.
+    """Returns a matrix of finite numbers without the defects that the policy removes, and a finding for each defect.
 
     In this order: negative values, duplicate models, constant models, missing values, constant units. Models
     and units come back sorted by name, so nothing depends on the order of a file.
@@ -90,7 +90,7 @@ def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossM
 
 
 def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple[int, int, float]]:
-    """Pairs (kept, duplicate, largest relative difference) of rows with the same values, missing ones
+    """Returns pairs (kept, duplicate, largest relative difference) of rows with the same values, missing ones
     included.
 
     Rows are compared where their means agree, so the cost is that of sorting the rows, not of all pairs.

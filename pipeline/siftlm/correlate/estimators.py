@@ -167,7 +167,7 @@ _WEIGHTED: dict[EstimatorName, Weighted] = {
 
 
 def estimate_resampled(X: Floats, y: Floats, counts: Floats, estimator: EstimatorName) -> Floats:
-    """Estimates g[B, D] on B resamples of the models, where b holds model k `counts[b, k]` times."""
+    """Returns estimates g[B, D] on B resamples of the models, where b holds model k `counts[b, k]` times."""
     check_inputs(X, y)
     blocks = [X[:, start : start + BLOCK_UNITS] for start in range(0, X.shape[1], BLOCK_UNITS)]
     parts = [_WEIGHTED[estimator](block, y, counts) for block in blocks]
@@ -175,7 +175,7 @@ def estimate_resampled(X: Floats, y: Floats, counts: Floats, estimator: Estimato
 
 
 def estimate(X: Floats, y: Floats, estimator: EstimatorName = "spearman") -> Floats:
-    """Estimates g[D] of the named estimator, float64.
+    """Returns estimates g[D] of the named estimator, float64.
 
     A unit that all models predict alike gets 0, but under `product`, which is not centred.
     """
@@ -183,37 +183,37 @@ def estimate(X: Floats, y: Floats, estimator: EstimatorName = "spearman") -> Flo
 
 
 def spearman(X: Floats, y: Floats) -> Floats:
-    """Spearman's rho of each unit with y, average ranks for ties."""
+    """Returns Spearman's rho of each unit with y, average ranks for ties."""
     return estimate(X, y, "spearman")
 
 
 def sign_cdf(X: Floats, y: Floats) -> Floats:
-    """Signs of y against ranks of x; (N+1)/(3N) of Spearman's rho where nothing ties."""
+    """Returns signs of y against ranks of x; (N+1)/(3N) of Spearman's rho where nothing ties."""
     return estimate(X, y, "sign_cdf")
 
 
 def sign_sign(X: Floats, y: Floats) -> Floats:
-    """Kendall's tau-a of each unit with y."""
+    """Returns Kendall's tau-a of each unit with y."""
     return estimate(X, y, "sign_sign")
 
 
 def sign(X: Floats, y: Floats) -> Floats:
-    """Signs of y against values of x; proportional to the true weights of a Gaussian single-index model."""
+    """Returns signs of y against values of x; proportional to the true weights of a Gaussian single-index model."""
     return estimate(X, y, "sign")
 
 
 def product(X: Floats, y: Floats) -> Floats:
-    """The mean of x times y, not centred."""
+    """Returns the mean of x times y, not centred."""
     return estimate(X, y, "product")
 
 
 def concordant(X: Floats, y: Floats) -> Floats:
-    """PreSelect's score in [0, 1]: the share of model pairs that x and y order alike."""
+    """Returns PreSelect's score in [0, 1]: the share of model pairs that x and y order alike."""
     return estimate(X, y, "concordant")
 
 
 def partial_spearman(X: Floats, y: Floats, z: Floats) -> Floats:
-    """Spearman's rho of each unit with y given z[N]: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)).
+    """Returns Spearman's rho of each unit with y given z[N]: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)).
 
     0 where x or y orders the models exactly as z does, or in reverse.
     """
@@ -221,7 +221,7 @@ def partial_spearman(X: Floats, y: Floats, z: Floats) -> Floats:
 
 
 def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
-    """The partial correlation from the three plain ones; 0 where nothing is left to correlate."""
+    """Returns the partial correlation from the three plain ones; 0 where nothing is left to correlate."""
     left = (1 - np.square(r_xz)) * (1 - np.square(r_yz))
     numerator = np.asarray(r_xy - r_xz * r_yz)
     spread = np.sqrt(np.maximum(left, 0))
@@ -229,7 +229,7 @@ def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
 
 
 def model_strength(X: Floats) -> Floats:
-    """The trivial baseline z[N]: each model's mean bits per byte over all units."""
+    """Returns the trivial baseline z[N]: each model's mean bits per byte over all units."""
     return np.asarray(X.mean(axis=1))
 
 

@@ -52,13 +52,13 @@ class LossMatrix:
         assert self.values.shape == (len(self.models), len(self.units)), (self.values.shape, len(self.models))
 
     def select(self, models: Sequence[int], units: Sequence[int] | None = None) -> LossMatrix:
-        """The matrix of the models and units at the given positions."""
+        """Returns the matrix of the models and units at the given positions."""
         columns = range(len(self.units)) if units is None else units
         values = self.values[np.ix_(list(models), list(columns))]
         return LossMatrix([self.models[k] for k in models], [self.units[j] for j in columns], values)
 
     def sorted(self) -> LossMatrix:
-        """The matrix with models and units in the order of their names, whatever the order in a file."""
+        """Returns the matrix with models and units in the order of their names, whatever the order in a file."""
         by_model = sorted(range(len(self.models)), key=self.models.__getitem__)
         by_unit = sorted(range(len(self.units)), key=self.units.__getitem__)
         return self.select(by_model, by_unit)
@@ -75,12 +75,12 @@ class UnitSums:
     page_count: npt.NDArray[np.int64]
 
     def bits_per_byte(self) -> npt.NDArray[np.float64]:
-        """Sum of nats / (ln 2 * sum of bytes), divided once; NaN for a unit without bytes."""
+        """Returns sum of nats / (ln 2 * sum of bytes), divided once; NaN for a unit without bytes."""
         return bits_per_byte(self.nll_sum, self.byte_count)
 
 
 def bits_per_byte(nll_sum: npt.NDArray[np.float64], byte_count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Nats over (ln 2 * bytes), NaN where there are no bytes."""
+    """Returns nats over (ln 2 * bytes), NaN where there are no bytes."""
     held = byte_count > 0
     return np.where(held, nll_sum / (math.log(2) * np.where(held, byte_count, 1)), np.nan)
 
@@ -91,7 +91,7 @@ def sum_by_unit(
     byte_count: npt.NDArray[np.int64],
     token_count: npt.NDArray[np.int64],
 ) -> UnitSums:
-    """The sums of documents by unit.
+    """Returns the sums of documents by unit.
 
     The nats of a unit are added without rounding in between (`math.fsum`), so the order of documents, shards
     and workers changes no bit. A document whose nll_sum is NaN makes its unit NaN: the unit has not been
@@ -118,7 +118,7 @@ def _integer_sums(groups: npt.NDArray[np.intp], counts: npt.NDArray[np.int64], s
 
 
 def long_rows(model: str, sums: UnitSums) -> pa.Table:
-    """The rows of one model, in `LONG_SCHEMA`; the tables of several models are concatenated to a matrix."""
+    """Returns the rows of one model, in `LONG_SCHEMA`; the tables of several models are concatenated to a matrix."""
     return pa.table(
         {
             "model": pa.array([model] * len(sums.units), pa.string()),
@@ -134,7 +134,7 @@ def long_rows(model: str, sums: UnitSums) -> pa.Table:
 
 
 def matrix_of_long(table: pa.Table, place: str = "matrix") -> LossMatrix:
-    """The matrix of a long table, models and units sorted by name.
+    """Returns the matrix of a long table, models and units sorted by name.
 
     Rows of one model and unit are added up where the table has `nll_sum` and `byte_count`; a table with
     `bits_per_byte` alone must have one row for each.
@@ -191,7 +191,7 @@ def _single_cells(table: pa.Table, place: str, cell: npt.NDArray[np.int64], size
 
 
 def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
-    """The matrix in a file, models and units sorted by name, and what was left out while reading."""
+    """Returns the matrix in a file, models and units sorted by name, and what was left out while reading."""
     table = read_table(settings.path)
     layout = settings.layout
     if layout == "long" or (layout == "auto" and {"model", "unit"} <= set(table.column_names)):

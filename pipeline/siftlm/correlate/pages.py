@@ -16,7 +16,7 @@ from siftlm.statistics.hashing import hash_strings, keyed, uniform
 
 
 def keyed_uniform(keys: Sequence[str], seed: int, purpose: str) -> npt.NDArray[np.float64]:
-    """A number in the open interval (0, 1) for each key, which depends on key, seed and purpose alone."""
+    """Returns a number in the open interval (0, 1) for each key, which depends on key, seed and purpose alone."""
     return uniform(keyed(hash_strings(pa.array(keys, pa.string())), seed, purpose))
 
 

@@ -33,7 +33,7 @@ class SortedColumns:
         self.last = np.minimum.accumulate(upward, axis=1)[:, ::-1]
 
     def ranks_in_order(self, counts: Floats) -> Floats:
-        """Average ranks [D, N] in the resample, at the places of `order`, for `counts[N]`."""
+        """Returns average ranks [D, N] in the resample, at the places of `order`, for `counts[N]`."""
         drawn = counts[self.order]
         upto = np.cumsum(drawn, axis=1)
         if not self.tied:

@@ -19,7 +19,7 @@ def _bounds(interval: Interval | None, units: int) -> tuple[pa.Array, pa.Array]:
 
 
 def estimates_table(assessment: Assessment) -> pa.Table:
-    """One row a unit, best first: estimate and partial correlation with their intervals, and the mean bits
+    """Returns one row a unit, best first: estimate and partial correlation with their intervals, and the mean bits
     per byte.
 
     `rank` is 1 for the largest estimate; equal estimates share the mean of their ranks and stand by name.
@@ -52,7 +52,7 @@ def weights_table(
     caps: Floats,
     weights: Floats,
 ) -> pa.Table:
-    """One row a unit, best first: tokens, cap tau, weight, and whether the unit is included (weight > 0)."""
+    """Returns one row a unit, best first: tokens, cap tau, weight, and whether the unit is included (weight > 0)."""
     table = pa.table(
         {
             "target": pa.array([target] * len(units), pa.string()),

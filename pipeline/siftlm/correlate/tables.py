@@ -43,12 +43,12 @@ class NamedTable:
     values: npt.NDArray[np.float64]
 
     def transposed(self) -> NamedTable:
-        """The same values with rows and columns exchanged."""
+        """Returns the same values with rows and columns exchanged."""
         return NamedTable(self.columns, self.rows, np.ascontiguousarray(self.values.T))
 
 
 def read_table(path: str) -> pa.Table:
-    """The table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written.
+    """Returns the table in a Parquet or (compressed) CSV file; every column of a CSV is text, exactly as written.
 
     Cells of a CSV may be separated by commas, semicolons or tabs; its text is UTF-8, or has a mark that says what it
     is.
@@ -163,7 +163,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def to_float64(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], list[int]]:
-    """The column as float64, NaN for missing cells, and the rows whose cell is neither number nor missing."""
+    """Returns the column as float64, NaN for missing cells, and the rows whose cell is neither number nor missing."""
     if not _is_text(column.type):
         return _to_float64(column)
     trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
@@ -213,7 +213,7 @@ def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Seque
 def wide_table(
     table: pa.Table, place: str, name_column: str | None, ignore: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """The numbers of a wide table, and findings for columns of text (left out) and rows without names
+    """Returns the numbers of a wide table, and findings for columns of text (left out) and rows without names
     (numbered).
 
     Raises:
@@ -265,7 +265,7 @@ def write_table(table: pa.Table, path: str) -> None:
 
 
 def is_written_here(path: str) -> bool:
-    """Whether a file is a Parquet table that `write_table` wrote."""
+    """Tells whether a file is a Parquet table that `write_table` wrote."""
     try:
         with filesystem.open_read(path) as file:
             return (pq.read_schema(pa.PythonFile(file, mode="r")).metadata or {}).items() >= OURS.items()

@@ -21,7 +21,7 @@ class Lineage:
         return self.markers[stage]
 
     def total(self, stage: str) -> dict[str, Any]:
-        """The sums of one stage: rows in and out, dropped and errors by reason, seconds of work."""
+        """Returns the sums of one stage: rows in and out, dropped and errors by reason, seconds of work."""
         dropped: Counter[str] = Counter()
         errors: Counter[str] = Counter()
         for marker in self.markers[stage]:

@@ -76,12 +76,12 @@ def _actions() -> dict[str, argparse.Action]:
 
 
 def known() -> set[str]:
-    """The names of all options, without dashes."""
+    """Returns the names of all options, without dashes."""
     return {*_actions(), *OF_ENGINES} - _REFUSED
 
 
 def is_flag(name: str) -> bool:
-    """Whether an option is there or not, and takes no value."""
+    """Tells whether an option is there or not, and takes no value."""
     action = _actions().get(name)
     return action is not None and action.nargs == 0
 
@@ -121,13 +121,13 @@ def _must(message: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean 'region'?`, or nothing where no name is near."""
+    """Returns `; did you mean 'region'?`, or nothing where no name is near."""
     near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_NEAR)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dict[str, OptionValue], list[str]]:
-    """The options in words of a command line (`--name=value`, `--name value`, `--flag`), and the other words.
+    """Returns the options in words of a command line (`--name=value`, `--name value`, `--flag`), and the other words.
 
     Raises:
         UserError: an option is none of Beam's; the nearest is named, of Beam's and of the command's `own`.

@@ -58,5 +58,5 @@ def run_graph(name: str, tasks: Sequence[Task], links: Links, context: Context, 
 
 
 def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:
-    """The markers of all tasks in order, those that are not known yet from the store."""
+    """Returns the markers of all tasks in order, those that are not known yet from the store."""
     return [known.get(task.key) or store.marker(stage, task.key) for task in tasks]

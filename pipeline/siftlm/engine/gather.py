@@ -32,7 +32,7 @@ def gather(
     store: Store,
     runner: RunnerSettings,
 ) -> T | None:
-    """What `merge` makes of the statistics of a few tasks each; None where there are no tasks.
+    """Returns what `merge` makes of the statistics of a few tasks each; None where there are no tasks.
 
     Neither may mind order or grouping. A small corpus is read here, a large one by the runner.
     """

@@ -44,7 +44,7 @@ def statistics_graph(
 
 
 def tasks(pipeline: beam.Pipeline, plan: str) -> Any:
-    """The tasks of a plan, a PCollection spread over the workers."""
+    """Returns the tasks of a plan, a PCollection spread over the workers."""
     paths = pipeline | "plan" >> beam.Create([plan])
     return paths | "tasks" >> beam.FlatMap(read_plan) | "spread" >> beam.Reshuffle()
 

@@ -90,7 +90,7 @@ class ForkedWorker(GrpcWorkerHandler):
             self._process.kill()
 
     def own_end(self) -> int | None:
-        """The exit code of a process that ended, not well, and not because it was killed from here."""
+        """Returns the exit code of a process that ended, not well, and not because it was killed from here."""
         return self._process.exitcode or None if self._ended.is_set() and not self._killed else None
 
     def _watch(self) -> None:

@@ -41,7 +41,7 @@ class Tally:
         self.fresh += len(new)
 
     def status(self, seconds: float) -> str:
-        """`scores/m: 12/80 shards, 340 documents/s, keeps 81%, 2 min 50 s left`; rates once a shard is done."""
+        """Returns `scores/m: 12/80 shards, 340 documents/s, keeps 81%, 2 min 50 s left`; rates once a shard is done."""
         text = f"{self.stage}: {len(self.done)}/{len(self.wanted)} shards"
         if not self.fresh or seconds <= 0:
             return f"{text}, {duration(seconds)} so far"
@@ -146,7 +146,7 @@ def _label(value: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`2 h 5 min`, `3 min 20 s` or `8 s`."""
+    """Returns `2 h 5 min`, `3 min 20 s` or `8 s`."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -104,7 +104,7 @@ class RunnerSettings(Settings):
 
 
 def with_options(settings: RunnerSettings, given: Mapping[str, str | int | float | bool]) -> RunnerSettings:
-    """The settings with options of the command line laid over them; `runner` is the name."""
+    """Returns the settings with options of the command line laid over them; `runner` is the name."""
     options = {**settings.options, **given}
     name = str(options.pop("runner", settings.name)).rsplit(".", 1)[-1]
     return settings.model_copy(update={"name": name, "options": options})
@@ -188,13 +188,13 @@ def is_local(settings: RunnerSettings) -> bool:
 
 
 def threads(settings: RunnerSettings) -> int:
-    """Shards that one process works on at a time; the kernels release the interpreter lock."""
+    """Returns shards that one process works on at a time; the kernels release the interpreter lock."""
     wanted = settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
     return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
 
 
 def memory(settings: RunnerSettings) -> int:
-    """Bytes of a worker process, by default what all its shards at a time may take."""
+    """Returns bytes of a worker process, by default what all its shards at a time may take."""
     if settings.worker_memory is None:
         return threads(settings) * SHARD_MEMORY
     return int(TypeAdapter(ByteSize).validate_python(settings.worker_memory))
@@ -243,7 +243,7 @@ def _deaths_named(settings: RunnerSettings) -> AbstractContextManager[None]:
 
 
 def import_beam() -> tuple[Any, Any]:
-    """Beam and its options class, without what it warns of while it is imported (optional packages)."""
+    """Returns Beam and its options class, without what it warns of while it is imported (optional packages)."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -270,7 +270,7 @@ def _runner(settings: RunnerSettings) -> object:
 
 
 def flags(settings: RunnerSettings, name: str) -> list[str]:
-    """Command-line flags for Beam, in which repeated options are comma-separated in our settings."""
+    """Returns command-line flags for Beam, in which repeated options are comma-separated in our settings."""
     found = []
     for key, value in beam_options(settings, name).items():
         if isinstance(value, bool):
@@ -283,7 +283,7 @@ def flags(settings: RunnerSettings, name: str) -> list[str]:
 
 
 def beam_options(settings: RunnerSettings, name: str) -> dict[str, str | int | float | bool]:
-    """Beam's options for one pipeline: ours where the user gave none."""
+    """Returns Beam's options for one pipeline: ours where the user gave none."""
     options: dict[str, str | int | float | bool] = {"job_name": f"siftlm-{re.sub('[^a-z0-9]+', '-', name.lower())}"}
     if settings.name == LOCAL and settings.processes > 1:
         options["direct_num_workers"] = settings.processes
@@ -321,7 +321,7 @@ def _engine_is_local(settings: RunnerSettings) -> bool:
 
 
 def resource_hints(settings: RunnerSettings, stage: str) -> dict[str, str]:
-    """What the workers of a stage need: an accelerator and memory for those that score, nothing for others."""
+    """Returns what the workers of a stage need: an accelerator and memory for those that score, nothing for others."""
     if not stage.startswith(ACCELERATED):
         return {}
     wanted = {"accelerator": settings.accelerator, "min_ram": settings.score_memory}

@@ -34,7 +34,7 @@ class Stopwatch:
     started: float = field(default_factory=time.time)
 
     def part(self) -> float:
-        """Seconds from the start to now, over the number of shards; 0 where the clock was set back."""
+        """Returns seconds from the start to now, over the number of shards; 0 where the clock was set back."""
         return round(max(0.0, time.time() - self.started) / self.shards, 6)
 
 
@@ -58,7 +58,7 @@ def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
 
 
 def read_plan(path: str) -> Iterator[Task]:
-    """The tasks of a plan, whose digest is in its name."""
+    """Yields the tasks of a plan, whose digest is in its name."""
     lines = filesystem.read_bytes(path).splitlines()
     if not path.endswith(f"-{_plan_digest(lines)}.jsonl"):
         raise UserError(

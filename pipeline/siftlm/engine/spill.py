@@ -46,7 +46,7 @@ class SpanWriter:
 
 
 def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
-    """(keys, numbers) of all blocks, file after file."""
+    """Returns (keys, numbers) of all blocks, file after file."""
     ordered = sorted(spans)
     total = sum(entries for _, _, entries in ordered)
     keys, numbers, at = np.empty(total, np.uint64), np.empty(total, np.int64), 0
@@ -61,7 +61,7 @@ def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
 
 
 def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> Iterator[tuple[int, Block]]:
-    """(partition, block) of parallel arrays, split by key."""
+    """Yields (partition, block) of parallel arrays, split by key."""
     if partitions == 1:
         yield 0, (keys.tobytes(), owners.tobytes())
         return
@@ -74,7 +74,7 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
 
 
 def mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finaliser, so that partitions are even whatever the keys."""
+    """Returns splitmix64's finaliser, so that partitions are even whatever the keys."""
     with np.errstate(over="ignore"):
         keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -99,7 +99,7 @@ class Links:
 
     @contextmanager
     def open_spans(self, name: str) -> Iterator[SpanWriter]:
-        """A writer of blocks to a file, which is there when the context ends."""
+        """Gives a writer of blocks to a file, which is there when the context ends."""
         path = f"{self.folder}/{name}.bin"
         with filesystem.open_write(path, durable=False) as stream:
             yield SpanWriter(path, stream)
@@ -128,13 +128,13 @@ class Links:
         return self.write(name, forest.components())
 
     def read(self, path: str) -> Edges:
-        """The edges of one file."""
+        """Returns the edges of one file."""
         with filesystem.open_read(path) as stream:
             table = pq.read_table(stream, page_checksum_verification=True)
         return table["number"].to_numpy(), table["component"].to_numpy()
 
     def linked(self, shard: int) -> Edges:
-        """(rows of a shard that are linked with another document, their components), rows ascending."""
+        """Returns (rows of a shard that are linked with another document, their components), rows ascending."""
         low, high = shard << 32, (shard + 1) << 32
         with (
             filesystem.open_read(self.final) as stream,

@@ -42,25 +42,25 @@ class Shard:
     shared: Mapping[str, Output] = field(default_factory=dict)  # by step, outputs of the whole run: a model, say
 
     def content(self, step: str) -> str:
-        """The content of a step's output; empty where the step made none of this shard."""
+        """Returns the content of a step's output; empty where the step made none of this shard."""
         output = self.outputs.get(step) or self.shared.get(step)
         return output.content if output else ""
 
     def contents(self, steps: Sequence[str]) -> list[tuple[str, str]]:
-        """(step, content) of the outputs of some steps, for a key."""
+        """Returns (step, content) of the outputs of some steps, for a key."""
         return [(step, self.content(step)) for step in steps]
 
     def task(self, key: str = "", **facts: Any) -> Task:
-        """The work on this shard whose output has that key; without one, what later steps read of the shard."""
+        """Returns the work on this shard whose output has that key; without one, what later steps read of the shard."""
         inputs = {step: output.key for step, output in self.outputs.items()}
         return Task(self.number, self.name, key, inputs, {**self.facts, **facts})
 
     def having(self, step: str, output: Output) -> Shard:
-        """The shard with one output more."""
+        """Returns the shard with one output more."""
         return replace(self, outputs={**self.outputs, step: output})
 
     def sharing(self, step: str, output: Output) -> Shard:
-        """The shard with one output of the whole run more."""
+        """Returns the shard with one output of the whole run more."""
         return replace(self, shared={**self.shared, step: output})
 
 
@@ -106,7 +106,7 @@ class Step(ABC):
 
     @abstractmethod
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
-        """The markers of all tasks, after the work on those that have none."""
+        """Returns the markers of all tasks, after the work on those that have none."""
 
     def rehearse(self, task: Task, store: Store) -> float:
         """Does the work on one small shard in this process, and returns the seconds that it took.
@@ -121,19 +121,19 @@ class Step(ABC):
         """The work that `rehearse` times."""
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """What the manifest should know beside the counts of the markers."""
+        """Returns what the manifest should know beside the counts of the markers."""
         return Told()
 
     def columns(self) -> pa.Schema:
-        """The columns that rules, weights and the output can name."""
+        """Returns the columns that rules, weights and the output can name."""
         return NO_COLUMNS
 
     def losses(self) -> Sequence[Loss]:
-        """Where documents can be dropped, in the order in which a document comes by."""
+        """Returns where documents can be dropped, in the order in which a document comes by."""
         return ()
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        """The work to be done on shards that have everything which the step reads."""
+        """Returns the work to be done on shards that have everything which the step reads."""
         step = digest(self.name, self.identity())
         if self.per == "shard":
             return [shard.task(digest(step, shard.contents(self.reads))) for shard in shards]
@@ -143,7 +143,7 @@ class Step(ABC):
         return [shard.task(digest(whole, shard.number)) for shard in shards]
 
     def outputs(self, shards: Sequence[Shard], tasks: Sequence[Task], markers: Sequence[Marker]) -> list[Shard]:  # noqa: ARG002
-        """The shards with what the step made of them."""
+        """Returns the shards with what the step made of them."""
         made = [Output(marker.key, marker.content or marker.key) for marker in markers]
         if self.per == "run":
             return [shard.sharing(self.name, made[0]) for shard in shards]

@@ -59,12 +59,12 @@ def write_version(path: str, value: object, store: Store) -> str:
 
 @lru_cache(maxsize=1)
 def read_version(path: str, store: Store) -> Any:
-    """The value in a file of `write_version`, which never changes: read once a process, not once a shard."""
+    """Returns the value in a file of `write_version`, which never changes: read once a process, not once a shard."""
     return read_value(path, store)
 
 
 def read_value(path: str, store: Store) -> Any:
-    """The value in a file that `write_value` wrote; a UserError names a file that is damaged or gone."""
+    """Returns the value in a file that `write_value` wrote; a UserError names a file that is damaged or gone."""
     content = memoryview(store.read_sealed(path))
     start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     tree, shapes = json.loads(bytes(content[LENGTH_BYTES:start]))

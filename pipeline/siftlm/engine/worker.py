@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def provision(worker: str, endpoint: str) -> Any:
-    """What the engine's provision service tells this worker, a Beam ProvisionInfo."""
+    """Returns what the engine's provision service tells this worker, a Beam ProvisionInfo."""
     import grpc  # type: ignore[import-untyped]
     from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
 
@@ -42,7 +42,7 @@ def provision(worker: str, endpoint: str) -> Any:
 
 
 def environment(worker: str, info: Any) -> dict[str, str]:
-    """The environment variables by which Beam's Python worker is told all this."""
+    """Returns the environment variables by which Beam's Python worker is told all this."""
     from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
     return {

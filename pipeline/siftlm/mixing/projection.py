@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 
 def caps(tokens: npt.NDArray[np.int64], budget_tokens: float) -> Floats:
-    """tau[D] = tokens / budget.
+    """Returns tau[D] = tokens / budget.
 
     Raises:
         UserError: Some unit has no tokens, or all units together have fewer than the budget.
@@ -46,7 +46,7 @@ def caps(tokens: npt.NDArray[np.int64], budget_tokens: float) -> Floats:
 
 
 def budget_of(settings: ProjectSettings, tokens: npt.NDArray[np.int64]) -> float:
-    """The budget in tokens, from the number itself or from the share of all tokens."""
+    """Returns the budget in tokens, from the number itself or from the share of all tokens."""
     if settings.budget_tokens is not None:
         return float(settings.budget_tokens)
     assert settings.keep_share is not None
@@ -74,7 +74,7 @@ def _all_units(tau: Floats) -> Floats | None:
 
 
 def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -> Floats:
-    """Weights w[D] that maximise <g, w>: the best units to their caps, the marginal unit in part, others 0.
+    """Returns weights w[D] that maximise <g, w>: the best units to their caps, the marginal unit in part, others 0.
 
     Of equal estimates the unit whose name sorts first comes first (without names: the one with the lower
     index), so the result depends neither on the order of units nor on a sort's whims. The marginal weight
@@ -126,7 +126,7 @@ def _add_up(w: Floats, tau: Floats) -> Floats:
 
 
 def project(g: Floats, tau: Floats, settings: ProjectSettings, names: Sequence[str]) -> Floats:
-    """Weights by the method of the settings; see `project_linear` and `project_l2`."""
+    """Returns weights by the method of the settings; see `project_linear` and `project_l2`."""
     if len(names) != len(g):
         raise UserError(f"project: every estimate must have a name, got {len(g)} and {name_some(names)}")
     return project_linear(g, tau, names) if settings.method == "linear" else project_l2(g, tau)

@@ -39,12 +39,12 @@ class Question:
     choices: list[str]
 
     def texts(self) -> list[str]:
-        """The passage alone, then with each continuation."""
+        """Returns the passage alone, then with each continuation."""
         return [self.context, *(f"{self.context} {choice}" for choice in self.choices)]
 
 
 def benchmark(config: LoopConfig, progress: Progress) -> pa.Table:
-    """The errors as a long table (model, benchmark, error, questions), also written to errors.csv."""
+    """Returns the errors as a long table (model, benchmark, error, questions), also written to errors.csv."""
     settings = config.benchmark
     if settings is None:
         raise UserError("benchmark: must be a table of settings for this command, got nothing")
@@ -77,7 +77,7 @@ def _errors(corpus: Corpus, model: LMSettings, task: str, asked: list[Question])
 
 
 def answer(model: LMSettings, asked: Sequence[Question]) -> tuple[float, float]:
-    """(share of wrong choices, bits per byte of the right continuations) of a model.
+    """Returns (share of wrong choices, bits per byte of the right continuations) of a model.
 
     The nats of a continuation are those of the passage with it, less those of the passage alone.
     """
@@ -92,7 +92,7 @@ def answer(model: LMSettings, asked: Sequence[Question]) -> tuple[float, float]:
 
 
 def questions(corpus: Corpus, task: str, sources: Sequence[str], settings: QuizSettings) -> list[Question]:
-    """The questions of a task, drawn by a keyed hash from all passages of its documents."""
+    """Returns the questions of a task, drawn by a keyed hash from all passages of its documents."""
     seed = corpus.config.seed
     pages = list(_pages(corpus, sources))
     passages = [passage for page in pages for passage in cut(*page, settings)]
@@ -112,7 +112,7 @@ Passage = tuple[str, str, str, str]
 
 
 def cut(doc_id: str, text: str, settings: QuizSettings) -> Iterator[Passage]:
-    """All passages of a document that do not overlap, from its start."""
+    """Yields all passages of a document that do not overlap, from its start."""
     words, size = text.split(), settings.context_words + settings.answer_words
     for start in range(0, len(words) - size + 1, size):
         middle = start + settings.context_words

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def decision_accuracy(small: Floats, large: Floats) -> float:
-    """The share of pairs of corpora that both scales order the same way.
+    """Returns the share of pairs of corpora that both scales order the same way.
 
     Pairs i<j count where (small_i > small_j) == (large_i > large_j), as published: a tie counts as "not
     greater".
@@ -28,7 +28,7 @@ def decision_accuracy(small: Floats, large: Floats) -> float:
 
 
 def signal_to_noise(scores: Floats, last: int = 5) -> tuple[float, float, float]:
-    """(signal, noise, signal / noise) of `scores[corpora, checkpoints]`, both relative to the mean score.
+    """Returns (signal, noise, signal / noise) of `scores[corpora, checkpoints]`, both relative to the mean score.
 
     signal = (highest - lowest corpus mean over the last checkpoints) / mean; noise = sqrt(mean over corpora
     of the variance over the last checkpoints) / mean. The published code pools all corpora in the noise,

@@ -89,7 +89,7 @@ def _limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE tokenizer with the separator as its only special token."""
+    """Returns a byte-level BPE tokenizer with the separator as its only special token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

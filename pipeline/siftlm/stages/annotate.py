@@ -38,7 +38,7 @@ class Annotate(ShardStep):
         return VERSION, self.digests()
 
     def digests(self) -> list[str]:
-        """The digests of the scorers with their model files."""
+        """Returns the digests of the scorers with their model files."""
         return [open_scorer(settings).digest() for settings in self.scorers]
 
     def columns(self) -> pa.Schema:
@@ -68,7 +68,7 @@ class Annotate(ShardStep):
         return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=rows_in, rows_out=signals.rows, files=files)
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The signal columns of a batch of documents."""
+        """Returns the signal columns of a batch of documents."""
         columns: dict[str, Any] = {name: batch[name] for name in CARRIED}
         columns["content_hash"] = content_hashes(batch["text"])
         for settings in self.scorers:
@@ -78,7 +78,7 @@ class Annotate(ShardStep):
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:
-    """xxh3-128 of the UTF-8 bytes of every text, big endian."""
+    """Returns xxh3-128 of the UTF-8 bytes of every text, big endian."""
     values, offsets = ragged_text(texts)
     view = memoryview(values)  # type: ignore[arg-type]  # numpy arrays have had the buffer protocol before it had a type
     hashes = [xxhash.xxh3_128_digest(view[start:end]) for start, end in pairwise(offsets)]

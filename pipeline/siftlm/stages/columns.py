@@ -32,7 +32,7 @@ NO_COLUMNS = frozenset({"documents", ELIGIBLE})  # steps whose outputs hold no c
 
 
 def available(task: Task, store: Store) -> dict[str, pa.DataType]:
-    """The columns of a shard by name and type, those derived from scores included."""
+    """Returns the columns of a shard by name and type, those derived from scores included."""
     names: dict[str, pa.DataType] = {}
     for stage, key in task.inputs.items():
         if stage in NO_COLUMNS:
@@ -45,7 +45,7 @@ def available(task: Task, store: Store) -> dict[str, pa.DataType]:
 
 
 def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa.Table:
-    """The wanted columns of a shard, in the order of its documents; None gives all of them."""
+    """Returns the wanted columns of a shard, in the order of its documents; None gives all of them."""
     return _together(
         (stage, _read_stage(stage, store.table(stage, key, partial(_needed, stage, wanted)), wanted))
         for stage, key in _sources(task, wanted).items()
@@ -65,7 +65,7 @@ def _sources(task: Task, wanted: set[str] | None) -> dict[str, str]:
 def row_batches(
     task: Task, store: Store, start: int, end: int, *, rows: int = 512, text: bool = True
 ) -> Iterator[pa.Table]:
-    """Rows [start, end) of a shard with every public column, the text first.
+    """Yields rows [start, end) of a shard with every public column, the text first.
 
     At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """

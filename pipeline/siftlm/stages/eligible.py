@@ -50,7 +50,7 @@ class Split:
         return self.holdout, self.seed, self.drops
 
     def held_out(self, doc_ids: pa.Array) -> BoolArray:
-        """Which documents are drawn to train, by their ids."""
+        """Returns which documents are drawn to train, by their ids."""
         return np.asarray(uniform(keyed(hash_strings(doc_ids), self.seed, REFERENCE)) < self.holdout, np.bool_)
 
     def losses(self, task: Task, store: Store) -> tuple[np.ndarray, np.ndarray]:
@@ -130,5 +130,5 @@ def lose(rows: BoolArray, reasons: np.ndarray, reason: str, places: np.ndarray, 
 
 
 def alive(reasons: np.ndarray) -> BoolArray:
-    """Where no reason is set yet."""
+    """Returns where no reason is set yet."""
     return np.array([reason is None for reason in reasons], np.bool_)

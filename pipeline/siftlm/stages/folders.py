@@ -140,7 +140,7 @@ def _nearest(path: str) -> str:
 
 
 def check_owner(folder: str, name: str) -> bool:
-    """Whether a run's folder is new; refuses one that belongs to something else."""
+    """Tells whether a run's folder is new; refuses one that belongs to something else."""
     owner = f"{folder}/{OWNER}"
     if not filesystem.exists(owner):
         strangers = [entry for entry in filesystem.list_entries(folder) if not _is_beginning(folder, entry)]
@@ -164,7 +164,7 @@ def _is_beginning(folder: str, entry: str) -> bool:
 
 
 def is_store(folder: str) -> bool:
-    """Whether a folder is a store of siftlm's."""
+    """Tells whether a folder is a store of siftlm's."""
     return filesystem.exists(f"{folder}/{STORE_MARK}")
 
 

@@ -104,7 +104,7 @@ class Rejects(ExitStack):
             self._out = out
 
     def files(self) -> dict[str, Seal]:
-        """The seal of the file, if there is one, once the block has ended."""
+        """Returns the seal of the file, if there is one, once the block has ended."""
         return {REJECTS: self._out.seal} if self._out else {}
 
 
@@ -123,7 +123,7 @@ def _key(shard: Shard, identity: object) -> str:
 
 
 def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
-    """A shard for every input file with its fingerprint, sources in the order of the configuration."""
+    """Returns a shard for every input file with its fingerprint, sources in the order of the configuration."""
     found: list[Shard] = []
     for settings in inputs:
         for file, fingerprint, signature in files[settings.source]:

@@ -44,7 +44,7 @@ class Found(NamedTuple):
     passed_over: set[str]  # folders of runs
 
     def line(self, source: str) -> str:
-        """`input 'c4': 12 jsonl files, 4,096 bytes; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
+        """Returns `input 'c4': 12 jsonl files, 4,096 bytes; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
         counts = (
             f"{number:,} {'' if kind == OTHER else f'{kind} '}file{'s' if number != 1 else ''}"
             for kind, number in sorted(self.formats.items())
@@ -62,14 +62,14 @@ class Found(NamedTuple):
 
 
 def discover(inputs: Sequence[InputSettings], own: Sequence[str] = ()) -> dict[str, list[InputFile]]:
-    """The files of every source, sorted by path, as `survey` finds them."""
+    """Returns the files of every source, sorted by path, as `survey` finds them."""
     return {source: found.files for source, found in survey(inputs, own).items()}
 
 
 def survey(
     inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
 ) -> dict[str, Found]:
-    """The files of every source and what lies beside them; a path in two sources is a user's mistake.
+    """Returns the files of every source and what lies beside them; a path in two sources is a user's mistake.
 
     Args:
         inputs: The sources.
@@ -117,13 +117,13 @@ def _found(settings: InputSettings, own: Sequence[str]) -> Found:
 
 
 def fingerprints(found: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:
-    """Every file with a digest of its content; without `remember` nothing is written."""
+    """Returns every file with a digest of its content; without `remember` nothing is written."""
     made = _looked_at([file.path for group in found.values() for file in group], store, remember)
     return {source: [Fingerprinted(file, *made[file.path]) for file in group] for source, group in found.items()}
 
 
 def digests(files: Sequence[str], store: Store) -> dict[str, str]:
-    """The digests of the contents of files by path."""
+    """Returns the digests of the contents of files by path."""
     return {path: digest for path, (digest, _) in _looked_at(files, store, remember=True).items()}
 
 

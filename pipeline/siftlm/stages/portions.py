@@ -28,7 +28,7 @@ class Portion:
 
     @staticmethod
     def of(tasks: Sequence[Task], tables: Sequence[pa.Table]) -> Portion:
-        """The columns of `tasks`, which are the same for all of them."""
+        """Returns the columns of `tasks`, which are the same for all of them."""
         rows = [table.num_rows for table in tables]
         return Portion(
             tasks=tuple(tasks),
@@ -38,12 +38,12 @@ class Portion:
         )
 
     def read(self, read: Callable[[Task], pa.Table]) -> pa.Table:
-        """Other columns of the same shards."""
+        """Returns other columns of the same shards."""
         return Portion.of(self.tasks, [read(task) for task in self.tasks]).table
 
 
 def portions(tasks: Sequence[Task], read: Callable[[Task], pa.Table]) -> Iterator[Portion]:
-    """What `read` gives of every shard, in order; a shard is never cut."""
+    """Yields what `read` gives of every shard, in order; a shard is never cut."""
     taken: list[Task] = []
     tables: list[pa.Table] = []
     held = 0

@@ -72,7 +72,7 @@ def staging_folder(folder: str, identity: str) -> str:
 
 
 def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None:
-    """The manifest in the folder when it is complete, as it was written, and of this very output.
+    """Returns the manifest in the folder when it is complete, as it was written, and of this very output.
 
     What is damaged is named, and the manifest removed, which says that the folder is complete.
     """

@@ -83,7 +83,7 @@ def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts:
 
 
 def held_out_texts(split: Split, shards: Sequence[Task], store: Store) -> Iterator[str]:
-    """The texts of the held-out split, in the order of the run."""
+    """Yields the texts of the held-out split, in the order of the run."""
     for task in shards:
         mine, row = split.losses(task, store)[0] == HELD_OUT, 0
         for batch in document_batches(task, store, columns=["text"]):

@@ -125,7 +125,7 @@ class Known:
         self._tables = [store.table(stage, key) for key in keys]
 
     def rows(self, start: int, rows: int) -> pa.Table | None:
-        """The known scores of a window, null where there is none."""
+        """Returns the known scores of a window, null where there is none."""
         best: pa.Table | None = None
         for table in self._tables:
             window = table.slice(start, rows)
@@ -143,7 +143,7 @@ Begun = TypeVar("Begun", bound=OnItsWay)
 
 
 def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
-    """The same windows, each read, tokenised and begun by a thread while the one before is in the model."""
+    """Yields the same windows, each read, tokenised and begun by a thread while the one before is in the model."""
     window: Begun | None = None
     with ThreadPoolExecutor(1, "feed") as thread:
         coming = thread.submit(next, feed, None)
@@ -166,7 +166,7 @@ class Window:
     parts: list[Part]
 
     def finish(self) -> list[pa.RecordBatch]:
-        """The score columns of every model, one row a document."""
+        """Returns the score columns of every model, one row a document."""
         return [part.finish() for part in self.parts]
 
     def cancel(self) -> None:
@@ -299,7 +299,7 @@ class Score(Step):
         store.commit(self._pass(task, self.window_bytes).run(task, store))
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """What the score files say of the model that wrote them: digest, dtype, window rule."""
+        """Returns what the score files say of the model that wrote them: digest, dtype, window rule."""
         if not tasks:
             return Told()
         model = self._pass(tasks[0], self.window_bytes).settings
@@ -347,7 +347,7 @@ def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store
 
 
 def steps(models: Sequence[LMSettings]) -> list[Score]:
-    """A step for every model, in their order."""
+    """Returns a step for every model, in their order."""
     made: list[Score] = []
     for settings in reversed(models):
         made.insert(0, Score(settings, tuple(made)))

@@ -131,7 +131,7 @@ class Decide:
 
 
 def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
-    """(step, reason, documents) of what was dropped."""
+    """Returns (step, reason, documents) of what was dropped."""
     step, reason = decisions["dropped_by"], decisions["reason"]
     out = step.is_valid()
     counted = Counter(zip(step.filter(out).to_pylist(), reason.filter(out).to_pylist(), strict=True))
@@ -155,7 +155,7 @@ def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray)
 
 
 def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[list[int]]:
-    """[start row, end row, output bytes] of about `count` runs of rows with about equal output."""
+    """Returns [start row, end row, output bytes] of about `count` runs of rows with about equal output."""
     ends = np.cumsum(output_bytes)
     total = int(ends[-1]) if len(ends) else 0
     if total == 0:
@@ -202,7 +202,7 @@ class Decisions(Step):
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:
-    """Where the resolved selection is whose decisions have these keys."""
+    """Returns where the resolved selection is whose decisions have these keys."""
     return store.path("selections", digest(list(keys)), SUFFIX)
 
 

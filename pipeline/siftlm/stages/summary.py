@@ -27,7 +27,7 @@ Both = dict[str, ScoreStatistics]
 
 
 def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
-    """The columns that have quantiles."""
+    """Returns the columns that have quantiles."""
     numbers = (n for n, t in columns.items() if pa.types.is_integer(t) or pa.types.is_floating(t))
     return [name for name in numbers if name not in NOT_SCORES]
 
@@ -64,7 +64,7 @@ def merge(parts: Iterable[Both]) -> Both:
 
 
 def summarise(selected: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> dict[str, Any]:
-    """Per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
+    """Returns per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
     path = store.path("summaries", key, SUFFIX)
     columns = tuple(numeric_columns(available(selected[0], store))) if selected else ()

@@ -22,7 +22,7 @@ TEXTS = ("documents", CUTS)
 
 
 def doc_ids(task: Task, store: Store) -> pa.Array:
-    """The ids of a shard's documents."""
+    """Returns the ids of a shard's documents."""
     stage = IDS if IDS in task.inputs else "signals"
     return store.table(stage, task.inputs[stage], ["doc_id"])["doc_id"].combine_chunks()
 
@@ -36,7 +36,7 @@ def document_batches(
     start: int = 0,
     end: int = sys.maxsize,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows [start, end) of a shard's documents, at most `rows` at a time.
+    """Yields rows [start, end) of a shard's documents, at most `rows` at a time.
 
     `text` and `byte_count` are after cuts, `doc_id` is nobody else's.
     """
@@ -58,7 +58,7 @@ def document_batches(
 
 
 def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeStringArray:
-    """Texts without their spans, [start, end) in bytes of UTF-8."""
+    """Returns texts without their spans, [start, end) in bytes of UTF-8."""
     edges = spans.flatten()
     if not len(edges):
         return texts

@@ -180,7 +180,7 @@ def reject_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: int) -> Iterator[pa.Table]:
-    """The kept rows of [start, end) as they are written, every copy a row."""
+    """Yields the kept rows of [start, end) as they are written, every copy a row."""
     for table in row_batches(task, store, start, end):
         copies = pc.if_else(table["kept"], table["copies"], 0).to_numpy()
         rows = np.repeat(np.arange(table.num_rows), copies)
@@ -193,7 +193,7 @@ def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: in
 
 
 def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
-    """uint64 place of every row in the shuffled corpus, a keyed hash of doc_id and copy."""
+    """Returns uint64 place of every row in the shuffled corpus, a keyed hash of doc_id and copy."""
     places = keyed(hash_strings(table["doc_id"].combine_chunks()), seed, "shuffle")
     copies = table["copy"].to_numpy().astype(np.uint64)
     with np.errstate(over="ignore"):
@@ -201,7 +201,7 @@ def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
 
 
 def part_of(places: np.ndarray, parts: int) -> np.ndarray:
-    """The output shard of every place: the hash range cut into equal intervals."""
+    """Returns the output shard of every place: the hash range cut into equal intervals."""
     return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
 
 
@@ -249,7 +249,7 @@ def run(
     store: Store,
     runner: RunnerSettings,
 ) -> tuple[list[Marker], list[Marker]]:
-    """The markers of the output shards and of the rejects, written below `folder`."""
+    """Returns the markers of the output shards and of the rejects, written below `folder`."""
     schema = output_schema(selected[0], store)
     shaped = [
         Task(

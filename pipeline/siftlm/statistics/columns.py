@@ -11,7 +11,7 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
 
 
 def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
-    """The column of that name as one array, a dictionary decoded."""
+    """Returns the column of that name as one array, a dictionary decoded."""
     index = columns.schema.get_field_index(name)
     assert index >= 0, f"no single column {name!r} among {columns.schema.names}"
     values = columns.column(index)
@@ -20,7 +20,7 @@ def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
 
 
 def numbers(columns: pa.RecordBatch | pa.Table, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:
-    """The column as int64 (integers, booleans) or float64, and where it is missing: null or NaN, given as 0.
+    """Returns the column as int64 (integers, booleans) or float64, and where it is missing: null or NaN, given as 0.
 
     Raises:
         UserError: the column holds no numbers.

@@ -58,14 +58,14 @@ class Target:
     midpoint: bool = False
 
     def of(self, mass: int) -> int:
-        """The target in units of mass for a group with `mass`, rounded up; an unmet amount stays above it."""
+        """Returns the target in units of mass for a group with `mass`, rounded up; an unmet amount stays above it."""
         if self.amount is not None:
             return self.amount
         assert self.share is not None, "a target is a share or an amount"
         return mass + 1 if self.share >= 1 else max(0, -(-self.share.numerator * mass // self.share.denominator))
 
     def includes(self, mass: int, before: int, at: int) -> bool:
-        """Whether the rank that the target falls into, with mass `at` after `before`, lies before the cut."""
+        """Tells whether the rank that the target falls into, with mass `at` after `before`, lies before the cut."""
         return not self.midpoint or self.share is None or 2 * before + at < 2 * self.share * mass
 
 
@@ -85,14 +85,14 @@ class Cuts:
     include: BoolArray
 
     def before(self, target: int, ranked: Ranked) -> BoolArray:
-        """Whether each document lies before its group's cut for the target of that index."""
+        """Tells whether each document lies before its group's cut for the target of that index."""
         row = self.rows(ranked.group)
         cut = self.key[row, target], self.tie[row, target]
         rank = ranked.key, ranked.tie
         return np.asarray(less(rank, cut) | (equal(rank, cut) & self.include[row, target]), np.bool_)
 
     def rows(self, group: UInt64Array) -> Int64Array:
-        """The index of the group, or of its pool, in `groups`."""
+        """Returns the index of the group, or of its pool, in `groups`."""
         if not len(group):
             return np.empty(0, np.int64)
         found = _position(self.groups, group)
@@ -152,7 +152,7 @@ class Search:
 
 
 def histogram(search: Search, ranked: Ranked) -> RankHistogram:
-    """What the coming pass needs to know of these documents."""
+    """Returns what the coming pass needs to know of these documents."""
     if search.cuts is None or search.cells is None:
         return RankHistogram.of(search.limit, ranked.group, (ranked.key, ranked.tie), ranked.mass)
     cell, inside = _cell_of(search.cells, search.cuts.rows(ranked.group), (ranked.key, ranked.tie))
@@ -162,7 +162,7 @@ def histogram(search: Search, ranked: Ranked) -> RankHistogram:
 
 
 def advance(search: Search, parts: Iterable[RankHistogram]) -> Search:
-    """The search after a pass whose histograms are `parts`, in any order and already merged in any way."""
+    """Returns the search after a pass whose histograms are `parts`, in any order and already merged in any way."""
     merged = RankHistogram.merged([RankHistogram.empty(search.limit), *parts])
     if search.cuts is None:
         merged = _pooled(merged, search.min_group)
@@ -171,7 +171,7 @@ def advance(search: Search, parts: Iterable[RankHistogram]) -> Search:
 
 
 def find(ranked: Iterable[Ranked], targets: tuple[Target, ...], min_group: int = 1) -> Cuts:
-    """The cuts of documents that are all in memory."""
+    """Returns the cuts of documents that are all in memory."""
     parts = list(ranked)
     search = Search(targets, min_group)
     while search.found is None:

@@ -19,7 +19,7 @@ _BLOCK = 1 << 25  # halves of 27 bits: 2^25 of them stay below 2^53, so a block'
 
 
 def exact_sum(values: Float64Array) -> int:
-    """The sum of finite `values` float64[n] in units of 2^-1074.
+    """Returns the sum of finite `values` float64[n] in units of 2^-1074.
 
     Raises:
         ValueError: a value is infinite or NaN.
@@ -44,12 +44,12 @@ def _block_sum(values: Float64Array) -> int:
 
 
 def as_fraction(total: int) -> Fraction:
-    """An exact sum as a rational number."""
+    """Returns an exact sum as a rational number."""
     return Fraction(total, 1 << UNIT_EXPONENT)
 
 
 def as_float(total: int) -> float:
-    """An exact sum rounded once to float64, infinite beyond the largest."""
+    """Returns an exact sum rounded once to float64, infinite beyond the largest."""
     try:
         return total / (1 << UNIT_EXPONENT)
     except OverflowError:

@@ -11,7 +11,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
 def exp_negative(values: Float64Array) -> Float64Array:
-    """exp(-values) for values >= 0 to about 2 ulp, with the same bits on every machine.
+    """Returns exp(-values) for values >= 0 to about 2 ulp, with the same bits on every machine.
 
     numpy's own exp differs between CPU families in the last bit, which could move a cut between two workers;
     this uses IEEE additions and multiplications only: exp(-x) = 2^-k * exp(k ln 2 - x), a Taylor series of

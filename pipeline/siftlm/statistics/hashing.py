@@ -14,14 +14,14 @@ from siftlm.statistics.ordered import Float64Array, UInt64Array
 
 
 def hash_strings(values: pa.Array) -> UInt64Array:
-    """xxh3_64 of the UTF-8 bytes of every string, uint64[n]; a null counts as the empty string."""
+    """Returns xxh3_64 of the UTF-8 bytes of every string, uint64[n]; a null counts as the empty string."""
     digest = xxhash.xxh3_64_intdigest
     raw = values.cast(pa.large_string()).cast(pa.large_binary()).fill_null(b"")
     return np.fromiter(map(digest, raw.to_pylist()), np.uint64, len(values))
 
 
 def hash_names(values: pa.Array) -> UInt64Array:
-    """`hash_strings` for a column with few distinct values: each is hashed once."""
+    """Returns `hash_strings` for a column with few distinct values: each is hashed once."""
     encoded = values.dictionary_encode()
     names = hash_strings(encoded.dictionary)
     with_null = np.append(names, np.uint64(xxhash.xxh3_64_intdigest(b"")))
@@ -29,7 +29,7 @@ def hash_names(values: pa.Array) -> UInt64Array:
 
 
 def keyed(hashes: UInt64Array, seed: int, purpose: str) -> UInt64Array:
-    """A bijection of `hashes` chosen by (seed, purpose): independent draws for independent uses of one id.
+    """Returns a bijection of `hashes` chosen by (seed, purpose): independent draws for independent uses of one id.
 
     Two rounds of the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), each after its own key.
     """

@@ -15,7 +15,7 @@ LARGEST = np.uint64(2**64 - 1)
 
 
 def from_float(values: Float64Array) -> UInt64Array:
-    """`values` float64[n] as uint64[n] in the same order; -0.0 equals 0.0, infinities are the two ends.
+    """Returns `values` float64[n] as uint64[n] in the same order; -0.0 equals 0.0, infinities are the two ends.
 
     Raises:
         ValueError: a value is NaN, which has no place in an order.
@@ -27,28 +27,28 @@ def from_float(values: Float64Array) -> UInt64Array:
 
 
 def to_float(keys: UInt64Array) -> Float64Array:
-    """The float64[n] whose `from_float` is `keys` uint64[n]."""
+    """Returns the float64[n] whose `from_float` is `keys` uint64[n]."""
     bits = np.where(keys & SIGN, keys & ~SIGN, ~keys)
     return bits.view(np.float64)
 
 
 def from_int(values: Int64Array) -> UInt64Array:
-    """`values` int64[n] as uint64[n] in the same order."""
+    """Returns `values` int64[n] as uint64[n] in the same order."""
     return np.ascontiguousarray(values).view(np.uint64) ^ SIGN
 
 
 def to_int(keys: UInt64Array) -> Int64Array:
-    """The int64[n] whose `from_int` is `keys` uint64[n]."""
+    """Returns the int64[n] whose `from_int` is `keys` uint64[n]."""
     return (keys ^ SIGN).view(np.int64)
 
 
 def from_number(values: Float64Array | Int64Array) -> UInt64Array:
-    """`values`, float64[n] or int64[n], as uint64[n] in the same order."""
+    """Returns `values`, float64[n] or int64[n], as uint64[n] in the same order."""
     if values.dtype == np.int64:
         return from_int(values.astype(np.int64, copy=False))
     return from_float(values.astype(np.float64, copy=False))
 
 
 def to_number(keys: UInt64Array, dtype: np.dtype[np.generic]) -> Float64Array | Int64Array:
-    """The numbers of `dtype` (int64 or float64) whose `from_number` is `keys`."""
+    """Returns the numbers of `dtype` (int64 or float64) whose `from_number` is `keys`."""
     return to_int(keys) if dtype == np.int64 else to_float(keys)

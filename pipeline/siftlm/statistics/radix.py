@@ -35,20 +35,20 @@ class RankHistogram:
 
     @classmethod
     def empty(cls, limit: int) -> RankHistogram:
-        """Nothing counted yet: the neutral element of `merged`."""
+        """Returns nothing counted yet: the neutral element of `merged`."""
         none, zero = np.empty(0, np.uint64), np.empty(0, np.int64)
         return cls(limit, WIDTH, none, (none, none), (none, none), zero, zero)
 
     @classmethod
     def of(cls, limit: int, cell: UInt64Array, rank: Wide, mass: Int64Array) -> RankHistogram:
-        """One document for each element of `cell`, `rank` and `mass` (>= 0)."""
+        """Returns one document for each element of `cell`, `rank` and `mass` (>= 0)."""
         assert limit > 0, f"an entry limit is positive, got {limit}"
         assert not len(mass) or mass.min() >= 0, f"mass must not be negative, got {mass.min()}"
         return _combined(cls(limit, WIDTH, cell, rank, rank, np.ones(len(mass), np.int64), mass))
 
     @classmethod
     def merged(cls, parts: Iterable[RankHistogram]) -> RankHistogram:
-        """The histogram of everything in `parts`, of which there is at least one, with one limit."""
+        """Returns the histogram of everything in `parts`, of which there is at least one, with one limit."""
         every = list(parts)
         assert len({part.limit for part in every}) == 1, "histograms of different searches cannot merge"
         members = [part for part in every if len(part)] or every[:1]
@@ -68,11 +68,11 @@ class RankHistogram:
         )
 
     def merge(self, other: RankHistogram) -> RankHistogram:
-        """The histogram of both."""
+        """Returns the histogram of both."""
         return RankHistogram.merged([self, other])
 
     def relabelled(self, cell: UInt64Array) -> RankHistogram:
-        """The same counts with every entry moved to `cell` uint64[entries]."""
+        """Returns the same counts with every entry moved to `cell` uint64[entries]."""
         return _combined(RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass))
 
     def __len__(self) -> int:
@@ -168,7 +168,7 @@ def _reduced(ordered: RankHistogram, starts: npt.NDArray[np.intp], bits: int) ->
 
 
 def same_counts(one: RankHistogram, other: RankHistogram) -> bool:
-    """Whether two histograms are equal in every array and every number."""
+    """Tells whether two histograms are equal in every array and every number."""
     arrays = ("cell", "documents", "mass")
     return (
         (one.limit, one.bits, len(one)) == (other.limit, other.bits, len(other))

@@ -29,7 +29,7 @@ class ScoreStatistics:
 
     @classmethod
     def merged(cls, parts: Iterable[ScoreStatistics]) -> ScoreStatistics:
-        """The statistics of all shards in `parts`, whatever their order."""
+        """Returns the statistics of all shards in `parts`, whatever their order."""
         every = list(parts)
         summarised = sorted({name for part in every for name in part.summaries})
         counted = sorted({name for part in every for name in part.histograms})
@@ -57,7 +57,7 @@ class ScoreSearch:
         percentiles: tuple[str, ...] = PERCENTILES,
         entry_limit: int = ENTRY_LIMIT,
     ) -> ScoreSearch:
-        """Nothing known of `columns` yet; percentiles are decimal numbers between 0 and 100, exclusive."""
+        """Returns nothing known of `columns` yet; percentiles are decimal numbers between 0 and 100, exclusive."""
         names = tuple(columns)
         targets = tuple(Target(share=Fraction(Decimal(p)) / 100) for p in percentiles)
         return cls(names, percentiles, {}, {name: Search(targets, entry_limit=entry_limit) for name in names})
@@ -68,7 +68,7 @@ class ScoreSearch:
         return all(search.found is not None for search in self.searches.values())
 
     def observe(self, columns: pa.RecordBatch | pa.Table, names: Collection[str] | None = None) -> ScoreStatistics:
-        """What the coming pass needs to know of these rows, which hold `names`, by default every column."""
+        """Returns what the coming pass needs to know of these rows, which hold `names`, by default every column."""
         summaries: dict[str, Summary] = {}
         histograms: dict[str, RankHistogram] = {}
         integral = set()
@@ -85,7 +85,7 @@ class ScoreSearch:
         return ScoreStatistics(summaries, histograms, frozenset(integral))
 
     def advanced(self, merged: ScoreStatistics) -> ScoreSearch:
-        """The search after a pass over all shards."""
+        """Returns the search after a pass over all shards."""
         searches = {
             name: search
             if search.found is not None
@@ -96,7 +96,7 @@ class ScoreSearch:
         return replace(self, searches=searches, summaries=summaries, integral=self.integral | merged.integral)
 
     def table(self) -> dict[str, dict[str, float | int | None]]:
-        """Per column: count, missing, infinite, sum, mean, min, max, and `p<percentile>` for each percentile.
+        """Returns per column: count, missing, infinite, sum, mean, min, max, and `p<percentile>` for each percentile.
 
         A quantile is the least value that at least that share of the values do not exceed (`inverted_cdf`).
         """

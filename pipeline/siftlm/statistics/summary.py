@@ -29,7 +29,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Float64Array | Int64Array, missing: int = 0) -> Summary:
-        """The summary of `values`, free of NaN, beside `missing` absent ones."""
+        """Returns the summary of `values`, free of NaN, beside `missing` absent ones."""
         numbers = values.astype(np.float64, copy=False)
         finite = np.isfinite(numbers)
         return cls(
@@ -43,7 +43,7 @@ class Summary:
 
     @classmethod
     def merged(cls, parts: Iterable[Summary]) -> Summary:
-        """The summary of all values in `parts`, whatever their order."""
+        """Returns the summary of all values in `parts`, whatever their order."""
         every = list(parts)
         return cls(
             count=sum(part.count for part in every),

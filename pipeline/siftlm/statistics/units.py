@@ -21,26 +21,26 @@ def _ratio(sums: npt.ArrayLike, counts: npt.ArrayLike) -> Float64Array:
 
 
 def nats_per_token(nll_sum: npt.ArrayLike, token_count: npt.ArrayLike) -> Float64Array:
-    """Mean negative log-likelihood in nats per predicted token."""
+    """Returns mean negative log-likelihood in nats per predicted token."""
     return _ratio(nll_sum, token_count)
 
 
 def perplexity(nll_sum: npt.ArrayLike, token_count: npt.ArrayLike) -> Float64Array:
-    """exp of nats per predicted token; it depends on the tokenizer. Above exp(709) it is inf."""
+    """Returns exp of nats per predicted token; it depends on the tokenizer. Above exp(709) it is inf."""
     with np.errstate(over="ignore"):
         return np.asarray(np.exp(_ratio(nll_sum, token_count)), np.float64)
 
 
 def bits_per_token(nll_sum: npt.ArrayLike, token_count: npt.ArrayLike) -> Float64Array:
-    """Mean negative log2-likelihood per predicted token."""
+    """Returns mean negative log2-likelihood per predicted token."""
     return np.asarray(_ratio(nll_sum, token_count) / math.log(2), np.float64)
 
 
 def bits_per_byte(nll_sum: npt.ArrayLike, byte_count: npt.ArrayLike) -> Float64Array:
-    """Negative log2-likelihood per UTF-8 byte, comparable between tokenizers."""
+    """Returns negative log2-likelihood per UTF-8 byte, comparable between tokenizers."""
     return np.asarray(_ratio(nll_sum, byte_count) / math.log(2), np.float64)
 
 
 def bytes_per_token(byte_count: npt.ArrayLike, token_count: npt.ArrayLike) -> Float64Array:
-    """UTF-8 bytes that one predicted token stands for."""
+    """Returns UTF-8 bytes that one predicted token stands for."""
     return _ratio(byte_count, token_count)

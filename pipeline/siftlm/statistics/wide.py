@@ -18,40 +18,40 @@ def _shifted(values: UInt64Array, left: Int64Array) -> UInt64Array:
 
 
 def shift_left(wide: Wide, bits: Int64Array) -> Wide:
-    """`wide << bits` modulo 2^128, bits int64 in 0..128."""
+    """Returns `wide << bits` modulo 2^128, bits int64 in 0..128."""
     high, low = wide
     return _shifted(high, bits) | _shifted(low, bits - 64), _shifted(low, bits)
 
 
 def shift_right(wide: Wide, bits: Int64Array) -> Wide:
-    """`wide >> bits`, bits int64 in 0..128."""
+    """Returns `wide >> bits`, bits int64 in 0..128."""
     high, low = wide
     return _shifted(high, -bits), _shifted(low, -bits) | _shifted(high, 64 - bits)
 
 
 def leading(wide: Wide, bits: Int64Array) -> Wide:
-    """`wide` with all but the `bits` leading bits (int64 in 0..128) of each set to 0."""
+    """Returns `wide` with all but the `bits` leading bits (int64 in 0..128) of each set to 0."""
     return shift_left(shift_right(wide, WIDTH - bits), WIDTH - bits)
 
 
 def common_prefix(first: Wide, second: Wide) -> Int64Array:
-    """How many leading bits are equal, int64 in 0..128."""
+    """Returns how many leading bits are equal, int64 in 0..128."""
     high, low = first[0] ^ second[0], first[1] ^ second[1]
     return np.where(high > 0, 64 - bit_length(high), WIDTH - bit_length(low))
 
 
 def bit_length(values: UInt64Array) -> Int64Array:
-    """The number of bits of every value, 0 for 0; by 32-bit halves, which float64 holds exactly."""
+    """Returns the number of bits of every value, 0 for 0; by 32-bit halves, which float64 holds exactly."""
     upper = values >> np.uint64(32)
     half = np.where(upper > 0, upper, values & np.uint64(0xFFFFFFFF)).astype(np.float64)
     return np.frexp(half)[1].astype(np.int64) + np.where(upper > 0, 32, 0)
 
 
 def less(first: Wide, second: Wide) -> BoolArray:
-    """first < second."""
+    """Returns first < second."""
     return np.asarray((first[0] < second[0]) | ((first[0] == second[0]) & (first[1] < second[1])), np.bool_)
 
 
 def equal(first: Wide, second: Wide) -> BoolArray:
-    """first == second."""
+    """Returns first == second."""
     return np.asarray((first[0] == second[0]) & (first[1] == second[1]), np.bool_)

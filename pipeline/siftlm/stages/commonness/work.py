@@ -48,7 +48,7 @@ class Corpus:
     drops: bool
 
     def batches(self, task: Task) -> Iterator[tuple[Ragged, BoolArray]]:
-        """(ragged text of the documents that count, which those are) in batches."""
+        """Yields (ragged text of the documents that count, which those are) in batches."""
         duplicate = self.store.table("clusters", task.inputs["clusters"], ["duplicate"])["duplicate"]
         alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not self.drops)
         row = 0
@@ -96,7 +96,7 @@ class Ngrams:
         self.corpus.store.write_sealed(self._path(part), content)
 
     def paths(self) -> list[str]:
-        """The files of the finished table, in order."""
+        """Returns the files of the finished table, in order."""
         return [self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE))]
 
     def is_done(self) -> bool:

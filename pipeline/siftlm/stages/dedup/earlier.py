@@ -21,7 +21,7 @@ STORE = "store"  # the fact of an earlier shard's task that says where its outpu
 
 
 def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
-    """A task for every shard of earlier runs, numbered below 0 in their order.
+    """Returns a task for every shard of earlier runs, numbered below 0 in their order.
 
     A shard whose signals the run itself has is left out, since its documents would be copies of themselves.
     """
@@ -66,5 +66,5 @@ def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> No
 
 
 def touched(keys: NDArray[np.uint64], owners: Integers) -> NDArray[np.bool_]:
-    """Which entries are in a bucket with a new document: those of earlier runs alone need no links."""
+    """Returns which entries are in a bucket with a new document: those of earlier runs alone need no links."""
     return np.isin(keys, keys[owners >= 0])

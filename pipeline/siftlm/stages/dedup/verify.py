@@ -49,7 +49,7 @@ class ShingleSets:
         return whole.take(np.argsort(numbers))
 
     def take(self, rows: Integers) -> ShingleSets:
-        """The sets at these positions, in their order."""
+        """Returns the sets at these positions, in their order."""
         parts = [self.hashes[self.bounds[row] : self.bounds[row + 1]] for row in rows]
         bounds = np.r_[0, np.cumsum([len(part) for part in parts], dtype=np.int64)]
         return ShingleSets(self.numbers[rows], bounds, np.concatenate([self.hashes[:0], *parts]))
@@ -58,7 +58,7 @@ class ShingleSets:
         return self.numbers.tobytes(), np.diff(self.bounds).tobytes(), self.hashes.tobytes()
 
     def similarity(self, a: Integers, b: Integers) -> NDArray[np.float64]:
-        """The Jaccard similarity of the documents a[i] and b[i], given by number."""
+        """Returns the Jaccard similarity of the documents a[i] and b[i], given by number."""
         from siftlm_kernels.minhash import set_jaccard
 
         named, places = np.unique(np.concatenate([a, b]), return_inverse=True)
@@ -68,7 +68,7 @@ class ShingleSets:
 
 
 def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
-    """(shard, the rows whose sets this partition wants) for both ends of its edges."""
+    """Yields (shard, the rows whose sets this partition wants) for both ends of its edges."""
     numbers = np.unique(np.concatenate(near))
     shards = numbers >> 32
     for shard in np.unique(shards):
@@ -79,7 +79,7 @@ def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
 def shingle_sets(
     task: Task, store: Store, shingles: ShingleSettings, wanted: Iterable[Request]
 ) -> Iterator[tuple[int, SetBlock]]:
-    """(partition, the shingle sets it wants) of a shard, whose texts are read and not passed on."""
+    """Yields (partition, the shingle sets it wants) of a shard, whose texts are read and not passed on."""
     from siftlm_kernels.minhash import shingle_hashes
 
     asked = list(wanted)
@@ -99,7 +99,7 @@ def shingle_sets(
 
 
 def verified(near: Edges, sets: ShingleSets, threshold: float) -> Edges:
-    """The edges whose ends are similar enough, and those found in the stars where some are not."""
+    """Returns the edges whose ends are similar enough, and those found in the stars where some are not."""
     order = np.lexsort((near[1], near[0]))
     a, b = near[0][order], near[1][order]
     similar = sets.similarity(a, b) >= threshold

@@ -51,7 +51,7 @@ class Dedup:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def store_of(self, task: Task) -> Store:
-        """Where the outputs of a shard are: those of an earlier run are in its own store."""
+        """Returns where the outputs of a shard are: those of an earlier run are in its own store."""
         return Store(task.facts[STORE], owned=False) if task.shard < 0 else self.store
 
     def band_spans(self, task: Task) -> list[tuple[int, Span]]:
@@ -86,7 +86,7 @@ class Dedup:
         return np.concatenate(keys), np.concatenate(owners)
 
     def candidates(self, task: Task) -> Iterator[tuple[int, bytes]]:
-        """(partition, Arrow block) of a shard's linked documents with what decides who represents them."""
+        """Yields (partition, Arrow block) of a shard's linked documents with what decides who represents them."""
         rows, components = self.links.linked(task.shard)
         if not len(rows):
             return
@@ -118,7 +118,7 @@ class Dedup:
         return {name: table[name] for name in columns}
 
     def represent(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        """(shard, Arrow block of row, cluster_id, cluster_size, duplicate) for complete components."""
+        """Yields (shard, Arrow block of row, cluster_id, cluster_size, duplicate) for complete components."""
         table = pa.concat_tables([_from_ipc(block) for block in blocks])
         table = table.append_column("earlier", pc.less(table["number"], 0))
         ranks = {"component": "ascending", "earlier": "descending", "best": "descending", "doc_id": "ascending"}
@@ -200,12 +200,12 @@ def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
 
 
 def joined(*edges: Edges) -> Edges:
-    """All edges, one after the other."""
+    """Returns all edges, one after the other."""
     return np.concatenate([a for a, _ in edges]), np.concatenate([b for _, b in edges])
 
 
 def only_near(exact: Edges, near: Edges) -> Edges:
-    """The near edges, each once, without those between documents with the same bytes."""
+    """Returns the near edges, each once, without those between documents with the same bytes."""
     a, b = joined(exact, near)
     is_near = np.arange(len(a)) >= len(exact[0])
     order = np.lexsort((is_near, b, a))

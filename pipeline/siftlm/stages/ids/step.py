@@ -109,7 +109,7 @@ def _compare(stage: Ids, tasks: Sequence[Task], context: Context) -> tuple[Made,
 
 
 def known(store: Store, key: str) -> Marker | None:
-    """The marker of an earlier comparison, if all that it made is there."""
+    """Returns the marker of an earlier comparison, if all that it made is there."""
     marker = store.committed(IDS, [key]).get(key)
     if marker is None:
         return None
@@ -145,7 +145,7 @@ def check_differ(compared: Marker) -> None:
 
 
 def warning(compared: Marker) -> str:
-    """What a user should know of ids that several documents had."""
+    """Returns what a user should know of ids that several documents had."""
     facts = compared.facts
     return (
         f"{facts['documents']:,} documents came with ids that others have too, {facts['most']:,} of them with "

@@ -53,7 +53,7 @@ class Shared:
 
     @staticmethod
     def merged(parts: Iterable[Shared]) -> Shared:
-        """The sums of all partitions, whose ids differ."""
+        """Returns the sums of all partitions, whose ids differ."""
         every = [Shared(), *parts]
         worst = max(every, key=lambda part: (part.most, -part.place))
         return Shared(sum(part.ids for part in every), sum(part.documents for part in every), worst.most, worst.place)
@@ -135,7 +135,7 @@ class Ids:
     made_alone: bool = False
 
     def entries(self, task: Task) -> Iterator[Entries]:
-        """The documents of a shard in blocks."""
+        """Yields the documents of a shard in blocks."""
         stage = "signals" if self.names else "documents"
         columns = ["doc_id", *(["content_hash"] if self.names else [])]
         row, held = int(task.facts["rank"]) << 32, list[Entries]()
@@ -208,7 +208,7 @@ class Ids:
         return task.shard, marker.key, int(marker.facts["renamed"])
 
     def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
-        """What a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
+        """Returns what a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             blocks = list(pool.map(lambda task: Entries.joined(list(self.entries(task))), tasks))
             places, numbers, shared = Entries.joined(blocks).renamed()
@@ -217,7 +217,7 @@ class Ids:
 
 
 def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integers, Integers]]:
-    """(rank, rows, numbers of the copies) of every shard among the places."""
+    """Yields (rank, rows, numbers of the copies) of every shard among the places."""
     order = np.argsort(places)
     places, numbers = places[order], numbers[order]
     ranks, starts = np.unique(places >> 32, return_index=True)
@@ -227,7 +227,7 @@ def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integer
 
 
 def unique_id(doc_id: str, content: int, number: int) -> str:
-    """The id of the copy `number`, from 1, of a text with that hash, where others have the id."""
+    """Returns the id of the copy `number`, from 1, of a text with that hash, where others have the id."""
     return f"{doc_id}#{content:016x}" + (f".{number}" if number > 1 else "")
 
 

@@ -65,7 +65,7 @@ class Cuts(Step):
         stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """How many documents lost passages, how many of these, and their bytes."""
+        """Returns how many documents lost passages, how many of these, and their bytes."""
         facts = {"documents": "cut_documents", "passages": "cut_passages", "byte_count": "cut_bytes"}
         sums = {name: sum(int(marker.facts[fact]) for marker in markers) for name, fact in facts.items()}
         return Told(statistics={"cut": sums})

@@ -70,7 +70,7 @@ class Ranked:
         return Ranked(np.concatenate(keys), np.concatenate(ranks))
 
     def smallest(self, most: int) -> Ranked:
-        """At most the `most` smallest distinct ranks of every key, by key, then rank."""
+        """Returns at most the `most` smallest distinct ranks of every key, by key, then rank."""
         order = np.lexsort((self.ranks, self.keys))
         keys, ranks = self.keys[order], self.ranks[order]
         new = _changes(keys) | _changes(ranks)
@@ -80,14 +80,14 @@ class Ranked:
         return Ranked(keys[place < most], ranks[place < most])
 
     def common(self, documents: int) -> Ranked:
-        """Every key that has as many distinct ranks, once, with its smallest; by key."""
+        """Returns every key that has as many distinct ranks, once, with its smallest; by key."""
         best = self.smallest(documents)
         starts = np.flatnonzero(_changes(best.keys))
         starts = starts[np.diff(np.r_[starts, len(best.keys)]) >= documents]
         return Ranked(best.keys[starts], best.ranks[starts])
 
     def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
-        """(which keys are among these, which ascend; the rank of each, anything for those that are not)."""
+        """Returns (which keys are among these, which ascend; the rank of each, anything for those that are not)."""
         if not len(self.keys):
             return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.uint64)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
