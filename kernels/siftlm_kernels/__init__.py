@@ -11,28 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from siftlm_kernels.components import UnionFind, bucket_edges, connected_components, merge_components
-    from siftlm_kernels.lsh import collision_probability, optimal_bands, threshold
     from siftlm_kernels.minhash import band_hashes, minhash_bands, shingle_hashes, spaced_words, true_jaccard
 
 __all__ = [
     "UnionFind",
     "band_hashes",
     "bucket_edges",
-    "collision_probability",
     "connected_components",
     "merge_components",
     "minhash_bands",
-    "optimal_bands",
     "shingle_hashes",
     "spaced_words",
-    "threshold",
     "true_jaccard",
 ]
 
-_MODULES = {
-    **dict.fromkeys(("UnionFind", "bucket_edges", "connected_components", "merge_components"), "components"),
-    **dict.fromkeys(("collision_probability", "optimal_bands", "threshold"), "lsh"),
-}
+_MODULES = dict.fromkeys(("UnionFind", "bucket_edges", "connected_components", "merge_components"), "components")
 
 
 def __getattr__(name: str) -> Any:

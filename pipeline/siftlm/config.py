@@ -133,9 +133,8 @@ class RunConfig(Settings):
         return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
 
     def scorers(self) -> tuple[Settings, ...]:
-        """Returns everything that the annotate stage computes, the bands of near-duplicate search included."""
-        near = (self.dedup.shingles,) if self.dedup and self.dedup.near else ()
-        return (*self.annotate.scorers(), *near)
+        """Returns everything that the annotate step computes, what the search for near-duplicates needs included."""
+        return (*self.annotate.scorers(), *(self.dedup.scorers() if self.dedup else ()))
 
     def selection(self) -> SelectSettings:
         """Returns the rules and weights with what the run decides for them: seeds and good ends of columns."""

@@ -45,8 +45,8 @@ def refusal(config: RunConfig) -> str:
     [
         "doc_id", "text", "url", "domain", "source", "metadata", "byte_count", "position", "cluster_id",
         "cluster_size", "duplicate", "cut_spans", "cut_share", "commonness", "kept", "reason", "weight", "copies",
-        "copy", "place", "dropped_reason", "content_hash", "bands", "has_shingles", "shard", "row", "language",
-        "language_score", "word_count", "mean_word_length",
+        "copy", "place", "dropped_reason", "content_hash", "bands", "has_shingles", "minhash", "shard", "row",
+        "language", "language_score", "word_count", "mean_word_length",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("table", ["classifiers", "dsir"])

@@ -1,16 +1,13 @@
-"""Signatures and band shapes are those of datasketch, where they claim to be."""
+"""Signatures are those of datasketch, where they claim to be."""
 
 from __future__ import annotations
 
 import datasketch
 import numpy as np
-import pytest
-from datasketch.lsh import _optimal_param
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siftlm_kernels import minhash_reference as reference
-from siftlm_kernels.lsh import collision_probability, optimal_bands, threshold
 from siftlm_kernels.minhash import minhash
 
 
@@ -54,26 +51,3 @@ def test_an_index_that_datasketch_built_finds_our_signatures() -> None:
     )
     for k, signature in enumerate(signatures):
         assert k in index.query(datasketch.MinHash(hashvalues=signature, scheme="affine32"))
-
-
-@pytest.mark.parametrize("similarity", [0.3, 0.5, 0.72, 0.8, 0.9])
-@pytest.mark.parametrize("permutations", [16, 64, 112])
-@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.1, 0.9)])
-def test_the_best_shape_is_the_one_that_datasketch_chooses(
-    similarity: float, permutations: int, weights: tuple[float, float]
-) -> None:
-    """The closed form agrees with datasketch's numerical integrals."""
-    assert optimal_bands(similarity, permutations, *weights) == _optimal_param(similarity, permutations, *weights)
-
-
-def test_collision_probabilities_are_those_of_the_published_table() -> None:
-    """Mining of Massive Datasets, figure 3.8: 20 bands of 5 rows."""
-    published = {0.2: 0.006, 0.3: 0.047, 0.4: 0.186, 0.5: 0.470, 0.6: 0.802, 0.7: 0.975, 0.8: 0.9996}
-    found = collision_probability(list(published), 20, 5)
-    assert np.abs(found - list(published.values())).max() < 6e-4
-    assert collision_probability([0.0, 1.0], 14, 8).tolist() == [0.0, 1.0]
-
-
-def test_the_threshold_of_fourteen_bands_of_eight_is_known() -> None:
-    """FineWeb's shape: around 0.72 (methods of deduplication, (1 / 14) ** (1 / 8))."""
-    assert threshold(14, 8) == pytest.approx(0.719, abs=5e-4)

@@ -40,6 +40,7 @@ FIRST = {
     "annotate.dsir": "signals",
     "annotate.contamination": "signals",
     "dedup.shingles": "signals",
+    "dedup.signatures": "signals",
     "dedup.near": "signals",  # which has bands for it or not
     "dedup.passages": "cuts",
     "dedup.commonness": "commonness",
@@ -57,6 +58,8 @@ SAME = {
     "annotate.dsir.path": "the content counts",
     "annotate.contamination.path": "the content counts",
     "annotate.language.path": "the content counts",
+    "dedup.shingles.similarity": "only chooses bands and rows",
+    "dedup.shingles.permutations": "only chooses bands and rows",
     "dedup.partitions": "how the work is cut",
     "dedup.against": "the earlier runs' outputs count, not their folders",
     "select.entry_limit": "exact whatever the memory",

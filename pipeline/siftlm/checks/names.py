@@ -11,6 +11,7 @@ from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
 from siftlm.scorers import open_scorer
+from siftlm.scorers.minhash import SIGNATURE
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
 from siftlm.settings import Settings
 from siftlm.stages.columns import DERIVED, ELIGIBLE, HIDDEN
@@ -25,7 +26,7 @@ FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked a
 OWN = frozenset(
     {
         *DOCUMENT_SCHEMA.names, *CLUSTER_SCHEMA.names, *CUT_SCHEMA.names, *COMMONNESS_SCHEMA.names,
-        *DECISION_SCHEMA.names, *HIDDEN, DROPPED_REASON, DROPPED_BY, COPY.name, PLACE.name, *FOUND_AT,
+        *DECISION_SCHEMA.names, *HIDDEN, SIGNATURE, DROPPED_REASON, DROPPED_BY, COPY.name, PLACE.name, *FOUND_AT,
     }
 )  # fmt: skip
 """What stages add whatever they compute; kept free in every run, so that switching a stage on breaks no name."""

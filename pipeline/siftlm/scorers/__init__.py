@@ -11,7 +11,7 @@ from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
 from siftlm.scorers.files import pinned
 from siftlm.scorers.language import LanguageScorer, LanguageSettings
 from siftlm.scorers.lm import LMScorer, LMSettings
-from siftlm.scorers.minhash import ShingleScorer, ShingleSettings
+from siftlm.scorers.minhash import ShingleScorer, ShingleSettings, SignatureScorer, SignatureSettings
 from siftlm.scorers.protocol import Scorer
 from siftlm.scorers.signals import SignalsScorer, SignalsSettings
 from siftlm.settings import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "Scorer",
     "ShingleSettings",
     "SignalsSettings",
+    "SignatureSettings",
     "open_lm",
     "open_scorer",
     "pinned",
@@ -40,6 +41,7 @@ SCORERS: dict[type[Settings], Any] = {
     DsirSettings: DsirScorer,
     ContaminationSettings: ContaminationScorer,
     ShingleSettings: ShingleScorer,
+    SignatureSettings: SignatureScorer,
     LMSettings: LMScorer,
 }
 """Every scorer by the class of its settings. A new one is a file and a line here."""

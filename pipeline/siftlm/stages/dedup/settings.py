@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from siftlm.paths import ReadPath
-from siftlm.scorers import ShingleSettings
+from siftlm.scorers import ShingleSettings, SignatureSettings
 from siftlm.settings import Settings
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.paragraphs.settings import PassageSettings
@@ -43,9 +43,19 @@ class DedupSettings(Settings):
     commonness: CommonnessSettings | None = Field(
         None, description="A column `commonness`, how well the other documents' n-grams predict each (SoftDedup)."
     )
+    signatures: Literal["datasketch"] | None = Field(
+        None,
+        description="A column `minhash` of all documents that `datasketch.LeanMinHash.deserialize` reads, for a "
+        "MinHashLSH of yours; of `shingles`, with bands * rows permutations or as many as it names.",
+    )
     partitions: int = Field(0, ge=0, le=65_536, description="Partitions of the shuffle; 0 sizes them to the data.")
 
     @property
     def drops(self) -> bool:
         """Whether duplicates leave the run."""
         return self.action == "drop"
+
+    def scorers(self) -> tuple[Settings, ...]:
+        """Returns what the annotate stage computes for the search, and for a search elsewhere."""
+        near = (self.shingles,) if self.near else ()
+        return (*near, SignatureSettings.of(self.shingles)) if self.signatures else near

@@ -32,7 +32,9 @@ class Clusters(Step):
     per: ClassVar[Literal["corpus"]] = "corpus"
 
     def identity(self) -> object:
-        return VERSION, self.settings.model_dump(exclude={"partitions", "against", "passages", "commonness"})
+        return VERSION, self.settings.model_dump(
+            exclude={"partitions", "against", "passages", "commonness", "signatures"}
+        )
 
     def columns(self) -> pa.Schema:
         return CLUSTER_SCHEMA
