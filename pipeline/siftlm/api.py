@@ -159,6 +159,8 @@ def near_duplicates(
 def _bands(texts: Sequence[str], **settings: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     from siftlm_kernels.minhash import minhash_bands
 
-    chosen = validated(ShingleSettings, dict(settings), None, "shingles").model_dump(exclude={"kind"})
+    chosen = validated(ShingleSettings, dict(settings), None, "shingles").model_dump(
+        include={"ngram", "bands", "rows", "seed"}
+    )
     values, offsets = ragged_text(pc.cast(pa.array(texts, pa.string()), pa.large_string()))
     return minhash_bands(values, offsets, **chosen)

@@ -12,7 +12,7 @@ from siftlm.scorers import LMSettings, open_lm
 from siftlm.scorers.contract import bits_per_byte, perplexity
 
 
-class ScoreDocuments(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class ScoreDocuments(beam.PTransform):  # type: ignore[type-arg]
     """Adds the score of a language model to documents, dictionaries with a text.
 
         documents | siftlm.ScoreDocuments(model="HuggingFaceTB/SmolLM2-135M")
@@ -42,7 +42,7 @@ class ScoreDocuments(beam.PTransform):  # type: ignore[misc]  # Beam has no type
         return batches | "score" >> beam.ParDo(_Score(self._settings.model_dump(mode="json"), self._text))
 
 
-class _Score(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+class _Score(beam.DoFn):
     def __init__(self, settings: Mapping[str, Any], text: str) -> None:
         self._settings, self._text = settings, text
 
