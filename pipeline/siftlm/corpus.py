@@ -27,6 +27,7 @@ from siftlm.stages import publish, reference
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.eligible import Split, out_already
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.reference import TRAINED, Reference
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.texts import IDS, TEXTS, document_batches
@@ -86,7 +87,7 @@ class Corpus:
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
         """Returns the key of a model of the family: all that its bytes depend on."""
         mine = [shard for shard in self.made if shard.facts["source"] in sources]
-        read = [shard.contents(("documents", *Split.reads)) for shard in mine]
+        read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in mine]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[LMSettings]:

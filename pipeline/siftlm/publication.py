@@ -11,7 +11,7 @@ from typing import Any
 from siftlm.checks.mentions import look, unmet
 from siftlm.checks.outcome import let_pass, nothing_kept
 from siftlm.config import RunConfig
-from siftlm.engine.audit import Lineage, audit
+from siftlm.engine.audit import DATA, REJECTS, Lineage, audit
 from siftlm.engine.drive import Context
 from siftlm.engine.gather import IN_DRIVER_DOCUMENTS
 from siftlm.engine.progress import Progress
@@ -171,8 +171,8 @@ class Publication:
                 )
         finally:
             wait([early] if early else [])
-        self.lineage.add("data", data)
-        self.lineage.add("rejects", rejects)
+        self.lineage.add(DATA, data)
+        self.lineage.add(REJECTS, rejects)
         return early.result() if early else self.overview()
 
     def _put_in_place(self, staging: str, report: Report) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Publication:
         store, selected = self.context.store, self.selected
         statistics = report.manifest["statistics"] | {"mixture": as_json(report.mixtures)}
         manifest = self.manifest(statistics) | {"steps": report.manifest["steps"]}
-        publish.publish(self.folder, staging, self.lineage.markers["data"], self.lineage.markers["rejects"])
+        publish.publish(self.folder, staging, self.lineage.markers[DATA], self.lineage.markers[REJECTS])
         manifest["errors"] = publish.write_errors(self.folder, selected, self.lineage.markers, store)
         write_report(FinishedRun(manifest, store, self.folder), self.context.runner, report)
         publish.write_papers(self.folder, manifest, write.output_schema(selected[0], store) if selected else None)

@@ -42,6 +42,7 @@ from siftlm.loop import DsirFitSettings, LoopConfig
 from siftlm.scorers.ngrams import ImportanceWeights, NgramCounts
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_results
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 
 MODEL, REPORT, WEIGHTS = "model.bin", "report.json", "dsir.npz"
 
@@ -169,7 +170,7 @@ def _drawn(table: pa.Table, settings: TrainingSettings) -> pa.Table:
 def _with_texts(corpus: Corpus, chosen: pa.Table) -> _Read:
     texts: list[str] = []
     for number, task in enumerate(corpus.shards):
-        total = corpus.store.marker("documents", task.inputs["documents"]).rows_out
+        total = corpus.store.marker(DOCUMENTS, task.inputs[DOCUMENTS]).rows_out
         rows = np.zeros(total, bool)
         rows[chosen.filter(pc.equal(chosen["shard"], number))["row"].to_numpy()] = True
         texts += corpus.texts(task, rows)

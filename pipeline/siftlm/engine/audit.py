@@ -9,6 +9,9 @@ from typing import Any
 
 from siftlm.store import Marker
 
+DATA, REJECTS = "data", "rejects"
+WRITTEN = (DATA, REJECTS)  # the files of the output, which are no shards of the run
+
 
 @dataclass
 class Lineage:
@@ -54,29 +57,25 @@ def audit(lineage: Lineage) -> None:
         for m in markers
         if m.balance()
     ]
-    documents = lineage.markers.get("documents", [])
-    for stage, markers in lineage.markers.items():
-        if stage in ("documents", "data", "rejects"):
-            continue
-        for before, after in zip(documents, markers, strict=True):
+    first, *later = [stage for stage in lineage.markers if stage not in WRITTEN]
+    for stage in later:
+        for before, after in zip(lineage.markers[first], lineage.markers[stage], strict=True):
             if before.rows_out != after.rows_in:
                 problems.append(f"{stage} of {after.shard}: {after.rows_in} rows in, {before.rows_out} documents")
-    problems += _audit_output(lineage)
+    problems += _audit_output(lineage, lineage.markers[[first, *later][-1]])
     if problems:
         raise AuditError("the audit failed: " + "; ".join(problems[:10]))
 
 
-def _audit_output(lineage: Lineage) -> list[str]:
+def _audit_output(lineage: Lineage, decisions: Sequence[Marker]) -> list[str]:
+    """Returns what is wrong with the written files, given what the last step decided."""
     problems = []
-    decisions = lineage.markers.get("decisions", [])
-    if "data" in lineage.markers:
-        wanted = sum(int(m.facts["copies"]) for m in decisions)
-        written = sum(m.rows_out for m in lineage.markers["data"])
-        if wanted != written:
-            problems.append(f"data: {written} rows written, {wanted} selected")
-    if lineage.markers.get("rejects"):
-        dropped = sum(m.rows_in - m.rows_out for m in decisions)
-        written = sum(m.rows_out for m in lineage.markers["rejects"])
-        if dropped != written:
-            problems.append(f"rejects: {written} rows written, {dropped} dropped")
+    wanted = {
+        DATA: (sum(int(m.facts.get("copies", 0)) for m in decisions), "selected"),
+        REJECTS: (sum(m.rows_in - m.rows_out for m in decisions), "dropped"),
+    }
+    for part, (rows, what) in wanted.items():
+        written = sum(marker.rows_out for marker in lineage.markers.get(part, []))
+        if rows != written and (part == DATA or written) and part in lineage.markers:
+            problems.append(f"{part}: {written} rows written, {rows} {what}")
     return problems

@@ -15,6 +15,7 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.stages.columns import SCORES, available, read_columns
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
 
@@ -97,7 +98,7 @@ class SelectedRun:
     def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
         """What some spans held that were cut of a text."""
         key = self.tasks()[shard].inputs["documents"]
-        (batch,) = self.store.row_range("documents", key, row, row + 1, columns=["text"])
+        (batch,) = self.store.row_range(DOCUMENTS, key, row, row + 1, columns=["text"])
         text = batch["text"][0].as_py().encode()
         return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
 

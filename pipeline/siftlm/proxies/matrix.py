@@ -32,6 +32,7 @@ from siftlm.loop import LoopConfig
 from siftlm.scorers import LMSettings
 from siftlm.stages import score
 from siftlm.stages.columns import read_columns
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import document_batches
 from siftlm.store import Marker, Store, digest
 
@@ -141,10 +142,10 @@ def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Sh
     part = [settings.model_dump(exclude={"path", "tokens_of"}), cutter.identity() if cutter else "", corpus.identity()]
     made = []
     for number, task in enumerate(corpus.shards):
-        key = digest("matrix", VERSION, part, task.inputs["documents"], number)
-        outputs = {"documents": Output(key, key), UNITS: Output(key, key)}
+        key = digest("matrix", VERSION, part, task.inputs[DOCUMENTS], number)
+        outputs = {DOCUMENTS: Output(key, key), UNITS: Output(key, key)}
         made.append(Shard(number, task.name, task.facts, outputs))
-        if not (corpus.store.find("documents", key) and corpus.store.find(UNITS, key)):
+        if not (corpus.store.find(DOCUMENTS, key) and corpus.store.find(UNITS, key)):
             _copy_pages(corpus, task, key, pages, number, cutter)
     return made
 
@@ -153,10 +154,10 @@ def _copy_pages(corpus: Corpus, task: Task, key: str, pages: _Pages, number: int
     """Writes the chosen pages of a shard, and the unit of each, as rows of two aligned outputs."""
     store = corpus.store
     unit_of = dict(zip((pages.doc_ids[n] for n in pages.chosen), (pages.units[n] for n in pages.chosen), strict=True))
-    total = corpus.store.marker("documents", task.inputs["documents"]).rows_out
+    total = corpus.store.marker(DOCUMENTS, task.inputs[DOCUMENTS]).rows_out
     chosen, start = pages.rows(number, total), 0
     with (
-        store.writer("documents", key, DOCUMENT_SCHEMA) as documents,
+        store.writer(DOCUMENTS, key, DOCUMENT_SCHEMA) as documents,
         store.writer(UNITS, key, UNIT_SCHEMA) as units,
     ):
         for batch in document_batches(task, store):
@@ -169,7 +170,7 @@ def _copy_pages(corpus: Corpus, task: Task, key: str, pages: _Pages, number: int
             units.write(pa.record_batch([kept["doc_id"], pa.array(owners, pa.string())], schema=UNIT_SCHEMA))
     files = {".parquet": documents.seal}
     store.commit(
-        Marker("documents", key, task.name, documents.rows, documents.rows, files=files, facts={"text_bytes": 0})
+        Marker(DOCUMENTS, key, task.name, documents.rows, documents.rows, files=files, facts={"text_bytes": 0})
     )
     store.commit(Marker(UNITS, key, task.name, units.rows, units.rows, files={".parquet": units.seal}))
 

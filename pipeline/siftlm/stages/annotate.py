@@ -61,7 +61,7 @@ class Annotate(ShardStep):
             pinned(list(zip(scorers, task.facts["scorers"], strict=True))),
             store.writer(STAGE, task.key, self.schema()) as signals,
         ):
-            for batch in store.batches("documents", task.inputs["documents"], rows=BATCH_DOCUMENTS):
+            for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS):
                 rows_in += batch.num_rows
                 signals.write(self.annotate(batch))
         files = {".parquet": signals.seal}

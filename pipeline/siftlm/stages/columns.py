@@ -12,9 +12,12 @@ from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import CUTS, IDS, Aligned, document_batches
 from siftlm.store import Store
 
+DECISIONS = "decisions"  # what selection makes of every document
 ELIGIBLE = "eligible"  # why documents are out before any model sees them
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
 DERIVED = {  # of the stored columns of scores/<model>/
@@ -24,11 +27,11 @@ DERIVED = {  # of the stored columns of scores/<model>/
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
 OWN_COLUMNS = {  # of stages whose columns are fixed, and no other stage's
-    "clusters": CLUSTER_COLUMNS,
+    CLUSTERS: CLUSTER_COLUMNS,
     COMMONNESS: frozenset(COMMONNESS_SCHEMA.names),
-    "decisions": frozenset(DECISION_SCHEMA.names),
+    DECISIONS: frozenset(DECISION_SCHEMA.names),
 }
-NO_COLUMNS = frozenset({"documents", ELIGIBLE})  # steps whose outputs hold no column for rules, or none but here
+NO_COLUMNS = frozenset({DOCUMENTS, ELIGIBLE})  # steps whose outputs hold no column for rules, or none but here
 
 
 def available(task: Task, store: Store) -> dict[str, pa.DataType]:
@@ -69,9 +72,9 @@ def row_batches(
 
     At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """
-    first, *others = [s for s in task.inputs if s not in NO_COLUMNS or (text and s == "documents")]
+    first, *others = [s for s in task.inputs if s not in NO_COLUMNS or (text and s == DOCUMENTS)]
     readers = [(stage, Aligned(store, stage, task.inputs[stage], _public_names, start, end, rows)) for stage in others]
-    if first == "documents":
+    if first == DOCUMENTS:
         heads = document_batches(task, store, rows=rows, columns=_public_names, start=start, end=end)
     else:
         heads = store.row_range(first, task.inputs[first], start, end, rows=rows, columns=_public_names)

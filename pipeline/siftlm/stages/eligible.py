@@ -21,7 +21,8 @@ from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
-from siftlm.stages.dedup.work import STAGE as CLUSTERS
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import DEDUP, PASSAGES, PRESELECT, REFERENCE
 from siftlm.stages.texts import CUTS, IDS
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
@@ -118,7 +119,7 @@ def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.A
     `rows` is how many there are, for those who know.
     """
     if ELIGIBLE not in task.inputs:
-        rows = store.rows("documents", task.inputs["documents"]) if rows is None else rows
+        rows = store.rows(DOCUMENTS, task.inputs[DOCUMENTS]) if rows is None else rows
         return pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string())
     table = store.table(ELIGIBLE, task.inputs[ELIGIBLE])
     return table["reason"].combine_chunks(), table["dropped_by"].combine_chunks()

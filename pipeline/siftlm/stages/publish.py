@@ -22,9 +22,11 @@ from siftlm.filesystem import OWNER
 from siftlm.report.card import dataset_card
 from siftlm.report.manifest import CARD, MANIFEST, REPORT, paper, read_manifest, write_manifest
 from siftlm.stages import folders
+from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import SCORES
 from siftlm.stages.folders import PARTS
 from siftlm.stages.ingest import REJECTS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.inputs import digests
 from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
@@ -148,7 +150,7 @@ def write_errors(
     """
     with open_parquet(f"{folder}/{ERRORS}", ERROR_SCHEMA) as out:
         for at, task in enumerate(selected):
-            if markers["documents"][at].errors:
+            if markers[DOCUMENTS][at].errors:
                 for batch in _ingest_errors(task, store):
                     out.write(batch)
             for stage, key in task.inputs.items():
@@ -158,7 +160,7 @@ def write_errors(
 
 
 def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
-    table = store.table("documents", task.inputs["documents"], suffix=REJECTS)
+    table = store.table(DOCUMENTS, task.inputs[DOCUMENTS], suffix=REJECTS)
     table = table.filter(pc.equal(table["kind"], "error"))
     columns = {
         "stage": pa.array(["ingest"] * table.num_rows, pa.string()),
@@ -176,7 +178,7 @@ def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
 def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBatch:
     errors = store.table(stage, key, ["error"])["error"].combine_chunks()
     rows = pa.array([i for i, error in enumerate(errors.to_pylist()) if error], pa.int64())
-    places = store.table("signals", task.inputs["signals"], ["position"])["position"].combine_chunks()
+    places = store.table(SIGNALS, task.inputs[SIGNALS], ["position"])["position"].combine_chunks()
     columns = {
         "stage": pa.array([stage] * len(rows), pa.string()),
         "shard": pa.array([task.name] * len(rows), pa.string()),

@@ -17,6 +17,7 @@ from siftlm.engine.step import Loss, Step
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.eligible import Split
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import REFERENCE as HELD
 from siftlm.stages.texts import document_batches
 from siftlm.store import Marker, Store
@@ -39,7 +40,7 @@ class Reference(Step):
     settings: ReferenceJobSettings
     split: Split
     name: str = STAGE
-    reads: tuple[str, ...] = ("documents", *Split.reads)
+    reads: tuple[str, ...] = (DOCUMENTS, *Split.reads)
     per: ClassVar[Literal["run"]] = "run"
     by_model: ClassVar[bool] = True
 

@@ -36,7 +36,7 @@ from siftlm.selectors import (
 )
 from siftlm.selectors.plan import RULES, WEIGHTS
 from siftlm.selectors.reasons import ERROR
-from siftlm.stages.columns import SCORES, read_columns
+from siftlm.stages.columns import DECISIONS, SCORES, read_columns
 from siftlm.stages.eligible import out_already
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import portions
@@ -44,7 +44,7 @@ from siftlm.statistics.exact import exact_sum
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2
-STAGE = "decisions"
+STAGE = DECISIONS
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
 
 

@@ -13,17 +13,19 @@ import pyarrow as pa
 
 from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
+from siftlm.stages.annotate import STAGE as SIGNALS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.store import Choice, Store
 
 CUTS = "cuts"
 IDS = "ids"  # of shards some of whose documents came with ids that others have
-TEXTS = ("documents", CUTS)
+TEXTS = (DOCUMENTS, CUTS)
 """The steps that decide the texts which `document_batches` gives."""
 
 
 def doc_ids(task: Task, store: Store) -> pa.Array:
     """Returns the ids of a shard's documents."""
-    stage = IDS if IDS in task.inputs else "signals"
+    stage = IDS if IDS in task.inputs else SIGNALS
     return store.table(stage, task.inputs[stage], ["doc_id"])["doc_id"].combine_chunks()
 
 
@@ -40,7 +42,7 @@ def document_batches(
 
     `text` and `byte_count` are after cuts, `doc_id` is nobody else's.
     """
-    batches = store.row_range("documents", task.inputs["documents"], start, end, rows=rows, columns=columns)
+    batches = store.row_range(DOCUMENTS, task.inputs[DOCUMENTS], start, end, rows=rows, columns=columns)
     later = {CUTS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
     aligned = {
         stage: Aligned(store, stage, task.inputs[stage], names, start, end, rows)

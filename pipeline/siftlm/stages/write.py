@@ -29,6 +29,7 @@ from siftlm.paths import WrittenPath
 from siftlm.seals import Seal, SealingStream
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.select import output_runs
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest, open_parquet
@@ -290,7 +291,7 @@ def rehearse(settings: OutputSettings, task: Task, store: Store) -> float:
     """Writes every document of one small shard with its columns, twice where a shuffle scatters them first; seconds."""
     started = time.monotonic()
     for part in range(1 + settings.shuffle):
-        first, *others = row_batches(task, store, 0, store.rows("documents", task.inputs["documents"]))
+        first, *others = row_batches(task, store, 0, store.rows(DOCUMENTS, task.inputs[DOCUMENTS]))
         path, level = store.path(STAGE, str(part)), settings.compression_level
         with open_parquet(path, first.schema, compression_level=level) as out:
             for table in (first, *others):

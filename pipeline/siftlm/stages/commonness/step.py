@@ -15,7 +15,7 @@ from siftlm.engine.spill import Links
 from siftlm.engine.step import Shard, Step
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA, NGRAMS, STAGE, VERSION, Corpus, Measure, Ngrams, forget
-from siftlm.stages.dedup.work import STAGE as CLUSTERS
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.texts import TEXTS
 from siftlm.store import Marker, Store, digest
 

@@ -24,6 +24,7 @@ from siftlm.engine.spill import Links
 from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import End
 from siftlm.stages.commonness.settings import CommonnessSettings
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.texts import document_batches
 from siftlm.statistics.exponential import exp_negative
 from siftlm.statistics.ordered import BoolArray
@@ -49,7 +50,7 @@ class Corpus:
 
     def batches(self, task: Task) -> Iterator[tuple[Ragged, BoolArray]]:
         """Yields (ragged text of the documents that count, which those are) in batches."""
-        duplicate = self.store.table("clusters", task.inputs["clusters"], ["duplicate"])["duplicate"]
+        duplicate = self.store.table(CLUSTERS, task.inputs[CLUSTERS], ["duplicate"])["duplicate"]
         alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not self.drops)
         row = 0
         for batch in document_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"]):

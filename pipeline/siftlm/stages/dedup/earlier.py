@@ -15,6 +15,10 @@ from siftlm.errors import UserError
 from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.scorers import ShingleSettings
 from siftlm.scorers.minhash import SHINGLES_KEY, ShingleScorer
+from siftlm.stages.annotate import STAGE as SIGNALS
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.texts import IDS
 from siftlm.store import Store
 
 STORE = "store"  # the fact of an earlier shard's task that says where its outputs are
@@ -25,12 +29,12 @@ def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
 
     A shard whose signals the run itself has is left out, since its documents would be copies of themselves.
     """
-    mine = {task.inputs["signals"] for task in own}
+    mine = {task.inputs[SIGNALS] for task in own}
     found = [
         (f"{folder}: {shard['path']}", shard["keys"], {STORE: store, "documents": shard["documents"]})
         for folder in folders
         for store, shard in _shards(folder)
-        if shard["keys"]["signals"] not in mine
+        if shard["keys"][SIGNALS] not in mine
     ]
     return [
         Task(number - len(found), name, "", {k: v for k, v in keys.items() if k in USED}, facts)
@@ -38,7 +42,7 @@ def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
     ]
 
 
-USED = ("documents", "signals", "ids", "clusters")
+USED = (DOCUMENTS, SIGNALS, IDS, CLUSTERS)
 
 
 def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:
@@ -56,9 +60,9 @@ def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> No
     wanted = ShingleScorer(shingles).digest().encode() if shingles else None
     for task in tasks:
         store = Store(task.facts[STORE], owned=False)
-        if not store.is_done("signals", task.inputs["signals"]):
+        if not store.is_done(SIGNALS, task.inputs[SIGNALS]):
             raise UserError(f"dedup.against: must have its signals in {store.root}, got none of {task.name}")
-        schema = store.schema("signals", task.inputs["signals"])
+        schema = store.schema(SIGNALS, task.inputs[SIGNALS])
         metadata = schema.field("bands").metadata if "bands" in schema.names else None
         if wanted and (metadata or {}).get(SHINGLES_KEY) != wanted:
             found = "others" if "bands" in schema.names else "no bands"

@@ -12,6 +12,8 @@ from siftlm.settings import Settings
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.paragraphs.settings import PassageSettings
 
+STAGE = "clusters"
+
 
 class DedupSettings(Settings):
     """Exact and near-duplicate removal over the whole corpus."""

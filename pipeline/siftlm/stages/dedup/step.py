@@ -15,8 +15,8 @@ from siftlm.engine.spill import Links
 from siftlm.engine.step import Loss, Shard, Step
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.dedup.earlier import check_earlier, earlier_shards
-from siftlm.stages.dedup.settings import DedupSettings
-from siftlm.stages.dedup.work import CLUSTER_SCHEMA, STAGE, VERSION, Dedup, bucket_links, sizes
+from siftlm.stages.dedup.settings import STAGE, DedupSettings
+from siftlm.stages.dedup.work import CLUSTER_SCHEMA, VERSION, Dedup, bucket_links, sizes
 from siftlm.stages.places import DEDUP
 from siftlm.stages.texts import IDS
 from siftlm.store import Marker, Store, digest

@@ -22,6 +22,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Edges, Integers
 from siftlm.scorers import ShingleSettings
 from siftlm.scorers.protocol import ragged_text
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.store import Store
 
 SMALL_STAR = 32
@@ -86,7 +87,7 @@ def shingle_sets(
     rows, parts = (_integers(request[side] for request in asked) for side in (0, 1))
     first = 0
     columns = ["text"]
-    for batch in store.batches("documents", task.inputs["documents"], rows=READ_DOCUMENTS, columns=columns):
+    for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=READ_DOCUMENTS, columns=columns):
         here = (rows >= first) & (rows < first + batch.num_rows)
         if here.any():
             distinct, places = np.unique(rows[here], return_inverse=True)

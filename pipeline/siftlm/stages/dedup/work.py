@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from siftlm.engine.runner import RunnerSettings, batch_size
 from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Block, Edges, Integers, Links, Span, mix, partition, read_spans
+from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.dedup.earlier import STORE, touched
-from siftlm.stages.dedup.settings import DedupSettings
+from siftlm.stages.dedup.settings import STAGE, DedupSettings
 from siftlm.stages.texts import doc_ids
 from siftlm.store import Marker, Store
 
 VERSION = 2
-STAGE = "clusters"
 CLUSTER_SCHEMA = pa.schema(
     [
         pa.field("cluster_id", pa.string(), nullable=False),  # doc_id of the representative
@@ -65,7 +65,7 @@ class Dedup:
     def _band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
         columns = ["content_hash", *(("bands", "has_shingles") if self.settings.near else ())]
         row = 0
-        for batch in self.store_of(task).batches("signals", task.inputs["signals"], rows=65_536, columns=columns):
+        for batch in self.store_of(task).batches(SIGNALS, task.inputs[SIGNALS], rows=65_536, columns=columns):
             numbers = (np.int64(task.shard) << 32) + np.arange(row, row + batch.num_rows)
             row += batch.num_rows
             keys, owners = self._band_keys(batch, numbers)
@@ -90,9 +90,9 @@ class Dedup:
         rows, components = self.links.linked(task.shard)
         if not len(rows):
             return
-        store, key, keep = self.store_of(task), task.inputs["signals"], self.settings.keep
-        known = [name for name in {"content_hash", keep} if name in store.schema("signals", key).names]
-        taken = store.table("signals", key, known).take(pa.array(rows))
+        store, key, keep = self.store_of(task), task.inputs[SIGNALS], self.settings.keep
+        known = [name for name in {"content_hash", keep} if name in store.schema(SIGNALS, key).names]
+        taken = store.table(SIGNALS, key, known).take(pa.array(rows))
         ids = doc_ids(task, store).take(pa.array(rows))
         best = taken[keep] if keep in known else pa.nulls(len(rows), pa.float64())
         table = pa.table(
@@ -111,10 +111,10 @@ class Dedup:
 
     def _clusters_so_far(self, task: Task, rows: Integers, ids: pa.Array) -> dict[str, pa.ChunkedArray]:
         """The clusters that an earlier run made; a document without one is a cluster by itself."""
-        if task.shard >= 0 or "clusters" not in task.inputs:
+        if task.shard >= 0 or STAGE not in task.inputs:
             return {"cluster_id": ids, "cluster_size": pa.array(np.ones(len(rows), np.int32))}
         columns = ["cluster_id", "cluster_size"]
-        table = self.store_of(task).table("clusters", task.inputs["clusters"], columns).take(pa.array(rows))
+        table = self.store_of(task).table(STAGE, task.inputs[STAGE], columns).take(pa.array(rows))
         return {name: table[name] for name in columns}
 
     def represent(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

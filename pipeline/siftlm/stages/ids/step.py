@@ -122,8 +122,8 @@ def _example(stage: Ids, tasks: Sequence[Task], shared: Shared) -> str | None:
     if not shared.ids:
         return None
     task, row = tasks[shared.place >> 32], shared.place & 0xFFFFFFFF
-    key = task.inputs["documents"]
-    (batch,) = stage.store.row_range("documents", key, row, row + 1, columns=["doc_id"])
+    key = task.inputs[DOCUMENTS]
+    (batch,) = stage.store.row_range(DOCUMENTS, key, row, row + 1, columns=["doc_id"])
     return str(batch["doc_id"][0].as_py())
 
 

@@ -27,6 +27,8 @@ import xxhash
 
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Integers, Links, Span, mix, read_spans
+from siftlm.stages.annotate import STAGE as SIGNALS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import IDS, Aligned, doc_ids
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store, digest
@@ -136,7 +138,7 @@ class Ids:
 
     def entries(self, task: Task) -> Iterator[Entries]:
         """Yields the documents of a shard in blocks."""
-        stage = "signals" if self.names else "documents"
+        stage = SIGNALS if self.names else DOCUMENTS
         columns = ["doc_id", *(["content_hash"] if self.names else [])]
         row, held = int(task.facts["rank"]) << 32, list[Entries]()
         made = task.inputs.get(IDS)
@@ -180,10 +182,10 @@ class Ids:
         order = np.argsort(rows)
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
-        key = digest(IDS, VERSION, task.inputs["documents"], task.inputs.get(IDS, ""), changed)
+        key = digest(IDS, VERSION, task.inputs[DOCUMENTS], task.inputs.get(IDS, ""), changed)
         if marker := self.store.find(IDS, key):
             return marker
-        table = self.store.table("signals", task.inputs["signals"], ["doc_id", "content_hash"]).combine_chunks()
+        table = self.store.table(SIGNALS, task.inputs[SIGNALS], ["doc_id", "content_hash"]).combine_chunks()
         ids = doc_ids(task, self.store).to_pylist()
         contents = _contents(table["content_hash"].chunk(0))[rows]
         for row, content, number in zip(rows.tolist(), contents.tolist(), numbers.tolist(), strict=True):

@@ -14,7 +14,7 @@ from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Loss, Step, Told
-from siftlm.stages.dedup.work import STAGE as CLUSTERS
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.paragraphs.settings import PassageSettings
 from siftlm.stages.paragraphs.work import CUT_SCHEMA, ENTRIES, TEXT_BYTES, VERSION, Passages

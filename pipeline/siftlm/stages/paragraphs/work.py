@@ -28,6 +28,8 @@ from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links, Span, partition, read_spans
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors.reasons import ALL_CUT
+from siftlm.stages.dedup.settings import STAGE as CLUSTERS
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.paragraphs.settings import PassageSettings
 from siftlm.stages.texts import CUTS
 from siftlm.statistics.hashing import hash_strings, keyed
@@ -200,12 +202,12 @@ class Passages:
 
     def _documents(self, task: Task) -> Iterator[tuple[pa.RecordBatch, UInt64Array, BoolArray]]:
         """(texts; rank of every document, the smallest comes first; which are not out) in batches."""
-        clusters = self.store.table("clusters", task.inputs["clusters"], ["cluster_id", "duplicate"])
+        clusters = self.store.table(CLUSTERS, task.inputs[CLUSTERS], ["cluster_id", "duplicate"])
         hashes = hash_strings(clusters["cluster_id"].combine_chunks())
         ranks = ~keyed(hashes, self.seed, "reference")  # the draw of the held-out split, whose smallest are held out
         alive = np.asarray(pc.is_null(clusters["duplicate"]).to_numpy(), np.bool_) | (not self.drops)
-        row, key = 0, task.inputs["documents"]
-        for batch in self.store.batches("documents", key, rows=BATCH_DOCUMENTS, columns=["text"]):
+        row, key = 0, task.inputs[DOCUMENTS]
+        for batch in self.store.batches(DOCUMENTS, key, rows=BATCH_DOCUMENTS, columns=["text"]):
             mine = slice(row, row + batch.num_rows)
             row += batch.num_rows
             yield batch, ranks[mine], alive[mine]
