@@ -13,8 +13,8 @@ from siftlm.steps import losses, steps
 SOURCE = Path(__file__).parents[1] / "pipeline" / "siftlm"
 READ = {"inputs", "outputs", "shared", "markers", "keys"}  # mappings by step
 OF_STORE = {
-    "batches", "committed", "done", "find", "is_done", "marker", "markers", "open", "opened", "path", "row_range", "rows",
-    "schema", "table", "writer",
+    "batches", "committed", "done", "find", "is_done", "marker", "markers", "open", "opened", "path", "row_range",
+    "rows", "schema", "table", "writer",
 }  # fmt: skip
 EVERYTHING = {
     "name": "all",

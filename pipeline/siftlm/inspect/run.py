@@ -97,7 +97,7 @@ class SelectedRun:
 
     def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
         """What some spans held that were cut of a text."""
-        key = self.tasks()[shard].inputs["documents"]
+        key = self.tasks()[shard].inputs[DOCUMENTS]
         (batch,) = self.store.row_range(DOCUMENTS, key, row, row + 1, columns=["text"])
         text = batch["text"][0].as_py().encode()
         return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
