@@ -1,0 +1,1 @@
+"""Reads finished runs: explanations, reports, differences, clusters."""

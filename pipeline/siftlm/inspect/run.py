@@ -22,7 +22,7 @@ from siftlm.store import Store
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """A run whose documents are all decided on, published or not: what is known of it, and the outputs of its steps."""
+    """Holds what is known of a run whose documents are decided on, and the outputs of its steps."""
 
     manifest: dict[str, Any]
     store: Store

@@ -135,7 +135,7 @@ class Decisions:
         return sorted({shard["source"] for shard in self.run.manifest["inputs"]})
 
     def find(self, filters: Filters) -> Found:
-        """The documents of a page in the order of the column, missing values last, ties in the order of the run."""
+        """Returns the documents of a page in the order of the column, missing values last."""
         first, wanted = (filters.page - 1) * PAGE, filters.page * PAGE
         total, best = 0, pa.table({})
         for task in self.tasks:

@@ -68,7 +68,7 @@ class Rulebook:
         return losses(steps(self.config))
 
     def account(self, lost: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-        """Every step with what it asks for, what it dropped by reason, and what a ranked rule found: for the manifest.
+        """Lists for the manifest every step: what it asks for, what it dropped, what a ranked rule cut at.
 
         `lost` are (step, reason, documents), one or several of each.
         """

@@ -1,4 +1,4 @@
-"""Values of Arrow columns of every type as Python and JSON have them, each for itself: none takes others with it.
+"""Turns values of Arrow columns of every type into Python's and JSON's, each by itself.
 
 Arrow's own conversion raises for a whole batch where Python has no such value: nanoseconds without pandas, years
 above 9999, strings that are not UTF-8.

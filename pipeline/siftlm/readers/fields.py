@@ -81,7 +81,7 @@ def _without_unusable(record: Record, lost: Sequence[str]) -> Record:
 
 
 def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """The value at a path; a key that has dots in it goes before the objects that the dots would name."""
+    """Returns the value at a path; a key with dots in it goes before objects."""
     if len(path) == 1:
         return row.get(path[0], ABSENT)
     value: Any = row.get(".".join(path), ABSENT)
@@ -96,6 +96,7 @@ def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def split_path(path: str) -> tuple[str, ...]:
+    """Splits the path of a field at its dots."""
     return tuple(path.split("."))
 
 

@@ -12,7 +12,7 @@ _DEEPEST = 1 << 10  # brackets of which the kind is known; no parser goes deeper
 
 
 class Layout(NamedTuple):
-    """How the objects of a stream begin: on lines of their own behind `lead`, or (None) with `key`, side by side."""
+    """Tells how the objects of a stream begin: on lines behind `lead`, or with `key` side by side."""
 
     lead: bytes | None
     key: bytes
@@ -34,7 +34,7 @@ def own_layout(before: bytes, content: bytearray, *, by_lines: bool) -> Layout:
 
 
 class Brackets:
-    """The brackets that are open. One that closes another kind closes what is open inside its own, if there is any."""
+    """Tracks open brackets; one that closes another kind closes what is open inside its own."""
 
     def __init__(self) -> None:
         self._open = bytearray()

@@ -1,4 +1,4 @@
-"""JSON values out of a stream, those of lists one by one, in bounded memory and in time that follows the bytes.
+"""Reads JSON values from a stream, those of lists one by one, in bounded memory and linear time.
 
 Only brackets, quotes and colons are looked at here, so a value that is not JSON inside costs itself alone. One that
 lacks a bracket or a quote has no end: the next one begins where a line, or the first key, looks as it did before.

@@ -30,7 +30,7 @@ Row = tuple[dict[str, Any], int, bytes]
 
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every value: a line that is not blank, an object of several, an element of a list."""
+    """Yields a record or a flaw for every value: a line, an object, or an element of a list."""
     fields = Fields(settings, partial(_exact, _depth(settings)))
     for row in read_rows(file, compression, settings):
         if isinstance(row, Flaw):

@@ -31,7 +31,7 @@ class LongLine(NamedTuple):
 
 
 def line_end(head: bytes) -> bytes:
-    """What ends the lines of a text that begins so: CR where there is no LF, as classic Mac OS wrote it."""
+    """Returns what ends the lines of a text that begins so: CR where there is no LF."""
     return b"\r" if b"\r" in head[:-1] and b"\n" not in head else b"\n"
 
 
@@ -42,7 +42,7 @@ def by_lines(blocks: Iterator[Block | Fault], limit: int) -> Iterator[Line | Lon
 
 
 def beginning(blocks: Iterator[Block | Fault], limit: int) -> tuple[list[Block | Fault], bytes]:
-    """The first blocks and what they hold: HEAD_BYTES, or as far as the first end of a line or the limit."""
+    """Returns the first blocks and their bytes, up to HEAD_BYTES, the first end of a line or the limit."""
     first: list[Block | Fault] = []
     head = bytearray()
     ends = False
@@ -58,7 +58,7 @@ def beginning(blocks: Iterator[Block | Fault], limit: int) -> tuple[list[Block |
 
 
 def split_lines(blocks: Iterable[Block | Fault], limit: int, end: bytes = b"\n") -> Iterator[Line | LongLine | Flaw]:
-    """The lines of `blocks`, of blank ones in a row not all; a byte order mark at the start is dropped.
+    """Yields the lines of `blocks`, fewer of blank ones in a row, without a byte order mark.
 
     Lines end with `end`; a CR before LF is part of the end.
 

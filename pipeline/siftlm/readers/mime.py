@@ -1,4 +1,4 @@
-"""What a body is, by its header and its first bytes: the WHATWG MIME Sniffing standard, as far as text is concerned."""
+"""Tells the type of a body by its header and first bytes, as the WHATWG MIME Sniffing standard does."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def charset_parameter(content_type: str | None) -> str | None:
 
 
 def sniffed(body: bytes) -> str:
-    """The type of a body that no header gives a type (MIME Sniffing, 7.1), with a byte order mark passed over."""
+    """Returns the type of a body whose header gives none (MIME Sniffing, 7.1), behind any byte order mark."""
     head = _narrow(body)
     if _MARKUP.match(head):
         return "text/html"
@@ -105,7 +105,7 @@ def is_xhtml(body: bytes) -> bool:
 
 
 def magic(body: bytes) -> str | None:
-    """The type of a body that begins like a file which is no text, and has bytes that text has not; None otherwise."""
+    """Returns the type of a body that begins like a file of no text and has binary bytes, or None."""
     head = body[:HEAD_BYTES]
     if found := _PRINTABLE.match(head):
         return _PRINTABLE_MIME[found[1]]
@@ -115,7 +115,7 @@ def magic(body: bytes) -> str | None:
 
 
 def is_binary(body: bytes) -> bool:
-    """Whether so many of the first bytes have no place in text, in whatever charset of 8 bits, that it is none."""
+    """Tells whether so many of the first bytes have no place in text of any charset that it is none."""
     head = body[:HEAD_BYTES]
     if head.startswith(_WIDE):
         return False

@@ -24,7 +24,7 @@ _ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every row; one flaw for the rows of a row group whose texts cannot be read."""
+    """Yields a record or a flaw for every row, and one flaw for a row group that cannot be read."""
     if compression != "none":
         yield Flaw("error", "compressed_parquet", f"Parquet inside {compression} cannot be read", 0)
         return

@@ -20,7 +20,7 @@ _I32_FIELD = 0x15  # of Thrift's compact protocol: the next field, an integer
 
 
 class Plan(NamedTuple):
-    """How to read a row group: how many rows at a time, which columns as dictionaries, and which not at all."""
+    """Says how to read a row group: rows at a time, columns as dictionaries, columns left out."""
 
     rows: int
     by_dictionary: tuple[str, ...]

@@ -37,7 +37,7 @@ def count_values(documents: pa.RecordBatch, settings: InputSettings) -> Counter[
 
 
 def field_names(path: str, settings: InputSettings) -> set[str]:
-    """The fields in the first records of a file, with those of objects by dots; none where it cannot be read."""
+    """Returns the fields in the first records of a file, with dots into objects; none where it is unreadable."""
     with filesystem.open_read(path) as file:
         found = detected(path, file, settings)
         if found.format == "parquet":

@@ -1,4 +1,4 @@
-"""Why a source may have given nothing, by a look at the beginning of a file: a guess, worded as one."""
+"""Guesses from the beginning of a file why a source gave nothing."""
 
 from __future__ import annotations
 

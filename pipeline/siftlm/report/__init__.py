@@ -1,0 +1,1 @@
+"""Draws pages and figures and writes the manifest and the card."""

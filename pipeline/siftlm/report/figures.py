@@ -159,7 +159,7 @@ def binned(sizes: Float64Array, values: Float64Array) -> tuple[Float64Array, Flo
 
 
 def by_group(name: str, column: str, group: str, rows: Sequence[tuple[str, Float64Array]]) -> Chart | None:
-    """Percentiles of a score in each group, a line each: 10 to 90 thin, 25 to 75 thick, the median a dot."""
+    """Draws percentiles of a score in each group: 10 to 90 thin, 25 to 75 thick, the median a dot."""
     if not rows:
         return None
     with axes(48 + 21 * len(rows)) as (figure, plot):
@@ -183,7 +183,7 @@ def by_group(name: str, column: str, group: str, rows: Sequence[tuple[str, Float
 
 
 def shortened(label: str) -> str:
-    """A name that fits beside an axis, without signs that are not allowed in XML or that turn the writing around."""
+    """Returns a name that fits beside an axis, without signs that XML or the eye cannot take."""
     label = "".join(sign if sign.isprintable() else "·" for sign in label)
     return label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
 

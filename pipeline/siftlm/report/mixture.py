@@ -16,7 +16,7 @@ PLACES = {"bytes": (4, 8, 10), "tokens": (5, 9, 11)}  # in Counts: of kept docum
 
 @dataclass(frozen=True)
 class Portion:
-    """A source, language or domain, or many together: how much of it is kept, and how much a reader will see."""
+    """Holds a source, language or domain: how much is kept, and how much a reader will see."""
 
     name: str
     kept: int

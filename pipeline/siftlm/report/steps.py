@@ -1,4 +1,4 @@
-"""What the manifest's steps say of ranked rules, in a line each: which end was kept, and what a budget lacks."""
+"""Says in a line which end ranked rules kept, and what a budget lacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _short(step: Step) -> str:
 
 
 def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """`quiz: 3 of 100 items cannot be found in a longer text: 2 of too few words, 1 without a word`, where any are."""
+    """Says how many items of each benchmark cannot be found in a longer text, and why."""
     return [
         f"{name}: {facts['too_short'] + facts['without_words']:,} of {facts['items']:,} items cannot be found in a "
         f"longer text: {facts['too_short']:,} of too few words, {facts['without_words']:,} without a word"

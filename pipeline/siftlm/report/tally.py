@@ -139,7 +139,7 @@ def largest(clusters: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
 
 
 def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 48) -> tuple[float, ...]:
-    """Edges of a histogram from a column's exact percentiles: its middle 98 % and the lines that lie in its range.
+    """Returns edges of a histogram: the middle 98 % of a column, and the lines in its range.
 
     Logarithmic where values spread over more than a factor of 20, whole numbers where integers are few.
     """

@@ -115,7 +115,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Met:
-    """A step on a document's way: what it asks for, the value and the cuts it met, and what came of it."""
+    """Holds a step on a document's way: what it asks for, what it met, and what came of it."""
 
     place: str
     text: str

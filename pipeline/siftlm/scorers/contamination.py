@@ -92,7 +92,7 @@ class ContaminationScorer(Held["Items"]):
         return digest("contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, chosen.fewest, content)
 
     def facts(self) -> dict[str, int]:
-        """How many items there are, how many of them are found whole only, and how many not in a longer text."""
+        """Counts the items: all, those found whole only, and those not found in a longer text."""
         return self.fresh().facts
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -133,7 +133,7 @@ class Ngrams:
 
 @dataclass(frozen=True)
 class Items:
-    """The items of a benchmark by the number of words that must be shared: `ngram`, or all of a shorter item's."""
+    """Holds a benchmark's items by the words that must be shared: `ngram`, or all of a shorter item's."""
 
     indices: tuple[tuple[int, Ngrams], ...]
     facts: dict[str, int]

@@ -31,7 +31,7 @@ def pinned(scorers: Sequence[tuple[Scorer, str]]) -> Iterator[None]:
 
 
 def states(paths: Sequence[str]) -> dict[str, str]:
-    """What changes with every change of the files, also one that is taken back; empty for a file that is gone."""
+    """Returns what changes with every change of the files, and nothing for a file that is gone."""
     return {path: _state(path) for path in paths}
 
 

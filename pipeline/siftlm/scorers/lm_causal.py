@@ -1,4 +1,4 @@
-"""What a loaded model must be to score text: causal, with a known number of positions. Found out by trying it.
+"""Finds out by trial whether a model is causal and how many positions it takes.
 
 Shapes: B rows, L tokens, V vocabulary.
 """

@@ -252,6 +252,6 @@ class DocumentScorer:
 
 
 def cuda_row_tokens(width: int) -> int:
-    """Tokens of a row by default, a power of two: more for a narrow model, whose rows the device is done with soon."""
+    """Returns the tokens of a row by default, a power of two, more for a narrow model."""
     least, most = CUDA_ROW_TOKENS
     return min(max(1 << (CUDA_ROW_VALUES // width).bit_length() - 1, least), most)

@@ -25,7 +25,7 @@ SHARED_FILES = ("config.json", "*.safetensors.index.json", *TOKENIZER_FILES)
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on this machine: its folder, the GGUF file in it if it is one, and where it came from."""
+    """Holds a model on this machine: its folder, its GGUF file if any, and its origin."""
 
     folder: Path
     gguf_file: str | None
@@ -41,7 +41,7 @@ class ModelFiles:
         return sorted(path for path in self.folder.iterdir() if _matches(path, (*SHARED_FILES, *weights)))
 
     def digest(self) -> str:
-        """32 hex digits over the names and contents of `paths`; a file that stays as it is is read once per process."""
+        """Returns 32 hex digits over names and contents of `paths`, reading unchanged files once a process."""
         return _digest_of(self.paths)
 
     def tokenizer_digest(self) -> str:
@@ -53,7 +53,7 @@ class ModelFiles:
 
 
 def find_model(place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool) -> ModelFiles:
-    """The files of a local folder, a .gguf file or a hub id; the hub is asked only for what is no local path.
+    """Finds the files of a local folder, a .gguf file or a hub id, asking the hub last.
 
     Raises:
         UserError: at `place` (`score.<name>.model`), when there is no such model, or only pickled weights that

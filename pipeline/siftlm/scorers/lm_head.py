@@ -1,4 +1,4 @@
-"""The head of any causal model apart from its body, so that logits exist for a few positions at a time.
+"""Applies the head of any causal model apart from its body, a few positions at a time.
 
 What a family does to its logits (a bias, a scale, a soft cap) stands in the `forward` of its model class, behind the
 call of the body. A copy of that class whose body hands on the hidden states that it is given is therefore its head.
@@ -65,7 +65,7 @@ class PartedHead:
 
 
 def block_positions(vocabulary: int) -> int:
-    """Positions of a block: a power of two, so that a row's bits do not depend on where in the block it is."""
+    """Returns the positions of a block: a power of two, for a row's bits must not depend on its place."""
     return min(BLOCK_POSITIONS, 1 << max(0, (BLOCK_LOGITS // vocabulary).bit_length() - 1))
 
 

@@ -28,7 +28,7 @@ Backend = Literal["auto", "tokenizers", "gigatoken"]
 
 
 class TokenIds(NamedTuple):
-    """Token ids of N texts one after the other, int32 `[T]`, and where each text begins and ends, int64 `[N + 1]`."""
+    """Holds the token ids of N texts in a row, int32 `[T]`, and their bounds, int64 `[N + 1]`."""
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
@@ -295,7 +295,7 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
 
 
 def is_normal(nfc: Any, text: str) -> bool:
-    """Whether a tokenizer's NFC leaves a text alone; no for a long one, to ask takes it 60 bytes a character."""
+    """Tells whether a tokenizer's NFC leaves a text alone; false for a long one, which is dear to ask."""
     if text.isascii() or not _NOT_SURELY_NFC.search(text):
         return True
     return len(text) <= PIECE_CHARACTERS and nfc.normalize_str(text) == text

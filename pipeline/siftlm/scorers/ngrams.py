@@ -183,5 +183,5 @@ def word_count(sizes: npt.NDArray[np.int64], ngrams: int) -> npt.NDArray[np.int6
 
 
 def gumbel_noise(texts: pa.Array, seed: int) -> Floats:
-    """-log(-log u), u a keyed hash of each text: the same for a text in every order and on every run."""
+    """Returns -log(-log u) with u a keyed hash of each text, the same on every run."""
     return np.asarray(-np.log(-np.log(uniform(keyed(hash_strings(texts), seed, "gumbel")))))

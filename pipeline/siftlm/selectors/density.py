@@ -133,7 +133,9 @@ class Gaussian(DensityRule):
 
 
 class Stepwise(DensityRule):
-    """shape(p) = 1 / range of p's quarter: Q1, Q2 - Q1, Q3 - Q2, and 10 Q3 for the last (BERTIN).
+    """Draws by shape(p) = 1 / range of p's quarter (BERTIN).
+
+    The ranges are Q1, Q2 - Q1, Q3 - Q2, and 10 Q3 for the last.
 
     Quarters: p <= Q1; Q1 < p <= Q2; Q2 < p < Q3; p >= Q3. A quarter without range keeps its documents. The
     data set's script takes factor 1.5e5 for perplexities with a median of 6.6e5.

@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a shard, or all of them together, says in one pass: a histogram, or sums for a budget or for segments."""
+    """Holds what one pass says of shards: a histogram, or sums for a budget or for segments."""
 
     histogram: RankHistogram | None = None
     sums: filling.Sums | None = None
