@@ -1,4 +1,7 @@
-"""`python -m siftlm_kernels`: every compiled kernel, compiled and in numba's cache, so that no worker has to."""
+"""Compiles every kernel into numba's cache, so that no worker has to.
+
+python -m siftlm_kernels
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the machine code of compiled kernels is kept between processes. Imports no compiler."""
+"""Decides where machine code of compiled kernels is kept between processes; imports no compiler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHERS_WRITE = 0o022
 
 @cache
 def cache_folder() -> str | None:
-    """The folder for machine code: what `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, or one of the user's; None for none.
+    """Returns the folder for machine code: what `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, the user's, or None.
 
     The first of them that can be written. What is read from it is run, so the user's has to be the user's alone.
     Another choice than the first is logged, once a process.

@@ -1,4 +1,4 @@
-"""How well the other documents of a corpus predict each document: n-gram probabilities from a table of hashed counts.
+"""Measures how well the other documents of a corpus predict each one, from a table of n-gram counts.
 
 All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
 `values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state.

@@ -1,4 +1,4 @@
-"""The compiled part of `commonness`: n-grams of word hashes into a table of counts, and probabilities out of it.
+"""Compiles `commonness`: n-grams of word hashes are counted in a table, and probabilities read from it.
 
 Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
 """

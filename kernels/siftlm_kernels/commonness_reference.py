@@ -1,4 +1,4 @@
-"""`commonness` in plain Python, as its docstrings say it."""
+"""Implements `commonness` in plain Python, as its docstrings say it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _64 = (1 << 64) - 1
 
 
 def count_ngrams(values: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int64], ngram: int) -> None:
-    """See `siftlm_kernels.commonness.count_ngrams`."""
+    """Does what `siftlm_kernels.commonness.count_ngrams` does."""
     for text in texts_of(values, offsets):
         rows = runs(text, ngram, len(table) - 1)
         table[-1] += len(rows)
@@ -25,7 +25,7 @@ def count_ngrams(values: NDArray[np.uint8], offsets: NDArray[np.int64], table: N
 def mean_nll(
     values: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int64], ngram: int, prior: float
 ) -> NDArray[np.float64]:
-    """See `siftlm_kernels.commonness.mean_nll`."""
+    """Does what `siftlm_kernels.commonness.mean_nll` does."""
     return np.array([_mean_nll(text, table, ngram, prior) for text in texts_of(values, offsets)], np.float64)
 
 

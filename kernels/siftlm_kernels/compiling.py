@@ -1,4 +1,4 @@
-"""One way to compile a kernel."""
+"""Compiles kernels by numba, all in one way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _decorating = Lock()
 
 
 def compiled(function: Kernel) -> Kernel:
-    """The function compiled by numba at its first call: releases the GIL, cached on disk where that is possible."""
+    """Compiles a function by numba at its first call: it releases the GIL and is cached on disk if possible."""
     return _compiled(function)
 
 

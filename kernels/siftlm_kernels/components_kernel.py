@@ -1,4 +1,4 @@
-"""The compiled part of `components`: union-find over a hash table of ids, and a sort of pairs in place.
+"""Compiles `components`: union-find over a hash table of ids, and a sort of pairs in place.
 
 An id's number is its rank of arrival: `ids[number]`, `parents[number]` (a number too), and `slots` holds numbers or
 -1. The root of a component is always its smallest id.

@@ -86,7 +86,7 @@ class FastTextLinear:
 
 
 def folding(file: FastTextFile) -> FloatArray | None:
-    """The matrix that input rows are multiplied with once, shape (width, dim); None where folding does not pay."""
+    """Returns the matrix that input rows are multiplied with once, (width, dim), or None where that does not pay."""
     if file.loss not in ("softmax", "hs") or len(file.labels) - 1 > file.dim:
         return None
     output = file.output.rows(0, len(file.labels))
@@ -94,7 +94,7 @@ def folding(file: FastTextFile) -> FloatArray | None:
 
 
 def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
-    """`input_matrix @ matrix.T` in blocks, shape (rows, width); the input matrix itself where `matrix` is None."""
+    """Returns `input_matrix @ matrix.T` in blocks, (rows, width), or the input matrix where `matrix` is None."""
     rows = file.input.shape[0]
     if matrix is None:
         return file.input.rows(0, rows)

@@ -1,4 +1,4 @@
-"""A fastText model laid out for the kernel: its vocabulary as a hash table, its rows folded or not."""
+"""Lays a fastText model out for the kernel: its vocabulary as a hash table, its rows folded or not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class CompiledModel:
         )
 
     def probabilities(self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> FloatArray:
-        """As `FastTextLinear.probabilities`."""
+        """Does what `FastTextLinear.probabilities` does."""
         documents = len(offsets) - 1
         sums = np.empty((documents, self.word_rows.shape[1]), np.float32)
         added = np.empty(documents, np.int64)

@@ -1,4 +1,4 @@
-"""A fastText model file (.bin, .ftz) as arrays, read without fastText and checked before anything is allocated."""
+"""Reads a fastText model file (.bin, .ftz) into arrays, and checks it before anything is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled part of `FastTextLinear`: from UTF-8 bytes to sums of model rows, and from those to probabilities.
+"""Compiles `FastTextLinear`: from UTF-8 bytes to sums of model rows, and from those to probabilities.
 
 Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
 """
@@ -336,7 +336,7 @@ def products(hidden: Any, columns: Any, logits: Any) -> None:
 
 @compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
 def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
-    """fastText's one-vs-all output: a sigmoid read from a table of 512 steps, in its order of float32 operations.
+    """Computes fastText's one-vs-all output from a table of 512 steps, in its order of float32 operations.
 
     At a step's edge a rounding error in the dot product shows as 0.008, so the order of additions matters here.
     """
@@ -357,7 +357,7 @@ def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
 
 @compiled_for(types.void(_ROWS, types.int32[:, ::1], types.float32[:, ::1]))
 def tree_outputs(logits: Any, children: Any, probabilities: Any) -> None:
-    """Hierarchical softmax as fastText sums it: log(p + 1e-5) along the path from the root to every label.
+    """Sums hierarchical softmax as fastText does: log(p + 1e-5) along the path to every label.
 
     Args:
         logits: one an inner node, shape (documents, labels - 1).

@@ -1,4 +1,4 @@
-"""The negative log-likelihood of tokens under a linear classifier, without keeping the logits.
+"""Computes the negative log-likelihood of tokens under a linear classifier without keeping the logits.
 
 Shapes: R rows (tokens), D hidden size, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""The chunked reference of `linear_nll`, and the per-token statistics that need the whole distribution.
+"""Computes `linear_nll` in chunks, and the per-token statistics that need the whole distribution.
 
 Shapes: R rows (tokens), C rows of a chunk, D hidden size, V vocabulary, B vocabulary of a block.
 """
@@ -102,7 +102,7 @@ class TokenStatistics(NamedTuple):
 
 
 def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> torch.Tensor:
-    """`hidden @ classifier.T` with float32 products, sums and result; half-precision inputs are exact in float32."""
+    """Returns `hidden @ classifier.T` in float32 throughout; half-precision inputs are exact in it."""
     if hidden_CD.is_cuda and hidden_CD.dtype != torch.float32:
         product: torch.Tensor = torch.mm(hidden_CD, classifier_BD.T, out_dtype=torch.float32)
         return product

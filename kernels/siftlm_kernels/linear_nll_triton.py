@@ -1,4 +1,4 @@
-"""The fused kernel of `linear_nll`: products, exponentials and sums of one tile of logits at a time, on chip.
+"""Fuses `linear_nll` on chip: products, exponentials and sums of one tile of logits at a time.
 
 Shapes: R rows (tokens), D hidden size, V vocabulary, S vocabulary splits.
 """

@@ -1,4 +1,4 @@
-"""MinHash signatures and LSH band hashes of documents, straight from their UTF-8 bytes.
+"""Computes MinHash signatures and LSH band hashes of documents, straight from their UTF-8 bytes.
 
 All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
 `values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state: call them from several threads.
@@ -30,7 +30,7 @@ def minhash(
     seed: int = 1,
     impl: Implementation = "auto",
 ) -> NDArray[np.uint32]:
-    """Signatures, uint32 (documents, permutations): the share of equal columns estimates the Jaccard similarity.
+    """Returns signatures, uint32 (documents, permutations); the share of equal columns estimates Jaccard similarity.
 
     All integers are unsigned and wrap around; `^` is exclusive or. Two functions on 64 bits serve throughout:
 
@@ -93,7 +93,7 @@ def minhash_bands(
     seed: int = 1,
     impl: Implementation = "auto",
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """(`band_hashes(minhash(...))`, which documents have words), without signatures of the whole batch in memory.
+    """Returns (`band_hashes(minhash(...))`, which documents have words) without all signatures in memory.
 
     The keys of documents without words are all equal and mean nothing: the second array, (documents,), is there
     to leave them out, since an empty document is nobody's near-duplicate.

@@ -1,4 +1,6 @@
-"""datasketch's own MinHash signatures, compiled: SHA-1 of each shingle's UTF-8, then datasketch 2.0's affine32 family.
+"""Computes datasketch's own MinHash signatures, compiled.
+
+They are the SHA-1 of each shingle's UTF-8, then datasketch 2.0's affine32 family.
 
 SHA-1 follows FIPS 180-4, section 6.1; the permutations follow the documentation of datasketch 2.0's `MinHash`.
 """

@@ -1,4 +1,4 @@
-"""The compiled part of `minhash`: from UTF-8 bytes to shingle hashes, signatures and band hashes.
+"""Compiles `minhash`: from UTF-8 bytes to shingle hashes, signatures and band hashes.
 
 A document passes through blocks that stay in the first-level cache, in four steps: `_normalise` (lower case, NUL
 between words), `_edges` (where words begin and end, 64 bytes at a time), `_hash_words` and `_roll` (shingles), and

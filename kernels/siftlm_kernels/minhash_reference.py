@@ -1,4 +1,4 @@
-"""MinHash as `siftlm_kernels.minhash` describes it, in plain Python: the specification that the kernel is tested on."""
+"""Implements MinHash in plain Python, as the specification that the kernel is tested on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def words(text: bytes) -> list[str]:
 
 
 def word_hash(word: str) -> int:
-    """Step 2."""
+    """Hashes a word (step 2)."""
     encoded = word.encode()
     encoded += bytes(-len(encoded) % 8)
     h = GOLDEN
@@ -52,7 +52,7 @@ def word_hash(word: str) -> int:
 
 
 def shingles(text: bytes, ngram: int) -> list[list[str]]:
-    """The runs of `ngram` words, repeats included; all words where there are fewer; none where there is none."""
+    """Returns the runs of `ngram` words, repeats included, or all words where there are fewer."""
     found = [word for word in words(text) if word]
     if not found:
         return []
@@ -60,7 +60,7 @@ def shingles(text: bytes, ngram: int) -> list[list[str]]:
 
 
 def shingle_hash(shingle: list[str]) -> int:
-    """Step 3."""
+    """Hashes a shingle (step 3)."""
     total = 0
     for word in shingle:
         total = (total * GOLDEN + word_hash(word)) & _64
@@ -76,7 +76,7 @@ def permutation_family(permutations: int, seed: int) -> list[tuple[int, int]]:
 def minhash(
     values: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, permutations: int, seed: int
 ) -> NDArray[np.uint32]:
-    """Steps 1 to 5, uint32 (documents, permutations)."""
+    """Computes signatures by steps 1 to 5, uint32 (documents, permutations)."""
     family = permutation_family(permutations, seed)
     rows = []
     for text in texts_of(values, offsets):

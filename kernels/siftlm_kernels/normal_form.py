@@ -1,4 +1,4 @@
-"""The normal form in which copies of a text are compared: composed, and without characters that show nothing.
+"""Normalises texts for comparison: composed, and without characters that show nothing.
 
 `é` may be written as one code point or as `e` and an accent; a soft hyphen or a zero-width space is not seen. Copies
 of a text that differ in these alone must be the same words to whoever looks for duplicates.
@@ -25,7 +25,7 @@ def normal_form(text: str) -> str:
 
 
 def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The ragged text with `normal_form` of every document that normal form C may change; the others as they are.
+    """Returns the ragged text in `normal_form`, which only documents take that it may change.
 
     So ignorable code points are left in documents that are composed already: words skip them (`unicode_words`).
     In a changed document, bytes that are not UTF-8 become U+FFFD, which separates words as they do.
@@ -47,7 +47,10 @@ def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDA
 
 @cache
 def canonical_order() -> NDArray[np.uint8]:
-    """By code point: its canonical combining class; 254 for an ignorable one, 255 where normal form C may change it."""
+    """Returns the canonical combining class of every code point.
+
+    254 stands for an ignorable one, 255 for one that normal form C may change.
+    """
     order = np.zeros(CODE_POINTS, np.uint8)
     for text in NORMAL_ORDER.split():
         span, _, value = text.partition(":")

@@ -1,4 +1,4 @@
-"""The compiled quick check for Unicode's normal form C (Unicode Standard Annex 15, section 9)."""
+"""Compiles the quick check for Unicode's normal form C (Unicode Standard Annex 15, section 9)."""
 
 from __future__ import annotations
 

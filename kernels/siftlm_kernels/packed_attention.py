@@ -1,4 +1,4 @@
-"""Causal attention over documents packed one after the other, each confined to itself.
+"""Computes causal attention over documents packed one after the other, each confined to itself.
 
 Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E head size, N documents.
 """

@@ -1,4 +1,4 @@
-"""How the fused kernel of `packed_attention` cuts packed documents into blocks of queries. Arithmetic alone.
+"""Cuts packed documents into blocks of queries for the fused kernel of `packed_attention`.
 
 Shapes: N documents, W blocks.
 """

@@ -1,4 +1,4 @@
-"""The fused kernel of `packed_attention`: one program a block of queries and a head, with online softmax.
+"""Fuses `packed_attention`: one program a block of queries and a head, with online softmax.
 
 Shapes: T tokens, H query heads, G key and value heads, E head size, W blocks of queries.
 """

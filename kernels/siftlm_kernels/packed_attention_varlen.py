@@ -1,4 +1,4 @@
-"""torch's variable-length attention behind one call, whichever signature the installed torch gives it."""
+"""Calls torch's variable-length attention, whichever signature the installed torch gives it."""
 
 from __future__ import annotations
 

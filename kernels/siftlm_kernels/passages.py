@@ -1,4 +1,4 @@
-"""Passages of documents, lines or paragraphs: their hashes, what is left of a document without some of them.
+"""Hashes lines or paragraphs of documents, and removes some of them from a text.
 
 All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
 `values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state: call them from several threads.
@@ -72,7 +72,7 @@ def cut_spans(
 def without_spans(
     values: Values, offsets: Offsets, spans: NDArray[np.int64], bounds: Offsets
 ) -> tuple[Values, Offsets]:
-    """Ragged text without the bytes of `spans`, int64 (spans, 2), of document i those at [bounds[i]:bounds[i + 1]].
+    """Returns ragged text without the bytes of `spans`, int64 (spans, 2), [bounds[i]:bounds[i + 1]] for document i.
 
     Raises:
         ValueError: the spans of a document do not rise, or reach beyond it.

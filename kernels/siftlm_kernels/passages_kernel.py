@@ -1,4 +1,4 @@
-"""The compiled part of `passages`: one walk over the lines of a document, and XXH64 of what it finds.
+"""Compiles `passages`: one walk over the lines of a document, and XXH64 of what it finds.
 
 XXH64 is that of Yann Collet's specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0. Everything
 compiled is in this one file, because numba's cache looks at the file of the outermost function alone.

@@ -1,4 +1,4 @@
-"""`passages` in plain Python, as its docstrings say it."""
+"""Implements `passages` in plain Python, as its docstrings say it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Lines = list[bytes]
 
 
 def passages(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tuple[NDArray[np.uint64], Offsets]:
-    """See `siftlm_kernels.passages.passages`."""
+    """Does what `siftlm_kernels.passages.passages` does."""
     found = [
         [xxhash.xxh64_intdigest(content) for content, _, _ in _passages(lines, unit, min_bytes)]
         for lines in _documents(values, offsets)
@@ -27,7 +27,7 @@ def passages(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tup
 def cut_spans(
     values: Values, offsets: Offsets, cut: NDArray[np.bool_], unit: str, min_bytes: int
 ) -> tuple[NDArray[np.int64], Offsets]:
-    """See `siftlm_kernels.passages.cut_spans`."""
+    """Does what `siftlm_kernels.passages.cut_spans` does."""
     going = iter(cut.tolist())
     found = []
     for lines in _documents(values, offsets):

@@ -1,4 +1,4 @@
-"""Cheap signals of a text, one row a document: the heuristics of Gopher, C4 and FineWeb as columns.
+"""Computes cheap signals of a text, the heuristics of Gopher, C4 and FineWeb, as columns.
 
 Thresholds are not here: they belong to selection. What the papers leave open is decided once, for every signal:
 

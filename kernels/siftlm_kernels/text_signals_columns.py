@@ -1,4 +1,4 @@
-"""From the kernel's integer counts to the columns of `SIGNALS`: each ratio divided once."""
+"""Turns the kernel's integer counts into the columns of `SIGNALS`: each ratio is divided once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled pass behind `text_signals`: bytes in, exact integer counts out.
+"""Compiles the pass behind `text_signals`: bytes in, exact integer counts out.
 
 One loop over the characters finds words and lines. Then words and lines get an identity (the position of their first
 occurrence: a hash finds it, a comparison of the bytes decides). An n-gram's identity is that of its (n-1)-gram and

@@ -1,4 +1,4 @@
-"""The text signals in plain Python, definition by definition, as the papers' tables read."""
+"""Implements the text signals in plain Python, definition by definition, as the papers' tables read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def split_words(text: str) -> list[tuple[str, bool]]:
 
 
 def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:
-    """Returns what a user would count first."""
+    """Computes what a user would count first."""
     symbols = [c for c in text if not c.isalnum() and not c.isspace()]
     return {
         "char_count": len(text),
@@ -94,7 +94,7 @@ def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) 
 
 
 def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, float]:
-    """Returns Gopher, appendix A1.1, the paragraph on quality."""
+    """Computes the signals of Gopher, appendix A1.1, the paragraph on quality."""
     return {
         "word_count": len(words),
         "mean_word_length": _ratio(sum(map(len, words)), len(words)),
@@ -110,7 +110,7 @@ def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, f
 def gopher_repetition(
     text: str, spaced: list[tuple[str, bool]], lines: list[str], paragraphs: list[str]
 ) -> dict[str, float]:
-    """Returns Gopher, table A1."""
+    """Computes the signals of Gopher, table A1."""
     words = [word for word, _ in spaced]
     return {
         "duplicate_line_fraction": _ratio(len(_duplicates(lines)), len(lines)),
@@ -123,7 +123,7 @@ def gopher_repetition(
 
 
 def c4(text: str, lines: list[str]) -> dict[str, float]:
-    """Returns C4, section 2.2, as columns."""
+    """Computes the signals of C4, section 2.2."""
     lower = [line.translate(_ASCII_LOWER) for line in lines]
     return {
         "c4_terminal_line_fraction": _share(
@@ -140,7 +140,7 @@ def c4(text: str, lines: list[str]) -> dict[str, float]:
 
 
 def fineweb(text: str, words: list[str], lines: list[str]) -> dict[str, float]:
-    """Returns FineWeb, section 3.6."""
+    """Computes the signals of FineWeb, section 3.6."""
     return {
         "terminal_line_fraction": _share(line.endswith(TERMINALS) for line in lines),
         "short_line_fraction": _share(len(line) < 30 for line in lines),

@@ -1,4 +1,4 @@
-"""What a word is: classes of code points and lower-case letters, as arrays that compiled kernels take.
+"""Defines what a word is, by classes of code points as arrays that compiled kernels take.
 
 A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (categories L, M, N) and
 the underscore. Everything else separates, ill-formed UTF-8 included, but for what shows nothing (soft hyphens,
@@ -81,7 +81,7 @@ def simple_lower() -> NDArray[np.int32]:
 
 @cache
 def word_bytes() -> NDArray[np.uint64]:
-    """What a code point adds to a normalised text, indexed by it: up to 6 bytes, their number on top.
+    """Returns what each code point adds to a normalised text: up to 6 bytes, their number on top.
 
     Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
     character its lower-case UTF-8, a solo character the same between two NULs, an ignored one nothing. The first

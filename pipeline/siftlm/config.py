@@ -142,7 +142,7 @@ class RunConfig(Settings):
         return seeded.following(self.good_ends())
 
     def benchmark_facts(self) -> dict[str, dict[str, int]]:
-        """Of every benchmark looked for, by name: its items, and how many are found whole only, or not at all."""
+        """Counts for every benchmark its items, and those found whole only, or not at all."""
         return {s.name: ContaminationScorer(s).facts() for s in self.annotate.contamination}
 
     def good_ends(self) -> dict[str, End]:

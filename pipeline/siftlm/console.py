@@ -1,4 +1,4 @@
-"""The text encoding of a process and its output streams, whatever terminal, locale or pipe it was started with."""
+"""Sets up text encoding and output streams, whatever terminal, locale or pipe there is."""
 
 from __future__ import annotations
 

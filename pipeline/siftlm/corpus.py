@@ -1,4 +1,4 @@
-"""The documents of the loop: read, annotated and deduplicated as a run does it, and split three ways."""
+"""Reads, annotates and deduplicates the documents of the correlation commands, and splits them three ways."""
 
 from __future__ import annotations
 

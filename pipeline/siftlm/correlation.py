@@ -1,4 +1,4 @@
-"""`siftlm correlate` and `siftlm project`: from a matrix and errors to estimates, and from these to weights.
+"""Runs `siftlm correlate` and `siftlm project`: from a matrix and errors to estimates and weights.
 
 Both read tables and write tables, wherever those come from; nothing here knows of a corpus.
 """
@@ -47,7 +47,7 @@ class CorrelateResult:
 
 
 def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
-    """Estimates of every target, with all that says how far to trust them, as tables and a page in `out`.
+    """Estimates every target and how far to trust that, as tables and a page in `out`.
 
     Raises:
         UserError: The tables cannot be read, hold nothing that orders models, or share too few models.

@@ -1,4 +1,4 @@
-"""What a document is: its columns, its id and its domain."""
+"""Defines what a document is: its columns, its id and its domain."""
 
 from __future__ import annotations
 

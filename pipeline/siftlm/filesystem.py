@@ -1,4 +1,4 @@
-"""Files behind one interface: local paths by the operating system, gs://, s3:// and memory:// by fsspec.
+"""Opens files behind one interface: local paths by the system, gs://, s3:// and memory:// by fsspec.
 
 A local path is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name and
 renamed, so a reader sees a whole file or none; it is synced too unless the writer says that it can be made again.
@@ -398,7 +398,7 @@ def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
 
 
 def is_temporary(name: str, names: re.Pattern[str]) -> bool:
-    """Whether a name is that of a local file in the making that is to have one of these names."""
+    """Tells whether a name is that of a local file in the making of one of these names."""
     of = TEMPORARY.fullmatch(name)
     return of is not None and names.fullmatch(of[1]) is not None
 

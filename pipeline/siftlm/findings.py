@@ -1,4 +1,4 @@
-"""Findings: what was wrong with a table, and what was done about it."""
+"""Records what was wrong with a table, and what was done about it."""
 
 from __future__ import annotations
 

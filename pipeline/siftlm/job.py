@@ -1,4 +1,4 @@
-"""A run: its steps, one after another, and then the published corpus."""
+"""Runs the steps of a configuration, one after another, and publishes the corpus."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> R
 
 
 def checked_conditions(config: RunConfig, expressions: Sequence[str]) -> Conditions:
-    """The conditions of `--fail-if`; raises UserError for one that could not be looked at when the work is done."""
+    """Returns the conditions of `--fail-if`; raises UserError for one that could not be looked at later."""
     conditions = Conditions(expressions)
     if expressions:
         conditions.check(config.output.folder, all_columns(config), counts_tokens(config))

@@ -1,4 +1,4 @@
-"""The configuration of the loop: that of a run, with a table more for each of its commands."""
+"""Defines the configuration of the correlation commands: a run's, with a table more for each."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def readable(path: str) -> str:
-    """A path that may be read, its home folder and `file://` resolved; raises ValueError with what must hold."""
+    """Returns a path that may be read, its home folder resolved; raises ValueError with what must hold."""
     if not path.strip():
         raise ValueError("must name a file or a folder, not nothing")
     if "\0" in path:
@@ -85,7 +85,7 @@ def readable(path: str) -> str:
 
 
 def written(path: str) -> str:
-    """A file or folder that may be written, without a slash at its end; raises ValueError with what must hold."""
+    """Returns a path that may be written, without a slash at its end; raises ValueError otherwise."""
     path = readable(path)
     if not is_local(path):
         return _remote(path, least=1 if scheme_of(path) == "memory" else 2)

@@ -72,7 +72,7 @@ def is_hidden(parts: Sequence[Part]) -> bool:
 
 
 def left_behind(path: str, parts: Sequence[Part]) -> str:
-    """What of a hidden file's path to tell: the outermost hidden folder above it, a slash behind it, or all."""
+    """Returns what to tell of a hidden file's path: its outermost hidden folder, or all."""
     names = path.rstrip("/").split("/")
     below = next((len(parts) - 1 - at for at, part in enumerate(parts[:-1]) if part.is_hidden), 0)
     return "/".join(names[: len(names) - below]) + "/" if below else path

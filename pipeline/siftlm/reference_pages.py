@@ -217,7 +217,7 @@ def _default(schema: Schema, required: bool) -> str:
 
 
 def columns_page() -> str:
-    """The steps of a run with everything switched on, the columns that each gives, and why it drops documents."""
+    """Lists the steps of a run with everything on, the columns that each gives, and why it drops documents."""
     made = steps(parse(EVERYTHING, []))
     return "\n\n".join(
         [

@@ -31,7 +31,7 @@ class Seal:
         return Seal(filesystem.size(path), filesystem.hash_bytes(path))
 
     def damage(self, path: str, stream: BinaryIO) -> str | None:
-        """What is wrong with the file that `stream` reads from its beginning; None where it is as it was written."""
+        """Returns what is wrong with the file that `stream` reads; None where it is as it was written."""
         if self.kept and filesystem.kept_digest(path) == self.kept:
             return None
         return self._difference(stream)

@@ -1,4 +1,4 @@
-"""The base of every configuration value: frozen, strict, and owned by the component that reads it."""
+"""Defines the base of every configuration value: frozen, strict, and owned by its reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a run in their order: the only place that knows it.
+"""Lists the steps of a run in their order, which no other place knows.
 
 Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of a run goes through this list.
 """
@@ -28,7 +28,7 @@ __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps
 
 
 def steps(config: RunConfig) -> list[Step]:
-    """What a run does of its shards, one after another; what the configuration leaves out is not among them."""
+    """Returns the steps that a configuration asks for, in the order in which they run."""
     dedup, split, sources = config.dedup, config.split(), tuple(settings.source for settings in config.input)
     refuse = config.duplicate_ids == "refuse"
     ids = UniqueIds(sources, refuse)

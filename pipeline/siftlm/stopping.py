@@ -71,7 +71,7 @@ def _say(line: str) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process without waiting for threads, which may be in the middle of a shard; children are ended."""
+    """Ends the process and its children without waiting for threads, which may be in the middle of a shard."""
     sys.stdout.flush()
     atexit._run_exitfuncs()
     os._exit(code)

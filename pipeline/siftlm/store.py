@@ -1,4 +1,4 @@
-"""Stage outputs keyed by content: written whole or not at all, marked when done, audited by their counts.
+"""Stores outputs keyed by content: written whole or not at all, marked when done, audited by counts.
 
 A stage's output for one shard is `<stage>/<key>.parquet`, committed by `<stage>/<key>.done`, a small JSON marker
 with the counts. The key is a digest of everything that the bytes depend on, so an output is never stale: it is
@@ -330,7 +330,7 @@ def tell_damage(error: BaseException) -> str:
 
 
 def mended(work: Callable[[], T]) -> T:
-    """What `work` comes to, which goes on from what is committed, and does so again when it has found damage.
+    """Does `work`, which goes on from what is committed, and again where it has found damage.
 
     Whoever finds damage removes the marker, so that the next round makes the output again. A file that is found
     damaged twice is not: the disk fails, or somebody else writes there.

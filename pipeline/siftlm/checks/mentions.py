@@ -1,4 +1,4 @@
-"""Values that a configuration lists by name, languages, sources, domains, and which of them no document has."""
+"""Finds listed values, of languages, sources or domains, that no document has."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _text(value: str | bool | int) -> str:
 
 
 def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Found:
-    """What the documents have of the listed values; empty where nothing is listed, or there are no documents."""
+    """Returns which listed values the documents have; empty where nothing is listed or no documents are."""
     wanted: dict[str, frozenset[str]] = {}
     for mention in mentions(config):
         wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)

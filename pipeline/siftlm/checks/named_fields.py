@@ -77,7 +77,7 @@ def counted(markers: Iterable[Marker]) -> Seen:
 
 
 def said(settings: InputSettings, files: Sequence[InputFile], seen: Seen, which: str = "") -> list[str]:
-    """A sentence for every field that the documents do not have, or have as something that is of no use.
+    """Returns a sentence for every named field that no document has, or that holds nothing of use.
 
     The field of urls is only among them where the user has named it.
     """

@@ -1,4 +1,4 @@
-"""The columns that a run generates, each with what gives it, and the refusal of two that share a name."""
+"""Lists the columns that a run generates, and refuses two that share a name."""
 
 from __future__ import annotations
 

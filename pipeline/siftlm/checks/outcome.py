@@ -50,7 +50,7 @@ def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
 
 
 def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Found) -> str:
-    """What became of a run that keeps no document: which rules dropped how many, and what values documents have."""
+    """Says why a run keeps no document: which rules dropped how many, and what values there are."""
     lost: Counter[tuple[str, str]] = Counter()
     documents = 0
     for marker in decisions:

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run and be seen before any work: columns, inputs, models, folders."""
+"""Checks before any work whatever can be wrong with a run: columns, inputs, models, folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fastText classifier of included against excluded pages, and what it does on pages it never saw."""
+"""Trains a fastText classifier of included against excluded pages and tests it on held-out ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Pages:
 
 
 def held_out_pages(doc_ids: Sequence[str], share: float, seed: int) -> Booleans:
-    """Which pages only test the model, by a keyed hash of the doc_id: no page is ever on both sides."""
+    """Returns which pages only test the model, by a keyed hash, so that none is on both sides."""
     return np.asarray(keyed_uniform(doc_ids, seed, "held out") < share)
 
 
@@ -73,7 +73,7 @@ def _training_order(pages: Pages, labels: Labels, held_out: Booleans, seed: int)
 
 
 def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, seed: int) -> tuple[int, int]:
-    """Write fastText's training file in a keyed order; the numbers of included and excluded examples."""
+    """Writes fastText's training file in a keyed order; returns the numbers of included and excluded examples."""
     examples = _training_order(pages, labels, held_out, seed)
     with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as file:
         for page, included in examples:
@@ -83,7 +83,7 @@ def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, 
 
 
 def train(pages: Pages, labels: Labels, settings: TrainingSettings, path: str) -> tuple[Any, dict[str, Any]]:
-    """Train on the pages that are not held out, save the model to `path`, and report on those that are.
+    """Trains on the pages that are not held out, saves the model, and reports on those that are.
 
     Returns the fastText model and the held-out report. With `threads = 1` the model is the same on every run.
 
@@ -159,7 +159,7 @@ def _held_out_report(
 
 
 def confusion(gold: Booleans, chosen: Booleans) -> dict[str, float | int | None]:
-    """Returns counts, precision, recall and F1 of `include`; None where a ratio has no denominator."""
+    """Returns the counts, precision, recall and F1 of `include`; None where a ratio has no denominator."""
     both = int((gold & chosen).sum())
     precision = both / int(chosen.sum()) if chosen.any() else None
     recall = both / int(gold.sum()) if gold.any() else None
@@ -175,8 +175,9 @@ def confusion(gold: Booleans, chosen: Booleans) -> dict[str, float | int | None]
 
 
 def roc_auc(gold: Booleans, scores: Floats) -> float | None:
-    """Returns the chance that an included page scores above an excluded one, a tie counting half; None with one side
-    only.
+    """Returns the chance that an included page scores above an excluded one, or None with one side only.
+
+    A tie counts half.
 
     (sum of the average ranks of the included - P(P+1)/2) / (P * negatives), the Mann-Whitney statistic.
     """

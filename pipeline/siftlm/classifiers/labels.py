@@ -1,4 +1,4 @@
-"""Which pages a classifier learns as included and which as excluded."""
+"""Decides which pages a classifier learns as included and which as excluded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Labels:
-    """Examples for training: page `page[e]` counts as included where `included[e]`; a page can come several
-    times.
+    """Holds examples for training: page `page[e]`, which can come several times, and whether it is `included[e]`.
 
     `gold[p]` is the plain label of page p for the held-out report, `used[p]` whether p has a label at all.
     """
@@ -48,8 +47,7 @@ def include_probability(estimates: Floats) -> Floats:
 
 
 def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: TrainingSettings) -> Labels:
-    """Returns every page `relabellings` times, each time included with its unit's probability, by a keyed hash of
-    doc_id.
+    """Returns every page `relabellings` times, each time included with its unit's probability, by a keyed hash.
 
     Teaches the ranking rather than one threshold. `gold` is where the projected weight is > 0.
     """

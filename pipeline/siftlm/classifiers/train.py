@@ -1,4 +1,4 @@
-"""`siftlm train-classifier` and `siftlm fit-dsir`: from labelled pages, or two corpora, to a scorer of a run.
+"""Runs `siftlm train-classifier` and `siftlm fit-dsir`: from labelled pages or corpora to a scorer.
 
 The model goes into a run's configuration by its path:
 
@@ -85,7 +85,7 @@ def _is_report(folder: str) -> bool:
 
 
 def two_corpora(good: Sequence[str], web: Sequence[str], out: str, overrides: Sequence[str]) -> LoopConfig:
-    """The configuration of a classifier that tells the files of `good` from those of `web`, and nothing else."""
+    """Returns the configuration of a classifier that tells the files of `good` from those of `web`."""
     tree: dict[str, Any] = {
         "name": "good-against-web",
         "input": [{"source": "good", "paths": list(good)}, {"source": "web", "paths": list(web)}],

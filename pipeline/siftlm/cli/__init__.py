@@ -1,4 +1,4 @@
-"""The command line: `siftlm run conf/quickstart.toml`."""
+"""Holds the command line: `siftlm run conf/quickstart.toml` calls it."""
 
 from siftlm.cli.commands import app, main
 

@@ -1,4 +1,4 @@
-"""`python -m siftlm.cli` is `siftlm`."""
+"""Makes `python -m siftlm.cli` the same as `siftlm`."""
 
 from siftlm.cli.commands import main
 

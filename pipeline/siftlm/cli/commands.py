@@ -1,4 +1,4 @@
-"""Every command of siftlm: thin, for what they do lives in the packages below."""
+"""Defines every command of siftlm, thinly: the packages below do the work."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def benchmark(config: Config, sets: Sets = None) -> None:
 
 @app.command()
 def matrix(config: Config, sets: Sets = None) -> None:
-    """Bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
+    """Measure bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
     from siftlm.cli.loop_terminal import print_matrix
     from siftlm.engine.progress import Progress
     from siftlm.loop import load
@@ -197,7 +197,7 @@ def correlate(
     out: Annotated[str | None, typer.Option(help="Folder of the tables and the page.")] = None,
     sets: Sets = None,
 ) -> None:
-    """Estimates by unit from a matrix and benchmark errors, and how far to trust them."""
+    """Estimate by unit from a matrix and benchmark errors, and say how far to trust that."""
     from siftlm.cli.loop_terminal import print_correlations
     from siftlm.cli.options import correlate_options
     from siftlm.correlation import correlate as estimate
@@ -217,7 +217,7 @@ def project(
     out: Annotated[str | None, typer.Option(help="Folder of weights.parquet and the page.")] = None,
     sets: Sets = None,
 ) -> None:
-    """Weights by unit from estimates, capped by the tokens that each unit has."""
+    """Turn estimates into weights by unit, capped by the tokens that each unit has."""
     from siftlm.cli.loop_terminal import print_weights
     from siftlm.cli.options import project_options
     from siftlm.correlation import project_units

@@ -1,4 +1,4 @@
-"""What the commands of the loop print."""
+"""Prints what the correlation commands found."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _print(*parts: object) -> None:
 
 
 def print_family(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The models that were trained, a line each."""
+    """Prints the models that were trained, a line each."""
     names = ("model", "documents", "tokens", "steps", "held_out_bits_per_byte")
     _print(_table(names, [[row[name] for name in names] for row in rows]))
 
 
 def print_errors(errors: pa.Table, folder: str) -> None:
-    """Models by benchmarks."""
+    """Prints the errors, models by benchmarks."""
     rows: dict[str, dict[str, float]] = {}
     for row in errors.to_pylist():
         rows.setdefault(row["model"], {})[row["benchmark"]] = row["error"]
@@ -60,12 +60,12 @@ def print_errors(errors: pa.Table, folder: str) -> None:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """A line a finding."""
+    """Prints a line a finding."""
     _print(*(f"found {finding}" for finding in findings))
 
 
 def print_matrix(result: MatrixResult) -> None:
-    """The mean of every model, what was left out, and what is wrong."""
+    """Prints the mean of every model, what was left out, and what is wrong."""
     matrix = result.matrix
     held = [row[np.isfinite(row)] for row in matrix.values]
     means = [float(row.mean()) if len(row) else np.inf for row in held]
@@ -79,7 +79,7 @@ def print_matrix(result: MatrixResult) -> None:
 
 
 def print_correlations(result: CorrelateResult, out: str) -> None:
-    """For every target: the held-out test, how far to trust the estimates, and the best units."""
+    """Prints for every target the held-out test, how far to trust the estimates, and the best units."""
     print_findings(result.findings)
     for assessment in result.assessments:
         matrix = assessment.target.matrix
@@ -93,7 +93,7 @@ def print_correlations(result: CorrelateResult, out: str) -> None:
 
 
 def print_weights(weights: pa.Table, out: str) -> None:
-    """How much of the corpus each target takes."""
+    """Prints how much of the corpus each target takes."""
     rows = []
     for target in dict.fromkeys(weights["target"].to_pylist()):
         mine = weights.filter(pc.equal(weights["target"], target))
@@ -105,7 +105,7 @@ def print_weights(weights: pa.Table, out: str) -> None:
 
 
 def print_classifier(report: Mapping[str, Any], out: str) -> None:
-    """The held-out figures, the mix of languages and domains, and the words that matter most."""
+    """Prints the held-out figures, the mix of languages and domains, and the words that matter most."""
     names = ("train_included", "train_excluded", "pages", "precision", "recall", "f1", "roc_auc")
     titles = ("trained on", "against", "held out", "precision", "recall", "f1", "roc_auc")
     _print(_table(titles, [[report[name] for name in names]]))

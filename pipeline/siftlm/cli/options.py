@@ -1,4 +1,4 @@
-"""What the commands of the loop take from a configuration, and what from their options."""
+"""Takes the settings of the correlation commands from a configuration or from their options."""
 
 from __future__ import annotations
 

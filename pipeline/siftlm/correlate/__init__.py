@@ -1,4 +1,4 @@
-"""From a matrix of bits per byte to a classifier that selects pages: a method section.
+"""Estimates from a matrix of bits per byte which texts are worth training on.
 
 **Matrix.** N language models are run over D text units (domains, pages or chunks). The bits per byte of a
 unit are the sum of nats over ln 2 times the sum of UTF-8 bytes of its documents, divided once and added

@@ -1,4 +1,4 @@
-"""How far to trust estimates: intervals over models, a trivial baseline, prediction of held-out models."""
+"""Assesses estimates by intervals over models, a trivial baseline and the prediction of held-out models."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_shar
 def predict_held_out(
     X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None, top_share: float = 1.0
 ) -> HeldOut:
-    """Fit on the models outside a fold, predict those inside by X w, and score the ranks; fold by fold.
+    """Fits on the models outside each fold, predicts those inside by X w, and scores the ranks.
 
     With all units this is the published analysis (perplexity-correlations, held-out R2) with average ranks. The
     weights are those of `unit_weights`.

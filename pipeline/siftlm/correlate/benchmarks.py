@@ -1,4 +1,4 @@
-"""Benchmark errors of models, from tables or from lm-evaluation-harness results, matched with a matrix."""
+"""Reads benchmark errors of models, from tables or harness results, and matches them with a matrix."""
 
 from __future__ import annotations
 
@@ -136,8 +136,7 @@ def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int
 def match_targets(
     matrix: LossMatrix, errors: BenchmarkErrors, groups: dict[str, list[str]], fewest_models: int = 5
 ) -> tuple[list[Target], list[Finding]]:
-    """A target for each group (or each benchmark), with the models that have all of it, and what did not
-    match.
+    """Returns a target for each group or benchmark with the models that have it, and what did not match.
 
     The error of a group is the plain mean over its benchmarks; a model that lacks one of them is left out of
     the group. A benchmark with one error for all models orders nothing and is left out with a finding.

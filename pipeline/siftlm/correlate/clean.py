@@ -90,8 +90,9 @@ def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossM
 
 
 def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple[int, int, float]]:
-    """Returns pairs (kept, duplicate, largest relative difference) of rows with the same values, missing ones
-    included.
+    """Returns pairs (kept, duplicate, largest relative difference) of rows with the same values.
+
+    Missing values are values here.
 
     Rows are compared where their means agree, so the cost is that of sorting the rows, not of all pairs.
     """

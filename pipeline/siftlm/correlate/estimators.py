@@ -1,4 +1,4 @@
-"""Estimators: how well each unit's bits per byte tells good models from bad ones.
+"""Estimates how well each unit's bits per byte tells good models from bad ones.
 
 Shapes: X[N, D] bits per byte of N models on D units, y[N] benchmark error (both: lower is better), g[D]
 estimates. Every estimator is a pure function `f(X, y) -> g` in float64, large where models that predict a

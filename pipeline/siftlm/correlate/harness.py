@@ -1,4 +1,4 @@
-"""Benchmark errors from a folder of lm-evaluation-harness results."""
+"""Reads benchmark errors from a folder of lm-evaluation-harness results."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ file itself says `higher_is_better: false`."""
 
 
 def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[Finding]]:
-    """Returns errors (tasks by models) from every `results*.json` below a folder, and findings about what did not
-    fit.
+    """Returns errors (tasks by models) from every `results*.json` below a folder, and what did not fit.
 
     A metric m that is better when higher becomes 1 - m; a perplexity stays as it is. Of several results for
     one model and task, the one with the newest `date` counts (of equal dates, the file whose path sorts
@@ -100,8 +99,7 @@ def _model_arguments(content: dict[str, Any]) -> dict[str, str]:
 
 
 def model_of(content: dict[str, Any], path: Path) -> str:
-    """Returns the model of a results file: `pretrained` of its arguments or `model_name`, with `_revision` where it
-    has one.
+    """Returns the model of a results file: `pretrained` or `model_name`, with `_revision` where it has one.
 
     The names are those of the published matrices: `EleutherAI/pythia-160m_step1000`; revision main has no
     suffix.

@@ -30,7 +30,7 @@ class PageSample:
 
 
 def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings) -> PageSample:
-    """Exactly `pages_per_group` pages of every domain that has so many (0: all pages); all others with a reason.
+    """Draws exactly `pages_per_group` pages of every domain that has so many (0: all), others with a reason.
 
     A page's place in the draw is a keyed hash of its doc_id, so neither order nor sharding changes the
     sample. A doc_id that comes again in its domain is the same page and counts once.

@@ -1,4 +1,4 @@
-"""Average ranks of columns, once for the sample itself and cheaply again for every resample of it."""
+"""Ranks columns, once for the sample itself and cheaply again for every resample of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SortedColumns:
 
 
 def average_ranks(values: Floats) -> Floats:
-    """Ranks 1..N of a vector or of each column of X[N, D]; equal values share the mean of their ranks."""
+    """Ranks a vector or each column of X[N, D] from 1 to N; equal values share their mean rank."""
     columns = values.reshape(len(values), -1)
     by_column = SortedColumns(columns)
     ranks = np.empty((columns.shape[1], columns.shape[0]))
@@ -54,8 +54,7 @@ def average_ranks(values: Floats) -> Floats:
 
 
 def order_ranks(values: Floats) -> npt.NDArray[np.signedinteger]:
-    """For each column of X[N, D] the place of the first value equal to it: whole numbers ordered as the
-    values.
+    """Returns for each value of each column of X[N, D] the place of the first equal one, in whole numbers.
 
     In 16 bits where that is enough for N, since comparing them is what the pair statistics spend their time
     on.

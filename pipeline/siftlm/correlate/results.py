@@ -1,4 +1,4 @@
-"""The tables of a target: what the report plots and what the next command reads."""
+"""Makes the tables of a target, which the report plots and the next command reads."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def _bounds(interval: Interval | None, units: int) -> tuple[pa.Array, pa.Array]:
 
 
 def estimates_table(assessment: Assessment) -> pa.Table:
-    """Returns one row a unit, best first: estimate and partial correlation with their intervals, and the mean bits
-    per byte.
+    """Returns one row a unit, best first: estimate, partial correlation, their intervals, mean bits per byte.
 
     `rank` is 1 for the largest estimate; equal estimates share the mean of their ranks and stand by name.
     """
@@ -97,8 +96,9 @@ def _ranks_or_null(predicted: Floats) -> pa.Array:
 
 
 def comparison_table(assessment: Assessment) -> pa.Table:
-    """Three rows: held-out rank R2 and Spearman, mean and spread over folds, of the estimates, of the units they put
-    at the top, and of the trivial baseline.
+    """Compares on held-out models the estimates, the units that they put at the top, and the baseline.
+
+    Each is a row: rank R2 and Spearman, mean and spread over folds.
     """
     rows = []
     named = (

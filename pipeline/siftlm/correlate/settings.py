@@ -1,4 +1,4 @@
-"""The settings of the loop from a matrix to a classifier: frozen, and quick to import."""
+"""Defines the settings from a matrix to a classifier; importing them is quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named tables of numbers: CSV or Parquet, wide in either orientation or long, as float64."""
+"""Reads and writes named tables of numbers: CSV or Parquet, wide in either orientation or long."""
 
 from __future__ import annotations
 
@@ -213,8 +213,9 @@ def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Seque
 def wide_table(
     table: pa.Table, place: str, name_column: str | None, ignore: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """Returns the numbers of a wide table, and findings for columns of text (left out) and rows without names
-    (numbered).
+    """Returns the numbers of a wide table, and findings.
+
+    Columns of text are left out, rows without names numbered.
 
     Raises:
         UserError: A column mixes numbers and text, or a row or column name comes twice.

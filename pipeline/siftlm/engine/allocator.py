@@ -1,4 +1,4 @@
-"""Options of the C library's allocator. They are the whole process's; other C libraries than glibc have none."""
+"""Sets options of glibc's allocator, which are the whole process's; other C libraries have none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _M_ARENA_MAX = -8
 
 
 def limit_arenas() -> None:
-    """An arena for every core instead of eight, unless the environment's MALLOC_ARENA_MAX says how many.
+    """Limits malloc to an arena for every core, unless MALLOC_ARENA_MAX says how many.
 
     Threads come and go with the stages, and each takes over an arena that others have cut to pieces, or a new one:
     a process that runs for hours then holds more and more memory that is free (tests/bench/results/limits.md).
@@ -24,7 +24,7 @@ def limit_arenas() -> None:
 
 @contextmanager
 def zeroed_allocations() -> Iterator[None]:
-    """Let malloc hand out zeroed memory inside the block.
+    """Makes malloc hand out zeroed memory inside the block.
 
     fastText fills a tenth of its input matrix with random numbers per thread, at most ten tenths, and leaves
     the rest as allocated (DenseMatrix::uniform). Its own releases allocate zeros; fasttext-numpy2 0.10.4

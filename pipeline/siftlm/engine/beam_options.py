@@ -1,4 +1,4 @@
-"""The options that Beam knows, and the value that each of them takes: anything else would vanish without a word."""
+"""Checks options against those that Beam knows, for it would drop others without a word."""
 
 from __future__ import annotations
 

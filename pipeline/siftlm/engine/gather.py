@@ -1,4 +1,4 @@
-"""Statistics of all shards, merged: one small pipeline, whose answer comes back through a file."""
+"""Merges statistics of all shards by one small pipeline, whose answer comes back through a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graphs and DoFns of stages that work shard by shard: as little logic as possible in Beam.
+"""Builds the graphs of steps that work shard by shard, with as little logic as possible in Beam.
 
 Imported only when a pipeline is built or run. What a graph holds does not depend on the shards: it reads them from a
 plan, a file with one task a line.
@@ -21,7 +21,7 @@ from siftlm.store import Store
 
 
 def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
-    """Every task of the plan, run once somewhere; its output is a file."""
+    """Runs every task of the plan once somewhere; its output is a file."""
     work = beam.ParDo(RunShards(stage, store, threads(runner)))
     _ = tasks(pipeline, plan) | stage.name >> work.with_resource_hints(**resource_hints(runner, stage.name))
 
@@ -34,7 +34,7 @@ def statistics_graph(
     answer: str,
     store: Store,
 ) -> None:
-    """The merged statistic of all tasks of the plan, written to the file `answer`."""
+    """Merges the statistics of all tasks of the plan into the file `answer`."""
     _ = (
         tasks(pipeline, plan)
         | "statistics" >> beam.Map(lambda task: statistic([task]))

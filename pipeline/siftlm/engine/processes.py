@@ -1,4 +1,4 @@
-"""Worker processes of FnApiRunner on this machine, forked from one that has imported everything.
+"""Runs worker processes of FnApiRunner, forked from one that has imported everything.
 
 Beam's own multi_processing mode starts a new interpreter for every worker of every stage, 2 CPU seconds each. Here
 the first stage starts a server process that imports Beam and the stages once, and workers are its forks: it has no

@@ -1,4 +1,4 @@
-"""What a run shows while it works: stage, shards, documents, rate, time left; on a terminal or as plain lines."""
+"""Shows what a run does: step, shards, documents, rate, time left; on a terminal or as lines."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Progress:
             filesystem.write_bytes(self._metrics, prometheus(list(self._tallies.values())).encode())
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self._line(one_line(text), last=True)
 
     def _line(self, text: str, last: bool = False) -> None:
@@ -126,7 +126,7 @@ class Progress:
 
 
 def prometheus(tallies: Sequence[Tally]) -> str:
-    """The tallies in Prometheus's text format: shards wanted and done, and rows in and out of the fresh ones."""
+    """Returns the tallies in Prometheus's text format: shards wanted and done, fresh rows in and out."""
     metrics: dict[str, tuple[str, Callable[[Tally], int]]] = {
         "siftlm_shards": ("Shards of the stage.", lambda t: len(t.wanted)),
         "siftlm_shards_done": ("Shards with a marker.", lambda t: len(t.done)),

@@ -1,4 +1,4 @@
-"""Where the pipelines run: the settings of the runner, what is refused, and how one is started."""
+"""Starts pipelines on the configured runner, and refuses runners whose results are wrong."""
 
 from __future__ import annotations
 

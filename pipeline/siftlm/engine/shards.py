@@ -1,4 +1,4 @@
-"""The work on one shard: tasks, the files that list them for workers, and the threads that do them."""
+"""Does the work on one shard: tasks, the files that list them for workers, and their threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Band keys, edges and components of a dedup as files: only their places pass through its pipeline, no arrays.
+"""Keeps band keys, edges and components in files, so that only their places pass through a pipeline.
 
 A pipeline on one machine holds its collections in memory, and a combiner's accumulators are copied between steps.
 So keys and edges are written where they are found, those of one partition at a time are read again, and one
@@ -151,5 +151,5 @@ class Links:
 
 
 def branch(partition: int, partitions: int) -> int:
-    """The inner node of the merge tree that a partition's edges go to: about as many as each has leaves."""
+    """Returns the inner node of the merge tree that takes a partition's edges, about evenly."""
     return partition % max(1, isqrt(partitions))

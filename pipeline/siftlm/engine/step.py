@@ -102,7 +102,7 @@ class Step(ABC):
 
     @abstractmethod
     def identity(self) -> object:
-        """What the bytes depend on beside what is read, as JSON: settings, digests of models, version of the code."""
+        """Returns what the bytes depend on beside what is read: settings, models' digests, a version of the code."""
 
     @abstractmethod
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
@@ -118,7 +118,7 @@ class Step(ABC):
         return time.monotonic() - started
 
     def rehearsed(self, task: Task, store: Store) -> None:  # noqa: B027  # most steps have some work, and not all
-        """The work that `rehearse` times."""
+        """Does the work that `rehearse` times."""
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns what the manifest should know beside the counts of the markers."""

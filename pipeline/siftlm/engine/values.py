@@ -1,4 +1,4 @@
-"""Statistics as files: trees of dataclasses, arrays and numbers, without pickles.
+"""Writes statistics to files as trees of dataclasses, arrays and numbers, without pickles.
 
 A store may be shared and remote, so what is read back from it must not be able to run code. A value becomes one
 JSON tree with the shapes of its arrays, and behind it their bytes; dataclasses are named in `KINDS`, and nothing else

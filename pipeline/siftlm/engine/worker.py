@@ -1,4 +1,4 @@
-"""The worker process that an engine starts by itself: `siftlm-worker --id=... --provision_endpoint=...`.
+"""Runs as the worker process of an engine: `siftlm-worker --id=... --provision_endpoint=...`.
 
 This is Beam's container contract without a container. Executors of Spark and Flink run the command of a PROCESS
 environment with these two flags; the provision service then says where the work comes from. Packages are those of

@@ -1,4 +1,4 @@
-"""Projections: sampling weights of units that add up to 1 and stay below their caps.
+"""Projects estimates to sampling weights of units that add up to 1 and stay below their caps.
 
 Notation of arXiv 2409.05816: g[D] estimates, tau[D] caps, tau_j = tokens of unit j / token budget, w[D]
 weights with sum w = 1 and 0 <= w <= tau. A cap says that no text is drawn twice. All float64.

@@ -1,4 +1,4 @@
-"""Settings of the step from estimates to the weights of units."""
+"""Defines the settings of the step from estimates to the weights of units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`siftlm benchmark`: the models' errors on small tasks that are cut from documents which no model has seen.
+"""Runs `siftlm benchmark`: measures models on small tasks cut from documents that none has seen.
 
 A question is a passage of `context_words` words and `choices` continuations of `answer_words` words: its own, and
 those of passages of other documents of the task. Two errors a task: `<task>_choice`, 1 - the share of questions

@@ -1,4 +1,4 @@
-"""`siftlm train-family`: small models of several diets, sizes and lengths of training."""
+"""Runs `siftlm train-family`: trains small models of several diets, sizes and lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`siftlm matrix`: bits per byte of every unit under every model, over pages that a keyed hash draws.
+"""Runs `siftlm matrix`: measures bits per byte of every unit under every model, over drawn pages.
 
 The pages that stand for their units are copied to documents of their own, whole or cut into chunks, and scored by the
 score stage of a run, one model after another: what a model has scored stays in the store, so a matrix goes on where it

@@ -1,4 +1,4 @@
-"""Whether small experiments decide as large ones would: decision accuracy, and signal against noise.
+"""Tells whether small experiments decide as large ones would: decision accuracy, signal and noise.
 
 Magnusson et al. 2025 (DataDecide, arXiv 2504.11393) and Heineman et al. 2025 (Signal and Noise).
 """

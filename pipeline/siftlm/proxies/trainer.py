@@ -1,4 +1,4 @@
-"""Training a small reference model: a byte-level BPE tokenizer and a GPT-2 or Llama, on the texts at hand."""
+"""Trains a small reference model on given texts: a byte-level BPE tokenizer and a GPT-2 or Llama."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def packed_rows(tokenizer: Tokenizer, texts: list[str], context: int) -> torch.Tensor:
-    """int64 [rows, context + 1]: all texts, each behind a separator, cut into rows that overlap by one token."""
+    """Packs all texts, each behind a separator, into int64 [rows, context + 1] that overlap by one token."""
     import torch
 
     separator: int = tokenizer.encode(SEPARATOR).ids[0]

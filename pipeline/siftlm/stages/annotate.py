@@ -1,4 +1,4 @@
-"""annotate: documents/ -> signals/, the cheap columns of every document, in the same order."""
+"""Computes signals/, the cheap columns of every document, from documents/."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Annotate(ShardStep):
         return self.schema()
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """A worker knows by the digests that it has the same files."""
+        """Tells workers by the digests which files they must have."""
         digests = self.digests()
         return [replace(task, facts={**task.facts, "scorers": digests}) for task in super().tasks(shards, store)]
 

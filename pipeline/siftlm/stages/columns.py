@@ -1,4 +1,4 @@
-"""The row-aligned columns of one shard, zipped: what selection sees, and what is written beside the text."""
+"""Zips the row-aligned columns of a shard, for selection and for the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""eligible: clusters/, cuts/, ids/ and signals/ -> eligible/, which documents are out before any model sees them.
+"""Decides which documents are out before any model sees them, and stores why.
 
 In this order: a duplicate, a document of which cuts left nothing, one that trains the reference model, one that a
 `preselect` rule drops. Later steps read the answer here, and their keys depend on nothing else of these.

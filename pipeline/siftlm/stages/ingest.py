@@ -1,4 +1,4 @@
-"""ingest: input shards -> documents/, one Parquet shard an input shard, with what could not be read beside it."""
+"""Reads input shards into documents/, one Parquet shard each, with what could not be read beside it."""
 
 from __future__ import annotations
 

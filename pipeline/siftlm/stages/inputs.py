@@ -1,4 +1,4 @@
-"""The input shards of a run and their fingerprints, which every key hangs on."""
+"""Finds the input shards of a run and their fingerprints, which every key depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places of a run at which documents leave it, by the names that decisions, funnel and report give them."""
+"""Names the places of a run at which documents leave it, for decisions, funnel and report."""
 
 DEDUP, PASSAGES, REFERENCE, PRESELECT = "dedup", "dedup.passages", "reference", "preselect"
 FAILED = "score."  # begins the places of what a model could not score: errors, not decisions

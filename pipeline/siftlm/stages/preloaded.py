@@ -1,4 +1,4 @@
-"""Imported by the server that worker processes are forked from: Beam, quietly, and every module that a worker needs."""
+"""Imports Beam, quietly, and every module of a worker, for the server that workers are forked from."""
 
 from importlib import import_module
 from pkgutil import walk_packages

@@ -193,7 +193,7 @@ def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBa
 
 
 def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None) -> None:
-    """The dataset card, then the manifest with what it says of both papers: its presence says that all is there."""
+    """Writes the dataset card, then the manifest, whose presence says that all is there."""
     columns = {f.name: str(f.type) for f in schema} if schema is not None else {}
     filesystem.write_bytes(f"{folder}/{CARD}", dataset_card(manifest, columns).encode())
     manifest["papers"] = [paper(folder, path) for path in (REPORT, CARD)]

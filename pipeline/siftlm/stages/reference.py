@@ -1,4 +1,4 @@
-"""reference: trains the reference model on a held-out share of the deduplicated corpus."""
+"""Trains the reference model on a held-out share of the deduplicated corpus."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Reference(Step):
 
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
-    """The marker of a model in the store, which is trained where it is not there as it was trained."""
+    """Returns the marker of a model in the store, and trains it where it is not there."""
     found = store.find(stage, key)
     if found is not None:
         return found

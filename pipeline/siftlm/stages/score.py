@@ -1,4 +1,4 @@
-"""score: documents/ -> scores/<model>/, what a language model says of every document that is still alive."""
+"""Scores every document that is still alive by a language model: documents/ -> scores/<model>/."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class Score(Step):
         return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Tasks tell of the model, of earlier outputs to take over, and of the outputs of other models."""
+        """Names in each task the model, earlier outputs to take over, and outputs of other models."""
         trained = shards[0].shared.get(REFERENCE) if shards else None
         folder = store.path(REFERENCE, trained.key, "") if trained else None
         mine = _model(self.settings, folder)

@@ -1,4 +1,4 @@
-"""select: every column -> decisions/, kept or dropped with a reason, a weight and a number of copies.
+"""Decides on every document: kept or dropped with a reason, a weight and a number of copies.
 
 Ranked rules need statistics of the whole corpus: each pass maps the shards to small mergeable statistics and
 combines them. Rows that duplicates, the held-out split, preselection or a scoring error took out keep that reason.

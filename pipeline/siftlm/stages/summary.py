@@ -1,4 +1,4 @@
-"""Exact quantiles of every numeric column, over all documents and over the kept ones, for the manifest."""
+"""Summarises every numeric column exactly, over all documents and over the kept ones, for the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents as every stage after dedup sees them: with ids of their own, without the passages that were cut.
+"""Reads documents as every step after dedup sees them: with own ids, without what was cut.
 
 documents/ stays as it was read. Whoever needs texts that are scored, trained on, shown or written reads them here.
 """
@@ -80,7 +80,7 @@ class Aligned:
         self._waiting: list[pa.Table] = []
 
     def take(self, rows: int) -> pa.Table:
-        """The next `rows`, one or more; StopIteration cannot happen, for every output has the rows of its documents."""
+        """Returns the next `rows`, one or more; every output has the rows of its documents."""
         while sum(table.num_rows for table in self._waiting) < rows:
             self._waiting.append(pa.Table.from_batches([next(self._batches)]))
         whole = pa.concat_tables(self._waiting)

@@ -1,4 +1,4 @@
-"""write: documents/ + every column + decisions/ -> output shards, and on request the rejects with their reasons.
+"""Writes the output shards, and on request the rejects with their reasons.
 
 Output shards are cut from runs of rows that the select stage counted, so that a shard's size is bounded without a
 pass over the texts. In run order a part reads its rows straight from the stages; with a global shuffle every input
@@ -166,7 +166,7 @@ class WriteRejects:
 
 
 def output_schema(task: Task, store: Store) -> pa.Schema:
-    """The declared schema of the output: the document, every score column, its weight and the number of the copy."""
+    """Returns the schema of the output: the document, every score column, its weight and its copy's number."""
     names = available(task, store)
     document = [DOCUMENT_SCHEMA.field(name) for name in FIRST]
     rest = [pa.field(n, t) for n, t in names.items() if n not in FIRST and n not in DECISIONS | {"weight"}]
@@ -381,7 +381,7 @@ def _shuffled_parts(
 
 
 def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list[int]]]]:
-    """For each of `count` parts (key, row groups) of the scattered shards that have rows of it, in their order."""
+    """Returns for each of `count` parts the (key, row groups) of scattered shards that have rows of it."""
     parts: list[list[tuple[str, list[int]]]] = [[] for _ in range(count)]
     for marker in scattered:
         groups: dict[int, list[int]] = {}

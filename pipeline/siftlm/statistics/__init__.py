@@ -1,1 +1,1 @@
-"""Exact, mergeable statistics: the same bits whatever the order and the partition of the shards."""
+"""Computes exact, mergeable statistics: the same bits in whatever order shards come."""

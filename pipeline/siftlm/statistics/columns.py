@@ -1,4 +1,4 @@
-"""Columns of Arrow as numpy arrays with their nulls beside them."""
+"""Reads columns of Arrow as numpy arrays with their nulls beside them."""
 
 from __future__ import annotations
 

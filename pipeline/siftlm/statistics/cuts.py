@@ -1,4 +1,4 @@
-"""Exact cuts of ranked mass: quantiles and budgets per group, to the document, in a few passes.
+"""Finds exact cuts of ranked mass, quantiles and budgets per group, in a few passes.
 
 A document has a group, a rank (key, tie) and a mass. A target of a group is a share of its mass or an amount;
 its cut lies at the first rank at which the cumulative mass, in order of rank, reaches the target. The search

@@ -1,4 +1,4 @@
-"""An exponential with the same bits on every machine."""
+"""Computes an exponential with the same bits on every machine."""
 
 from __future__ import annotations
 

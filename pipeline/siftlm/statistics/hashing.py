@@ -1,4 +1,4 @@
-"""Keyed 64-bit hashes of ids and names: the only source of chance in selection.
+"""Hashes ids and names with keys: the only source of chance in selection.
 
 With 64 bits, the odds that any two of n names share a hash are n^2 / 2^65: 3e-8 for 1e6 domains, 3 % for 1e9
 document ids. Documents that share a hash are ranked as one where their scores are equal too, and drawn alike.

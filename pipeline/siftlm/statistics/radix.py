@@ -1,4 +1,4 @@
-"""`RankHistogram`: exact counts per distinct rank, at as many of its leading bits as a limit allows."""
+"""Counts distinct ranks exactly, at as many of their leading bits as a limit allows."""
 
 from __future__ import annotations
 

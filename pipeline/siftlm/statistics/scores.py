@@ -1,4 +1,4 @@
-"""`ScoreSearch`: summaries and exact quantiles of many columns at once, for the manifest."""
+"""Summarises many columns at once, with exact quantiles, for the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count, sum, least and greatest of a column, mergeable and exact."""
+"""Sums up a column exactly: count, sum, least and greatest, mergeable."""
 
 from __future__ import annotations
 

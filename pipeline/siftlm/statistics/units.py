@@ -1,4 +1,4 @@
-"""Units of a language model's scores: sum, sum, divide once.
+"""Computes the units of a language model's scores: sums are added, then divided once.
 
 Every function takes sums, of one document or of a corpus; a mean of means is never a corpus's value. A zero
 divisor gives NaN, as nothing was measured.

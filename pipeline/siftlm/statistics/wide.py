@@ -1,4 +1,4 @@
-"""128-bit unsigned integers as two uint64 arrays (high, low): shifts, leading bits, common prefixes."""
+"""Computes with 128-bit unsigned integers as two uint64 arrays (high, low)."""
 
 from __future__ import annotations
 

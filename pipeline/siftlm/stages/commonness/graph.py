@@ -1,4 +1,4 @@
-"""The graph of the n-gram table: counts of every shard -> their sum, slice by slice."""
+"""Builds the graph of the n-gram table: counts of every shard are added slice by slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from siftlm.stages.commonness.work import Ngrams
 
 
 def build(pipeline: beam.Pipeline, ngrams: Ngrams, plan: str, workers: int) -> None:
-    """One shuffle, of the places of slices; texts are read before it."""
+    """Adds one shuffle, of the places of slices; texts are read before it."""
     _ = (
         tasks(pipeline, plan)
         | "count" >> beam.ParDo(InThreads(ngrams.count, workers))

@@ -1,4 +1,4 @@
-"""Settings of the measure of how common documents are."""
+"""Defines the settings of the measure of how common documents are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""commonness: documents/ and clusters/ -> commonness/, as a step of a run."""
+"""Makes the measure of commonness a step of a run: documents/ and clusters/ -> commonness/."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Commonness(Step):
         return COMMONNESS_SCHEMA
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Tasks know the table of their n-grams, which does not depend on `prior`."""
+        """Names in each task the table of its n-grams, which does not depend on `prior`."""
         counted = self.settings.model_dump(exclude={"prior"})
         table = digest(NGRAMS, VERSION, self.drops, counted, [shard.contents(self.reads) for shard in shards])
         return [replace(task, facts={**task.facts, NGRAMS: table}) for task in super().tasks(shards, store)]

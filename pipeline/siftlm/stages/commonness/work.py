@@ -1,4 +1,4 @@
-"""commonness: documents/ -> commonness/, how well the other documents of the corpus predict each one (SoftDedup).
+"""Measures how well the other documents of the corpus predict each one (SoftDedup).
 
 First a pipeline counts the word n-grams of all documents that are not out, in a table of hashed counts
 (`siftlm_kernels.commonness`); then every shard is measured by it. A shard's table is written in slices, of which only

@@ -1,4 +1,4 @@
-"""Documents of earlier runs as an index: their band and content hashes, read where those runs left them."""
+"""Indexes documents of earlier runs by their band and content hashes, where those runs left them."""
 
 from __future__ import annotations
 

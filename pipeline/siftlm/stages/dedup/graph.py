@@ -1,4 +1,4 @@
-"""The graph of the dedup stage: band keys -> edges -> components -> representatives -> clusters/."""
+"""Builds the graph of duplicates: band keys -> edges -> components -> representatives -> clusters/."""
 
 from __future__ import annotations
 

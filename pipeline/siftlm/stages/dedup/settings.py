@@ -1,4 +1,4 @@
-"""Settings of the removal of duplicates, which the steps that read clusters/ share."""
+"""Defines the settings of the removal of duplicates, which steps that read clusters/ share."""
 
 from __future__ import annotations
 

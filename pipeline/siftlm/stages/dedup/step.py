@@ -1,4 +1,4 @@
-"""dedup: signals/ -> clusters/, as a step of a run."""
+"""Makes the search for duplicates a step of a run: signals/ -> clusters/."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Clusters(Step):
         return CLUSTER_SCHEMA
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """The keys depend on the shards of earlier runs too."""
+        """Makes the keys depend on the shards of earlier runs too."""
         made = super().tasks(shards, store)
         earlier = [sorted(task.inputs.items()) for task in earlier_shards(self.settings.against, made)]
         return [replace(task, key=digest(task.key, earlier)) for task in made] if earlier else made

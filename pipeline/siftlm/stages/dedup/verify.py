@@ -1,4 +1,4 @@
-"""Verification: candidate pairs stay linked whose shingle sets are similar enough, counted, not estimated.
+"""Verifies candidate pairs: those stay linked whose shingle sets, counted exactly, are similar enough.
 
 The bands of a bucket give a star, edges from its smallest document to every other one. Every edge is verified by the
 true Jaccard similarity of both documents' sets of shingle hashes, so every link that is made is true. A star whose

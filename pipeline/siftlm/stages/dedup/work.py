@@ -1,4 +1,4 @@
-"""dedup: signals/ -> clusters/, who represents every document.
+"""Finds the document that represents each document, from the hashes in signals/.
 
 Documents are linked that share a content hash (exact) or an LSH band (near); a cluster is a connected component,
 and its representative the best document by a column, ties by doc_id; a document of an earlier run is better than
@@ -145,7 +145,7 @@ class Dedup:
             yield int(shard), _to_ipc(clusters.filter(pa.array(shards == shard)))
 
     def write_clusters(self, task: Task, blocks: Iterable[bytes]) -> None:
-        """The clusters shard of one signals shard: every row in order, alone in its cluster unless linked."""
+        """Writes the clusters of one shard, every row in order, alone in its cluster unless linked."""
         if self.store.is_done(STAGE, task.key):  # by a run that was stopped, with the same bytes
             return
         cluster_ids = np.array(doc_ids(task, self.store).to_pylist(), object)
@@ -188,7 +188,7 @@ def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tu
 
 
 def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
-    """(exact edges, near edges) from every member of a bucket to the smallest number in it: linear, however hot."""
+    """Returns (exact edges, near edges) from every member of a bucket to its smallest number, in linear time."""
     from siftlm_kernels.components import bucket_edges
 
     keys, owners = read_spans(spans)

@@ -1,4 +1,4 @@
-"""ids: documents/ and signals/ -> ids/, as a step of a run."""
+"""Makes unique ids a step of a run: documents/ and signals/ -> ids/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ids: signals/ -> ids/, an id of its own for every document that came with one that others have too.
+"""Gives every document an id of its own where several came with one.
 
 Of the documents with one id the first keeps it; another text gets `<id>#<hash of the text>`, and another copy of a text
 `<id>#<hash of the text>.<number>`. First is who has the smallest hash of its text, then the earlier source of the
@@ -94,7 +94,7 @@ class Entries:
         return len(self.place)
 
     def renamed(self) -> tuple[Integers, Integers, Shared]:
-        """(places of the documents that need another id, which copy of its text each is, from 1; what they share)."""
+        """Returns the places of documents that need another id, which copy each is, and what they share."""
         order = np.argsort(self.high)
         alike = self.high[order][1:] == self.high[order][:-1]
         mine = self.take(order[np.r_[alike, False] | np.r_[False, alike]] if len(order) else order)
@@ -199,7 +199,7 @@ class Ids:
         )
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
-        """(shard, key of its ids, how many it did not come with), or None where it keeps what it has."""
+        """Returns (shard, key of its ids, how many are new), or None where it keeps what it has."""
         rows, numbers = read_spans(spans)
         return self._made(task, rows.view(np.int64), numbers) if len(rows) else None
 

@@ -1,4 +1,4 @@
-"""The graph of the cuts stage: passages -> common ones -> what each shard has of them -> cuts/."""
+"""Builds the graph of the cuts: passages -> common ones -> what each shard has of them -> cuts/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siftlm.stages.paragraphs.work import Passages
 
 
 def build(pipeline: beam.Pipeline, stage: Passages, plan: str, workers: int) -> None:
-    """Two shuffles of the places of hashes, by hash and back by shard; texts are read before and after."""
+    """Adds two shuffles of the places of hashes, by hash and back by shard, with texts read around them."""
 
     def cut(part: tuple[int, dict[str, Any]]) -> None:
         (task,) = part[1]["task"]

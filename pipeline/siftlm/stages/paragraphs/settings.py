@@ -1,4 +1,4 @@
-"""Settings of the removal of lines and paragraphs that other documents have too."""
+"""Defines the settings of the removal of lines and paragraphs that other documents have too."""
 
 from __future__ import annotations
 

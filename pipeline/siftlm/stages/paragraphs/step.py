@@ -1,4 +1,4 @@
-"""cuts: documents/ and clusters/ -> cuts/, as a step of a run."""
+"""Makes cutting repeated text a step of a run: documents/ and clusters/ -> cuts/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cuts: documents/ -> cuts/, which lines or paragraphs of a document others have too, and what is left without them.
+"""Finds the lines or paragraphs that other documents have too, and what is left without them.
 
 A passage (`siftlm_kernels.passages`) is cut where it occurs in `min_documents` documents or more, counted after the
 removal of duplicates, by the hash of its bytes. A passage that one document repeats is in one document. With
@@ -134,7 +134,7 @@ class Passages:
         return found
 
     def cut(self, task: Task, spans: Iterable[Span]) -> None:
-        """The cuts shard of one documents shard: every row in order, nothing cut of those that are out already."""
+        """Writes the cuts of one shard, every row in order, nothing cut of rows that are out already."""
         common = Ranked.read(spans)
         order = np.argsort(common.keys)
         common = Ranked(common.keys[order], common.ranks[order])
@@ -169,7 +169,7 @@ class Passages:
         )
 
     def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: Ranked) -> pa.RecordBatch:
-        """The columns of a batch of texts, given the common passages by key, each with the rank of its first."""
+        """Returns the columns of a batch of texts, given the common passages with the rank of their first."""
         from siftlm_kernels.passages import cut_spans
 
         keys, bounds, values, offsets = self._hashes(texts, alive)
