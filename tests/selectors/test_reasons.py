@@ -17,7 +17,7 @@ from siftlm.selectors.reasons import OURS
 REFUSED = [
     "", " ", "too short", "a\nb", "a\x00b", "\x1b[31m", "<script>", "a|b", "`a`", "a/b", "\u202eabc", "x" * 101,
     "kept", "Kept", "NULL", "nan", "exact_duplicate", "held_out_for_reference", "zero_weight", "no_copy_drawn",
-    "non_finite_nll_lm_error", "_error", "ｋｅｐｔ", *OURS,
+    "non_finite_nll_lm_error", "_error", "ｋｅｐｔ", *sorted(OURS),
 ]  # fmt: skip
 TAKEN = ["too_short", "x", "gopher-2.1", "zu_kürz", "短い", "e\u0301", "keptness", "error_rate", "X" * 100, "nulls"]
 
