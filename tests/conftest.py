@@ -1,14 +1,18 @@
-"""How tests run: property tests are not timed, since they share the machine, and commands heed signals."""
+"""How tests run: they share the machine with others and each other, and their commands heed signals."""
 
 from __future__ import annotations
 
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+from tests.models import Models
 
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they give
 
 MOST_PROCESSES = 4  # each holds torch, Beam and its own copy of the fixtures of a session
 
@@ -20,3 +24,12 @@ for number in (signal.SIGINT, signal.SIGHUP):
 def pytest_xdist_auto_num_workers() -> int:
     """Gives every core a process, up to a few: the answer to `-n auto`."""
     return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Makes tiny language models, in a folder that all processes share."""
+    root = tmp_path_factory.getbasetemp()
+    shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "models"
+    shared.mkdir(exist_ok=True)
+    return Models(shared)

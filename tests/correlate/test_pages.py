@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.models import byte_tokenizer
 
 from siftlm.correlate.pages import chunk_text, keyed_uniform, sample_pages
 from siftlm.correlate.settings import SampleSettings
@@ -35,14 +36,8 @@ def test_chunks_hold_as_many_tokens_as_asked() -> None:
 
 def test_chunks_of_a_real_tokenizer_add_up() -> None:
     """A byte-level tokenizer splits characters into several tokens with the same span."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     text = "Grüße 語 and 🙂🙂 emoji\n\n and some more words, words, words. "
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([text], trainer)
+    tokenizer = byte_tokenizer([text], 270).backend_tokenizer
     for size in (1, 2, 3, 7, 100):
         assert "".join(chunk_text(text, tokenizer.encode(text).offsets, size)) == text
 

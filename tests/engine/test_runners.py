@@ -23,10 +23,10 @@ from glob import glob
 from pathlib import Path
 
 import pytest
+from tests.models import Models
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
-ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ROOT.parent / "shared" / "tools"
+TOOLS = Path(__file__).resolve().parents[2].parent / "shared" / "tools"
 JARS = TOOLS / "beam-jvm"
 BIN = Path(sys.executable).parent
 START_SECONDS = 120
@@ -76,31 +76,15 @@ def texts() -> list[str]:
     return [*made, made[0], made[7], *(text.replace(" ", " odd ", 1) for text in made[3:8]), "", "short one"]
 
 
-def save_model(folder: Path) -> None:
-    """A random GPT-2 of two layers and a tokenizer of bytes."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    end = "<|endoftext|>"
-    vocabulary = {name: n for n, name in enumerate([end, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    torch.manual_seed(0)
-    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path:
     """A folder with four input shards, a model and the configuration of the run."""
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "input").mkdir()
     for shard in range(4):
         lines = [json.dumps({"text": text}) for text in texts()[shard::4]]
         (folder / "input" / f"{shard}.jsonl").write_text("\n".join(lines) + "\n")
-    save_model(folder / "model")
+    tiny_model(folder / "model", n_embd=32, n_positions=128)
     (folder / "run.toml").write_text(CONFIGURATION.format(folder=folder))
     return folder
 

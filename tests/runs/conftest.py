@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+MAIN = "import sys\nfrom siftlm.cli.commands import main\nsys.argv[0] = 'siftlm'\nmain()"
+
+
+def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of a command, in this process."""
+    from siftlm import cli
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["siftlm", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a mistake is told with."""
+    code, _, told = siftlm(capsys, *arguments)
+    assert code == 2, told
+    assert told.startswith("siftlm: ")
+    assert told.count("\n") == 1, told
+    return told.removeprefix("siftlm: ").rstrip("\n")
+
+
+def command(folder: Path, *arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, in a folder, after some lines of Python."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace", **options}
+    environment = {**os.environ, **options.pop("env", {})}
+    words = [sys.executable, "-c", f"{code}\n{MAIN}", *arguments]
+    return subprocess.run(words, text=True, cwd=folder, env=environment, check=False, **options)
 
 
 @dataclass
@@ -76,33 +114,20 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("bench"))
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves a file in the report's place: it costs more than the rest of a run, and no byte of data/ needs it."""
+    from siftlm import publication
+
+    def overview(self: Any) -> Any:
+        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
+
+    def report(run: Any, *_: Any) -> None:
+        Path(run.folder, "report.html").write_text("a report" * 9)
+
+    monkeypatch.setattr(publication.Publication, "overview", overview)
+    monkeypatch.setattr(publication, "write_report", report)
+
+
 def stages_of(markers: Iterable[str]) -> set[str]:
     return {marker.rpartition("/")[0] for marker in markers}
-
-
-def save_tiny_model(folder: Path, seed: int = 0, scale: float = 1.0) -> Path:
-    """A random GPT-2 of two layers with a tokenizer of bytes, as transformers saves it."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|endoftext|>": 0, **{letter: number for number, letter in enumerate(letters, 1)}}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    end = "<|endoftext|>"
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
-    shape = GPT2Config(vocab_size=257, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
-    model = GPT2LMHeadModel(shape)
-    with torch.no_grad():
-        model.transformer.wte.weight.mul_(scale)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def tiny_model() -> Any:
-    return save_tiny_model

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.runs.conftest import command, mistake, siftlm
 
 from siftlm.engine import beam_options
 from siftlm.engine.runner import RunnerSettings, run_pipeline
@@ -46,33 +47,6 @@ def desk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in "ab":
         bench.shard(f"{name}.jsonl", [{"id": f"{name}{n}", "text": f"text {n} of {name}"} for n in range(4)])
     return bench
-
-
-def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of a command, in this process."""
-    from siftlm import cli
-
-    before = sys.argv
-    sys.argv = ["siftlm", *arguments]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
-    finally:
-        sys.argv = before
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a mistake is told with."""
-    code, _, told = siftlm(capsys, *arguments)
-    assert code == 2, told
-    lines = [line for line in told.splitlines() if line]
-    assert len(lines) == 1, told
-    assert lines[0].startswith("siftlm: ")
-    return lines[0].removeprefix("siftlm: ")
 
 
 SETS = {
@@ -184,19 +158,13 @@ def test_a_folder_in_use_is_refused(desk: Any, capsys: pytest.CaptureFixture[str
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def command(desk: Any, *arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, after some lines of Python."""
-    lines = f"{code}\nimport sys\nfrom siftlm.cli.commands import main\nsys.argv = {['siftlm', *arguments]!r}\nmain()"
-    return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=desk.root, **options)
-
-
 def test_a_report_by_a_user_without_a_cache_says_nothing_of_it(
     desk: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another user's container, a read-only image: the charts need no cache of fonts."""
     siftlm(capsys, "run", "run.toml", "--quiet")
     monkeypatch.setenv("MPLCONFIGDIR", "/proc/nothing")
-    done = command(desk, "report", "out")
+    done = command(desk.root, "report", "out")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out/report.html\n", "")
 
 
@@ -210,7 +178,7 @@ def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytes
         "import logging, os\nlogging.disable()\n"
         "import gettext, apache_beam, typer.rich_utils, siftlm.job, siftlm.report.terminal\nos.setuid(65534)"
     )
-    done = command(desk, "run", "run.toml", "--quiet", code=drop)
+    done = command(desk.root, "run", "run.toml", "--quiet", code=drop)
     assert (done.returncode, done.stderr) == (
         2,
         "siftlm: output.folder: must be writable, got out; Permission denied\n",
@@ -218,10 +186,10 @@ def test_a_folder_of_another_user_is_one_line(desk: Any, tmp_path_factory: pytes
     (desk.root / "mine").mkdir(mode=0o777)
     (desk.root / "mine").chmod(0o777)
     arguments = ["--set", "output.folder=mine/out", "--set", "store=store"]
-    done = command(desk, "run", "run.toml", "--quiet", *arguments, code=drop)
+    done = command(desk.root, "run", "run.toml", "--quiet", *arguments, code=drop)
     assert done.returncode == 2
     assert done.stderr == "siftlm: store: must be writable, got store; Permission denied\n"
-    done = command(desk, "validate", "run.toml", *arguments, code=drop)
+    done = command(desk.root, "validate", "run.toml", *arguments, code=drop)
     assert (done.returncode, done.stderr) == (2, "siftlm: store: must be writable, got store; Permission denied\n")
 
 
@@ -239,7 +207,7 @@ def test_a_fault_in_a_worker_is_one_line(desk: Any, fault: str, code: int, told:
         "from siftlm.errors import UserError\nfrom siftlm.engine.audit import AuditError\n"
         f"from siftlm.stages.ingest import Ingest\ndef run(*_):\n    {fault}\nIngest.run = run"
     )
-    done = command(desk, "run", "run.toml", "--quiet", code=patch)
+    done = command(desk.root, "run", "run.toml", "--quiet", code=patch)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(told)
     assert done.stderr.count("\n") == 1
@@ -316,8 +284,8 @@ def test_validate_and_run_refuse_a_corpus_without_a_document(desk: Any, capsys: 
     """Damage is counted; damage alone is a mistake, unless the run may be empty."""
     for name in "ab":
         desk.shard(f"{name}.jsonl", ["{broken"] * 3)
-    for command in ("validate", "run"):
-        assert "6 times broken_json" in mistake(capsys, command, "run.toml", *(["--quiet"] if command == "run" else []))
+    for verb in ("validate", "run"):
+        assert "6 times broken_json" in mistake(capsys, verb, "run.toml", *(["--quiet"] if verb == "run" else []))
     assert not (desk.root / "out/data").exists()
     code, _, _ = siftlm(capsys, "run", "run.toml", "--quiet", "--set", "output.allow_empty=true")
     assert code == 0
@@ -329,7 +297,7 @@ def test_help_imports_nothing_heavy(desk: Any) -> None:
     report = "import atexit, sys\natexit.register(lambda: print(sorted(HEAVY & set(sys.modules)), file=sys.stderr))\n"
     heavy = "HEAVY = {'torch', 'apache_beam', 'pyarrow', 'numba', 'transformers', 'numpy'}\n"
     for arguments in (["--help"], ["run", "--help"]):
-        done = command(desk, *arguments, code=heavy + report)
+        done = command(desk.root, *arguments, code=heavy + report)
         assert (done.returncode, done.stderr) == (0, "[]\n")
 
 

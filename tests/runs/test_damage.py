@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,20 +13,7 @@ import pytest
 from siftlm.errors import UserError
 
 pytest.importorskip("apache_beam")
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report costs more than the rest of such a run; no byte of the output depends on it."""
-    from siftlm import publication
-
-    def overview(self: Any) -> Any:
-        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
-
-    monkeypatch.setattr(publication.Publication, "overview", overview)
-    monkeypatch.setattr(
-        publication, "write_report", lambda run, *_: Path(run.folder, "report.html").write_text("a report" * 9)
-    )
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 SETTINGS: dict[str, Any] = {

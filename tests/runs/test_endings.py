@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runs.conftest import MAIN, command
 
 CONF = """
 name = "bench"
@@ -28,7 +29,6 @@ min = 5
 [output]
 folder = "out"
 """
-MAIN = "import sys\nfrom siftlm.cli.commands import main\nsys.argv[0] = 'siftlm'\nmain()"
 SLOW = """
 import pathlib, time
 from siftlm.stages.ingest import Ingest
@@ -48,23 +48,15 @@ def desk(bench: Any) -> Path:
     return Path(bench.root)
 
 
-def siftlm(desk: Path, *arguments: str, code: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, after some lines of Python."""
-    environment = {**os.environ, **options.pop("env", {})}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    command = [sys.executable, "-c", code + MAIN, *arguments]
-    return subprocess.run(command, text=True, cwd=desk, env=environment, errors="replace", **options)
-
-
 def test_a_run_where_the_locale_is_ascii_takes_every_name_and_text(desk: Path) -> None:
     """Names of files are UTF-8 all the same; what is shown is escaped, without a traceback or advice."""
-    done = siftlm(desk, "run", "run.toml", "--quiet", env=ASCII)
+    done = command(desk, "run", "run.toml", "--quiet", env=ASCII)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in (["inspect", "out"], ["explain", "out", "a1"], ["diff", "out", "out"]):
-        done = siftlm(desk, *command, env=ASCII)
+    for words in (["inspect", "out"], ["explain", "out", "a1"], ["diff", "out", "out"]):
+        done = command(desk, *words, env=ASCII)
         assert (done.returncode, done.stderr) == (0, "")
-        assert command[0] == "diff" or "\\u6f22\\u5b57" in done.stdout
-    done = siftlm(desk, "explain", "out", "ü漢", env=ASCII)
+        assert words[0] == "diff" or "\\u6f22\\u5b57" in done.stdout
+    done = command(desk, "explain", "out", "ü漢", env=ASCII)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "siftlm: DOC_ID: must be the id of a document of the run, got '\\xfc\\u6f22'\n"
 
@@ -82,7 +74,7 @@ def test_a_terminal_is_shown_what_it_has_and_escapes_for_the_rest(encoding: str)
 
 def test_worker_processes_take_names_that_the_locale_does_not_have(desk: Path) -> None:
     """They work in the mode of the one that started them."""
-    done = siftlm(desk, "run", "run.toml", "--quiet", "--set", "runner.processes=2", env=ASCII)
+    done = command(desk, "run", "run.toml", "--quiet", "--set", "runner.processes=2", env=ASCII)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -92,7 +84,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_prints(desk: Path, streams: str
     reader, writer = os.pipe()
     os.close(reader)
     options = {name: writer for name in ("stdout", "stderr") if streams in (name, "both")}
-    done = siftlm(desk, "run", "run.toml", **options)
+    done = command(desk, "run", "run.toml", **options)
     os.close(writer)
     assert (done.returncode, (desk / "out/manifest.json").exists()) == (0, True)
     assert not done.stderr or "Traceback" not in done.stderr
@@ -100,7 +92,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_prints(desk: Path, streams: str
 
 def test_a_command_starts_with_its_streams_closed(desk: Path) -> None:
     """`>&- 2>&-`: no file that is opened takes their place."""
-    done = siftlm(desk, "run", "run.toml", code="", preexec_fn=lambda: os.closerange(0, 3))
+    done = command(desk, "run", "run.toml", code="", preexec_fn=lambda: os.closerange(0, 3))
     assert (done.returncode, (desk / "out/manifest.json").exists()) == (0, True)
     assert sorted(path.name for path in (desk / "out").iterdir() if path.is_file() and path.suffix == "") == [".lock"]
 
@@ -108,7 +100,7 @@ def test_a_command_starts_with_its_streams_closed(desk: Path) -> None:
 def test_a_full_disk_behind_standard_output_is_one_line(desk: Path) -> None:
     """What was asked for was not written."""
     with open("/dev/full", "w") as full:
-        done = siftlm(desk, "schema", stdout=full)
+        done = command(desk, "schema", stdout=full)
     assert done.returncode == 2
     assert done.stderr.startswith("siftlm: no space left: ")
     assert done.stderr.count("\n") == 1
@@ -129,7 +121,7 @@ def test_a_signal_ends_a_run_in_one_line(desk: Path, number: signal.Signals) -> 
     assert told.startswith("siftlm: ")
     assert told.endswith("; run again to go on from here\n")
     assert told.count("\n") == 1
-    assert siftlm(desk, "run", "run.toml", "--quiet").returncode == 0
+    assert command(desk, "run", "run.toml", "--quiet").returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -138,8 +130,8 @@ def test_a_signal_leaves_no_worker_behind(desk: Path, number: signal.Signals) ->
     lines = "".join(f'{{"id": "{n}", "text": "text {n} and so on"}}\n' for n in range(200_000))
     for shard in range(4):
         (desk / f"in/{shard}.jsonl").write_text(lines)
-    command = [sys.executable, "-c", MAIN, "run", "run.toml", "--quiet", "--set", "runner.processes=2"]
-    with subprocess.Popen(command, cwd=desk, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+    words = [sys.executable, "-c", MAIN, "run", "run.toml", "--quiet", "--set", "runner.processes=2"]
+    with subprocess.Popen(words, cwd=desk, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         while len(_group(running.pid)) < 5:  # the server of forks, the tracker, and two workers
             assert running.poll() is None
             time.sleep(0.02)
@@ -175,7 +167,7 @@ def test_a_usage_that_is_none_is_one_line(desk: Path) -> None:
         ("inspect", "out", "--percentile", "3"): "no such option: --percentile",
         ("report", "out", "--port", "x"): "invalid value for '--port': ",
     }.items():
-        done = siftlm(desk, *arguments)
+        done = command(desk, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"siftlm: command line: {told}")
         assert done.stderr.count("\n") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,22 +209,8 @@ def settings_of(bench: Any, change: dict[str, Any]) -> dict[str, Any]:
     return {**base, **change, **given}
 
 
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report costs more than the rest of such a run; no byte of data/ depends on it."""
-    from siftlm import publication
-
-    def overview(self: Any) -> Any:
-        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
-
-    monkeypatch.setattr(publication.Publication, "overview", overview)
-    monkeypatch.setattr(publication, "write_report", lambda run, *_: open(f"{run.folder}/report.html", "w").close())
-
-
-def test_what_was_published_tells_of_the_inputs_and_settings_of_now(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_published_tells_of_the_inputs_and_settings_of_now(bench: Any, without_pictures: None) -> None:
     """Inputs with other names, a file more that is skipped, a price: the documents stay as they lie there."""
-    without_pictures(monkeypatch)
     for name in "ab":
         bench.shard(f"{name}.jsonl", [{"id": name, "text": f"a text of {name}"}, "{"])
 
@@ -258,11 +243,12 @@ def test_what_was_published_tells_of_the_inputs_and_settings_of_now(
     assert written.stat().st_mtime_ns == at_first
 
 
-def test_a_reused_store_gives_the_bytes_of_a_fresh_one(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reused_store_gives_the_bytes_of_a_fresh_one(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, without_pictures: None
+) -> None:
     """One store takes every variant in turn; the report, which no byte of data/ depends on, is left out."""
     from siftlm import job
 
-    without_pictures(monkeypatch)
     monkeypatch.setattr(job, "check_config", lambda _: None)
     words = "one two three four five six seven eight nine ten"
     for name in "ab":

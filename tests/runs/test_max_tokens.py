@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from tests.runs.conftest import Bench, save_tiny_model
+from tests.runs.conftest import Bench
 
 from siftlm.report.terminal import print_summary
 
@@ -16,12 +16,12 @@ BUDGET = 600
 
 
 @pytest.fixture(scope="module")
-def scored(shared_bench: Bench) -> Bench:
+def scored(shared_bench: Bench, tiny_model: Any) -> Bench:
     """Forty texts and a model whose tokens are bytes, so that each text has as many tokens as letters."""
     rng = random.Random(4)
     texts = ["".join(rng.choices("abcdef ", k=rng.randrange(3, 90))) for _ in range(40)]
     shared_bench.shard("a.jsonl", [{"id": f"d{number}", "text": text} for number, text in enumerate(texts)])
-    save_tiny_model(shared_bench.root / "model")
+    tiny_model(shared_bench.root / "model")
     return shared_bench
 
 

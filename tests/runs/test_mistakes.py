@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runs.conftest import mistake, siftlm
 
 CONF = """
 name = "bench"
@@ -47,32 +47,6 @@ def desk(finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(finished.root, tmp_path / "desk")
     monkeypatch.chdir(tmp_path / "desk")
     return tmp_path / "desk"
-
-
-def siftlm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of a command, in this process."""
-    from siftlm import cli
-
-    before = sys.argv
-    sys.argv = ["siftlm", *arguments]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
-    finally:
-        sys.argv = before
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a mistake is told with."""
-    code, _, told = siftlm(capsys, *arguments)
-    assert code == 2, told
-    assert told.startswith("siftlm: ")
-    assert told.count("\n") == 1, told
-    return told.removeprefix("siftlm: ").rstrip("\n")
 
 
 def wrong(path: Path) -> Iterator[str]:

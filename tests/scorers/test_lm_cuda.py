@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import transformers as hf
+from tests.models import Models
+from tests.scorers.conftest import SENTENCES
 
 from siftlm.scorers.lm import LMScorer, LMSettings
 
@@ -18,26 +19,19 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 TOLERANCE = {"fp32": 1e-5, "fp16": 0.002, "bf16": 0.01}  # nats of a mean over 64 tokens or more
 
 
-@pytest.fixture(scope="module", params=["gpt2", "gpt_neox", "llama"])
-def folder(request: pytest.FixtureRequest, language_models: dict[str, Path], tmp_path_factory: Any) -> Path:
+SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"config": "GPT2Config", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "gpt_neox": {"config": "GPTNeoXConfig", **SHAPE, "intermediate_size": 128},
+    "llama": {"config": "LlamaConfig", **SHAPE, "intermediate_size": 96, "num_key_value_heads": 2},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tiny_model: Models) -> Path:
     """A model with heads of a size that the fused kernel takes, and a tokenizer."""
-    torch.manual_seed(0)
-    path: Path = tmp_path_factory.mktemp(request.param)
-    shape = {
-        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256,
-        "vocab_size": 328, "bos_token_id": 0, "eos_token_id": 0,
-    }  # fmt: skip
-    model: Any = {
-        "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**shape)),
-        "gpt_neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**shape, intermediate_size=128)),
-        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**shape, intermediate_size=96, num_key_value_heads=2)),
-    }[request.param]()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(3.0 if weight.dim() > 1 else 1.0)
-    model.save_pretrained(path)
-    hf.AutoTokenizer.from_pretrained(language_models["gpt2"]).save_pretrained(path)
-    return path
+    shared = {"texts": SENTENCES, "tokens": 320, "vocab_size": 328, "scale": 3.0}
+    return tiny_model.kept(**FAMILIES[request.param], **shared)
 
 
 def texts() -> list[str]:

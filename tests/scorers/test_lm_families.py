@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers as hf
+from tests.models import ENDS, random_model
 
 from siftlm.errors import UserError
 from siftlm.scorers import lm_documents, lm_head
@@ -18,7 +19,7 @@ from siftlm.scorers.lm import LMScorer, LMSettings
 
 TEXTS = ["The committee met on Tuesday to discuss the budget. " * 9, "rain", "", "a b c\n" * 20]
 SIZE = 328
-ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 5}
+PADDED = {"pad_token_id": 5}
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 POSITIONS = {"max_position_embeddings": 64}
 GROUPED = {**SHAPE, **POSITIONS, "num_key_value_heads": 2, "head_dim": 8}
@@ -78,9 +79,8 @@ MASKED: dict[str, tuple[str, dict[str, Any]]] = {
 
 def saved(tokenizer: Path, folder: Path, config: str, arguments: dict[str, Any]) -> tuple[Path, Any]:
     """A model with random weights as transformers saves it, and the model."""
-    torch.manual_seed(0)
-    model: Any = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(vocab_size=SIZE, **{**ENDS, **arguments}))
-    model.eval().save_pretrained(folder)
+    model = random_model(config, vocab_size=SIZE, **{**PADDED, **arguments})
+    model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tokenizer / name, folder / name)
     return folder, model
@@ -145,9 +145,9 @@ def test_an_encoder_and_decoder_is_refused_in_one_line(
     language_models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     """Its decoder alone would load, and say something of every text that it was never trained to say."""
-    config: Any = hf.BartConfig(vocab_size=SIZE, **{**ENDS, **SEQ2SEQ})
+    config: Any = hf.BartConfig(vocab_size=SIZE, **{**ENDS, **PADDED, **SEQ2SEQ})
     if kind.startswith("T5"):
-        config = hf.T5Config(vocab_size=SIZE, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **ENDS)
+        config = hf.T5Config(vocab_size=SIZE, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **ENDS, **PADDED)
     folder, _ = saved(language_models["opt"], tmp_path, "OPTConfig", CAUSAL["opt, whose positions begin at 2"][1])
     (folder / "model.safetensors").unlink()
     getattr(hf, kind)(config).save_pretrained(folder)
