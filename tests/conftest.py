@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,3 +36,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Models:
     shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "models"
     shared.mkdir(exist_ok=True)
     return Models(shared)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves a file in the report's place: it costs more than the rest of a run, and no byte of data/ needs it."""
+    from siftlm import publication
+
+    def overview(self: Any) -> Any:
+        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
+
+    def report(run: Any, *_: Any) -> None:
+        Path(run.folder, "report.html").write_text("a report" * 9)
+
+    monkeypatch.setattr(publication.Publication, "overview", overview)
+    monkeypatch.setattr(publication, "write_report", report)

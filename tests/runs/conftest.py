@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,21 +111,6 @@ def bench(tmp_path: Path) -> Bench:
 def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A folder that the tests of a module look at together."""
     return Bench(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves a file in the report's place: it costs more than the rest of a run, and no byte of data/ needs it."""
-    from siftlm import publication
-
-    def overview(self: Any) -> Any:
-        return SimpleNamespace(manifest=self.manifest(self.statistics()) | {"steps": []}, mixtures=())
-
-    def report(run: Any, *_: Any) -> None:
-        Path(run.folder, "report.html").write_text("a report" * 9)
-
-    monkeypatch.setattr(publication.Publication, "overview", overview)
-    monkeypatch.setattr(publication, "write_report", report)
 
 
 def stages_of(markers: Iterable[str]) -> set[str]:

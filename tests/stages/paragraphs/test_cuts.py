@@ -10,28 +10,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stages.conftest import Document, shards_of, write_clustered
 
-from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
-from siftlm.engine.step import Output, Shard
-from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs import work as passages
 from siftlm.stages.paragraphs.settings import PassageSettings
 from siftlm.stages.paragraphs.step import Cuts
 from siftlm.stages.paragraphs.work import Passages, Ranked
 from siftlm.stages.texts import document_batches
 from siftlm.statistics.hashing import hash_strings, keyed
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 
 SEED = 3
 LINES = [f"line {n}{' of some words' * (n % 3)}" for n in range(12)]
-Document = tuple[str, str, str | None]  # doc_id, text, the representative where it is a duplicate
 RANKED = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60)
 
 
@@ -47,40 +43,10 @@ def corpus(seed: int, shards: int = 3) -> list[list[Document]]:
     return made
 
 
-def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
-    """Documents and clusters of the shards, as the stages before leave them."""
-    tasks = []
-    for number, shard in enumerate(shards):
-        key = xxhash.xxh64_hexdigest(repr(shard).encode())
-        ids, texts, owners = ([row[side] for row in shard] for side in range(3))
-        nulls, sizes = [None] * len(ids), [len(text.encode()) for text in texts]
-        columns = [ids, texts, nulls, nulls, ["s"] * len(ids), nulls, sizes, list(range(len(ids)))]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, DOCUMENT_SCHEMA, strict=True)]
-        with store.writer("documents", key, DOCUMENT_SCHEMA) as out:
-            out.write(pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA))
-        store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
-        clusters = [
-            [owner or name for name, owner in zip(ids, owners, strict=True)],
-            [1] * len(ids),
-            ["near" if owner else None for owner in owners],
-        ]
-        arrays = [pa.array(c, f.type) for c, f in zip(clusters, CLUSTER_SCHEMA, strict=True)]
-        with store.writer("clusters", key, CLUSTER_SCHEMA) as out:
-            out.write(pa.RecordBatch.from_arrays(arrays, schema=CLUSTER_SCHEMA))
-        store.commit(Marker("clusters", key, key, out.rows, out.rows, files={".parquet": out.seal}))
-        tasks.append(Task(number, f"shard {number}", "", {"documents": key, "clusters": key}))
-    return tasks
-
-
-def shards_of(tasks: Sequence[Task]) -> list[Shard]:
-    """Shards that have what the tasks read."""
-    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
-
-
 def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder: Path, **rest: Any) -> dict[str, Any]:
     """Every document's cuts by its id, and under "text" what is left: the stage's functions without Beam."""
     store = Store(str(folder))
-    tasks = Cuts(settings, SEED, True).tasks(shards_of(write(store, shards)), store)
+    tasks = Cuts(settings, SEED, True).tasks(shards_of(write_clustered(store, shards)), store)
     options = {"drops": True, "partitions": 3, **rest}
     stage = Passages(settings, SEED, store=store, links=Links(store, "links"), **options)
     by_part, by_shard = defaultdict(list), defaultdict(list)
@@ -196,7 +162,7 @@ def test_shards_blocks_and_partitions_change_nothing(
     assert cut(chosen, turned, tmp_path / "turned", partitions=partitions) == expected
     store = Store(str(tmp_path / "beam"))
     step = Cuts(chosen, SEED, True)
-    tasks = step.tasks(shards_of(write(store, turned)), store)
+    tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
     monkeypatch.setattr(passages, "ENTRIES", 1 + 10_000 // 128 // partitions)
     markers = step.work(tasks, Context(store, RunnerSettings(threads=2), text_bytes=10_000))
     assert read(store, tasks, turned) == expected
@@ -210,7 +176,7 @@ def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
     shards: list[list[Document]] = [[("a", "x", None), ("b", "x\n", None), ("c", "x", "a"), ("d", "", None)], []]
     store, chosen = Store(str(tmp_path)), PassageSettings(min_bytes=1, keep="none")
     step = Cuts(chosen, SEED, True)
-    tasks = step.tasks(shards_of(write(store, shards)), store)
+    tasks = step.tasks(shards_of(write_clustered(store, shards)), store)
     first, second = step.work(tasks, Context(store, RunnerSettings(threads=1), text_bytes=4))
     assert (first.rows_in, first.rows_out, first.dropped) == (4, 1, {"all_cut": 2, "not_alive": 1})
     assert (second.rows_in, second.rows_out, second.dropped) == (0, 0, {})
@@ -224,7 +190,7 @@ def test_a_line_that_a_million_documents_have_is_passed_on_twice_a_block(tmp_pat
     assert hot.smallest(2).ranks.tolist() == [0, 1]
     shard: list[Document] = [(f"d{n}", "the line that they all have\nand" + str(n), None) for n in range(3000)]
     store, chosen = Store(str(tmp_path / "one")), PassageSettings(min_bytes=10)
-    (task,) = write(store, [shard])
+    (task,) = write_clustered(store, [shard])
     stage = Passages(chosen, SEED, True, store, Links(store, "links"))
     assert [span[2] for _, (_, span) in stage.spans(task)] == [2]
     found = cut(chosen, [shard], tmp_path / "two")
@@ -248,7 +214,7 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
 
 def test_keys_depend_on_the_settings_the_seed_and_all_shards(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    shards = shards_of(write(store, corpus(0)))
+    shards = shards_of(write_clustered(store, corpus(0)))
     base = [task.key for task in Cuts(PassageSettings(), 0, True).tasks(shards, store)]
     others = [
         Cuts(PassageSettings(min_bytes=2), 0, True).tasks(shards, store),

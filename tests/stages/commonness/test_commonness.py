@@ -8,27 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import xxhash
 
 pytest.importorskip("apache_beam")
-from siftlm.documents import DOCUMENT_SCHEMA
+from tests.stages.conftest import Document, shards_of, write_clustered
+
 from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
-from siftlm.engine.step import Output, Shard
 from siftlm.stages.commonness import work as commonness
 from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.commonness.work import CommonnessSettings, Corpus, Measure, Ngrams
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.dedup.step import Clusters
-from siftlm.stages.dedup.work import CLUSTER_SCHEMA
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 from siftlm_kernels import commonness as kernel
 
-Document = tuple[str, str, str | None]  # doc_id, text, the representative where it is a duplicate
 SMALL = CommonnessSettings(bits=10)
 WORDS = ["One", "two", "Ünique", "日本", "four,", "--"]
 
@@ -41,33 +37,6 @@ def corpus(seed: int, shards: int = 3) -> list[list[Document]]:
     for number, text in enumerate([*texts, *texts[:6]]):
         rng.choice(made).append((f"d{number}", text, f"d{number - 30}" if number >= 30 else None))
     return made
-
-
-def write(store: Store, shards: Sequence[Sequence[Document]]) -> list[Task]:
-    """Documents and clusters of the shards, as the stages before leave them."""
-    tasks = []
-    for number, shard in enumerate(shards):
-        key = xxhash.xxh64_hexdigest(repr(shard).encode())
-        ids, texts, owners = ([row[side] for row in shard] for side in range(3))
-        nulls, sizes = [None] * len(ids), [len(text.encode()) for text in texts]
-        documents = [ids, texts, nulls, nulls, ["s"] * len(ids), nulls, sizes, list(range(len(ids)))]
-        names = [owner or name for name, owner in zip(ids, owners, strict=True)]
-        clusters = [names, [1] * len(ids), ["near" if owner else None for owner in owners]]
-        for stage, schema, columns in (
-            ("documents", DOCUMENT_SCHEMA, documents),
-            ("clusters", CLUSTER_SCHEMA, clusters),
-        ):
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-            with store.writer(stage, key, schema) as out:
-                out.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            store.commit(Marker(stage, key, key, out.rows, out.rows, files={".parquet": out.seal}))
-        tasks.append(Task(number, f"shard {number}", "", {"documents": key, "clusters": key}))
-    return tasks
-
-
-def shards_of(tasks: Sequence[Task]) -> list[Shard]:
-    """Shards that have what the tasks read."""
-    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
 
 
 def read(store: Store, tasks: Sequence[Task], shards: Sequence[Sequence[Document]]) -> dict[str, float | None]:
@@ -94,7 +63,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     """Copies count where they stay; shards, rows, batches, slices and the pipeline change no bit."""
     shards, store = corpus(1), Store(str(tmp_path / "beam"))
     step = Commonness(SMALL, drops)
-    tasks = step.tasks(shards_of(write(store, shards)), store)
+    tasks = step.tasks(shards_of(write_clustered(store, shards)), store)
     markers = step.work(tasks, Context(store, RunnerSettings(threads=2)))
     found, oracle = read(store, tasks, shards), expected(shards, drops)
     assert {name for name, value in found.items() if value is None} == {n for n, v in oracle.items() if v is None}
@@ -107,7 +76,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     rows = [row for shard in shards for row in shard]
     turned = [rows[:0:-1], [], rows[:1]]
     store = Store(str(tmp_path / "plain"))
-    tasks = step.tasks(shards_of(write(store, turned)), store)
+    tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
     ngrams = Ngrams(SMALL, Corpus(store, drops), Links(store, "links"), "table")
     by_part = defaultdict(list)
     for task in tasks:
@@ -124,7 +93,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
 def test_a_table_that_is_there_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another prior reads the same counts, longer n-grams do not; and no key of dedup depends on either."""
     shards, store = corpus(2), Store(str(tmp_path))
-    inputs, context = shards_of(write(store, shards)), Context(store, RunnerSettings(threads=1))
+    inputs, context = shards_of(write_clustered(store, shards)), Context(store, RunnerSettings(threads=1))
     first = Commonness(SMALL, True).tasks(inputs, store)
     Commonness(SMALL, True).work(first, context)
     monkeypatch.setattr(Ngrams, "count", lambda *_: pytest.fail("counted again"))

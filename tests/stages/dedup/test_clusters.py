@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from tests.stages.conftest import shards_of
+from tests.stages.dedup.conftest import clusters, components, share_a_band, signal_rows, write_signals
 
-from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
-from siftlm.engine.shards import Task, run_task
+from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
-from siftlm.engine.step import Output, Shard
 from siftlm.scorers import ShingleSettings
-from siftlm.stages.annotate import Annotate
 from siftlm.stages.dedup import work as dedup
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.dedup.step import Clusters
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 
 RUNNER = RunnerSettings(threads=1)
 WORDS = [f"word{letter}" for letter in "abcdefghijklmnopqrs"]
@@ -41,51 +40,15 @@ def corpus(seed: int = 0) -> list[list[tuple[str, str]]]:
     return named
 
 
-def shards_of(tasks: Sequence[Task]) -> list[Shard]:
-    """Shards that have what the tasks read."""
-    return [Shard(t.shard, t.name, t.facts, {step: Output(key, key) for step, key in t.inputs.items()}) for t in tasks]
-
-
-def write_signals(store: Store, shards: Sequence[Sequence[tuple[str, str]]], settings: DedupSettings) -> list[Task]:
-    """Documents and signals of the shards, as the stages before dedup leave them."""
-    tasks = []
-    for number, shard in enumerate(shards):
-        ids, texts = [i for i, _ in shard], [t for _, t in shard]
-        sizes = [len(t.encode()) for t in texts]
-        nulls = [None] * len(ids)
-        columns = [ids, texts, nulls, nulls, ["s"] * len(ids), nulls, sizes, list(range(len(ids)))]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, DOCUMENT_SCHEMA, strict=True)]
-        with store.writer("documents", f"doc{number}", DOCUMENT_SCHEMA) as out:
-            out.write(pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA))
-        key = f"doc{number}"
-        store.commit(Marker("documents", key, key, out.rows, out.rows, files={".parquet": out.seal}))
-        tasks.append(Task(number, f"shard {number}", "", {"documents": key}))
-    scorers = (settings.shingles,)
-    made = Annotate(scorers).tasks(shards_of(tasks), store)
-    for task in made:
-        run_task(Annotate(scorers), task, store)
-    return [Task(t.shard, t.name, "", {**t.inputs, "signals": m.key}) for t, m in zip(tasks, made, strict=True)]
-
-
-def clusters_of(store: Store, tasks: Sequence[Task]) -> list[dict[str, object]]:
-    return [row for task in tasks for row in store.table("clusters", task.key).to_pylist()]
-
-
-def brute_force(shards: Sequence[Sequence[tuple[str, str]]], store: Store, signals: Sequence[Task]) -> list[set[int]]:
+def brute_force(store: Store, signals: Sequence[Task]) -> list[set[int]]:
     """Components of the graph of shared content hashes and bands, pair by pair."""
-    rows = [row for task in signals for row in store.table("signals", task.inputs["signals"]).to_pylist()]
-    component = list(range(len(rows)))
-    for i, a in enumerate(rows):
-        for j, b in enumerate(rows[:i]):
-            bands = (
-                a["has_shingles"]
-                and b["has_shingles"]
-                and any(x == y for x, y in zip(a["bands"], b["bands"], strict=True))
-            )
-            if bands or a["content_hash"] == b["content_hash"]:
-                old, new = component[i], component[j]
-                component = [new if c == old else c for c in component]
-    return [{n for n, c in enumerate(component) if c == label} for label in sorted(set(component))]
+    rows = signal_rows(store, signals)
+    pairs = combinations(range(len(rows)), 2)
+    same = [
+        (i, j) for i, j in pairs if share_a_band(rows[i], rows[j]) or rows[i]["content_hash"] == rows[j]["content_hash"]
+    ]
+    label = components(len(rows), same)
+    return [{n for n, c in enumerate(label) if c == smallest} for smallest in sorted(set(label))]
 
 
 @pytest.mark.parametrize("partitions", [1, 7])
@@ -93,12 +56,10 @@ def test_clusters_are_the_components_that_brute_force_finds(tmp_path: Path, part
     """Every document names the longest of its component as its representative, and the component's size."""
     settings = DedupSettings(partitions=partitions)
     store, shards = Store(str(tmp_path)), corpus()
-    signals = write_signals(store, shards, settings)
-    tasks = Clusters(settings).tasks(shards_of(signals), store)
-    Clusters(settings).work(tasks, Context(store, RUNNER, documents=27))
-    found = clusters_of(store, tasks)
+    signals = write_signals(store, shards, settings.shingles)
+    found = clusters(settings, signals, store)
     documents = [pair for shard in shards for pair in shard]
-    for members in brute_force(shards, store, signals):
+    for members in brute_force(store, signals):
         order = sorted(members, key=lambda n: (-len(documents[n][1].encode()), documents[n][0], n))
         for n in members:
             assert found[n]["cluster_id"] == documents[order[0]][0]
@@ -112,10 +73,8 @@ def test_a_repeated_id_is_dropped_once(tmp_path: Path) -> None:
     """Two records with the same id and text are one document: one of them stays."""
     settings = DedupSettings()
     store = Store(str(tmp_path))
-    signals = write_signals(store, [[("same", "a b c d e f g")], [("same", "a b c d e f g")]], settings)
-    tasks = Clusters(settings).tasks(shards_of(signals), store)
-    Clusters(settings).work(tasks, Context(store, RUNNER, documents=2))
-    assert [row["duplicate"] for row in clusters_of(store, tasks)] == [None, "exact"]
+    signals = write_signals(store, [[("same", "a b c d e f g")], [("same", "a b c d e f g")]], settings.shingles)
+    assert [row["duplicate"] for row in clusters(settings, signals, store)] == [None, "exact"]
 
 
 def test_exact_and_near_search_can_be_switched_off(tmp_path: Path) -> None:
@@ -123,9 +82,8 @@ def test_exact_and_near_search_can_be_switched_off(tmp_path: Path) -> None:
     for exact, near, expected in [(True, False, {"exact"}), (False, False, set())]:
         settings = DedupSettings(exact=exact, near=near)
         store = Store(str(tmp_path / f"{exact}{near}"))
-        tasks = Clusters(settings).tasks(shards_of(write_signals(store, corpus(), settings)), store)
-        Clusters(settings).work(tasks, Context(store, RUNNER, documents=27))
-        assert {row["duplicate"] for row in clusters_of(store, tasks)} - {None} == expected
+        found = clusters(settings, write_signals(store, corpus(), settings.shingles), store)
+        assert {row["duplicate"] for row in found} - {None} == expected
 
 
 def test_a_hot_bucket_is_one_cluster(tmp_path: Path) -> None:
@@ -133,7 +91,7 @@ def test_a_hot_bucket_is_one_cluster(tmp_path: Path) -> None:
     settings = DedupSettings()
     store = Store(str(tmp_path))
     shard = [(f"d{n:05d}", "the same words again and again in every document") for n in range(3000)]
-    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [shard], settings)), store)
+    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [shard], settings.shingles)), store)
     (marker,) = Clusters(settings).work(tasks, Context(store, RUNNER, documents=3000))
     assert marker.dropped == {"exact_duplicate": 2999}
     spans = [span for _, span in dedup.Dedup(settings, store, Links(store, "k"), 1).band_spans(tasks[0])]
@@ -145,7 +103,7 @@ def test_an_empty_corpus_has_no_clusters(tmp_path: Path) -> None:
     """A shard without rows has a clusters shard without rows."""
     settings = DedupSettings()
     store = Store(str(tmp_path))
-    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [[], []], settings)), store)
+    tasks = Clusters(settings).tasks(shards_of(write_signals(store, [[], []], settings.shingles)), store)
     assert [m.rows_in for m in Clusters(settings).work(tasks, Context(store, RUNNER, documents=0))] == [0, 0]
 
 
