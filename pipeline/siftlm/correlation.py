@@ -25,7 +25,7 @@ from siftlm.errors import UserError
 from siftlm.findings import Finding, findings_table, name_some
 from siftlm.mixing.projection import budget_of, caps, project
 from siftlm.mixing.settings import ProjectSettings
-from siftlm.report.correlation_page import PAGE, write_page
+from siftlm.report.correlation_page import PAGE, correlation_page
 from siftlm.stages.folders import check_results
 
 TABLES: dict[str, Callable[[Assessment], pa.Table]] = {
@@ -66,7 +66,7 @@ def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
         write_table(pa.concat_tables([table_of(assessment) for assessment in assessments]), f"{out}/{name}.parquet")
     write_table(findings_table(findings), f"{out}/{FINDINGS}")
     _forget_weights(out)
-    write_page(out)
+    _write_page(out)
     return CorrelateResult(assessments, findings)
 
 
@@ -79,6 +79,14 @@ def check_out(out: str) -> None:
         [*tables, FINDINGS, PAGE],
         lambda folder: any(is_written_here(f"{folder}/{name}") for name in tables),
     )
+
+
+def _write_page(out: str) -> None:
+    """Writes the page of the tables that are in a folder: those of correlate, those of project, or both."""
+    written = [name for name in (*TABLES, "weights") if filesystem.exists(f"{out}/{name}.parquet")]
+    if "estimates" in written:
+        page = correlation_page({name: read_table(f"{out}/{name}.parquet") for name in written})
+        filesystem.write_bytes(f"{out}/{PAGE}", page.encode())
 
 
 def _forget_weights(out: str) -> None:
@@ -113,7 +121,7 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
     write_table(weights, f"{out}/weights.parquet")
     if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):
         write_table(table, f"{out}/estimates.parquet")
-    write_page(out)
+    _write_page(out)
     return weights
 
 

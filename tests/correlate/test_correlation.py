@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,10 @@ def test_new_estimates_drop_the_weights_of_the_old(tables: Path) -> None:
     out = tables / "out"
     correlate(settings_of(tables), str(out))
     project_units(ProjectSettings(keep_share=0.2), f"{out}/estimates.parquet", f"{tables}/units.csv", str(out))
-    assert "Caps and weights" in (out / "correlation.html").read_text()
+    html = (out / "correlation.html").read_text()
+    assert "Caps and weights" in html
+    assert html.count("<style>") == 1
+    assert resources.files("siftlm.report").joinpath("report.css").read_text() in html, "it looks as the report does"
     correlate(settings_of(tables, estimator="concordant"), str(out))
     assert not (out / "weights.parquet").exists()
     assert "Caps and weights" not in (out / "correlation.html").read_text()
