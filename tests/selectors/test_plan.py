@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siftlm.selectors import (
-    DECISION_SCHEMA,
-    SelectSettings,
-    Statistics,
-    advance,
-    decide,
-    found,
-    resolve,
-    select,
-    shard_statistics,
-    start,
-)
+from siftlm.selectors import DECISION_SCHEMA, Selection, SelectSettings, resolve, select
+from siftlm.statistics.passes import merged
 
 SCORES = st.one_of(st.none(), st.sampled_from([0.5, 1.0, -0.0, 0.0]), st.floats(allow_nan=True))
 DOCUMENTS = st.lists(
@@ -91,14 +81,15 @@ def test_any_partition_order_and_entry_limit_decide_alike(weights, documents, ra
     cuts = sorted(random.randrange(len(rows) + 1) for _ in range(3))
     spans = zip([0, *cuts], [*cuts, len(rows)], strict=True)
     shards = [table.take(pa.array(rows[a:b], pa.int64())) for a, b in spans]
-    plan = start(SelectSettings.model_validate(tree | {"entry_limit": limit}))
+    selection = Selection(SelectSettings.model_validate(tree | {"entry_limit": limit}))
+    plan = selection.begin()
     while not plan.done:
-        parts = [pickle.loads(pickle.dumps(shard_statistics(shard, plan))) for shard in shards]
+        parts = [pickle.loads(pickle.dumps(selection.observe(shard, plan))) for shard in shards]
         random.shuffle(parts)
-        middle = random.randrange(len(parts))
-        plan = advance(plan, [Statistics.merged(parts[:middle]), Statistics.merged(parts[middle:])])
+        middle = random.randrange(1, len(parts))
+        plan = selection.settle(plan, merged([merged(parts[:middle]), merged(parts[middle:])]))
         plan = pickle.loads(pickle.dumps(plan))
-    assert by_id(shards, [decide(shard, plan) for shard in shards]) == expected
+    assert by_id(shards, [selection.decide(shard, plan) for shard in shards]) == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -141,12 +132,10 @@ def test_a_ranked_rule_ranks_what_the_rules_above_it_keep() -> None:
 def test_rules_on_rows_alone_need_no_pass() -> None:
     """A plan of thresholds and samples is done at once; each ranked rule takes one pass on a small corpus."""
     tree = {"rules": [RULES[0], RULES[2]], "tokens": "tokens"}
-    assert start(SelectSettings.model_validate(tree)).done
-    plan = start(SelectSettings.model_validate({"rules": RULES, "tokens": "tokens"}))
+    assert Selection(SelectSettings.model_validate(tree)).begin().done
+    selection = Selection(SelectSettings.model_validate({"rules": RULES, "tokens": "tokens"}))
     table = corpus([(float(i), "a.com", 10, 1) for i in range(50)])
-    while not plan.done:
-        plan = advance(plan, [shard_statistics(table, plan)])
-    assert plan.passes == 3
+    assert resolve([table], selection).passes == 3
 
 
 def test_no_rules_keep_everything() -> None:
@@ -164,7 +153,7 @@ def test_a_record_batch_and_a_chunked_table_decide_alike() -> None:
     assert select([chunked], chosen)[0].equals(select([batch], chosen)[0])
 
 
-def test_a_finished_plan_tells_its_cuts_in_the_units_of_the_columns() -> None:
+def test_a_rule_tells_what_it_found_in_the_units_of_its_column() -> None:
     """The ends of a band and the value at a budget; an open end is None."""
     table = corpus([(float(i), "a.com", 10, i) for i in range(100)])
     rules = [
@@ -173,46 +162,45 @@ def test_a_finished_plan_tells_its_cuts_in_the_units_of_the_columns() -> None:
         {"kind": "top", "column": "level", "budget_tokens": 100},
         {"kind": "band", "column": "score", "criterion": "high", "rate": 0.5, "within": "domain"},
     ]
-    plan = resolve([table], SelectSettings.model_validate({"rules": rules, "tokens": "tokens"}))
-    kept = np.flatnonzero(np.asarray(decide(table, plan)["kept"])).tolist()
+    selection = Selection(SelectSettings.model_validate({"rules": rules, "tokens": "tokens"}))
+    plan = resolve([table], selection)
+    kept = np.flatnonzero(np.asarray(selection.decide(table, plan)["kept"])).tolist()
     assert kept == list(range(70, 75))
-    assert found(plan, table.schema) == {
-        "passes": 3,
-        "weight_scale": 1.0,
-        "rules": [
-            {
-                "rule": 0,
-                "kind": "band",
-                "groups": 1,
-                "documents": 100,
-                "mass": 100,
-                "column": "score",
-                "cuts": [24.0, 74.0],
-            },
-            {
-                "rule": 2,
-                "kind": "top",
-                "groups": 1,
-                "documents": 50,
-                "mass": 500,
-                "end": "highest",
-                "by": "level",
-                "within": "global",
-                "unit": "tokens",
-                "budget": 100,
-                "short": 0,
-                "groups_short": 0,
-                "column": "level",
-                "cuts": [65],
-            },
-            {
-                "rule": 3,
-                "kind": "band",
-                "groups": 1,
-                "documents": 10,
-                "mass": 10,
-                "column": "score",
-                "cuts": [69.0, None],
-            },
-        ],
-    }
+    assert plan.passes == 3
+    found = [
+        rule.found(state, table.schema) for rule, state in zip(selection.settings.rules, plan.states, strict=True)
+    ]
+    assert found == [
+        {
+            "kind": "band",
+            "groups": 1,
+            "documents": 100,
+            "mass": 100,
+            "column": "score",
+            "cuts": [24.0, 74.0],
+        },
+        {},
+        {
+            "kind": "top",
+            "groups": 1,
+            "documents": 50,
+            "mass": 500,
+            "end": "highest",
+            "by": "level",
+            "within": "global",
+            "unit": "tokens",
+            "budget": 100,
+            "short": 0,
+            "groups_short": 0,
+            "column": "level",
+            "cuts": [65],
+        },
+        {
+            "kind": "band",
+            "groups": 1,
+            "documents": 10,
+            "mass": 10,
+            "column": "score",
+            "cuts": [69.0, None],
+        },
+    ]

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from siftlm.engine.values import read_value, write_value
 from siftlm.errors import UserError
-from siftlm.selectors import SelectSettings, decide, found, resolve
-from siftlm.selectors.plan import Plan
+from siftlm.selectors import Plan, Selection, SelectSettings, resolve
 from siftlm.store import Store
 
 VALUES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 0.5, 1.0]), st.floats(1e-9, 1.0), st.none()), max_size=60)
@@ -26,9 +25,13 @@ def corpus(values: list[float | None]) -> pa.Table:
     return pa.table({"doc_id": pa.array(ids, pa.string()), "commonness": pa.array(values, pa.float64())})
 
 
-def plan_of(values: list[float | None], **factor: Any) -> Plan:
+def selection_of(**factor: Any) -> Selection:
     weights = {"factors": [{"kind": "segments", "column": "commonness", **factor}], "cap": 1e6}
-    return resolve([corpus(values)], SelectSettings.model_validate({"weights": weights}))
+    return Selection(SelectSettings.model_validate({"weights": weights}))
+
+
+def plan_of(values: list[float | None], **factor: Any) -> Plan:
+    return resolve([corpus(values)], selection_of(**factor))
 
 
 def by_hand(values: list[float], segments: int, ratio: float) -> list[float]:
@@ -48,8 +51,8 @@ def by_hand(values: list[float], segments: int, ratio: float) -> list[float]:
 @given(VALUES, st.integers(2, 7), st.sampled_from([1.0, 3.0, 20.0]))
 def test_the_weights_are_those_of_the_formula(values: list[float | None], segments: int, ratio: float) -> None:
     """One over the mean of a segment, bounded, with mean 1; documents without a value have the factor for these."""
-    plan = plan_of(values, segments=segments, ratio=ratio, missing=0.25)
-    weight = decide(corpus(values), plan)["weight"].to_pylist()
+    selection = selection_of(segments=segments, ratio=ratio, missing=0.25)
+    weight = selection.decide(corpus(values), resolve([corpus(values)], selection))["weight"].to_pylist()
     known = [value for value in values if value is not None]
     expected = iter(by_hand(known, segments, ratio) if known else [])
     assert weight == [0.25 if value is None else next(expected) for value in values]
@@ -61,22 +64,19 @@ def test_the_weights_are_those_of_the_formula(values: list[float | None], segmen
 
 def test_what_is_common_counts_less() -> None:
     """A tenth of the documents is a thousand times as common: it gets the smallest weight, one tenth of the largest."""
-    plan = plan_of([0.001] * 90 + [1.0] * 10, segments=10, ratio=10.0)
-    (told,) = found(plan, corpus([]).schema)["segments"]
-    assert told["documents"] == (90, 0, 0, 0, 0, 0, 0, 0, 0, 10)
-    assert told["means"][-1] == 1.0
-    assert told["weights"][0] == pytest.approx(100 / (90 + 1), rel=1e-12)
-    assert told["weights"][-1] == pytest.approx(10 / (90 + 1), rel=1e-12)
+    (segments,) = plan_of([0.001] * 90 + [1.0] * 10, segments=10, ratio=10.0).states
+    assert segments.documents == (90, 0, 0, 0, 0, 0, 0, 0, 0, 10)
+    assert segments.means[-1] == 1.0
+    assert segments.weights[0] == pytest.approx(100 / (90 + 1), rel=1e-12)
+    assert segments.weights[-1] == pytest.approx(10 / (90 + 1), rel=1e-12)
 
 
 def test_a_plan_with_segments_is_read_as_it_was_written(tmp_path: Any) -> None:
     values = [0.1, 0.2, None, 0.7, 1e-300]
-    plan = plan_of(values, segments=3)
-    store = Store(str(tmp_path))
+    selection, plan, store = selection_of(segments=3), plan_of(values, segments=3), Store(str(tmp_path))
     write_value(store.path("selections", "plan"), plan, store)
-    assert decide(corpus(values), read_value(store.path("selections", "plan"), store)).equals(
-        decide(corpus(values), plan)
-    )
+    again = read_value(store.path("selections", "plan"), store)
+    assert selection.decide(corpus(values), again).equals(selection.decide(corpus(values), plan))
 
 
 @pytest.mark.parametrize("value", [-1.0, math.inf])

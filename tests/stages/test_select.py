@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from siftlm.engine.shards import Task
 from siftlm.engine.values import write_value
 from siftlm.seals import Seal
-from siftlm.selectors import SelectSettings, start
+from siftlm.selectors import Selection, SelectSettings
 from siftlm.selectors.threshold import Threshold
 from siftlm.stages.eligible import Eligible, Split
 from siftlm.stages.select import Columns, Decide
@@ -33,7 +33,7 @@ def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path
         pq.write_table(pa.table(columns), path)
         store.commit(Marker(stage, "k", "shard", 4, 4, files={".parquet": Seal.of(path)}))
     settings, path = SelectSettings(), str(tmp_path / "plan")
-    write_value(path, start(settings), store)
+    write_value(path, Selection(settings).begin(), store)
     short = Threshold(column="byte_count", min=5)
     inputs = dict.fromkeys(tables, "k")
     eligible = Eligible(Split(), (short,)).run(Task(0, "shard", "k", inputs), store)

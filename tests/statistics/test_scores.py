@@ -21,7 +21,7 @@ def tabled(shards: list[pa.Table], columns: list[str], limit: int) -> dict[str, 
     """The table of shards, by as many passes as it takes."""
     search = ScoreSearch.start(columns, entry_limit=limit)
     while not search.done:
-        search = search.advanced(ScoreStatistics.merged([search.observe(shard) for shard in shards]))
+        search = search.settle(ScoreStatistics.merged([search.observe(shard) for shard in shards]))
     return search.table()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,9 +16,8 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.scorers import open_scorer
 from siftlm.scorers.language import LanguageScorer
-from siftlm.selectors.rule import RuleSettings
-from siftlm.selectors.threshold import Threshold
-from siftlm.selectors.weights import TableFactor
+from siftlm.selectors.component import Component, Mention
+from siftlm.selectors.weights import factor_place
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import Portion, portions
 from siftlm.store import Store
@@ -26,16 +25,6 @@ from siftlm.store import Store
 COMMON = 1000  # values of a column that are remembered, the most frequent of every shard: for hints only
 SHOWN = 3
 NEAR = 0.6  # how alike a value must be to be the one that was meant, by difflib
-
-
-@dataclass(frozen=True)
-class Mention:
-    """Values of a column that the configuration lists at a place; `keeps` where documents without one of them go."""
-
-    place: str
-    column: str
-    values: tuple[str, ...]
-    keeps: bool = False
 
 
 Found = dict[str, tuple[frozenset[str], dict[str, int]]]
@@ -84,38 +73,21 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
 
 
-def mentions(config: RunConfig) -> list[Mention]:
-    """Returns every list of values in rules, scopes and weights, in the order of the configuration."""
-    rules: list[tuple[str, RuleSettings]] = [
-        *((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect)),
-        *((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules)),
-    ]
-    found = [mention for place, rule in rules for mention in _of_rule(place, rule)]
+def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
+    """Every rule and weight factor with its place, in the order of the configuration."""
+    yield from ((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect))
+    yield from ((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules))
     factors = config.select.weights.factors if config.select.weights else []
-    return found + [
-        Mention(f"select.weights.factors.{number}.table", factor.column, tuple(factor.table))
-        for number, factor in enumerate(factors)
-        if isinstance(factor, TableFactor)
+    yield from ((factor_place(number), factor) for number, factor in enumerate(factors))
+
+
+def mentions(config: RunConfig) -> list[Mention]:
+    """Every list of values in rules, scopes and weights, in the order of the configuration."""
+    return [
+        mention._replace(place=f"{place}.{mention.place}")
+        for place, component in components(config)
+        for mention in component.mentions()
     ]
-
-
-def _of_rule(place: str, rule: RuleSettings) -> list[Mention]:
-    scope = rule.when.lists() if rule.when else {}
-    found = [Mention(f"{place}.when.{name}", name, tuple(values)) for name, values in scope.items()]
-    if isinstance(rule, Threshold):
-        keeps = rule.when is None and rule.missing == "drop"
-        lists = {"in": rule.in_, "not_in": rule.not_in}
-        found += [
-            Mention(f"{place}.{name}", rule.column, tuple(map(_text, values)), keeps and name == "in")
-            for name, values in lists.items()
-            if values is not None
-        ]
-    return found
-
-
-def _text(value: str | bool | int) -> str:
-    """A value as Arrow writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Found:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from siftlm.checks.mentions import components
 from siftlm.config import RunConfig
 from siftlm.documents import registered_domain
 from siftlm.errors import UserError, nearest
 from siftlm.filesystem import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.readers.presence import count_values, field_names
-from siftlm.selectors.weights import TableFactor
 from siftlm.store import Marker
 
 SAMPLE_DOCUMENTS = 200  # of each of three files
@@ -130,13 +130,9 @@ def check_domains(config: RunConfig, seen: Mapping[str, Seen], which: str = "") 
 
 
 def groups_by_domain(config: RunConfig) -> str | None:
-    """Returns the first place that groups documents by their domain."""
-    for place, rules in (("preselect", config.preselect), ("select.rules", config.select.rules)):
-        for number, rule in enumerate(rules):
-            if getattr(rule, "within", None) == "domain":
-                return f"{place}.{number}.within"
-    factors = config.select.weights.factors if config.select.weights else []
-    for number, factor in enumerate(factors):
-        if isinstance(factor, TableFactor) and factor.column == "domain":
-            return f"select.weights.factors.{number}.column"
+    """The first place that groups documents by their domain."""
+    for place, component in components(config):
+        key, column = component.grouped_by or ("", "")
+        if column == "domain":
+            return f"{place}.{key}"
     return None

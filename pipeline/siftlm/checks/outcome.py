@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from siftlm.checks.mentions import Found
+from siftlm.checks.mentions import Found, components
 from siftlm.config import RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
-from siftlm.selectors.rule import RuleSettings
 from siftlm.store import Marker
 
 SHOWN = 3  # reasons, and values of a column
@@ -64,11 +63,7 @@ def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Found) -
 
 def _loss(config: RunConfig, step: str, reason: str, number: int) -> str:
     """`600 language_not_in_list (select.rules.0: language in eng)`."""
-    rules: list[tuple[str, RuleSettings]] = [
-        *((f"preselect.{position}", rule) for position, rule in enumerate(config.preselect)),
-        *((f"select.rules.{position}", rule) for position, rule in enumerate(config.select.rules)),
-    ]
-    words = next((f": {rule.describe()}" for place, rule in rules if place == step), "")
+    words = next((f": {component.describe()}" for place, component in components(config) if place == step), "")
     return f"{number:,} {reason} ({step}{words})"
 
 

@@ -143,8 +143,8 @@ def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
             with _at(f"{place}.{number}"):
                 rule.rehearse(rows)
     if select.weights:
-        select.weights.check(config.good_ends(), "select.weights")
-        select.weights.relative(rows, "select.weights")
+        select.weights.check(config.good_ends())
+        select.weights.rehearse(rows)
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from siftlm.selectors import Plan, SelectSettings, Statistics
+from siftlm.selectors import Plan
 from siftlm.selectors.filling import Filling, Sums
+from siftlm.selectors.ranked import Ranking
 from siftlm.selectors.segments import Segments, SegmentSums
 from siftlm.statistics.cuts import Cuts, Search, Target, _Open, _Pending
+from siftlm.statistics.passes import Together
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
 from siftlm.statistics.summary import Summary
@@ -30,8 +32,8 @@ from siftlm.store import Store
 KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        Plan, Statistics, Filling, Sums, Cuts, Search, Target, _Open, _Pending, RankHistogram, ScoreSearch,
-        ScoreStatistics, Summary, Segments, SegmentSums,
+        Plan, Ranking, Filling, Sums, Cuts, Search, Target, _Open, _Pending, RankHistogram, ScoreSearch,
+        ScoreStatistics, Summary, Segments, SegmentSums, Together,
     )
 }  # fmt: skip
 
@@ -86,8 +88,6 @@ def _pack(value: Any, arrays: list[np.ndarray]) -> Any:
         return {"array": len(arrays) - 1}
     if isinstance(value, Fraction):
         return {"fraction": [value.numerator, value.denominator]}
-    if isinstance(value, SelectSettings):
-        return {"settings": value.model_dump(mode="json", by_alias=True)}
     if isinstance(value, tuple | list):
         return {"tuple": [_pack(part, arrays) for part in value]}
     if isinstance(value, frozenset):
@@ -110,8 +110,6 @@ def _unpack(tree: Any, arrays: Sequence[np.ndarray]) -> Any:
             return arrays[index]
         case {"fraction": [numerator, denominator]}:
             return Fraction(numerator, denominator)
-        case {"settings": settings}:
-            return SelectSettings.model_validate(settings)
         case {"tuple": parts}:
             return tuple(_unpack(part, arrays) for part in parts)
         case {"set": parts}:

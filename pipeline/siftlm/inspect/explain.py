@@ -17,13 +17,11 @@ from siftlm.inspect.clusters import members
 from siftlm.inspect.run import FinishedRun
 from siftlm.inspect.trace import Rulebook
 from siftlm.report.view import Explanation, Met
-from siftlm.selectors import DECISION_SCHEMA, Plan
-from siftlm.selectors.plan import WEIGHTS
+from siftlm.selectors import DECISION_SCHEMA, Selection
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import RuleSettings
-from siftlm.selectors.sample import Sample
+from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import read_columns
-from siftlm.statistics.hashing import uniform
 
 PASSED, DROPPED, ELSEWHERE, NOT_REACHED = "passed", "dropped", "does not apply", "not reached"
 MEMBERS = 20  # of its cluster that are told
@@ -89,7 +87,6 @@ class _Way:
         self.book, self.table, self.columns = book, table, columns
         if book.plan is None:
             raise UserError("RUN: must have its store, got none of its selections there; run it again")
-        self.plan: Plan = book.plan
 
     def walk(self) -> Iterator[Met]:
         """Every loss; after the one that drops the document, the others are not reached."""
@@ -107,29 +104,28 @@ class _Way:
 
     def _value(self, loss: Loss) -> object:
         """What the loss looks at: a column of the document, or its draw."""
-        if isinstance(loss.rule, Sample) and loss.position is not None:
-            kinds = [rule.kind for rule in self.plan.settings.rules[: loss.position]]
-            draw = self._rows().draw(f"{loss.rule.kind} {kinds.count(loss.rule.kind)}")
-            return float(uniform(draw)[0])
+        if loss.rule and loss.position is not None:
+            drawn = loss.rule.drawn(self._rows(loss.position))
+            if drawn is not None:
+                return drawn
         if loss.place == WEIGHTS:
             return self.columns["weight"]
         return self.columns.get(loss.column) if loss.column else None
 
     def _cuts(self, loss: Loss) -> tuple[float | int | None, ...]:
         """The values at which the document's group was cut."""
-        if loss.position is None or loss.rule is None or not self.plan.cuts[loss.position]:
+        state = self.book.state(loss)
+        if not state or loss.position is None or loss.rule is None or loss.column is None:
             return ()
-        if self.columns.get(loss.column or "") is None or not _applies(loss.rule, self.columns):
+        if self.columns.get(loss.column) is None or not _applies(loss.rule, self.columns):
             return ()
-        rule, cuts = self.plan.settings.rules[loss.position], self.plan.cuts[loss.position][0]
-        group = rule.ranked(self._rows(), 0, (), "").group
-        known = np.isin(group, cuts.groups) | np.isin(group | np.uint64(2**64 - 16), cuts.groups)
-        return self.book.values(rule, cuts, int(cuts.rows(group)[0])) if known.all() else ()
+        return loss.rule.cut_of(self._rows(loss.position), state, self.book.columns[loss.column])
 
-    def _rows(self) -> Rows:
-        return Rows.of(self.table, self.plan.settings.seed, self.plan.settings.tokens)
+    def _rows(self, position: int) -> Rows:
+        """The document as a rule sees it."""
+        selection = Selection(self.book.config.selection())
+        return selection.drawing(selection.rows(self.table), position)
 
 
 def _applies(rule: RuleSettings, columns: dict[str, Any]) -> bool:
-    scope = rule.when.lists() if rule.when else {}
-    return all(columns.get(name) in values for name, values in scope.items())
+    return all(columns.get(name) in values for name, values in rule.scope.items())

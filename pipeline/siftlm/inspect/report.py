@@ -17,7 +17,7 @@ from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
-from siftlm.inspect.trace import Cut, Rulebook
+from siftlm.inspect.trace import Rulebook
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
@@ -29,10 +29,7 @@ from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
 from siftlm.scorers import ContaminationSettings
-from siftlm.selectors.segments import SegmentsFactor
-from siftlm.selectors.threshold import Threshold
-from siftlm.selectors.top import Top
-from siftlm.selectors.weights import ColumnFactor
+from siftlm.selectors.rule import Cut
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import portions
 from siftlm.statistics.ordered import BoolArray, Int64Array
@@ -127,9 +124,7 @@ class _Overview:
         names += [settings.name for settings in self.book.config.annotate.classifiers]
         names += [loss.column for loss in self.losses if loss.column]
         weights = self.book.config.select.weights
-        names += [
-            f.column for f in (weights.factors if weights else []) if isinstance(f, ColumnFactor | SegmentsFactor)
-        ]
+        names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         found = [name for name in dict.fromkeys(names) if name in known]
         return (found or [self.run.default_column()] if self.columns else [])[:SCORES]
@@ -201,8 +196,7 @@ class _Overview:
         """Every value at which a rule cuts a column, in order."""
         found: set[float] = set()
         for loss in self._looking_at(column):
-            if isinstance(loss.rule, Threshold):
-                found |= {bound for bound in (loss.rule.min, loss.rule.max) if bound is not None}
+            found |= set(loss.rule.bounds if loss.rule else ())
             found |= {value for cut in self.book.cuts(loss) for value in cut.values if value is not None}
         return sorted(found)
 
@@ -276,7 +270,8 @@ class _Overview:
         return figures.distribution(f"scores-{name}", name, edges, counts[:, 1:-1], lines, words)
 
     def _cut_text(self, loss: Loss) -> CutText:
-        cuts = self.book.cuts(loss, self.tally["groups"].get(getattr(loss.rule, "within", ""), {}))
+        _, within = (loss.rule and loss.rule.grouped_by) or ("", "")
+        cuts = self.book.cuts(loss, self.tally["groups"].get(within, {}))
         words = [_cut_words(loss, cut) for cut in cuts[:CUTS_NAMED]]
         if len(cuts) > CUTS_NAMED:
             words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")
@@ -321,12 +316,8 @@ def _group_order(entry: tuple[str, Any]) -> int:
 
 def _cut_words(loss: Loss, cut: Cut) -> str:
     """`c4: 12.3 to 45.6 of 300 documents`."""
-    values = ["open" if value is None else f"{value:.6g}" for value in cut.values]
-    joined = ", ".join(values)
-    if len(values) == 2:
-        joined = f"{values[0]} to {values[1]}"
-    elif isinstance(loss.rule, Top):
-        joined = f"{'at least' if loss.rule.end == 'highest' else 'at most'} {values[0]}"
+    assert loss.rule is not None, "a cut is a rule's"
+    joined = loss.rule.cut_words(["open" if value is None else f"{value:.6g}" for value in cut.values])
     group = "" if cut.group is None else f"{cut.group}: "
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
 

@@ -1,40 +1,30 @@
-"""Selection: columns in; keep, reason and weight out. The registry is `SELECTORS`."""
+"""Selection: columns in; keep, reason and weight out. The registries are the unions `AnyRule` and `AnyFactor`."""
 
-from siftlm.selectors.found import found
 from siftlm.selectors.plan import (
     DECISION_SCHEMA,
     DROPPED_BY,
     DROPPED_REASON,
     Plan,
-    Statistics,
-    advance,
-    decide,
+    Selection,
     keep_rows,
     resolve,
     select,
-    shard_statistics,
-    start,
 )
-from siftlm.selectors.settings import SELECTORS, RowRule, Rule, SelectSettings
-from siftlm.selectors.weights import WeightSettings
+from siftlm.selectors.settings import AnyRule, RowRule, SelectSettings
+from siftlm.selectors.weights import AnyFactor, WeightSettings
 
 __all__ = [
     "DECISION_SCHEMA",
     "DROPPED_BY",
     "DROPPED_REASON",
-    "SELECTORS",
+    "AnyFactor",
+    "AnyRule",
     "Plan",
     "RowRule",
-    "Rule",
     "SelectSettings",
-    "Statistics",
+    "Selection",
     "WeightSettings",
-    "advance",
-    "decide",
-    "found",
     "keep_rows",
     "resolve",
     "select",
-    "shard_statistics",
-    "start",
 ]

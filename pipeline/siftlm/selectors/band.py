@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 from typing_extensions import override
 
+from siftlm.selectors.ranked import RankedRule, Ranking, exact
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, exact, within_words
-from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.selectors.rule import Drops
+from siftlm.statistics.cuts import POOL, Cuts, Ranked, Target
 from siftlm.statistics.ordered import UInt64Array, from_number
 
 
-def groups(rows: Rows, within: str) -> UInt64Array:
-    """The group of each document: one for all, or one a value of the column `within`."""
-    return np.zeros(len(rows), np.uint64) if within == "global" else rows.group(within)
-
-
-class Band(RuleSettings):
+class Band(RankedRule):
     """Keeps the low, medium or high band of exact percentiles p at a rate r.
 
     low: p in [0, r); medium: p in [1/2 - r/2, 1/2 + r/2); high: p in [1 - r, 1] (Ankner et al. 2024, arXiv
@@ -35,6 +31,11 @@ class Band(RuleSettings):
     ranks are among documents of like token count: [100, 1000] gives three bins, below 100, 100 to 999, 1000
     and more.
     """
+
+    paper: ClassVar[str] = "Ankner et al. 2024, arXiv 2405.20541; Marion et al. 2023, arXiv 2309.04564"
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "band", "column": "perplexity", "criterion": "medium", "rate": 0.5, "within": "domain", "min_group": 20,
+    }  # fmt: skip
 
     kind: Literal["band"] = "band"
     column: str = Field(description="The column ranked, lowest value first.")
@@ -70,8 +71,8 @@ class Band(RuleSettings):
 
     @property
     @override
-    def phases(self) -> int:
-        return 1
+    def within_column(self) -> str | None:
+        return None if self.within == "global" else self.within
 
     @property
     @override
@@ -82,10 +83,6 @@ class Band(RuleSettings):
     @override
     def smallest_group(self) -> int:
         return self.min_group
-
-    @override
-    def columns(self) -> set[str]:
-        return super().columns() | ({self.within} - {"global"})
 
     def ends(self) -> tuple[Fraction, Fraction]:
         """The band's first and last percentile, exactly."""
@@ -100,24 +97,43 @@ class Band(RuleSettings):
 
     @override
     def words(self) -> str:
-        return f"{self.column} in the {self.criterion} {self.rate:.6g} of {self.by}{within_words(self.within)}"
+        return f"{self.column} in the {self.criterion} {self.rate:.6g} of {self.by}{self.within_words()}"
 
     @override
-    def targets(self, phase: int) -> tuple[Target, ...]:
+    def default_reasons(self) -> tuple[str, ...]:
+        return (f"{self.column}_outside_{self.criterion}_band",)
+
+    @override
+    def targets(self, number: int) -> tuple[Target, ...]:
         """The two ends of the band."""
         return tuple(Target(share=end, midpoint=True) for end in self.ends())
 
     @override
-    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
-        """Rows by the column, ties by draw, in groups of `within` and of length."""
-        group = groups(rows, self.within)
-        if self.length_bins:
-            group = group + np.searchsorted(self.length_bins, rows.tokens(), side="right").astype(np.uint64)
-        return Ranked(group, from_number(rows.number(self.column)), rows.draw(draws), rows.mass(self.by))
+    def group(self, rows: Rows) -> UInt64Array:
+        """The value of `within`, and in the lowest bits the bin of length."""
+        group = super().group(rows)
+        if not self.length_bins:
+            return group
+        return group + np.searchsorted(self.length_bins, rows.tokens(), side="right").astype(np.uint64)
 
     @override
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def group_name(self, group: int, known: dict[int, str]) -> str | None:
+        name = super().group_name(group, known)
+        if not self.length_bins:
+            return name
+        edges, position = [0, *self.length_bins, None], group & ~int(POOL)
+        low, high = edges[position], edges[position + 1]
+        length = f"{low} tokens and more" if high is None else f"{low} to {high - 1} tokens"
+        return length if name is None else f"{name}, {length}"
+
+    @override
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
+        """Rows by the column, ties by draw, in groups of `within` and of length."""
+        return Ranked(self.group(rows), from_number(rows.number(self.column)), rows.draw(), rows.mass(self.by))
+
+    @override
+    def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Rows before the first end or not before the last."""
-        ranked = self.ranked(rows, 0, (), draws)
-        inside = ~cuts[0].before(0, ranked) & cuts[0].before(1, ranked)
-        return [(self.reason or f"{self.column}_outside_{self.criterion}_band", ~inside)]
+        ranked, (cuts,) = self.ranked(rows, 0, ()), state.cuts
+        inside = ~cuts.before(0, ranked) & cuts.before(1, ranked)
+        return [(self.default_reasons()[0], ~inside)]

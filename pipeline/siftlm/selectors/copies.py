@@ -8,25 +8,64 @@ as its mass: it is found exactly, whatever the order of the shards, by the searc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from siftlm.errors import UserError
-from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.selectors.budget import Weighed, check_budget
+from siftlm.statistics.cuts import Cuts, Ranked, Search, Target, advance, histogram
 from siftlm.statistics.hashing import uniform
 from siftlm.statistics.ordered import Float64Array, Int64Array, UInt64Array, from_float, to_float
+from siftlm.statistics.radix import RankHistogram
 
 
-def targets(budget_tokens: int) -> tuple[Target, ...]:
-    """Where the steps are cut."""
-    return (Target(amount=budget_tokens),)
+@dataclass(frozen=True)
+class CopiesBudget:
+    """The tokens that all copies together hold, to one document, with at most `cap` copies of each."""
+
+    tokens: int
+    cap: int
+
+    def begin(self, entry_limit: int) -> Search:
+        """Nothing known of the scale."""
+        return Search((Target(amount=self.tokens),), entry_limit=entry_limit)
+
+    def observe(self, rows: Weighed, state: Search) -> RankHistogram:
+        """The steps at which copies appear."""
+        return histogram(state, self._steps(rows.weight, rows.draw, rows.tokens))
+
+    def settle(self, state: Search, partial: RankHistogram | None) -> Search:
+        """The search after a pass; a UserError where the documents hold too few tokens."""
+        search = advance(state, [partial] if partial is not None else [])
+        if search.found is not None:
+            check_budget(self.tokens, int(search.found.mass.sum()), self.cap)
+        return search
+
+    def scale(self, state: Search) -> float:
+        """The scale c at the cut; 0 where there is no document."""
+        cuts = _cuts(state)
+        return float(to_float(cuts.key[:, 0])[0]) if len(cuts.groups) else 0.0
+
+    def copies(self, rows: Weighed, state: Search, expected: Float64Array) -> Int64Array:  # noqa: ARG002
+        """The copies of every document whose steps lie before the cut: int64[documents], at most `cap`."""
+        copies = np.zeros(len(rows.weight), np.int64)
+        positive = np.flatnonzero(rows.weight > 0)
+        if len(positive):
+            before = _cuts(state).before(0, self._steps(rows.weight, rows.draw, np.zeros_like(copies)))
+            copies[positive] = before.reshape(self.cap, len(positive)).sum(axis=0)
+        return copies
+
+    def _steps(self, weight: Float64Array, draw: UInt64Array, tokens: Int64Array) -> Ranked:
+        """The steps of all documents of positive weight, cap for each: arrays [positive * cap]."""
+        positive = weight > 0
+        scale = np.concatenate([_step(weight[positive], draw[positive], k) for k in range(1, self.cap + 1)])
+        tie, mass = np.tile(draw[positive], self.cap), np.tile(tokens[positive], self.cap)
+        return Ranked(np.zeros(len(scale), np.uint64), from_float(scale), tie, mass)
 
 
-def steps(weight: Float64Array, draw: UInt64Array, tokens: Int64Array, cap: int) -> Ranked:
-    """The steps of all documents of positive weight, cap for each: arrays [positive * cap]."""
-    positive = weight > 0
-    scale = np.concatenate([_step(weight[positive], draw[positive], k) for k in range(1, cap + 1)])
-    tie, mass = np.tile(draw[positive], cap), np.tile(tokens[positive], cap)
-    return Ranked(np.zeros(len(scale), np.uint64), from_float(scale), tie, mass)
+def drawn(expected: Float64Array, draw: UInt64Array) -> Int64Array:
+    """floor(expected + u): copies for given expectations."""
+    return np.floor(expected + uniform(draw)).astype(np.int64)
 
 
 def _step(weight: Float64Array, draw: UInt64Array, k: int) -> Float64Array:
@@ -35,36 +74,6 @@ def _step(weight: Float64Array, draw: UInt64Array, k: int) -> Float64Array:
         return np.asarray((k - uniform(draw)) / weight, np.float64)
 
 
-def drawn(expected: Float64Array, draw: UInt64Array) -> Int64Array:
-    """floor(expected + u): copies for given expectations."""
-    return np.floor(expected + uniform(draw)).astype(np.int64)
-
-
-def within(cuts: Cuts, weight: Float64Array, draw: UInt64Array, cap: int) -> Int64Array:
-    """The copies of every document whose steps lie before the cut: int64[documents], at most `cap`."""
-    copies = np.zeros(len(weight), np.int64)
-    positive = np.flatnonzero(weight > 0)
-    ranked = steps(weight, draw, np.zeros(len(weight), np.int64), cap)
-    if len(positive):
-        copies[positive] = cuts.before(0, ranked).reshape(cap, len(positive)).sum(axis=0)
-    return copies
-
-
-def scale_of(cuts: Cuts) -> float:
-    """The scale c at the cut; 0 where there is no document."""
-    return float(to_float(cuts.key[:, 0])[0]) if len(cuts.groups) else 0.0
-
-
-def check_budget(cuts: Cuts, budget_tokens: int, cap: float, place: str) -> None:
-    """Raises UserError where all documents at their cap hold fewer tokens than the budget."""
-    most = int(cuts.mass.sum())
-    if most < budget_tokens:
-        raise infeasible(most, budget_tokens, cap, place)
-
-
-def infeasible(most: int, budget_tokens: int, cap: float, place: str) -> UserError:
-    """The error for a budget above `most` tokens."""
-    return UserError(
-        f"{place}.budget_tokens: must be at most the {most} tokens that {cap:g} copies of every kept "
-        f"document of positive weight hold, got {budget_tokens}; lower it, raise cap, or keep more documents"
-    )
+def _cuts(state: Search) -> Cuts:
+    assert state.found is not None, "the scale is still open"
+    return state.found

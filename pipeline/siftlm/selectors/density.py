@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import override
 
 from siftlm.errors import UserError
+from siftlm.selectors.ranked import RankedRule, Ranking, exact
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, exact
+from siftlm.selectors.rule import Drops
 from siftlm.statistics.cuts import Cuts, Ranked, Target
 from siftlm.statistics.exponential import exp_negative
 from siftlm.statistics.hashing import uniform
@@ -21,7 +22,7 @@ from siftlm.statistics.ordered import Float64Array, from_float, from_number, to_
 QUARTILES = tuple(Target(share=Fraction(k, 4)) for k in (1, 2, 3))
 
 
-class DensityRule(RuleSettings):
+class DensityRule(RankedRule):
     """Keeps a document with probability min(1, factor * shape(value)), by its keyed draw.
 
     The shape's quartiles are those of the corpus, exact, unless `quartiles` gives them. With `rate`, the
@@ -29,6 +30,8 @@ class DensityRule(RuleSettings):
     shape < factor, so the factor is a quantile of draw / shape (sequential Poisson sampling: Ohlsson, J.
     Official Statistics 14, 1998). Reason: not_sampled_by_<column>.
     """
+
+    paper: ClassVar[str] = "De la Rosa et al. 2022 (BERTIN), arXiv 2207.06814"
 
     column: str = Field(description="The column sampled by, a perplexity for instance.")
     rate: float | None = Field(default=None, gt=0, le=1, description="The share of the documents kept.")
@@ -60,11 +63,11 @@ class DensityRule(RuleSettings):
 
     @property
     @override
-    def phases(self) -> int:
+    def passes(self) -> int:
         return (self.quartiles is None) + (self.rate is not None)
 
-    def _seeks_quartiles(self, phase: int) -> bool:
-        return self.quartiles is None and phase == 0
+    def _seeks_quartiles(self, number: int) -> bool:
+        return self.quartiles is None and number == 0
 
     @override
     def words(self) -> str:
@@ -72,34 +75,38 @@ class DensityRule(RuleSettings):
         return f"drawn by {self.column} ({self.kind}, {size})"
 
     @override
-    def targets(self, phase: int) -> tuple[Target, ...]:
+    def default_reasons(self) -> tuple[str, ...]:
+        return (f"not_sampled_by_{self.column}",)
+
+    @override
+    def targets(self, number: int) -> tuple[Target, ...]:
         """The quartiles, then the rate."""
-        if self._seeks_quartiles(phase) or self.rate is None:
+        if self._seeks_quartiles(number) or self.rate is None:
             return QUARTILES
         return (Target(share=exact(self.rate)),)
 
     @override
-    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
         """Rows by value, equal ones as one rank; then rows by draw / shape."""
         zero, one = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.int64)
-        if self._seeks_quartiles(phase):
+        if self._seeks_quartiles(number):
             return Ranked(zero, from_number(rows.number(self.column)), zero, one)
-        return Ranked(zero, from_float(self._ratio(rows, cuts, draws)), rows.draw(draws), one)
+        return Ranked(zero, from_float(self._ratio(rows, cuts)), rows.draw(), one)
 
     @override
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Rows whose draw / shape is at or above the factor."""
         if not len(rows):
             return []
         if self.factor is not None:
-            beyond = self._ratio(rows, cuts, draws) >= self.factor
+            beyond = self._ratio(rows, state.cuts) >= self.factor
         else:
-            beyond = ~cuts[-1].before(0, self.ranked(rows, self.phases - 1, cuts, draws))
-        return [(self.reason or f"not_sampled_by_{self.column}", beyond)]
+            beyond = ~state.cuts[-1].before(0, self.ranked(rows, self.passes - 1, state.cuts))
+        return [(self.default_reasons()[0], beyond)]
 
-    def _ratio(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Float64Array:
+    def _ratio(self, rows: Rows, cuts: tuple[Cuts, ...]) -> Float64Array:
         """draw / shape, infinite where the shape is 0."""
-        values, draw = rows.real(self.column), uniform(rows.draw(draws))
+        values, draw = rows.real(self.column), uniform(rows.draw())
         if not len(rows):
             return values
         quartiles = self.quartiles
@@ -118,6 +125,8 @@ class Gaussian(DensityRule):
 
     The data set's script takes factor 0.78 and width 9/2.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"kind": "gaussian", "column": "perplexity", "rate": 0.4}
 
     kind: Literal["gaussian"] = "gaussian"
     width: float = Field(default=4.5, gt=0, description="Width of the bell in units of the median, squared.")
@@ -140,6 +149,8 @@ class Stepwise(DensityRule):
     Quarters: p <= Q1; Q1 < p <= Q2; Q2 < p < Q3; p >= Q3. A quarter without range keeps its documents. The
     data set's script takes factor 1.5e5 for perplexities with a median of 6.6e5.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"kind": "stepwise", "column": "perplexity", "rate": 0.4}
 
     kind: Literal["stepwise"] = "stepwise"
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 
-from siftlm.selectors.copies import infeasible
+from siftlm.selectors.budget import Weighed, check_budget
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array
 
@@ -52,30 +53,43 @@ class Filling:
     done: bool = False
 
 
-def sums(filling: Filling, weight: Float64Array, tokens: Int64Array, cap: float) -> Sums:
-    """What the coming pass needs to know of documents with relative `weight`."""
-    with np.errstate(over="ignore"):
-        capped = filling.scale * weight >= cap
-    free = ~capped & (weight > 0)
-    return Sums(
-        int(capped.sum()),
-        int(tokens[capped].sum()),
-        int(tokens[free].sum()),
-        exact_sum(weight[free] * tokens[free]),
-    )
+@dataclass(frozen=True)
+class FillingBudget:
+    """The sum of weight * tokens, with weights of at most `cap`."""
 
+    tokens: int
+    cap: float
 
-def advance(filling: Filling, total: Sums, budget_tokens: int, cap: float, place: str) -> Filling:
-    """The filling after a pass over all shards.
+    def begin(self, entry_limit: int) -> Filling:  # noqa: ARG002
+        """No document capped."""
+        return Filling()
 
-    Raises:
-        UserError: all documents at their cap hold fewer tokens than the budget.
-    """
-    most = Fraction(cap) * (total.capped_tokens + total.free_tokens)
-    if most < budget_tokens:
-        raise infeasible(int(most), budget_tokens, cap, place)
-    if total.capped_documents == filling.capped_documents or not total.weighted:
-        return Filling(filling.scale, total.capped_documents, done=True)
-    rest = budget_tokens - Fraction(cap) * total.capped_tokens
-    solved = float(rest / as_fraction(total.weighted))
-    return Filling(max(solved, filling.scale), total.capped_documents)
+    def observe(self, rows: Weighed, state: Filling) -> Sums:
+        """What is capped at the scale solved last, and what is not."""
+        with np.errstate(over="ignore"):
+            capped = state.scale * rows.weight >= self.cap
+        free = ~capped & (rows.weight > 0)
+        return Sums(
+            int(capped.sum()),
+            int(rows.tokens[capped].sum()),
+            int(rows.tokens[free].sum()),
+            exact_sum(rows.weight[free] * rows.tokens[free]),
+        )
+
+    def settle(self, state: Filling, partial: Sums | None) -> Filling:
+        """The filling after a pass; a UserError where the documents hold too few tokens."""
+        total, cap = partial or Sums(), Fraction(self.cap)
+        check_budget(self.tokens, floor(cap * (total.capped_tokens + total.free_tokens)), self.cap)
+        if total.capped_documents == state.capped_documents or not total.weighted:
+            return Filling(state.scale, total.capped_documents, done=True)
+        rest = self.tokens - cap * total.capped_tokens
+        solved = float(rest / as_fraction(total.weighted))
+        return Filling(max(solved, state.scale), total.capped_documents)
+
+    def scale(self, state: Filling) -> float:
+        """The number that all relative weights are multiplied by."""
+        return state.scale
+
+    def copies(self, rows: Weighed, state: Filling, expected: Float64Array) -> Int64Array:  # noqa: ARG002
+        """One copy of every document that has a weight."""
+        return (expected > 0).astype(np.int64)

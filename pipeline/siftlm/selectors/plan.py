@@ -1,9 +1,4 @@
-"""The selection as an algorithm over shards: statistics, advance, until resolved; then one decision a row.
-
-    plan = start(settings)
-    while not plan.done:
-        plan = advance(plan, [shard_statistics(shard, plan) for shard in shards])
-    decisions = [decide(shard, plan) for shard in shards]
+"""The selection as an algorithm over shards: passes until everything is found; then one decision a row.
 
 A rule that looks at a row alone needs no pass; a ranked rule takes one or a few, over the rows that the rules
 above it keep. Nothing depends on the order of the shards, or on how they are cut.
@@ -11,26 +6,23 @@ above it keep. Nothing depends on the order of the shards, or on how they are cu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from siftlm.errors import UserError
-from siftlm.selectors import copies, filling
+from siftlm.selectors.component import placed
 from siftlm.selectors.reasons import NO_COPY, ZERO_WEIGHT
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import RuleSettings
-from siftlm.selectors.segments import Segments, SegmentsFactor, SegmentSums
+from siftlm.selectors.rule import Drops, RuleSettings
 from siftlm.selectors.settings import SelectSettings
-from siftlm.selectors.weights import factor_named
-from siftlm.statistics import cuts as search
-from siftlm.statistics.cuts import Cuts, Ranked, Search
-from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
-from siftlm.statistics.radix import RankHistogram
+from siftlm.selectors.weights import WEIGHTS, factor_place
+from siftlm.statistics.ordered import BoolArray
+from siftlm.statistics.passes import Partial, merged, settled
 
 Columns: TypeAlias = pa.RecordBatch | pa.Table
 
@@ -48,312 +40,161 @@ DROPPED_REASON = "dropped_reason"
 DROPPED_BY = "dropped_before_by"
 """A column beside it: the step that dropped them."""
 RULES = "select.rules"
-WEIGHTS = "select.weights"
 
 Names: TypeAlias = npt.NDArray[np.object_]
 """A string or None for every row."""
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Holds what one pass says of shards: a histogram, or sums for a budget or for segments."""
-
-    histogram: RankHistogram | None = None
-    sums: filling.Sums | None = None
-    segments: SegmentSums | None = None
-
-    @classmethod
-    def merged(cls, parts: Iterable[Statistics]) -> Statistics:
-        """The statistics of all of `parts`, in any order and any grouping."""
-        every = list(parts)
-        histograms = [part.histogram for part in every if part.histogram is not None]
-        sums = [part.sums for part in every if part.sums is not None]
-        segments = [part.segments for part in every if part.segments is not None]
-        return cls(
-            RankHistogram.merged(histograms) if histograms else None,
-            filling.Sums.merged(sums) if sums else None,
-            SegmentSums.merged(segments) if segments else None,
-        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How far the selection is resolved: `cuts[i]` are those of rule i, and the last those of the copies.
+    """What is found of the corpus so far: a state for each part of a selection in order, the last of which may be open.
 
-    `segments` are those of the weights' factors, the last of which may still be without its weights.
-    Picklable; the same for every shard of a pass.
+    The state of a part that looks at each row alone is None.
     """
 
-    settings: SelectSettings
-    cuts: tuple[tuple[Cuts, ...], ...]
-    search: Search | None = None
-    filling: filling.Filling | None = None
+    states: tuple[Any, ...] = ()
     done: bool = False
     passes: int = 0
-    segments: tuple[Segments, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some settings as a statistic of the corpus: its parts are rules, then factors, then a budget."""
+
+    settings: SelectSettings
 
     @property
-    def segmenting(self) -> tuple[int, SegmentsFactor] | None:
-        """The factor of the weights whose segments come next or wait for their weights, with its position."""
+    def parts(self) -> Sequence[Any]:
+        """Whatever may need statistics, in the order in which they are found."""
         weights = self.settings.weights
-        if weights is None or self.step < len(self.settings.rules):
-            return None
-        ready = sum(bool(found.weights) for found in self.segments)
-        waiting = weights.segmented()[ready:]
-        return waiting[0] if waiting else None
+        factors, budget = (weights.factors, weights.budget) if weights else ([], None)
+        return [*self.settings.rules, *factors, *([budget] if budget else [])]
 
-    @property
-    def step(self) -> int:
-        """The rule whose statistics come next; the number of rules stands for the weights."""
-        return len(self.cuts) - 1
+    def begin(self) -> Plan:
+        """The plan before any pass; done already where no part needs statistics."""
+        return self._opened(())
 
+    def _opened(self, states: tuple[Any, ...], passes: int = 0) -> Plan:
+        """The plan with the next part begun that needs a pass, or done."""
+        parts = self.parts
+        while len(states) < len(parts):
+            state = parts[len(states)].begin(self.settings.entry_limit)
+            states = (*states, state)
+            if not (state is None or state.done):
+                return Plan(states, passes=passes)
+        return Plan(states, done=True, passes=passes)
 
-def start(settings: SelectSettings) -> Plan:
-    """The plan before any pass; done already where no rule and no budget needs statistics."""
-    return _opened(Plan(settings, ((),)))
+    def observe(self, rows: Columns, state: Plan) -> Partial:
+        """What the coming pass needs to know of one shard."""
+        every, position = self.rows(rows), len(state.states) - 1
+        alive, *_ = self._ruled(every, state)
+        subject = self._subject(position, every, alive, state)
+        with self._placed(position):
+            partial: Partial = self.parts[position].observe(subject, state.states[position])
+        return partial
 
+    def _subject(self, position: int, rows: Rows, alive: BoolArray, plan: Plan) -> Any:
+        """What a part sees of a shard: a rule the rows that it applies to, the others what the rules keep."""
+        rules, weights = self.settings.rules, self.settings.weights
+        if position < len(rules):
+            return self.drawing(rows, position).where(rules[position].subject(rows, alive))
+        assert weights is not None, "what is found after the rules are weights"
+        kept = rows.where(alive)
+        is_factor = position < len(rules) + len(weights.factors)
+        return kept if is_factor else weights.weighed(kept, plan.states[len(rules) :])
 
-def shard_statistics(columns: Columns, plan: Plan) -> Statistics:
-    """What the coming pass needs to know of one shard."""
-    rows = _rows(columns, plan)
-    alive, *_ = _ruled(rows, plan)
-    rules = plan.settings.rules
-    if plan.step < len(rules):
-        rule = rules[plan.step]
-        subject = rows.where(_subject(rule, rows, alive))
-        earlier = plan.cuts[plan.step]
-        ranked = _placed(plan.step, lambda: rule.ranked(subject, len(earlier), earlier, _draws(plan, plan.step)))
-        return Statistics(histogram=_counted(plan, ranked))
-    return _weight_statistics(rows.where(alive), plan)
+    def settle(self, state: Plan, partial: Partial | None) -> Plan:
+        """The plan after a pass over all shards; a UserError where a budget cannot be met."""
+        position = len(state.states) - 1
+        with self._placed(position):
+            last = self.parts[position].settle(state.states[position], partial)
+        states, passes = (*state.states[:position], last), state.passes + 1
+        return self._opened(states, passes) if last.done else replace(state, states=states, passes=passes)
 
+    def decide(self, columns: Columns, plan: Plan) -> pa.RecordBatch:
+        """The decisions of one shard, row by row: DECISION_SCHEMA."""
+        assert plan.done, "statistics are still open"
+        rows = self.rows(columns)
+        alive, reasons, steps = self._ruled(rows, plan)
+        weight, count = alive.astype(np.float64), alive.astype(np.int64)
+        if self.settings.weights:
+            states = plan.states[len(self.settings.rules) :]
+            weight[alive], count[alive] = self.settings.weights.expected(rows.where(alive), states)
+        reasons[alive & (count == 0)] = NO_COPY
+        reasons[alive & (weight == 0)] = ZERO_WEIGHT
+        steps[alive & (count == 0)] = WEIGHTS
+        kept = alive & (count > 0)
+        return pa.RecordBatch.from_arrays(
+            [
+                pa.array(kept),
+                pa.array(reasons, pa.string(), mask=kept),
+                pa.array(weight, mask=~alive),
+                pa.array(np.where(kept, count, 0), pa.int32()),
+                pa.array(steps, pa.string(), mask=kept),
+            ],
+            schema=DECISION_SCHEMA,
+        )
 
-def advance(plan: Plan, parts: Iterable[Statistics]) -> Plan:
-    """The plan after a pass whose statistics are `parts`, merged before or not.
+    def drawing(self, rows: Rows, position: int) -> Rows:
+        """The rows with the random numbers of a rule: they are named by its kind and its place among those of it."""
+        kinds = [rule.kind for rule in self.settings.rules[: position + 1]]
+        return rows.drawing(f"{kinds[-1]} {kinds.count(kinds[-1]) - 1}")
 
-    Raises:
-        UserError: a budget cannot be met.
-    """
-    assert not plan.done, "nothing is left to find"
-    merged = Statistics.merged(parts)
-    plan = replace(plan, passes=plan.passes + 1)
-    if plan.filling is not None:
-        return _filled(plan, merged.sums or filling.Sums())
-    if plan.search is None and plan.segmenting is not None:
-        weighed = plan.segmenting[1].weighed(plan.segments[-1], merged.segments)
-        return _weights_opened(replace(plan, segments=(*plan.segments[:-1], weighed)))
-    assert plan.search is not None, "a plan that is not done has something open"
-    found = search.advance(plan.search, [merged.histogram] if merged.histogram is not None else [])
-    if found.found is None:
-        return replace(plan, search=found)
-    if plan.segmenting is not None:
-        return replace(plan, search=None, segments=(*plan.segments, Segments(found.found)))
-    return _opened(replace(plan, search=None, cuts=(*plan.cuts[:-1], (*plan.cuts[-1], found.found))))
+    def rows(self, columns: Columns) -> Rows:
+        """All rows of a shard."""
+        return Rows.of(columns, self.settings.seed, self.settings.tokens)
 
+    def _ruled(self, rows: Rows, plan: Plan) -> tuple[BoolArray, Names, Names]:
+        """Which rows the rules resolved so far keep; why the others went, and at which step."""
+        reasons, steps = _brought(rows, DROPPED_REASON), _brought(rows, DROPPED_BY)
+        alive = np.array([reason is None for reason in reasons], np.bool_)
+        resolved = len(plan.states) if plan.done else len(plan.states) - 1
+        for position, rule in enumerate(self.settings.rules[:resolved]):
+            with self._placed(position):
+                dropped = rule.dropped(self.drawing(rows, position), alive, plan.states[position])
+            for reason, mask in dropped:
+                reasons[mask] = reason
+                steps[mask] = f"{RULES}.{position}"
+                alive &= ~mask
+        return alive, reasons, steps
 
-def decide(columns: Columns, plan: Plan) -> pa.RecordBatch:
-    """The decisions of one shard, row by row: DECISION_SCHEMA."""
-    assert plan.done, "statistics are still open"
-    rows = _rows(columns, plan)
-    alive, reasons, steps = _ruled(rows, plan)
-    weight, count = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    weight[alive], count[alive] = _weighed(rows.where(alive), plan)
-    reasons[alive & (count == 0)] = NO_COPY
-    reasons[alive & (weight == 0)] = ZERO_WEIGHT
-    steps[alive & (count == 0)] = WEIGHTS
-    kept = alive & (count > 0)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(kept),
-            pa.array(reasons, pa.string(), mask=kept),
-            pa.array(weight, mask=~alive),
-            pa.array(np.where(kept, count, 0), pa.int32()),
-            pa.array(steps, pa.string(), mask=kept),
-        ],
-        schema=DECISION_SCHEMA,
-    )
+    def _placed(self, position: int) -> AbstractContextManager[None]:
+        """Tells a user's mistake with the place of a part."""
+        rules, weights = len(self.settings.rules), self.settings.weights
+        if position < rules:
+            return placed(f"{RULES}.{position}")
+        is_factor = weights is not None and position < rules + len(weights.factors)
+        return placed(factor_place(position - rules) if is_factor else WEIGHTS)
 
 
 def select(tables: Iterable[Columns], settings: SelectSettings) -> list[pa.RecordBatch]:
     """The decisions of every table, all in memory: what a job does over shards."""
-    shards = list(tables)
-    plan = resolve(shards, settings)
-    return [decide(shard, plan) for shard in shards]
+    shards, selection = list(tables), Selection(settings)
+    plan = resolve(shards, selection)
+    return [selection.decide(shard, plan) for shard in shards]
 
 
-def resolve(shards: list[Columns], settings: SelectSettings) -> Plan:
+def resolve(shards: Sequence[Columns], selection: Selection) -> Plan:
     """The finished plan of shards in memory."""
-    plan = start(settings)
-    while not plan.done:
-        plan = advance(plan, [shard_statistics(shard, plan) for shard in shards])
-    return plan
+
+    def look(plan: Plan) -> Partial | None:
+        return merged(selection.observe(shard, plan) for shard in shards) if shards else None
+
+    return settled(selection, selection.begin(), look)
 
 
-def keep_rows(
-    rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0, draws: str = "preselect"
-) -> list[tuple[str, BoolArray]]:
+def keep_rows(rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0, draws: str = "preselect") -> Drops:
     """Which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint.
 
     `draws` names the random numbers of a sample: they are independent of those of any other name, and of a plan's.
     """
-    assert rule.phases == 0, f"{rule.kind} needs statistics of the whole corpus"
-    return _drops(rule, Rows.of(columns, seed, None), alive, (), f"{draws} {rule.kind}")
-
-
-def _rows(columns: Columns, plan: Plan) -> Rows:
-    return Rows.of(columns, plan.settings.seed, plan.settings.tokens)
-
-
-def _opened(plan: Plan) -> Plan:
-    """The plan with the next search or filling begun, or done."""
-    settings = plan.settings
-    while plan.step < len(settings.rules):
-        rule, phase = settings.rules[plan.step], len(plan.cuts[-1])
-        if phase < rule.phases:
-            limit = settings.entry_limit
-            return replace(plan, search=Search(rule.targets(phase), rule.smallest_group, limit))
-        plan = replace(plan, cuts=(*plan.cuts, ()))
-    return _weights_opened(plan)
-
-
-def _weights_opened(plan: Plan) -> Plan:
-    weights = plan.settings.weights
-    if plan.segmenting is not None:
-        return replace(plan, search=Search(plan.segmenting[1].targets(), entry_limit=plan.settings.entry_limit))
-    if weights is None or weights.budget_tokens is None:
-        return replace(plan, done=True)
-    if not weights.materialise:
-        return replace(plan, filling=filling.Filling())
-    if not plan.cuts[-1]:
-        targets = copies.targets(weights.budget_tokens)
-        return replace(plan, search=Search(targets, entry_limit=plan.settings.entry_limit))
-    copies.check_budget(plan.cuts[-1][0], weights.budget_tokens, weights.cap, WEIGHTS)
-    return replace(plan, done=True)
-
-
-def _filled(plan: Plan, total: filling.Sums) -> Plan:
-    weights = plan.settings.weights
-    assert weights is not None, "a filling serves a budget"
-    assert weights.budget_tokens is not None, "a filling serves a budget"
-    assert plan.filling is not None, "a filling serves a budget"
-    filled = filling.advance(plan.filling, total, weights.budget_tokens, weights.cap, WEIGHTS)
-    return replace(plan, filling=filled, done=filled.done)
-
-
-def _counted(plan: Plan, ranked: Ranked) -> RankHistogram:
-    assert plan.search is not None, "a plan that is not done has something open"
-    return search.histogram(plan.search, ranked)
-
-
-def _ruled(rows: Rows, plan: Plan) -> tuple[BoolArray, Names, Names]:
-    """Which rows the rules resolved so far keep; why the others went, and at which step."""
-    reasons, steps = _brought(rows, DROPPED_REASON), _brought(rows, DROPPED_BY)
-    alive = np.array([reason is None for reason in reasons], np.bool_)
-    for position, rule in enumerate(plan.settings.rules[: plan.step]):
-        draws, cuts = _draws(plan, position), plan.cuts[position]
-        for reason, mask in _placed(position, lambda: _drops(rule, rows, alive, cuts, draws)):  # noqa: B023
-            reasons[mask] = reason
-            steps[mask] = f"{RULES}.{position}"
-            alive &= ~mask
-    return alive, reasons, steps
+    assert not rule.passes, f"{rule.kind} needs statistics of the whole corpus"
+    return rule.dropped(Rows.of(columns, seed, None).drawing(f"{draws} {rule.kind}"), alive)
 
 
 def _brought(rows: Rows, name: str) -> Names:
     """A column of strings that the shard may bring, None where it does not."""
-    found = np.full(len(rows), None, object)
+    brought = np.full(len(rows), None, object)
     if name in rows.table.schema.names:
-        found[:] = rows.table[name].to_pylist()
-    return found
-
-
-def _drops(
-    rule: RuleSettings, rows: Rows, alive: BoolArray, cuts: tuple[Cuts, ...], draws: str
-) -> list[tuple[str, BoolArray]]:
-    """The reasons of a rule with the rows that go for each, as disjoint masks over all rows."""
-    found: list[tuple[str, BoolArray]] = []
-    subject = _subject(rule, rows, alive)
-    column = rule.ranked_column
-    if column is not None and rule.missing == "drop":
-        found.append((f"{column}_missing", _scope(rule, rows, alive) & ~subject))
-    left = subject.copy()
-    for reason, mask in rule.drops(rows.where(subject), cuts, draws):
-        going = np.zeros(len(rows), np.bool_)
-        going[subject] = mask
-        found.append((reason, going & left))
-        left &= ~going
-    return [(reason, mask) for reason, mask in found if mask.any()]
-
-
-def _scope(rule: RuleSettings, rows: Rows, alive: BoolArray) -> BoolArray:
-    """The rows that are still kept and that the rule applies to."""
-    scope = alive.copy()
-    for name, values in (rule.when.lists() if rule.when else {}).items():
-        scope &= rows.isin(name, values)
-    return scope
-
-
-def _subject(rule: RuleSettings, rows: Rows, alive: BoolArray) -> BoolArray:
-    """The rows of the rule's scope that have a value."""
-    scope = _scope(rule, rows, alive)
-    return scope & ~rows.missing(rule.ranked_column) if rule.ranked_column is not None else scope
-
-
-def _draws(plan: Plan, position: int) -> str:
-    """The name of a rule's random numbers: its kind and its place among the rules of that kind."""
-    kinds = [rule.kind for rule in plan.settings.rules[:position]]
-    kind = plan.settings.rules[position].kind
-    return f"{kind} {kinds.count(kind)}"
-
-
-def _placed(position: int, answer: Callable[[], T]) -> T:
-    """The answer; a user's mistake in it is told with the rule's place."""
-    try:
-        return answer()
-    except UserError as error:
-        raise UserError(f"select.rules.{position}.{error}") from None
-
-
-def _weight_statistics(rows: Rows, plan: Plan) -> Statistics:
-    weights = plan.settings.weights
-    assert weights is not None, "a plan without weights is done after its rules"
-    if plan.segmenting is not None:
-        position, factor = plan.segmenting
-        with factor_named(WEIGHTS, position):
-            if plan.search is None:
-                return Statistics(segments=factor.sums(rows, plan.segments[-1]))
-            return Statistics(histogram=_counted(plan, factor.ranked(rows)))
-    relative = weights.relative(rows, WEIGHTS, plan.segments)
-    if plan.filling is not None:
-        return Statistics(sums=filling.sums(plan.filling, relative, rows.tokens(), weights.cap))
-    ranked = copies.steps(relative, _copy_draws(rows), rows.tokens(), int(weights.cap))
-    return Statistics(histogram=_counted(plan, ranked))
-
-
-def _copy_draws(rows: Rows) -> UInt64Array:
-    return rows.draw("copies")
-
-
-def _weighed(rows: Rows, plan: Plan) -> tuple[Float64Array, Int64Array]:
-    """The expected copies of every row that the rules keep, and its copies."""
-    weights = plan.settings.weights
-    if weights is None:
-        return np.ones(len(rows)), np.ones(len(rows), np.int64)
-    relative = weights.relative(rows, WEIGHTS, plan.segments)
-    expected = weights.capped(relative, weight_scale(plan))
-    if not weights.materialise:
-        return expected, (expected > 0).astype(np.int64)
-    draw, cap = _copy_draws(rows), int(weights.cap)
-    if weights.budget_tokens is None:
-        return expected, copies.drawn(expected, draw)
-    return expected, copies.within(plan.cuts[-1][0], relative, draw, cap)
-
-
-def weight_scale(plan: Plan) -> float:
-    """The number that all relative weights are multiplied by; 1 without a budget."""
-    weights = plan.settings.weights
-    if weights is None or weights.budget_tokens is None:
-        return 1.0
-    if weights.materialise:
-        return copies.scale_of(plan.cuts[-1][0])
-    assert plan.filling is not None, "weights with a budget are filled first"
-    return plan.filling.scale
+        brought[:] = rows.table[name].to_pylist()
+    return brought

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,15 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt6
 class Rows:
     """Some rows of a shard: `index` int64[rows] into `table`. Every array given has the length of `index`.
 
-    Views of one shard share `cache`, so a column is converted, and an id hashed, once.
+    `purpose` names the random numbers of who looks at the rows. Views of one shard share `cache`, so a column is
+    converted, and an id hashed, once.
     """
 
     table: pa.RecordBatch | pa.Table
     index: npt.NDArray[np.intp]
     seed: int
     tokens_column: str | None
+    purpose: str = "rehearsal"
     cache: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -36,12 +38,16 @@ class Rows:
         """All rows of a shard."""
         return cls(table, np.arange(table.num_rows), seed, tokens)
 
+    def drawing(self, purpose: str) -> Rows:
+        """The same rows with the random numbers of that purpose."""
+        return replace(self, purpose=purpose)
+
     def __len__(self) -> int:
         return len(self.index)
 
     def where(self, mask: BoolArray) -> Rows:
         """The rows for which `mask` bool[rows] holds."""
-        return Rows(self.table, self.index[mask], self.seed, self.tokens_column, self.cache)
+        return replace(self, index=self.index[mask])
 
     def number(self, name: str) -> Float64Array | Int64Array:
         """A column as int64 or float64, 0 where it is missing."""
@@ -91,10 +97,10 @@ class Rows:
     def _groups(column: pa.Array) -> UInt64Array:
         return np.where(np.asarray(column.is_null()), POOL, hash_names(column) & POOL)
 
-    def draw(self, purpose: str) -> UInt64Array:
-        """Independent uniform 64-bit draws for a purpose, functions of the seed and doc_id alone."""
+    def draw(self) -> UInt64Array:
+        """Uniform 64-bit draws, functions of the seed, the purpose and doc_id alone, independent between purposes."""
         hashes = self._cached("hash of doc_id", lambda: hash_strings(self._column("doc_id")))
-        return keyed(hashes[self.index], self.seed, purpose)
+        return keyed(hashes[self.index], self.seed, self.purpose)
 
     def tokens(self) -> Int64Array:
         """Tokens of every document, 0 where the count is missing."""

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field
+from typing_extensions import override
 
+from siftlm.selectors.component import Component, Mention
 from siftlm.selectors.reasons import Reason
 from siftlm.selectors.rows import Rows
-from siftlm.settings import Settings
-from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.settings import End, Settings
 from siftlm.statistics.ordered import BoolArray
 
 Drops = list[tuple[str, BoolArray]]
 """Why and which rows go: (reason, mask); the first mask that holds for a row gives its reason."""
+Value = float | int | None
+"""A number of a column at a cut, None for an open end."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where one group of documents was cut: the values at its cuts, None for an open end."""
+
+    group: str | None
+    values: tuple[Value, ...]
+    documents: int
 
 
 class Scope(Settings):
@@ -33,15 +47,8 @@ class Scope(Settings):
         return {name: values for name, values in named.items() if values is not None}
 
 
-class RuleSettings(Settings):
-    """A rule: it sees the rows that are still kept, in its scope, and says which go and why.
-
-    A ranked rule needs statistics of the whole corpus first: `phases` searches, one after another, each for
-    the cuts of `targets(phase)` in what `ranked(rows, phase, cuts)` gives. All methods are functions of their
-    arguments; `draws` names the random numbers that are the rule's own.
-    """
-
-    kind: str
+class RuleSettings(Component):
+    """A rule: it sees the rows that are still kept, in its scope, and says which go and why."""
 
     reason: Reason | None = Field(
         default=None,
@@ -59,62 +66,104 @@ class RuleSettings(Settings):
         return None
 
     @property
-    def phases(self) -> int:
-        """How many searches the rule needs; 0 for a rule that looks at a row alone."""
-        return 0
-
-    @property
     def counts_tokens(self) -> bool:
         """Whether the rule needs the column of tokens."""
         return False
 
     @property
-    def smallest_group(self) -> int:
-        """Groups with fewer documents are ranked together as one."""
-        return 1
+    def scope(self) -> dict[str, list[str]]:
+        """The columns that the scope reads, with the values it allows."""
+        return self.when.lists() if self.when else {}
 
+    @override
     def columns(self) -> set[str]:
-        """The columns the rule reads, the column of tokens aside."""
         own = {self.ranked_column} if self.ranked_column else set()
-        return own | set(self.when.lists() if self.when else ())
+        return own | set(self.scope)
 
+    def default_reasons(self) -> tuple[str, ...]:
+        """The reasons for which `drops` drops, where the user gives no other."""
+        raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
+
+    @override
+    def reasons(self) -> tuple[str, ...]:
+        own = (self.reason,) if self.reason else self.default_reasons()
+        return (*self._missing_reason(), *own)
+
+    def _missing_reason(self) -> list[str]:
+        """The reason of documents without a value, where these are dropped."""
+        return [f"{self.ranked_column}_missing"] if self.ranked_column is not None and self.missing == "drop" else []
+
+    @override
     def describe(self) -> str:
-        """What a document must be to pass, in words, with the scope of the rule."""
-        scope = self.when.lists() if self.when else {}
-        return self.words() + "".join(f"; only {name} in {', '.join(values)}" for name, values in scope.items())
+        return self.words() + "".join(f"; only {name} in {', '.join(values)}" for name, values in self.scope.items())
 
-    def words(self) -> str:
-        """What a document in the rule's scope must be to pass."""
-        raise NotImplementedError(f"{self.kind} must say in words what passes")
+    @override
+    def mentions(self) -> list[Mention]:
+        return [Mention(f"when.{name}", name, tuple(values)) for name, values in self.scope.items()]
 
+    def following(self, good_ends: Mapping[str, End]) -> Self:  # noqa: ARG002
+        """The rule with what the good ends of columns decide where the user did not."""
+        return self
+
+    @override
     def rehearse(self, rows: Rows) -> None:
-        """Raises UserError where the columns are not of the types that the rule needs; `rows` may be none."""
-        if self.when:
-            for name, values in self.when.lists().items():
-                rows.isin(name, values)
-        if self.phases:
-            self.ranked(rows, 0, (), "rehearsal")
-        else:
-            self.drops(rows, (), "rehearsal")
+        for name, values in self.scope.items():
+            rows.isin(name, values)
+        self.rehearse_columns(rows)
 
-    def targets(self, phase: int) -> tuple[Target, ...]:
-        """Where that phase's search cuts."""
-        raise NotImplementedError(f"{self.kind} has no phase {phase}")
+    def rehearse_columns(self, rows: Rows) -> None:
+        """The same for the columns beside those of the scope."""
+        self.drops(rows, None)
 
-    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
-        """The rows as that phase ranks them; `cuts` holds the earlier phases' results."""
-        raise NotImplementedError(f"{self.kind} has no phase {phase}")
-
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def drops(self, rows: Rows, state: Any) -> Drops:
         """Which rows go and why; none of the rows misses `ranked_column`."""
         raise NotImplementedError(f"{self.kind} decides nothing")
 
+    def in_scope(self, rows: Rows, alive: BoolArray) -> BoolArray:
+        """The rows that are still kept and that the rule applies to."""
+        scope = alive.copy()
+        for name, values in self.scope.items():
+            scope &= rows.isin(name, values)
+        return scope
 
-def exact(rate: float) -> Fraction:
-    """A rate as the decimal number that was written: 0.3 is 3/10."""
-    return Fraction(repr(rate))
+    def subject(self, rows: Rows, alive: BoolArray) -> BoolArray:
+        """The rows of the scope that have a value."""
+        scope = self.in_scope(rows, alive)
+        return scope & ~rows.missing(self.ranked_column) if self.ranked_column is not None else scope
 
+    def dropped(self, rows: Rows, alive: BoolArray, state: Any = None) -> Drops:
+        """The reasons of the rule with the rows that go for each, as disjoint masks over all rows."""
+        subject = self.subject(rows, alive)
+        gone = [(reason, self.in_scope(rows, alive) & ~subject) for reason in self._missing_reason()]
+        left = subject.copy()
+        for reason, mask in self.drops(rows.where(subject), state):
+            going = np.zeros(len(rows), np.bool_)
+            going[subject] = mask
+            gone.append((self.reason or reason, going & left))
+            left &= ~going
+        return [(reason, mask) for reason, mask in gone if mask.any()]
 
-def within_words(within: str) -> str:
-    """The groups in which a rule ranks, as the end of a sentence."""
-    return "" if within == "global" else f" within each {within}"
+    @property
+    def bounds(self) -> list[float]:
+        """The values of the column at which the rule cuts in any corpus."""
+        return []
+
+    def drawn(self, rows: Rows) -> float | None:  # noqa: ARG002
+        """The draw that the rule compares for the first row; None where it compares a column."""
+        return None
+
+    def found(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
+        """What the rule found in the corpus, as JSON in the units of the columns; empty where it looked at rows."""
+        return {}
+
+    def cuts(self, state: Any, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:  # noqa: ARG002
+        """The cuts of every group, largest first; `names` are the values that its groups may have."""
+        return []
+
+    def cut_of(self, rows: Rows, state: Any, kind: pa.DataType) -> tuple[Value, ...]:  # noqa: ARG002
+        """The values at which the group of the first row was cut."""
+        return ()
+
+    def cut_words(self, values: Sequence[str]) -> str:
+        """The values at the cuts of a group, in words."""
+        return " to ".join(values) if len(values) == 2 else ", ".join(values)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,7 +12,6 @@ from typing_extensions import override
 from siftlm.errors import UserError
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings
-from siftlm.statistics.cuts import Cuts
 from siftlm.statistics.hashing import uniform
 
 
@@ -21,6 +20,8 @@ class Sample(RuleSettings):
 
     The documents kept at a rate are among those kept at any higher rate with the same seed.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"kind": "sample", "rate": 0.3}
 
     kind: Literal["sample"] = "sample"
     rate: float | None = Field(default=None, ge=0, le=1, description="The probability of being kept.")
@@ -42,10 +43,18 @@ class Sample(RuleSettings):
         return f"drawn with probability {self.rate if self.column is None else self.column}"
 
     @override
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def default_reasons(self) -> tuple[str, ...]:
+        return ("not_sampled",)
+
+    @override
+    def drawn(self, rows: Rows) -> float:
+        return float(uniform(rows.draw())[0])
+
+    @override
+    def drops(self, rows: Rows, state: None) -> Drops:
         """Rows whose draw in (0, 1) is not below their rate."""
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
         outside = (rate < 0) | (rate > 1)
         if outside.any():
             raise UserError(f"column: must hold probabilities in [0, 1], got {rate[outside][0]} in {self.column!r}")
-        return [(self.reason or "not_sampled", uniform(rows.draw(draws)) >= rate)]
+        return [("not_sampled", uniform(rows.draw()) >= rate)]

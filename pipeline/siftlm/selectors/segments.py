@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
 from siftlm.errors import UserError
+from siftlm.selectors.factor import FactorSettings
 from siftlm.selectors.rows import Rows
-from siftlm.settings import Settings
-from siftlm.statistics.cuts import Cuts, Ranked, Target
+from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array, from_float
+from siftlm.statistics.radix import RankHistogram
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,20 @@ class SegmentSums:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """What a factor found: the borders, then for every segment its documents, their mean value and their weight."""
+    """The borders, then for every segment its documents, their mean value and their weight."""
 
-    cuts: Cuts
+    borders: Search
     documents: tuple[int, ...] = ()
     means: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
 
+    @property
+    def done(self) -> bool:
+        """Whether the segments have their weights."""
+        return bool(self.weights)
 
-class SegmentsFactor(Settings):
+
+class SegmentsFactor(FactorSettings):
     """One over the mean value of a document's segment, within bounds (SoftDedup: He et al. 2024, arXiv 2407.06654).
 
     The documents in order of the column, equal values together, make segments of about equal numbers. A document of
@@ -54,52 +61,81 @@ class SegmentsFactor(Settings):
     project's; the paper tries ratios from 10 to 20.
     """
 
+    paper: ClassVar[str] = "He et al. 2024 (SoftDedup), arXiv 2407.06654"
+    example: ClassVar[Mapping[str, Any]] = {"kind": "segments", "column": "commonness", "segments": 4}
+
     kind: Literal["segments"] = "segments"
     column: str = Field(description="A column of finite numbers >= 0, commonness for instance.")
     segments: int = Field(default=20, ge=2, le=1000, description="How many segments of equal numbers of documents.")
     ratio: float = Field(default=10.0, ge=1, le=1e9, description="The largest factor over the smallest, at most.")
     missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
 
-    def targets(self) -> tuple[Target, ...]:
-        """The borders."""
-        return tuple(Target(share=Fraction(k, self.segments)) for k in range(1, self.segments))
+    @override
+    def words(self) -> str:
+        return f"weight 1 / the mean {self.column} of its segment, of {self.segments} segments"
 
-    def ranked(self, rows: Rows) -> Ranked:
-        """The rows that have a value, by value, equal ones as one rank."""
-        values = self._known(rows)
-        zero = np.zeros(len(values), np.uint64)
-        return Ranked(zero, from_float(values), zero, np.ones(len(values), np.int64))
+    @property
+    @override
+    def score_column(self) -> str:
+        return self.column
 
-    def sums(self, rows: Rows, found: Segments) -> SegmentSums:
-        """What the rows that have a value add to the segments."""
-        values, segment = self._known(rows), self._segment(rows, found)
+    @property
+    @override
+    def passes(self) -> int:
+        return 2  # borders, then sums
+
+    @override
+    def rehearse(self, rows: Rows) -> None:
+        self._ranked(rows)
+
+    @override
+    def begin(self, entry_limit: int) -> Segments:
+        targets = tuple(Target(share=Fraction(k, self.segments)) for k in range(1, self.segments))
+        return Segments(Search(targets, entry_limit=entry_limit))
+
+    @override
+    def observe(self, rows: Rows, state: Segments) -> RankHistogram | SegmentSums:
+        """The ranks of the rows that have a value; with the borders known, what they add to the segments."""
+        if not state.borders.done:
+            return histogram(state.borders, self._ranked(rows))
+        values, segment = self._known(rows), self._segment(rows, state)
         parts = [values[segment == k] for k in range(self.segments)]
         return SegmentSums(tuple(map(len, parts)), tuple(map(exact_sum, parts)))
 
-    def weighed(self, found: Segments, total: SegmentSums | None) -> Segments:
+    @override
+    def settle(self, state: Segments, partial: Any) -> Segments:
+        if not state.borders.done:
+            return replace(state, borders=advance(state.borders, [partial] if partial is not None else []))
+        return self._weighed(state, partial or SegmentSums((0,) * self.segments, (0,) * self.segments))
+
+    def _weighed(self, state: Segments, total: SegmentSums) -> Segments:
         """The segments with their weights; an empty one, which no document has, has 0."""
-        if total is None:
-            return replace(found, weights=(0.0,) * self.segments)
         means = [as_fraction(part) / max(count, 1) for part, count in zip(total.sums, total.documents, strict=True)]
         least = max(means) / Fraction(self.ratio)
         raw = [1 / max(mean, least) if least else Fraction(1) for mean in means]
         sum_of_raw = sum(count * w for count, w in zip(total.documents, raw, strict=True))
         scale = Fraction(sum(total.documents)) / sum_of_raw if sum_of_raw else Fraction(0)
         weights = [float(scale * w) if count else 0.0 for count, w in zip(total.documents, raw, strict=True)]
-        return replace(found, documents=total.documents, means=tuple(map(float, means)), weights=tuple(weights))
+        return replace(state, documents=total.documents, means=tuple(map(float, means)), weights=tuple(weights))
 
-    def values(self, rows: Rows, found: Segments | None = None) -> Float64Array:
-        """The factor of every row; `found` is None where there are no rows."""
+    @override
+    def values(self, rows: Rows, state: Segments) -> Float64Array:
         factor = np.full(len(rows), self.missing)
-        known = self._known(rows)
-        if found is not None and len(known):
-            factor[~rows.missing(self.column)] = np.asarray(found.weights)[self._segment(rows, found)]
+        if len(self._known(rows)):
+            factor[~rows.missing(self.column)] = np.asarray(state.weights)[self._segment(rows, state)]
         return factor
 
-    def _segment(self, rows: Rows, found: Segments) -> Int64Array:
+    def _ranked(self, rows: Rows) -> Ranked:
+        """The rows that have a value, by value, equal ones as one rank."""
+        values = self._known(rows)
+        zero = np.zeros(len(values), np.uint64)
+        return Ranked(zero, from_float(values), zero, np.ones(len(values), np.int64))
+
+    def _segment(self, rows: Rows, state: Segments) -> Int64Array:
         """The segment of every row that has a value."""
-        ranked = self.ranked(rows)
-        beyond = [~found.cuts.before(k, ranked) for k in range(self.segments - 1)]
+        cuts, ranked = state.borders.found, self._ranked(rows)
+        assert cuts is not None, "the borders come first"
+        beyond = [~cuts.before(k, ranked) for k in range(self.segments - 1)]
         return np.sum(beyond, axis=0, dtype=np.int64) if len(ranked.key) else np.zeros(0, np.int64)
 
     def _known(self, rows: Rows) -> Float64Array:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from siftlm.selectors.band import Band
 from siftlm.selectors.density import Gaussian, Stepwise
-from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.sample import Sample
 from siftlm.selectors.threshold import Threshold
 from siftlm.selectors.top import Top
@@ -17,17 +16,14 @@ from siftlm.selectors.weights import WeightSettings
 from siftlm.settings import End, Settings
 from siftlm.statistics.cuts import ENTRY_LIMIT
 
-SELECTORS: dict[str, type[RuleSettings]] = {
-    "threshold": Threshold,
-    "band": Band,
-    "top": Top,
-    "sample": Sample,
-    "gaussian": Gaussian,
-    "stepwise": Stepwise,
-}
-"""Every rule by its `kind`. A new one is a file, a line here and a name in `Rule`."""
+AnyRule = Annotated[Threshold | Band | Top | Sample | Gaussian | Stepwise, Field(discriminator="kind")]
+"""Every rule, by its `kind`: a new one is a file and a name here.
 
-Rule = Annotated[Threshold | Band | Top | Sample | Gaussian | Stepwise, Field(discriminator="kind")]
+Who adds one from elsewhere subclasses the settings with a wider union, and selects with these:
+
+    class MySettings(SelectSettings):
+        rules: list[Annotated[AnyRule | MyRule, Field(discriminator="kind")]] = []
+"""
 RowRule = Annotated[Threshold | Sample, Field(discriminator="kind")]
 """Rules that look at a row alone, without statistics of the corpus."""
 
@@ -35,7 +31,7 @@ RowRule = Annotated[Threshold | Sample, Field(discriminator="kind")]
 class SelectSettings(Settings):
     """A selection: rules read top to bottom, each over what those above it keep, then weights."""
 
-    rules: list[Rule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
+    rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
     weights: WeightSettings | None = Field(default=None, description="Expected copies of kept documents; default 1.")
     tokens: str | None = Field(
         default=None,
@@ -60,7 +56,7 @@ class SelectSettings(Settings):
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
         """The selection with what its columns decide where the user did not."""
-        rules = [rule.following(good_ends) if isinstance(rule, Top) else rule for rule in self.rules]
+        rules = [rule.following(good_ends) for rule in self.rules]
         return self.model_copy(update={"rules": rules})
 
     def columns(self) -> set[str]:

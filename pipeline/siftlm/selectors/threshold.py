@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from siftlm.selectors.component import Mention
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings
-from siftlm.statistics.cuts import Cuts
 
 
 class Threshold(RuleSettings):
@@ -19,6 +19,8 @@ class Threshold(RuleSettings):
 
     Reasons: <column>_below_min, <column>_above_max, <column>_not_in_list, <column>_in_list.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"kind": "threshold", "column": "perplexity", "min": 5, "max": 80}
 
     kind: Literal["threshold"] = "threshold"
     column: str = Field(description="The column compared.")
@@ -52,15 +54,38 @@ class Threshold(RuleSettings):
         return " ".join([f"{low}{self.column}{high}", *listed])
 
     @override
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def default_reasons(self) -> tuple[str, ...]:
+        given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
+        return tuple(f"{self.column}_{why}" for why, bound in given.items() if bound is not None)
+
+    @override
+    def mentions(self) -> list[Mention]:
+        keeps = self.when is None and self.missing == "drop"
+        lists = [("in", self.in_, keeps), ("not_in", self.not_in, False)]
+        return super().mentions() + [
+            Mention(key, self.column, tuple(map(_text, values)), alone) for key, values, alone in lists if values
+        ]
+
+    @property
+    @override
+    def bounds(self) -> list[float]:
+        return [bound for bound in (self.min, self.max) if bound is not None]
+
+    @override
+    def drops(self, rows: Rows, state: None) -> Drops:
         """Rows outside the range or the lists; bounds are inclusive."""
-        found: Drops = []
+        masks = []
         if self.min is not None:
-            found.append(("below_min", np.less(rows.number(self.column), self.min)))
+            masks.append(np.less(rows.number(self.column), self.min))
         if self.max is not None:
-            found.append(("above_max", np.greater(rows.number(self.column), self.max)))
+            masks.append(np.greater(rows.number(self.column), self.max))
         if self.in_ is not None:
-            found.append(("not_in_list", ~rows.isin(self.column, self.in_)))
+            masks.append(~rows.isin(self.column, self.in_))
         if self.not_in is not None:
-            found.append(("in_list", rows.isin(self.column, self.not_in)))
-        return [(self.reason or f"{self.column}_{why}", mask) for why, mask in found]
+            masks.append(rows.isin(self.column, self.not_in))
+        return list(zip(self.default_reasons(), masks, strict=True))
+
+
+def _text(value: str | bool | int) -> str:
+    """A value as Arrow writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from siftlm.selectors.band import groups
+from siftlm.selectors.ranked import RankedRule, Ranking, exact
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, exact, within_words
+from siftlm.selectors.rule import Drops
 from siftlm.settings import End
 from siftlm.statistics.cuts import Cuts, Ranked, Target
 from siftlm.statistics.ordered import from_number
@@ -18,7 +18,7 @@ from siftlm.statistics.ordered import from_number
 LARGEST_BUDGET = 1 << 62
 
 
-class Top(RuleSettings):
+class Top(RankedRule):
     """Keeps documents in order of a score until a budget is reached; the document that crosses it is kept.
 
     Thrush, Potts and Hashimoto (arXiv 2409.05816) select pages so. The budget is of tokens, of documents, or
@@ -27,6 +27,11 @@ class Top(RuleSettings):
     score are taken in order of a keyed hash of doc_id. Reason: below_top_<column>, or above_bottom_<column> for
     the lowest.
     """
+
+    paper: ClassVar[str] = "Thrush, Potts and Hashimoto 2024, arXiv 2409.05816"
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "top", "column": "perplexity", "direction": "lowest", "budget_tokens": 100_000,
+    }  # fmt: skip
 
     kind: Literal["top"] = "top"
     column: str = Field(description="The column ranked.")
@@ -62,8 +67,13 @@ class Top(RuleSettings):
 
     @property
     @override
-    def phases(self) -> int:
-        return 1
+    def within_column(self) -> str | None:
+        return None if self.within == "global" else self.within
+
+    @property
+    @override
+    def descending(self) -> bool:
+        return self.end == "highest"
 
     @property
     def end(self) -> End:
@@ -75,7 +85,8 @@ class Top(RuleSettings):
         """The budget in its unit; None for a rate."""
         return self.budget_tokens or self.budget_documents
 
-    def following(self, good_ends: Mapping[str, End]) -> Top:
+    @override
+    def following(self, good_ends: Mapping[str, End]) -> Self:
         """The rule with the column's good end as its direction, unless the user wrote one."""
         return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
 
@@ -95,30 +106,42 @@ class Top(RuleSettings):
         return self.min_group
 
     @override
-    def columns(self) -> set[str]:
-        return super().columns() | ({self.within} - {"global"})
-
-    @override
     def words(self) -> str:
         budget = f"{self.amount:,} {self.unit}" if self.rate is None else f"{100 * self.rate:.6g} % of {self.unit}"
-        return f"{self.column} among the {self.end} {budget}{within_words(self.within)}"
+        return f"{self.column} among the {self.end} {budget}{self.within_words()}"
 
     @override
-    def targets(self, phase: int) -> tuple[Target, ...]:
+    def default_reasons(self) -> tuple[str, ...]:
+        return (f"{'below_top' if self.descending else 'above_bottom'}_{self.column}",)
+
+    @override
+    def targets(self, number: int) -> tuple[Target, ...]:
         """The budget."""
         share = exact(self.rate) if self.rate is not None else None
         return (Target(share=share, amount=self.amount),)
 
     @override
-    def ranked(self, rows: Rows, phase: int, cuts: Sequence[Cuts], draws: str) -> Ranked:
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
         """Rows by the column, best first, ties by draw."""
         key = from_number(rows.number(self.column))
-        key = key if self.end == "lowest" else ~key
-        return Ranked(groups(rows, self.within), key, rows.draw(draws), rows.mass(self.unit))
+        return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
     @override
-    def drops(self, rows: Rows, cuts: Sequence[Cuts], draws: str) -> Drops:
+    def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Rows that come after the one that crosses the budget."""
-        beyond = ~cuts[0].before(0, self.ranked(rows, 0, (), draws))
-        default = "below_top" if self.end == "highest" else "above_bottom"
-        return [(self.reason or f"{default}_{self.column}", beyond)]
+        return [(self.default_reasons()[0], ~state.cuts[0].before(0, self.ranked(rows, 0, ())))]
+
+    @override
+    def budget_found(self, cuts: Cuts) -> dict[str, Any]:
+        """`short` is what all groups together lack of the budget, `groups_short` how many lack any."""
+        kept: dict[str, Any] = {"end": self.end, "by": self.column, "within": self.within, "unit": self.unit}
+        if self.amount is None:
+            return kept | {"rate": self.rate}
+        missing = [self.amount - mass for mass in cuts.mass.tolist() if mass < self.amount]
+        if not len(cuts.groups):  # no document at all
+            missing = [self.amount]
+        return kept | {"budget": self.amount, "short": sum(missing), "groups_short": len(missing)}
+
+    @override
+    def cut_words(self, values: Sequence[str]) -> str:
+        return f"{'at least' if self.descending else 'at most'} {values[0]}"

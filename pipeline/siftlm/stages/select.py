@@ -15,35 +15,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm import filesystem
 from siftlm.engine.drive import Context, run_shards
-from siftlm.engine.gather import gather
-from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Step
-from siftlm.engine.values import SUFFIX, read_value, read_version, write_value, write_version
+from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.seals import Seal
-from siftlm.selectors import (
-    DECISION_SCHEMA,
-    DROPPED_BY,
-    DROPPED_REASON,
-    SelectSettings,
-    Statistics,
-    advance,
-    decide,
-    shard_statistics,
-    start,
-)
-from siftlm.selectors.plan import RULES, WEIGHTS
+from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
+from siftlm.selectors.plan import RULES
 from siftlm.selectors.reasons import ERROR
+from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import DECISIONS, SCORES, read_columns
 from siftlm.stages.eligible import out_already
+from siftlm.stages.passes import found
 from siftlm.stages.places import FAILED
-from siftlm.stages.portions import portions
+from siftlm.stages.portions import Portion
 from siftlm.statistics.exact import exact_sum
+from siftlm.statistics.passes import Partial
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2
+PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
 
@@ -53,6 +44,10 @@ class Columns:
     """What selection reads of a shard: the columns its rules name, and why rows are out already."""
 
     settings: SelectSettings
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.settings)
 
     def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
         table = read_columns(task, store, self.settings.columns() | extra)
@@ -70,22 +65,13 @@ class Columns:
                 reasons = pc.coalesce(reasons, pc.binary_join_element_wise(errors, name + ERROR, "_"))
         return reasons, steps
 
+    def observe(self, rows: Portion, state: Plan) -> Partial:
+        """What the coming pass needs to know of a portion."""
+        return self.selection.observe(rows.table, state)
 
-@dataclass(frozen=True)
-class Pass:
-    """Makes one pass of statistics over some shards.
-
-    The plan is read from a file, for it may hold a cut for every domain.
-    """
-
-    columns: Columns
-    plan_path: str
-    store: Store
-
-    def __call__(self, tasks: Sequence[Task]) -> Statistics:
-        plan = read_version(self.plan_path, self.store)
-        read = portions(tasks, lambda task: self.columns.read(task, self.store))
-        return Statistics.merged(shard_statistics(portion.table, plan) for portion in read)
+    def settle(self, state: Plan, partial: Partial | None) -> Plan:
+        """The plan after a pass over all shards."""
+        return self.selection.settle(state, partial)
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ class Decide:
 
     def run(self, task: Task, store: Store) -> Marker:
         table = self.columns.read(task, store, frozenset({"byte_count"}))
-        decisions = decide(table, read_value(self.plan_path, store))
+        decisions = self.columns.selection.decide(table, read_value(self.plan_path, store))
         weight = pc.fill_null(decisions["weight"], 0.0)
         decisions = decisions.set_column(2, DECISION_SCHEMA.field("weight"), weight)
         with store.writer(STAGE, task.key, DECISION_SCHEMA) as out:
@@ -191,32 +177,18 @@ class Decisions(Step):
         done = store.committed(STAGE, (task.key for task in tasks))
         path = plan_path(store, [task.key for task in tasks])
         if not store.holds_sealed(path) or len(done) < len(tasks):
-            resolve(columns, tasks, path, context.documents, store, context.runner)
+            nothing = columns.selection.begin()
+            plan = found("select", columns, nothing, path, tasks, context.documents, store, context.runner)
+            write_value(path, plan, store)
         return run_shards(Decide(columns, path), tasks, store, context.runner)
 
     def rehearsed(self, task: Task, store: Store) -> None:
         """Reads the columns as often as the rules need passes, and once more to decide."""
-        segmented = len(self.settings.weights.segmented()) if self.settings.weights else 0  # takes borders and sums
-        for _ in range(1 + sum(rule.phases for rule in self.settings.rules) + 2 * segmented):
+        factors = self.settings.weights.factors if self.settings.weights else []
+        for _ in range(1 + sum(part.passes for part in [*self.settings.rules, *factors])):
             Columns(self.settings).read(task, store)
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:
-    """Returns where the resolved selection is whose decisions have these keys."""
-    return store.path("selections", digest(list(keys)), SUFFIX)
-
-
-def resolve(
-    columns: Columns, todo: Sequence[Task], path: str, documents: int, store: Store, runner: RunnerSettings
-) -> None:
-    """Passes over the shards until every cut is exact; leaves the plan at `path`.
-
-    Every pass has a file of its own: another run over the same store may be in another pass.
-    """
-    plan = start(columns.settings)
-    while not plan.done:
-        opened = write_version(path, plan, store)
-        merged = gather("select", Pass(columns, opened, store), Statistics.merged, todo, documents, store, runner)
-        filesystem.remove(opened)
-        plan = advance(plan, [merged] if merged is not None else [])
-    write_value(path, plan, store)
+    """Where the resolved selection is whose decisions have these keys."""
+    return store.path("selections", digest(PLAN_VERSION, list(keys)), SUFFIX)

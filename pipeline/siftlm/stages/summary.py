@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from siftlm import filesystem
-from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
-from siftlm.engine.values import SUFFIX, read_version, write_version
+from siftlm.engine.values import SUFFIX
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.portions import Portion, portions
-from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
+from siftlm.stages.passes import found
+from siftlm.stages.portions import Portion
+from siftlm.statistics.passes import Together
+from siftlm.statistics.scores import ScoreSearch
 from siftlm.store import Store, digest
 
 SMALL_CORPUS = 1 << 16  # documents; their quantiles take one pass with as many entries a column
 ENTRIES = 1 << 13  # of a larger corpus: a few passes in bounded memory
 HELD = 1 << 23  # numbers of a shard that are in memory at a time: 64 MB, and again for those of kept documents
 NOT_SCORES = frozenset({"kept", "copies", "weight", "position"})
-
-Both = dict[str, ScoreStatistics]
 
 
 def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
@@ -33,47 +31,44 @@ def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Observe:
-    """What some shards say of the columns, before and after selection."""
+class Summaries:
+    """The quantiles of some columns, before and after selection, as a statistic of shards."""
 
     columns: tuple[str, ...]
-    path: str
     store: Store
 
-    def __call__(self, tasks: Sequence[Task]) -> Both:
-        return merge(part for portion in portions(tasks, self._read({"kept"})) for part in self._parts(portion))
+    def begin(self, entry_limit: int) -> Together:
+        """Nothing known yet."""
+        return Together({name: ScoreSearch.start(self.columns, entry_limit=entry_limit) for name in ("all", "kept")})
 
-    def _parts(self, portion: Portion) -> Iterator[Both]:
-        searches: dict[str, ScoreSearch] = read_version(self.path, self.store)
-        kept = portion.table["kept"]
+    def read(self, task: Task, store: Store) -> pa.Table:
+        """Which documents are kept."""
+        return read_columns(task, store, {"kept"})
+
+    def observe(self, rows: Portion, state: Together) -> Together:
+        """What the coming pass needs to know of a portion, a few columns in memory at a time."""
+        return Together.merged(self._parts(rows, state))
+
+    def _parts(self, rows: Portion, state: Together) -> Iterator[Together]:
+        kept = rows.table["kept"]
         few = max(1, HELD // max(1, len(kept)))
         for start in range(0, len(self.columns), few):
             names = self.columns[start : start + few]
-            table = portion.read(self._read(set(names)))
-            every, of_kept = (searches["all"], table), (searches["kept"], table.filter(kept))
-            yield {name: s.observe(t, names) for name, (s, t) in {"all": every, "kept": of_kept}.items()}
+            table = rows.read(lambda task: read_columns(task, self.store, set(names)))  # noqa: B023
+            tables = {"all": table, "kept": table.filter(kept)}
+            yield Together({name: search.observe(tables[name], names) for name, search in state.parts.items()})
 
-    def _read(self, names: set[str]) -> Callable[[Task], pa.Table]:
-        return lambda task: read_columns(task, self.store, names)
-
-
-def merge(parts: Iterable[Both]) -> Both:
-    """Adds up the statistics of shards."""
-    every = list(parts)
-    return {name: ScoreStatistics.merged(part[name] for part in every) for name in ("all", "kept")}
+    def settle(self, state: Together, partial: Together | None) -> Together:
+        """The searches after a pass."""
+        assert partial is not None, "columns without shards"
+        return Together({name: search.settle(partial.parts[name]) for name, search in state.parts.items()})
 
 
 def summarise(selected: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> dict[str, Any]:
     """Returns per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
     path = store.path("summaries", key, SUFFIX)
-    columns = tuple(numeric_columns(available(selected[0], store))) if selected else ()
-    limit = SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES
-    searches = {name: ScoreSearch.start(columns, entry_limit=limit) for name in ("all", "kept")}
-    while not all(search.done for search in searches.values()):
-        opened = write_version(path, searches, store)
-        merged = gather("summary", Observe(columns, opened, store), merge, selected, documents, store, runner)
-        filesystem.remove(opened)
-        assert merged is not None, "columns without shards"
-        searches = {name: search.advanced(merged[name]) for name, search in searches.items()}
-    return {name: search.table() for name, search in searches.items()}
+    summaries = Summaries(tuple(numeric_columns(available(selected[0], store))) if selected else (), store)
+    state = summaries.begin(SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES)
+    last = found("summary", summaries, state, path, selected, documents, store, runner)
+    return {name: search.table() for name, search in last.parts.items()}

@@ -146,6 +146,11 @@ class Search:
         return self.cuts if self.pending is not None and not len(self.pending.row) else None
 
     @property
+    def done(self) -> bool:
+        """Whether all cuts are exact."""
+        return self.found is not None
+
+    @property
     def limit(self) -> int:
         """The entry limit of the coming pass, the same for every shard."""
         return max(self.entry_limit, _ENTRIES_PER_CELL * len(self.cells.row) if self.cells else 0)

@@ -42,7 +42,7 @@ class ScoreStatistics:
 
 @dataclass(frozen=True)
 class ScoreSearch:
-    """How far the quantiles of `columns` are known; `start`, then `observe` and `advanced` until `done`."""
+    """How far the quantiles of `columns` are known; `start`, then `observe` and `settle` until `done`."""
 
     columns: tuple[str, ...]
     percentiles: tuple[str, ...]
@@ -84,8 +84,8 @@ class ScoreSearch:
                 integral.add(name)
         return ScoreStatistics(summaries, histograms, frozenset(integral))
 
-    def advanced(self, merged: ScoreStatistics) -> ScoreSearch:
-        """Returns the search after a pass over all shards."""
+    def settle(self, merged: ScoreStatistics) -> ScoreSearch:
+        """The search after a pass over all shards."""
         searches = {
             name: search
             if search.found is not None

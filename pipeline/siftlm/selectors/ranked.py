@@ -1,0 +1,178 @@
+"""Rules that rank documents over the whole corpus, and cut the ranks at exact places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from typing_extensions import override
+
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Cut, RuleSettings, Value
+from siftlm.statistics.cuts import POOL, Cuts, Ranked, Search, Target, advance, histogram
+from siftlm.statistics.hashing import hash_names
+from siftlm.statistics.ordered import LARGEST, UInt64Array, to_number
+from siftlm.statistics.radix import RankHistogram
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The cuts of the searches that are over, one after another, and the search that is open."""
+
+    cuts: tuple[Cuts, ...] = ()
+    search: Search | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether no search is open."""
+        return self.search is None
+
+
+class RankedRule(RuleSettings):
+    """A rule with `passes` searches, one after another.
+
+    Each is for the cuts of `targets(number)` in what `ranked(rows, number, cuts)` gives, with the cuts of the searches
+    before it.
+    """
+
+    @property
+    @override
+    def passes(self) -> int:
+        return 1
+
+    @property
+    def within_column(self) -> str | None:
+        """The column whose values are ranked apart; None where all documents are ranked together."""
+        return None
+
+    @property
+    def smallest_group(self) -> int:
+        """Groups with fewer documents are ranked together as one."""
+        return 1
+
+    @property
+    def descending(self) -> bool:
+        """Whether the largest values come first."""
+        return False
+
+    def group(self, rows: Rows) -> UInt64Array:
+        """The group of each document: one for all, or one a value of the column."""
+        return np.zeros(len(rows), np.uint64) if self.within_column is None else rows.group(self.within_column)
+
+    def within_words(self) -> str:
+        """The groups in which the rule ranks, as the end of a sentence."""
+        return f" within each {self.within_column}" if self.within_column is not None else ""
+
+    def targets(self, number: int) -> tuple[Target, ...]:
+        """Where a search cuts."""
+        raise NotImplementedError(f"{self.kind} has no search {number}")
+
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
+        """The rows as a search ranks them."""
+        raise NotImplementedError(f"{self.kind} has no search {number}")
+
+    @property
+    @override
+    def grouped_by(self) -> tuple[str, str] | None:
+        return ("within", self.within_column) if self.within_column is not None else None
+
+    @override
+    def columns(self) -> set[str]:
+        return super().columns() | ({self.within_column} if self.within_column is not None else set())
+
+    @override
+    def rehearse_columns(self, rows: Rows) -> None:
+        if self.passes:
+            self.ranked(rows, 0, ())
+        else:
+            self.drops(rows, Ranking())
+
+    @override
+    def begin(self, entry_limit: int) -> Ranking:
+        return self._opened((), entry_limit)
+
+    def _opened(self, cuts: tuple[Cuts, ...], entry_limit: int) -> Ranking:
+        if len(cuts) == self.passes:
+            return Ranking(cuts)
+        return Ranking(cuts, Search(self.targets(len(cuts)), self.smallest_group, entry_limit))
+
+    @override
+    def observe(self, rows: Rows, state: Ranking) -> RankHistogram:
+        assert state.search is not None, "a ranking that is not done has a search open"
+        return histogram(state.search, self.ranked(rows, len(state.cuts), state.cuts))
+
+    @override
+    def settle(self, state: Ranking, partial: RankHistogram | None) -> Ranking:
+        assert state.search is not None, "a ranking that is not done has a search open"
+        search = advance(state.search, [partial] if partial is not None else [])
+        if search.found is None:
+            return Ranking(state.cuts, search)
+        return self._opened((*state.cuts, search.found), search.entry_limit)
+
+    @override
+    def found(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
+        """What was ranked, in how many groups, and of one group the values at its cuts."""
+        if not state.cuts:
+            return {}
+        cuts = state.cuts[0]
+        totals: dict[str, Any] = {"kind": self.kind, "groups": len(cuts.groups)}
+        totals |= {"documents": int(cuts.documents.sum()), "mass": int(cuts.mass.sum())} | self.budget_found(cuts)
+        if len(cuts.groups) != 1 or self.ranked_column is None:
+            return totals
+        values = self._values(cuts.key[0], schema.field(self.ranked_column).type)
+        return totals | {"column": self.ranked_column, "cuts": list(values)}
+
+    def budget_found(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
+        """What a rule with a budget says of it: the end that was kept, its size and what is short of it."""
+        return {}
+
+    @override
+    def cuts(self, state: Ranking, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:
+        if not state.cuts:
+            return []
+        cuts, known = state.cuts[0], _hashed(names)
+        return [
+            Cut(
+                self.group_name(int(cuts.groups[row]), known),
+                self._values(cuts.key[row], kind),
+                int(cuts.documents[row]),
+            )
+            for row in np.argsort(-cuts.documents, kind="stable").tolist()
+        ]
+
+    @override
+    def cut_of(self, rows: Rows, state: Ranking, kind: pa.DataType) -> tuple[Value, ...]:
+        if not state.cuts:
+            return ()
+        cuts, group = state.cuts[0], self.ranked(rows, 0, ()).group
+        known = np.isin(group, cuts.groups) | np.isin(group | POOL, cuts.groups)
+        return self._values(cuts.key[int(cuts.rows(group)[0])], kind) if known.all() else ()
+
+    def group_name(self, group: int, known: dict[int, str]) -> str | None:
+        """The name of a group by its hash; None where all documents are ranked as one."""
+        if self.within_column is None:
+            return None
+        base = group & int(POOL)
+        return "small groups together" if base == int(POOL) else known.get(base, "?")
+
+    def _values(self, keys: UInt64Array, kind: pa.DataType) -> tuple[Value, ...]:
+        """The numbers of a column of that type; None for the sentinels of an open end."""
+        keys = ~keys if self.descending else keys
+        dtype = np.dtype(np.float64 if pa.types.is_floating(kind) else np.int64)
+        ends = ((keys == 0) | (keys == LARGEST)).tolist()
+        return tuple(None if end else v for end, v in zip(ends, to_number(keys, dtype).tolist(), strict=True))
+
+
+def _hashed(names: Iterable[str | None]) -> dict[int, str]:
+    """The names of groups by the hash under which they are ranked."""
+    real = [name for name in names if name is not None]
+    return dict(zip((hash_names(pa.array(real, pa.string())) & POOL).tolist(), real, strict=True))
+
+
+def exact(rate: float) -> Fraction:
+    """A rate as the decimal number that was written: 0.3 is 3/10."""
+    return Fraction(repr(rate))

@@ -1,0 +1,64 @@
+"""Passes over the shards of a run, until a statistic of the corpus is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from siftlm import filesystem
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.shards import Task
+from siftlm.engine.values import read_version, write_version
+from siftlm.stages.portions import Portion, portions
+from siftlm.statistics.passes import Partial, StateT, Statistic, merged, settled
+from siftlm.store import Store
+
+
+class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
+    """A statistic of columns."""
+
+    def read(self, task: Task, store: Store) -> pa.Table:
+        """The columns of a shard that are observed."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over some shards; the state is read from a file, for it may hold a cut for every domain."""
+
+    statistic: ShardStatistic[Any]
+    path: str
+    store: Store
+
+    def __call__(self, tasks: Sequence[Task]) -> Partial:
+        state = read_version(self.path, self.store)
+        read = portions(tasks, lambda task: self.statistic.read(task, self.store))
+        partial: Partial = merged(self.statistic.observe(portion, state) for portion in read)
+        return partial
+
+
+def found(
+    name: str,
+    statistic: ShardStatistic[StateT],
+    state: StateT,
+    path: str,
+    tasks: Sequence[Task],
+    documents: int,
+    store: Store,
+    runner: RunnerSettings,
+) -> StateT:
+    """What a statistic finds in passes over all shards, from the state before any.
+
+    Every pass has a file of its own beside `path`: another run over the same store may be in another pass.
+    """
+
+    def look(state: StateT) -> Any:
+        opened = write_version(path, state, store)
+        partial = gather(name, Pass(statistic, opened, store), merged, tasks, documents, store, runner)
+        filesystem.remove(opened)
+        return partial
+
+    return settled(statistic, state, look)
