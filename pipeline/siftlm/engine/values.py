@@ -1,8 +1,9 @@
 """Writes statistics to files as trees of dataclasses, arrays and numbers, without pickles.
 
 A store may be shared and remote, so what is read back from it must not be able to run code. A value becomes one
-JSON tree with the shapes of its arrays, and behind it their bytes; dataclasses are named in `KINDS`, and nothing else
-is ever built. (Not .npz: its headers are Python literals, and CPython 3.11 may fail to parse these in threads.)
+JSON tree with the shapes of its arrays, and behind it their bytes; dataclasses marked `stored` are named in it, and
+nothing else is ever built. (Not .npz: its headers are Python literals, and CPython 3.11 may fail to parse these in
+threads.)
 """
 
 from __future__ import annotations
@@ -18,25 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from siftlm.selectors import Plan
-from siftlm.selectors.filling import Filling, Sums
-from siftlm.selectors.ranked import Ranking
-from siftlm.selectors.segments import Segments, SegmentSums
-from siftlm.statistics.cuts import Cuts, Search, Target, _Open, _Pending
-from siftlm.statistics.passes import Together
-from siftlm.statistics.radix import RankHistogram
-from siftlm.statistics.scores import ScoreSearch, ScoreStatistics
-from siftlm.statistics.summary import Summary
+from siftlm.statistics.stored import STORED
 from siftlm.store import Store
-
-KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        Plan, Ranking, Filling, Sums, Cuts, Search, Target, _Open, _Pending, RankHistogram, ScoreSearch,
-        ScoreStatistics, Summary, Segments, SegmentSums, Together,
-    )
-}  # fmt: skip
-
 
 SUFFIX = ".value"
 LENGTH_BYTES = 8  # of the length of the tree
@@ -95,7 +79,7 @@ def _pack(value: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(value, dict):
         return {"dict": [[key, _pack(part, arrays)] for key, part in value.items()]}
     assert is_dataclass(value), f"cannot write a {type(value).__name__}"
-    assert type(value).__name__ in KINDS, f"cannot write a {type(value).__name__}"
+    assert type(value).__name__ in STORED, f"cannot write a {type(value).__name__}"
     return {
         "kind": type(value).__name__,
         "of": {f.name: _pack(getattr(value, f.name), arrays) for f in fields(value)},
@@ -117,5 +101,5 @@ def _unpack(tree: Any, arrays: Sequence[np.ndarray]) -> Any:
         case {"dict": pairs}:
             return {key: _unpack(part, arrays) for key, part in pairs}
         case {"kind": kind, "of": parts}:
-            return KINDS[kind](**{name: _unpack(part, arrays) for name, part in parts.items()})
+            return STORED[kind](**{name: _unpack(part, arrays) for name, part in parts.items()})
     raise ValueError(f"not a value: {sorted(tree)}")

@@ -25,7 +25,7 @@ class Component(Settings):
     """A rule or a weight factor. All methods are functions of their arguments.
 
     One that needs statistics of the whole corpus begins with a state, and gives `observe` and `settle`: see
-    `statistics.passes`. Its state is made of arrays, numbers and the dataclasses that `engine.values` writes.
+    `statistics.passes`. Its state is made of arrays, numbers and dataclasses marked `stored`.
 
     Attributes:
         paper: Where the method comes from: authors, year, arXiv; empty where nobody has to be cited.

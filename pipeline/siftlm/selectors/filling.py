@@ -18,8 +18,10 @@ import numpy as np
 from siftlm.selectors.budget import Weighed, check_budget
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array
+from siftlm.statistics.stored import stored
 
 
+@stored
 @dataclass(frozen=True)
 class Sums:
     """What one pass adds up at a scale: documents and tokens that are capped, and those that are not.
@@ -44,6 +46,7 @@ class Sums:
         )
 
 
+@stored
 @dataclass(frozen=True)
 class Filling:
     """How far the scale is known: `scale` was solved with `capped_documents` at their cap."""

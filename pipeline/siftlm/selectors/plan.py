@@ -23,6 +23,7 @@ from siftlm.selectors.settings import SelectSettings
 from siftlm.selectors.weights import WEIGHTS, factor_place
 from siftlm.statistics.ordered import BoolArray
 from siftlm.statistics.passes import Partial, merged, settled
+from siftlm.statistics.stored import stored
 
 Columns: TypeAlias = pa.RecordBatch | pa.Table
 
@@ -45,6 +46,7 @@ Names: TypeAlias = npt.NDArray[np.object_]
 """A string or None for every row."""
 
 
+@stored
 @dataclass(frozen=True)
 class Plan:
     """What is found of the corpus so far: a state for each part of a selection in order, the last of which may be open.

@@ -17,8 +17,10 @@ from siftlm.statistics.cuts import POOL, Cuts, Ranked, Search, Target, advance, 
 from siftlm.statistics.hashing import hash_names
 from siftlm.statistics.ordered import LARGEST, UInt64Array, to_number
 from siftlm.statistics.radix import RankHistogram
+from siftlm.statistics.stored import stored
 
 
+@stored
 @dataclass(frozen=True)
 class Ranking:
     """The cuts of the searches that are over, one after another, and the search that is open."""

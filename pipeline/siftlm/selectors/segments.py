@@ -18,8 +18,10 @@ from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array, from_float
 from siftlm.statistics.radix import RankHistogram
+from siftlm.statistics.stored import stored
 
 
+@stored
 @dataclass(frozen=True)
 class SegmentSums:
     """Documents of every segment, and the sum of their values in units of 2^-1074."""
@@ -36,6 +38,7 @@ class SegmentSums:
         return cls(tuple(map(sum, documents)), tuple(map(sum, sums)))
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Segments:
     """The borders, then for every segment its documents, their mean value and their weight."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from siftlm.statistics.ordered import LARGEST, BoolArray, Int64Array, UInt64Array
 from siftlm.statistics.radix import RankHistogram
+from siftlm.statistics.stored import stored
 from siftlm.statistics.wide import (
     Wide,
     common_prefix,
@@ -45,6 +46,7 @@ class Ranked(NamedTuple):
     mass: Int64Array
 
 
+@stored
 @dataclass(frozen=True)
 class Target:
     """Where to cut a group: after a `share` of its mass, or after an `amount` of it.
@@ -69,6 +71,7 @@ class Target:
         return not self.midpoint or self.share is None or 2 * before + at < 2 * self.share * mass
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """Where each group is cut: arrays [groups] and, for key, tie and include, [groups, targets].
@@ -104,6 +107,7 @@ class Cuts:
         return found
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class _Open:
     """Ranges still open, sorted and disjoint: arrays [cells].
@@ -118,6 +122,7 @@ class _Open:
     before: Int64Array
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class _Pending:
     """Targets not yet met: arrays [pending]; `amount` counts from the start of the group."""
@@ -128,6 +133,7 @@ class _Pending:
     amount: Int64Array
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class Search:
     """How far the search for `targets` has come. Groups with fewer than `min_group` documents are pooled."""

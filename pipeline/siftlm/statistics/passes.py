@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from siftlm.statistics.stored import stored
+
 Rows = TypeVar("Rows", contravariant=True)
 PartialT = TypeVar("PartialT", bound="Partial")
 
@@ -63,6 +65,7 @@ def settled(
     return state
 
 
+@stored
 @dataclass(frozen=True)
 class Together:
     """States, or partials, of several statistics that are found in the same passes, by name."""

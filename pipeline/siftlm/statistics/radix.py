@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from siftlm.statistics.ordered import BoolArray, Int64Array, UInt64Array
+from siftlm.statistics.stored import stored
 from siftlm.statistics.wide import WIDTH, Wide, common_prefix, equal
 
 
+@stored
 @dataclass(frozen=True, eq=False)
 class RankHistogram:
     """Documents and mass per (cell, leading `bits` of the 128-bit rank), sorted by both; mergeable.

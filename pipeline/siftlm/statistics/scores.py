@@ -14,11 +14,13 @@ from siftlm.statistics import ordered
 from siftlm.statistics.columns import numbers
 from siftlm.statistics.cuts import ENTRY_LIMIT, Ranked, Search, Target, advance, histogram
 from siftlm.statistics.radix import RankHistogram
+from siftlm.statistics.stored import stored
 from siftlm.statistics.summary import Summary
 
 PERCENTILES = ("1", "5", "10", "25", "50", "75", "90", "95", "99")
 
 
+@stored
 @dataclass(frozen=True)
 class ScoreStatistics:
     """What one pass adds: a summary of each column, and a histogram while its quantiles are open."""
@@ -40,6 +42,7 @@ class ScoreStatistics:
         )
 
 
+@stored
 @dataclass(frozen=True)
 class ScoreSearch:
     """How far the quantiles of `columns` are known; `start`, then `observe` and `settle` until `done`."""

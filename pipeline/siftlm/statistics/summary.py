@@ -10,8 +10,10 @@ import numpy as np
 
 from siftlm.statistics.exact import as_float, as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array
+from siftlm.statistics.stored import stored
 
 
+@stored
 @dataclass(frozen=True)
 class Summary:
     """What is known of a column: `count` values and their extremes, and `missing` null or NaN ones.

@@ -1,0 +1,18 @@
+"""`stored`: marks the dataclasses of which statistics are made that may be written to a store and read back."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+T = TypeVar("T")
+
+STORED: dict[str, type] = {}
+"""The marked dataclasses by name: a reader of a store builds nothing else."""
+
+
+def stored(kind: type[T]) -> type[T]:
+    """The dataclass, which files may name from now on."""
+    known = STORED.setdefault(kind.__name__, kind)
+    assert known.__module__ == kind.__module__, f"{kind.__module__} and {known.__module__} have a {kind.__name__}"
+    STORED[kind.__name__] = kind
+    return kind
