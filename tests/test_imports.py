@@ -29,6 +29,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "report": frozenset({"report"}),
     "engine": frozenset({"engine"}),
     "correlate": frozenset({"correlate"}),
+    "methods": frozenset({"components"}),
     "components": frozenset({"readers", "scorers", "selectors", "mixing", "proxies.trainer"}),
     "base": frozenset(
         {

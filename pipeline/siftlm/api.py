@@ -19,7 +19,7 @@ from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import run as run_job
-from siftlm.scorers import LMSettings, ShingleSettings, open_lm
+from siftlm.scorers import LMSettings, ShingleSettings, open_score
 from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors import SelectSettings, select
@@ -84,7 +84,7 @@ def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **sett
     if text not in batch.schema.names:
         raise UserError(f"text: must be a column of the batch, got {text!r}; there are {', '.join(batch.schema.names)}")
     tree = {"name": "score", "model": model, **settings}
-    scorer = open_lm(validated(LMSettings, tree, None, "score"))
+    scorer = open_score(validated(LMSettings, tree, None, "score"))
     texts = batch[text].cast(pa.large_string())
     scored = scorer.begin(scorer.tokenise(texts)).finish()
     columns = dict(zip(scored.schema.names, scored.columns, strict=True))

@@ -16,58 +16,17 @@ from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath, given, readable
 from siftlm.readers.encodings import marked, undecodable
 from siftlm.readers.settings import InputSettings
-from siftlm.scorers import (
-    ClassifierSettings,
-    ContaminationScorer,
-    ContaminationSettings,
-    DsirSettings,
-    LanguageSettings,
-    LMSettings,
-    SignalsSettings,
-    open_scorer,
-)
+from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
+from siftlm.scorers.lm import TRAINED
 from siftlm.selectors import RowRule, SelectSettings
 from siftlm.settings import End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.eligible import Split
-from siftlm.stages.reference import TRAINED, ReferenceJobSettings
+from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.write import OutputSettings
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class AnnotateSettings(Settings):
-    """The cheap columns of every document."""
-
-    language: LanguageSettings | None = Field(
-        default_factory=LanguageSettings,
-        description="Language identification with fastText's lid.176; false leaves it out.",
-    )
-    signals: SignalsSettings | None = Field(
-        default_factory=SignalsSettings,
-        description="The text signals of Gopher, C4 and FineWeb; false leaves them out.",
-    )
-    classifiers: list[ClassifierSettings] = Field(
-        default_factory=list,
-        description="fastText classifiers, each a column with the probability of a label.",
-    )
-    dsir: list[DsirSettings] = Field(
-        default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
-    )
-    contamination: list[ContaminationSettings] = Field(
-        default_factory=list, description="Benchmarks, each a column with the share of the document that it holds."
-    )
-
-    @field_validator("language", "signals", mode="before")
-    @classmethod
-    def _false_is_none(cls, value: object) -> object:
-        """TOML has no null."""
-        return None if value is False else value
-
-    def scorers(self) -> tuple[Settings, ...]:
-        named = (*self.classifiers, *self.dsir, *self.contamination)
-        return tuple(s for s in (self.language, self.signals, *named) if s is not None)
 
 
 class RunConfig(Settings):
@@ -85,7 +44,7 @@ class RunConfig(Settings):
         default_factory=list,
         description="Cheap rules on signals that decide which documents are scored at all.",
     )
-    score: list[LMSettings] = Field(default_factory=list, description="Language models, each scoring what survives.")
+    score: list[AnyScore] = Field(default_factory=list, description="Language models, each scoring what survives.")
     select: SelectSettings = Field(
         default_factory=SelectSettings, description="Rules, read top to bottom, and weights."
     )
@@ -113,12 +72,11 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
-        annotate = self.annotate
-        scorers = (*self.score, *annotate.classifiers, *annotate.dsir, *annotate.contamination)
-        names = [str(settings.model_dump()["name"]) for settings in scorers]
+        scorers = (*self.score, *self.annotate.scorers())
+        names = [settings.name for settings in scorers if isinstance(settings, NamedSettings)]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models, classifiers and benchmarks must differ, got {names}")
-        trained = [settings.name for settings in self.score if settings.model == TRAINED]
+        trained = [settings.name for settings in self.score if settings.awaited]
         if trained and self.reference is None:
             raise ValueError(f'score.{trained[0]}.model = "{TRAINED}" needs a [reference] table')
         return self
@@ -132,7 +90,7 @@ class RunConfig(Settings):
         """What a run writes, and so never reads as its input."""
         return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
 
-    def scorers(self) -> tuple[Settings, ...]:
+    def scorers(self) -> tuple[ScorerSettings, ...]:
         """Returns everything that the annotate step computes, what the search for near-duplicates needs included."""
         return (*self.annotate.scorers(), *(self.dedup.scorers() if self.dedup else ()))
 
@@ -143,13 +101,22 @@ class RunConfig(Settings):
 
     def benchmark_facts(self) -> dict[str, dict[str, int]]:
         """Counts for every benchmark its items, and those found whole only, or not at all."""
-        return {s.name: ContaminationScorer(s).facts() for s in self.annotate.contamination}
+        looking = [(found.name, s) for s in self.annotate.scorers() if (found := s.overlap())]
+        return {name: open_scorer(settings).facts() for name, settings in looking}
 
     def good_ends(self) -> dict[str, End]:
         """Returns which values are the good ones, for the columns whose makers know."""
         makers = (open_scorer(settings) for settings in (*self.scorers(), *self.score))
         known: dict[str, End] = {name: end for maker in makers for name, end in maker.good_ends().items()}
         return known | (COMMONNESS_ENDS if self.dedup and self.dedup.commonness else {})
+
+    def perplexities(self) -> dict[str, str]:
+        """The columns that are perplexities in the order of the scores, each with the name of its score."""
+        return {column: settings.name for settings in self.score for column in settings.perplexities()}
+
+    def charts(self) -> list[str]:
+        """The columns whose distribution the report draws whatever the rules read, those of scores first."""
+        return [column for settings in (*self.score, *self.annotate.scorers()) for column in settings.charts()]
 
     def split(self) -> Split:
         """Returns which documents are out before any rule, and which of these train a model."""

@@ -22,13 +22,13 @@ from siftlm.errors import UserError
 from siftlm.job import Run
 from siftlm.loop import LoopConfig
 from siftlm.proxies.trainer import ReferenceSettings
-from siftlm.scorers import LMSettings
+from siftlm.scorers import LMSettings, ScoreSettings
 from siftlm.stages import publish, reference
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.eligible import Split, out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.reference import TRAINED, Reference
+from siftlm.stages.reference import Reference
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.texts import IDS, TEXTS, document_batches
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
@@ -90,13 +90,13 @@ class Corpus:
         read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in mine]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
-    def models(self) -> list[LMSettings]:
+    def models(self) -> list[ScoreSettings]:
         """Returns the language models of the matrix: those of [[score]], then the family's.
 
         Raises:
             UserError: There is none, or the family has not been trained.
         """
-        found = [self._trained(settings) for settings in self.config.score]
+        found: list[ScoreSettings] = [self._trained(settings) for settings in self.config.score]
         for name, (sources, settings) in (self.config.family.members() if self.config.family else {}).items():
             key = self.family_key(sources, settings)
             if self.store.find(FAMILY, key) is None:
@@ -107,13 +107,13 @@ class Corpus:
             raise UserError("score: there must be language models, got no [[score]] and no [family] table")
         return found
 
-    def _trained(self, settings: LMSettings) -> LMSettings:
-        if settings.model != TRAINED:
+    def _trained(self, settings: ScoreSettings) -> ScoreSettings:
+        if not settings.awaited:
             return settings
         assert self.config.reference is not None, "a score of the run's own model has its settings"
         step = Reference(self.config.reference, self.config.split())
         trained = self.work.take(step, self.made)[0].shared[step.name].key
-        return settings.model_copy(update={"model": self.store.path(step.name, trained, "")})
+        return settings.trained(self.store.path(step.name, trained, ""))
 
     def run(self, stage: ShardStage, tasks: Sequence[Task]) -> None:
         """Runs what has no marker of a stage."""

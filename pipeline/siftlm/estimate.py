@@ -22,8 +22,7 @@ from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
-from siftlm.readers import InputSettings, read_shard
-from siftlm.readers.parquet import count_rows
+from siftlm.readers import InputSettings, claimed_records, read_shard
 from siftlm.stages import annotate, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.ingest import to_documents
@@ -89,13 +88,11 @@ def _sample(files: Sequence[InputFile], settings: InputSettings) -> tuple[pa.Rec
 
 def _beginning(file: InputFile, settings: InputSettings) -> tuple[list[pa.RecordBatch], float]:
     """Documents of about SAMPLE_BYTES from the start of a file, and the share of the file that holds them."""
+    if records := claimed_records(file.path, settings):  # the whole file is needed to read some of it
+        documents, read = _documents(file.path, settings, SAMPLE_BYTES)
+        return documents, read / records
     with filesystem.open_read(file.path) as stream:
         head = stream.read(SAMPLE_BYTES)
-    if head.startswith(b"PAR1"):  # is read from its end; its rows are counted there
-        with filesystem.open_read(file.path) as stream:
-            rows = count_rows(stream)
-        documents, read = _documents(file.path, settings, SAMPLE_BYTES)
-        return documents, read / max(rows, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, os.path.basename(file.path))
         filesystem.write_bytes(path, head)

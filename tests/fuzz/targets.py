@@ -122,14 +122,14 @@ def reads(format_: str, compression: str = "none", **settings: Any) -> Callable[
     """Every record is a document or a reject, its position counted without a gap, and the batch is valid Arrow."""
 
     def check(content: bytes) -> None:
-        from siftlm.readers import InputSettings, detect, open_reader
+        from siftlm.readers import FORMATS, InputSettings, detect
         from siftlm.readers.records import batched
         from siftlm.stages.ingest import to_documents
 
         configured = InputSettings(source="fuzz", paths=["x"], max_document_bytes=1 << 19, **settings)
         found = detect("x", content[: 1 << 16])
         for name, packed in {(format_, compression), (found.format, found.compression)}:
-            read = open_reader(name)  # type: ignore[arg-type]
+            read = FORMATS[name].open_reader()  # type: ignore[index]
             taken: list[tuple[int, int]] = []  # positions, and how many records each stands for
             for batch in batched(read(io.BytesIO(content), packed, configured), 64, 1 << 20):  # type: ignore[arg-type]
                 batch.documents.validate(full=True)

@@ -24,7 +24,7 @@ from siftlm.job import run
 from siftlm.proxies.benchmark import benchmark
 from siftlm.proxies.family import train_family
 from siftlm.proxies.matrix import MatrixResult, make_matrix
-from siftlm.scorers import DsirSettings, open_lm, open_scorer
+from siftlm.scorers import DsirSettings, open_score, open_scorer
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import read_columns
 
@@ -138,7 +138,7 @@ def test_a_cell_is_the_bits_per_byte_of_its_page(tree: dict[str, Any], made: Mat
     unit = made.matrix.units[3]
     text = page(*_named(unit))["text"]
     for k, name in enumerate(made.matrix.models):
-        scored = open_lm(models[name]).score(pa.record_batch({"text": pa.array([text], pa.large_string())}))
+        scored = open_score(models[name]).score(pa.record_batch({"text": pa.array([text], pa.large_string())}))
         expected = scored["nll_sum"][0].as_py() / (math.log(2) * len(text))
         assert made.matrix.values[k, 3] == pytest.approx(expected, rel=1e-6)
 

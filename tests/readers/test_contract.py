@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.readers.conftest import KINDS, PACKS, Kind, Outcome, read_all
 
 from siftlm.documents import RECORD_SCHEMA
-from siftlm.readers import READERS, InputSettings, open_reader, read_shard
+from siftlm.readers import FORMATS, InputSettings, read_shard
 
 CASES = [(kind, pack) for kind, facts in KINDS.items() for pack in facts.packs]
 STREAMS = [(kind, pack) for kind, pack in CASES if kind not in ("parquet", "text")]
@@ -42,8 +42,8 @@ def read(path: Path, kind: str, pack: str, content: bytes, **more: object) -> Ou
 
 def test_every_format_has_a_reader_and_every_reader_is_tested() -> None:
     """The registry and these tests know the same formats; `wat` is there to be refused."""
-    assert set(READERS) == {facts.reader for facts in KINDS.values()} | {"wat"}
-    assert all(callable(open_reader(name)) for name in READERS)
+    assert set(FORMATS) == {facts.reader for facts in KINDS.values()} | {"wat"}
+    assert all(callable(of.open_reader()) for of in FORMATS.values())
 
 
 @pytest.mark.parametrize(("kind", "pack"), CASES)
@@ -96,7 +96,7 @@ def test_random_damage_is_counted_and_never_raised(tmp_path: Path, kind: str, pa
         read(tmp_path / "x", kind, pack, bytes(damaged), max_document_bytes=1 << 20)
 
 
-@pytest.mark.parametrize("reader", sorted(READERS))
+@pytest.mark.parametrize("reader", sorted(FORMATS))
 @QUICK
 @given(content=st.binary(max_size=300))
 def test_bytes_that_are_no_shard_at_all_are_counted_and_never_raised(

@@ -38,6 +38,7 @@ FIRST = {
     "annotate.classifiers": "signals",
     "annotate.dsir": "signals",
     "annotate.contamination": "signals",
+    "annotate.others": "signals",
     "dedup.shingles": "signals",
     "dedup.signatures": "signals",
     "dedup.near": "signals",  # which has bands for it or not
@@ -56,6 +57,7 @@ SAME = {
     "annotate.classifiers.path": "the content counts",
     "annotate.dsir.path": "the content counts",
     "annotate.contamination.path": "the content counts",
+    "annotate.others.path": "the content counts",
     "annotate.language.path": "the content counts",
     "dedup.shingles.similarity": "only chooses bands and rows",
     "dedup.shingles.permutations": "only chooses bands and rows",
@@ -82,6 +84,7 @@ def everything(root: Any) -> RunConfig:
             "classifiers": [{"name": "good", "path": str(root / "model.bin"), "label": "x"}],
             "dsir": [{"name": "dsir", "path": str(root / "dsir.npz")}],
             "contamination": [{"name": "quiz", "path": str(root / "items.jsonl")}],
+            "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
         "dedup": {"passages": {}, "commonness": {}},
         "reference": {},

@@ -15,10 +15,9 @@ from siftlm.engine.runner import is_local
 from siftlm.engine.step import Shard
 from siftlm.filesystem import InputFile
 from siftlm.readers.settings import InputSettings
-from siftlm.scorers import open_lm
+from siftlm.scorers import open_score
 from siftlm.stages import inputs, score
 from siftlm.stages.ingest import shards
-from siftlm.stages.reference import TRAINED
 from siftlm.steps import steps
 from siftlm.store import Marker, Store
 
@@ -85,6 +84,6 @@ class Inputs:
         if not begun and named_fields.groups_by_domain(config):
             named_fields.check_domains(config, named_fields.samples(config, self.files), named_fields.LOOKED_AT)
         for step in score.steps(config.score):
-            new = step.settings.model != TRAINED and not store.done(step.name)
+            new = not step.settings.awaited and not store.done(step.name)
             if new and is_local(config.runner):  # elsewhere the workers have the device, not this process
-                open_lm(step.settings).check()
+                open_score(step.settings).check()

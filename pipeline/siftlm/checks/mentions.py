@@ -15,7 +15,6 @@ from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.scorers import open_scorer
-from siftlm.scorers.language import LanguageScorer
 from siftlm.selectors.component import Component, Mention
 from siftlm.selectors.weights import factor_place
 from siftlm.stages.columns import read_columns
@@ -134,10 +133,8 @@ def unknown(config: RunConfig) -> list[str]:
 def known_values(config: RunConfig) -> dict[str, list[str]]:
     """Returns columns that can have no other values than these."""
     known = {"source": [settings.source for settings in config.input]}
-    if config.annotate.language is not None:
-        scorer = open_scorer(config.annotate.language)
-        assert isinstance(scorer, LanguageScorer), "the language of a document comes from a scorer of languages"
-        known["language"] = scorer.languages()
+    for settings in config.scorers():
+        known |= open_scorer(settings).values()
     return known
 
 

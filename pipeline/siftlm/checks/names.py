@@ -10,11 +10,9 @@ import pyarrow as pa
 from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
-from siftlm.scorers import open_scorer
 from siftlm.scorers.minhash import SIGNATURE
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
-from siftlm.settings import Settings
-from siftlm.stages.columns import DERIVED, ELIGIBLE, HIDDEN
+from siftlm.stages.columns import ELIGIBLE, HIDDEN
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs.work import CUT_SCHEMA
@@ -52,18 +50,11 @@ def all_columns(config: RunConfig) -> dict[str, pa.DataType]:
 
 def givers(config: RunConfig) -> Iterator[Giver]:
     """Yields everything that gives columns, in the order of the stages."""
-    annotate = config.annotate
     yield Giver("siftlm itself", tuple(sorted(OWN)))
-    for name in ("language", "signals"):
-        scorer: Settings | None = getattr(annotate, name)
-        if scorer is not None:
-            yield Giver(f"annotate.{name}", _names(scorer))
-    for table in ("classifiers", "dsir", "contamination"):
-        for number, named in enumerate(getattr(annotate, table)):
-            yield Giver(f"annotate.{table}.{number}", _names(named))
+    for place, settings in config.annotate.placed():
+        yield Giver(place, tuple(field.name for field in settings.columns()))
     for number, model in enumerate(config.score):
-        names = [*_names(model), *DERIVED]
-        yield Giver(f"score.{number}", tuple(f"{model.name}_{name}" for name in names))
+        yield Giver(f"score.{number}", tuple(field.name for field in model.columns()))
 
 
 def check_names(config: RunConfig) -> None:
@@ -77,7 +68,3 @@ def check_names(config: RunConfig) -> None:
                     f"{giver.place}.name: must give columns that nothing else gives, got {name!r}, and {other!r} is "
                     f"a column of {origin}; choose another name"
                 )
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    return tuple(field.name for field in open_scorer(settings).fields())

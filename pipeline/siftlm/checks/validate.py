@@ -22,14 +22,12 @@ from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
 from siftlm.report.steps import unfindable
-from siftlm.scorers import open_lm, open_scorer
+from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
 from siftlm.stages.dedup.step import check as check_dedup
-from siftlm.stages.reference import TRAINED
 
 SAMPLE_RECORDS = 200
-MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
 """Reasons that speak of the configuration or the kind of file, where every record has them."""
 
@@ -43,8 +41,8 @@ def validate(config: RunConfig) -> list[str]:
     lines += [_check_input(settings, found[settings.source], config.output.allow_empty) for settings in config.input]
     lines += _check_sampled(config, {source: mine.files for source, mine in found.items()})
     for scored in config.score:
-        if scored.model != TRAINED:
-            open_lm(scored).check()
+        if not scored.awaited:
+            open_score(scored).check()
     return [
         *lines,
         *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
@@ -65,8 +63,8 @@ def check_config(config: RunConfig) -> None:
     for scorer in config.scorers():
         open_scorer(scorer).check()
     for settings in config.score:
-        if settings.model != TRAINED:
-            open_lm(settings).digest()
+        if not settings.awaited:
+            open_score(settings).digest()
     if config.reference and not paths.is_local(config.store_folder):
         raise UserError(
             f"store: must be a local folder where a reference model is trained, got {config.store_folder}; "
@@ -77,9 +75,9 @@ def check_config(config: RunConfig) -> None:
 
 def _check_packages(config: RunConfig) -> None:
     """Only a run without models can do without what models need."""
-    if not config.score and config.reference is None:
-        return
-    if missing := [name for name in MODEL_PACKAGES if find_spec(name) is None]:
+    models = (*config.score, *([config.reference] if config.reference else []))
+    needed = dict.fromkeys(name for settings in models for name in settings.packages)
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise UserError(
             f"{'score' if config.score else 'reference'}: must have the packages that models need, "
             f"got an environment without {', '.join(missing)}; pip install {' '.join(missing)}"

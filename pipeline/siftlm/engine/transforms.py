@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from siftlm.scorers import LMSettings, open_lm
+from siftlm.scorers import LMSettings, open_score
 from siftlm.scorers.contract import bits_per_byte, perplexity
 
 
@@ -48,7 +48,7 @@ class _Score(beam.DoFn):
 
     def process(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         settings = LMSettings.model_validate(self._settings)
-        scorer = open_lm(settings)  # one a process
+        scorer = open_score(settings)  # one a process
         texts = pa.array([document[self._text] for document in documents], pa.large_string())
         scored = scorer.begin(scorer.tokenise(texts)).finish()
         columns = {f.name: column for f, column in zip(scored.schema, scored.columns, strict=True)}

@@ -28,7 +28,7 @@ from siftlm.report.steps import kept_ends, shortages, unfindable
 from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
-from siftlm.scorers import ContaminationSettings
+from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import portions
@@ -104,7 +104,7 @@ class _Overview:
 
     @cached_property
     def tally(self) -> Tally:
-        drawn = {*self.scores, *self._perplexities(), "byte_count"} & self.columns.keys()
+        drawn = {*self.scores, *self.run.perplexities(), "byte_count"} & self.columns.keys()
         asked = Asked(
             columns=frozenset(self.columns),
             tokens=self.tokens,
@@ -120,8 +120,7 @@ class _Overview:
     @cached_property
     def scores(self) -> list[str]:
         """The columns that models wrote or rules look at, models first; the default column where there are none."""
-        names = self.run.model_columns("perplexity", "bits_per_byte")
-        names += [settings.name for settings in self.book.config.annotate.classifiers]
+        names = self.book.config.charts()
         names += [loss.column for loss in self.losses if loss.column]
         weights = self.book.config.select.weights
         names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
@@ -161,20 +160,20 @@ class _Overview:
         written = weights is not None and weights.materialise
         return tuple(mixture(name, counts, unit, written=written) for name, counts in groups)
 
-    def _benchmarks(self) -> list[ContaminationSettings]:
+    def _benchmarks(self) -> list[Overlap]:
         """Those whose columns the run has: an empty one has none."""
-        asked = self.book.config.annotate.contamination
-        return [settings for settings in asked if f"{settings.name}_item" in self.columns]
+        asked = [settings.overlap() for settings in self.book.config.annotate.scorers()]
+        return [overlap for overlap in asked if overlap and f"{overlap.name}_item" in self.columns]
 
-    def _contamination(self, settings: ContaminationSettings) -> Contamination:
-        touched = self.tally["benchmarks"][settings.name]
+    def _contamination(self, overlap: Overlap) -> Contamination:
+        touched = self.tally["benchmarks"][overlap.name]
         worst = []
-        for overlap, shard, row, doc_id, kept, reason, item in touched["worst"]:
+        for share, shard, row, doc_id, kept, reason, item in touched["worst"]:
             text = self.excerpts.excerpt((shard, row))
-            worst.append((Document(doc_id, None, None, text, kept, reason, -overlap), item))
+            worst.append((Document(doc_id, None, None, text, kept, reason, -share), item))
         return Contamination(
-            name=settings.name,
-            ngram=settings.ngram,
+            name=overlap.name,
+            ngram=overlap.ngram,
             documents=touched["documents"],
             kept=touched["kept"],
             items=len(touched["items"]),
@@ -185,9 +184,6 @@ class _Overview:
     def _statistics(self, which: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})
         return found
-
-    def _perplexities(self) -> list[str]:
-        return self.run.model_columns("perplexity")
 
     def _looking_at(self, column: str) -> list[Loss]:
         return [loss for loss in self.losses if loss.column == column and loss.rule is not None]
@@ -229,7 +225,7 @@ class _Overview:
         return int(sample["shard"][index]), int(sample["row"][index])
 
     def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> Score:
-        model = name.removesuffix("_perplexity") if name in self._perplexities() else None
+        model = self.run.perplexities().get(name)
         shown = [self._document(name, index, percentile, model) for percentile, index in rows]
         counts = self.tally["histograms"].get(name, np.zeros((2, 2), np.int64))
         return Score(
@@ -280,7 +276,7 @@ class _Overview:
     def _against(self) -> list[Chart]:
         sample = self.tally["sample"]
         found: list[Chart | None] = []
-        for name in self._perplexities():
+        for name in self.run.perplexities():
             values = sample["numbers"][name]
             sizes = sample["numbers"]["byte_count"]
             found.append(figures.against_length(f"length-{name}", name, sizes, values, sample["kept"], sample["draw"]))

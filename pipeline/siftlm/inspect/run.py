@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
+from siftlm.config import RunConfig
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.report.manifest import MANIFEST, read_manifest
-from siftlm.stages.columns import SCORES, available, read_columns
+from siftlm.stages.columns import available, read_columns
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
@@ -46,17 +48,22 @@ class SelectedRun:
     def tokens_column(self) -> str | None:
         """The column that counts tokens: the one that the selection names, else the first model's."""
         named: str | None = self.manifest["config"]["select"]["tokens"]
-        return named or next(iter(self.model_columns("token_count")), None)
+        columns = self.columns()
+        counts = (f"{settings.name}_token_count" for settings in self.config.score)
+        return named or next((name for name in counts if name in columns), None)
 
-    def model_columns(self, *rates: str) -> list[str]:
-        """The columns of these names of every model, in the order of the models."""
-        columns, stages = self.columns(), [stage for task in self.tasks()[:1] for stage in task.inputs]
-        models = [stage.removeprefix(SCORES) for stage in stages if stage.startswith(SCORES)]
-        return [name for model in models for rate in rates if (name := f"{model}_{rate}") in columns]
+    @cached_property
+    def config(self) -> RunConfig:
+        return RunConfig.model_validate(self.manifest["config"])
+
+    def perplexities(self) -> dict[str, str]:
+        """The columns that are perplexities, each with the name of its score."""
+        columns = self.columns()
+        return {column: score for column, score in self.config.perplexities().items() if column in columns}
 
     def default_column(self) -> str:
         """The first model's perplexity, or the number of bytes where no model scored."""
-        return next(iter(self.model_columns("perplexity")), "byte_count")
+        return next(iter(self.perplexities()), "byte_count")
 
     def read(self, names: set[str]) -> pa.Table:
         """Columns of all documents, with `shard` and `row`, which say where each is."""

@@ -28,9 +28,9 @@ class Rulebook:
 
     run: SelectedRun
 
-    @cached_property
+    @property
     def config(self) -> RunConfig:
-        return RunConfig.model_validate(self.run.manifest["config"])
+        return self.run.config
 
     @cached_property
     def plan(self) -> Plan | None:

@@ -22,7 +22,7 @@ from siftlm.correlate.tables import write_table
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, QuizSettings
-from siftlm.scorers import LMSettings, open_lm, pinned
+from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import read_columns
 from siftlm.store import Marker, digest
 
@@ -56,33 +56,33 @@ def benchmark(config: LoopConfig, progress: Progress) -> pa.Table:
     return table
 
 
-def _model_rows(corpus: Corpus, model: LMSettings, tasks: dict[str, list[Question]]) -> Iterator[dict[str, object]]:
+def _model_rows(corpus: Corpus, model: ScoreSettings, tasks: dict[str, list[Question]]) -> Iterator[dict[str, object]]:
     for name, asked in tasks.items():
         choice, bits = _errors(corpus, model, name, asked)
         for benchmark_name, error in ((f"{name}_choice", choice), (f"{name}_bits", bits)):
             yield {"model": model.name, "benchmark": benchmark_name, "error": error, "questions": len(asked)}
 
 
-def _errors(corpus: Corpus, model: LMSettings, task: str, asked: list[Question]) -> tuple[float, float]:
+def _errors(corpus: Corpus, model: ScoreSettings, task: str, asked: list[Question]) -> tuple[float, float]:
     """The two errors of a model in a task, from the store where they are known."""
-    content = open_lm(model).digest()
+    content = open_score(model).digest()
     key = digest(STAGE, VERSION, content, [[q.context, q.choices] for q in asked])
     known = corpus.store.find(STAGE, key)
     if known is None:
-        with corpus.progress.working(f"benchmark/{model.name}/{task}"), pinned([(open_lm(model), content)]):
+        with corpus.progress.working(f"benchmark/{model.name}/{task}"), pinned([(open_score(model), content)]):
             choice, bits = answer(model, asked)
         facts = {"choice": choice, "bits": bits}
         known = corpus.store.commit(Marker(STAGE, key, f"{model.name} {task}", rows_in=0, rows_out=0, facts=facts))
     return known.facts["choice"], known.facts["bits"]
 
 
-def answer(model: LMSettings, asked: Sequence[Question]) -> tuple[float, float]:
+def answer(model: ScoreSettings, asked: Sequence[Question]) -> tuple[float, float]:
     """Returns (share of wrong choices, bits per byte of the right continuations) of a model.
 
     The nats of a continuation are those of the passage with it, less those of the passage alone.
     """
     batch = pa.record_batch({"text": pa.array([t for q in asked for t in q.texts()], pa.large_string())})
-    nats = open_lm(model).score(batch)["nll_sum"].to_numpy(zero_copy_only=False).astype(np.float64)
+    nats = open_score(model).score(batch)["nll_sum"].to_numpy(zero_copy_only=False).astype(np.float64)
     by_question = nats.reshape(len(asked), -1)
     sizes = np.array([[len(f" {choice}".encode()) for choice in q.choices] for q in asked])
     rates = (by_question[:, 1:] - by_question[:, :1]) / sizes

@@ -29,7 +29,7 @@ from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
 from siftlm.findings import Finding, findings_table
 from siftlm.loop import LoopConfig
-from siftlm.scorers import LMSettings
+from siftlm.scorers import ScoreSettings
 from siftlm.stages import score
 from siftlm.stages.columns import read_columns
 from siftlm.stages.ingest import STAGE as DOCUMENTS
@@ -135,10 +135,10 @@ def _in_words(dropped: Counter[str]) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in sorted(dropped.items()))
 
 
-def _sampled_shards(corpus: Corpus, pages: _Pages, first: LMSettings) -> list[Shard]:
+def _sampled_shards(corpus: Corpus, pages: _Pages, first: ScoreSettings) -> list[Shard]:
     """The chosen pages as documents of their own, a shard a shard of the corpus, with the unit of each."""
     settings, size = corpus.config.matrix, corpus.config.matrix.tokens_per_chunk
-    cutter = _Cutter(settings.tokenizer or first.model, size) if size else None
+    cutter = _Cutter(settings.tokenizer or first.origin, size) if size else None
     part = [settings.model_dump(exclude={"path", "tokens_of"}), cutter.identity() if cutter else "", corpus.identity()]
     made = []
     for number, task in enumerate(corpus.shards):
@@ -213,7 +213,7 @@ class _Cutter:
         return self._tokenizer
 
 
-def _score(corpus: Corpus, model: LMSettings, shards: Sequence[Shard]) -> UnitSums:
+def _score(corpus: Corpus, model: ScoreSettings, shards: Sequence[Shard]) -> UnitSums:
     """The sums by unit of one model; runs the score stage over what it has not scored."""
     shards = corpus.work.take(step := score.Score(model), shards)
     tables = [_scores(corpus.store, step.name, shard.task()) for shard in shards]

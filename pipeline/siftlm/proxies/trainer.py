@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ HELD_OUT_EVERY = 20  # every 20th text is not trained on, but measured
 
 class ReferenceSettings(Settings):
     """The shape of a small causal language model and how it is trained."""
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
 
     shape: Literal["gpt2", "llama"] = Field("gpt2", description="Architecture.")
     layers: int = Field(2, ge=1, le=128, description="Transformer blocks.")

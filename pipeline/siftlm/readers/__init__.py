@@ -1,42 +1,29 @@
-"""Readers of input shards: a file a format, and the registry."""
+"""Readers of input shards, a file a format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
 from siftlm import filesystem
 from siftlm.readers.detection import Detected, detect, read_head
-from siftlm.readers.records import ReadBatch, Reader, Reject, batched, bounded
-from siftlm.readers.settings import Format, InputSettings
+from siftlm.readers.formats import FORMATS
+from siftlm.readers.records import ReadBatch, Reject, batched, bounded
+from siftlm.readers.settings import InputSettings
 from siftlm.readers.streams import most_bytes
 
 __all__ = [
-    "READERS",
+    "FORMATS",
     "Detected",
     "InputSettings",
     "ReadBatch",
     "Reject",
+    "claimed_records",
     "detect",
     "detected",
-    "open_reader",
     "read_shard",
 ]
-
-READERS: dict[Format | Literal["wat"], str] = {
-    "jsonl": "siftlm.readers.jsonl:read_jsonl",
-    "parquet": "siftlm.readers.parquet:read_parquet",
-    "text": "siftlm.readers.text:read_text",
-    "warc": "siftlm.readers.warc:read_warc",
-    "wat": "siftlm.readers.warc:read_warc",
-    "wet": "siftlm.readers.warc:read_warc",
-}
-"""Format to reader. Named rather than imported: a configuration is checked without loading an HTML parser."""
-
-COUNTERS = {"parquet": "siftlm.readers.parquet:row_count"}
-"""Formats whose files say how many records they have, and what reads that."""
 
 
 def read_shard(
@@ -53,35 +40,23 @@ def read_shard(
     """
     with filesystem.open_read(path) as file:
         found = detected(path, file, settings)
-        entries = open_reader(found.format)(file, found.compression, settings)
+        format_ = FORMATS[found.format]
+        entries = format_.open_reader()(file, found.compression, settings)
         most = most_bytes(_size(file), settings.max_expansion)
-        entries = bounded(entries, most, partial(_claimed, found.format, file))
+        entries = bounded(entries, most, partial(format_.count, file))
         yield from batched(entries, batch_documents, batch_bytes)
 
 
-def _claimed(name: str, file: BinaryIO) -> int:
-    """The records that a file says it has; 0 where its format does not say."""
-    if name not in COUNTERS:
-        return 0
-    count: int = _named(COUNTERS[name])(file)
-    return count
+def claimed_records(path: str, settings: InputSettings) -> int:
+    """Tells how many records a file says it has; 0 where its format does not say."""
+    with filesystem.open_read(path) as file:
+        return FORMATS[detected(path, file, settings).format].count(file)
 
 
 def _size(file: BinaryIO) -> int:
     size = file.seek(0, 2)
     file.seek(0)
     return size
-
-
-def open_reader(name: Format | Literal["wat"]) -> Reader:
-    """The reader of a format."""
-    reader: Reader = _named(READERS[name])
-    return reader
-
-
-def _named(place: str) -> Any:
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)
 
 
 def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 
 from siftlm.readers.archive import record_header
 from siftlm.readers.encodings import head_in_utf8
+from siftlm.readers.formats import FORMATS
 from siftlm.readers.headers import header_fields, is_wat_record
 from siftlm.readers.settings import Compression, Format
 from siftlm.readers.streams import DAMAGE, codec_of, compression_of
@@ -27,14 +28,6 @@ _PACKED_BY_NAME: dict[str, Compression] = {
     "bz2": "bzip2",
     "xz": "xz",
 }
-_BY_NAME: tuple[tuple[str, Format | Literal["wat"]], ...] = (
-    (r"\.wat$", "wat"),
-    (r"\.wet$", "wet"),
-    (r"\.w?arc$", "warc"),
-    (r"\.(jsonl|ndjson|json|jsonlines)$", "jsonl"),
-    (r"\.(parquet|parq|pq)$", "parquet"),
-    (r"\.(txt|text|md|rst)$", "text"),
-)
 _WARC = re.compile(rb"[\r\n]*WARC/\d+\.\d")
 _ARC = re.compile(rb"filedesc:[^\n ]* [\w.:-]+ \d{8,14} ")
 _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
@@ -105,7 +98,7 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
 def format_of_name(name: str) -> Format | Literal["wat"] | None:
     """The format that the ending of a name tells of, a compression's aside."""
     bare = without_packing(name)
-    return next((found for pattern, found in _BY_NAME if re.search(pattern, bare)), None)
+    return next((name for name, of in FORMATS.items() if re.search(of.endings, bare)), None)
 
 
 def without_packing(name: str) -> str:

@@ -44,12 +44,6 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
             first += opened.metadata.row_group(group).num_rows
 
 
-def row_count(file: BinaryIO) -> int:
-    """The rows that a file says it has."""
-    with open_parquet(file) as opened:
-        return _credible(opened.metadata.num_rows)
-
-
 def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:
     """The file for reading; column chunks are streamed page by page rather than held whole.
 
@@ -100,10 +94,11 @@ def _untold(opened: pq.ParquetFile) -> frozenset[str]:
 
 
 def count_rows(file: BinaryIO) -> int:
-    """The rows of a file by its own count; 0 where it cannot be read."""
+    """The rows of a file by its own count; 0 where it cannot be read or cannot be true."""
     try:
         with open_parquet(file) as opened:
-            return int(opened.metadata.num_rows)
+            rows = int(opened.metadata.num_rows)
+            return rows if rows <= _MOST_ROWS else 0
     except _ERRORS as error:
         _raise_if_from_disk(error)
         return 0

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from siftlm import filesystem
-from siftlm.readers import detected
+from siftlm.readers import FORMATS, detected
 from siftlm.readers.archive import read_archive
 from siftlm.readers.jsonl import read_rows
 from siftlm.readers.parquet import column_paths, open_parquet
@@ -40,14 +40,11 @@ def field_names(path: str, settings: InputSettings) -> set[str]:
     """Returns the fields in the first records of a file, with dots into objects; none where it is unreadable."""
     with filesystem.open_read(path) as file:
         found = detected(path, file, settings)
-        if found.format == "parquet":
-            return _of_parquet(file)
-        if found.format == "jsonl":
-            return _of_jsonl(file, found.compression, settings)
-        return set() if found.format == "text" else _of_archive(file, found.compression, settings)
+        return FORMATS[found.format].field_names(file, found.compression, settings)
 
 
-def _of_parquet(file: BinaryIO) -> set[str]:
+def of_parquet(file: BinaryIO, _compression: Compression, _settings: InputSettings) -> set[str]:
+    """Names the columns of a file, and what is inside of them by dots; none where it cannot be read."""
     try:
         with open_parquet(file) as opened:
             paths = column_paths(opened)
@@ -56,7 +53,8 @@ def _of_parquet(file: BinaryIO) -> set[str]:
     return {".".join(parts[:end]) for path in paths for parts in [path.split(".")] for end in range(1, len(parts) + 1)}
 
 
-def _of_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+def of_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+    """Names the keys of the first objects, those of objects in them by dots."""
     rows = islice(read_rows(file, compression, settings), _RECORDS)
     return {name for row in rows if not isinstance(row, Flaw) for name in _keys(row[0])}
 
@@ -68,6 +66,7 @@ def _keys(row: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
             yield from (f"{key}.{inner}" for inner in _keys(value, depth + 1))
 
 
-def _of_archive(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+def of_archive(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+    """Names the headers of the first records."""
     entries = islice(read_archive(file, compression, settings, 0), _RECORDS)
     return {name for entry in entries if not isinstance(entry, Flaw) for name in entry.header}

@@ -23,10 +23,10 @@ class InputSettings(Settings):
     paths: list[ReadPath] = Field(
         min_length=1, description="Files, directories and globs: local, file://, gs:// or s3:// paths."
     )
-    format: Literal["auto", "warc", "wet", "jsonl", "parquet", "text"] = Field(
+    format: Literal["auto", Format] = Field(
         "auto", description="The format of the files; `auto` decides for each file by its content and name."
     )
-    compression: Literal["auto", "none", "gzip", "zstd", "bzip2", "xz"] = Field(
+    compression: Literal["auto", Compression] = Field(
         "auto", description="How the files are compressed; `auto` decides for each file by its content."
     )
     text_field: FieldPath = Field(

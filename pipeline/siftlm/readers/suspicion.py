@@ -8,11 +8,11 @@ from siftlm import filesystem
 from siftlm.errors import nearest
 from siftlm.readers.detection import HEAD_BYTES, detect
 from siftlm.readers.encodings import head_in_utf8, is_utf16
+from siftlm.readers.formats import FORMATS
 from siftlm.readers.presence import field_names
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.streams import Block, read_blocks
 
-LINES = frozenset({"jsonl", "text"})
 MISFITS = frozenset({"missing_field", "wrong_type"})
 NEAR = 0.5  # how alike a name must be to be the one that was meant, by difflib
 
@@ -30,7 +30,8 @@ def suspicion(path: str, settings: InputSettings, reason: str) -> str:
         return ""
     if settings.format not in ("auto", found) and found != "text":
         return f"{name} looks like {found}, is format = {settings.format!r} right?"
-    cause = _encoding(content) if found in LINES or settings.format in LINES else ""
+    lines = {name for name, of in FORMATS.items() if of.lines}
+    cause = _encoding(content) if lines & {found, settings.format} else ""
     return f"{name} {cause}" if cause else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import orjson
@@ -17,18 +17,20 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import Held
-from siftlm.scorers.protocol import Ragged, ragged_text
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import NamedSettings, Overlap, Ragged, ragged_text
+from siftlm.settings import End
 from siftlm.store import digest
 
 VERSION = 4
 FILTER_BYTES = 8  # a byte of a first filter for every n-gram: of those that are not there one in nine gets through
 
 
-class ContaminationSettings(Settings):
-    """A benchmark to look for in the documents (13-grams of words: Brown et al. 2020, appendix C)."""
+class ContaminationSettings(NamedSettings):
+    """Looks for the items of a benchmark in the documents, by 13-grams of words."""
 
     kind: Literal["contamination"] = "contamination"
+    paper: ClassVar = "Brown et al. 2020 (2005.14165), appendix C"
+    example: ClassVar = {"name": "benchmark", "path": "benchmark.jsonl"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns, the benchmark's for instance.")
     path: ReadPath = Field(description="The items: .jsonl, .jsonl.gz, .jsonl.zst or .parquet, one a row.")
     text_fields: list[str] = Field(
@@ -52,6 +54,12 @@ class ContaminationSettings(Settings):
     def place(self) -> str:
         """Where the settings stand, for errors."""
         return f"annotate.contamination.{self.name}"
+
+    def scorer(self) -> ContaminationScorer:
+        return ContaminationScorer(self)
+
+    def overlap(self) -> Overlap:
+        return Overlap(self.name, self.ngram)
 
 
 class ContaminationScorer(Held["Items"]):

@@ -8,7 +8,7 @@ are over what was scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -35,6 +35,10 @@ SCORE_FIELDS: tuple[pa.Field, ...] = (
     pa.field("scored_token_count", pa.int64()),
 )
 """A row without an error has no null but `error`. A row with one has a null `nll_sum` and `nll_head`."""
+
+
+SUM_FIELDS = tuple(f for f in SCORE_FIELDS if f.name not in ("nll_head", "truncated"))
+"""The columns that every score has. A component that gives nats and tokens of whole texts has no other."""
 
 
 def score_fields(per_token: Sequence[str] = ()) -> list[pa.Field]:
@@ -136,3 +140,10 @@ def bits_per_byte(nll_sum: pa.Array, byte_count: pa.Array) -> pa.Array:
 def _positive(counts: pa.Array) -> pa.Array:
     """The counts with null in the place of zero."""
     return pc.if_else(pc.greater(counts, 0), counts, pa.scalar(None, counts.type))
+
+
+DERIVED: dict[str, tuple[Callable[[pa.Array, pa.Array], pa.Array], tuple[str, str]]] = {
+    "perplexity": (perplexity, ("nll_sum", "scored_token_count")),
+    "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
+}
+"""Columns that are not stored: how each is computed, and from which stored ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +13,19 @@ from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import Held
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import NamedSettings
+from siftlm.settings import End
 from siftlm.store import digest
 
 VERSION = 1
 
 
-class DsirSettings(Settings):
-    """Importance weights that `siftlm fit-dsir` made from a target and a raw corpus (arXiv 2302.03169)."""
+class DsirSettings(NamedSettings):
+    """Weighs documents by importance weights that `siftlm fit-dsir` made from a target and a raw corpus."""
 
     kind: Literal["dsir"] = "dsir"
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
+    paper: ClassVar = "Xie et al. 2023 (2302.03169)"
+    example: ClassVar = {"name": "dsir", "path": "dsir.npz"}
     path: ReadPath = Field(description="The .npz of siftlm fit-dsir.")
     fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the Gumbel noise.")
@@ -32,6 +34,9 @@ class DsirSettings(Settings):
     def place(self) -> str:
         """Where the settings stand, for errors."""
         return f"annotate.dsir.{self.name}"
+
+    def scorer(self) -> DsirScorer:
+        return DsirScorer(self)
 
 
 class DsirScorer(Held[ImportanceWeights]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,8 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import Held
-from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import NamedSettings, ragged_text
+from siftlm.settings import End
 from siftlm.store import digest
 from siftlm_kernels.fasttext_linear import FastTextLinear
 
@@ -24,10 +24,12 @@ LABEL_PREFIX = "__label__"
 Impl = Literal["auto", "fasttext"]
 
 
-class ClassifierSettings(Settings):
-    """A fastText classifier and the label whose probability becomes the column `name`."""
+class ClassifierSettings(NamedSettings):
+    """Gives the probability of a label of a fastText classifier as the column `name`."""
 
     kind: Literal["classifier"] = "classifier"
+    paper: ClassVar = "Joulin et al. 2017 (1607.01759)"
+    example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
     path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")
     label: str = Field(min_length=1, description="The label, with or without `__label__`.")
@@ -36,6 +38,12 @@ class ClassifierSettings(Settings):
     @property
     def place(self) -> str:
         return f"annotate.classifiers.{self.name}"
+
+    def scorer(self) -> ClassifierScorer:
+        return ClassifierScorer(self)
+
+    def charts(self) -> list[str]:
+        return [self.name]
 
 
 class ModelScorer(Held[FastTextLinear]):

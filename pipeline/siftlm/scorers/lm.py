@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field, field_validator
@@ -13,20 +13,25 @@ from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.settings import End, Settings
+from siftlm.scorers.score import ScoreSettings
+from siftlm.settings import End
 
 if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
+TRAINED = "trained"  # the model that the run's own [reference] table trains
 CODE_VERSION = 3  # raised when the same settings and model give other numbers
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 
 
-class LMSettings(Settings):
-    """A causal language model that scores documents."""
+class LMSettings(ScoreSettings):
+    """Scores documents by the nats of their tokens under a causal language model."""
 
     kind: Literal["lm"] = "lm"
+    paper: ClassVar = "Marion et al. 2023 (2309.04564)"
+    packages: ClassVar = ("torch", "transformers", "tokenizers")
+    example: ClassVar = {"name": "lm", "model": "model", "device": "cpu"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
     model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")
     gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
@@ -82,6 +87,24 @@ class LMSettings(Settings):
         if len(set(per_token)) < len(per_token):
             raise ValueError(f"columns must differ, got {per_token}")
         return per_token
+
+    @property
+    def origin(self) -> str:
+        return self.model
+
+    @property
+    def window(self) -> int:
+        return self.window_documents
+
+    @property
+    def awaited(self) -> bool:
+        return self.model == TRAINED
+
+    def trained(self, folder: str) -> LMSettings:
+        return self.model_copy(update={"model": folder}) if self.awaited else self
+
+    def scorer(self) -> LMScorer:
+        return LMScorer(self)
 
 
 class LMScorer(Held["DocumentScorer"]):
@@ -147,11 +170,13 @@ class LMScorer(Held["DocumentScorer"]):
         """The second part, which is under way when this returns; its `finish` waits for the columns."""
         return self.loaded().begin(documents)
 
-    def tokens_digest(self) -> str:
+    def tokens_digest(self) -> str | None:
         """32 hex digits over all that decides the tokens of a document; loads nothing."""
         import xxhash
 
         chosen = self.settings
+        if chosen.alone:
+            return None
         rules = [chosen.bos_mode, chosen.special_tokens_in_text, chosen.max_tokens, chosen.trust_remote_code]
         return xxhash.xxh3_128_hexdigest(json.dumps([self.files.tokenizer_digest(), *rules]).encode())
 

@@ -10,8 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from siftlm.scorers.protocol import Fileless, ragged_text
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import Fileless, ScorerSettings, ragged_text
 from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 
@@ -21,7 +20,7 @@ SHINGLES_KEY = b"siftlm.shingles"
 SIGNATURE = "minhash"  # the column of signatures
 
 
-class ShingleSettings(Settings):
+class ShingleSettings(ScorerSettings):
     """How documents are shingled and signed (FineWeb's values by default, Penedo et al. 2024)."""
 
     kind: Literal["shingles"] = "shingles"
@@ -56,8 +55,11 @@ class ShingleSettings(Settings):
         self.__dict__.update(chosen)
         return self
 
+    def scorer(self) -> ShingleScorer:
+        return ShingleScorer(self)
 
-class SignatureSettings(Settings):
+
+class SignatureSettings(ScorerSettings):
     """Which MinHash signatures are written."""
 
     kind: Literal["signatures"] = "signatures"
@@ -70,6 +72,9 @@ class SignatureSettings(Settings):
         """Returns the signatures that go with the bands."""
         permutations = shingles.permutations or shingles.bands * shingles.rows
         return cls(ngram=shingles.ngram, permutations=permutations, seed=shingles.seed)
+
+    def scorer(self) -> SignatureScorer:
+        return SignatureScorer(self)
 
 
 @lru_cache
@@ -103,9 +108,6 @@ class ShingleScorer(Fileless):
             pa.field("has_shingles", pa.bool_(), nullable=False),
         ]
 
-    def good_ends(self) -> dict[str, End]:
-        return {}
-
     def digest(self) -> str:
         return digest("shingles", VERSION, self.settings.model_dump(exclude={"similarity", "permutations"}))
 
@@ -134,9 +136,6 @@ class SignatureScorer(Fileless):
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(SIGNATURE, pa.binary(), nullable=False)]
-
-    def good_ends(self) -> dict[str, End]:
-        return {}
 
     def digest(self) -> str:
         return digest("signatures", 1, self.settings.model_dump())

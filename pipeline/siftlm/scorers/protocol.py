@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
-from siftlm.settings import End
+from siftlm.settings import End, Settings
 
 Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Columns `<name>_overlap` and `<name>_item` that say how much of a document stands in a benchmark."""
+
+    name: str
+    ngram: int  # words that a document and an item share
+
+
+class ScorerSettings(Settings):
+    """The settings of a scorer, which say of themselves whatever the rest of siftlm must know of the method.
+
+    The docstring of a subclass says what the method does; its `kind` is its name in a configuration.
+
+    Attributes:
+        paper: Where the method comes from; empty where nobody published it.
+        packages: What must be installed, by the names that Python imports.
+        example: Settings that work; the files that they name stand beside whoever runs them.
+    """
+
+    kind: str
+    paper: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[Mapping[str, Any]]
+
+    def scorer(self) -> Scorer:
+        """Makes the scorer, which loads nothing yet."""
+        raise NotImplementedError(f"{self.kind} must have a scorer")
+
+    def columns(self) -> list[pa.Field]:
+        """Gives the columns that rules can name."""
+        return self.scorer().fields()
+
+    def charts(self) -> Sequence[str]:
+        """Names the columns whose distribution the report draws even if no rule reads them."""
+        return ()
+
+    def overlap(self) -> Overlap | None:
+        """Says which columns find a benchmark in documents; None for a scorer that looks for none."""
+        return None
+
+
+class NamedSettings(ScorerSettings):
+    """The settings of a scorer of which a run may have several, each with a name that begins its columns."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
 
 
 class Scorer(Protocol):
@@ -28,6 +77,14 @@ class Scorer(Protocol):
 
     def good_ends(self) -> dict[str, End]:
         """Which values are the good ones, by the name of the column that selection sees; none where nobody can know."""
+        ...
+
+    def values(self) -> dict[str, list[str]]:
+        """The only values that columns can have, for those of which that is known."""
+        ...
+
+    def facts(self) -> dict[str, int]:
+        """What the manifest says of the benchmark that is looked for; empty where none is."""
         ...
 
     def digest(self) -> str:
@@ -63,7 +120,20 @@ class Scorer(Protocol):
         ...
 
 
-class Fileless:
+class Silent:
+    """The answers of a scorer that has nothing to say of its columns."""
+
+    def good_ends(self) -> dict[str, End]:
+        return {}
+
+    def values(self) -> dict[str, list[str]]:
+        return {}
+
+    def facts(self) -> dict[str, int]:
+        return {}
+
+
+class Fileless(Silent):
     """The part of a scorer that reads no file."""
 
     def reads(self) -> Sequence[str]:
@@ -71,6 +141,9 @@ class Fileless:
 
     def load(self, digest: str) -> None:
         """There is nothing to load."""
+
+    def check(self) -> None:
+        """Nothing can be wrong that the settings do not show."""
 
 
 def ragged_text(texts: pa.Array) -> Ragged:

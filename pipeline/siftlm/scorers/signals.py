@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from siftlm.scorers.protocol import Fileless, ragged_text
-from siftlm.settings import End, Settings
+from siftlm.scorers.protocol import Fileless, ScorerSettings, ragged_text
 from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
@@ -18,10 +17,12 @@ VERSION = 3
 Group = Literal["basic", "gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 
-class SignalsSettings(Settings):
-    """Which text signals become columns."""
+class SignalsSettings(ScorerSettings):
+    """Counts what tells good text from bad by rules: words, symbols, lines, repetitions."""
 
     kind: Literal["signals"] = "signals"
+    paper: ClassVar = "Rae et al. 2021 (2112.11446), Raffel et al. 2020 (1910.10683), Penedo et al. 2024 (2406.17557)"
+    example: ClassVar = {}
     groups: list[Group] = Field(
         default=list(GROUPS),  # type: ignore[arg-type]
         min_length=1,
@@ -35,6 +36,9 @@ class SignalsSettings(Settings):
             raise ValueError(f"groups must differ, got {groups}")
         return groups
 
+    def scorer(self) -> SignalsScorer:
+        return SignalsScorer(self)
+
 
 class SignalsScorer(Fileless):
     """One column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
@@ -47,9 +51,6 @@ class SignalsScorer(Fileless):
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(s.name, pa.type_for_alias(s.dtype), nullable=False) for s in self.signals()]
-
-    def good_ends(self) -> dict[str, End]:
-        return {}
 
     def digest(self) -> str:
         # What is a letter or white space is the interpreter's Unicode's to say.

@@ -13,9 +13,8 @@ import xxhash
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep
-from siftlm.scorers import open_scorer, pinned
+from siftlm.scorers import ScorerSettings, open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
-from siftlm.settings import Settings
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.store import Marker, Store
 
@@ -30,7 +29,7 @@ CARRIED = ("doc_id", "domain", "source", "byte_count", "url", "position")
 class Annotate(ShardStep):
     """Computes the columns of the configured scorers, and the content hash, for a shard."""
 
-    scorers: tuple[Settings, ...]
+    scorers: tuple[ScorerSettings, ...]
     name: str = STAGE
     reads: tuple[str, ...] = (DOCUMENTS,)
 

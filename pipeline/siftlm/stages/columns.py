@@ -8,7 +8,7 @@ from functools import partial
 import pyarrow as pa
 
 from siftlm.engine.shards import Task
-from siftlm.scorers.contract import bits_per_byte, perplexity
+from siftlm.scorers.contract import DERIVED
 from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
@@ -20,10 +20,6 @@ from siftlm.store import Store
 DECISIONS = "decisions"  # what selection makes of every document
 ELIGIBLE = "eligible"  # why documents are out before any model sees them
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
-DERIVED = {  # of the stored columns of scores/<model>/
-    "perplexity": (perplexity, ("nll_sum", "scored_token_count")),
-    "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
-}
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 CLUSTER_COLUMNS = frozenset({"cluster_id", "cluster_size", "duplicate"})
 OWN_COLUMNS = {  # of stages whose columns are fixed, and no other stage's

@@ -24,7 +24,6 @@ from siftlm.store import Marker, Store
 
 VERSION = 2
 STAGE = "reference"
-TRAINED = "trained"  # the model of a score that the run's own [reference] table trains
 
 
 class ReferenceJobSettings(ReferenceSettings):

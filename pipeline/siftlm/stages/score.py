@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,17 +18,14 @@ from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Shard, Step, Told
-from siftlm.scorers import LMScorer, LMSettings, open_lm, pinned
-from siftlm.stages.columns import DERIVED, ELIGIBLE, SCORES
+from siftlm.scorers import ScoreScorer, ScoreSettings, open_score, pinned
+from siftlm.scorers.score import Pending
+from siftlm.stages.columns import ELIGIBLE, SCORES
 from siftlm.stages.eligible import out_already
 from siftlm.stages.places import FAILED
 from siftlm.stages.reference import STAGE as REFERENCE
-from siftlm.stages.reference import TRAINED
 from siftlm.stages.texts import TEXTS, document_batches
 from siftlm.store import Marker, ShardWriter, Store, digest
-
-if TYPE_CHECKING:
-    from siftlm.scorers.lm_documents import Scoring
 
 VERSION = 1
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
@@ -43,8 +40,8 @@ class ScorePass:
     what a task says of them is scored in the same pass, from the same tokens, and committed here.
     """
 
-    settings: LMSettings
-    companions: tuple[LMSettings, ...] = ()
+    settings: ScoreSettings
+    companions: tuple[ScoreSettings, ...] = ()
     window_bytes: int = WINDOW_BYTES
 
     @property
@@ -56,7 +53,7 @@ class ScorePass:
         reasons, _ = out_already(task, store)
         wanted = [self.settings, *(other for other in self.companions if other.name in task.facts["companions"])]
         with ExitStack() as files:
-            files.enter_context(pinned([(open_lm(s), task.facts["models"][s.name]) for s in wanted]))
+            files.enter_context(pinned([(open_score(s), task.facts["models"][s.name]) for s in wanted]))
             models = [files.enter_context(_scores(self.settings, task.key, task.facts.get("earlier", []), store))]
             for other in self.companions:
                 key, earlier = task.facts["companions"][other.name]
@@ -64,7 +61,7 @@ class ScorePass:
                     models.append(files.enter_context(_scores(other, key, earlier, store)))
 
             def feed() -> Iterator[Window]:
-                for start, documents in _windows(store, task, self.settings.window_documents, self.window_bytes):
+                for start, documents in _windows(store, task, self.settings.window, self.window_bytes):
                     alive = pc.is_null(reasons.slice(start, documents.num_rows)).to_numpy(zero_copy_only=False)
                     yield begin(models, documents, alive, start)
 
@@ -80,9 +77,9 @@ class ScorePass:
 
 
 @contextmanager
-def _scores(settings: LMSettings, key: str, earlier: Sequence[str], store: Store) -> Iterator[Scores]:
+def _scores(settings: ScoreSettings, key: str, earlier: Sequence[str], store: Store) -> Iterator[Scores]:
     """The scores of a shard under one model, whose file appears when the block ends well."""
-    scorer, stage = open_lm(settings), SCORES + settings.name
+    scorer, stage = open_score(settings), SCORES + settings.name
     metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
     with store.writer(stage, key, pa.schema(scorer.fields()), metadata=metadata) as file:
         yield Scores(scorer, stage, key, Known(stage, earlier, store), file)
@@ -92,7 +89,7 @@ def _scores(settings: LMSettings, key: str, earlier: Sequence[str], store: Store
 class Scores:
     """One model's scores of a shard, as they are written."""
 
-    scorer: LMScorer
+    scorer: ScoreScorer
     stage: str
     key: str
     known: Known
@@ -180,7 +177,7 @@ class Part:
 
     schema: pa.Schema
     missing: np.ndarray
-    scoring: Scoring
+    scoring: Pending
     have: np.ndarray
     known: pa.Table | None
 
@@ -248,7 +245,7 @@ class Score(Step):
     hold scores that can be taken over.
     """
 
-    settings: LMSettings
+    settings: ScoreSettings
     later: tuple[Score, ...] = ()
     window_bytes: int = WINDOW_BYTES
     by_model: ClassVar[bool] = True
@@ -259,14 +256,13 @@ class Score(Step):
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*TEXTS, ELIGIBLE, *([REFERENCE] if self.settings.model == TRAINED else []))
+        return (*TEXTS, ELIGIBLE, *([REFERENCE] if self.settings.awaited else []))
 
     def identity(self) -> object:
         return VERSION, self.settings.model_dump()
 
     def columns(self) -> pa.Schema:
-        own = [*open_lm(self.settings).fields(), *(pa.field(name, pa.float64()) for name in DERIVED)]
-        return pa.schema([f.with_name(f"{self.settings.name}_{f.name}") for f in own])
+        return pa.schema(self.settings.columns())
 
     def losses(self) -> Sequence[Loss]:
         return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
@@ -278,7 +274,7 @@ class Score(Step):
         mine = _model(self.settings, folder)
         assert mine is not None, "the reference model is trained before it scores"
         models = [mine, *self._companions(mine, folder)]
-        digests = {model.name: open_lm(model).digest() for model in models}
+        digests = {model.name: open_score(model).digest() for model in models}
         made = {name: _outputs(name, of, shards, store) for name, of in digests.items()}
         facts = [
             {"earlier": made[mine.name][at][1], "companions": {m.name: made[m.name][at] for m in models[1:]}}
@@ -307,15 +303,13 @@ class Score(Step):
         prefix = b"siftlm."
         facts = {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}
         digest_of = tasks[0].facts["models"][model.name]
-        return Told(models={model.name: {"model": model.model, "digest": digest_of} | facts})
+        return Told(models={model.name: {"model": model.origin, "digest": digest_of} | facts})
 
-    def _companions(self, mine: LMSettings, folder: str | None) -> list[LMSettings]:
-        """The later models that have the same tokens, unless one of them is to be scored alone."""
-        if mine.alone:
-            return []
-        others = [model for step in self.later if (model := _model(step.settings, folder)) and not model.alone]
-        tokens = open_lm(mine).tokens_digest() if others else ""
-        return [model for model in others if open_lm(model).tokens_digest() == tokens]
+    def _companions(self, mine: ScoreSettings, folder: str | None) -> list[ScoreSettings]:
+        """The later models that can be scored from the same tokens."""
+        others = [model for step in self.later if (model := _model(step.settings, folder))]
+        tokens = open_score(mine).tokens_digest() if others else None
+        return [model for model in others if tokens and open_score(model).tokens_digest() == tokens]
 
     def _pass(self, task: Task, window_bytes: int) -> ScorePass:
         folder = task.facts["trained"]
@@ -325,11 +319,11 @@ class Score(Step):
         return ScorePass(mine, named, window_bytes)
 
 
-def _model(settings: LMSettings, trained: str | None) -> LMSettings | None:
+def _model(settings: ScoreSettings, trained: str | None) -> ScoreSettings | None:
     """The settings with the folder of the model that the run trains; None where it is not trained yet."""
-    if settings.model != TRAINED:
+    if not settings.awaited:
         return settings
-    return settings.model_copy(update={"model": trained}) if trained else None
+    return settings.trained(trained) if trained else None
 
 
 def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store) -> list[tuple[str, list[str]]]:
@@ -346,7 +340,7 @@ def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store
     return found
 
 
-def steps(models: Sequence[LMSettings]) -> list[Score]:
+def steps(models: Sequence[ScoreSettings]) -> list[Score]:
     """Returns a step for every model, in their order."""
     made: list[Score] = []
     for settings in reversed(models):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from siftlm.paths import ReadPath
-from siftlm.scorers import ShingleSettings, SignatureSettings
+from siftlm.scorers import ScorerSettings, ShingleSettings, SignatureSettings
 from siftlm.settings import Settings
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.paragraphs.settings import PassageSettings
@@ -57,7 +57,7 @@ class DedupSettings(Settings):
         """Whether duplicates leave the run."""
         return self.action == "drop"
 
-    def scorers(self) -> tuple[Settings, ...]:
+    def scorers(self) -> tuple[ScorerSettings, ...]:
         """Returns what the annotate stage computes for the search, and for a search elsewhere."""
         near = (self.shingles,) if self.near else ()
         return (*near, SignatureSettings.of(self.shingles)) if self.signatures else near

@@ -1,0 +1,44 @@
+"""Lists every method that a configuration can name, from what each says of itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from siftlm.readers import FORMATS
+from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that a configuration can name, a row of the methods page."""
+
+    kind: str  # what it is: reader, annotator, score
+    name: str  # its `kind` in a configuration, or its `format`
+    words: str  # what it does, in a sentence
+    columns: tuple[str, ...] = ()  # that rules can name, of the example's names
+    reasons: tuple[str, ...] = ()  # for which it drops documents
+    paper: str = ""
+
+
+def methods() -> list[Method]:
+    """Gives a row for every method, readers first, in the order in which a document meets them."""
+    readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items()]
+    return [*readers, *_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
+
+
+def members(union: Any) -> list[Any]:
+    """Gives the classes of a union of settings in their order, whatever annotates it."""
+    if isinstance(union, type):
+        return [union]
+    return [member for argument in get_args(union) for member in members(argument)]
+
+
+def _scorers(kind: str, union: Any) -> Iterator[Method]:
+    for settings in members(union):
+        example: ScorerSettings = settings.model_validate(settings.example)
+        words = inspect.cleandoc(settings.__doc__).partition("\n")[0]
+        columns = tuple(field.name for field in example.columns())
+        yield Method(kind, example.kind, words, columns, paper=settings.paper)

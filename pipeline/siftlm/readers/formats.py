@@ -1,0 +1,90 @@
+"""The formats of input files: a new one is a file with its reader and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, BinaryIO, Literal
+
+from siftlm.readers.records import Reader
+from siftlm.readers.settings import Compression, Format, InputSettings
+
+FieldNames = Callable[[BinaryIO, Compression, InputSettings], set[str]]
+Counter = Callable[[BinaryIO], int]
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What siftlm must know of a format; functions are named rather than imported, for readers load much."""
+
+    words: str  # what its documents are
+    reader: str  # a Reader
+    endings: str  # a regular expression of how names end, a compression's ending aside
+    fields: str | None = None  # a FieldNames, for formats whose records have fields
+    counter: str | None = None  # a Counter, for formats whose files say how many records they have
+    lines: bool = False  # whether the bytes are text
+    paper: str = ""
+
+    def open_reader(self) -> Reader:
+        """Loads the reader."""
+        reader: Reader = _named(self.reader)
+        return reader
+
+    def field_names(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
+        """Names the fields of the first records."""
+        names: FieldNames | None = _named(self.fields) if self.fields else None
+        return names(file, compression, settings) if names else set()
+
+    def count(self, file: BinaryIO) -> int:
+        """Tells how many records a file says it has; 0 where it does not say."""
+        counter: Counter | None = _named(self.counter) if self.counter else None
+        return counter(file) if counter else 0
+
+
+FORMATS: dict[Format | Literal["wat"], FileFormat] = {
+    "warc": FileFormat(
+        "Reads the pages of WARC and ARC archives, their main text on request.",
+        "siftlm.readers.warc:read_warc",
+        r"\.w?arc$",
+        fields="siftlm.readers.presence:of_archive",
+        paper="ISO 28500",
+    ),
+    "wet": FileFormat(
+        "Reads the texts of Common Crawl's WET archives.",
+        "siftlm.readers.warc:read_warc",
+        r"\.wet$",
+        fields="siftlm.readers.presence:of_archive",
+    ),
+    "wat": FileFormat(
+        "Refuses Common Crawl's WAT archives, which hold no texts.",
+        "siftlm.readers.warc:read_warc",
+        r"\.wat$",
+        fields="siftlm.readers.presence:of_archive",
+    ),
+    "jsonl": FileFormat(
+        "Reads a field of JSON objects, one a line or in lists.",
+        "siftlm.readers.jsonl:read_jsonl",
+        r"\.(jsonl|ndjson|json|jsonlines)$",
+        fields="siftlm.readers.presence:of_jsonl",
+        lines=True,
+    ),
+    "parquet": FileFormat(
+        "Reads a column of Parquet files.",
+        "siftlm.readers.parquet:read_parquet",
+        r"\.(parquet|parq|pq)$",
+        fields="siftlm.readers.presence:of_parquet",
+        counter="siftlm.readers.parquet:count_rows",
+    ),
+    "text": FileFormat(
+        "Reads plain text by file, line or paragraph.",
+        "siftlm.readers.text:read_text",
+        r"\.(txt|text|md|rst)$",
+        lines=True,
+    ),
+}
+
+
+def _named(place: str) -> Any:
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)

@@ -1,0 +1,130 @@
+"""Scores of documents under an n-gram language model in ARPA format, as KenLM and SRILM write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.paths import ReadPath
+from siftlm.scorers.files import Held
+from siftlm.scorers.score import ScoreSettings, SumScorer
+from siftlm.store import digest
+
+VERSION = 1
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+
+
+class NgramModelSettings(ScoreSettings):
+    """Scores documents by the nats of their words under an n-gram model with backing off."""
+
+    kind: Literal["ngram"] = "ngram"
+    paper: ClassVar = "Wenzek et al. 2020 (1911.00359); Heafield 2011"
+    example: ClassVar = {"name": "ngram", "path": "model.arpa"}
+    path: ReadPath = Field(description="The model in ARPA format, .arpa or .arpa.gz, with an entry `<unk>`.")
+    lowercase: bool = Field(False, description="Lower the case of a text first, for a model of such texts.")
+
+    @property
+    def origin(self) -> str:
+        return self.path
+
+    def scorer(self) -> NgramScorer:
+        return NgramScorer(self)
+
+
+class NgramScorer(SumScorer, Held["Arpa"]):
+    """The nats of every word and of the end of every line that has one; words are what white space parts.
+
+    `token_count` counts the words and these ends.
+    """
+
+    def __init__(self, settings: NgramModelSettings) -> None:
+        super().__init__()
+        self.settings: NgramModelSettings = settings
+
+    def reads(self) -> list[str]:
+        return [self.settings.path]
+
+    def content(self) -> str:
+        try:
+            return filesystem.fingerprint(self.settings.path)
+        except OSError as error:
+            raise self._no_model(error) from None
+
+    def open(self) -> Arpa:
+        try:
+            with (
+                filesystem.open_read(self.settings.path) as file,
+                pa.input_stream(file, compression="gzip" if self.settings.path.endswith(".gz") else None) as stream,
+            ):
+                return Arpa.parse(stream.read().decode().splitlines())
+        except (OSError, ValueError) as error:  # pyarrow's errors, and of bytes that are no UTF-8, too
+            raise self._no_model(error) from None
+
+    def identity(self, content: str) -> str:
+        return digest("ngram", VERSION, self.settings.lowercase, content)
+
+    def sums(self, texts: Sequence[str]) -> tuple[list[float], list[int]]:
+        model = self.loaded()
+        found = [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
+        return [sum(nats) for nats in found], [len(nats) for nats in found]
+
+    def _no_model(self, error: Exception) -> UserError:
+        reason = getattr(error, "strerror", None) or error
+        place = f"score.{self.settings.name}.path"
+        return UserError(f"{place}: must be an n-gram model in ARPA format, got {self.settings.path!r}: {reason}")
+
+
+@dataclass(frozen=True)
+class Arpa:
+    """The n-grams of a model by their words with a space between them; logarithms are natural ones."""
+
+    order: int
+    logs: dict[str, float]  # of the last word given those before it
+    backoffs: dict[str, float]
+
+    @classmethod
+    def parse(cls, lines: Sequence[str]) -> Arpa:
+        """Reads the lines of a file; raises ValueError where they are not in ARPA format."""
+        order, logs, backoffs = 0, dict[str, float](), dict[str, float]()
+        for line in lines:
+            if line.startswith("\\") and line.endswith("-grams:"):
+                order = int(line[1:].removesuffix("-grams:"))
+            elif order and line.strip() and not line.startswith("\\"):
+                value, *rest = line.split()
+                words = " ".join(rest[:order])
+                logs[words] = float(value) * log(10)
+                if len(rest) > order:
+                    backoffs[words] = float(rest[order]) * log(10)
+        if UNKNOWN not in logs or END not in logs:
+            raise ValueError(f"there is no entry {UNKNOWN if END in logs else END}")
+        return cls(order, logs, backoffs)
+
+    def nats(self, text: str) -> list[float]:
+        """Gives -ln P of every word and every end of a line, each given the `order - 1` tokens before it."""
+        return [nat for line in text.splitlines() for nat in self._of_line(line.split())]
+
+    def _of_line(self, words: list[str]) -> Iterator[float]:
+        known = [word if word in self.logs else UNKNOWN for word in words]
+        tokens = [BEGIN, *known, END] if words else []
+        for end in range(1, len(tokens)):
+            yield -self._log(tokens[max(0, end + 1 - self.order) : end + 1])
+
+    def _log(self, ngram: list[str]) -> float:
+        """Katz: the n-gram's own entry, else the backoff weight of its context and the n-gram without its first word.
+
+        A context without a weight has the weight 1.
+        """
+        total = 0.0
+        for start in range(len(ngram)):
+            found = self.logs.get(" ".join(ngram[start:]))
+            if found is not None:
+                return total + found
+            total += self.backoffs.get(" ".join(ngram[start:-1]), 0.0)
+        raise AssertionError(f"every token has an entry of its own, {ngram[-1]!r} has none")

@@ -1,0 +1,165 @@
+"""What a score is: a scorer of `scores/<name>`, in two parts or, from nats and tokens alone, in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from siftlm.scorers.contract import DERIVED, LOW_IS_GOOD, NON_FINITE, NULL_TEXT, SUM_FIELDS
+from siftlm.scorers.protocol import NamedSettings, Scorer, Silent
+from siftlm.settings import End
+
+
+class ScoreSettings(NamedSettings):
+    """The settings of a language model of whatever kind; the step `scores/<name>` stores what it says of documents."""
+
+    @property
+    def origin(self) -> str:
+        """Where the model is, for the manifest."""
+        raise NotImplementedError(f"{self.kind} must say where its model is")
+
+    @property
+    def window(self) -> int:
+        """How many documents are scored together at most."""
+        return 4096
+
+    @property
+    def awaited(self) -> bool:
+        """Tells whether the run's own [reference] table has yet to train the model."""
+        return False
+
+    def trained(self, folder: str) -> ScoreSettings:
+        """Names the folder of the model that the run has trained; the same settings where none is awaited."""
+        assert folder
+        return self
+
+    def scorer(self) -> ScoreScorer:
+        """Makes the scorer, which loads nothing yet."""
+        raise NotImplementedError(f"{self.kind} must have a scorer")
+
+    def columns(self) -> list[pa.Field]:
+        """Gives the columns that rules can name, those that are derived from stored ones too."""
+        own = [*self.scorer().fields(), *(pa.field(name, pa.float64()) for name in DERIVED)]
+        return [field.with_name(f"{self.name}_{field.name}") for field in own]
+
+    def perplexities(self) -> Sequence[str]:
+        """Names the columns that are perplexities, the one to look at first before the others."""
+        return (f"{self.name}_perplexity",)
+
+    def charts(self) -> Sequence[str]:
+        """Names the columns whose distribution the report draws even if no rule reads them."""
+        return *self.perplexities(), f"{self.name}_bits_per_byte"
+
+
+class Pending(Protocol):
+    """Scores of a window of documents that are on their way."""
+
+    def finish(self) -> pa.RecordBatch:
+        """Waits for the columns."""
+        ...
+
+    def cancel(self) -> None:
+        """Gives up what nobody waits for any more."""
+        ...
+
+
+class ScoreScorer(Scorer, Protocol):
+    """A scorer for `scores/<name>`: `score` in two parts, so that a window is read while one is in the model.
+
+    Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
+    gives nats and tokens in one go.
+    """
+
+    def metadata(self) -> dict[str, str]:
+        """What a reader must know to use or repeat the scores; loads the model."""
+        ...
+
+    def tokens_digest(self) -> str | None:
+        """Equal for scorers that can share what `tokenise` gives; None for one that shares it with no other."""
+        ...
+
+    def tokenise(self, texts: pa.Array) -> Any:
+        """The first part of `score`; what comes out can be indexed by the numbers of documents."""
+        ...
+
+    def begin(self, documents: Any) -> Pending:
+        """The second part, over what `tokenise` gave here or in a scorer of the same `tokens_digest`."""
+        ...
+
+
+class SumScorer(Silent):
+    """A score by a component that gives two numbers of a text, its nats and how many tokens these are of.
+
+    A subclass has `settings` and `sums`, and of the rest of a scorer `digest`, `reads`, `load` and `check`, by
+    `protocol.Fileless` or `files.Held` for instance.
+    """
+
+    settings: ScoreSettings
+
+    def sums(self, texts: Sequence[str]) -> tuple[Sequence[float], Sequence[int]]:
+        """Gives (nll_sum, token_count) of every text: nats, and the number of tokens that were predicted."""
+        raise NotImplementedError(f"{self.settings.kind} must give nats and tokens")
+
+    def fields(self) -> list[pa.Field]:
+        return list(SUM_FIELDS)
+
+    def good_ends(self) -> dict[str, End]:
+        return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD if column != "nll_head"}
+
+    def metadata(self) -> dict[str, str]:
+        return {}
+
+    def tokens_digest(self) -> str | None:
+        return None
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
+        texts = batch["text"]
+        nats, counts = (np.asarray(found) for found in self.sums([text or "" for text in texts.to_pylist()]))
+        null = pc.is_null(texts).to_numpy(zero_copy_only=False)
+        infinite = ~np.isfinite(nats.astype(np.float64))
+        error = pc.if_else(pa.array(infinite), NON_FINITE, pa.scalar(None, pa.string()))
+        tokens = pa.array(counts, pa.int64(), mask=null)
+        columns = {
+            "nll_sum": pa.array(nats, pa.float64(), mask=null | infinite),
+            "token_count": tokens,
+            "byte_count": pc.cast(pc.binary_length(texts), pa.int64()),
+            "error": pc.if_else(pa.array(null), NULL_TEXT, error),
+            "scored_token_count": tokens,
+        }
+        return pa.RecordBatch.from_pydict(columns, schema=pa.schema(self.fields()))
+
+    def tokenise(self, texts: pa.Array) -> Texts:
+        return Texts(texts)
+
+    def begin(self, documents: Texts) -> Done:
+        return Done(self.score(pa.record_batch({"text": documents.texts})))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents for a scorer that reads them as they are."""
+
+    texts: pa.Array
+
+    def __getitem__(self, documents: NDArray[np.int64]) -> Texts:
+        return Texts(self.texts.take(pa.array(documents)))
+
+
+@dataclass(frozen=True)
+class Done:
+    """Scores that are there already."""
+
+    columns: pa.RecordBatch
+
+    def finish(self) -> pa.RecordBatch:
+        return self.columns
+
+    def cancel(self) -> None:
+        """There is nothing left to give up."""

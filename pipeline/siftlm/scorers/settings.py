@@ -1,0 +1,76 @@
+"""The scorers that a configuration can name: a new one is a file and its name in a union here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from siftlm.scorers.contamination import ContaminationSettings
+from siftlm.scorers.dsir import DsirSettings
+from siftlm.scorers.fasttext import ClassifierSettings
+from siftlm.scorers.language import LanguageSettings
+from siftlm.scorers.lm import LMSettings
+from siftlm.scorers.ngram_lm import NgramModelSettings
+from siftlm.scorers.protocol import ScorerSettings
+from siftlm.scorers.signals import SignalsSettings
+from siftlm.settings import Settings
+
+
+def lm_unless_told(value: object) -> object:
+    """A score without a `kind` is by a causal language model."""
+    return {"kind": "lm", **value} if isinstance(value, dict) else value
+
+
+AnyAnnotator = Annotated[
+    LanguageSettings | SignalsSettings | ClassifierSettings | DsirSettings | ContaminationSettings,
+    Field(discriminator="kind"),
+]
+AnyScore = Annotated[
+    Annotated[LMSettings | NgramModelSettings, Field(discriminator="kind")], BeforeValidator(lm_unless_told)
+]
+
+
+class AnnotateSettings(Settings):
+    """The cheap columns of every document."""
+
+    language: LanguageSettings | None = Field(
+        default_factory=LanguageSettings,
+        description="Language identification with fastText's lid.176; false leaves it out.",
+    )
+    signals: SignalsSettings | None = Field(
+        default_factory=SignalsSettings,
+        description="The text signals of Gopher, C4 and FineWeb; false leaves them out.",
+    )
+    classifiers: list[ClassifierSettings] = Field(
+        default_factory=list,
+        description="fastText classifiers, each a column with the probability of a label.",
+    )
+    dsir: list[DsirSettings] = Field(
+        default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
+    )
+    contamination: list[ContaminationSettings] = Field(
+        default_factory=list, description="Benchmarks, each a column with the share of the document that it holds."
+    )
+    others: list[AnyAnnotator] = Field(
+        default_factory=list, description="Any scorer of texts, its method told by `kind`; as many as you like."
+    )
+
+    @field_validator("language", "signals", mode="before")
+    @classmethod
+    def _false_is_none(cls, value: object) -> object:
+        """TOML has no null."""
+        return None if value is False else value
+
+    def placed(self) -> Iterator[tuple[str, ScorerSettings]]:
+        """Gives every scorer with its place in the configuration, `annotate.dsir.0` for instance."""
+        for key, value in self:
+            if isinstance(value, list):
+                yield from ((f"annotate.{key}.{number}", settings) for number, settings in enumerate(value))
+            elif value is not None:
+                yield f"annotate.{key}", value
+
+    def scorers(self) -> tuple[ScorerSettings, ...]:
+        """Gives every scorer in the order of its columns."""
+        return tuple(settings for _, settings in self.placed())

@@ -1,0 +1,210 @@
+"""An annotator, a score and a reader of this file alone, known to no line of siftlm, from the schema to the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal
+
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel, BeforeValidator, Field
+from tests.runs.conftest import Bench
+
+from siftlm import components
+from siftlm.checks.validate import validate
+from siftlm.components import members, methods
+from siftlm.config import RunConfig, parse
+from siftlm.errors import UserError
+from siftlm.inspect.explain import explain
+from siftlm.readers import FORMATS, InputSettings
+from siftlm.readers.formats import FileFormat
+from siftlm.readers.records import Record
+from siftlm.readers.settings import Compression, Format
+from siftlm.scorers import AnnotateSettings, AnyAnnotator, AnyScore, NamedSettings, ScoreSettings
+from siftlm.scorers.protocol import Fileless
+from siftlm.scorers.score import SumScorer
+from siftlm.scorers.settings import lm_unless_told
+from siftlm.settings import End
+
+pytest.importorskip("apache_beam")
+
+
+class VowelSettings(NamedSettings):
+    """Counts the vowels of a text."""
+
+    kind: Literal["vowels"] = "vowels"
+    paper: ClassVar = "Toy et al."
+    example: ClassVar = {"name": "vowels"}
+
+    def scorer(self) -> VowelScorer:
+        return VowelScorer(self)
+
+    def charts(self) -> list[str]:
+        return [self.name]
+
+
+class VowelScorer(Fileless):
+    def __init__(self, settings: VowelSettings) -> None:
+        self.settings = settings
+
+    def fields(self) -> list[pa.Field]:
+        return [pa.field(self.settings.name, pa.int64())]
+
+    def good_ends(self) -> dict[str, End]:
+        return {self.settings.name: "highest"}
+
+    def digest(self) -> str:
+        return "vowels"
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        counts = [sum(letter in "aeiou" for letter in text) for text in batch["text"].to_pylist()]
+        return pa.RecordBatch.from_arrays([pa.array(counts, pa.int64())], schema=pa.schema(self.fields()))
+
+
+class UniformSettings(ScoreSettings):
+    """Scores a text as if every word cost the same."""
+
+    kind: Literal["uniform"] = "uniform"
+    example: ClassVar = {"name": "toy"}
+    nats: float = Field(2.0, gt=0, description="What a word costs.")
+
+    @property
+    def origin(self) -> str:
+        return "a toy"
+
+    def scorer(self) -> UniformScorer:
+        return UniformScorer(self)
+
+
+class UniformScorer(SumScorer, Fileless):
+    def __init__(self, settings: UniformSettings) -> None:
+        self.settings: UniformSettings = settings
+
+    def digest(self) -> str:
+        return f"uniform {self.settings.nats}"
+
+    def sums(self, texts: Sequence[str]) -> tuple[list[float], list[int]]:
+        counts = [len(text.split()) for text in texts]
+        costs = [inf if "zz" in text else self.settings.nats + ("qq" in text) for text in texts]
+        return [cost * count for cost, count in zip(costs, counts, strict=True)], counts
+
+
+def read_stars(file: BinaryIO, _compression: Compression, _settings: InputSettings) -> Iterator[Record]:
+    """Documents with a line of stars between them."""
+    offset = 0
+    for text in file.read().decode().split("\n***\n"):
+        yield Record(text.encode(), offset)
+        offset += len(text.encode()) + 5
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The unions and the table of formats with a member more, as a line in each would have it."""
+    annotators = Annotated[AnyAnnotator | VowelSettings, Field(discriminator="kind")]
+    scores = Annotated[
+        Annotated[AnyScore | UniformSettings, Field(discriminator="kind")], BeforeValidator(lm_unless_told)
+    ]
+    monkeypatch.setattr(components, "AnyAnnotator", annotators)
+    monkeypatch.setattr(components, "AnyScore", scores)
+    monkeypatch.setitem(
+        FORMATS, "stars", FileFormat("Reads texts between stars.", f"{__name__}:read_stars", r"\.stars$", lines=True)
+    )
+    given = [
+        (InputSettings, "format", Literal["auto", Format, "stars"]),
+        (AnnotateSettings, "others", list[annotators]),
+        (RunConfig, "score", list[scores]),
+    ]
+    before = [(model, field, model.model_fields[field].annotation) for model, field, _ in given]
+    _annotate(given)
+    yield
+    _annotate(before)
+
+
+def _annotate(fields: list[tuple[type[BaseModel], str, Any]]) -> None:
+    for model, field, annotation in fields:
+        model.model_fields[field].annotation = annotation
+    for model in (InputSettings, AnnotateSettings, RunConfig):
+        model.model_rebuild(force=True)
+
+
+TEXTS = ["rain again and again", "qq qq qq", "no vwls hr: bcd fgh", "the sea is a blue idea", "zz eee"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> dict[str, Any]:
+    """A run of the toys over five documents; a rule reads the column of either."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.stars").write_text("\n***\n".join(TEXTS))
+    tree = Bench(tmp_path).tree(output={"rejects": True})
+    tree["input"] = [{"source": "web", "paths": [str(tmp_path / "in")]}]
+    tree["annotate"]["others"] = [{"kind": "vowels", "name": "vowels"}]
+    tree["score"] = [{"kind": "uniform", "name": "toy"}]
+    rules = [
+        {"kind": "threshold", "column": "toy_perplexity", "max": 10, "reason": "dear"},
+        {"kind": "threshold", "column": "vowels", "min": 3, "reason": "no_vowels"},
+    ]
+    return {**tree, "select": {"rules": rules}}
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_are_in_the_schema_and_on_the_methods_page() -> None:
+    """By their name in a configuration, with their words, columns and paper."""
+    definitions = RunConfig.model_json_schema()["$defs"]
+    assert {"VowelSettings", "UniformSettings"} <= definitions.keys()
+    assert "stars" in definitions["InputSettings"]["properties"]["format"]["enum"]
+    rows = {(row.kind, row.name): row for row in methods()}
+    assert rows["reader", "stars"].words == "Reads texts between stars."
+    assert rows["annotator", "vowels"].columns == ("vowels",)
+    assert rows["annotator", "vowels"].paper == "Toy et al."
+    assert rows["score", "uniform"].words == "Scores a text as if every word cost the same."
+    assert {"toy_nll_sum", "toy_perplexity", "toy_bits_per_byte"} <= set(rows["score", "uniform"].columns)
+
+
+@pytest.mark.usefixtures("toys")
+def test_validate_knows_the_toys(tree: dict[str, Any]) -> None:
+    """Their keys, and their columns for rules; a wrong one is told with its place."""
+    lines = validate(parse(tree, []))
+    assert lines[0] == "input 'web': 1 stars file, 95 bytes"
+    with pytest.raises(UserError, match=r"score\.0\.nats: must be greater than 0, got -1"):
+        parse(tree, ["score.toy.nats=-1"])
+    tree["select"]["rules"][0]["column"] = "toy_perplexty"
+    with pytest.raises(UserError, match=r"did you mean 'toy_perplexity'"):
+        validate(parse(tree, []))
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_run_of_toys_is_told_like_any_other(tree: dict[str, Any], tmp_path: Path) -> None:
+    """Its rows, its manifest, the funnel and charts of its report, and why a document went."""
+    from siftlm import job
+    from siftlm.engine.progress import Progress
+
+    job.run(parse(tree, []), Progress(quiet=True))
+    rows = Bench(tmp_path).rows()
+    assert {(row["text"], row["vowels"], row["toy_token_count"]) for row in rows} == {
+        (TEXTS[0], 9, 4),
+        (TEXTS[3], 10, 6),
+    }
+    assert {row["toy_nll_sum"] / row["toy_token_count"] for row in rows} == {2.0}
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["models"]["toy"] == {"model": "a toy", "digest": "uniform 2.0"}
+    assert {reason for step in manifest["steps"] for reason in step["dropped"]} == {"dear", "no_vowels"}
+    page = (tmp_path / "out/report.html").read_text()
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert 0 < words.find("could be scored") < words.find(" dear −1 ") < words.find(" no_vowels −1 ")
+    assert "scores-toy_perplexity" in page
+    assert "scores-vowels" in page
+    (dear,) = [row["doc_id"] for row in Bench(tmp_path).rows(part="rejects") if "qq" in row["text"]]
+    met = {way.place: (way.verdict, way.reason) for way in explain(str(tmp_path / "out"), dear).met}
+    assert met["score.toy"][0] == "passed"
+    assert met["select.rules.0"] == ("dropped", "dear")
+
+
+def test_the_toys_are_gone_with_the_test() -> None:
+    """The fixture leaves nothing behind."""
+    assert VowelSettings not in members(AnyAnnotator)
+    assert "stars" not in FORMATS
+    assert "UniformSettings" not in RunConfig.model_json_schema()["$defs"]
