@@ -1,4 +1,4 @@
-"""Which documents are in a cluster of duplicates: the representative and the first others."""
+"""Finds the documents of a cluster of duplicates: the representative and the first others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FindMembers:
         )
 
     def first(self, found: Iterable[Member]) -> tuple[Member, ...]:
-        """The representative and the first others of every cluster, in the order of the run."""
+        """Returns the representative and the first others of every cluster, in the order of the run."""
         counted: Counter[str] = Counter()
         chosen = []
         for member in sorted(found, key=lambda member: member[:4]):
@@ -63,7 +63,7 @@ class FindMembers:
 def members(
     run: SelectedRun, clusters: Iterable[str], documents: int, runner: RunnerSettings, shown: int = SHOWN
 ) -> tuple[Member, ...]:
-    """The first members of some clusters of a finished run; none where it looked for no duplicates."""
+    """Returns the first members of some clusters of a finished run; none where it looked for no duplicates."""
     if "cluster_id" not in run.columns():
         return ()
     find = FindMembers(tuple(clusters), run.store, shown)

@@ -1,4 +1,4 @@
-"""Texts of single documents of a finished run, and the nats of their tokens where a model wrote them."""
+"""Reads texts of single documents of a finished run, and the nats of their tokens if stored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Excerpts:
             self.texts.update({(shard, row): text for row, text in zip(rows, found, strict=True)})
 
     def excerpt(self, place: Place, model: str | None = None) -> Excerpt:
-        """The start of a text, its worst tokens by `model` marked where that can be known."""
+        """Returns the start of a text, its worst tokens by `model` marked where that can be known."""
         text = self.texts[place]
         return excerpt(text, self._spans(place, text, model) if model else ())
 

@@ -133,7 +133,7 @@ class _Window:
 def read_archive(
     file: BinaryIO, compression: Compression, settings: InputSettings, block_bytes: int
 ) -> Iterator[ArchiveRecord | Flaw]:
-    """The records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
+    """Yields the records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
     window = _Window(file, compression, settings)
     dialect = None
     while _skip_blank(window):
@@ -263,7 +263,7 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
 
 
 def record_header(content: bytes, place: int) -> bytes | None:
-    """The header of the WARC record at `place`, with the blank line that ends it; None where there is none."""
+    """Returns the header of the WARC record at `place` and its blank line; None where there is none."""
     found = _WARC_HEADER.match(content, place, place + MAX_HEADER_BYTES)
     return found[0] if found else None
 

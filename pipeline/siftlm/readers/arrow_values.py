@@ -24,7 +24,7 @@ _CONVERSION = (pa.ArrowException, ArithmeticError, LookupError, NotImplementedEr
 
 
 def values(array: pa.Array, limit: int) -> list[Any]:
-    """The values of a column, null as None.
+    """Returns the values of a column, null as None.
 
     Text is str, or bytes where it is not UTF-8; times are in ISO 8601, in UTC where they have a zone. A string
     of more than `limit` bytes is TooLong; what has no form in Python is UNREADABLE, with all that holds it.
@@ -40,7 +40,7 @@ def _one(array: pa.Array, limit: int) -> Any:
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Whether a column's values are text or bytes, however they are stored."""
+    """Tells whether a column's values are text or bytes, however they are stored."""
     if isinstance(kind, pa.BaseExtensionType):
         return is_string(kind.storage_type)
     if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):

@@ -1,4 +1,4 @@
-"""The body of an HTTP response without the codings that it was sent in, in bounded memory."""
+"""Undoes the codings of the body of an HTTP response, in bounded memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Response:
 
 
 def parse_response(block: bytes, limit: int) -> Response:
-    """The response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
+    """Returns the response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
 
     Crawlers often keep the headers of an encoding that they have undone. So a coding that the body is not in is
     passed over. Some leave out the header of chunks that they keep: what is chunks from end to end is taken for such.
@@ -112,7 +112,7 @@ def _undone(coding: str, body: bytes, limit: int) -> bytes:
 
 
 def revealed(body: bytes, limit: int) -> bytes:
-    """What a body holds that says it is text and is compressed, as no header says; else the body.
+    """Returns what a body holds that says it is text and is compressed, as no header says; else the body.
 
     gzip and zstd are known by their first bytes; deflate and brotli have none, so all of the body has to decode,
     and to text.

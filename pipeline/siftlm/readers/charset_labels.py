@@ -1,4 +1,4 @@
-"""The labels of charsets, as the WHATWG Encoding standard lists them (4.2, "Names and labels")."""
+"""Lists the labels of charsets as the WHATWG Encoding standard does (4.2, "Names and labels")."""
 
 from __future__ import annotations
 

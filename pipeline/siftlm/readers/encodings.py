@@ -1,4 +1,4 @@
-"""Text in UTF-16 and UTF-32 as UTF-8, and what text that is neither probably is."""
+"""Turns text in UTF-16 and UTF-32 into UTF-8, and guesses what other text is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ codecs.register_error(_DAMAGE, _as_surrogate)
 
 
 def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
-    """The blocks in UTF-8 where a byte order mark of UTF-16 or UTF-32 begins them, else as they are.
+    """Yields the blocks in UTF-8 where a byte order mark of UTF-16 or UTF-32 begins them, else as they are.
 
     Damage gives bytes that are not UTF-8, so that what holds it is refused and the rest is read.
     """
@@ -55,12 +55,12 @@ def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
 
 
 def marked(head: bytes) -> tuple[str, int] | None:
-    """The encoding that a byte order mark of UTF-16 or UTF-32 announces, and the size of the mark."""
+    """Returns the encoding that a byte order mark of UTF-16 or UTF-32 announces, and the size of the mark."""
     return next(((name, len(mark)) for mark, name in _MARKS if head.startswith(mark)), None)
 
 
 def head_in_utf8(head: bytes) -> bytes:
-    """The beginning of a file in UTF-8, without a mark, as far as it is whole."""
+    """Returns the beginning of a file in UTF-8, without a mark, as far as it is whole."""
     encoding = marked(head)
     if encoding is None:
         return head.removeprefix(UTF8_MARK)
@@ -83,7 +83,7 @@ def _transcoded(blocks: Iterable[Block | Fault], encoding: str, mark: int) -> It
 
 
 def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
-    """Reason and detail of content that is not UTF-8 at byte `at`, with what it probably is."""
+    """Returns reason and detail of content that is not UTF-8 at byte `at`, with what it probably is."""
     if is_utf16(content):
         return UTF16_WITHOUT_MARK, f"{where} looks like UTF-16 or UTF-32 without a byte order mark; write it as UTF-8"
     guess = _likely(content, at)
@@ -91,7 +91,10 @@ def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
 
 
 def is_utf16(content: bytes) -> bool:
-    """Whether content without a byte order mark is UTF-16 or UTF-32 of mostly Latin text: every second byte is NUL."""
+    """Tells whether content without a mark is UTF-16 or UTF-32 of mostly Latin text.
+
+    Every second byte of it is NUL then.
+    """
     seen = content[:_SEEN]
     if len(seen) < 4 or b"\0" not in seen:
         return False

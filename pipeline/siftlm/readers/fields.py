@@ -1,4 +1,4 @@
-"""From named values, as JSON and Parquet have them, to a record: nothing but its text can cost a document."""
+"""Makes a record of named values of JSON or Parquet, which only its text can cost."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Fields:
         self._metadata = [(path, split_path(path)) for path in settings.metadata_fields]
 
     def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
-        """The record of a row that was read from `content`, or the reason why it is none."""
+        """Returns the record of a row that was read from `content`, or the reason why it is none."""
         names, metadata, lost = self._beside(row)
         if self._exact and (float in map(type, names) or (metadata and _MAYBE_ROUNDED.search(metadata))):
             names, metadata, lost = self._beside(self._exact(content))
         return self._made(find(row, self._text), names, metadata, lost, offset)
 
     def made(self, text: Any, names: Sequence[Any], metadata: Mapping[str, Any], offset: int) -> Record | Flaw:
-        """The record of a text, an id, url and domain, and metadata, ABSENT where the row has none of them."""
+        """Returns the record of a text, id, url, domain and metadata, ABSENT where the row has none."""
         return self._made(text, names, *self._pack(metadata), offset)
 
     def _beside(self, row: Mapping[str, Any]) -> tuple[list[Any], str | None, Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Which files of a folder are documents: by their names, by their content where a name says nothing.
+"""Tells which files of a folder are documents, by names, or by content where a name says nothing.
 
 A path that names a file in full, or a pattern that spells its ending, is taken at its word and never comes here.
 """
@@ -50,7 +50,7 @@ class Folder:
 
 
 def documents_of(path: str, found: Sequence[InputFile], settings: InputSettings) -> Folder:
-    """The files of one path that are documents.
+    """Returns the files of one path that are documents.
 
     Raises:
         UserError: the path is of a folder with documents of several formats, or with none.
@@ -152,7 +152,7 @@ def _nothing_known(path: str, files: Sequence[InputFile], settings: InputSetting
 
 
 def names_of(paths: Sequence[str]) -> str:
-    """The first names of some files: `LICENSE, README.md and 3 more`."""
+    """Returns the first names of some files: `LICENSE, README.md and 3 more`."""
     names = [path[path.rstrip("/").rfind("/") + 1 :] for path in paths[:SHOWN]]
     more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
     return ", ".join(names) + more

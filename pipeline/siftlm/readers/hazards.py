@@ -1,4 +1,4 @@
-"""What a page would cost the parser, estimated from its tags before the parser sees it.
+"""Estimates from the tags of a page what it would cost the parser, before the parser sees it.
 
 The HTML standard lets a few kilobytes ask for gigabytes: formatting elements that are never closed are made again in
 every paragraph (13.2.4.3, "Reconstruct the active formatting elements"), and many tags make the parser walk the whole
@@ -88,7 +88,7 @@ _MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIB
 
 
 def hazard_of(html: str) -> str | None:
-    """Why the page would take the parser too long or too much memory; None for all others."""
+    """Returns why the page would take the parser too long or too much memory; None for all others."""
     starts = html.count("<") - html.count("</")
     if (comments := html.count("<!")) > MAX_NODES:
         return f"{comments} comments, more than {MAX_NODES}"

@@ -1,4 +1,4 @@
-"""The headers of archive records: their fields, and what documents take from them."""
+"""Reads the headers of archive records: their fields, and what documents take from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLD = re.compile(rb"\r?\n[ \t]++")
 
 
 def header_lines(lines: bytes) -> list[tuple[str, str]]:
-    """The fields of a header, behind its first line, with their names in lower case.
+    """Returns the fields of a header, behind its first line, with their names in lower case.
 
     Only LF and CRLF end a line: a url may hold U+2028, and a value a lone CR. A line that begins with a space or a
     tab goes on with the field before it. What is not UTF-8 is Latin-1, as HTTP was.
@@ -26,7 +26,7 @@ def header_lines(lines: bytes) -> list[tuple[str, str]]:
 
 
 def header_fields(header: bytes) -> dict[str, str]:
-    """The fields of the header of an archive record by name, the first of each name."""
+    """Returns the fields of the header of an archive record by name, the first of each name."""
     return dict(reversed(header_lines(header.partition(b"\n")[2])))
 
 
@@ -38,23 +38,23 @@ def _text(line: bytes) -> str:
 
 
 def is_wat_record(header: dict[str, str]) -> bool:
-    """Whether a record with this header may be one of a WAT file: metadata of a page in JSON."""
+    """Tells whether a record with this header may be one of a WAT file: metadata of a page in JSON."""
     mime = header.get("content-type", "").partition(";")[0].strip().lower()
     return header.get("warc-type", "").lower() == "metadata" and mime == "application/json"
 
 
 def record_id(header: dict[str, str], settings: InputSettings) -> str | None:
-    """The id of an archive record: WARC-Record-ID, or the header that the settings name."""
+    """Returns the id of an archive record: WARC-Record-ID, or the header that the settings name."""
     return header.get((settings.id_field or "warc-record-id").lower()) or None
 
 
 def target_url(header: dict[str, str]) -> str | None:
-    """The url of an archive record; some writers put it in angle brackets."""
+    """Returns the url of an archive record; some writers put it in angle brackets."""
     return header.get("warc-target-uri", "").strip("<>") or None
 
 
 def pack_metadata(values: dict[str, str | int | None], settings: InputSettings) -> str | None:
-    """The headers that the settings name as a JSON object, null where a record has none of that name."""
+    """Returns the headers that the settings name as a JSON object, null where a record has none of that name."""
     if not settings.metadata_fields:
         return None
     return orjson.dumps({name: values.get(name.lower()) for name in settings.metadata_fields}).decode()

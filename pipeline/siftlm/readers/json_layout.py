@@ -1,4 +1,4 @@
-"""How the objects of a JSON file begin, and which brackets are open inside one."""
+"""Tells how the objects of a JSON file begin, and which brackets are open inside one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def starts(layout: Layout) -> re.Pattern[bytes]:
 
 
 def own_layout(before: bytes, content: bytearray, *, by_lines: bool) -> Layout:
-    """The layout of the object that `content` begins with, behind `before`."""
+    """Returns the layout of the object that `content` begins with, behind `before`."""
     lead = _LEAD.search(before) if by_lines else None
     key = _KEY.match(content)
     return Layout(lead[1] if lead else None, key[0] if key else b"{")
@@ -49,7 +49,7 @@ class Brackets:
         self._deeper = 0
 
     def in_object(self) -> bool:
-        """Whether the innermost is that of an object, as far as is known."""
+        """Tells whether the innermost is that of an object, as far as is known."""
         return not self._deeper and self._open.endswith(b"{")
 
     def open(self, bracket: int) -> None:

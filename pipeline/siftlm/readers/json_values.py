@@ -74,7 +74,7 @@ class Values:
         self._sure = 0  # in the stream, up to where every value ends at the next beginning at the latest
 
     def feed(self, content: bytes) -> Iterator[Value]:
-        """The values that end in `content`."""
+        """Yields the values that end in `content`."""
         self._held += content
         yield from self._values()
         while self._first and self._dropped + len(self._held) > self._limit:
@@ -86,7 +86,7 @@ class Values:
             yield from self._values()
 
     def end(self) -> Iterator[Value]:
-        """The values that the stream ends in; numbers and strings are whole there, anything else is not."""
+        """Yields the values that the stream ends in; numbers and strings are whole there, anything else is not."""
         while self._first:
             whole = self._starts is None and not self._open and not self._in_string
             value = None if whole or self._in_damage else self._broken()
@@ -284,7 +284,7 @@ class Values:
 
 
 def split_values(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Value | Flaw]:
-    """The values of `blocks` in order; what has no end is one flaw, and none where damage took the end."""
+    """Yields the values of `blocks` in order, and a flaw for one without an end."""
     values = Values(limit)
     damaged = False
     for block in blocks:

@@ -1,4 +1,4 @@
-"""JSON: one object a line, or objects and lists of them in any layout."""
+"""Reads JSON: one object a line, or objects and lists of them in any layout."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _explained(flaw: Flaw, row: Row) -> Flaw:
 
 
 def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Row | Flaw]:
-    """The objects of a file, and a flaw for everything else."""
+    """Yields the objects of a file, and a flaw for everything else."""
     blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
     first, head = beginning(blocks, settings.max_record_bytes)
     every = chain(first, blocks)

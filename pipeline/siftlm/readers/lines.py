@@ -1,4 +1,4 @@
-"""Lines of a stream in bounded memory."""
+"""Reads lines of a stream in bounded memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def line_end(head: bytes) -> bytes:
 
 
 def by_lines(blocks: Iterator[Block | Fault], limit: int) -> Iterator[Line | LongLine | Flaw]:
-    """The lines of `blocks` as `split_lines` gives them, whatever ends them."""
+    """Yields the lines of `blocks` as `split_lines` gives them, whatever ends them."""
     first, head = beginning(blocks, limit)
     return split_lines(chain(first, blocks), limit, line_end(head))
 
@@ -95,7 +95,7 @@ def split_lines(blocks: Iterable[Block | Fault], limit: int, end: bytes = b"\n")
 
 
 def as_flaw(fault: Fault) -> Flaw:
-    """A fault of the file as an entry of the shard."""
+    """Returns a fault of the file as an entry of the shard."""
     return Flaw("error", fault.reason, fault.detail, fault.member)
 
 

@@ -1,4 +1,4 @@
-"""Values of any kind as JSON; one that JSON cannot carry costs itself alone."""
+"""Writes values of any kind as JSON; one that JSON cannot carry costs itself alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _NoJsonError(Exception):
 
 
 def pack(values: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """A JSON object of the values, and the names of those that are null there because JSON cannot carry them."""
+    """Returns a JSON object of the values, and the names of those that JSON cannot carry, null there."""
     try:
         packed = orjson.dumps(values, default=_plain)
     except TypeError:
@@ -84,7 +84,7 @@ def _plain(value: Any) -> str:
 
 
 def text_or_hex(value: bytes) -> str:
-    """Bytes as the UTF-8 that they are, else in hexadecimal digits."""
+    """Returns bytes as the UTF-8 that they are, else in hexadecimal digits."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -75,14 +75,14 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, b"<\0", 
 
 
 def essence(content_type: str | None) -> str | None:
-    """The type and subtype of a Content-Type in lower case; None where it is not valid or says nothing."""
+    """Returns the type and subtype of a Content-Type in lower case; None where it is not valid or says nothing."""
     found = _ESSENCE.match(content_type or "")
     mime = found[1].lower() if found else None
     return None if mime in _SAYS_NOTHING else mime
 
 
 def charset_parameter(content_type: str | None) -> str | None:
-    """The charset that a Content-Type names."""
+    """Returns the charset that a Content-Type names."""
     found = _CHARSET.search(content_type or "")
     return found[1] if found else None
 
@@ -100,7 +100,7 @@ def sniffed(body: bytes) -> str:
 
 
 def is_xhtml(body: bytes) -> bool:
-    """Whether the first element of an XML document is a page."""
+    """Tells whether the first element of an XML document is a page."""
     return _XHTML.match(_narrow(body)) is not None
 
 

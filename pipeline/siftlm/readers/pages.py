@@ -1,4 +1,4 @@
-"""From the markup of a page to its text."""
+"""Extracts the text of a page from its markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PageError", "Response", "decode_page", "page_text", "parse_response"
 
 
 def page_text(html: str, *, main_content: bool) -> str:
-    """The text that a reader of the page sees, without scripts, forms and hidden parts.
+    """Returns the text that a reader of the page sees, without scripts, forms and hidden parts.
 
     Raises:
         PageError: the page is built to take forever, or cannot be parsed.

@@ -1,4 +1,4 @@
-"""What can be read of a JSON object that a parser refuses: every member by itself."""
+"""Reads what it can of a JSON object that a parser refuses, every member by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 
 
 def parse(content: str) -> Any:
-    """A JSON value, with what Python's own writer gives beside: NaN, Infinity, integers of any size, lone surrogates.
+    """Returns a JSON value, with what Python's writer adds: NaN, Infinity, large integers, lone surrogates.
 
     Raises:
         ValueError: it is no such value.
@@ -32,7 +32,7 @@ def _integer(digits: str) -> int | Decimal:
 
 
 def members(content: str, depth: int) -> dict[str, Any] | None:
-    """The members of an object, UNREADABLE for those that no parser takes; None where it is no object.
+    """Returns the members of an object, UNREADABLE for those that no parser takes; None where it is no object.
 
     Objects among them that cannot be read as a whole are taken apart in turn, `depth` deep.
     """

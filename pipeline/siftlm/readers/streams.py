@@ -1,4 +1,4 @@
-"""Bytes of a file as blocks, decompressed in bounded memory; damage is reported and, if possible, read over.
+"""Reads a file in decompressed blocks of bounded memory, and goes on behind damage where possible.
 
 A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot
 be decompressed gives what could be read of it, then a `Fault`, and reading goes on at the next member.
@@ -121,7 +121,7 @@ DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Codec:
-    """What decompresses a file, given its compression and, with a dictionary at its start, those first bytes.
+    """Returns what decompresses a file, given its compression and, with a dictionary at its start, those first bytes.
 
     Raises:
         ValueError: there is a dictionary, and it cannot be read.
@@ -137,7 +137,7 @@ def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Cod
 
 
 def compression_of(head: bytes) -> Compression:
-    """The compression that the first bytes of a file announce."""
+    """Returns the compression that the first bytes of a file announce."""
     for name, codec in CODECS.items():
         if head.startswith(codec.magics):
             return name
@@ -145,14 +145,14 @@ def compression_of(head: bytes) -> Compression:
 
 
 def most_bytes(size: int, expansion: int) -> int:
-    """How many bytes may come out of `size` bytes."""
+    """Returns how many bytes may come out of `size` bytes."""
     return max(FREE_BYTES, expansion * size)
 
 
 def read_blocks(
     file: BinaryIO, compression: Compression, expansion: int, start: int = 0, *, window: int = MAX_WINDOW_BYTES
 ) -> Iterator[Block | Fault]:
-    """The content of a file from byte `start` on, in blocks of about 1 MiB, with faults in their places.
+    """Yields the content of a file from byte `start`, in blocks of about 1 MiB, faults in their places.
 
     Content that comes to more than `expansion` times what was read for it, a bomb, ends with a fault. A member
     that needs a `window` of more bytes is one, too.

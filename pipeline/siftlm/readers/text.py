@@ -1,4 +1,4 @@
-"""Plain text: a file, a line or a paragraph is a document."""
+"""Reads plain text: a file, a line or a paragraph is a document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siftlm.readers.streams import Block, Fault, read_blocks
 
 
 def read_text(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """The documents of a text file, in the unit that the settings name; an empty file has none."""
+    """Yields the documents of a text file, in the unit that the settings name; an empty file has none."""
     if settings.text_unit == "file":
         return _whole_file(file, compression, settings)
     if settings.text_unit == "line":

@@ -1,4 +1,4 @@
-"""WARC, ARC and WET: the main text of HTML and text responses, and the texts of conversion records."""
+"""Reads WARC, ARC and WET: main text of responses, and texts of conversion records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
 def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """A record or a flaw for every record of the archive, of whatever kinds they are.
+    """Yields a record or a flaw for every record of the archive, of whatever kinds they are.
 
     Responses with a 2xx status and resources give documents when they are HTML or plain text, conversion records
     when they are UTF-8; `format` narrows that to one or the other. A page without main text gives an empty document.

@@ -1,4 +1,4 @@
-"""WET: the text that a crawl has extracted already, in conversion records."""
+"""Reads WET: the text that a crawl has extracted already, in conversion records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from siftlm.readers.settings import InputSettings
 
 
 def read_conversion(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
-    """The text of a conversion record, which is UTF-8 by definition."""
+    """Returns the text of a conversion record, which is UTF-8 by definition."""
     if found.length > settings.max_document_bytes:
         return too_large(found.length, settings.max_document_bytes, found.offset)
     try:

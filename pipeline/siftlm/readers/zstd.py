@@ -1,4 +1,4 @@
-"""A zstd decompressor that gives a frame block by block: output is bounded, the end of the frame is known."""
+"""Decompresses a zstd frame block by block: output is bounded, the end of the frame is known."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class WindowError(ValueError):
 
 
 def dictionary_bytes(head: bytes) -> int:
-    """How many bytes the dictionary at the start of a file takes with its frame; 0 where there is none."""
+    """Returns the bytes that a dictionary at the start of a file takes with its frame, or 0."""
     return 8 + int.from_bytes(head[4:8], "little") if len(head) >= 8 and head.startswith(DICTIONARY_MAGIC) else 0
 
 
 def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
-    """The dictionary in a skippable frame.
+    """Returns the dictionary in a skippable frame.
 
     Raises:
         ValueError: it is damaged, or holds more than `MAX_DICTIONARY_BYTES`.
@@ -71,7 +71,7 @@ class ZstdMember:
         self.needs_input = True
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Content that `data` and what came before it give, up to about `max_length` bytes.
+        """Returns content that `data` and what came before it give, up to about `max_length` bytes.
 
         Raises:
             WindowError: the frame needs a larger window than is allowed.

@@ -1,4 +1,4 @@
-"""The dataset card that lies beside the data."""
+"""Writes the dataset card that lies beside the data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PORTIONS = 10  # of a mixture
 
 
 def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """README.md of a selected corpus, from its manifest and the names and types of its columns."""
+    """Returns README.md of a selected corpus, from its manifest and the names and types of its columns."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("siftlm.report", "."), undefined=jinja2.StrictUndefined, autoescape=False
     )
@@ -37,6 +37,6 @@ def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str
 
 
 def plain(text: object) -> str:
-    """Text that Markdown and HTML show as it is, in one line: names come from configurations, files and documents."""
+    """Returns foreign text that Markdown and HTML show as it is, in one line."""
     escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
     return SPECIAL.sub(lambda found: f"\\{found[0]}", escaped)

@@ -1,4 +1,4 @@
-"""The pictures of a correlation: units with intervals, caps and weights, held-out ranks, estimates and baseline."""
+"""Draws the pictures of a correlation: units, caps and weights, held-out ranks, the baseline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
 
 
 def by_unit(name: str, estimates: pa.Table) -> Chart:
-    """The estimates in their order, with intervals, and the partial correlation beside each."""
+    """Returns the estimates in their order, with intervals, and the partial correlation beside each."""
     if estimates.num_rows <= FEW_UNITS:
         return _named_units(name, estimates)
     at, value = np.arange(1, estimates.num_rows + 1), _numbers(estimates, "estimate")
@@ -70,7 +70,7 @@ def caps_and_weights(name: str, weights: pa.Table) -> Chart:
 
 
 def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
-    """The predicted rank of each held-out model against its true rank, by the estimates and by the baseline."""
+    """Returns the predicted rank of each held-out model against its true rank, by the estimates and by the baseline."""
     truth = _numbers(held_out, "true_rank")
     with axes(300) as (figure, plot):
         plot.plot([1, len(truth)], [1, len(truth)], color=CUT, linewidth=1)
@@ -84,7 +84,7 @@ def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
 
 
 def against_baseline(name: str, comparison: pa.Table) -> Chart:
-    """Spearman of held-out predictions, mean and spread over folds, for the estimates and the baseline."""
+    """Returns Spearman of held-out predictions, mean and spread over folds, for the estimates and the baseline."""
     rows: Sequence[dict[str, Any]] = comparison.to_pylist()
     at = np.arange(len(rows))
     means, spreads = [row["spearman"] for row in rows], [row["spearman_sd"] for row in rows]

@@ -1,4 +1,4 @@
-"""What changed between two runs, its named ratios, and conditions on them."""
+"""Compares two runs by named ratios, and evaluates conditions on them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RunDifference:
     groups: Mapping[str, tuple[Moved, ...]]
 
     def quantities(self) -> dict[str, float]:
-        """The numbers that a condition may name.
+        """Returns the numbers that a condition may name.
 
         `documents`, `bytes`, `kept_documents`, `kept_bytes`, `kept_tokens` and `written` are new / old; `overlap` is
         the share of the documents kept in either run that both keep; `drift_<column>` is 1 - Spearman's rank
@@ -95,13 +95,13 @@ class RunDifference:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the quantities."""
+        """Returns everything, with the quantities."""
         quantities = {name: value if math.isfinite(value) else None for name, value in self.quantities().items()}
         return {**asdict(self), "quantities": quantities}
 
 
 def ratio(old: float, new: float) -> float:
-    """new / old; nothing became nothing is 1, something out of nothing is infinite."""
+    """Returns new / old; nothing became nothing is 1, something out of nothing is infinite."""
     if old == 0:
         return 1.0 if new == 0 else math.copysign(math.inf, new)
     return new / old
@@ -125,7 +125,7 @@ LONGEST = 1000
 
 
 def holds(expression: str, quantities: Mapping[str, float]) -> bool:
-    """Whether a condition holds: comparisons of names and numbers, `+ - * /`, `and`, `or`, `not`, parentheses.
+    """Tells whether a condition holds: comparisons of names and numbers, `+ - * /`, `and`, `or`, `not`, parentheses.
 
     Raises:
         UserError: it is anything else, or names an unknown quantity.

@@ -1,4 +1,4 @@
-"""The start of a text, cut to a length, its least likely tokens marked where a model's nats are known."""
+"""Cuts the start of a text to a length and marks its least likely tokens where nats are known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Excerpt:
 
 
 def excerpt(text: str, spans: Sequence[Span] = (), characters: int = CHARACTERS) -> Excerpt:
-    """The first `characters` of a text after leading white space; marks its worst tokens."""
+    """Returns the first `characters` of a text after leading white space; marks its worst tokens."""
     start = len(text) - len(text.lstrip())
     end = min(len(text), start + characters)
     pieces: list[tuple[str, float | None]] = []
@@ -44,7 +44,7 @@ def excerpt(text: str, spans: Sequence[Span] = (), characters: int = CHARACTERS)
 
 
 def worst(spans: Sequence[Span]) -> list[Span]:
-    """The least likely tokens of a text in the order of the text."""
+    """Returns the least likely tokens of a text in the order of the text."""
     if not spans:
         return []
     ranked = sorted((span.nats for span in spans), reverse=True)

@@ -1,4 +1,4 @@
-"""The pictures of the report: distributions with their cuts, and scores against length and groups."""
+"""Draws the pictures of the report: distributions with their cuts, scores by length and group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABEL = 22  # characters of a name beside an axis
 
 @contextmanager
 def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any, Axes]]:
-    """An empty figure with one pair of axes in the colours of the page.
+    """Gives an empty figure with one pair of axes in the colours of the page.
 
     They begin `left` px from the edge, or where matplotlib finds room by drawing twice, in twice the time.
     """
@@ -61,7 +61,7 @@ def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any
 def distribution(
     name: str, column: str, edges: Sequence[float], counts: np.ndarray, lines: Sequence[float], description: str
 ) -> Chart:
-    """The documents of each bin before and after selection, and the cuts; counts int64[2, bins]."""
+    """Returns the documents of each bin before and after selection, and the cuts; counts int64[2, bins]."""
     from matplotlib.ticker import MaxNLocator
 
     with axes(left=NUMBERS) as (figure, plot):
@@ -116,7 +116,7 @@ def _draw_lines(plot: Axes, lines: Sequence[float]) -> None:
 def against_length(
     name: str, column: str, sizes: Float64Array, values: Float64Array, kept: BoolArray, draw: Float64Array
 ) -> Chart | None:
-    """A score against the bytes of a text: percentiles in bins of like length, and single documents as dots."""
+    """Returns a score against the bytes of a text: percentiles in bins of like length, and single documents as dots."""
     usable = np.isfinite(values) & (values > 0) & (sizes > 0)
     sizes, values, kept, draw = sizes[usable], values[usable], kept[usable], draw[usable]
     if len(values) < 2:
@@ -151,7 +151,7 @@ def _dots(plot: Axes, sizes: Float64Array, values: Float64Array, kept: BoolArray
 
 
 def binned(sizes: Float64Array, values: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """(median size[bins], PERCENTILES of the values [5, bins]) of documents in bins of equal counts by size."""
+    """Returns (median size[bins], PERCENTILES of the values [5, bins]) of documents in bins of equal counts by size."""
     order = np.argsort(sizes, kind="stable")
     bins = [b for b in np.array_split(order, min(BINS, max(1, len(order) // 10))) if len(b)]
     middle = np.array([np.median(sizes[b]) for b in bins])
@@ -189,7 +189,7 @@ def shortened(label: str) -> str:
 
 
 def short(value: float) -> str:
-    """A number in few characters: 950, 1.5k, 2M, 0.003."""
+    """Returns a number in few characters: 950, 1.5k, 2M, 0.003."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

@@ -1,4 +1,4 @@
-"""manifest.json: what went in, what was done with it, what came out, and the digests of all of it."""
+"""Writes manifest.json: what went in, what was done with it, what came out, with all digests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_manifest(
     warnings: Sequence[str] = (),
     skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The manifest of a run.
+    """Returns the manifest of a run.
 
     Args:
         name: of the run.
@@ -90,13 +90,13 @@ def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
 
 
 def paper(folder: str, path: str) -> dict[str, Any]:
-    """What the manifest says of the report or the card that lies in a run's folder."""
+    """Returns what the manifest says of the report or the card that lies in a run's folder."""
     seal = Seal.of(f"{folder}/{path}")
     return {"path": path, "bytes": seal.size, "checksum": f"xxh3_128:{seal.digest}"}
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
-    """The manifest in a run's folder.
+    """Returns the manifest in a run's folder.
 
     Raises:
         UserError: it is not as a run wrote it.
@@ -121,7 +121,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """The versions of what computed the output, null for a package that is not installed: torch, without models."""
+    """Returns the versions of what computed the output, null for a package that is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
@@ -133,7 +133,7 @@ def _version(package: str) -> str | None:
 
 
 def counts(lineage: Lineage) -> dict[str, Any]:
-    """Rows in, rows out, dropped and errors by reason, for every stage."""
+    """Returns rows in, rows out, dropped and errors by reason, for every stage."""
     return {stage: lineage.total(stage) for stage in lineage.markers if lineage.markers[stage]}
 
 

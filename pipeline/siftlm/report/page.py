@@ -1,4 +1,4 @@
-"""HTML pages: self-contained, without scripts, every text escaped."""
+"""Renders HTML pages that are self-contained, without scripts, every text escaped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILES_SHOWN = 500
 
 
 def report_page(report: Report) -> str:
-    """report.html."""
+    """Returns report.html."""
     return render(
         "report.html.jinja", report=report, inputs_shown=INPUTS_SHOWN, files_shown=FILES_SHOWN, weight_unit=WEIGHT_UNIT
     )
 
 
 def render(template: str, **values: Any) -> str:
-    """A page of the package, its values escaped wherever they stand."""
+    """Returns a page of the package, its values escaped wherever they stand."""
     return _environment().get_template(template).render(**values)
 
 
@@ -52,12 +52,12 @@ def _css() -> str:
 
 
 def count(number: int | None) -> str:
-    """1368 as `1,368`; nothing is a dash."""
+    """Returns 1368 as `1,368`; nothing is a dash."""
     return "–" if number is None else f"{number:,}"
 
 
 def size(number: int | None) -> str:
-    """Bytes in the largest unit that leaves three digits: 3518491 as `3.52 MB`."""
+    """Returns bytes in the largest unit that leaves three digits: 3518491 as `3.52 MB`."""
     if number is None:
         return "–"
     for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
@@ -68,12 +68,12 @@ def size(number: int | None) -> str:
 
 
 def share(part: float, whole: float, digits: int = 1) -> str:
-    """A percentage; of nothing it is a dash."""
+    """Returns a percentage; of nothing it is a dash."""
     return f"{100 * part / whole:.{digits}f} %" if whole else "–"
 
 
 def value(number: float | None) -> str:
-    """A number with five significant digits, thousands marked; nothing is a dash."""
+    """Returns a number with five significant digits, thousands marked; nothing is a dash."""
     if number is None:
         return "–"
     whole = abs(number) >= 10_000 or float(number).is_integer()
@@ -81,15 +81,15 @@ def value(number: float | None) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that a narrow column may break after its underscores."""
+    """Returns a name that a narrow column may break after its underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def pretty(tree: Any) -> str:
-    """JSON to read."""
+    """Returns JSON to read."""
     return orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode()
 
 
 def difference_page(found: RunDifference, failed: Sequence[str] = ()) -> str:
-    """Two runs side by side; `failed` are the conditions that hold though they should not."""
+    """Returns two runs side by side; `failed` are the conditions that hold though they should not."""
     return render("diff.html.jinja", found=found, quantities=found.quantities(), failed=failed)

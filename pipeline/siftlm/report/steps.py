@@ -9,13 +9,13 @@ Step = Mapping[str, Any]
 
 
 def kept_ends(steps: Iterable[Step]) -> list[str]:
-    """`select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, for each rule that cut."""
+    """Returns `select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, for each rule that cut."""
     cut = [step for step in steps if "end" in step and not (step.get("short") and step["within"] == "global")]
     return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in cut]
 
 
 def shortages(steps: Iterable[Step]) -> list[str]:
-    """`select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`, for each such rule."""
+    """Returns `select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`, a line each."""
     return [f"{_place(step)}: budget {_size(step)}{_short(step)}" for step in steps if step.get("short")]
 
 
@@ -46,7 +46,7 @@ def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
-    """(reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
+    """Returns (reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
     found = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]
     given = [reason for reason, _, _ in found]
     named = [(f"{r} ({place})" if given.count(r) > 1 else r, number) for r, place, number in found]

@@ -1,4 +1,4 @@
-"""matplotlib figures as inline SVG that takes its colours and fonts from the page, with a name for screen readers."""
+"""Turns matplotlib figures into inline SVG with the page's colours and fonts and a readable name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Chart:
 
 
 def chart(figure: Figure, name: str, title: str, description: str) -> Chart:
-    """The figure as a chart; `name` makes its ids differ from those of other charts on the page."""
+    """Returns the figure as a chart; `name` makes its ids differ from those of other charts on the page."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Prints what the commands say."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terminal(Console):
 
 
 def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) -> None:
-    """The counts of a run: a line a stage, then why documents were dropped."""
+    """Prints the counts of a run, a line a step, then why documents were dropped."""
     console = Terminal()
     if unchanged:
         console.print(f"nothing to do: {escape(folder)} is up to date with its inputs, configuration and models")
@@ -88,7 +88,7 @@ def _portion(portion: Mapping[str, Any]) -> str:
 
 
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table of the stages: what would run, over how much, for about how long."""
+    """Prints a table of the steps: what would run, over how much, for about how long."""
     table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
@@ -96,7 +96,7 @@ def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_documents(documents: Iterable[Mapping[str, Any]], characters: int) -> None:
-    """Documents with their scores, whether they were kept, and the start of their text."""
+    """Prints documents with their scores, whether they were kept, and the start of their text."""
     console = Terminal()
     for document in documents:
         verdict = "kept" if document["kept"] else f"dropped: {document['reason']}"
@@ -116,7 +116,7 @@ SIGNS = {
 
 
 def print_explanation(found: Explanation, characters: int) -> None:
-    """A document's way through the run, its scores, its cluster, and the start of its text."""
+    """Prints a document's way through the run, its scores, its cluster, and the start of its text."""
     console = Terminal()
     verdict = f"kept, weight {found.weight:.6g}, {found.copies} copies" if found.kept else f"dropped: {found.reason}"
     console.print(Text(f"{found.doc_id}  {verdict}", style="bold green" if found.kept else "bold red"))
@@ -158,7 +158,7 @@ def _number(value: object) -> str:
 
 
 def print_difference(found: RunDifference) -> None:
-    """What changed between two runs."""
+    """Prints what changed between two runs."""
     console = Terminal()
     quantities = found.quantities()
     table = Table("", "old", "new", "new / old", box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""Packed attention as an attention implementation of transformers."""
+"""Registers packed attention as an attention implementation of transformers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def packed_forward(
     attention_blocks: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention output `[1, T, H, E]` of a row of packed documents."""
+    """Returns the attention output `[1, T, H, E]` of a row of packed documents."""
     query, key, value = (states[0].transpose(0, 1) for states in (query_1HTE, key_1GTE, value_1GTE))
     attended = packed_attention(
         query, key, value, cu_seq_lens_q, scale=scaling, max_length=max_length_q, blocks=attention_blocks

@@ -1,4 +1,4 @@
-"""A loaded model at work on documents: tokens, windows, sums, and the second try for what is not finite."""
+"""Scores documents by a loaded model: tokens, windows, sums, and a second try for non-finite ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Scoring:
     passes: list[Pass]
 
     def finish(self) -> pa.RecordBatch:
-        """The score columns, one row a document, in order; a failure leaves nothing under way."""
+        """Returns the score columns, one row a document, in order; a failure leaves nothing under way."""
         try:
             return self.scorer.finish(self.documents, self.columns, self.passes)
         except BaseException:
@@ -90,7 +90,7 @@ class DocumentScorer:
             self._warm_up()
 
     def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
-        """The texts as tokens. A null text gives an error row; a text of any other kind gives a score."""
+        """Returns the texts as tokens; a null text gives an error row, any other a score."""
         null = pc.is_null(texts).to_numpy(zero_copy_only=False)
         strings = texts.fill_null("").to_pylist()
         encoded = self.tokenizer.encode(strings)
@@ -114,13 +114,13 @@ class DocumentScorer:
         return Scoring(self, documents, columns, passes)
 
     def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
-        """The score columns, one row a document, in order."""
+        """Returns the score columns, one row a document, in order."""
         return self.begin(documents).finish()
 
     def finish(
         self, documents: TokenisedDocuments, columns: Sequence[NDArray[np.float32]], passes: Sequence[Pass]
     ) -> pa.RecordBatch:
-        """The score columns of what `begin` began."""
+        """Returns the score columns of what `begin` began."""
         for going in passes:
             self.forward.finish(going)
         infinite = np.flatnonzero(~np.isfinite(columns[0]))

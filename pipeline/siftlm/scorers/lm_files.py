@@ -1,4 +1,4 @@
-"""Where a model's files are, and the digest of the ones that decide its scores. Nothing is loaded here."""
+"""Finds a model's files and digests those that decide its scores; loads nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ModelFiles:
         return _digest_of(self.paths)
 
     def tokenizer_digest(self) -> str:
-        """The same over the files that decide tokens, and over config.json where these name no class."""
+        """Returns the same over the files that decide tokens, and over config.json where these name no class."""
         if self.gguf_file:
             return self.digest()
         paths = [path for path in self.paths if _matches(path, TOKENIZER_FILES)]

@@ -1,4 +1,4 @@
-"""Token ids to the nats of every predicted token: packed rows where the model allows it, padded batches elsewhere.
+"""Computes the nats of predicted tokens, in packed rows where the model allows it, else padded.
 
 Shapes: T tokens of a row, P predicted tokens, B windows of a batch, L tokens of a window, V vocabulary.
 """
@@ -190,7 +190,7 @@ class Forward:
 
 
 def padded_length(length: int) -> int:
-    """The length to which a window is padded: its own, rounded up to an eighth of its octave.
+    """Returns the length to which a window is padded: its own, rounded up to an eighth of its octave.
 
     Windows of one padded length share batches of a fixed shape, so neighbours change nothing.
     """
@@ -198,12 +198,12 @@ def padded_length(length: int) -> int:
 
 
 def target_nll(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """Nats of the targets."""
+    """Returns nats of the targets."""
     return -log_p_PV.gather(1, target_P[:, None])[:, 0]
 
 
 def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenStatistics:
-    """Nats, entropy and EL2N of stored log-probabilities."""
+    """Returns nats, entropy and EL2N of stored log-probabilities."""
     p = log_p_PV.exp()
     nll = target_nll(log_p_PV, target_P)
     el2n = (p.square().sum(-1) - 2 * (-nll).exp() + 1).clamp_min(0.0).sqrt()
@@ -211,7 +211,7 @@ def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenSta
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up: CUDA has a class for it, the CPU's raises a RuntimeError."""
+    """Tells whether an allocator gave up: CUDA has a class for it, the CPU's raises a RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""GPT-2's feed-forward layer with GELU in the epilogue of its first product: one pass over memory less."""
+"""Fuses GELU into the first product of GPT-2's feed-forward layer, which saves a pass over memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FusedMLP(torch.nn.Module):
         self.c_fc, self.c_proj = mlp.c_fc, mlp.c_proj
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        """`[B, T, D]`, as it takes."""
+        """Returns `[B, T, D]`, as it takes."""
         rows = hidden_BTD.flatten(0, 1)
         inner = torch._addmm_activation(self.c_fc.bias, rows, self.c_fc.weight, use_gelu=True)
         output: torch.Tensor = self.c_proj(inner).view(hidden_BTD.shape)

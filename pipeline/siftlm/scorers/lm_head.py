@@ -48,18 +48,18 @@ class PartedHead:
 
     @classmethod
     def of(cls, model: Any) -> PartedHead:
-        """Shares every weight with the model; it may still move to another device or dtype."""
+        """Makes a head that shares every weight with the model; it may still move to another device or dtype."""
         head = copy(model)
         head._modules = {**model._modules, model.base_model_prefix: _NoBody()}
         return cls(model, head)
 
     def states(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """`[B, L, D]` of a batch that is padded on the right."""
+        """Returns `[B, L, D]` of a batch that is padded on the right."""
         states_BLD: torch.Tensor = self.model.base_model(ids_BL, attention_mask=mask_BL, use_cache=False)[0]
         return states_BLD
 
     def logits(self, states_CD: torch.Tensor) -> torch.Tensor:
-        """`[C, V]`."""
+        """Returns `[C, V]`."""
         logits_1CV: torch.Tensor = self.head(inputs_embeds=states_CD[None], use_cache=False).logits
         return logits_1CV[0]
 
@@ -70,7 +70,7 @@ def block_positions(vocabulary: int) -> int:
 
 
 def filled(values_CX: torch.Tensor, positions: int) -> torch.Tensor:
-    """A block of exactly `positions` rows, zeros behind those that are there.
+    """Returns a block of exactly `positions` rows, zeros behind those that are there.
 
     A matrix library picks its kernel by shape, so a row's bits do not depend on how many there are.
     """

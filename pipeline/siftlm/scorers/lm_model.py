@@ -1,4 +1,4 @@
-"""Loading a causal language model: files, device, dtype, and the checks that keep a broken one from giving scores."""
+"""Loads a causal language model, and checks what would let a broken one give scores."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class LanguageModel:
     parts: PartedHead | None = None  # of a model that is not packed, where its head can be called alone
 
     def moved(self, array: NDArray[Any]) -> torch.Tensor:
-        """The array on the model's device, on its way there while this thread goes on."""
+        """Returns the array on the model's device, on its way there while this thread goes on."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def states(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64], offsets: NDArray[np.int32], longest: int
     ) -> torch.Tensor:
-        """The hidden states `[T, D]` of a row of packed documents, none of more than `longest` tokens."""
+        """Returns the hidden states `[T, D]` of a row of packed documents, none of more than `longest` tokens."""
         kernels = self.device.type == "cuda" and self.dtype != "fp32"
         extra: dict[str, Any] = {}
         if kernels:
@@ -99,13 +99,13 @@ class LanguageModel:
         return int(self.classifier.shape[1])
 
     def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """`[B, L, V]` of a batch that is padded on the right."""
+        """Returns `[B, L, V]` of a batch that is padded on the right."""
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
         return logits_BLV
 
 
 def pick_device(place: str, device: Device) -> torch.device:
-    """The device; `auto` takes CUDA where there is one. Raises UserError for `cuda` without one."""
+    """Returns the device; `auto` takes CUDA where there is one. Raises UserError for `cuda` without one."""
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise UserError(f"{place}: must be a device of this machine, got 'cuda' without a CUDA device")
@@ -115,7 +115,7 @@ def pick_device(place: str, device: Device) -> torch.device:
 def load_model(
     place: str, files: ModelFiles, device: torch.device, dtype: DtypeName, *, pack: bool, compiled: bool, trust: bool
 ) -> LanguageModel:
-    """The model in evaluation mode on its device.
+    """Returns the model in evaluation mode on its device.
 
     On a CPU `auto` is float32 (half precision is slower there and less exact); on CUDA it is float16 if a probe gives
     finite hidden states with room to spare, else bfloat16.
@@ -141,13 +141,13 @@ def load_model(
 
 
 def can_pack(config: Any) -> bool:
-    """Whether documents of this model can share a row: a checked family whose positions do not see each other."""
+    """Tells whether documents of this model can share a row: a checked family whose positions do not see each other."""
     rope = getattr(config, "rope_parameters", None) or {}
     return config.model_type in PACKED_FAMILIES and rope.get("rope_type", "default") in POSITION_ROPE
 
 
 def check_vocabulary(place: str, model: LanguageModel, tokens: int) -> None:
-    """UserError where the tokenizer has ids that the model has no embedding for."""
+    """Raises UserError where the tokenizer has ids that the model has no embedding for."""
     rows = int(model.model.get_input_embeddings().weight.shape[0])
     if tokens > rows:
         raise UserError(
@@ -193,7 +193,7 @@ def _reads_a_source(files: ModelFiles, trust: bool) -> bool:
 
 @contextmanager
 def quiet_progress() -> Iterator[None]:
-    """Without transformers' own progress bars: a stage has one."""
+    """Turns transformers' own progress bars off: a step has one."""
     from transformers.utils import logging as transformers_logging
 
     bars: Any = transformers_logging

@@ -43,13 +43,13 @@ class Windows:
 
 
 def stride_tokens(stride: float | str, context: int) -> int:
-    """The stride in tokens; at most `context - 1`, at which windows share one token and every token is predicted."""
+    """Returns the stride in tokens, at most `context - 1`, so that every token is predicted."""
     share = 1.0 if stride == "disjoint" else float(stride)
     return max(1, min(int(share * context), context - 1))
 
 
 def windows(starts: Ints, lengths: Ints, context: int, stride: int) -> Windows:
-    """The windows of documents `[D]`, as in the usual strided perplexity loop of transformers.
+    """Returns the windows of documents `[D]`, as in the usual strided perplexity loop of transformers.
 
     Window k of a document starts at `k * stride` and ends `context` tokens later or at the document's end; it scores
     what earlier windows have not. Every token but the first is scored exactly once, each after the first window with
@@ -64,7 +64,7 @@ def windows(starts: Ints, lengths: Ints, context: int, stride: int) -> Windows:
 
 
 def aligned(length: int, alignment: int) -> int:
-    """`length` rounded up."""
+    """Returns `length` rounded up."""
     return -(-length // alignment) * alignment
 
 
@@ -116,7 +116,7 @@ class Row:
 
 
 def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill: int) -> Row:
-    """The row that holds these windows over `tokens`.
+    """Returns the row that holds these windows over `tokens`.
 
     A row has `row_tokens` tokens, unless it is one long window, which has its own aligned length. What is left over
     holds `fill`. `offsets` has one length for all rows of `row_tokens`, so shapes never change.
@@ -136,7 +136,7 @@ def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill
 
 
 def predicted(chosen: Windows) -> Ints:
-    """Where the tokens are that these windows score, window by window."""
+    """Returns where the tokens are that these windows score, window by window."""
     counts = chosen.stop - chosen.first_new
     return np.repeat(chosen.first_new, counts) + within(counts)
 

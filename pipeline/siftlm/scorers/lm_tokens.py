@@ -1,4 +1,4 @@
-"""Text to token ids: the model's own tokenizer, faster ones where they give the same ids, and the prefix token."""
+"""Encodes text to token ids, by faster tokenizers where they give the same ids, with a prefix token."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class TokenIds(NamedTuple):
 
     @classmethod
     def of(cls, ids: NDArray[Any], lengths: NDArray[Any] | Sequence[int]) -> TokenIds:
-        """From the ids of all texts and the number of each."""
+        """Makes token ids from those of all texts and the number of each."""
         return cls(ids.astype(np.int32, copy=False), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
     def cut(self, tokens: int) -> TokenIds:
-        """At most the first `tokens` ids of every text."""
+        """Returns at most the first `tokens` ids of every text."""
         lengths = np.diff(self.offsets)
         return TokenIds.of(self.ids[within(lengths) < tokens], np.minimum(lengths, tokens))
 
     def with_prefix(self, token: int) -> TokenIds:
-        """The ids with `token` before every text's."""
+        """Returns the ids with `token` before every text's."""
         ids = np.insert(self.ids, self.offsets[:-1], np.int32(token))
         return TokenIds(ids, self.offsets + np.arange(len(self.offsets)))
 
     def text(self, index: int) -> NDArray[np.int32]:
-        """The ids of one text."""
+        """Returns the ids of one text."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def texts(self) -> list[NDArray[np.int32]]:
-        """The ids of every text."""
+        """Returns the ids of every text."""
         return np.split(self.ids, self.offsets[1:-1]) if len(self.offsets) > 1 else []
 
 
@@ -92,7 +92,7 @@ class TextTokenizer:
     fast: Any  # tokenizers.Tokenizer, or None for a Python tokenizer
 
     def byte_end(self, text: str, ids: NDArray[np.int32]) -> int:
-        """The UTF-8 bytes of the text that `ids`, its first ones, cover.
+        """Returns the UTF-8 bytes of the text that `ids`, its first ones, cover.
 
         Only as much of the text is encoded as gives these ids and more: offsets take 100 bytes a character.
         """
@@ -108,7 +108,7 @@ class TextTokenizer:
 def load_tokenizer(
     place: str, files: ModelFiles, bos_mode: BosMode, literal_specials: bool, backend: Backend, trust: bool
 ) -> TextTokenizer:
-    """The tokenizer of a model folder; models that share a folder and these settings share the object.
+    """Returns the tokenizer of a model folder; models that share a folder and these settings share the object.
 
     Raises:
         UserError: at `place`, where there is no usable tokenizer or it lacks the token that `bos_mode` asks for.
@@ -200,7 +200,7 @@ def _joined(arrays: Iterable[NDArray[np.int32]]) -> TokenIds:
 
 
 def encode_long(fast: Any, text: str) -> np.ndarray:
-    """The ids of a long text, encoded piece by piece so that memory stays with the piece.
+    """Returns the ids of a long text, encoded piece by piece so that memory stays with the piece.
 
     A text is cut only where the tokenizer itself does not look across: the 4,096 characters around the cut give the
     same ids whole as in two halves. Where no such place is found the piece grows.
@@ -303,7 +303,7 @@ def is_normal(nfc: Any, text: str) -> bool:
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
-    """A panic in Rust, which is no Exception in Python, as a RuntimeError."""
+    """Raises a panic in Rust, which is no Exception in Python, as a RuntimeError."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""DSIR: importance weights of hashed n-grams, target over raw, and resampling by them.
+"""Computes DSIR's importance weights of hashed n-grams, target over raw, and resamples by them.
 
 Xie, Santurkar, Ma and Liang 2023 (arXiv 2302.03169), with the definitions of its public code (p-lambda/dsir):
 
@@ -62,12 +62,12 @@ def words_of(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 19)
 def bucket_of(ngram: str, buckets: int) -> int:
-    """The bucket of an n-gram: its SHA-256, read as one number, modulo the number of buckets."""
+    """Returns the bucket of an n-gram: its SHA-256, read as one number, modulo the number of buckets."""
     return int.from_bytes(hashlib.sha256(ngram.encode("utf-8", "surrogatepass")).digest(), "big") % buckets
 
 
 def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]:
-    """The bucket of every n-gram of the text, all orders from 1 to `ngrams`."""
+    """Returns the bucket of every n-gram of the text, all orders from 1 to `ngrams`."""
     words = words_of(text)
     found = [bucket_of(word, buckets) for word in words]
     for order in range(2, ngrams + 1):
@@ -84,7 +84,7 @@ class NgramCounts:
 
     @classmethod
     def of(cls, texts: Iterable[str], settings: NgramSettings) -> NgramCounts:
-        """The counts of a corpus."""
+        """Returns the counts of a corpus."""
         counts = np.zeros(settings.buckets, np.int64)
         for text in texts:
             counts += np.bincount(ngram_buckets(text, settings.ngrams, settings.buckets), minlength=settings.buckets)
@@ -107,7 +107,7 @@ class ImportanceWeights:
 
     @classmethod
     def fit(cls, raw: NgramCounts, target: NgramCounts, settings: NgramSettings) -> ImportanceWeights:
-        """The weights from the counts of both corpora; smoothing goes to the target alone."""
+        """Returns the weights from the counts of both corpora; smoothing goes to the target alone."""
         for place, counts in (("raw", raw), ("target", target)):
             if not counts.counts.sum():
                 raise UserError(f"dsir.{place}: the corpus must hold some words, got none")
@@ -117,7 +117,7 @@ class ImportanceWeights:
         return cls(raw.ngrams, np.log(target_share + EPSILON) - np.log(raw_share + EPSILON))
 
     def score(self, texts: Sequence[str]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Log weights [texts], and the number of n-grams each is the sum of."""
+        """Returns log weights [texts], and the number of n-grams each is the sum of."""
         weights, sizes = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
         for index, text in enumerate(texts):
             buckets = ngram_buckets(text, self.ngrams, len(self.log_ratio))
@@ -131,14 +131,14 @@ class ImportanceWeights:
 
     @classmethod
     def load(cls, path: str) -> ImportanceWeights:
-        """Read weights that `save` wrote."""
+        """Reads weights that `save` wrote."""
         with filesystem.open_read(path) as file:
             stored = read_npz(file)
         return cls(int(stored["ngrams"]), stored["log_ratio"])
 
     @classmethod
     def are_at(cls, path: str) -> bool:
-        """Whether a file holds weights that `save` wrote."""
+        """Tells whether a file holds weights that `save` wrote."""
         try:
             cls.load(path)
         except (OSError, ValueError, KeyError):
@@ -147,7 +147,7 @@ class ImportanceWeights:
 
 
 def read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The arrays of numbers in an .npz file, by name.
+    """Returns the arrays of numbers in an .npz file, by name.
 
     Unlike `np.load`, which has `ast.literal_eval` parse the headers: on CPython 3.11 that may fail in threads.
 
@@ -173,12 +173,12 @@ def _read_npy(content: bytes) -> np.ndarray:
 
 
 def mean_log_weight(weights: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
-    """The log weight by n-gram, 0 for a text without words: comparable between lengths."""
+    """Returns the log weight by n-gram, 0 for a text without words: comparable between lengths."""
     return np.divide(weights, sizes, out=np.zeros_like(weights), where=sizes > 0)
 
 
 def word_count(sizes: npt.NDArray[np.int64], ngrams: int) -> npt.NDArray[np.int64]:
-    """The words of a text from its n-grams, as the public code has it: (n-grams + n(n-1)/2) // n."""
+    """Returns the words of a text from its n-grams, as the public code has it: (n-grams + n(n-1)/2) // n."""
     return np.asarray((sizes + ngrams * (ngrams - 1) // 2) // ngrams)
 
 
