@@ -13,6 +13,7 @@ import typer.main
 
 from siftlm import reference_pages
 from siftlm.cli.commands import app
+from siftlm.components import methods
 from siftlm.config import RunConfig, parse
 from siftlm.engine.beam_options import of_arguments
 
@@ -98,6 +99,13 @@ def test_every_key_of_a_run_stands_in_the_reference() -> None:
     schema = RunConfig.model_json_schema()
     keys = {key for table in (schema, *schema["$defs"].values()) for key in table.get("properties", {})}
     assert not {key for key in keys - {"kind"} if f"| `{key}` |" not in text}
+
+
+def test_every_kind_that_a_run_can_name_is_a_method() -> None:
+    """But that of shingles, which no configuration has to name."""
+    kinds = [table["properties"].get("kind", {}) for table in RunConfig.model_json_schema()["$defs"].values()]
+    named = {kind["const"] for kind in kinds if "const" in kind}
+    assert named - {"shingles"} == {method.name for method in methods() if method.kind != "reader"}
 
 
 def test_the_readme_is_short_enough_for_a_newcomer() -> None:

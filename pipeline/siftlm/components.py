@@ -9,13 +9,15 @@ from typing import Any, get_args
 
 from siftlm.readers import FORMATS
 from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings
+from siftlm.selectors import AnyFactor, AnyRule
+from siftlm.selectors.component import Component
 
 
 @dataclass(frozen=True)
 class Method:
     """A method that a configuration can name, a row of the methods page."""
 
-    kind: str  # what it is: reader, annotator, score
+    kind: str  # what it is: reader, annotator, score, rule, factor
     name: str  # its `kind` in a configuration, or its `format`
     words: str  # what it does, in a sentence
     columns: tuple[str, ...] = ()  # that rules can name, of the example's names
@@ -26,7 +28,8 @@ class Method:
 def methods() -> list[Method]:
     """Gives a row for every method, readers first, in the order in which a document meets them."""
     readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items()]
-    return [*readers, *_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
+    scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
+    return [*readers, *scorers, *_selectors("rule", AnyRule), *_selectors("factor", AnyFactor)]
 
 
 def members(union: Any) -> list[Any]:
@@ -39,6 +42,16 @@ def members(union: Any) -> list[Any]:
 def _scorers(kind: str, union: Any) -> Iterator[Method]:
     for settings in members(union):
         example: ScorerSettings = settings.model_validate(settings.example)
-        words = inspect.cleandoc(settings.__doc__).partition("\n")[0]
         columns = tuple(field.name for field in example.columns())
-        yield Method(kind, example.kind, words, columns, paper=settings.paper)
+        yield Method(kind, example.kind, _words(settings), columns, paper=settings.paper)
+
+
+def _selectors(kind: str, union: Any) -> Iterator[Method]:
+    for settings in members(union):
+        example: Component = settings.model_validate(settings.example)
+        yield Method(kind, example.kind, _words(settings), reasons=example.reasons(), paper=settings.paper)
+
+
+def _words(settings: type) -> str:
+    """The first line of a docstring."""
+    return inspect.cleandoc(settings.__doc__ or "").partition("\n")[0]

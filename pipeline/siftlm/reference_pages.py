@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from siftlm.components import Method, methods
 from siftlm.config import RunConfig, parse
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
@@ -49,6 +50,14 @@ EVERYTHING: dict[str, Any] = {
     "output": {"folder": "runs/everything"},
 }
 """A run with every step, whose scorers are called by what they are."""
+KINDS = {
+    "reader": ("Formats", "The `format` of an `[[input]]`."),
+    "annotator": ("Annotators", "Cheap columns of every document: `[annotate]`."),
+    "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
+    "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
+    "factor": ("Factors", "The `kind` of a factor of `select.weights.factors`."),
+}
+"""The title of each kind of method, and where a configuration names it."""
 MEANINGS = {
     "doc_id": "the record's own id, or a digest of its url and text",
     "text": "the text, without what was cut",
@@ -104,15 +113,6 @@ class Table:
         """What its key `kind` must be, where it is one of several."""
         constant = self.schema.get("properties", {}).get("kind", {}).get("const")
         return str(constant) if constant else None
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method that a configuration can name: where, by which `kind`, and what it does."""
-
-    place: str
-    kind: str
-    description: str
 
 
 def pages() -> dict[str, str]:
@@ -258,24 +258,22 @@ def _signal_meanings() -> dict[str, str]:
     return {signal.name: f"{signal.definition} ({signal.source})" for signal in scorer.signals()}
 
 
-def methods() -> list[Method]:
-    """Lists every method that a configuration chooses by a `kind`, with what it does."""
-    run = RunConfig.model_json_schema()
-    made = tables(run, ["annotate", "dedup", "score", "select"], run["$defs"])
-    found = [(table.places[-1], table.kind, table.schema.get("description", "")) for table in made.values()]
-    return [Method(place, kind, description) for place, kind, description in found if kind]
-
-
 def methods_page() -> str:
-    """Returns the methods by the table that takes them, each with its own description."""
-    parts = ["# Methods", "What siftlm can do to a document, by the table of the configuration that asks for it."]
-    found = methods()
-    for place in dict.fromkeys(method.place for method in found):
-        parts.append(f"## `{place}`")
-        for method in found:
-            if method.place == place:
-                parts += [f"### {escaped(method.kind)}", prose(method.description)]
+    """Returns the methods by what they are, each with what it says of itself."""
+    parts = [
+        "# Methods",
+        "What siftlm can do to a document, in the order in which a document meets it. Columns and reasons are those of "
+        "an example, whose names begin otherwise in a run of yours. The configuration reference has their keys.",
+    ]
+    for kind, (title, told) in KINDS.items():
+        rows = [_method(method) for method in methods() if method.kind == kind]
+        parts += [f"## {title}", told, grid(("name", "what it does", "columns", "reasons", "source"), rows)]
     return "\n\n".join(parts)
+
+
+def _method(method: Method) -> tuple[str, ...]:
+    columns, reasons = (", ".join(f"`{name}`" for name in names) for names in (method.columns, method.reasons))
+    return f"`{method.name}`", method.words, columns, reasons, method.paper
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

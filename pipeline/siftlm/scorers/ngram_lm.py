@@ -39,7 +39,7 @@ class NgramModelSettings(ScoreSettings):
 
 
 class NgramScorer(SumScorer, Held["Arpa"]):
-    """The nats of every word and of the end of every line that has one; words are what white space parts.
+    """Scores every word and the end of every line that has one; white space parts words.
 
     `token_count` counts the words and these ends.
     """
@@ -107,7 +107,7 @@ class Arpa:
         return cls(order, logs, backoffs)
 
     def nats(self, text: str) -> list[float]:
-        """Gives -ln P of every word and every end of a line, each given the `order - 1` tokens before it."""
+        """Gives -ln P of every word and line end, each given the `order - 1` tokens before it."""
         return [nat for line in text.splitlines() for nat in self._of_line(line.split())]
 
     def _of_line(self, words: list[str]) -> Iterator[float]:

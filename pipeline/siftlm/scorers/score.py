@@ -94,7 +94,7 @@ class ScoreScorer(Scorer, Protocol):
 
 
 class SumScorer(Silent):
-    """A score by a component that gives two numbers of a text, its nats and how many tokens these are of.
+    """Makes a score of two numbers that a component gives: a text's nats and its tokens.
 
     A subclass has `settings` and `sums`, and of the rest of a scorer `digest`, `reads`, `load` and `check`, by
     `protocol.Fileless` or `files.Held` for instance.

@@ -17,7 +17,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class ColumnFactor(FactorSettings):
-    """The value of a column, or one over it (`cluster_size` inverted gives each cluster the same weight)."""
+    """Weighs by the value of a column, or by one over it: `cluster_size` inverted evens clusters out."""
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "column", "column": "cluster_size", "inverse": True}
 

@@ -121,7 +121,7 @@ class DensityRule(RankedRule):
 
 
 class Gaussian(DensityRule):
-    """shape(p) = exp(-((p - Q2) / Q2)^2 / width), Q2 the median (BERTIN, bertin-project/mc4-sampling).
+    """Draws by shape(p) = exp(-((p - Q2) / Q2)^2 / width), Q2 the median (BERTIN, bertin-project/mc4-sampling).
 
     The data set's script takes factor 0.78 and width 9/2.
     """

@@ -49,9 +49,9 @@ Names: TypeAlias = npt.NDArray[np.object_]
 @stored
 @dataclass(frozen=True)
 class Plan:
-    """What is found of the corpus so far: a state for each part of a selection in order, the last of which may be open.
+    """Holds what is found of the corpus so far: a state for each part of a selection.
 
-    The state of a part that looks at each row alone is None.
+    The last of them may be open; that of a part that looks at each row alone is None.
     """
 
     states: tuple[Any, ...] = ()
@@ -138,7 +138,7 @@ class Selection:
         )
 
     def drawing(self, rows: Rows, position: int) -> Rows:
-        """The rows with the random numbers of a rule: they are named by its kind and its place among those of it."""
+        """Returns the rows with the random numbers of a rule, named by its kind and its place there."""
         kinds = [rule.kind for rule in self.settings.rules[: position + 1]]
         return rows.drawing(f"{kinds[-1]} {kinds.count(kinds[-1]) - 1}")
 

@@ -129,7 +129,7 @@ class RankedRule(RuleSettings):
         return totals | {"column": self.ranked_column, "cuts": list(values)}
 
     def budget_found(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
-        """What a rule with a budget says of it: the end that was kept, its size and what is short of it."""
+        """Says of a rule's budget which end was kept, how large it is, and what is missing."""
         return {}
 
     @override

@@ -153,7 +153,7 @@ class RuleSettings(Component):
         return None
 
     def found(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
-        """What the rule found in the corpus, as JSON in the units of the columns; empty where it looked at rows."""
+        """Returns what the rule found in the corpus, as JSON; empty where it looks at rows alone."""
         return {}
 
     def cuts(self, state: Any, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:  # noqa: ARG002

@@ -55,7 +55,7 @@ class Segments:
 
 
 class SegmentsFactor(FactorSettings):
-    """One over the mean value of a document's segment, within bounds (SoftDedup: He et al. 2024, arXiv 2407.06654).
+    """Weighs by one over the mean value of a document's segment, within bounds (SoftDedup).
 
     The documents in order of the column, equal values together, make segments of about equal numbers. A document of
     segment k has the factor W_k = T / max(p_k, p / ratio), with p_k the mean value of the segment and p the largest

@@ -15,7 +15,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class TableFactor(FactorSettings):
-    """A number for each value of a column of strings: domain weights, languages, sources."""
+    """Weighs by a number for each value of a column of strings: domains, languages, sources."""
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "table", "column": "language", "table": {"en": 0.5, "de": 2.0}}
 

@@ -15,7 +15,7 @@ from siftlm.selectors.rule import Drops, RuleSettings
 
 
 class Threshold(RuleSettings):
-    """Keeps min <= value <= max for numbers; for strings, booleans and integers, what is (not) in a list.
+    """Keeps min <= value <= max for numbers, and what is or is not in a list.
 
     Reasons: <column>_below_min, <column>_above_max, <column>_not_in_list, <column>_in_list.
     """

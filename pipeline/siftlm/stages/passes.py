@@ -27,7 +27,10 @@ class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over some shards; the state is read from a file, for it may hold a cut for every domain."""
+    """Makes one pass over some shards.
+
+    The state is read from a file, for it may hold a cut for every domain.
+    """
 
     statistic: ShardStatistic[Any]
     path: str
