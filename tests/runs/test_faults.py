@@ -291,23 +291,22 @@ def test_a_worker_that_fails_leaves_the_other_shards_done(bench: Any, monkeypatc
 @pytest.mark.parametrize("change", ["rewritten", "clock set back", "removed"])
 def test_an_input_that_changes_under_a_run_stops_it(bench: Any, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """Between fingerprint and read: no output has the old key and the new bytes; the next run takes the new ones."""
-    from siftlm import job
+    from siftlm.stages.ingest import Ingest
 
     path = bench.shard("a.jsonl", good(5, "a"))
     bench.shard("b.jsonl", good(5, "b"))
-    make = job.ingest_tasks
+    make, facts = Ingest.tasks, path.stat()
 
     def disturb(*arguments: Any) -> Any:
         tasks = make(*arguments)
-        facts = path.stat()
-        path.unlink() if change == "removed" else path.write_bytes(jsonl(good(5, "c")))
+        path.unlink(missing_ok=True) if change == "removed" else path.write_bytes(jsonl(good(5, "c")))
         if change == "clock set back":
             os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
         return tasks
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "ingest_tasks", disturb)
-        patch.setattr(job, "check_fields", lambda *_: None)
+        patch.setattr(Ingest, "tasks", disturb)
+        patch.setattr("siftlm.checks.inputs.check_fields", lambda *_: None)
         with pytest.raises(UserError, match=r"a\.jsonl (changed|removed); run again"):
             bench.run()
     bench.run()

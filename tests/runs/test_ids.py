@@ -10,7 +10,7 @@ import pytest
 from tests.runs.conftest import Bench, stages_of
 
 from siftlm.errors import UserError
-from siftlm.stages.ids import work as ids
+from siftlm.stages.ids import step as ids
 from siftlm.stages.ids.work import unique_id
 
 SAMPLE = {"rules": [{"kind": "sample", "rate": 0.1}]}

@@ -241,7 +241,7 @@ def test_scores_are_taken_over_where_only_the_survivors_change(bench: Any, tiny_
     bench.run("second", **settings(model, 60), store=store, dedup=EXACT)
     after = bench.markers("store")
     made = {name.partition("/")[0] for name in after.keys() - before.keys()}
-    assert made == {"clusters", "scores", "decisions", "parts"}
+    assert made == {"clusters", "eligible", "scores", "decisions", "parts"}
     bench.run("fresh", **settings(model, 60), dedup=EXACT)
     assert bench.content("second") == bench.content("fresh")
     bench.run("changed", **settings(tiny_model(bench.root / "other", seed=2), 60), store=store, dedup=EXACT)

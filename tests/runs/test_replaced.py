@@ -61,7 +61,6 @@ def test_a_file_that_is_replaced_while_a_run_reads_it_stops_the_run(
     bench: Any, monkeypatch: pytest.MonkeyPatch, name: str, when: str
 ) -> None:
     """In place, at any time, for a moment only: one line, nothing is committed, and the next run is right."""
-    from siftlm import job
     from siftlm.stages.annotate import Annotate
 
     make, table = KINDS[name]
@@ -73,7 +72,7 @@ def test_a_file_that_is_replaced_while_a_run_reads_it_stops_the_run(
     path.write_bytes(first)
     bench.shard("a.jsonl", rows("a"))
     settings = {"annotate": annotated(path, table), "runner": {"threads": 1}}
-    work, tasks = Annotate.annotate, job.annotate.tasks
+    work, tasks = Annotate.annotate, Annotate.tasks
 
     def disturb(self: Annotate, batch: Any) -> Any:
         if when == "before it is loaded":
@@ -92,7 +91,7 @@ def test_a_file_that_is_replaced_while_a_run_reads_it_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(Annotate, "annotate", disturb)
-        patch.setattr(job.annotate, "tasks", replace)
+        patch.setattr(Annotate, "tasks", replace)
         with pytest.raises(UserError, match=f"{name}: {CHANGED}"):
             bench.run(**settings)
     assert not [marker for marker in bench.markers() if marker.startswith("signals")]

@@ -92,6 +92,6 @@ def test_files_and_syncs_do_not_follow_what_can_be_made_again(bench: Any, monkey
         assert sum("rejects" in path.name for path in files) == 1
         assert not [path for path in synced if path.startswith(f"{store}/") and "siftlm-store.json" not in path]
         counts.append((len(files), len(synced)))
-    assert counts[1][0] - counts[0][0] == 8 * 2 * 4  # documents, signals, clusters, decisions
+    assert counts[1][0] - counts[0][0] == 8 * 2 * 5  # documents, signals, clusters, eligible, decisions
     assert counts[1][1] == counts[0][1]
     assert sync is not os.fsync

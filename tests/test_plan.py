@@ -1,0 +1,159 @@
+"""What a plan says would run is what a run runs, for every run in conf/, before it, in its middle and after it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.models import Models
+
+from siftlm import job
+from siftlm.checks.inputs import Inputs
+from siftlm.config import RunConfig, parse, read_toml
+from siftlm.engine.progress import Progress
+from siftlm.estimate import Estimate, estimate
+from siftlm.plan import StagePlan, plan
+from siftlm.stages import inputs, publish, write
+from siftlm.store import Store
+
+pytestmark = pytest.mark.usefixtures("without_pictures", "estimated_once")
+CONF = Path(__file__).parents[1] / "conf"
+RUNS = sorted(path for path in CONF.rglob("*.toml") if path.stem != "loop")  # whose commands are others
+FORMATS = {  # by a part of the paths in the file
+    "jsonl": ["a.jsonl", "b.jsonl"],
+    "c4": ["a.jsonl", "b.jsonl"],
+    "parquet": ["a.parquet"],
+    "wikipedia": ["a.parquet"],
+    "wet": ["a.wet.gz"],
+    "": ["a.warc.gz"],
+}
+SMALL = {"layers": 1, "width": 16, "heads": 2, "context_tokens": 32, "vocabulary": 300, "epochs": 1.0}
+PUBLISHING = (write.Scatter.name, write.Write.name, "rejects")  # which a plan tells in one row, the last
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A little of the quickstart's data in each format, and a classifier."""
+    folder, source = tmp_path_factory.mktemp("slices"), CONF / "quickstart"
+    lines = (source / "c4/c4-00002-of-00004.jsonl").read_bytes().splitlines(keepends=True)[:24]
+    (folder / "a.jsonl").write_bytes(b"".join(lines))
+    (folder / "b.jsonl").write_bytes(b"".join(lines[:9]))
+    pages = pq.read_table(source / "wikipedia/other-00000-of-00001.parquet").slice(0, 12)
+    urls = pa.array([f"https://{n % 3}.example/{n}" for n in range(pages.num_rows)])
+    pq.write_table(pages.append_column("url", urls), folder / "a.parquet")
+    (folder / "a.warc.gz").write_bytes((source / "peps/peps-00000.warc.gz").read_bytes())
+    (folder / "a.wet.gz").write_bytes((source / "peps/peps-00001.warc.wet.gz").read_bytes())
+    (folder / "labels.txt").write_text("__label__hq a page of words\n__label__include some other text\n" * 50)
+    model = fasttext.train_supervised(str(folder / "labels.txt"), dim=4, thread=1, verbose=0)
+    model.save_model(str(folder / "classifier.bin"))
+    return folder
+
+
+@pytest.fixture
+def estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays the same while a run goes on is not rehearsed for each of its plans."""
+    known: list[Estimate] = []
+
+    def once(*arguments: Any) -> Estimate:
+        known[:] = known or [estimate(*arguments)]
+        return known[0]
+
+    monkeypatch.setattr("siftlm.plan.estimate", once)
+
+
+def configured(path: Path, slices: Path, model: Path, out: Path) -> RunConfig:
+    """The run of a file over the slices in this process; models and what trains one are tiny."""
+    tree: dict[str, Any] = read_toml(str(path))
+    tree |= {"output": {**tree["output"], "folder": str(out), "allow_empty": True}, "runner": {"threads": 1}}
+    for source in tree["input"]:
+        names = next(files for part, files in FORMATS.items() if part in source["paths"][0])
+        own = out.parent / source["source"]
+        own.mkdir()
+        source["paths"] = [shutil.copy(slices / name, own) for name in names]
+        source["text_field"] = "text"
+    for classifier in tree["annotate"].get("classifiers", []):
+        classifier["path"] = str(slices / "classifier.bin")
+    for score in tree.get("score", []):
+        score |= {"device": "cpu", "model": score["model"] if score["model"] == "trained" else str(model)}
+    if "reference" in tree:
+        tree["reference"] |= SMALL
+    return parse(tree, [])
+
+
+def made(store: str, known: dict[str, int] | None = None) -> dict[str, int]:
+    """When every marker of a store was written that was not there before, by step and key."""
+    root = Path(store)
+    times = {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*.done")}
+    return {name: time for name, time in times.items() if name not in (known or {})}
+
+
+def check(rows: list[StagePlan], new: dict[str, int]) -> None:
+    """New markers are those of the plan: as many as it counts, of no step that it has done, in its order."""
+    counts: dict[str, int] = {}
+    for name in sorted(new, key=lambda marker: new[marker]):
+        step = name.rpartition("/")[0]
+        counts[step] = counts.get(step, 0) + 1
+    counts = {step: count for step, count in counts.items() if step not in PUBLISHING}
+    planned = {row.stage: row for row in rows[:-1]}
+    assert list(counts) == [row.stage for row in rows[:-1] if row.stage in counts]
+    for step, row in planned.items():
+        assert row.todo is None or counts.get(step, 0) == row.todo, step
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_run_does_what_its_plan_says(path: Path, slices: Path, tiny_model: Models, tmp_path: Path) -> None:
+    """Nothing is there; the first half of the steps is done; an output is lost; everything is done."""
+    config = configured(path, slices, tiny_model.kept(n_positions=64), tmp_path / "out")
+    folder = config.store_folder
+
+    fresh = plan(config)
+    assert not Path(folder).exists()
+    assert fresh[-1].stage == write.STAGE
+    first, *others = fresh[:-1]
+    assert (first.todo, {row.todo for row in others}) == (first.shards, {None})
+    half = others[len(others) // 2].stage
+    with publish.workspace(config.output.folder, config.name, folder):
+        store = Store(folder)
+        job.Run(config, store, QUIET).follow(Inputs.found(config, store, lambda _: None), until=half)
+    before = made(folder)
+    check(fresh[: 2 + len(others) // 2] + fresh[-1:], before)
+
+    rest = plan(config)
+    done = [row.stage for row in rest].index(half) + 1
+    assert {row.todo for row in rest[:done]} == {0}
+    assert rest[done].todo
+    assert not job.run(config, QUIET).unchanged
+    check(rest, made(folder, before))
+    assert {name.rpartition("/")[0] for name in made(folder)} >= {row.stage for row in fresh[:-1]}
+
+    everything = made(folder)
+    lost = next(Path(folder).joinpath(name) for name in sorted(everything) if name.startswith(f"{others[0].stage}/"))
+    lost.unlink()
+    known = made(folder)
+    again = plan(config)
+    assert [row.todo for row in again[:2]] == [0, 1]
+    job.run(config, QUIET)
+    check(again, made(folder, known))
+
+    known = made(folder)
+    assert [row.todo for row in plan(config)[:-1]] == [0] * len(fresh[:-1])
+    assert job.run(config, QUIET).unchanged
+    assert not made(folder, known)
+
+
+def test_a_small_corpus_is_counted_and_every_step_is_timed(slices: Path, tiny_model: Models, tmp_path: Path) -> None:
+    """The estimate of files that are read whole is what a run reads of them; its steps are those of the plan."""
+    config = configured(CONF / "flink.toml", slices, tiny_model.kept(n_positions=64), tmp_path / "out")
+    guess = estimate(config, inputs.discover(config.input, config.own_places))
+    texts = [json.loads(line)["text"] for name in "ab" for line in (slices / f"{name}.jsonl").read_text().splitlines()]
+    assert guess.documents == pytest.approx(len(texts), rel=0.3)  # from the first file, by its bytes
+    assert guess.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.05)
+    assert set(guess.seconds) == {row.stage for row in plan(config)}
+    assert all(seconds >= 0 for seconds in guess.seconds.values())
