@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.models import Models
 
 import siftlm
 from siftlm.errors import UserError
@@ -36,21 +37,9 @@ folder = "{folder}/out"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(tiny_model: Models) -> str:
     """The folder of a tiny GPT-2 with random weights."""
-    torch, hf = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = {letter: number + 1 for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    made = Tokenizer(models.BPE({"<|endoftext|>": 0, **alphabet}, []))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    folder = str(tmp_path_factory.mktemp("model"))
-    end = "<|endoftext|>"
-    hf.PreTrainedTokenizerFast(tokenizer_object=made, bos_token=end, eos_token=end).save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"vocab_size": 257, "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
-    hf.GPT2LMHeadModel(hf.GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).save_pretrained(folder)
-    return folder
+    return str(tiny_model.kept())
 
 
 @pytest.fixture

@@ -51,7 +51,8 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a.warc.gz").write_bytes((source / "peps/peps-00000.warc.gz").read_bytes())
     (folder / "a.wet.gz").write_bytes((source / "peps/peps-00001.warc.wet.gz").read_bytes())
     (folder / "labels.txt").write_text("__label__hq a page of words\n__label__include some other text\n" * 50)
-    model = fasttext.train_supervised(str(folder / "labels.txt"), dim=4, thread=1, verbose=0)
+    # Twelve threads, as each initialises a tenth of the matrix and the rest is as the memory was found.
+    model = fasttext.train_supervised(str(folder / "labels.txt"), dim=8, bucket=1000, thread=12, verbose=0)
     model.save_model(str(folder / "classifier.bin"))
     return folder
 

@@ -10,7 +10,8 @@ import fasttext
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.runs.conftest import Bench, save_tiny_model
+from tests.models import Models
+from tests.runs.conftest import Bench
 from tests.scorers.test_ngram_lm import ARPA
 
 from siftlm.components import members, methods
@@ -29,7 +30,7 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def examples(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path:
     """A folder with every file that an example names."""
     folder = tmp_path_factory.mktemp("examples")
     lines = ["__label__good good words here", "__label__bad bad things"] * 40
@@ -39,7 +40,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ImportanceWeights(2, np.random.default_rng(0).normal(size=100)).save(str(folder / "dsir.npz"))
     (folder / "benchmark.jsonl").write_text('{"text": "the rain in the north stays the south is dry"}\n')
     (folder / "model.arpa").write_text(ARPA)
-    save_tiny_model(folder / "model")
+    tiny_model(folder / "model")
     return folder
 
 
