@@ -1,6 +1,6 @@
 """Compiles `commonness`: n-grams of word hashes are counted in a table, and probabilities read from it.
 
-Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
+All that may change is in this one file, because numba's cache looks at the file of the outermost function alone.
 """
 
 from __future__ import annotations
@@ -11,22 +11,14 @@ from typing import Any
 import numpy as np
 
 from siftlm_kernels.compiling import compiled
+from siftlm_kernels.splitmix import mix
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 LN2 = 0.6931471805599453
 TINY, TINY_BITS = 2.0**-512, 512
 TERMS = 13  # of the logarithm's series, whose argument's square is below 0.03
 
 Integer = Any  # an integer of whatever type numba infers
-
-
-@compiled
-def _mix(h: Any) -> Any:
-    h = (h ^ (h >> _30)) * MIX_1
-    h = (h ^ (h >> _27)) * MIX_2
-    return h ^ (h >> _31)
 
 
 @compiled
@@ -36,7 +28,7 @@ def _buckets(words: Any, start: Integer, at: Integer, shift: Any, out: Any) -> I
     for k in range(orders):
         total += words[at - k] * power
         power *= FACTOR
-        out[k] = np.int64(_mix(total) >> shift)
+        out[k] = np.int64(mix(total) >> shift)
     return orders
 
 

@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from siftlm_kernels.compiling import compiled
+from siftlm_kernels.splitmix import mix
 
 BLOCK_BYTES = 4096
 _BUFFER_BYTES = 2 * BLOCK_BYTES + 256  # a character grows by at most two thirds, and stores run ahead
@@ -28,9 +29,7 @@ PERMUTATION_LANES = 8
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
 SHINGLE_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-# The finaliser of splitmix64 (Steele, Lea, Flood 2014, variant 13 of Stafford's mixers).
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_30, _27, _31, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
+_32 = np.uint64(32)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW_56 = np.uint64(0x00FFFFFFFFFFFFFF)
 MAX_HASH = np.uint32(0xFFFFFFFF)
@@ -141,13 +140,6 @@ def _lower_code(_typing: Any, a: Any, b: Any, minima: Any, _at: Any, _w: Any, _x
 
 
 _lower: Any = intrinsic(_lower_code)
-
-
-@compiled
-def _mix(h: Any) -> Any:
-    h = (h ^ (h >> _30)) * MIX_1
-    h = (h ^ (h >> _27)) * MIX_2
-    return h ^ (h >> _31)
 
 
 @compiled
@@ -295,7 +287,7 @@ def _roll(words: Any, count: Integer, ngram: Integer, power: Any, rolled: Any, s
         rolled = rolled * SHINGLE_FACTOR + words[ngram + k] - words[k] * power
     for k in range(min(skip, count), count):
         rolled = rolled * SHINGLE_FACTOR + words[ngram + k] - words[k] * power
-        out[k - skip] = _mix(rolled)
+        out[k - skip] = mix(rolled)
     for k in range(ngram):
         words[k] = words[count + k]
     return rolled
@@ -341,7 +333,7 @@ def _next_shingles(
     rolled = _roll(words, count, ngram, state[5], rolled, skip, out)
     state[3], state[4] = seen + count, rolled
     if at >= end and 0 < seen + count < ngram:
-        out[0] = _mix(rolled)
+        out[0] = mix(rolled)
         return at, 1
     return at, max(0, count - skip)
 
@@ -409,7 +401,7 @@ def _band(signature: Any, index: Integer, rows: Integer) -> Any:
     h = _step(WORD_SEED, np.uint64(index))
     for k in range(index * rows, (index + 1) * rows):
         h = _step(h, np.uint64(signature[k]))
-    return _mix(h)
+    return mix(h)
 
 
 @compiled

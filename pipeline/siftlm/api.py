@@ -20,10 +20,10 @@ from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import run as run_job
 from siftlm.scorers import LMSettings, ShingleSettings, open_score
-from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors import SelectSettings, select
 from siftlm.settings import Settings
+from siftlm.statistics.units import bits_per_byte, perplexity
 
 Rules = Sequence[Mapping[str, Any] | Settings]
 """Rules as tables of a configuration (`{"kind": "top", ...}`) or as settings objects."""

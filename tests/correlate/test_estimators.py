@@ -24,9 +24,9 @@ from siftlm.correlate.estimators import (
     sign_sign,
     spearman,
 )
-from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import EstimatorName
 from siftlm.errors import UserError
+from siftlm.statistics.ranks import average_ranks
 
 ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
 

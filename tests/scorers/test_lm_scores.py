@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from siftlm.errors import UserError
-from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.scorers.lm import LMScorer, LMSettings
+from siftlm.statistics.units import bits_per_byte, perplexity
 
 PACKED = ("gpt2", "gpt_neox", "llama")
 CONTEXT, STRIDE = 64, 48

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from siftlm.classifiers.labels import Labels
 from siftlm.correlate.pages import keyed_uniform
-from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import TrainingSettings
 from siftlm.engine.allocator import zeroed_allocations
 from siftlm.errors import UserError
+from siftlm.statistics.ranks import average_ranks
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from siftlm.correlate.pages import keyed_uniform
-from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import TrainingSettings
 from siftlm.errors import UserError
+from siftlm.statistics.ranks import average_ranks
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]

@@ -23,10 +23,10 @@ from siftlm.correlate.estimators import (
     spearman_with_each,
 )
 from siftlm.correlate.pages import keyed_uniform
-from siftlm.correlate.ranks import average_ranks
 from siftlm.correlate.settings import CorrelateSettings, EstimatorName
 from siftlm.errors import UserError
 from siftlm.mixing.projection import project_linear
+from siftlm.statistics.ranks import average_ranks
 
 Floats = npt.NDArray[np.float64]
 

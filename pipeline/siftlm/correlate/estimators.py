@@ -30,9 +30,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.correlate.ranks import SortedColumns, average_ranks, order_ranks
 from siftlm.correlate.settings import EstimatorName
 from siftlm.errors import UserError
+from siftlm.statistics.ranks import SortedColumns, average_ranks, order_ranks
 
 Floats = npt.NDArray[np.float64]
 Weighted = Callable[[Floats, Floats, Floats], Floats]

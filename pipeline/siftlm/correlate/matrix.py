@@ -23,6 +23,7 @@ from siftlm.correlate.tables import (
 )
 from siftlm.errors import UserError
 from siftlm.findings import Finding, name_some
+from siftlm.statistics.units import bits_per_byte
 
 UNIT_COLUMNS = ("unit", "id", "domain", "page", "chunk", "url", "doc_id")
 
@@ -76,13 +77,7 @@ class UnitSums:
 
     def bits_per_byte(self) -> npt.NDArray[np.float64]:
         """Returns sum of nats / (ln 2 * sum of bytes), divided once; NaN for a unit without bytes."""
-        return bits_per_byte(self.nll_sum, self.byte_count)
-
-
-def bits_per_byte(nll_sum: npt.NDArray[np.float64], byte_count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Returns nats over (ln 2 * bytes), NaN where there are no bytes."""
-    held = byte_count > 0
-    return np.where(held, nll_sum / (math.log(2) * np.where(held, byte_count, 1)), np.nan)
+        return np.asarray(bits_per_byte(pa.array(self.nll_sum), pa.array(self.byte_count)))
 
 
 def sum_by_unit(
@@ -173,7 +168,7 @@ def _summed_cells(table: pa.Table, cell: npt.NDArray[np.int64], size: int) -> np
     sums = np.array([math.fsum(nats[a:b]) for a, b in zip(starts, stops, strict=True)])
     held = np.array([math.fsum(counts[a:b]) for a, b in zip(starts, stops, strict=True)])
     values = np.full(size, np.nan)
-    values[present] = bits_per_byte(sums, held)
+    values[present] = bits_per_byte(pa.array(sums), pa.array(held))
     return values
 
 

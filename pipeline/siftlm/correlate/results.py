@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from siftlm.correlate.assess import Assessment, Interval
-from siftlm.correlate.ranks import average_ranks
+from siftlm.statistics.ranks import average_ranks
 
 Floats = npt.NDArray[np.float64]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 
 OptionValue = str | int | float | bool
 _NEAR = 0.55  # how alike a name must be to be the one that was meant, by difflib
@@ -91,7 +90,9 @@ def check_options(options: Mapping[str, OptionValue]) -> None:
     for name, value in options.items():
         place = f"runner.options.{name}"
         if name not in known():
-            raise UserError(f"{place}: must be an option of Beam, got {name!r}{nearest(name, known())}")
+            near = nearest(name, sorted(known()), _NEAR)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise UserError(f"{place}: must be an option of Beam, got {name!r}{hint}")
         _check_value(place, name, value)
 
 
@@ -118,12 +119,6 @@ def _must(message: str) -> str:
     if text.startswith("invalid choice"):
         return f"must be one of {text.partition('choose from ')[2].rstrip(')')}"
     return f"must be {names.get(kind, 'a value that Beam takes')}"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns `; did you mean 'region'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_NEAR)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dict[str, OptionValue], list[str]]:
@@ -154,8 +149,8 @@ def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dic
 
 def _unknown(given: str, own: Sequence[str]) -> UserError:
     written = {_bare(name): name for name in (*(f"--{name}" for name in (*known(), "runner")), *own)}
-    near = difflib.get_close_matches(_bare(given), written, n=1, cutoff=_NEAR)
-    hint = f"; did you mean {written[near[0]]!r}?" if near else "; see --help of the command"
+    near = nearest(_bare(given), written, _NEAR)
+    hint = f"; did you mean {written[near]!r}?" if near else "; see --help of the command"
     return UserError(f"command line: every option must be siftlm's or Beam's, got {given!r}{hint}")
 
 

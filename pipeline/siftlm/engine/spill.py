@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from siftlm import filesystem
+from siftlm.statistics.hashing import finalise
 from siftlm.store import Store, open_parquet
 
 Integers = NDArray[np.int64]
@@ -65,20 +66,12 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
     if partitions == 1:
         yield 0, (keys.tobytes(), owners.tobytes())
         return
-    part = (mix(keys) % np.uint64(partitions)).astype(np.int64)
+    part = (finalise(keys) % np.uint64(partitions)).astype(np.int64)
     order = np.argsort(part, kind="stable")
     bounds = np.searchsorted(part[order], np.arange(partitions + 1))
     for index in np.flatnonzero(np.diff(bounds)):
         rows = order[bounds[index] : bounds[index + 1]]
         yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
-
-
-def mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Returns splitmix64's finaliser, so that partitions are even whatever the keys."""
-    with np.errstate(over="ignore"):
-        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
 
 
 @dataclass(frozen=True)

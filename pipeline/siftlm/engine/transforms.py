@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from siftlm.scorers import LMSettings, open_score
-from siftlm.scorers.contract import bits_per_byte, perplexity
+from siftlm.statistics.units import bits_per_byte, perplexity
 
 
 class ScoreDocuments(beam.PTransform):  # type: ignore[type-arg]

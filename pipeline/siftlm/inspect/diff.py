@@ -28,7 +28,8 @@ from siftlm.stages.portions import portions
 from siftlm.stages.summary import numeric_columns
 from siftlm.statistics.columns import numbers
 from siftlm.statistics.hashing import hash_strings
-from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
+from siftlm.statistics.ordered import BoolArray, Float64Array, UInt64Array
+from siftlm.statistics.ranks import average_ranks
 from siftlm.store import Store
 
 PAIRS = 1_000_000  # documents in both runs whose scores are compared: those of the smallest hashes
@@ -148,19 +149,12 @@ def spearman(first: Float64Array, second: Float64Array) -> float | None:
 
     Of two columns that rank alike it is 1 exactly.
     """
-    a, b = _ranks(first), _ranks(second)
+    a, b = average_ranks(first), average_ranks(second)
     if np.array_equal(a, b):
         return 1.0 if len(a) > 1 else None
     deviation_a, deviation_b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((deviation_a @ deviation_a) * (deviation_b @ deviation_b)))
     return float(deviation_a @ deviation_b) / scale if scale > 0 else None
-
-
-def _ranks(values: Float64Array) -> Float64Array:
-    """Ranks from 1, ties at their mean."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last: Int64Array = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
 
 
 def _moved(old: Mapping[Any, tuple[int, ...]], new: Mapping[Any, tuple[int, ...]], which: int) -> list[Moved]:

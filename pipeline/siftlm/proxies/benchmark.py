@@ -24,6 +24,7 @@ from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, QuizSettings
 from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import read_columns
+from siftlm.statistics.units import bits_per_byte
 from siftlm.store import Marker, digest
 
 VERSION = 1
@@ -87,8 +88,8 @@ def answer(model: ScoreSettings, asked: Sequence[Question]) -> tuple[float, floa
     sizes = np.array([[len(f" {choice}".encode()) for choice in q.choices] for q in asked])
     rates = (by_question[:, 1:] - by_question[:, :1]) / sizes
     right = (rates[:, :1] < rates[:, 1:]).all(axis=1)
-    bits = math.fsum(rates[:, 0] * sizes[:, 0]) / (math.log(2) * int(sizes[:, 0].sum()))
-    return float(1 - right.mean()), float(bits)
+    bits = bits_per_byte(pa.scalar(math.fsum(rates[:, 0] * sizes[:, 0])), pa.scalar(int(sizes[:, 0].sum())))
+    return float(1 - right.mean()), float(bits.as_py())
 
 
 def questions(corpus: Corpus, task: str, sources: Sequence[str], settings: QuizSettings) -> list[Question]:

@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.settings import Settings
+from siftlm.statistics.units import bits_per_byte
 
 if TYPE_CHECKING:
     import torch
@@ -217,7 +219,8 @@ def _bits_per_byte(model: Any, tokenizer: Tokenizer, texts: list[str], context: 
             )
             for row in rows
         )
-    return round(nats / (rows.shape[0] * context) * tokens / (size * math.log(2)), 4)
+    of_all = nats / (rows.shape[0] * context) * tokens
+    return round(float(bits_per_byte(pa.scalar(of_all), pa.scalar(size)).as_py()), 4)
 
 
 def _save(model: Any, tokenizer: Tokenizer, context: int, folder: str) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from siftlm.statistics.units import bits_per_byte, perplexity
 from siftlm_kernels.ragged import within
 
 TOKEN_OUTPUTS = ("nll", "entropy", "el2n")
@@ -125,21 +125,6 @@ def _token_lists(
     inside = np.repeat(starts, counts) + within(counts)
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32(), mask=np.append(null, False))
     return pa.ListArray.from_arrays(offsets, pa.array(values[inside]), type=pa.list_(pa.float32()))
-
-
-def perplexity(nll_sum: pa.Array, scored_token_count: pa.Array) -> pa.Array:
-    """exp(nll_sum / scored_token_count), null where no token was predicted; comparable under one tokenizer only."""
-    return pc.exp(pc.divide(nll_sum, pc.cast(_positive(scored_token_count), pa.float64())))
-
-
-def bits_per_byte(nll_sum: pa.Array, byte_count: pa.Array) -> pa.Array:
-    """nll_sum / (ln 2 * byte_count), null for an empty text; comparable across tokenizers."""
-    return pc.divide(nll_sum, pc.multiply(pc.cast(_positive(byte_count), pa.float64()), log(2)))
-
-
-def _positive(counts: pa.Array) -> pa.Array:
-    """The counts with null in the place of zero."""
-    return pc.if_else(pc.greater(counts, 0), counts, pa.scalar(None, counts.type))
 
 
 DERIVED: dict[str, tuple[Callable[[pa.Array, pa.Array], pa.Array], tuple[str, str]]] = {

@@ -21,8 +21,8 @@ import pyarrow as pa
 import torch
 
 from siftlm.errors import UserError
-from siftlm.scorers.contract import bits_per_byte, perplexity
 from siftlm.scorers.lm_model import LanguageModel
+from siftlm.statistics.units import bits_per_byte, perplexity
 
 log = logging.getLogger(__name__)
 

@@ -35,10 +35,11 @@ def keyed(hashes: UInt64Array, seed: int, purpose: str) -> UInt64Array:
     """
     first = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}:{purpose}:first".encode()))
     second = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}:{purpose}:second".encode()))
-    return _finalise(_finalise(hashes ^ first) + second)
+    return finalise(finalise(hashes ^ first) + second)
 
 
-def _finalise(values: UInt64Array) -> UInt64Array:
+def finalise(values: UInt64Array) -> UInt64Array:
+    """Mixes every bit of a value into every other by the finaliser of SplitMix64, a bijection."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

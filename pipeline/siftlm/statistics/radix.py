@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from siftlm.statistics.ordered import BoolArray, Int64Array, UInt64Array
 from siftlm.statistics.stored import stored
-from siftlm.statistics.wide import WIDTH, Wide, common_prefix, equal
+from siftlm.statistics.wide import WIDTH, Wide, common_prefix
 
 
 @stored
@@ -166,14 +166,4 @@ def _reduced(ordered: RankHistogram, starts: npt.NDArray[np.intp], bits: int) ->
         (last_high, last_low),
         np.add.reduceat(ordered.documents, starts),
         np.add.reduceat(ordered.mass, starts),
-    )
-
-
-def same_counts(one: RankHistogram, other: RankHistogram) -> bool:
-    """Tells whether two histograms are equal in every array and every number."""
-    arrays = ("cell", "documents", "mass")
-    return (
-        (one.limit, one.bits, len(one)) == (other.limit, other.bits, len(other))
-        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
-        and bool(equal(one.first, other.first).all() and equal(one.last, other.last).all())
     )

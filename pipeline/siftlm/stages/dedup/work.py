@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from siftlm.engine.runner import RunnerSettings, batch_size
 from siftlm.engine.shards import Stopwatch, Task
-from siftlm.engine.spill import Block, Edges, Integers, Links, Span, mix, partition, read_spans
+from siftlm.engine.spill import Block, Edges, Integers, Links, Span, partition, read_spans
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.dedup.earlier import STORE, touched
 from siftlm.stages.dedup.settings import STAGE, DedupSettings
 from siftlm.stages.texts import doc_ids
+from siftlm.statistics.hashing import finalise
 from siftlm.store import Marker, Store
 
 VERSION = 2
@@ -105,7 +106,7 @@ class Dedup:
                 **self._clusters_so_far(task, rows, ids),
             }
         )
-        owner = mix(components.astype(np.uint64)) % np.uint64(self.partitions)
+        owner = finalise(components.astype(np.uint64)) % np.uint64(self.partitions)
         for part in np.unique(owner):
             yield int(part), _to_ipc(table.filter(pa.array(owner == part)))
 

@@ -26,10 +26,11 @@ import pyarrow.compute as pc
 import xxhash
 
 from siftlm.engine.shards import Task
-from siftlm.engine.spill import Integers, Links, Span, mix, read_spans
+from siftlm.engine.spill import Integers, Links, Span, read_spans
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.texts import IDS, Aligned, doc_ids
+from siftlm.statistics.hashing import finalise
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store, digest
 
@@ -160,7 +161,7 @@ class Ids:
         found = []
         with self.links.open_spans(f"ids-{task.shard}") as out:
             for block in self.entries(task):
-                part = mix(block.high) % np.uint64(self.partitions)
+                part = finalise(block.high) % np.uint64(self.partitions)
                 for index in np.unique(part).tolist():
                     mine = block.take(part == index)
                     hashes = out.write((mine.high.tobytes(), mine.low.tobytes()))
