@@ -73,7 +73,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
-    """Every rule and weight factor with its place, in the order of the configuration."""
+    """Returns every rule and weight factor with its place, in the order of the configuration."""
     yield from ((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect))
     yield from ((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules))
     factors = config.select.weights.factors if config.select.weights else []
@@ -81,7 +81,7 @@ def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
 
 
 def mentions(config: RunConfig) -> list[Mention]:
-    """Every list of values in rules, scopes and weights, in the order of the configuration."""
+    """Returns every list of values in rules, scopes and weights, in the order of the configuration."""
     return [
         mention._replace(place=f"{place}.{mention.place}")
         for place, component in components(config)

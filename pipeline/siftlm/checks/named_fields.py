@@ -130,7 +130,7 @@ def check_domains(config: RunConfig, seen: Mapping[str, Seen], which: str = "") 
 
 
 def groups_by_domain(config: RunConfig) -> str | None:
-    """The first place that groups documents by their domain."""
+    """Returns the first place that groups documents by their domain."""
     for place, component in components(config):
         key, column = component.grouped_by or ("", "")
         if column == "domain":

@@ -30,7 +30,7 @@ DECISIONS = frozenset(DECISION_SCHEMA.names)
 
 
 def explain(folder: str, doc_id: str) -> Explanation:
-    """The explanation of the first document with that id.
+    """Returns the explanation of the first document with that id.
 
     Raises:
         UserError: the run has no such document.
@@ -43,14 +43,14 @@ def explain(folder: str, doc_id: str) -> Explanation:
 
 
 def find(run: FinishedRun, doc_id: str) -> Iterator[tuple[int, int]]:
-    """(shard, row) of every document with that id, in the order of the run."""
+    """Yields (shard, row) of every document with that id, in the order of the run."""
     for task in run.tasks():
         ids = read_columns(task, run.store, {"doc_id"})["doc_id"]
         yield from ((task.shard, int(row)) for row in np.flatnonzero(pc.equal(ids, doc_id).to_numpy()))
 
 
 def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
-    """The explanation of the document at a place."""
+    """Returns the explanation of the document at a place."""
     task = run.tasks()[shard]
     table = read_columns(task, run.store).slice(row, 1).combine_chunks()
     columns = table.to_pylist()[0]
@@ -89,7 +89,7 @@ class _Way:
             raise UserError("RUN: must have its store, got none of its selections there; run it again")
 
     def walk(self) -> Iterator[Met]:
-        """Every loss; after the one that drops the document, the others are not reached."""
+        """Returns every loss; after the one that drops the document, the others are not reached."""
         out = False
         for loss in self.book.losses:
             reason = None if out else self._reason(loss)

@@ -24,7 +24,7 @@ from siftlm.steps import losses, steps
 
 @dataclass(frozen=True)
 class Rulebook:
-    """The rules of a run and what they found."""
+    """Reads the rules of a run and what they found."""
 
     run: SelectedRun
 
@@ -67,10 +67,10 @@ class Rulebook:
         ]
 
     def state(self, loss: Loss) -> Any:
-        """What a rule of the selection found of the corpus; None where it found nothing."""
+        """Returns what a rule of the selection found of the corpus; None where it found nothing."""
         return self.plan.states[loss.position] if self.plan and loss.position is not None else None
 
     def cuts(self, loss: Loss, names: Iterable[str | None] = ()) -> list[Cut]:
-        """The cuts of a rule, a group each, largest first; `names` are the values its groups may have."""
+        """Returns the cuts of a rule, a group each, largest first; `names` are the values its groups may have."""
         state = self.state(loss)
         return loss.rule.cuts(state, self.columns[loss.column], names) if state and loss.rule and loss.column else []

@@ -1,4 +1,4 @@
-"""Selection: columns in; keep, reason and weight out. The registries are the unions `AnyRule` and `AnyFactor`."""
+"""Selects documents: columns in; keep, reason and weight out. `AnyRule` and `AnyFactor` are the registries."""
 
 from siftlm.selectors.plan import (
     DECISION_SCHEMA,

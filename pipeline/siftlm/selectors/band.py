@@ -1,4 +1,4 @@
-"""`band`: documents in a band of percentiles of a score."""
+"""Keeps documents in a band of percentiles of a score (`band`)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Band(RankedRule):
         return self.min_group
 
     def ends(self) -> tuple[Fraction, Fraction]:
-        """The band's first and last percentile, exactly."""
+        """Returns the band's first and last percentile, exactly."""
         rate, half = exact(self.rate), Fraction(1, 2)
         match self.criterion:
             case "low":
@@ -105,12 +105,12 @@ class Band(RankedRule):
 
     @override
     def targets(self, number: int) -> tuple[Target, ...]:
-        """The two ends of the band."""
+        """Returns the two ends of the band."""
         return tuple(Target(share=end, midpoint=True) for end in self.ends())
 
     @override
     def group(self, rows: Rows) -> UInt64Array:
-        """The value of `within`, and in the lowest bits the bin of length."""
+        """Returns the value of `within`, and in the lowest bits the bin of length."""
         group = super().group(rows)
         if not self.length_bins:
             return group
@@ -128,12 +128,12 @@ class Band(RankedRule):
 
     @override
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """Rows by the column, ties by draw, in groups of `within` and of length."""
+        """Returns rows by the column, ties by draw, in groups of `within` and of length."""
         return Ranked(self.group(rows), from_number(rows.number(self.column)), rows.draw(), rows.mass(self.by))
 
     @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Rows before the first end or not before the last."""
+        """Returns rows before the first end or not before the last."""
         ranked, (cuts,) = self.ranked(rows, 0, ()), state.cuts
         inside = ~cuts.before(0, ranked) & cuts.before(1, ranked)
         return [(self.default_reasons()[0], ~inside)]

@@ -1,4 +1,4 @@
-"""What budgets of tokens see of documents, and the error of one that cannot be met."""
+"""Defines what budgets of tokens see of documents, and the error of one that cannot be met."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from siftlm.statistics.ordered import Float64Array, Int64Array, UInt64Array
 
 
 class Weighed(NamedTuple):
-    """Documents that the rules keep, with their relative weights, tokens and draws: arrays [documents]."""
+    """Holds relative weights, tokens and draws of the documents that the rules keep: arrays [documents]."""
 
     weight: Float64Array
     tokens: Int64Array

@@ -1,4 +1,4 @@
-"""`column`: the value of a column, or one over it, as a factor of the weights."""
+"""Weighs by the value of a column, or one over it (`column`)."""
 
 from __future__ import annotations
 

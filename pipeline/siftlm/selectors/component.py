@@ -1,4 +1,4 @@
-"""What rules and weight factors have in common: they describe themselves, and may need statistics of the corpus."""
+"""Defines what rules and weight factors have in common: what they say of themselves, and statistics of the corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siftlm.statistics.passes import Partial, State
 
 
 class Mention(NamedTuple):
-    """Values of a column that a configuration lists at a place; `keeps` where documents without one of them go."""
+    """Names values of a column that a configuration lists; `keeps` where documents without one of them go."""
 
     place: str
     column: str
@@ -22,7 +22,7 @@ class Mention(NamedTuple):
 
 
 class Component(Settings):
-    """A rule or a weight factor. All methods are functions of their arguments.
+    """Describes itself, as every rule and weight factor does. All methods are functions of their arguments.
 
     One that needs statistics of the whole corpus begins with a state, and gives `observe` and `settle`: see
     `statistics.passes`. Its state is made of arrays, numbers and dataclasses marked `stored`.
@@ -37,23 +37,23 @@ class Component(Settings):
     example: ClassVar[Mapping[str, Any]]
 
     def columns(self) -> set[str]:
-        """The columns that it reads, the column of tokens aside."""
+        """Returns the columns that it reads, the column of tokens aside."""
         raise NotImplementedError(f"{self.kind} must say which columns it reads")
 
     def reasons(self) -> tuple[str, ...]:
-        """The reasons for which it can drop a document."""
+        """Returns the reasons for which it can drop a document."""
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
     def words(self) -> str:
-        """What it asks of a document, in words."""
+        """Returns what it asks of a document, in words."""
         raise NotImplementedError(f"{self.kind} must say in words what it does")
 
     def describe(self) -> str:
-        """What it asks of a document, in words, with the documents that it is limited to."""
+        """Returns what it asks of a document, in words, with the documents that it is limited to."""
         return self.words()
 
     def mentions(self) -> list[Mention]:
-        """The values that it lists by name, at places within itself."""
+        """Returns the values that it lists by name, at places within itself."""
         return []
 
     @property
@@ -71,15 +71,15 @@ class Component(Settings):
         raise NotImplementedError(f"{self.kind} must try its columns")
 
     def begin(self, entry_limit: int) -> State | None:  # noqa: ARG002
-        """The state before any pass; None where it looks at each row alone."""
+        """Returns the state before any pass; None where it looks at each row alone."""
         return None
 
     def observe(self, rows: Rows, state: Any) -> Partial:
-        """What the coming pass needs to know of some rows."""
+        """Returns what the coming pass needs to know of some rows."""
         raise NotImplementedError(f"{self.kind} observes nothing")
 
     def settle(self, state: Any, partial: Any) -> State:
-        """The state after a pass over all rows; `partial` is None where there was nothing to observe."""
+        """Returns the state after a pass over all rows; `partial` is None where there was nothing to observe."""
         raise NotImplementedError(f"{self.kind} finds nothing")
 
 

@@ -1,4 +1,4 @@
-"""Whole copies of documents by keyed systematic sampling, to an exact budget.
+"""Draws whole copies of documents by keyed systematic sampling, to an exact budget.
 
 A document of relative weight w has floor(min(c * w, cap) + u) copies, where u in (0, 1) is its own keyed
 draw, so that their expectation is min(c * w, cap). As c grows, the k-th copy appears at c = (k - u) / w. So
@@ -21,33 +21,33 @@ from siftlm.statistics.radix import RankHistogram
 
 @dataclass(frozen=True)
 class CopiesBudget:
-    """The tokens that all copies together hold, to one document, with at most `cap` copies of each."""
+    """Finds the scale at which all copies together hold some tokens, to one document."""
 
     tokens: int
     cap: int
 
     def begin(self, entry_limit: int) -> Search:
-        """Nothing known of the scale."""
+        """Returns nothing known of the scale."""
         return Search((Target(amount=self.tokens),), entry_limit=entry_limit)
 
     def observe(self, rows: Weighed, state: Search) -> RankHistogram:
-        """The steps at which copies appear."""
+        """Returns the steps at which copies appear."""
         return histogram(state, self._steps(rows.weight, rows.draw, rows.tokens))
 
     def settle(self, state: Search, partial: RankHistogram | None) -> Search:
-        """The search after a pass; a UserError where the documents hold too few tokens."""
+        """Returns the search after a pass; a UserError where the documents hold too few tokens."""
         search = advance(state, [partial] if partial is not None else [])
         if search.found is not None:
             check_budget(self.tokens, int(search.found.mass.sum()), self.cap)
         return search
 
     def scale(self, state: Search) -> float:
-        """The scale c at the cut; 0 where there is no document."""
+        """Returns the scale c at the cut; 0 where there is no document."""
         cuts = _cuts(state)
         return float(to_float(cuts.key[:, 0])[0]) if len(cuts.groups) else 0.0
 
     def copies(self, rows: Weighed, state: Search, expected: Float64Array) -> Int64Array:  # noqa: ARG002
-        """The copies of every document whose steps lie before the cut: int64[documents], at most `cap`."""
+        """Returns the copies of every document whose steps lie before the cut: int64[documents], at most `cap`."""
         copies = np.zeros(len(rows.weight), np.int64)
         positive = np.flatnonzero(rows.weight > 0)
         if len(positive):
@@ -64,7 +64,7 @@ class CopiesBudget:
 
 
 def drawn(expected: Float64Array, draw: UInt64Array) -> Int64Array:
-    """floor(expected + u): copies for given expectations."""
+    """Returns floor(expected + u): copies for given expectations."""
     return np.floor(expected + uniform(draw)).astype(np.int64)
 
 

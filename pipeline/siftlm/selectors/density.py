@@ -1,4 +1,4 @@
-"""`gaussian` and `stepwise`: BERTIN's perplexity sampling, its quartiles and rate found on the corpus."""
+"""Samples by perplexity as BERTIN does (`gaussian`, `stepwise`), with quartiles and rate found on the corpus."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class DensityRule(RankedRule):
 
     @override
     def targets(self, number: int) -> tuple[Target, ...]:
-        """The quartiles, then the rate."""
+        """Returns the quartiles, then the rate."""
         if self._seeks_quartiles(number) or self.rate is None:
             return QUARTILES
         return (Target(share=exact(self.rate)),)
 
     @override
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """Rows by value, equal ones as one rank; then rows by draw / shape."""
+        """Returns rows by value, equal ones as one rank; then rows by draw / shape."""
         zero, one = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.int64)
         if self._seeks_quartiles(number):
             return Ranked(zero, from_number(rows.number(self.column)), zero, one)
@@ -95,7 +95,7 @@ class DensityRule(RankedRule):
 
     @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Rows whose draw / shape is at or above the factor."""
+        """Returns rows whose draw / shape is at or above the factor."""
         if not len(rows):
             return []
         if self.factor is not None:
@@ -116,7 +116,7 @@ class DensityRule(RankedRule):
             return np.asarray(draw / self.shape(values, *quartiles), np.float64)
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
-        """The probability before the factor."""
+        """Returns the probability before the factor."""
         raise NotImplementedError(f"{self.kind} has no shape")
 
 
@@ -133,7 +133,7 @@ class Gaussian(DensityRule):
 
     @override
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
-        """The bell around the median; 0 for infinite values."""
+        """Returns the bell around the median; 0 for infinite values."""
         if second == 0 or not np.isfinite(second):
             raise UserError(f"column: must have a median other than 0 and finite, got {second} for {self.column!r}")
         with np.errstate(over="ignore"):
@@ -156,7 +156,7 @@ class Stepwise(DensityRule):
 
     @override
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
-        """The reciprocal of the range of each value's quarter."""
+        """Returns the reciprocal of the range of each value's quarter."""
         if first <= 0 or not np.isfinite(third):
             raise UserError(
                 f"column: must have positive and finite quartiles, got {[first, second, third]} for {self.column!r}"

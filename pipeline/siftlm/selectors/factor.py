@@ -1,4 +1,4 @@
-"""What every weight factor answers: a number for each document, which multiplies its weight."""
+"""Defines what every weight factor answers: a number for each document, which multiplies its weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class FactorSettings(Component):
-    """A factor of the weights of kept documents, from a column."""
+    """Gives each kept document a number, from a column, that its weight is multiplied by."""
 
     column: str = Field(description="The column that the factor is made of.")
 
@@ -26,7 +26,7 @@ class FactorSettings(Component):
 
     @override
     def reasons(self) -> tuple[str, ...]:
-        """A weight of 0 drops a document."""
+        """Returns a weight of 0 drops a document."""
         return (ZERO_WEIGHT,)
 
     @property
@@ -42,5 +42,5 @@ class FactorSettings(Component):
         self.values(rows, None)
 
     def values(self, rows: Rows, state: Any) -> Float64Array:
-        """The factor of every row, finite and >= 0."""
+        """Returns the factor of every row, finite and >= 0."""
         raise NotImplementedError(f"{self.kind} gives no factor")

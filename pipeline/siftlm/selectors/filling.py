@@ -1,4 +1,4 @@
-"""The scale at which capped weights meet a budget: water-filling with exact sums, in a few passes.
+"""Finds the scale at which capped weights meet a budget: water-filling with exact sums, in a few passes.
 
 Find c with sum of min(c * w, cap) * tokens = budget. With the capped documents known, c is one division; so
 start with none capped, take the documents that the c found would cap, solve again. c only grows and so does
@@ -24,7 +24,7 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class Sums:
-    """What one pass adds up at a scale: documents and tokens that are capped, and those that are not.
+    """Adds up, in one pass at a scale, documents and tokens that are capped, and those that are not.
 
     `weighted` is the sum of w * tokens over the uncapped, each product rounded once, in units of 2^-1074.
     """
@@ -36,7 +36,7 @@ class Sums:
 
     @classmethod
     def merged(cls, parts: Iterable[Sums]) -> Sums:
-        """The sums of all shards in `parts`."""
+        """Returns the sums of all shards in `parts`."""
         every = list(parts)
         return cls(
             sum(part.capped_documents for part in every),
@@ -49,7 +49,7 @@ class Sums:
 @stored
 @dataclass(frozen=True)
 class Filling:
-    """How far the scale is known: `scale` was solved with `capped_documents` at their cap."""
+    """Tells how far the scale is known: `scale` was solved with `capped_documents` at their cap."""
 
     scale: float = 0.0
     capped_documents: int = -1
@@ -58,17 +58,17 @@ class Filling:
 
 @dataclass(frozen=True)
 class FillingBudget:
-    """The sum of weight * tokens, with weights of at most `cap`."""
+    """Finds the scale at which the sum of weight * tokens is some tokens, with weights of at most `cap`."""
 
     tokens: int
     cap: float
 
     def begin(self, entry_limit: int) -> Filling:  # noqa: ARG002
-        """No document capped."""
+        """Returns no document capped."""
         return Filling()
 
     def observe(self, rows: Weighed, state: Filling) -> Sums:
-        """What is capped at the scale solved last, and what is not."""
+        """Returns what is capped at the scale solved last, and what is not."""
         with np.errstate(over="ignore"):
             capped = state.scale * rows.weight >= self.cap
         free = ~capped & (rows.weight > 0)
@@ -80,7 +80,7 @@ class FillingBudget:
         )
 
     def settle(self, state: Filling, partial: Sums | None) -> Filling:
-        """The filling after a pass; a UserError where the documents hold too few tokens."""
+        """Returns the filling after a pass; a UserError where the documents hold too few tokens."""
         total, cap = partial or Sums(), Fraction(self.cap)
         check_budget(self.tokens, floor(cap * (total.capped_tokens + total.free_tokens)), self.cap)
         if total.capped_documents == state.capped_documents or not total.weighted:
@@ -90,9 +90,9 @@ class FillingBudget:
         return Filling(max(solved, state.scale), total.capped_documents)
 
     def scale(self, state: Filling) -> float:
-        """The number that all relative weights are multiplied by."""
+        """Returns the number that all relative weights are multiplied by."""
         return state.scale
 
     def copies(self, rows: Weighed, state: Filling, expected: Float64Array) -> Int64Array:  # noqa: ARG002
-        """One copy of every document that has a weight."""
+        """Returns one copy of every document that has a weight."""
         return (expected > 0).astype(np.int64)

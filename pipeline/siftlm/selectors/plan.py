@@ -1,4 +1,4 @@
-"""The selection as an algorithm over shards: passes until everything is found; then one decision a row.
+"""Selects over shards: passes until everything is found, then one decision a row.
 
 A rule that looks at a row alone needs no pass; a ranked rule takes one or a few, over the rows that the rules
 above it keep. Nothing depends on the order of the shards, or on how they are cut.
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some settings as a statistic of the corpus: its parts are rules, then factors, then a budget."""
+    """Decides by some settings, after passes for what its parts need: rules, then factors, then a budget."""
 
     settings: SelectSettings
 
@@ -73,7 +73,7 @@ class Selection:
         return [*self.settings.rules, *factors, *([budget] if budget else [])]
 
     def begin(self) -> Plan:
-        """The plan before any pass; done already where no part needs statistics."""
+        """Returns the plan before any pass; done already where no part needs statistics."""
         return self._opened(())
 
     def _opened(self, states: tuple[Any, ...], passes: int = 0) -> Plan:
@@ -87,7 +87,7 @@ class Selection:
         return Plan(states, done=True, passes=passes)
 
     def observe(self, rows: Columns, state: Plan) -> Partial:
-        """What the coming pass needs to know of one shard."""
+        """Returns what the coming pass needs to know of one shard."""
         every, position = self.rows(rows), len(state.states) - 1
         alive, *_ = self._ruled(every, state)
         subject = self._subject(position, every, alive, state)
@@ -106,7 +106,7 @@ class Selection:
         return kept if is_factor else weights.weighed(kept, plan.states[len(rules) :])
 
     def settle(self, state: Plan, partial: Partial | None) -> Plan:
-        """The plan after a pass over all shards; a UserError where a budget cannot be met."""
+        """Returns the plan after a pass over all shards; a UserError where a budget cannot be met."""
         position = len(state.states) - 1
         with self._placed(position):
             last = self.parts[position].settle(state.states[position], partial)
@@ -114,7 +114,7 @@ class Selection:
         return self._opened(states, passes) if last.done else replace(state, states=states, passes=passes)
 
     def decide(self, columns: Columns, plan: Plan) -> pa.RecordBatch:
-        """The decisions of one shard, row by row: DECISION_SCHEMA."""
+        """Returns the decisions of one shard, row by row: DECISION_SCHEMA."""
         assert plan.done, "statistics are still open"
         rows = self.rows(columns)
         alive, reasons, steps = self._ruled(rows, plan)
@@ -143,7 +143,7 @@ class Selection:
         return rows.drawing(f"{kinds[-1]} {kinds.count(kinds[-1]) - 1}")
 
     def rows(self, columns: Columns) -> Rows:
-        """All rows of a shard."""
+        """Returns all rows of a shard."""
         return Rows.of(columns, self.settings.seed, self.settings.tokens)
 
     def _ruled(self, rows: Rows, plan: Plan) -> tuple[BoolArray, Names, Names]:
@@ -170,14 +170,14 @@ class Selection:
 
 
 def select(tables: Iterable[Columns], settings: SelectSettings) -> list[pa.RecordBatch]:
-    """The decisions of every table, all in memory: what a job does over shards."""
+    """Returns the decisions of every table, all in memory: what a job does over shards."""
     shards, selection = list(tables), Selection(settings)
     plan = resolve(shards, selection)
     return [selection.decide(shard, plan) for shard in shards]
 
 
 def resolve(shards: Sequence[Columns], selection: Selection) -> Plan:
-    """The finished plan of shards in memory."""
+    """Returns the finished plan of shards in memory."""
 
     def look(plan: Plan) -> Partial | None:
         return merged(selection.observe(shard, plan) for shard in shards) if shards else None
@@ -186,7 +186,7 @@ def resolve(shards: Sequence[Columns], selection: Selection) -> Plan:
 
 
 def keep_rows(rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0, draws: str = "preselect") -> Drops:
-    """Which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint.
+    """Tells which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint.
 
     `draws` names the random numbers of a sample: they are independent of those of any other name, and of a plan's.
     """

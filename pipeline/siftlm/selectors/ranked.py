@@ -1,4 +1,4 @@
-"""Rules that rank documents over the whole corpus, and cut the ranks at exact places."""
+"""Defines rules that rank documents over the whole corpus and cut the ranks at exact places."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class Ranking:
-    """The cuts of the searches that are over, one after another, and the search that is open."""
+    """Holds the cuts of the searches that are over, one after another, and the search that is open."""
 
     cuts: tuple[Cuts, ...] = ()
     search: Search | None = None
@@ -35,7 +35,7 @@ class Ranking:
 
 
 class RankedRule(RuleSettings):
-    """A rule with `passes` searches, one after another.
+    """Ranks documents over the whole corpus, in `passes` searches, one after another.
 
     Each is for the cuts of `targets(number)` in what `ranked(rows, number, cuts)` gives, with the cuts of the searches
     before it.
@@ -62,19 +62,19 @@ class RankedRule(RuleSettings):
         return False
 
     def group(self, rows: Rows) -> UInt64Array:
-        """The group of each document: one for all, or one a value of the column."""
+        """Returns the group of each document: one for all, or one a value of the column."""
         return np.zeros(len(rows), np.uint64) if self.within_column is None else rows.group(self.within_column)
 
     def within_words(self) -> str:
-        """The groups in which the rule ranks, as the end of a sentence."""
+        """Returns the groups in which the rule ranks, as the end of a sentence."""
         return f" within each {self.within_column}" if self.within_column is not None else ""
 
     def targets(self, number: int) -> tuple[Target, ...]:
-        """Where a search cuts."""
+        """Returns where a search cuts."""
         raise NotImplementedError(f"{self.kind} has no search {number}")
 
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """The rows as a search ranks them."""
+        """Returns the rows as a search ranks them."""
         raise NotImplementedError(f"{self.kind} has no search {number}")
 
     @property
@@ -117,7 +117,7 @@ class RankedRule(RuleSettings):
 
     @override
     def found(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
-        """What was ranked, in how many groups, and of one group the values at its cuts."""
+        """Returns what was ranked, in how many groups, and of one group the values at its cuts."""
         if not state.cuts:
             return {}
         cuts = state.cuts[0]
@@ -155,7 +155,7 @@ class RankedRule(RuleSettings):
         return self._values(cuts.key[int(cuts.rows(group)[0])], kind) if known.all() else ()
 
     def group_name(self, group: int, known: dict[int, str]) -> str | None:
-        """The name of a group by its hash; None where all documents are ranked as one."""
+        """Returns the name of a group by its hash; None where all documents are ranked as one."""
         if self.within_column is None:
             return None
         base = group & int(POOL)
@@ -176,5 +176,5 @@ def _hashed(names: Iterable[str | None]) -> dict[int, str]:
 
 
 def exact(rate: float) -> Fraction:
-    """A rate as the decimal number that was written: 0.3 is 3/10."""
+    """Returns a rate as the decimal number that was written: 0.3 is 3/10."""
     return Fraction(repr(rate))

@@ -1,4 +1,4 @@
-"""The reasons why a document is dropped: those of siftlm itself, and what a user's own may be."""
+"""Lists siftlm's own reasons for dropping a document, and says what a user's may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Rows`: the documents that a rule sees, as numpy columns read from Arrow once."""
+"""Shows rules the documents as numpy columns, read from Arrow once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt6
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a shard: `index` int64[rows] into `table`. Every array given has the length of `index`.
+    """Shows some rows of a shard: `index` int64[rows] into `table`. Every array has the length of `index`.
 
     `purpose` names the random numbers of who looks at the rows. Views of one shard share `cache`, so a column is
     converted, and an id hashed, once.
@@ -35,37 +35,37 @@ class Rows:
 
     @classmethod
     def of(cls, table: pa.RecordBatch | pa.Table, seed: int, tokens: str | None) -> Rows:
-        """All rows of a shard."""
+        """Returns all rows of a shard."""
         return cls(table, np.arange(table.num_rows), seed, tokens)
 
     def drawing(self, purpose: str) -> Rows:
-        """The same rows with the random numbers of that purpose."""
+        """Returns the same rows with the random numbers of that purpose."""
         return replace(self, purpose=purpose)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def where(self, mask: BoolArray) -> Rows:
-        """The rows for which `mask` bool[rows] holds."""
+        """Returns the rows for which `mask` bool[rows] holds."""
         return replace(self, index=self.index[mask])
 
     def number(self, name: str) -> Float64Array | Int64Array:
-        """A column as int64 or float64, 0 where it is missing."""
+        """Returns a column as int64 or float64, 0 where it is missing."""
         return self._numbers(name)[0][self.index]
 
     def real(self, name: str) -> Float64Array:
-        """A column as float64, 0 where it is missing."""
+        """Returns a column as float64, 0 where it is missing."""
         return self.number(name).astype(np.float64, copy=False)
 
     def missing(self, name: str) -> BoolArray:
-        """Where a column of any type is null or NaN."""
+        """Returns where a column of any type is null or NaN."""
         if pa.types.is_floating(self._column(name).type):
             return self._numbers(name)[1][self.index]
         nulls = self._cached(f"null {name}", lambda: np.asarray(self._column(name).is_null()))
         return np.asarray(nulls[self.index], np.bool_)
 
     def isin(self, name: str, values: Sequence[str | bool | int]) -> BoolArray:
-        """Where a column of strings, booleans or integers is one of `values`; a null is none of them."""
+        """Returns where a column of strings, booleans or integers is one of `values`; a null is none of them."""
         column = self._column(name)
         try:
             wanted = pa.array(list(values)).cast(column.type)
@@ -74,7 +74,7 @@ class Rows:
         return np.asarray(np.asarray(pc.is_in(column, wanted))[self.index], np.bool_)
 
     def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
-        """`table` at a column of strings, booleans or integers as they are written, `default` for what it lacks."""
+        """Returns `table` at a column of strings, booleans or integers as written, `default` for others."""
         column = self._column(name)
         if not (
             pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)
@@ -86,7 +86,7 @@ class Rows:
         return np.asarray(np.asarray(values)[codes][self.index], np.float64)
 
     def group(self, name: str) -> UInt64Array:
-        """A 60-bit hash of a column of strings, the lowest 4 bits 0; nulls form the pool of small groups.
+        """Returns a 60-bit hash of a column of strings, lowest 4 bits 0; nulls are with small groups.
 
         Two of n names share a group with odds n^2 / 2^61: 4e-7 for 1e6 domains.
         """
@@ -98,12 +98,12 @@ class Rows:
         return np.where(np.asarray(column.is_null()), POOL, hash_names(column) & POOL)
 
     def draw(self) -> UInt64Array:
-        """Uniform 64-bit draws, functions of the seed, the purpose and doc_id alone, independent between purposes."""
+        """Returns uniform 64-bit draws by seed, purpose and doc_id alone; those of two purposes are independent."""
         hashes = self._cached("hash of doc_id", lambda: hash_strings(self._column("doc_id")))
         return keyed(hashes[self.index], self.seed, self.purpose)
 
     def tokens(self) -> Int64Array:
-        """Tokens of every document, 0 where the count is missing."""
+        """Returns tokens of every document, 0 where the count is missing."""
         assert self.tokens_column is not None, "a rule by tokens was validated without a column of tokens"
         counts = self.number(self.tokens_column)
         if counts.dtype != np.int64 or (len(counts) and counts.min() < 0):
@@ -111,7 +111,7 @@ class Rows:
         return counts.astype(np.int64, copy=False)
 
     def mass(self, by: str) -> Int64Array:
-        """What a document counts: 1 by `documents`, its tokens by `tokens`."""
+        """Returns what a document counts: 1 by `documents`, its tokens by `tokens`."""
         return self.tokens() if by == "tokens" else np.ones(len(self), np.int64)
 
     def _column(self, name: str) -> pa.Array:

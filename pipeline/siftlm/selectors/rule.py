@@ -1,4 +1,4 @@
-"""What every rule has: a reason, a way with missing values, a scope; and what it answers."""
+"""Defines what every rule has, a reason, a way with missing values and a scope, and what it answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Value = float | int | None
 
 @dataclass(frozen=True)
 class Cut:
-    """Where one group of documents was cut: the values at its cuts, None for an open end."""
+    """Tells where one group of documents was cut: the values at its cuts, None for an open end."""
 
     group: str | None
     values: tuple[Value, ...]
@@ -33,7 +33,7 @@ class Cut:
 
 
 class Scope(Settings):
-    """The documents that a rule applies to: those that match every list given."""
+    """Limits a rule to the documents that match every list given."""
 
     language: list[str] | None = Field(default=None, min_length=1, description="Only documents of these languages.")
     source: list[str] | None = Field(default=None, min_length=1, description="Only documents of these inputs.")
@@ -42,13 +42,13 @@ class Scope(Settings):
     )
 
     def lists(self) -> dict[str, list[str]]:
-        """The columns that the scope reads, with the values it allows."""
+        """Returns the columns that the scope reads, with the values it allows."""
         named = {"language": self.language, "source": self.source, "domain": self.domain}
         return {name: values for name, values in named.items() if values is not None}
 
 
 class RuleSettings(Component):
-    """A rule: it sees the rows that are still kept, in its scope, and says which go and why."""
+    """Sees the rows in its scope that are still kept, and says which go and why."""
 
     reason: Reason | None = Field(
         default=None,
@@ -81,7 +81,7 @@ class RuleSettings(Component):
         return own | set(self.scope)
 
     def default_reasons(self) -> tuple[str, ...]:
-        """The reasons for which `drops` drops, where the user gives no other."""
+        """Returns the reasons for which `drops` drops, where the user gives no other."""
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
     @override
@@ -102,7 +102,7 @@ class RuleSettings(Component):
         return [Mention(f"when.{name}", name, tuple(values)) for name, values in self.scope.items()]
 
     def following(self, good_ends: Mapping[str, End]) -> Self:  # noqa: ARG002
-        """The rule with what the good ends of columns decide where the user did not."""
+        """Returns the rule with what the good ends of columns decide where the user did not."""
         return self
 
     @override
@@ -112,27 +112,27 @@ class RuleSettings(Component):
         self.rehearse_columns(rows)
 
     def rehearse_columns(self, rows: Rows) -> None:
-        """The same for the columns beside those of the scope."""
+        """Returns the same for the columns beside those of the scope."""
         self.drops(rows, None)
 
     def drops(self, rows: Rows, state: Any) -> Drops:
-        """Which rows go and why; none of the rows misses `ranked_column`."""
+        """Tells which rows go and why; none of the rows misses `ranked_column`."""
         raise NotImplementedError(f"{self.kind} decides nothing")
 
     def in_scope(self, rows: Rows, alive: BoolArray) -> BoolArray:
-        """The rows that are still kept and that the rule applies to."""
+        """Returns the rows that are still kept and that the rule applies to."""
         scope = alive.copy()
         for name, values in self.scope.items():
             scope &= rows.isin(name, values)
         return scope
 
     def subject(self, rows: Rows, alive: BoolArray) -> BoolArray:
-        """The rows of the scope that have a value."""
+        """Returns the rows of the scope that have a value."""
         scope = self.in_scope(rows, alive)
         return scope & ~rows.missing(self.ranked_column) if self.ranked_column is not None else scope
 
     def dropped(self, rows: Rows, alive: BoolArray, state: Any = None) -> Drops:
-        """The reasons of the rule with the rows that go for each, as disjoint masks over all rows."""
+        """Returns the reasons of the rule with the rows that go for each, as disjoint masks over all rows."""
         subject = self.subject(rows, alive)
         gone = [(reason, self.in_scope(rows, alive) & ~subject) for reason in self._missing_reason()]
         left = subject.copy()
@@ -149,7 +149,7 @@ class RuleSettings(Component):
         return []
 
     def drawn(self, rows: Rows) -> float | None:  # noqa: ARG002
-        """The draw that the rule compares for the first row; None where it compares a column."""
+        """Returns the draw that the rule compares for the first row; None where it compares a column."""
         return None
 
     def found(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
@@ -157,13 +157,13 @@ class RuleSettings(Component):
         return {}
 
     def cuts(self, state: Any, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:  # noqa: ARG002
-        """The cuts of every group, largest first; `names` are the values that its groups may have."""
+        """Returns the cuts of every group, largest first; `names` are the values that its groups may have."""
         return []
 
     def cut_of(self, rows: Rows, state: Any, kind: pa.DataType) -> tuple[Value, ...]:  # noqa: ARG002
-        """The values at which the group of the first row was cut."""
+        """Returns the values at which the group of the first row was cut."""
         return ()
 
     def cut_words(self, values: Sequence[str]) -> str:
-        """The values at the cuts of a group, in words."""
+        """Returns the values at the cuts of a group, in words."""
         return " to ".join(values) if len(values) == 2 else ", ".join(values)

@@ -1,4 +1,4 @@
-"""`sample`: a keyed random share of the documents."""
+"""Keeps a keyed random share of the documents (`sample`)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sample(RuleSettings):
 
     @override
     def drops(self, rows: Rows, state: None) -> Drops:
-        """Rows whose draw in (0, 1) is not below their rate."""
+        """Returns rows whose draw in (0, 1) is not below their rate."""
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
         outside = (rate < 0) | (rate > 1)
         if outside.any():

@@ -1,4 +1,4 @@
-"""Weights by segments of a column, SoftDedup's: what lies in a common segment counts less."""
+"""Weighs by segments of a column as SoftDedup does (`segments`): what lies in a common one counts less."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class SegmentSums:
-    """Documents of every segment, and the sum of their values in units of 2^-1074."""
+    """Counts documents of every segment, and sums their values in units of 2^-1074."""
 
     documents: tuple[int, ...]
     sums: tuple[int, ...]
 
     @classmethod
     def merged(cls, parts: Iterable[SegmentSums]) -> SegmentSums:
-        """The sums of all shards in `parts`."""
+        """Returns the sums of all shards in `parts`."""
         every = list(parts)
         documents = zip(*(part.documents for part in every), strict=True)
         sums = zip(*(part.sums for part in every), strict=True)
@@ -41,7 +41,7 @@ class SegmentSums:
 @stored
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """The borders, then for every segment its documents, their mean value and their weight."""
+    """Holds the borders, then for every segment its documents, their mean value and their weight."""
 
     borders: Search
     documents: tuple[int, ...] = ()
@@ -98,7 +98,7 @@ class SegmentsFactor(FactorSettings):
 
     @override
     def observe(self, rows: Rows, state: Segments) -> RankHistogram | SegmentSums:
-        """The ranks of the rows that have a value; with the borders known, what they add to the segments."""
+        """Returns the ranks of the rows that have a value; with the borders known, what they add to the segments."""
         if not state.borders.done:
             return histogram(state.borders, self._ranked(rows))
         values, segment = self._known(rows), self._segment(rows, state)

@@ -1,4 +1,4 @@
-"""`SelectSettings`: the rules of a selection, and the weights of what they keep."""
+"""Holds the rules of a selection, and the weights of what they keep (`SelectSettings`)."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class SelectSettings(Settings):
         return self
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
-        """The selection with what its columns decide where the user did not."""
+        """Returns the selection with what its columns decide where the user did not."""
         rules = [rule.following(good_ends) for rule in self.rules]
         return self.model_copy(update={"rules": rules})
 
     def columns(self) -> set[str]:
-        """The columns that the selection reads."""
+        """Returns the columns that the selection reads."""
         weights = self.weights.columns() if self.weights else set()
         tokens = {self.tokens} if self.tokens else set()
         return {"doc_id"}.union(weights, tokens, *(rule.columns() for rule in self.rules))

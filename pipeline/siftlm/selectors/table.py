@@ -1,4 +1,4 @@
-"""`table`: a number for each value of a column as a factor of the weights."""
+"""Weighs by a number for each value of a column (`table`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`threshold`: documents whose value lies in a range, or in a list."""
+"""Keeps documents whose value lies in a range, or in a list (`threshold`)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Threshold(RuleSettings):
 
     @override
     def drops(self, rows: Rows, state: None) -> Drops:
-        """Rows outside the range or the lists; bounds are inclusive."""
+        """Returns rows outside the range or the lists; bounds are inclusive."""
         masks = []
         if self.min is not None:
             masks.append(np.less(rows.number(self.column), self.min))

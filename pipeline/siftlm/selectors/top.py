@@ -1,4 +1,4 @@
-"""`top`: the best documents by a score, up to a budget."""
+"""Keeps the best documents by a score, up to a budget (`top`)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Top(RankedRule):
 
     @override
     def following(self, good_ends: Mapping[str, End]) -> Self:
-        """The rule with the column's good end as its direction, unless the user wrote one."""
+        """Returns the rule with the column's good end as its direction, unless the user wrote one."""
         return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
 
     @property
@@ -116,24 +116,24 @@ class Top(RankedRule):
 
     @override
     def targets(self, number: int) -> tuple[Target, ...]:
-        """The budget."""
+        """Returns the budget."""
         share = exact(self.rate) if self.rate is not None else None
         return (Target(share=share, amount=self.amount),)
 
     @override
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """Rows by the column, best first, ties by draw."""
+        """Returns rows by the column, best first, ties by draw."""
         key = from_number(rows.number(self.column))
         return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
     @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Rows that come after the one that crosses the budget."""
+        """Returns rows that come after the one that crosses the budget."""
         return [(self.default_reasons()[0], ~state.cuts[0].before(0, self.ranked(rows, 0, ())))]
 
     @override
     def budget_found(self, cuts: Cuts) -> dict[str, Any]:
-        """`short` is what all groups together lack of the budget, `groups_short` how many lack any."""
+        """Returns `short` is what all groups together lack of the budget, `groups_short` how many lack any."""
         kept: dict[str, Any] = {"end": self.end, "by": self.column, "within": self.within, "unit": self.unit}
         if self.amount is None:
             return kept | {"rate": self.rate}

@@ -1,4 +1,4 @@
-"""Weights: expected copies of every kept document, scaled to a budget of tokens under a cap."""
+"""Weighs kept documents: expected copies, scaled to a budget of tokens under a cap."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class WeightSettings(Settings):
         return self
 
     def columns(self) -> set[str]:
-        """The columns that the factors read."""
+        """Returns the columns that the factors read."""
         return {factor.column for factor in self.factors}
 
     def check(self, good_ends: Mapping[str, End]) -> None:
@@ -92,7 +92,7 @@ class WeightSettings(Settings):
         )
 
     def weighed(self, rows: Rows, states: Sequence[Any]) -> Weighed:
-        """The rows with their weights before the budget and the cap; `states` are those of the factors, in order."""
+        """Returns the rows with their weights before budget and cap; `states` are those of the factors."""
         tokens = rows.tokens() if self.budget_tokens is not None else np.zeros(len(rows), np.int64)
         draw = rows.drawing(COPIES).draw() if self.materialise else np.zeros(len(rows), np.uint64)
         return Weighed(self._relative(rows, states), tokens, draw)
@@ -108,7 +108,7 @@ class WeightSettings(Settings):
         return weight
 
     def expected(self, rows: Rows, states: Sequence[Any]) -> tuple[Float64Array, Int64Array]:
-        """The expected copies of every row, and its copies; `states` are those of the factors and the budget."""
+        """Returns the expected copies of every row, and its copies; `states` are of factors and budget."""
         weighed, budget = self.weighed(rows, states), self.budget
         scale = budget.scale(states[-1]) if budget else 1.0
         with np.errstate(over="ignore"):
@@ -121,5 +121,5 @@ class WeightSettings(Settings):
 
 
 def factor_place(position: int) -> str:
-    """The place of a factor in the configuration."""
+    """Returns the place of a factor in the configuration."""
     return f"{WEIGHTS}.factors.{position}"

@@ -1,4 +1,4 @@
-"""Passes over the shards of a run, until a statistic of the corpus is found."""
+"""Makes passes over the shards of a run, until a statistic of the corpus is found."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from siftlm.store import Store
 
 
 class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
-    """A statistic of columns."""
+    """Finds something in the columns of shards."""
 
     def read(self, task: Task, store: Store) -> pa.Table:
-        """The columns of a shard that are observed."""
+        """Returns the columns of a shard that are observed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def found(
     store: Store,
     runner: RunnerSettings,
 ) -> StateT:
-    """What a statistic finds in passes over all shards, from the state before any.
+    """Returns what a statistic finds in passes over all shards, from the state before any.
 
     Every pass has a file of its own beside `path`: another run over the same store may be in another pass.
     """

@@ -41,7 +41,7 @@ RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's 
 
 @dataclass(frozen=True)
 class Columns:
-    """What selection reads of a shard: the columns its rules name, and why rows are out already."""
+    """Reads what selection needs of a shard: the columns its rules name, and why rows are out already."""
 
     settings: SelectSettings
 
@@ -66,11 +66,11 @@ class Columns:
         return reasons, steps
 
     def observe(self, rows: Portion, state: Plan) -> Partial:
-        """What the coming pass needs to know of a portion."""
+        """Returns what the coming pass needs to know of a portion."""
         return self.selection.observe(rows.table, state)
 
     def settle(self, state: Plan, partial: Partial | None) -> Plan:
-        """The plan after a pass over all shards."""
+        """Returns the plan after a pass over all shards."""
         return self.selection.settle(state, partial)
 
 
@@ -190,5 +190,5 @@ class Decisions(Step):
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:
-    """Where the resolved selection is whose decisions have these keys."""
+    """Returns where the resolved selection is whose decisions have these keys."""
     return store.path("selections", digest(PLAN_VERSION, list(keys)), SUFFIX)

@@ -32,21 +32,21 @@ def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
 
 @dataclass(frozen=True)
 class Summaries:
-    """The quantiles of some columns, before and after selection, as a statistic of shards."""
+    """Finds the quantiles of some columns, before and after selection."""
 
     columns: tuple[str, ...]
     store: Store
 
     def begin(self, entry_limit: int) -> Together:
-        """Nothing known yet."""
+        """Returns nothing known yet."""
         return Together({name: ScoreSearch.start(self.columns, entry_limit=entry_limit) for name in ("all", "kept")})
 
     def read(self, task: Task, store: Store) -> pa.Table:
-        """Which documents are kept."""
+        """Tells which documents are kept."""
         return read_columns(task, store, {"kept"})
 
     def observe(self, rows: Portion, state: Together) -> Together:
-        """What the coming pass needs to know of a portion, a few columns in memory at a time."""
+        """Returns what the coming pass needs to know of a portion, a few columns in memory at a time."""
         return Together.merged(self._parts(rows, state))
 
     def _parts(self, rows: Portion, state: Together) -> Iterator[Together]:
@@ -59,7 +59,7 @@ class Summaries:
             yield Together({name: search.observe(tables[name], names) for name, search in state.parts.items()})
 
     def settle(self, state: Together, partial: Together | None) -> Together:
-        """The searches after a pass."""
+        """Returns the searches after a pass."""
         assert partial is not None, "columns without shards"
         return Together({name: search.settle(partial.parts[name]) for name, search in state.parts.items()})
 

@@ -1,4 +1,4 @@
-"""Statistics of a whole corpus that take passes over it: what a pass observes, and what follows from it.
+"""Finds statistics of a whole corpus in passes: what a pass observes, and what follows from it.
 
     state = statistic.begin()
     while not state.done:
@@ -21,15 +21,15 @@ PartialT = TypeVar("PartialT", bound="Partial")
 
 
 class Partial(Protocol):
-    """What one pass observes of some rows."""
+    """Holds what one pass observes of some rows."""
 
     @classmethod
     def merged(cls, parts: Iterable[Any]) -> Any:
-        """What it observes of the rows of all parts, of which there is at least one."""
+        """Returns what it observes of the rows of all parts, of which there is at least one."""
 
 
 class State(Protocol):
-    """How far a statistic is known."""
+    """Tells how far a statistic is known."""
 
     @property
     def done(self) -> bool:
@@ -40,17 +40,17 @@ StateT = TypeVar("StateT", bound=State)
 
 
 class Statistic(Protocol[Rows, StateT, PartialT]):
-    """Something that is found in passes over a corpus."""
+    """Finds something in passes over a corpus."""
 
     def observe(self, rows: Rows, state: StateT) -> PartialT:
-        """What the coming pass needs to know of some rows."""
+        """Returns what the coming pass needs to know of some rows."""
 
     def settle(self, state: StateT, partial: PartialT | None) -> StateT:
-        """The state after a pass over all rows; `partial` is None where there was nothing to observe."""
+        """Returns the state after a pass over all rows; `partial` is None where there was nothing to observe."""
 
 
 def merged(parts: Iterable[PartialT]) -> PartialT:
-    """The parts, of which there is at least one, as one."""
+    """Returns the parts, of which there is at least one, as one."""
     every = list(parts)
     together: PartialT = type(every[0]).merged(every)
     return together
@@ -59,7 +59,7 @@ def merged(parts: Iterable[PartialT]) -> PartialT:
 def settled(
     statistic: Statistic[Rows, StateT, PartialT], state: StateT, look: Callable[[StateT], PartialT | None]
 ) -> StateT:
-    """The state in which nothing is left to find; `look` makes a pass over the corpus."""
+    """Returns the state in which nothing is left to find; `look` makes a pass over the corpus."""
     while not state.done:
         state = statistic.settle(state, look(state))
     return state
@@ -68,7 +68,7 @@ def settled(
 @stored
 @dataclass(frozen=True)
 class Together:
-    """States, or partials, of several statistics that are found in the same passes, by name."""
+    """Holds states, or partials, of several statistics that are found in the same passes, by name."""
 
     parts: Mapping[str, Any]
 
@@ -79,6 +79,6 @@ class Together:
 
     @classmethod
     def merged(cls, parts: Iterable[Together]) -> Together:
-        """The parts of each name as one."""
+        """Returns the parts of each name as one."""
         every = list(parts)
         return cls({name: merged(part.parts[name] for part in every) for name in every[0].parts})

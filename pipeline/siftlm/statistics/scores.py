@@ -88,7 +88,7 @@ class ScoreSearch:
         return ScoreStatistics(summaries, histograms, frozenset(integral))
 
     def settle(self, merged: ScoreStatistics) -> ScoreSearch:
-        """The search after a pass over all shards."""
+        """Returns the search after a pass over all shards."""
         searches = {
             name: search
             if search.found is not None

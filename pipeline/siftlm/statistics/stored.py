@@ -1,4 +1,4 @@
-"""`stored`: marks the dataclasses of which statistics are made that may be written to a store and read back."""
+"""Marks the dataclasses that may be written to a store and read back (`stored`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STORED: dict[str, type] = {}
 
 
 def stored(kind: type[T]) -> type[T]:
-    """The dataclass, which files may name from now on."""
+    """Returns the dataclass, which files may name from now on."""
     known = STORED.setdefault(kind.__name__, kind)
     assert known.__module__ == kind.__module__, f"{kind.__module__} and {known.__module__} have a {kind.__name__}"
     STORED[kind.__name__] = kind
