@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
 from siftlm.report.steps import unfindable
 from siftlm.scorers import open_score, open_scorer
+from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
 from siftlm.stages.dedup.step import check as check_dedup
@@ -134,23 +134,15 @@ def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
     empty = pa.schema([pa.field(name, kind) for name, kind in columns.items()]).empty_table()
     rows = Rows.of(empty, 0, select.tokens)
     if select.tokens:
-        with _at("select"):
+        with placed("select"):
             rows.tokens()
     for place, rules in (("preselect", config.preselect), ("select.rules", select.rules)):
         for number, rule in enumerate(rules):
-            with _at(f"{place}.{number}"):
+            with placed(f"{place}.{number}"):
                 rule.rehearse(rows)
     if select.weights:
         select.weights.check(config.good_ends())
         select.weights.rehearse(rows)
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}.{error}") from None
 
 
 def _require(
