@@ -27,7 +27,7 @@ class Method:
 
 def methods() -> list[Method]:
     """Gives a row for every method, readers first, in the order in which a document meets them."""
-    readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items()]
+    readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
     return [*readers, *scorers, *_selectors("rule", AnyRule), *_selectors("factor", AnyFactor)]
 

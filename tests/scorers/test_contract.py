@@ -116,7 +116,7 @@ def test_every_method_has_a_row_with_words_and_a_name_of_its_own() -> None:
     assert [row.name for row in rows] == [kind.model_fields["kind"].default for kind in (*ANNOTATORS, *SCORES)]
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
-        assert row.words.endswith(".")
+        assert row.words.partition("\n")[0].endswith(".")
         assert row.columns
 
 

@@ -18,7 +18,7 @@ Counter = Callable[[BinaryIO], int]
 class FileFormat:
     """What siftlm must know of a format; functions are named rather than imported, for readers load much."""
 
-    words: str  # what its documents are
+    words: str  # what the reader does; empty for a format that is known only to be refused
     reader: str  # a Reader
     endings: str  # a regular expression of how names end, a compression's ending aside
     fields: str | None = None  # a FieldNames, for formats whose records have fields
@@ -57,7 +57,7 @@ FORMATS: dict[Format | Literal["wat"], FileFormat] = {
         fields="siftlm.readers.presence:of_archive",
     ),
     "wat": FileFormat(
-        "Refuses Common Crawl's WAT archives, which hold no texts.",
+        "",
         "siftlm.readers.warc:read_warc",
         r"\.wat$",
         fields="siftlm.readers.presence:of_archive",

@@ -29,7 +29,7 @@ class ContaminationSettings(NamedSettings):
     """Looks for the items of a benchmark in the documents, by 13-grams of words."""
 
     kind: Literal["contamination"] = "contamination"
-    paper: ClassVar = "Brown et al. 2020 (2005.14165), appendix C"
+    paper: ClassVar = "Brown et al. 2020 (arXiv 2005.14165), appendix C"
     example: ClassVar = {"name": "benchmark", "path": "benchmark.jsonl"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns, the benchmark's for instance.")
     path: ReadPath = Field(description="The items: .jsonl, .jsonl.gz, .jsonl.zst or .parquet, one a row.")

@@ -24,7 +24,7 @@ class DsirSettings(NamedSettings):
     """Weighs documents by importance weights that `siftlm fit-dsir` made from a target and a raw corpus."""
 
     kind: Literal["dsir"] = "dsir"
-    paper: ClassVar = "Xie et al. 2023 (2302.03169)"
+    paper: ClassVar = "Xie et al. 2023 (arXiv 2302.03169)"
     example: ClassVar = {"name": "dsir", "path": "dsir.npz"}
     path: ReadPath = Field(description="The .npz of siftlm fit-dsir.")
     fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")

@@ -28,7 +28,7 @@ class ClassifierSettings(NamedSettings):
     """Gives the probability of a label of a fastText classifier as the column `name`."""
 
     kind: Literal["classifier"] = "classifier"
-    paper: ClassVar = "Joulin et al. 2017 (1607.01759)"
+    paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
     example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
     path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")

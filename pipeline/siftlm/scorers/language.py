@@ -30,7 +30,7 @@ class LanguageSettings(ScorerSettings):
     """Identifies the language of a text, or of its beginning, by a fastText model."""
 
     kind: Literal["language"] = "language"
-    paper: ClassVar = "Joulin et al. 2017 (1607.01759)"
+    paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
     example: ClassVar = {}
     first_bytes: int | None = Field(
         None,

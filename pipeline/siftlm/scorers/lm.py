@@ -29,7 +29,7 @@ class LMSettings(ScoreSettings):
     """Scores documents by the nats of their tokens under a causal language model."""
 
     kind: Literal["lm"] = "lm"
-    paper: ClassVar = "Marion et al. 2023 (2309.04564)"
+    paper: ClassVar = "Marion et al. 2023 (arXiv 2309.04564)"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
     example: ClassVar = {"name": "lm", "model": "model", "device": "cpu"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
@@ -101,7 +101,7 @@ class LMSettings(ScoreSettings):
         return self.model == TRAINED
 
     def trained(self, folder: str) -> LMSettings:
-        return self.model_copy(update={"model": folder}) if self.awaited else self
+        return self.model_copy(update={"model": folder})
 
     def scorer(self) -> LMScorer:
         return LMScorer(self)

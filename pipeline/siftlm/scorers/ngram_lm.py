@@ -25,7 +25,7 @@ class NgramModelSettings(ScoreSettings):
     """Scores documents by the nats of their words under an n-gram model with backing off."""
 
     kind: Literal["ngram"] = "ngram"
-    paper: ClassVar = "Wenzek et al. 2020 (1911.00359); Heafield 2011"
+    paper: ClassVar = "Wenzek et al. 2020 (arXiv 1911.00359); Heafield 2011"
     example: ClassVar = {"name": "ngram", "path": "model.arpa"}
     path: ReadPath = Field(description="The model in ARPA format, .arpa or .arpa.gz, with an entry `<unk>`.")
     lowercase: bool = Field(False, description="Lower the case of a text first, for a model of such texts.")

@@ -46,11 +46,11 @@ class ScorerSettings(Settings):
         raise NotImplementedError(f"{self.kind} must have a scorer")
 
     def columns(self) -> list[pa.Field]:
-        """Gives the columns that rules can name."""
+        """Returns the columns that rules can name."""
         return self.scorer().fields()
 
     def charts(self) -> Sequence[str]:
-        """Names the columns whose distribution the report draws even if no rule reads them."""
+        """Returns the columns whose distribution the report draws even if no rule reads them."""
         return ()
 
     def overlap(self) -> Overlap | None:

@@ -21,12 +21,12 @@ class ScoreSettings(NamedSettings):
 
     @property
     def origin(self) -> str:
-        """Where the model is, for the manifest."""
+        """Returns where the model is, for the manifest."""
         raise NotImplementedError(f"{self.kind} must say where its model is")
 
     @property
     def window(self) -> int:
-        """How many documents are scored together at most."""
+        """Returns how many documents are scored together at most."""
         return 4096
 
     @property
@@ -35,25 +35,24 @@ class ScoreSettings(NamedSettings):
         return False
 
     def trained(self, folder: str) -> ScoreSettings:
-        """Names the folder of the model that the run has trained; the same settings where none is awaited."""
-        assert folder
-        return self
+        """Returns the settings with the folder of the model that was awaited."""
+        raise NotImplementedError(f"{self.kind} awaits no model, got {folder}")
 
     def scorer(self) -> ScoreScorer:
         """Makes the scorer, which loads nothing yet."""
         raise NotImplementedError(f"{self.kind} must have a scorer")
 
     def columns(self) -> list[pa.Field]:
-        """Gives the columns that rules can name, those that are derived from stored ones too."""
+        """Returns the columns that rules can name, those that are derived from stored ones too."""
         own = [*self.scorer().fields(), *(pa.field(name, pa.float64()) for name in DERIVED)]
         return [field.with_name(f"{self.name}_{field.name}") for field in own]
 
     def perplexities(self) -> Sequence[str]:
-        """Names the columns that are perplexities, the one to look at first before the others."""
+        """Returns the columns that are perplexities, the one to look at first before the others."""
         return (f"{self.name}_perplexity",)
 
     def charts(self) -> Sequence[str]:
-        """Names the columns whose distribution the report draws even if no rule reads them."""
+        """Returns the columns whose distribution the report draws even if no rule reads them."""
         return *self.perplexities(), f"{self.name}_bits_per_byte"
 
 

@@ -21,7 +21,7 @@ class SignalsSettings(ScorerSettings):
     """Counts what tells good text from bad by rules: words, symbols, lines, repetitions."""
 
     kind: Literal["signals"] = "signals"
-    paper: ClassVar = "Rae et al. 2021 (2112.11446), Raffel et al. 2020 (1910.10683), Penedo et al. 2024 (2406.17557)"
+    paper: ClassVar = "Rae et al. 2021, Raffel et al. 2020, Penedo et al. 2024 (2112.11446, 1910.10683, 2406.17557)"
     example: ClassVar = {}
     groups: list[Group] = Field(
         default=list(GROUPS),  # type: ignore[arg-type]
