@@ -131,7 +131,8 @@ run_pipeline(RunnerSettings(processes=2), "probe",
 
 FAILING = """
 import logging, sys
-from siftlm.engine.runner import RunnerSettings, import_beam, run_pipeline
+from siftlm.engine.beam import import_beam
+from siftlm.engine.runner import RunnerSettings, run_pipeline
 beam, _ = import_beam()
 from apache_beam.internal.cloudpickle import cloudpickle
 logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)  # of the runner, as the command line does

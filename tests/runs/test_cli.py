@@ -327,7 +327,7 @@ def test_what_an_engine_says_of_itself_is_one_line(
     beam = SimpleNamespace(Pipeline=Pipeline)
     beam_options.known()  # asks Beam itself, once
     monkeypatch.setattr("siftlm.engine.runner.import_beam", lambda: (beam, lambda flags: None))
-    monkeypatch.setattr("siftlm.engine.beam_options.check_options", lambda options: None)  # of the real Beam
+    monkeypatch.setattr("siftlm.engine.runner.check_options", lambda options: None)  # of the real Beam
     settings = RunnerSettings(name="FlinkRunner", options={"flink_master": "[local]"})
     with pytest.raises(RuntimeError if told is None else UserError, match=None if told is None else f"^{told}$"):
         run_pipeline(settings, "documents", lambda pipeline: None)

@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 @cache
 def _parser() -> _Parser:
     """The options of every class of options in Beam; those of a class that is not installed are not there."""
-    from siftlm.engine.runner import import_beam
+    from siftlm.engine.beam import import_beam
 
     _, base = import_beam()
     parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from siftlm.engine.runner import RunnerSettings, import_beam, run_pipeline, threads
+from siftlm.engine.beam import import_beam
+from siftlm.engine.runner import RunnerSettings, run_pipeline, threads
 from siftlm.engine.shards import ShardStage, Task, write_plan
 from siftlm.engine.spill import Links
 from siftlm.store import Marker, Store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import socket
@@ -11,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, Field, TypeAdapter
 
 from siftlm.engine.allocator import limit_arenas
+from siftlm.engine.beam import import_beam
+from siftlm.engine.beam_options import check_options
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 
@@ -119,8 +120,6 @@ def check(settings: RunnerSettings) -> None:
     if settings.name not in RUNNERS:
         raise UserError(f"runner.name: must be one of {', '.join(RUNNERS)}, got {settings.name!r}")
     if settings.options:
-        from siftlm.engine.beam_options import check_options
-
         check_options(settings.options)
     mode = settings.options.get("direct_running_mode")
     if mode == "multi_threading":
@@ -240,19 +239,6 @@ def _deaths_named(settings: RunnerSettings) -> AbstractContextManager[None]:
     from siftlm.engine.processes import deaths_named
 
     return deaths_named()
-
-
-def import_beam() -> tuple[Any, Any]:
-    """Returns Beam and its options class, without what it warns of while it is imported (optional packages)."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        import apache_beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    finally:
-        logging.disable(previous)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    return apache_beam, PipelineOptions
 
 
 def _runner(settings: RunnerSettings) -> object:

@@ -5,7 +5,7 @@ from pkgutil import walk_packages
 
 from siftlm import engine, stages
 from siftlm.engine.allocator import limit_arenas
-from siftlm.engine.runner import import_beam
+from siftlm.engine.beam import import_beam
 
 limit_arenas()
 import_beam()
