@@ -188,6 +188,16 @@ def test_no_import_goes_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()  # which names the circle, if there is one
 
 
+def test_no_two_classes_share_a_name() -> None:
+    """Whoever reads a name knows what it means, in whichever file."""
+    places: dict[str, list[str]] = {}
+    for file in sorted(file for root in SOURCE_ROOTS.values() for file in root.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(file.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 @pytest.mark.parametrize(
     ("module", "line", "rule"),
     [

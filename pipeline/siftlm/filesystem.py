@@ -20,7 +20,7 @@ import xxhash
 
 from siftlm.errors import UserError
 from siftlm.paths import absolute, canonical, is_local, is_within, plain, scheme_of
-from siftlm.patterns import Part, aligned, has_signs, is_hidden, leads_elsewhere, left_behind, local_matches
+from siftlm.patterns import MatchedPart, aligned, has_signs, is_hidden, leads_elsewhere, left_behind, local_matches
 from siftlm.writing import TEMPORARY, make_folder, remove_if_there, sync_folder, write_local, write_object
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
@@ -94,7 +94,7 @@ def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
     return Expansion(sorted(found.values()), list(runs.passed_over), sorted(hidden - found.keys()))
 
 
-def _is_ours(parts: Sequence[Part]) -> bool:
+def _is_ours(parts: Sequence[MatchedPart]) -> bool:
     """Whether a file has the name of one that siftlm has not finished."""
     return TEMPORARY.fullmatch(parts[-1].name) is not None
 
@@ -118,14 +118,14 @@ class _Runs:
         self._marked: dict[str, bool] = {}
         self.passed_over: dict[str, None] = {}
 
-    def hold(self, path: str, parts: Sequence[Part]) -> bool:
+    def hold(self, path: str, parts: Sequence[MatchedPart]) -> bool:
         """Whether a file belongs to a run and is no input; the run's folder is remembered as passed over."""
         folder = self._mine(path) or self._of_another(path, parts)
         if folder:
             self.passed_over[folder] = None
         return folder is not None
 
-    def has(self, path: str, parts: Sequence[Part]) -> bool:
+    def has(self, path: str, parts: Sequence[MatchedPart]) -> bool:
         """Whether a file belongs to a run."""
         return (self._mine(path) or self._of_another(path, parts)) is not None
 
@@ -139,7 +139,7 @@ class _Runs:
         place = canonical(path) if leads_away else f"{self._canonical[folder]}/{name}"
         return next((own for own in self._own if is_within(place, own)), None)
 
-    def _of_another(self, path: str, parts: Sequence[Part]) -> str | None:
+    def _of_another(self, path: str, parts: Sequence[MatchedPart]) -> str | None:
         """The outermost folder of a run above a file whose part below is not spelled in the pattern."""
         folder = path
         above = []
@@ -163,12 +163,12 @@ def _has_mark(folder: str) -> bool:
     return not {_base_name(name) for name in fs.ls(inner, detail=False)}.isdisjoint(RUN_MARKS)
 
 
-def _matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+def _matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     """The files of one path, directory or pattern, hidden ones too, each with its parts upon those of the pattern."""
     return _local_matches(_local(path)) if is_local(path) else _remote_matches(path)
 
 
-def _local_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+def _local_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     whole = absolute(path) + ("/" if path.endswith("/") else "")
     for matched, name in local_matches(whole):
         parts = aligned(whole, matched, name)
@@ -180,7 +180,7 @@ def _local_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
             raise leads_elsewhere(name)
 
 
-def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[Part]]]:
+def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     fs, inner = _open_filesystem(path)
     for matched, name, size in _remote_names(fs, inner):
         parts = aligned(inner, matched, name)

@@ -18,7 +18,7 @@ _SIGNS = frozenset("*?[")
 _LEFT_BEHIND = (".crc", ".tmp")
 
 
-class Part(NamedTuple):
+class MatchedPart(NamedTuple):
     """Pairs a part of a file's path with the part of the pattern that matched it, or None."""
 
     name: str
@@ -51,7 +51,7 @@ def parts_of(path: str) -> list[str]:
     return [part for part in path.split("/") if part]
 
 
-def aligned(pattern: str, matched: str, file: str) -> list[Part]:
+def aligned(pattern: str, matched: str, file: str) -> list[MatchedPart]:
     """Returns the parts of a file that a pattern matched, or that lies below what it matched."""
     wanted, names = parts_of(pattern), parts_of(matched)
     below = parts_of(file)[len(names) :]
@@ -61,17 +61,20 @@ def aligned(pattern: str, matched: str, file: str) -> list[Part]:
         spread: list[str | None] = [*wanted[:first], *[None] * free, *wanted[last:]]
     else:
         spread = [*wanted]
-    return [*(Part(*pair) for pair in zip(names, spread, strict=True)), *(Part(name, None) for name in below)]
+    return [
+        *(MatchedPart(*pair) for pair in zip(names, spread, strict=True)),
+        *(MatchedPart(name, None) for name in below),
+    ]
 
 
-def is_hidden(parts: Sequence[Part]) -> bool:
+def is_hidden(parts: Sequence[MatchedPart]) -> bool:
     """Tells whether a file or its folder has a name that jobs leave behind and no pattern asks for."""
     name, pattern = parts[-1]
     left = any(name.endswith(end) and not (pattern or "").endswith(end) for end in _LEFT_BEHIND)
     return left or any(part.is_hidden for part in parts)
 
 
-def left_behind(path: str, parts: Sequence[Part]) -> str:
+def left_behind(path: str, parts: Sequence[MatchedPart]) -> str:
     """Returns what to tell of a hidden file's path: its outermost hidden folder, or all."""
     names = path.rstrip("/").split("/")
     below = next((len(parts) - 1 - at for at, part in enumerate(parts[:-1]) if part.is_hidden), 0)
@@ -116,7 +119,7 @@ def _folders_below(top: str) -> Iterator[str]:
         folder = waiting.pop()
         yield folder
         for entry in _entries(folder):
-            if entry.is_dir() and not Part(entry.name, None).is_hidden:
+            if entry.is_dir() and not MatchedPart(entry.name, None).is_hidden:
                 if entry.is_symlink():
                     raise leads_elsewhere(entry.path)
                 waiting.append(entry.path)
@@ -129,7 +132,7 @@ def _below(top: str) -> Iterator[str]:
         for entry in _entries(waiting.pop()):
             if not entry.is_dir(follow_symlinks=False):
                 yield entry.path
-            elif Part(entry.name, None).is_hidden:
+            elif MatchedPart(entry.name, None).is_hidden:
                 yield f"{entry.path}/"
             else:
                 waiting.append(entry.path)

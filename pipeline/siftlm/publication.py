@@ -20,9 +20,9 @@ from siftlm.engine.step import Shard, Told
 from siftlm.inspect.diff import Conditions
 from siftlm.inspect.report import overview, write_report
 from siftlm.inspect.run import FinishedRun, SelectedRun
-from siftlm.inspect.trace import Rulebook
+from siftlm.inspect.trace import Trace
 from siftlm.report.difference import RunDifference
-from siftlm.report.manifest import build_manifest
+from siftlm.report.manifest import FORMAT, versions
 from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
 from siftlm.stages import folders, publish, write
@@ -33,6 +33,7 @@ from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, digest
 
 PLACES = frozenset({"store", "metrics_file", "output", "runner"})  # keys that say nothing of what was done
+SKIPPED = 100  # files that are no documents whose paths the manifest tells, of every source
 
 
 @dataclass(frozen=True)
@@ -89,24 +90,33 @@ class Publication:
         return self.lineage.markers[DECISIONS]
 
     def manifest(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what is known of the run so far."""
+        """Returns what manifest.json tells of the run, as far as it is known."""
         documents = self.lineage.markers[DOCUMENTS]
         shards = [
             {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
             for t, d, s in zip(self.selected, documents, self.decisions, strict=True)
         ]
-        return build_manifest(
-            name=self.config.name,
-            identity=self.identity,
-            config=self.config.model_dump(mode="json", by_alias=True),
-            models={name: model for told in self.told for name, model in told.models.items()},
-            shards=shards,
-            lineage=self.lineage,
-            statistics=statistics,
-            warnings=[warning for told in self.told for warning in told.warnings],
-            skipped=self.skipped,
-            benchmarks=self.config.benchmark_facts(),
-        )
+        markers = self.lineage.markers
+        return {
+            "format": FORMAT,
+            "name": self.config.name,
+            "identity": self.identity,
+            "versions": versions(),
+            "config": self.config.model_dump(mode="json", by_alias=True),
+            "models": {name: dict(model) for told in self.told for name, model in told.models.items()},
+            "warnings": [warning for told in self.told for warning in told.warnings],
+            "counts": {step: self.lineage.total(step) for step in markers if markers[step]},
+            "benchmarks": self.config.benchmark_facts(),
+            "statistics": dict(statistics),
+            **{part: [_written_file(marker) for marker in markers.get(part, [])] for part in (DATA, REJECTS)},
+            "inputs": shards,
+            "skipped": [
+                {"source": source, "files": len(paths), "paths": list(paths[:SKIPPED])}
+                for source, paths in self.skipped.items()
+                if paths
+            ],
+            "seconds": {step: self.lineage.seconds(step) for step in markers},
+        }
 
     def statistics(self) -> dict[str, Any]:
         """Returns sums and quantiles over all documents, those that the steps tell of included."""
@@ -126,7 +136,7 @@ class Publication:
         """Returns what the report says, but for the written files, which may be in the making."""
         run = SelectedRun(self.manifest(self.statistics()), self.context.store)
         lost = [loss for marker in self.decisions for loss in marker.facts["lost"]]
-        run.manifest["steps"] = Rulebook(run).account(lost)
+        run.manifest["steps"] = Trace(run).account(lost)
         return overview(run, self.context.runner)
 
     def _look(self, conditions: Conditions) -> RunDifference | None:
@@ -204,6 +214,15 @@ def _told(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     config = {name: value for name, value in manifest["config"].items() if name not in PLACES}
     prices = [manifest["config"]["runner"][name] for name in ("hour_price", "score_hour_price")]
     return config, prices, [shard["path"] for shard in manifest["inputs"]], manifest["skipped"]
+
+
+def _written_file(marker: Marker) -> dict[str, Any]:
+    return {
+        "path": marker.facts["path"],
+        "rows": marker.rows_out,
+        "bytes": marker.facts["bytes"],
+        "checksum": f"xxh3_128:{marker.facts['checksum']}",
+    }
 
 
 def _input_facts(shard: Task) -> dict[str, Any]:

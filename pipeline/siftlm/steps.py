@@ -20,7 +20,7 @@ from siftlm.stages.dedup.step import Clusters
 from siftlm.stages.eligible import Eligible
 from siftlm.stages.ids.step import UniqueIds
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
-from siftlm.stages.paragraphs.step import Cuts
+from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import Decisions
 
@@ -38,7 +38,7 @@ def steps(config: RunConfig) -> list[Step]:
         Annotate(config.scorers()),
         None if refuse else ids,
         Clusters(dedup) if dedup else None,
-        Cuts(dedup.passages, config.seed, dedup.drops) if dedup and dedup.passages else None,
+        Paragraphs(dedup.passages, config.seed, dedup.drops) if dedup and dedup.passages else None,
         Commonness(dedup.commonness, dedup.drops) if dedup and dedup.commonness else None,
         Reference(config.reference, split) if config.reference else None,
         Eligible(split, tuple(config.preselect)) if dedup or split.holdout or config.preselect else None,

@@ -16,7 +16,7 @@ from siftlm.correlate.assess import (
     resample_counts,
     unit_weights,
 )
-from siftlm.correlate.benchmarks import Target
+from siftlm.correlate.benchmarks import BenchmarkTarget
 from siftlm.correlate.estimators import estimate, model_strength, partial_spearman, spearman
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
@@ -25,7 +25,7 @@ from siftlm.errors import UserError
 from siftlm.proxies.proof import decision_accuracy, signal_to_noise
 
 
-def synthetic(models: int = 60, units: int = 30, seed: int = 0) -> Target:
+def synthetic(models: int = 60, units: int = 30, seed: int = 0) -> BenchmarkTarget:
     """Models with one strength each; only the first ten units say more about the benchmark than strength does."""
     rng = np.random.default_rng(seed)
     strength, skill = rng.normal(size=models), rng.normal(size=models)
@@ -33,7 +33,7 @@ def synthetic(models: int = 60, units: int = 30, seed: int = 0) -> Target:
     X[:, :10] += 0.2 * skill[:, None]
     names = [f"org{k % 6}/m{k:02d}" for k in range(models)]
     matrix = LossMatrix(names, [f"u{j:02d}" for j in range(units)], X)
-    return Target("t", ["b"], matrix, strength + 2 * skill + 0.1 * rng.normal(size=models))
+    return BenchmarkTarget("t", ["b"], matrix, strength + 2 * skill + 0.1 * rng.normal(size=models))
 
 
 def settings_of(**changes: object) -> CorrelateSettings:
@@ -127,7 +127,7 @@ def test_estimates_do_not_depend_on_the_order_of_models() -> None:
     """Nor do folds and held-out scores."""
     target = synthetic()
     order = np.random.default_rng(1).permutation(60)
-    turned = Target("t", ["b"], target.matrix.select(order.tolist()), target.errors[order])
+    turned = BenchmarkTarget("t", ["b"], target.matrix.select(order.tolist()), target.errors[order])
     one, two = (assess(case, settings_of(resamples=0)) for case in (target, turned))
     np.testing.assert_allclose(one.estimates, two.estimates, atol=1e-14)
     np.testing.assert_allclose(one.held_out.predicted[order], two.held_out.predicted)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from siftlm.engine import progress
-from siftlm.engine.progress import Progress, Tally, duration, prometheus
+from siftlm.engine.progress import Progress, StageCounts, duration, prometheus
 from siftlm.engine.shards import Task
 from siftlm.store import Marker, Store
 
@@ -23,7 +23,7 @@ def test_a_tally_counts_every_marker_once(tmp_path: Path) -> None:
     """Looking again adds only what is new; shards done before the stage started are no rate."""
     store = Store(str(tmp_path))
     commit(store, "a")
-    tally = Tally("signals", frozenset("abc"), {"a"})
+    tally = StageCounts("signals", frozenset("abc"), {"a"})
     commit(store, "b")
     tally.look(store)
     tally.look(store)
@@ -33,7 +33,7 @@ def test_a_tally_counts_every_marker_once(tmp_path: Path) -> None:
 
 def test_without_a_finished_shard_there_is_no_rate() -> None:
     """A guess would be worse than none."""
-    assert Tally("signals", frozenset("ab")).status(70) == "signals: 0/2 shards, 1 min 10 s so far"
+    assert StageCounts("signals", frozenset("ab")).status(70) == "signals: 0/2 shards, 1 min 10 s so far"
 
 
 def test_a_stage_says_what_it_did_and_a_stage_without_work_is_silent(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_metrics_that_cannot_be_written_end_the_stage_and_not_its_watcher(
 
 def test_metrics_name_every_stage() -> None:
     """Every metric has a help, a type and a line a stage."""
-    text = prometheus([Tally("documents", frozenset("a")), Tally("signals", frozenset("ab"))])
+    text = prometheus([StageCounts("documents", frozenset("a")), StageCounts("signals", frozenset("ab"))])
     assert 'siftlm_shards{stage="signals"} 2' in text
     assert text.count("# TYPE") == 4
 

@@ -15,12 +15,12 @@ import pytest
 
 from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
-from siftlm.inspect.serve import PAGE, Decisions, Filters, answer, server
+from siftlm.inspect.serve import PAGE, DecisionBrowser, Filters, answer, server
 
 
 @pytest.fixture(scope="module")
-def decisions(small_run: str) -> Decisions:
-    return Decisions(FinishedRun.open(small_run))
+def decisions(small_run: str) -> DecisionBrowser:
+    return DecisionBrowser(FinishedRun.open(small_run))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def truth(folder: str, where: str) -> list[tuple[str, int]]:
     ],
 )
 def test_filters_find_what_duckdb_finds(
-    decisions: Decisions, small_run: str, asked: dict[str, str], where: str
+    decisions: DecisionBrowser, small_run: str, asked: dict[str, str], where: str
 ) -> None:
     """The count and the values in order, over all pages."""
     expected = truth(small_run, where)
@@ -66,7 +66,7 @@ def test_filters_find_what_duckdb_finds(
 @pytest.mark.parametrize(
     "value", ["' OR 1=1 --", "a.com'; DROP TABLE x", "<script>alert(1)</script>", "\0", "😀", "%s{}"]
 )
-def test_parameters_are_values_and_come_back_escaped(decisions: Decisions, value: str) -> None:
+def test_parameters_are_values_and_come_back_escaped(decisions: DecisionBrowser, value: str) -> None:
     """No parameter widens a filter or becomes markup."""
     page = decisions.page(urlencode({"domain": value}))
     assert len(re.findall(r'id="total">(\d+) documents', page)) == 1
@@ -77,20 +77,20 @@ def test_parameters_are_values_and_come_back_escaped(decisions: Decisions, value
 @pytest.mark.parametrize(
     "query", ["column=text", "column=__class__", "low=abc", "page=0", "page=-1", "page=1e3", "page=999999", "page=²"]
 )
-def test_a_parameter_of_the_wrong_kind_is_named(decisions: Decisions, query: str) -> None:
+def test_a_parameter_of_the_wrong_kind_is_named(decisions: DecisionBrowser, query: str) -> None:
     """It is refused with what it must be."""
     with pytest.raises(UserError, match=query.partition("=")[0]):
         decisions.page(query)
 
 
-def test_another_hosts_name_is_refused(decisions: Decisions) -> None:
+def test_another_hosts_name_is_refused(decisions: DecisionBrowser) -> None:
     """A page elsewhere that resolves its own name to this machine gets nothing."""
     assert answer(decisions, "/", "evil.example:80", 80)[0] == 403
     assert answer(decisions, "/", "127.0.0.1:80", 80)[0] == 200
 
 
 @pytest.mark.parametrize("target", ["/../../etc/passwd", "/etc/passwd", "/manifest.json", "//evil", "/document/"])
-def test_no_other_path_is_served(decisions: Decisions, target: str) -> None:
+def test_no_other_path_is_served(decisions: DecisionBrowser, target: str) -> None:
     """There are three pages; nothing is looked up in the file system by a request's path."""
     assert answer(decisions, target, "localhost:80", 80)[0] == 404
 
@@ -98,7 +98,7 @@ def test_no_other_path_is_served(decisions: Decisions, target: str) -> None:
 @pytest.mark.parametrize(
     "query", ["", "shard=0", "shard=9&row=0", "shard=0&row=99999", "shard=-1&row=0", "shard=a&row=b"]
 )
-def test_a_place_without_a_document_is_a_mistake(decisions: Decisions, query: str) -> None:
+def test_a_place_without_a_document_is_a_mistake(decisions: DecisionBrowser, query: str) -> None:
     """Numbers that are none, or that no document has."""
     assert answer(decisions, f"/document?{query}", "localhost:80", 80)[0] == 400
 
@@ -126,7 +126,7 @@ def test_a_browser_shows_a_filtered_page_and_runs_nothing(chromium: str, address
     assert "<script" not in page
 
 
-def test_a_document_is_explained_on_its_page(decisions: Decisions) -> None:
+def test_a_document_is_explained_on_its_page(decisions: DecisionBrowser) -> None:
     """Its way, its cluster and its text."""
     page = decisions.document("shard=0&row=0") + decisions.document("shard=0&row=6")
     assert "Its way" in page
@@ -135,7 +135,7 @@ def test_a_document_is_explained_on_its_page(decisions: Decisions) -> None:
 
 def test_an_empty_run_has_a_page(empty_run: str) -> None:
     """It says that there is nothing."""
-    assert "No document passes these filters" in Decisions(FinishedRun.open(empty_run)).page("")
+    assert "No document passes these filters" in DecisionBrowser(FinishedRun.open(empty_run)).page("")
 
 
 def test_a_port_in_use_is_a_mistake(address: str, small_run: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.readers import InputSettings
-from siftlm.stages.inputs import Found, survey
+from siftlm.stages.inputs import SourceFiles, survey
 
 LINE = b'{"text": "a"}\n'
 BESIDE = (
@@ -47,7 +47,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-def found(root: str, files: Mapping[str, bytes], *patterns: str, **settings: Any) -> Found:
+def found(root: str, files: Mapping[str, bytes], *patterns: str, **settings: Any) -> SourceFiles:
     """What is found of files below a root."""
     for name, content in files.items():
         filesystem.write_bytes(f"{root}/{name}", content)

@@ -26,7 +26,7 @@ SHOWN = 3
 NEAR = 0.6  # how alike a value must be to be the one that was meant, by difflib
 
 
-Found = dict[str, tuple[frozenset[str], dict[str, int]]]
+Mentions = dict[str, tuple[frozenset[str], dict[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Present:
     wanted: Mapping[str, frozenset[str]]
     store: Store
 
-    def __call__(self, tasks: Sequence[Task]) -> Found:
+    def __call__(self, tasks: Sequence[Task]) -> Mentions:
         wanted = set(self.wanted)
         return merged(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
 
-    def _found(self, portion: Portion) -> Found:
+    def _found(self, portion: Portion) -> Mentions:
         counts = {name: _counted(_as_text(portion.table[name])) for name in self.wanted}
         return {name: (self.wanted[name] & found.keys(), _commonest(found)) for name, found in counts.items()}
 
 
-def merged(parts: Iterable[Found]) -> Found:
+def merged(parts: Iterable[Mentions]) -> Mentions:
     """Returns what all shards hold."""
     every = list(parts)
     return {name: _together([part[name] for part in every]) for name in every[0]}
@@ -89,7 +89,7 @@ def mentions(config: RunConfig) -> list[Mention]:
     ]
 
 
-def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Found:
+def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Mentions:
     """Returns which listed values the documents have; empty where nothing is listed or no documents are."""
     wanted: dict[str, frozenset[str]] = {}
     for mention in mentions(config):
@@ -99,7 +99,7 @@ def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store,
     return gather("mentions", Present(wanted, store), merged, tasks, documents, store, runner) or {}
 
 
-def unmet(config: RunConfig, found: Found) -> list[str]:
+def unmet(config: RunConfig, found: Mentions) -> list[str]:
     """Returns a sentence for every list with values that no document has."""
     said = []
     for mention in mentions(config):

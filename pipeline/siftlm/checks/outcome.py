@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from siftlm.checks.mentions import Found, components
+from siftlm.checks.mentions import Mentions, components
 from siftlm.config import RunConfig
 from siftlm.errors import UserError
 from siftlm.filesystem import InputFile
@@ -48,7 +48,7 @@ def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
     return f"none in {reasons.total():,} records of {where}; {most}"
 
 
-def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Found) -> str:
+def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Mentions) -> str:
     """Says why a run keeps no document: which rules dropped how many, and what values there are."""
     lost: Counter[tuple[str, str]] = Counter()
     documents = 0

@@ -159,7 +159,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _check_input(settings: InputSettings, found: inputs.Found, allow_empty: bool) -> str:
+def _check_input(settings: InputSettings, found: inputs.SourceFiles, allow_empty: bool) -> str:
     """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
     if not allow_empty:
         _check_beginnings(settings, found.files)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.correlate.benchmarks import Target
+from siftlm.correlate.benchmarks import BenchmarkTarget
 from siftlm.correlate.clean import family_of
 from siftlm.correlate.estimators import (
     BLOCK_UNITS,
@@ -162,7 +162,7 @@ def predict_held_out(
 class Assessment:
     """All about one target: estimates by unit, intervals, and held-out prediction against the baseline."""
 
-    target: Target
+    target: BenchmarkTarget
     estimator: EstimatorName
     estimates: Floats
     partial: Floats
@@ -175,7 +175,7 @@ class Assessment:
     baseline: HeldOut
 
 
-def assess(target: Target, settings: CorrelateSettings) -> Assessment:
+def assess(target: BenchmarkTarget, settings: CorrelateSettings) -> Assessment:
     """Returns the estimates of a target with their intervals, the partial correlation and the held-out test."""
     X, y = target.matrix.values, target.errors
     z = model_strength(X)

@@ -38,7 +38,7 @@ class BenchmarkErrors:
 
 
 @dataclass(frozen=True)
-class Target:
+class BenchmarkTarget:
     """One benchmark or group with the models that have both it and a row of the matrix.
 
     `errors[k]` belongs to `matrix.models[k]`; at least some errors differ.
@@ -135,7 +135,7 @@ def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int
 
 def match_targets(
     matrix: LossMatrix, errors: BenchmarkErrors, groups: dict[str, list[str]], fewest_models: int = 5
-) -> tuple[list[Target], list[Finding]]:
+) -> tuple[list[BenchmarkTarget], list[Finding]]:
     """Returns a target for each group or benchmark with the models that have it, and what did not match.
 
     The error of a group is the plain mean over its benchmarks; a model that lacks one of them is left out of
@@ -152,7 +152,7 @@ def match_targets(
             f"got {len(pairs)}; the matrix has {name_some(matrix.models, 3)}, "
             f"the errors {name_some(errors.models, 3)}"
         )
-    targets: list[Target] = []
+    targets: list[BenchmarkTarget] = []
     for name, members in (groups or {benchmark: [benchmark] for benchmark in errors.benchmarks}).items():
         rows = [_row_of(errors, name, member) for member in members]
         found, more = _target(name, members, matrix, errors.values[rows], pairs, fewest_models)
@@ -191,7 +191,7 @@ def _target(
     values: npt.NDArray[np.float64],
     pairs: dict[int, int],
     fewest_models: int,
-) -> tuple[list[Target], list[Finding]]:
+) -> tuple[list[BenchmarkTarget], list[Finding]]:
     positions = np.array(list(pairs), np.intp)
     errors = values[:, list(pairs.values())].mean(axis=0)  # NaN where one of the group is missing
     held = np.isfinite(errors)
@@ -207,4 +207,4 @@ def _target(
     if np.ptp(errors[held]) == 0:
         detail = "the same error for all models orders nothing"
         return [], [*findings, Finding("constant_benchmark", repr(name), 1, detail, "left out")]
-    return [Target(name, list(members), matrix.select(positions[held].tolist()), errors[held])], findings
+    return [BenchmarkTarget(name, list(members), matrix.select(positions[held].tolist()), errors[held])], findings

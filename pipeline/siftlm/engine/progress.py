@@ -21,7 +21,7 @@ PLAIN_SECONDS = 0.5
 
 
 @dataclass
-class Tally:
+class StageCounts:
     """What the markers of a stage say so far; each marker is read once."""
 
     stage: str
@@ -62,7 +62,7 @@ class Progress:
         self._quiet = quiet
         self._terminal = self._stream.isatty()
         self._metrics = metrics
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, StageCounts] = {}
 
     @contextmanager
     def stage(self, name: str, tasks: Sequence[Task], store: Store) -> Iterator[None]:
@@ -72,7 +72,7 @@ class Progress:
         if before == wanted:
             yield
             return
-        tally = self._tallies[name] = Tally(name, wanted, set(before))
+        tally = self._tallies[name] = StageCounts(name, wanted, set(before))
         stop = threading.Event()
         started = time.monotonic()
         watcher = threading.Thread(target=self._watch, args=(tally, store, stop), daemon=True)
@@ -96,7 +96,7 @@ class Progress:
         if seconds >= PLAIN_SECONDS:
             self._line(f"{name}: done in {seconds:.1f} s", last=True)
 
-    def _watch(self, tally: Tally, store: Store, stop: threading.Event) -> None:
+    def _watch(self, tally: StageCounts, store: Store, stop: threading.Event) -> None:
         started = time.monotonic()
         interval = INTERVAL_SECONDS if self._terminal else PLAIN_INTERVAL_SECONDS
         while not stop.wait(interval):
@@ -125,9 +125,9 @@ class Progress:
         self._stream.flush()
 
 
-def prometheus(tallies: Sequence[Tally]) -> str:
+def prometheus(tallies: Sequence[StageCounts]) -> str:
     """Returns the tallies in Prometheus's text format: shards wanted and done, fresh rows in and out."""
-    metrics: dict[str, tuple[str, Callable[[Tally], int]]] = {
+    metrics: dict[str, tuple[str, Callable[[StageCounts], int]]] = {
         "siftlm_shards": ("Shards of the stage.", lambda t: len(t.wanted)),
         "siftlm_shards_done": ("Shards with a marker.", lambda t: len(t.done)),
         "siftlm_rows_in": ("Rows read since the run started.", lambda t: t.rows_in),

@@ -15,7 +15,7 @@ from siftlm.engine.step import Loss
 from siftlm.errors import UserError
 from siftlm.inspect.clusters import members
 from siftlm.inspect.run import FinishedRun
-from siftlm.inspect.trace import Rulebook
+from siftlm.inspect.trace import Trace
 from siftlm.report.view import Explanation, Met
 from siftlm.selectors import DECISION_SCHEMA, Selection
 from siftlm.selectors.rows import Rows
@@ -54,7 +54,7 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
     task = run.tasks()[shard]
     table = read_columns(task, run.store).slice(row, 1).combine_chunks()
     columns = table.to_pylist()[0]
-    way = _Way(Rulebook(run), table, columns)
+    way = _Way(Trace(run), table, columns)
     size = columns.get("cluster_size") or 1
     found = members(run, [columns["cluster_id"]], 0, RunnerSettings(), MEMBERS) if size > 1 else ()
     return Explanation(
@@ -83,15 +83,15 @@ def _is_list(value: object) -> bool:
 class _Way:
     """The steps of a run as one document meets them."""
 
-    def __init__(self, book: Rulebook, table: pa.Table, columns: dict[str, Any]) -> None:
-        self.book, self.table, self.columns = book, table, columns
-        if book.plan is None:
+    def __init__(self, trace: Trace, table: pa.Table, columns: dict[str, Any]) -> None:
+        self.trace, self.table, self.columns = trace, table, columns
+        if trace.plan is None:
             raise UserError("RUN: must have its store, got none of its selections there; run it again")
 
     def walk(self) -> Iterator[Met]:
         """Returns every loss; after the one that drops the document, the others are not reached."""
         out = False
-        for loss in self.book.losses:
+        for loss in self.trace.losses:
             reason = None if out else self._reason(loss)
             applies = loss.rule is None or _applies(loss.rule, self.columns)
             verdict = NOT_REACHED if out else DROPPED if reason else PASSED if applies else ELSEWHERE
@@ -114,16 +114,16 @@ class _Way:
 
     def _cuts(self, loss: Loss) -> tuple[float | int | None, ...]:
         """The values at which the document's group was cut."""
-        state = self.book.state(loss)
+        state = self.trace.state(loss)
         if not state or loss.position is None or loss.rule is None or loss.column is None:
             return ()
         if self.columns.get(loss.column) is None or not _applies(loss.rule, self.columns):
             return ()
-        return loss.rule.cut_of(self._rows(loss.position), state, self.book.columns[loss.column])
+        return loss.rule.cut_of(self._rows(loss.position), state, self.trace.columns[loss.column])
 
     def _rows(self, position: int) -> Rows:
         """The document as a rule sees it."""
-        selection = Selection(self.book.config.selection())
+        selection = Selection(self.trace.config.selection())
         return selection.drawing(selection.rows(self.table), position)
 
 

@@ -17,7 +17,7 @@ from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
-from siftlm.inspect.trace import Rulebook
+from siftlm.inspect.trace import Trace
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
 from siftlm.report.funnel import funnel
@@ -27,7 +27,7 @@ from siftlm.report.page import report_page
 from siftlm.report.steps import kept_ends, shortages, unfindable
 from siftlm.report.svg import Chart
 from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
-from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, Score, StageTime
+from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn, StageTime
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
 from siftlm.stages.columns import read_columns
@@ -86,8 +86,8 @@ def renew_report(run: FinishedRun) -> str:
 class _Overview:
     def __init__(self, run: SelectedRun, runner: RunnerSettings) -> None:
         self.run, self.runner = run, runner
-        self.book = Rulebook(run)
-        self.losses = self.book.losses
+        self.trace = Trace(run)
+        self.losses = self.trace.losses
         self.columns = run.columns()
         self.excerpts = Excerpts(run)
         self.tokens = run.tokens_column()
@@ -112,7 +112,7 @@ class _Overview:
             scores=tuple(sorted(drawn)),
             benchmarks=tuple(settings.name for settings in self._benchmarks()),
             rate=min(1.0, SAMPLE / max(1, self.documents)),
-            seed=self.book.config.seed,
+            seed=self.trace.config.seed,
         )
         store, tasks = self.run.store, self.run.tasks()
         return gather("report", Survey(asked, store), merged, tasks, self.documents, store, self.runner) or merged([])
@@ -120,9 +120,9 @@ class _Overview:
     @cached_property
     def scores(self) -> list[str]:
         """The columns that models wrote or rules look at, models first; the default column where there are none."""
-        names = self.book.config.charts()
+        names = self.trace.config.charts()
         names += [loss.column for loss in self.losses if loss.column]
-        weights = self.book.config.select.weights
+        weights = self.trace.config.select.weights
         names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         found = [name for name in dict.fromkeys(names) if name in known]
@@ -154,7 +154,7 @@ class _Overview:
         )
 
     def _mixtures(self) -> tuple[Mixture, ...]:
-        weights = self.book.config.select.weights
+        weights = self.trace.config.select.weights
         groups = sorted(self.tally["groups"].items(), key=_group_order)
         unit: Unit = "tokens" if self.tokens else "bytes"
         written = weights is not None and weights.materialise
@@ -162,7 +162,7 @@ class _Overview:
 
     def _benchmarks(self) -> list[Overlap]:
         """Those whose columns the run has: an empty one has none."""
-        asked = [settings.overlap() for settings in self.book.config.annotate.scorers()]
+        asked = [settings.overlap() for settings in self.trace.config.annotate.scorers()]
         return [overlap for overlap in asked if overlap and f"{overlap.name}_item" in self.columns]
 
     def _contamination(self, overlap: Overlap) -> Contamination:
@@ -193,7 +193,7 @@ class _Overview:
         found: set[float] = set()
         for loss in self._looking_at(column):
             found |= set(loss.rule.bounds if loss.rule else ())
-            found |= {value for cut in self.book.cuts(loss) for value in cut.values if value is not None}
+            found |= {value for cut in self.trace.cuts(loss) for value in cut.values if value is not None}
         return sorted(found)
 
     def _percentiles(self, column: str) -> list[tuple[float, int]]:
@@ -224,11 +224,11 @@ class _Overview:
         sample = self.tally["sample"]
         return int(sample["shard"][index]), int(sample["row"][index])
 
-    def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> Score:
+    def _score(self, name: str, rows: Sequence[tuple[float, int]]) -> ScoreColumn:
         model = self.run.perplexities().get(name)
         shown = [self._document(name, index, percentile, model) for percentile, index in rows]
         counts = self.tally["histograms"].get(name, np.zeros((2, 2), np.int64))
-        return Score(
+        return ScoreColumn(
             column=name,
             chart=self._distribution(name),
             everything=self._statistics("all", name),
@@ -267,7 +267,7 @@ class _Overview:
 
     def _cut_text(self, loss: Loss) -> CutText:
         _, within = (loss.rule and loss.rule.grouped_by) or ("", "")
-        cuts = self.book.cuts(loss, self.tally["groups"].get(within, {}))
+        cuts = self.trace.cuts(loss, self.tally["groups"].get(within, {}))
         words = [_cut_words(loss, cut) for cut in cuts[:CUTS_NAMED]]
         if len(cuts) > CUTS_NAMED:
             words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")

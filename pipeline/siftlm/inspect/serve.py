@@ -112,15 +112,15 @@ def _number(asked: Mapping[str, str], name: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A page of documents, and how many there are in all."""
+class DocumentPage:
+    """A page of documents that pass the filters, and how many pass in all."""
 
     total: int
     rows: list[dict[str, Any]]
 
 
-class Decisions:
-    """The decisions of a run, for looking at."""
+class DecisionBrowser:
+    """Finds documents of a run by their decision and their columns."""
 
     def __init__(self, run: FinishedRun) -> None:
         self.run, self.tasks, self.columns = run, run.tasks(), run.columns()
@@ -134,7 +134,7 @@ class Decisions:
     def sources(self) -> list[str]:
         return sorted({shard["source"] for shard in self.run.manifest["inputs"]})
 
-    def find(self, filters: Filters) -> Found:
+    def find(self, filters: Filters) -> DocumentPage:
         """Returns the documents of a page in the order of the column, missing values last."""
         first, wanted = (filters.page - 1) * PAGE, filters.page * PAGE
         total, best = 0, pa.table({})
@@ -142,7 +142,7 @@ class Decisions:
             table = self._shard(task, filters)
             total += table.num_rows
             best = _ordered(pa.concat_tables([best, table], promote_options="default"), filters)[:wanted]
-        return Found(total, best[first:wanted].to_pylist())
+        return DocumentPage(total, best[first:wanted].to_pylist())
 
     def _shard(self, task: Task, filters: Filters) -> pa.Table:
         names = {"doc_id", "kept", *NAMES, filters.column} & self.columns.keys()
@@ -152,7 +152,7 @@ class Decisions:
         found = _ordered(found.append_column("shard", pa.array(np.full(len(rows), task.shard))), filters)
         return found.select(sorted(found.schema.names))
 
-    def documents(self, found: Found, column: str) -> list[tuple[str, Document]]:
+    def documents(self, found: DocumentPage, column: str) -> list[tuple[str, Document]]:
         """(its place as a query string, the document) of every row."""
         excerpts = Excerpts(self.run)
         places = [(row["shard"], row["row"]) for row in found.rows]
@@ -220,7 +220,7 @@ def _ordered(table: pa.Table, filters: Filters) -> pa.Table:
 
 def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
     """A server bound to the loopback interface, not yet serving; port 0 takes a free one."""
-    decisions = Decisions(run)
+    decisions = DecisionBrowser(run)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -253,7 +253,7 @@ def serve(run: FinishedRun, port: int, say: Callable[[str], None]) -> None:
 HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
-def answer(decisions: Decisions, target: str, host: str, port: Any) -> tuple[HTTPStatus, bytes, str]:
+def answer(decisions: DecisionBrowser, target: str, host: str, port: Any) -> tuple[HTTPStatus, bytes, str]:
     """Status, body and type for a request; another host's name is refused, as a page elsewhere could send it here."""
     if host not in {f"{LOOPBACK}:{port}", f"localhost:{port}"}:
         return HTTPStatus.FORBIDDEN, b"this page is for this machine only", PLAIN

@@ -23,8 +23,8 @@ from siftlm.steps import losses, steps
 
 
 @dataclass(frozen=True)
-class Rulebook:
-    """Reads the rules of a run and what they found."""
+class Trace:
+    """Tells the decision trace of a run: the steps that can drop a document, and where rules cut."""
 
     run: SelectedRun
 

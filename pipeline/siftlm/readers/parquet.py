@@ -182,7 +182,7 @@ class _Table:
                 yield from self._rows(batch.slice(skipped), first + row + skipped, read)
             row += batch.num_rows
 
-    def _plan(self, group: int, names: list[str]) -> parquet_pages.Plan:
+    def _plan(self, group: int, names: list[str]) -> parquet_pages.ReadPlan:
         # To ask for the metadata of columns that are not as they should be would end the process; to read does not.
         next(self._opened.iter_batches(1, row_groups=[group], columns=names), None)
         chosen = [i for i, path in enumerate(column_paths(self._opened)) if any(_is_at(path, n) for n in names)]

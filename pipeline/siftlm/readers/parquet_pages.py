@@ -19,7 +19,7 @@ _DICTIONARY_PAGE = 2
 _I32_FIELD = 0x15  # of Thrift's compact protocol: the next field, an integer
 
 
-class Plan(NamedTuple):
+class ReadPlan(NamedTuple):
     """Says how to read a row group: rows at a time, columns as dictionaries, columns left out."""
 
     rows: int
@@ -35,7 +35,7 @@ class _Leaf(NamedTuple):
     delta: bool  # whether a value may be written as a change of the one before
 
 
-def plan(facts: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: str) -> Plan:
+def plan(facts: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: str) -> ReadPlan:
     """How to read the columns `chosen` of a row group so that a batch stays small."""
     leaves = [_leaf(facts.column(number), schema.column(number), file) for number in chosen]
     is_text = {leaf.path: leaf.path == text or leaf.path.startswith(f"{text}.") for leaf in leaves}
@@ -46,7 +46,7 @@ def plan(facts: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: s
     row_bytes = sum(leaf.size for leaf in plain) // max(facts.num_rows, 1)
     longest = sum(leaf.size if leaf.delta else leaf.dictionary for leaf in plain)
     rows = min(MOST_ROWS, BATCH_BYTES // max(row_bytes, 1), REPEATED_BYTES // max(longest, 1))
-    return Plan(max(1, rows), tuple(sorted(kept)), frozenset(out))
+    return ReadPlan(max(1, rows), tuple(sorted(kept)), frozenset(out))
 
 
 def _kept_as_dictionaries(leaves: Sequence[_Leaf]) -> set[str]:

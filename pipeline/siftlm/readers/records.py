@@ -146,20 +146,20 @@ def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes:
 
     A batch ends early with the document that fills `batch_bytes`. The same entries give the same batches.
     """
-    pending = _Pending()
+    pending = _UnfinishedBatch()
     position = 0
     for entry in entries:
         pending.add(position, entry)
         position += entry.records if isinstance(entry, Flaw) else 1
         if max(len(pending.records), len(pending.rejects)) >= batch_documents or pending.bytes >= batch_bytes:
             yield pending.batch()
-            pending = _Pending()
+            pending = _UnfinishedBatch()
     if pending.records or pending.rejects:
         yield pending.batch()
 
 
 @dataclass(slots=True)
-class _Pending:
+class _UnfinishedBatch:
     """A batch in the making."""
 
     positions: list[int] = field(default_factory=list)

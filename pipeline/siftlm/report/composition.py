@@ -12,7 +12,7 @@ UNNAMED = "(none)"
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupCounts:
     """A domain, language or source, or many together: counts before and after selection."""
 
     name: str
@@ -54,12 +54,12 @@ class Composition:
     """The parts of a corpus by one column, largest first, the tail last."""
 
     column: str
-    parts: tuple[Part, ...]
-    whole: Part
+    parts: tuple[GroupCounts, ...]
+    whole: GroupCounts
     distinct: int
 
     @property
-    def tail(self) -> Part | None:
+    def tail(self) -> GroupCounts | None:
         """All that are not shown by name."""
         last = self.parts[-1] if self.parts else None
         return last if last is not None and last.members > 1 else None
@@ -68,13 +68,13 @@ class Composition:
 def composition(column: str, groups: Mapping[str | None, Counts], shown: int = SHOWN) -> Composition:
     """The `shown` largest groups by documents, ties by name, and one part for the others."""
     ranked = sorted(groups.items(), key=lambda entry: (-entry[1][0], entry[0] or ""))
-    parts = [Part(UNNAMED if name is None else name, counts) for name, counts in ranked[:shown]]
+    parts = [GroupCounts(UNNAMED if name is None else name, counts) for name, counts in ranked[:shown]]
     rest = ranked[shown:]
     if len(rest) == 1:
-        parts.append(Part(rest[0][0] or UNNAMED, rest[0][1]))
+        parts.append(GroupCounts(rest[0][0] or UNNAMED, rest[0][1]))
     elif rest:
-        parts.append(Part(f"{len(rest):,} others", added(counts for _, counts in rest), len(rest)))
-    return Composition(column, tuple(parts), Part("all", added(groups.values())), len(groups))
+        parts.append(GroupCounts(f"{len(rest):,} others", added(counts for _, counts in rest), len(rest)))
+    return Composition(column, tuple(parts), GroupCounts("all", added(groups.values())), len(groups))
 
 
 def added(counts: Iterable[Counts]) -> Counts:

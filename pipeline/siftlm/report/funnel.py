@@ -14,7 +14,7 @@ CUT_TEXT = "cut_passages"  # what documents lose that stay
 
 
 @dataclass(frozen=True)
-class Loss:
+class LostDocuments:
     """Documents that left for one reason; bytes and tokens are None where nobody knows them."""
 
     place: str
@@ -34,8 +34,8 @@ class Funnel:
     documents: Counts
     kept: Counts
     written: int
-    unread: tuple[Loss, ...]
-    losses: tuple[Loss, ...]
+    unread: tuple[LostDocuments, ...]
+    losses: tuple[LostDocuments, ...]
 
 
 def funnel(
@@ -58,29 +58,31 @@ def funnel(
 EMPTY: Mapping[str, Any] = {"rows_in": 0, "rows_out": 0, "dropped": {}, "errors": {}}
 
 
-def _unread(read: Mapping[str, Any]) -> list[Loss]:
+def _unread(read: Mapping[str, Any]) -> list[LostDocuments]:
     left = read["rows_in"]
     found = []
     kinds = {"record that is no document": read["dropped"], "record that could not be read": read["errors"]}
     for text, counts in kinds.items():
         for reason, count in _most_first(counts):
             left -= count
-            found.append(Loss("ingest", text, reason, count, None, None, left))
+            found.append(LostDocuments("ingest", text, reason, count, None, None, left))
     return found
 
 
 def _losses(
     steps: Sequence[Mapping[str, Any]], losses: Mapping[str, Mapping[str, Counts]], documents: int, cut: int
-) -> list[Loss]:
+) -> list[LostDocuments]:
     found, left = [], documents
     for step in steps:
         place, text = step["place"], step["text"]
         if place == PASSAGES and cut:
-            found.append(Loss(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left))
+            found.append(
+                LostDocuments(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left)
+            )
         for reason, count in _most_first(step["dropped"]):
             left -= count
             _, size, tokens, *_ = losses.get(place, {}).get(reason, NOTHING)
-            found.append(Loss(place, text, reason, count, size, tokens, left))
+            found.append(LostDocuments(place, text, reason, count, size, tokens, left))
     return found
 
 

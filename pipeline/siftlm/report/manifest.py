@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
 
 from siftlm import filesystem
-from siftlm.engine.audit import Lineage
 from siftlm.errors import UserError
 from siftlm.seals import Seal
-from siftlm.store import Marker, digest
+from siftlm.store import digest
 
 FORMAT = 3  # 3: `papers`, the checksums of report and card
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 CARD = "README.md"
-SKIPPED = 100  # files that are no documents whose paths are told, of every source
 PACKAGES = (
     "siftlm",
     "apache-beam",
@@ -30,56 +28,6 @@ PACKAGES = (
     "tokenizers",
     "fasttext-numpy2",
 )
-
-
-def build_manifest(
-    *,
-    name: str,
-    identity: str,
-    config: Mapping[str, Any],
-    models: Mapping[str, Mapping[str, str]],
-    shards: Sequence[Mapping[str, Any]],
-    lineage: Lineage,
-    statistics: Mapping[str, Any],
-    benchmarks: Mapping[str, Mapping[str, int]],
-    warnings: Sequence[str] = (),
-    skipped: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """Returns the manifest of a run.
-
-    Args:
-        name: of the run.
-        identity: digest of everything the output depends on.
-        config: the configuration as it was read.
-        models: metadata of every model by name: digest, revision, dtype, window rule.
-        shards: per input shard its path, source, fingerprint, sizes, and the keys of its outputs by stage.
-        lineage: the markers of all stages, or of all but the written files.
-        benchmarks: by name, how many items it has, and how many are found whole only, or not at all, and why.
-        statistics: quantiles, sums and counts over all documents, see `siftlm.stages.summary`.
-        warnings: what a user should look at, a sentence each.
-        skipped: files of folders that are no documents, by source.
-    """
-    return {
-        "format": FORMAT,
-        "name": name,
-        "identity": identity,
-        "versions": versions(),
-        "config": dict(config),
-        "models": {key: dict(value) for key, value in models.items()},
-        "warnings": list(warnings),
-        "counts": counts(lineage),
-        "benchmarks": {key: dict(value) for key, value in benchmarks.items()},
-        "statistics": dict(statistics),
-        "data": [_part(marker) for marker in lineage.markers.get("data", [])],
-        "rejects": [_part(marker) for marker in lineage.markers.get("rejects", [])],
-        "inputs": [dict(shard) for shard in shards],
-        "skipped": [
-            {"source": source, "files": len(paths), "paths": list(paths[:SKIPPED])}
-            for source, paths in (skipped or {}).items()
-            if paths
-        ],
-        "seconds": {stage: lineage.seconds(stage) for stage in lineage.markers},
-    }
 
 
 def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
@@ -130,17 +78,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def counts(lineage: Lineage) -> dict[str, Any]:
-    """Returns rows in, rows out, dropped and errors by reason, for every stage."""
-    return {stage: lineage.total(stage) for stage in lineage.markers if lineage.markers[stage]}
-
-
-def _part(marker: Marker) -> dict[str, Any]:
-    return {
-        "path": marker.facts["path"],
-        "rows": marker.rows_out,
-        "bytes": marker.facts["bytes"],
-        "checksum": f"xxh3_128:{marker.facts['checksum']}",
-    }

@@ -15,7 +15,7 @@ PLACES = {"bytes": (4, 8, 10), "tokens": (5, 9, 11)}  # in Counts: of kept docum
 
 
 @dataclass(frozen=True)
-class Portion:
+class MixtureGroup:
     """Holds a source, language or domain: how much is kept, and how much a reader will see."""
 
     name: str
@@ -34,8 +34,8 @@ class Mixture:
     column: str
     unit: Unit
     written: bool
-    portions: tuple[Portion, ...]
-    whole: Portion
+    portions: tuple[MixtureGroup, ...]
+    whole: MixtureGroup
 
 
 def mixture(
@@ -52,9 +52,9 @@ def mixture(
     return Mixture(column, unit, written, tuple(first), _portion("all", added(groups.values()), unit, written))
 
 
-def _portion(name: str, counts: Counts, unit: Unit, written: bool, members: int = 1) -> Portion:
+def _portion(name: str, counts: Counts, unit: Unit, written: bool, members: int = 1) -> MixtureGroup:
     kept, weighted, copied = (counts[place] for place in PLACES[unit])
-    return Portion(name, kept, copied if written else weighted / WEIGHT_UNIT, members)
+    return MixtureGroup(name, kept, copied if written else weighted / WEIGHT_UNIT, members)
 
 
 def as_json(mixtures: Sequence[Mixture]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def as_json(mixtures: Sequence[Mixture]) -> dict[str, Any]:
     }
 
 
-def _as_json(portion: Portion, whole: Portion) -> dict[str, Any]:
+def _as_json(portion: MixtureGroup, whole: MixtureGroup) -> dict[str, Any]:
     return {
         "name": portion.name,
         "kept": portion.kept,

@@ -37,7 +37,7 @@ WEIGHT_UNIT; copies * bytes, copies * tokens."""
 NOTHING: Counts = (0,) * 12
 
 
-class Sample(TypedDict):
+class DrawnDocuments(TypedDict):
     """Documents drawn by a keyed hash of doc_id; every list has one element a document."""
 
     draw: Float64Array
@@ -68,7 +68,7 @@ class Tally(TypedDict):
     cluster_sizes: dict[int, int]
     clusters: tuple[tuple[int, str], ...]  # (size, cluster_id) of the largest
     benchmarks: dict[str, Touched]
-    sample: Sample
+    sample: DrawnDocuments
 
 
 @dataclass(frozen=True)
@@ -255,12 +255,12 @@ def _worst_first(place: Overlap) -> tuple[float, int, int]:
     return place[:3]
 
 
-def _sample(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> Sample:
+def _sample(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> DrawnDocuments:
     draw = uniform(keyed(hash_strings(table["doc_id"].combine_chunks()), asked.seed, "report"))
     rows = np.flatnonzero(draw < asked.rate)
     drawn = table.take(pa.array(rows))
     names = [n for n in ("doc_id", "reason", *GROUPS) if n in table.schema.names]
-    return Sample(
+    return DrawnDocuments(
         draw=draw[rows],
         shard=shard[rows].astype(np.float64),
         row=row[rows].astype(np.float64),
@@ -275,9 +275,9 @@ def _with_nan(table: pa.Table, name: str) -> Float64Array:
     return np.where(missing, np.nan, values.astype(np.float64))
 
 
-def _joined(parts: Sequence[Sample]) -> Sample:
+def _joined(parts: Sequence[DrawnDocuments]) -> DrawnDocuments:
     """All samples in the order of the run."""
-    empty = Sample(
+    empty = DrawnDocuments(
         draw=np.empty(0), shard=np.empty(0), row=np.empty(0), kept=np.empty(0, np.bool_), numbers={}, names={}
     )
     if not parts:
@@ -285,7 +285,7 @@ def _joined(parts: Sequence[Sample]) -> Sample:
     shard, row = np.concatenate([p["shard"] for p in parts]), np.concatenate([p["row"] for p in parts])
     order = np.lexsort((row, shard))
     texts = {n: [text for p in parts for text in p["names"].get(n, (None,) * len(p["row"]))] for n in parts[0]["names"]}
-    return Sample(
+    return DrawnDocuments(
         draw=np.concatenate([p["draw"] for p in parts])[order],
         shard=shard[order],
         row=row[order],

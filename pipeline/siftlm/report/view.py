@@ -38,7 +38,7 @@ class CutText:
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreColumn:
     """A column of numbers: its distribution, the rules that look at it, and documents along it."""
 
     column: str
@@ -100,7 +100,7 @@ class Report:
     manifest: Mapping[str, Any]
     funnel: Funnel
     compositions: tuple[Composition, ...]
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreColumn, ...]
     against: tuple[Chart, ...]
     clusters: tuple[Cluster, ...]
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters

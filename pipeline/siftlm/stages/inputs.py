@@ -35,7 +35,7 @@ class Fingerprinted(NamedTuple):
 Files = dict[str, list[Fingerprinted]]
 
 
-class Found(NamedTuple):
+class SourceFiles(NamedTuple):
     """Holds what the paths of a source lead to: sorted files, formats, and what was left out."""
 
     files: list[InputFile]
@@ -68,7 +68,7 @@ def discover(inputs: Sequence[InputSettings], own: Sequence[str] = ()) -> dict[s
 
 def survey(
     inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
-) -> dict[str, Found]:
+) -> dict[str, SourceFiles]:
     """Returns the files of every source and what lies beside them; a path in two sources is a user's mistake.
 
     Args:
@@ -76,7 +76,7 @@ def survey(
         own: What the run writes itself, and so never reads.
         say: Is told, in a line a source, of which runs the files were passed over.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, SourceFiles] = {}
     owner: dict[str, str] = {}
     for number, settings in enumerate(inputs):
         try:
@@ -103,7 +103,7 @@ def _check_readable(place: str, path: str) -> None:
         raise UserError(f"{place}: files must be readable, got {path}; Permission denied")
 
 
-def _found(settings: InputSettings, own: Sequence[str]) -> Found:
+def _found(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
     """The files of a source; one that any of its paths means is meant, whatever a folder would make of it."""
     led = [filesystem.survey([path], own) for path in settings.paths]
     folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
@@ -113,7 +113,7 @@ def _found(settings: InputSettings, own: Sequence[str]) -> Found:
     format_of = {path: kind for folder in reversed(folders) for path, kind in folder.formats.items()}
     formats = Counter(format_of[path] for path in files)
     passed_over = {folder for of in led for folder in of.passed_over}
-    return Found(sorted(files.values()), formats, sorted(skipped), passed_over)
+    return SourceFiles(sorted(files.values()), formats, sorted(skipped), passed_over)
 
 
 def fingerprints(found: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:

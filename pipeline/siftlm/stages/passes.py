@@ -26,7 +26,7 @@ class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
 
 
 @dataclass(frozen=True)
-class Pass:
+class StatisticsPass:
     """Makes one pass over some shards.
 
     The state is read from a file, for it may hold a cut for every domain.
@@ -60,7 +60,7 @@ def found(
 
     def look(state: StateT) -> Any:
         opened = write_version(path, state, store)
-        partial = gather(name, Pass(statistic, opened, store), merged, tasks, documents, store, runner)
+        partial = gather(name, StatisticsPass(statistic, opened, store), merged, tasks, documents, store, runner)
         filesystem.remove(opened)
         return partial
 

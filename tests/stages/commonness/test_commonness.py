@@ -19,7 +19,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.stages.commonness import work as commonness
 from siftlm.stages.commonness.step import Commonness
-from siftlm.stages.commonness.work import CommonnessSettings, Corpus, Measure, Ngrams
+from siftlm.stages.commonness.work import CommonnessSettings, CountedDocuments, Measure, NgramTable
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.dedup.step import Clusters
 from siftlm.store import Store
@@ -77,7 +77,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     turned = [rows[:0:-1], [], rows[:1]]
     store = Store(str(tmp_path / "plain"))
     tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
-    ngrams = Ngrams(SMALL, Corpus(store, drops), Links(store, "links"), "table")
+    ngrams = NgramTable(SMALL, CountedDocuments(store, drops), Links(store, "links"), "table")
     by_part = defaultdict(list)
     for task in tasks:
         for part, where in ngrams.count(task):
@@ -86,7 +86,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     for part, slices in by_part.items():
         ngrams.add(part, slices)
     for task in tasks:
-        store.commit(Measure(SMALL, Corpus(store, drops), tuple(ngrams.paths())).run(task, store))
+        store.commit(Measure(SMALL, CountedDocuments(store, drops), tuple(ngrams.paths())).run(task, store))
     assert read(store, tasks, turned) == found
 
 
@@ -96,7 +96,7 @@ def test_a_table_that_is_there_is_not_counted_again(tmp_path: Path, monkeypatch:
     inputs, context = shards_of(write_clustered(store, shards)), Context(store, RunnerSettings(threads=1))
     first = Commonness(SMALL, True).tasks(inputs, store)
     Commonness(SMALL, True).work(first, context)
-    monkeypatch.setattr(Ngrams, "count", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(NgramTable, "count", lambda *_: pytest.fail("counted again"))
     other = Commonness(SMALL.model_copy(update={"prior": 2.0}), True)
     tasks = other.tasks(inputs, store)
     other.work(tasks, context)

@@ -20,8 +20,8 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.stages.paragraphs import work as passages
 from siftlm.stages.paragraphs.settings import PassageSettings
-from siftlm.stages.paragraphs.step import Cuts
-from siftlm.stages.paragraphs.work import Passages, Ranked
+from siftlm.stages.paragraphs.step import Paragraphs
+from siftlm.stages.paragraphs.work import PassageRanks, Passages
 from siftlm.stages.texts import document_batches
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Store
@@ -46,7 +46,7 @@ def corpus(seed: int, shards: int = 3) -> list[list[Document]]:
 def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder: Path, **rest: Any) -> dict[str, Any]:
     """Every document's cuts by its id, and under "text" what is left: the stage's functions without Beam."""
     store = Store(str(folder))
-    tasks = Cuts(settings, SEED, True).tasks(shards_of(write_clustered(store, shards)), store)
+    tasks = Paragraphs(settings, SEED, True).tasks(shards_of(write_clustered(store, shards)), store)
     options = {"drops": True, "partitions": 3, **rest}
     stage = Passages(settings, SEED, store=store, links=Links(store, "links"), **options)
     by_part, by_shard = defaultdict(list), defaultdict(list)
@@ -161,7 +161,7 @@ def test_shards_blocks_and_partitions_change_nothing(
     turned = [list(reversed(shard)) for shard in reversed(shards)]
     assert cut(chosen, turned, tmp_path / "turned", partitions=partitions) == expected
     store = Store(str(tmp_path / "beam"))
-    step = Cuts(chosen, SEED, True)
+    step = Paragraphs(chosen, SEED, True)
     tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
     monkeypatch.setattr(passages, "ENTRIES", 1 + 10_000 // 128 // partitions)
     markers = step.work(tasks, Context(store, RunnerSettings(threads=2), text_bytes=10_000))
@@ -175,7 +175,7 @@ def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
     """Documents that were out already, and those of which nothing is left."""
     shards: list[list[Document]] = [[("a", "x", None), ("b", "x\n", None), ("c", "x", "a"), ("d", "", None)], []]
     store, chosen = Store(str(tmp_path)), PassageSettings(min_bytes=1, keep="none")
-    step = Cuts(chosen, SEED, True)
+    step = Paragraphs(chosen, SEED, True)
     tasks = step.tasks(shards_of(write_clustered(store, shards)), store)
     first, second = step.work(tasks, Context(store, RunnerSettings(threads=1), text_bytes=4))
     assert (first.rows_in, first.rows_out, first.dropped) == (4, 1, {"all_cut": 2, "not_alive": 1})
@@ -186,7 +186,7 @@ def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
 def test_a_line_that_a_million_documents_have_is_passed_on_twice_a_block(tmp_path: Path) -> None:
     """The two smallest document hashes decide; and 3,000 documents with one line keep one."""
     ranks = np.random.default_rng(0).permutation(1_000_000).astype(np.uint64)
-    hot = Ranked(np.full(1_000_000, 7, np.uint64), ranks)
+    hot = PassageRanks(np.full(1_000_000, 7, np.uint64), ranks)
     assert hot.smallest(2).ranks.tolist() == [0, 1]
     shard: list[Document] = [(f"d{n}", "the line that they all have\nand" + str(n), None) for n in range(3000)]
     store, chosen = Store(str(tmp_path / "one")), PassageSettings(min_bytes=10)
@@ -205,8 +205,8 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
     for key, rank in (pair for block in blocks for pair in block):
         have[key].add(rank)
     expected = sorted((key, min(ranks)) for key, ranks in have.items() if len(ranks) >= documents)
-    parts = [Ranked(*np.array(block, np.uint64).reshape(-1, 2).T) for block in blocks]
-    common = Ranked.joined([part.smallest(documents) for part in parts]).common(documents)
+    parts = [PassageRanks(*np.array(block, np.uint64).reshape(-1, 2).T) for block in blocks]
+    common = PassageRanks.joined([part.smallest(documents) for part in parts]).common(documents)
     assert list(zip(common.keys.tolist(), common.ranks.tolist(), strict=True)) == expected
     there, firsts = common.find(np.arange(8, dtype=np.uint64))
     assert {key: int(firsts[key]) for key in np.flatnonzero(there).tolist()} == dict(expected)
@@ -215,10 +215,10 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
 def test_keys_depend_on_the_settings_the_seed_and_all_shards(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     shards = shards_of(write_clustered(store, corpus(0)))
-    base = [task.key for task in Cuts(PassageSettings(), 0, True).tasks(shards, store)]
+    base = [task.key for task in Paragraphs(PassageSettings(), 0, True).tasks(shards, store)]
     others = [
-        Cuts(PassageSettings(min_bytes=2), 0, True).tasks(shards, store),
-        Cuts(PassageSettings(), 1, True).tasks(shards, store),
-        Cuts(PassageSettings(), 0, True).tasks(shards[:2], store),
+        Paragraphs(PassageSettings(min_bytes=2), 0, True).tasks(shards, store),
+        Paragraphs(PassageSettings(), 1, True).tasks(shards, store),
+        Paragraphs(PassageSettings(), 0, True).tasks(shards[:2], store),
     ]
     assert len({*base, *(task.key for other in others for task in other)}) == len(base) + 3 + 3 + 2

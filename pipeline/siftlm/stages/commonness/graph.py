@@ -5,10 +5,10 @@ from __future__ import annotations
 import apache_beam as beam
 
 from siftlm.engine.graphs import InThreads, tasks
-from siftlm.stages.commonness.work import Ngrams
+from siftlm.stages.commonness.work import NgramTable
 
 
-def build(pipeline: beam.Pipeline, ngrams: Ngrams, plan: str, workers: int) -> None:
+def build(pipeline: beam.Pipeline, ngrams: NgramTable, plan: str, workers: int) -> None:
     """Adds one shuffle, of the places of slices; texts are read before it."""
     _ = (
         tasks(pipeline, plan)

@@ -14,7 +14,16 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Shard, Step
 from siftlm.stages.commonness.settings import CommonnessSettings
-from siftlm.stages.commonness.work import COMMONNESS_SCHEMA, NGRAMS, STAGE, VERSION, Corpus, Measure, Ngrams, forget
+from siftlm.stages.commonness.work import (
+    COMMONNESS_SCHEMA,
+    NGRAMS,
+    STAGE,
+    VERSION,
+    CountedDocuments,
+    Measure,
+    NgramTable,
+    forget,
+)
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.texts import TEXTS
 from siftlm.store import Marker, Store, digest
@@ -49,7 +58,7 @@ class Commonness(Step):
         done = store.committed(STAGE, (task.key for task in tasks))
         # A folder of its own, since another run may do the same in the same store and clear it away.
         links = Links(store, uuid.uuid4().hex)
-        ngrams = Ngrams(self.settings, Corpus(store, self.drops), links, tasks[0].facts[NGRAMS])
+        ngrams = NgramTable(self.settings, CountedDocuments(store, self.drops), links, tasks[0].facts[NGRAMS])
         if len(done) < len(tasks) and not ngrams.is_done():
 
             def graph() -> Build:
@@ -64,10 +73,12 @@ class Commonness(Step):
             forget()
 
     def rehearsed(self, task: Task, store: Store) -> None:
-        ngrams = Ngrams(self.settings, Corpus(store, self.drops), Links(store, "ngrams"), task.facts[NGRAMS])
+        ngrams = NgramTable(
+            self.settings, CountedDocuments(store, self.drops), Links(store, "ngrams"), task.facts[NGRAMS]
+        )
         for part, where in ngrams.count(task):
             ngrams.add(part, [where])
         store.commit(self._measure(ngrams).run(task, store))
 
-    def _measure(self, ngrams: Ngrams) -> Measure:
+    def _measure(self, ngrams: NgramTable) -> Measure:
         return Measure(self.settings, ngrams.corpus, tuple(ngrams.paths()))

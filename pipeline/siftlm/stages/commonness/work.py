@@ -42,7 +42,7 @@ Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, i
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CountedDocuments:
     """The documents that count: all of a shard's, or with `drops` those that represent a cluster."""
 
     store: Store
@@ -60,11 +60,11 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Ngrams:
+class NgramTable:
     """The table of a corpus: counted shard by shard, summed slice by slice. The plain functions of the graph."""
 
     settings: CommonnessSettings
-    corpus: Corpus
+    corpus: CountedDocuments
     links: Links
     key: str
 
@@ -112,7 +112,7 @@ class Measure:
     """Measures a shard by the finished table, which the threads of a process share."""
 
     settings: CommonnessSettings
-    corpus: Corpus
+    corpus: CountedDocuments
     paths: tuple[str, ...]
     name: str = STAGE
 

@@ -24,7 +24,7 @@ from siftlm.store import Marker, Store
 
 
 @dataclass(frozen=True)
-class Cuts(Step):
+class Paragraphs(Step):
     """Cuts what several documents have, over the whole corpus; documents that are out already count for nothing."""
 
     settings: PassageSettings

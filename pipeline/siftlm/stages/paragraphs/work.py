@@ -54,24 +54,24 @@ TEXT_BYTES = 128  # that a passage takes of a corpus, about, where short ones ar
 
 
 @dataclass(frozen=True)
-class Ranked:
+class PassageRanks:
     """Passages and documents as hashes, side by side: document `ranks[i]` has passage `keys[i]`."""
 
     keys: UInt64Array
     ranks: UInt64Array
 
     @staticmethod
-    def read(spans: Iterable[Span]) -> Ranked:
+    def read(spans: Iterable[Span]) -> PassageRanks:
         keys, ranks = read_spans(spans)
-        return Ranked(keys, ranks.view(np.uint64))
+        return PassageRanks(keys, ranks.view(np.uint64))
 
     @staticmethod
-    def joined(parts: Sequence[Ranked]) -> Ranked:
+    def joined(parts: Sequence[PassageRanks]) -> PassageRanks:
         none = np.zeros(0, np.uint64)
         keys, ranks = ([none, *(getattr(part, side) for part in parts)] for side in ("keys", "ranks"))
-        return Ranked(np.concatenate(keys), np.concatenate(ranks))
+        return PassageRanks(np.concatenate(keys), np.concatenate(ranks))
 
-    def smallest(self, most: int) -> Ranked:
+    def smallest(self, most: int) -> PassageRanks:
         """Returns at most the `most` smallest distinct ranks of every key, by key, then rank."""
         order = np.lexsort((self.ranks, self.keys))
         keys, ranks = self.keys[order], self.ranks[order]
@@ -79,14 +79,14 @@ class Ranked:
         keys, ranks = keys[new], ranks[new]
         starts = np.flatnonzero(_changes(keys))
         place = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
-        return Ranked(keys[place < most], ranks[place < most])
+        return PassageRanks(keys[place < most], ranks[place < most])
 
-    def common(self, documents: int) -> Ranked:
+    def common(self, documents: int) -> PassageRanks:
         """Returns every key that has as many distinct ranks, once, with its smallest; by key."""
         best = self.smallest(documents)
         starts = np.flatnonzero(_changes(best.keys))
         starts = starts[np.diff(np.r_[starts, len(best.keys)]) >= documents]
-        return Ranked(best.keys[starts], best.ranks[starts])
+        return PassageRanks(best.keys[starts], best.ranks[starts])
 
     def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
         """Returns (which keys are among these, which ascend; the rank of each, anything for those that are not)."""
@@ -122,8 +122,8 @@ class Passages:
         by_shard: dict[int, list[Span]] = defaultdict(list)
         for shard, span in spans:
             by_shard[shard].append(span)
-        blocks = {shard: Ranked.read(mine) for shard, mine in sorted(by_shard.items())}
-        common = Ranked.joined(list(blocks.values())).common(self.settings.min_documents)
+        blocks = {shard: PassageRanks.read(mine) for shard, mine in sorted(by_shard.items())}
+        common = PassageRanks.joined(list(blocks.values())).common(self.settings.min_documents)
         found = []
         with self.links.open_spans(f"common-{part}") as out:
             for shard, block in blocks.items():
@@ -135,9 +135,9 @@ class Passages:
 
     def cut(self, task: Task, spans: Iterable[Span]) -> None:
         """Writes the cuts of one shard, every row in order, nothing cut of rows that are out already."""
-        common = Ranked.read(spans)
+        common = PassageRanks.read(spans)
         order = np.argsort(common.keys)
-        common = Ranked(common.keys[order], common.ranks[order])
+        common = PassageRanks(common.keys[order], common.ranks[order])
         content, sums = xxhash.xxh3_128(), np.zeros(5, np.int64)
         with self.store.writer(CUTS, task.key, CUT_SCHEMA) as out:
             for batch, ranks, alive in self._documents(task):
@@ -168,7 +168,7 @@ class Passages:
             )
         )
 
-    def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: Ranked) -> pa.RecordBatch:
+    def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: PassageRanks) -> pa.RecordBatch:
         """Returns the columns of a batch of texts, given the common passages with the rank of their first."""
         from siftlm_kernels.passages import cut_spans
 
@@ -189,16 +189,16 @@ class Passages:
         ]
         return pa.RecordBatch.from_arrays(columns, schema=CUT_SCHEMA)
 
-    def _blocks(self, task: Task) -> Iterator[Ranked]:
+    def _blocks(self, task: Task) -> Iterator[PassageRanks]:
         """The passages of the shard's documents, of every one the smallest ranks that a block has."""
-        held: list[Ranked] = []
+        held: list[PassageRanks] = []
         for batch, ranks, alive in self._documents(task):
             keys, bounds, *_ = self._hashes(batch["text"], alive)
-            held.append(Ranked(keys, np.repeat(ranks[alive], np.diff(bounds))))
+            held.append(PassageRanks(keys, np.repeat(ranks[alive], np.diff(bounds))))
             if sum(len(part.keys) for part in held) >= BLOCK:
-                yield Ranked.joined(held).smallest(self.settings.min_documents)
+                yield PassageRanks.joined(held).smallest(self.settings.min_documents)
                 held = []
-        yield Ranked.joined(held).smallest(self.settings.min_documents)
+        yield PassageRanks.joined(held).smallest(self.settings.min_documents)
 
     def _documents(self, task: Task) -> Iterator[tuple[pa.RecordBatch, UInt64Array, BoolArray]]:
         """(texts; rank of every document, the smallest comes first; which are not out) in batches."""
