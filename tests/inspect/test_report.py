@@ -123,6 +123,7 @@ def scored_run(small_run: str) -> FinishedRun:
         rows = len(sizes)
         run.store.commit(Marker("scores/lm", f"s{number}", task.name, rows, rows, files={".parquet": Seal.of(path)}))
         run.manifest["inputs"][number]["keys"]["scores/lm"] = f"s{number}"
+    run.manifest["config"]["score"] = [{"name": "lm", "model": "gpt2"}]
     documents = run.manifest["statistics"]["documents"]["documents"]
     run.manifest["statistics"]["columns"] = summarise(run.tasks(), documents, run.store, RunnerSettings())
     return run
@@ -234,7 +235,7 @@ def test_a_cluster_shows_its_representative_first(small_run: str) -> None:
 
 def test_pictures_have_names_and_the_colours_of_the_page(scored_run: FinishedRun, tmp_path: Path) -> None:
     """Every picture is one image with a title and a description; no two elements share an id; no fixed colours."""
-    page = Path(write_report(FinishedRun(str(tmp_path), scored_run.manifest, scored_run.store))).read_text("utf-8")
+    page = Path(write_report(FinishedRun(scored_run.manifest, scored_run.store, str(tmp_path)))).read_text("utf-8")
     found = Elements(page).elements
     pictures = [attributes for tag, attributes in found if tag == "svg"]
     ids = Counter(attributes["id"] for _, attributes in found if "id" in attributes)
@@ -285,7 +286,7 @@ def test_a_large_run_is_counted_by_its_runner_with_the_same_answer(
     """Counts that come back through Beam and a file give the bytes that counting in this process gives."""
     run = FinishedRun.open(small_run)
     monkeypatch.setattr("siftlm.engine.gather.IN_DRIVER_DOCUMENTS", 0)
-    path = write_report(FinishedRun(str(tmp_path), run.manifest, run.store))
+    path = write_report(FinishedRun(run.manifest, run.store, str(tmp_path)))
     assert Path(path).read_text("utf-8") == page_of(small_run)
 
 

@@ -18,7 +18,7 @@ from siftlm.correlate.matrix import read_matrix
 from siftlm.correlate.settings import MatrixSettings
 from siftlm.correlation import correlate, project_units
 from siftlm.engine.progress import Progress
-from siftlm.engine.shards import Task
+from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
 from siftlm.job import run
 from siftlm.proxies.benchmark import benchmark
@@ -112,21 +112,18 @@ def test_the_three_splits_do_not_meet(tree: dict[str, Any], made: MatrixResult) 
     assert len(reasons) == 120 == len(made.matrix.units) + sum(made.dropped.values())
 
 
-@pytest.mark.parametrize("column", ["commonness", "cluster_size"])
-def test_the_documents_of_the_matrix_follow_what_preselection_reads(tmp_path: Path, column: str) -> None:
-    """A rule over a column of a later stage puts that stage's outputs into the key, and no rule leaves them out."""
-    stage = {"commonness": "commonness", "cluster_size": "clusters"}[column]
-    tree = tree_of(tmp_path) | {"dedup": {"commonness": {"bits": 10}}}
-    rule = {"kind": "threshold", "column": column, "min": 0.1, "reason": "odd"}
+def test_the_documents_of_the_matrix_follow_those_that_are_eligible(tmp_path: Path) -> None:
+    """What a rule of preselection reads counts by which documents it drops, and by nothing else."""
+    config, work = settings_of(tree_of(tmp_path)), Any
 
-    def identity(key: str, rules: list[dict[str, Any]]) -> str:
-        inputs = {"documents": "d", "signals": "s", "clusters": "c", "commonness": "m", stage: key}
-        work: Any = None
-        config = settings_of(tree | {"preselect": rules})
-        return Corpus(config, work, SILENT, work, [Task(0, "a", "", inputs)], [""]).identity()
+    def identity(**contents: str) -> str:
+        read = {"documents": "d", "signals": "s", "clusters": "c", "commonness": "m", "eligible": "e", **contents}
+        outputs = {step: Output(step, content) for step, content in read.items()}
+        return Corpus(config, work, SILENT, work, [Shard(0, "a", {}, outputs)]).identity()
 
-    assert identity("one", [rule]) != identity("other", [rule])
-    assert identity("one", []) == identity("other", [])
+    assert identity(eligible="others") != identity()
+    assert identity(documents="others") != identity()
+    assert identity(clusters="others", commonness="others") == identity()
 
 
 def test_a_cell_is_the_bits_per_byte_of_its_page(tree: dict[str, Any], made: MatrixResult) -> None:
@@ -227,7 +224,7 @@ def test_the_weights_take_the_pages_of_the_task(weighed: loop_config.LoopConfig)
         assert [row["included"] for row in mine] == sorted((row["included"] for row in mine), reverse=True)
     html = Path(f"{weighed.folder}/correlation/correlation.html").read_text()
     assert html.count("<svg") == 8
-    assert "http" not in html.replace("http://www.w3.org/", "")
+    assert "://" not in html.replace("http://www.w3.org/", "")
 
 
 @pytest.mark.parametrize("labels", ["weight", "rank", "extremes"])
