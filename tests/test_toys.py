@@ -1,4 +1,4 @@
-"""An annotator, a score and a reader of this file alone, known to no line of siftlm, from the schema to the report."""
+"""One component of each kind that only this file knows: from the schema over a run to the report and `explain`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel, BeforeValidator, Field
 from tests.runs.conftest import Bench
 
 from siftlm import components
+from siftlm import steps as list_of_steps
 from siftlm.checks.validate import validate
 from siftlm.components import members, methods
 from siftlm.config import RunConfig, parse
+from siftlm.engine.shards import Task
+from siftlm.engine.step import ShardStep
 from siftlm.errors import UserError
 from siftlm.inspect.explain import explain
+from siftlm.plan import plan
 from siftlm.readers import FORMATS, InputSettings
 from siftlm.readers.formats import FileFormat
 from siftlm.readers.records import Record
@@ -29,7 +35,15 @@ from siftlm.scorers import AnnotateSettings, AnyAnnotator, AnyScore, NamedSettin
 from siftlm.scorers.protocol import Fileless
 from siftlm.scorers.score import SumScorer
 from siftlm.scorers.settings import lm_unless_told
+from siftlm.selectors import SelectSettings
+from siftlm.selectors.factor import FactorSettings
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Drops, RuleSettings
+from siftlm.selectors.settings import AnyRule
+from siftlm.selectors.weights import AnyFactor, WeightSettings
 from siftlm.settings import End
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.store import Marker, Store
 
 pytest.importorskip("apache_beam")
 
@@ -102,6 +116,62 @@ def read_stars(file: BinaryIO, _compression: Compression, _settings: InputSettin
         offset += len(text.encode()) + 5
 
 
+@dataclass(frozen=True)
+class Length(ShardStep):
+    """Counts the words of every document, as a step of its own."""
+
+    name: str = "lengths"
+    reads: tuple[str, ...] = (DOCUMENTS,)
+
+    def identity(self) -> object:
+        return 1
+
+    def columns(self) -> pa.Schema:
+        return pa.schema([pa.field("words_here", pa.int64())])
+
+    def run(self, task: Task, store: Store) -> Marker:
+        with store.writer(self.name, task.key, self.columns()) as out:
+            for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], columns=["text"]):
+                counts = pa.array([len(text.split()) for text in batch["text"].to_pylist()], pa.int64())
+                out.write(pa.record_batch([counts], schema=self.columns()))
+        return Marker(self.name, task.key, task.name, out.rows, out.rows, files={".parquet": out.seal})
+
+
+class EvenRule(RuleSettings):
+    """Keeps documents whose value is even."""
+
+    kind: Literal["even"] = "even"
+    paper: ClassVar = "Toy and others"
+    example: ClassVar = {"kind": "even", "column": "byte_count"}
+    column: str = Field(description="The column that must be even.")
+
+    @property
+    def ranked_column(self) -> str:
+        return self.column
+
+    def words(self) -> str:
+        return f"{self.column} is even"
+
+    def default_reasons(self) -> tuple[str, ...]:
+        return (f"{self.column}_odd",)
+
+    def drops(self, rows: Rows, state: None) -> Drops:
+        return [(self.default_reasons()[0], rows.number(self.column) % 2 == 1)]
+
+
+class TwiceFactor(FactorSettings):
+    """Doubles the weight of every document."""
+
+    kind: Literal["twice"] = "twice"
+    example: ClassVar = {"kind": "twice", "column": "byte_count"}
+
+    def words(self) -> str:
+        return "everything twice"
+
+    def values(self, rows: Rows, state: None) -> np.ndarray:
+        return np.full(len(rows), 2.0)
+
+
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The unions and the table of formats with a member more, as a line in each would have it."""
@@ -109,7 +179,12 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     scores = Annotated[
         Annotated[AnyScore | UniformSettings, Field(discriminator="kind")], BeforeValidator(lm_unless_told)
     ]
+    rules = Annotated[AnyRule | EvenRule, Field(discriminator="kind")]
+    factors = Annotated[AnyFactor | TwiceFactor, Field(discriminator="kind")]
     monkeypatch.setattr(components, "AnyAnnotator", annotators)
+    monkeypatch.setattr(components, "AnyRule", rules)
+    monkeypatch.setattr(components, "AnyFactor", factors)
+    monkeypatch.setattr(list_of_steps, "ORDER", (*list_of_steps.ORDER, lambda _: [Length()]))
     monkeypatch.setattr(components, "AnyScore", scores)
     monkeypatch.setitem(
         FORMATS, "stars", FileFormat("Reads texts between stars.", f"{__name__}:read_stars", r"\.stars$", lines=True)
@@ -118,6 +193,8 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (InputSettings, "format", Literal["auto", Format, "stars"]),
         (AnnotateSettings, "others", list[annotators]),
         (RunConfig, "score", list[scores]),
+        (SelectSettings, "rules", list[rules]),
+        (WeightSettings, "factors", list[factors]),
     ]
     before = [(model, field, model.model_fields[field].annotation) for model, field, _ in given]
     _annotate(given)
@@ -128,11 +205,13 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _annotate(fields: list[tuple[type[BaseModel], str, Any]]) -> None:
     for model, field, annotation in fields:
         model.model_fields[field].annotation = annotation
-    for model in (InputSettings, AnnotateSettings, RunConfig):
+    for model in (InputSettings, AnnotateSettings, WeightSettings, SelectSettings, RunConfig):
         model.model_rebuild(force=True)
 
 
-TEXTS = ["rain again and again", "qq qq qq", "no vwls hr: bcd fgh", "the sea is a blue idea", "zz eee"]
+TEXTS = [
+    "rain again and again", "qq qq qq", "no vwls hr: bcd fgh", "the sea is a blue idea", "zz eee", "an idea alone",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -147,20 +226,23 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     rules = [
         {"kind": "threshold", "column": "toy_perplexity", "max": 10, "reason": "dear"},
         {"kind": "threshold", "column": "vowels", "min": 3, "reason": "no_vowels"},
+        {"kind": "even", "column": "words_here"},
     ]
-    return {**tree, "select": {"rules": rules}}
+    return {**tree, "select": {"rules": rules, "weights": {"factors": [{"kind": "twice", "column": "byte_count"}]}}}
 
 
 @pytest.mark.usefixtures("toys")
 def test_toys_are_in_the_schema_and_on_the_methods_page() -> None:
     """By their name in a configuration, with their words, columns and paper."""
     definitions = RunConfig.model_json_schema()["$defs"]
-    assert {"VowelSettings", "UniformSettings"} <= definitions.keys()
+    assert {"VowelSettings", "UniformSettings", "EvenRule", "TwiceFactor"} <= definitions.keys()
     assert "stars" in definitions["InputSettings"]["properties"]["format"]["enum"]
     rows = {(row.kind, row.name): row for row in methods()}
     assert rows["reader", "stars"].words == "Reads texts between stars."
     assert rows["annotator", "vowels"].columns == ("vowels",)
     assert rows["annotator", "vowels"].paper == "Toy et al."
+    assert rows["rule", "even"].paper == "Toy and others"
+    assert rows["factor", "twice"].words == "Doubles the weight of every document."
     assert rows["score", "uniform"].words == "Scores a text as if every word cost the same."
     assert {"toy_nll_sum", "toy_perplexity", "toy_bits_per_byte"} <= set(rows["score", "uniform"].columns)
 
@@ -169,7 +251,7 @@ def test_toys_are_in_the_schema_and_on_the_methods_page() -> None:
 def test_validate_knows_the_toys(tree: dict[str, Any]) -> None:
     """Their keys, and their columns for rules; a wrong one is told with its place."""
     lines = validate(parse(tree, []))
-    assert lines[0] == "input 'web': 1 stars file, 95 bytes"
+    assert lines[0] == "input 'web': 1 stars file, 113 bytes"
     with pytest.raises(UserError, match=r"score\.0\.nats: must be greater than 0, got -1"):
         parse(deepcopy(tree), ["score.toy.nats=-1"])
     tree["select"]["rules"][0]["column"] = "toy_perplexty"
@@ -185,29 +267,40 @@ def test_a_run_of_toys_is_told_like_any_other(tree: dict[str, Any], tmp_path: Pa
 
     job.run(parse(tree, []), Progress(quiet=True))
     rows = Bench(tmp_path).rows()
-    assert {(row["text"], row["vowels"], row["toy_token_count"]) for row in rows} == {
-        (TEXTS[0], 9, 4),
-        (TEXTS[3], 10, 6),
+    assert {(row["text"], row["vowels"], row["toy_token_count"], row["words_here"]) for row in rows} == {
+        (TEXTS[0], 9, 4, 4),
+        (TEXTS[3], 10, 6, 6),
     }
+    assert {row["weight"] for row in rows} == {2.0}
     assert {row["toy_nll_sum"] / row["toy_token_count"] for row in rows} == {2.0}
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["models"]["toy"] == {"model": "a toy", "digest": "uniform 2.0"}
     assert {reason for step in manifest["steps"] for reason in step["dropped"]} == {
-        "non_finite_nll_toy_error", "dear", "no_vowels",
+        "non_finite_nll_toy_error", "dear", "no_vowels", "words_here_odd",
     }  # fmt: skip
     page = (tmp_path / "out/report.html").read_text()
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
-    assert 0 < words.find("could be scored") < words.find(" dear −1 ") < words.find(" 3 ≤ vowels ")
+    assert (
+        0
+        < words.find("could be scored")
+        < words.find(" dear −1 ")
+        < words.find(" 3 ≤ vowels ")
+        < words.find("words_here is even")
+    )
     assert "scores-toy_perplexity" in page
     assert "scores-vowels" in page
     (dear,) = [row["doc_id"] for row in Bench(tmp_path).rows(part="rejects") if "qq" in row["text"]]
     met = {way.place: (way.verdict, way.reason) for way in explain(str(tmp_path / "out"), dear).met}
     assert met["score.toy"][0] == "passed"
     assert met["select.rules.0"] == ("dropped", "dear")
+    planned = {row.stage: row.todo for row in plan(parse(tree, []))}
+    assert list(planned)[-3:] == ["lengths", "decisions", "data"]
+    assert planned["lengths"] == 0
 
 
 def test_the_toys_are_gone_with_the_test() -> None:
     """The fixture leaves nothing behind."""
     assert VowelSettings not in members(AnyAnnotator)
     assert "stars" not in FORMATS
+    assert EvenRule not in members(AnyRule)
     assert "UniformSettings" not in RunConfig.model_json_schema()["$defs"]

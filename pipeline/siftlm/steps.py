@@ -5,7 +5,7 @@ Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
@@ -27,24 +27,48 @@ from siftlm.stages.select import Decisions
 __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps"]
 
 
+Maker = Callable[[RunConfig], Iterable[Step | None]]
+
+
+def _ids(config: RunConfig, *, refuse: bool) -> list[Step]:
+    """Returns the comparison of ids, which comes before anything else is made of documents where it can refuse them."""
+    wanted = (config.duplicate_ids == "refuse") == refuse
+    return [UniqueIds(tuple(settings.source for settings in config.input), refuse)] if wanted else []
+
+
+def _dedup(config: RunConfig) -> list[Step | None]:
+    """Returns what is done about duplicates, and about text that several documents have."""
+    settings = config.dedup
+    if settings is None:
+        return []
+    return [
+        Clusters(settings),
+        Paragraphs(settings.passages, config.seed, settings.drops) if settings.passages else None,
+        Commonness(settings.commonness, settings.drops) if settings.commonness else None,
+    ]
+
+
+def _eligible(config: RunConfig) -> list[Step]:
+    split = config.split()
+    return [Eligible(split, tuple(config.preselect))] if config.dedup or split.holdout or config.preselect else []
+
+
+ORDER: tuple[Maker, ...] = (
+    lambda c: [Ingest({settings.source: settings for settings in c.input}, batch_size(c.runner, BATCH_BYTES))],
+    lambda c: _ids(c, refuse=True),
+    lambda c: [Annotate(c.scorers())],
+    lambda c: _ids(c, refuse=False),
+    _dedup,
+    lambda c: [Reference(c.reference, c.split()) if c.reference else None],
+    _eligible,
+    lambda c: score.steps(c.score),
+)
+"""What makes the steps of a configuration, in the order in which they run; selection comes after all of them."""
+
+
 def steps(config: RunConfig) -> list[Step]:
     """Returns the steps that a configuration asks for, in the order in which they run."""
-    dedup, split, sources = config.dedup, config.split(), tuple(settings.source for settings in config.input)
-    refuse = config.duplicate_ids == "refuse"
-    ids = UniqueIds(sources, refuse)
-    found: list[Step | None] = [
-        Ingest({settings.source: settings for settings in config.input}, batch_size(config.runner, BATCH_BYTES)),
-        ids if refuse else None,
-        Annotate(config.scorers()),
-        None if refuse else ids,
-        Clusters(dedup) if dedup else None,
-        Paragraphs(dedup.passages, config.seed, dedup.drops) if dedup and dedup.passages else None,
-        Commonness(dedup.commonness, dedup.drops) if dedup and dedup.commonness else None,
-        Reference(config.reference, split) if config.reference else None,
-        Eligible(split, tuple(config.preselect)) if dedup or split.holdout or config.preselect else None,
-        *score.steps(config.score),
-    ]
-    made = [step for step in found if step is not None]
+    made = [step for make in ORDER for step in make(config) if step is not None]
     return [*made, Decisions(config.selection(), tuple(step.name for step in made))]
 
 
