@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.models import Models
+
+from siftlm import logs
 
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
@@ -51,3 +55,12 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(publication.Publication, "overview", overview)
     monkeypatch.setattr(publication, "write_report", report)
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_the_test() -> Iterator[None]:
+    """Undoes what a command that ran in this process did to the loggers, so that later tests see their records."""
+    yield
+    for name in logs.NAMES:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True

@@ -149,8 +149,10 @@ def test_a_byte_order_mark_before_a_configuration_is_none_of_it(tmp_path: Path) 
     lines = b"name = 'x'\ninput = [{source = 'web', paths = ['in']}]\noutput.folder = 'out'\n"
     path.write_bytes(b"\xef\xbb\xbf" + lines)
     assert load(str(path)).name == "x"
-    path.write_bytes("name = 'x'".encode("utf-16"))
-    with pytest.raises(UserError, match=r"^.*run\.toml: must be a readable text file"):
+    path.write_bytes(lines.decode().encode("utf-16"))
+    assert load(str(path)).name == "x"
+    path.write_bytes(lines.decode().encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"^.*run\.toml: must be"):
         load(str(path))
 
 
