@@ -64,3 +64,4 @@ def logs_reach_the_test() -> Iterator[None]:
     for name in logs.NAMES:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
