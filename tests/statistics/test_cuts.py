@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siftlm.statistics.cuts import POOL, Ranked, Search, Target, advance, find, histogram
+from siftlm.statistics.cuts import POOL, Cuts, Ranked, Search, Target, advance, histogram
 from siftlm.statistics.radix import RankHistogram
 
 FEW = st.sampled_from([0, 1, 2, 7, 2**63, 2**64 - 1])
@@ -18,6 +19,18 @@ ANY = st.integers(0, 2**64 - 1)
 DOCUMENTS = st.lists(
     st.tuples(st.integers(0, 3), st.one_of(FEW, ANY), st.one_of(FEW, ANY), st.integers(0, 5)), max_size=60
 )
+
+
+def find(parts: Sequence[Ranked], targets: tuple[Target, ...], min_group: int = 1) -> Cuts:
+    """The cuts of documents that are all in memory."""
+    search = Search(targets, min_group)
+    while search.found is None:
+        search = advance(search, [histogram(search, part) for part in parts])
+    return search.found
+
+
+def merged(*parts: RankHistogram) -> RankHistogram:
+    return RankHistogram.merged(parts)
 
 
 def same_counts(one: RankHistogram, other: RankHistogram) -> bool:
@@ -90,9 +103,9 @@ def test_merging_is_associative_and_commutative_and_equal_to_counting_at_once(do
     spans = (slice(0, first), slice(first, second), slice(second, None))
     a, b, c = (RankHistogram.of(limit, whole.group[s], (whole.key[s], whole.tie[s]), whole.mass[s]) for s in spans)
     at_once = RankHistogram.of(limit, whole.group, (whole.key, whole.tie), whole.mass)
-    assert same_counts(a.merge(b).merge(c), at_once)
-    assert same_counts(c.merge(b.merge(a)), at_once)
-    assert same_counts(at_once.merge(RankHistogram.empty(limit)), at_once)
+    assert same_counts(merged(merged(a, b), c), at_once)
+    assert same_counts(merged(c, merged(b, a)), at_once)
+    assert same_counts(merged(at_once, RankHistogram.empty(limit)), at_once)
     assert len(at_once) <= max(limit, len(set(whole.group.tolist())))
     assert at_once.documents.sum() == len(documents)
     assert at_once.mass.sum() == whole.mass.sum()
@@ -141,4 +154,4 @@ def test_no_documents_have_no_cuts() -> None:
 def test_histograms_of_different_searches_do_not_merge() -> None:
     """Two limits are a defect of the caller."""
     with pytest.raises(AssertionError, match="different searches"):
-        RankHistogram.empty(1).merge(RankHistogram.empty(2))
+        merged(RankHistogram.empty(1), RankHistogram.empty(2))

@@ -14,23 +14,21 @@ import pyarrow as pa
 from siftlm import filesystem, paths
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
-from siftlm.engine.shards import Task
 from siftlm.inspect.run import FinishedRun, SelectedRun
+from siftlm.inspect.survey import Survey
 from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.manifest import MANIFEST
 from siftlm.report.page import difference_page
-from siftlm.report.tally import NOTHING, Asked, Tally, merged, tally
+from siftlm.report.tally import NOTHING, Asked, Tally, merged
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_file
-from siftlm.stages.portions import portions
 from siftlm.stages.summary import numeric_columns
 from siftlm.statistics.columns import numbers
 from siftlm.statistics.hashing import hash_strings
 from siftlm.statistics.ordered import BoolArray, Float64Array, UInt64Array
 from siftlm.statistics.ranks import average_ranks
-from siftlm.store import Store
 
 PAIRS = 1_000_000  # documents in both runs whose scores are compared: those of the smallest hashes
 GROUPS = ("source", "language", "domain")
@@ -93,7 +91,7 @@ class _Documents:
     def tally(self) -> Tally:
         """Exact counts by reason and group."""
         asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
-        count = _Count(asked, self.run.store)
+        count = Survey(asked, self.run.store)
         documents = int(self.run.manifest["statistics"]["documents"]["documents"])
         found = gather("diff", count, merged, self.tasks, documents, self.run.store, RunnerSettings())
         return found or merged([])
@@ -110,17 +108,6 @@ class _Documents:
             kept_tokens=kept[2] if self.run.tokens_column() else None,
             written=kept[6],
         )
-
-
-@dataclass(frozen=True)
-class _Count:
-    asked: Asked
-    store: Store
-
-    def __call__(self, tasks: Sequence[Task]) -> Tally:
-        wanted = self.asked.wanted()
-        read = portions(tasks, lambda task: read_columns(task, self.store, wanted))
-        return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
 
 
 def _numbers(table: pa.Table, name: str) -> Float64Array:

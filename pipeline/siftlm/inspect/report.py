@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 from siftlm import filesystem
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import ACCELERATED, RunnerSettings
-from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
+from siftlm.inspect.survey import Survey
 from siftlm.inspect.trace import Trace
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
@@ -26,14 +26,11 @@ from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
 from siftlm.report.steps import kept_ends, shortages, unfindable
 from siftlm.report.svg import Chart
-from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged, tally
+from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn, StageTime
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
-from siftlm.stages.columns import read_columns
-from siftlm.stages.portions import portions
 from siftlm.statistics.ordered import BoolArray, Int64Array
-from siftlm.store import Store
 
 SAMPLE = 20_000  # documents that pictures of single documents are drawn from
 SCORES = 24  # columns with a picture and documents of their own
@@ -41,19 +38,6 @@ PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the 
 GROUPS_SHOWN = 12
 LEAST_IN_GROUP = 5
 CUTS_NAMED = 12
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Counts some shards for the report."""
-
-    asked: Asked
-    store: Store
-
-    def __call__(self, tasks: Sequence[Task]) -> Tally:
-        wanted = self.asked.wanted()
-        read = portions(tasks, lambda task: read_columns(task, self.store, wanted))
-        return merged(tally(portion.table, portion.shard, portion.row, self.asked) for portion in read)
 
 
 def overview(run: SelectedRun, runner: RunnerSettings) -> Report:

@@ -16,7 +16,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.files import Held
+from siftlm.scorers.files import OneFile
 from siftlm.scorers.protocol import NamedSettings, Overlap, Ragged, ragged_text
 from siftlm.settings import End
 from siftlm.store import digest
@@ -62,7 +62,7 @@ class ContaminationSettings(NamedSettings):
         return Overlap(self.name, self.ngram)
 
 
-class ContaminationScorer(Held["Items"]):
+class ContaminationScorer(OneFile["Items"]):
     """`<name>_overlap`, the share of the document's n-grams that the benchmark has, and `<name>_item`.
 
     Words and n-grams are those of `siftlm_kernels.minhash`, compared by 64-bit hashes. `<name>_item` is the number of
@@ -83,14 +83,11 @@ class ContaminationScorer(Held["Items"]):
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_overlap": "lowest"}
 
-    def reads(self) -> list[str]:
-        return [self.settings.path]
+    def path(self) -> str:
+        return self.settings.path
 
-    def content(self) -> str:
-        try:
-            return filesystem.fingerprint(self.settings.path)
-        except OSError as error:
-            raise _unreadable(self.settings, error) from None
+    def unreadable(self, error: Exception) -> UserError:
+        return _unreadable(self.settings, error)
 
     def open(self) -> Items:
         return _load(self.settings)

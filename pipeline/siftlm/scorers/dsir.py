@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.files import Held
+from siftlm.scorers.files import OneFile
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
 from siftlm.scorers.protocol import NamedSettings
 from siftlm.settings import End
@@ -39,7 +38,7 @@ class DsirSettings(NamedSettings):
         return DsirScorer(self)
 
 
-class DsirScorer(Held[ImportanceWeights]):
+class DsirScorer(OneFile[ImportanceWeights]):
     """`<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
 
     A `top` rule on `<name>_sampled` draws without replacement in proportion to the weights, which is DSIR's
@@ -58,14 +57,11 @@ class DsirScorer(Held[ImportanceWeights]):
     def good_ends(self) -> dict[str, End]:
         return {field.name: "highest" for field in self.fields()}
 
-    def reads(self) -> list[str]:
-        return [self.settings.path]
+    def path(self) -> str:
+        return self.settings.path
 
-    def content(self) -> str:
-        try:
-            return filesystem.fingerprint(self.settings.path)
-        except OSError as error:
-            raise _no_weights(self.settings, error) from None
+    def unreadable(self, error: Exception) -> UserError:
+        return _no_weights(self.settings, error)
 
     def open(self) -> ImportanceWeights:
         try:

@@ -13,7 +13,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.files import Held
+from siftlm.scorers.files import OneFile
 from siftlm.scorers.protocol import NamedSettings, ragged_text
 from siftlm.settings import End
 from siftlm.store import digest
@@ -46,32 +46,27 @@ class ClassifierSettings(NamedSettings):
         return [self.name]
 
 
-class ModelScorer(Held[FastTextLinear]):
+class ModelScorer(OneFile[FastTextLinear]):
     """What scorers with a fastText model have in common: its file, named in errors by its place."""
 
     def __init__(self, path: str, place: str) -> None:
         super().__init__()
         self._path, self._place = path, place
 
-    def reads(self) -> list[str]:
-        return [self._path]
-
-    def content(self) -> str:
-        try:
-            return filesystem.fingerprint(self._path)
-        except OSError as error:
-            raise self._no_model(error) from None
+    def path(self) -> str:
+        return self._path
 
     def open(self) -> FastTextLinear:
         try:
             return _load(self._path, filesystem.signature(self._path))
         except OSError as error:
-            raise self._no_model(error) from None
+            raise self.unreadable(error) from None
         except ValueError as error:
             raise UserError(f"{self._place}: {error}") from None
 
-    def _no_model(self, error: OSError) -> UserError:
-        return UserError(f"{self._place}: must be a fastText model, got {self._path!r}: {error.strerror or error}")
+    def unreadable(self, error: Exception) -> UserError:
+        reason = getattr(error, "strerror", None) or error
+        return UserError(f"{self._place}: must be a fastText model, got {self._path!r}: {reason}")
 
 
 @lru_cache(maxsize=16)

@@ -111,3 +111,27 @@ class Held(Silent, Generic[T]):
                 _compare(now, states(self.reads()))
                 self._value, self._content, self._states = value, content, now
             return self._value
+
+
+class OneFile(Held[T]):
+    """Holds what a scorer has loaded from a single file.
+
+    A subclass says where the file is (`path`), and how a user is told that it is no good (`unreadable`).
+    """
+
+    def path(self) -> str:
+        """The file."""
+        raise NotImplementedError
+
+    def unreadable(self, error: Exception) -> UserError:
+        """The line for a user whose file cannot be read, or holds something else."""
+        raise NotImplementedError
+
+    def reads(self) -> list[str]:
+        return [self.path()]
+
+    def content(self) -> str:
+        try:
+            return filesystem.fingerprint(self.path())
+        except OSError as error:
+            raise self.unreadable(error) from None

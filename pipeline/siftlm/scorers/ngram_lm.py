@@ -13,7 +13,7 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.files import Held
+from siftlm.scorers.files import OneFile
 from siftlm.scorers.score import ScoreSettings, SumScorer
 from siftlm.store import digest
 
@@ -38,7 +38,7 @@ class NgramModelSettings(ScoreSettings):
         return NgramScorer(self)
 
 
-class NgramScorer(SumScorer, Held["Arpa"]):
+class NgramScorer(SumScorer, OneFile["Arpa"]):
     """Scores every word and the end of every line that has one; white space parts words.
 
     `token_count` counts the words and these ends.
@@ -48,14 +48,8 @@ class NgramScorer(SumScorer, Held["Arpa"]):
         super().__init__()
         self.settings: NgramModelSettings = settings
 
-    def reads(self) -> list[str]:
-        return [self.settings.path]
-
-    def content(self) -> str:
-        try:
-            return filesystem.fingerprint(self.settings.path)
-        except OSError as error:
-            raise self._no_model(error) from None
+    def path(self) -> str:
+        return self.settings.path
 
     def open(self) -> Arpa:
         try:
@@ -65,7 +59,7 @@ class NgramScorer(SumScorer, Held["Arpa"]):
             ):
                 return Arpa.parse(stream.read().decode().splitlines())
         except (OSError, ValueError) as error:  # pyarrow's errors, and of bytes that are no UTF-8, too
-            raise self._no_model(error) from None
+            raise self.unreadable(error) from None
 
     def identity(self, content: str) -> str:
         return digest("ngram", VERSION, self.settings.lowercase, content)
@@ -75,7 +69,7 @@ class NgramScorer(SumScorer, Held["Arpa"]):
         found = [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
         return [sum(nats) for nats in found], [len(nats) for nats in found]
 
-    def _no_model(self, error: Exception) -> UserError:
+    def unreadable(self, error: Exception) -> UserError:
         reason = getattr(error, "strerror", None) or error
         place = f"score.{self.settings.name}.path"
         return UserError(f"{place}: must be an n-gram model in ARPA format, got {self.settings.path!r}: {reason}")

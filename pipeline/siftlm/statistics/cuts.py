@@ -181,15 +181,6 @@ def advance(search: Search, parts: Iterable[RankHistogram]) -> Search:
     return _narrowed(search, merged)
 
 
-def find(ranked: Iterable[Ranked], targets: tuple[Target, ...], min_group: int = 1) -> Cuts:
-    """Returns the cuts of documents that are all in memory."""
-    parts = list(ranked)
-    search = Search(targets, min_group)
-    while search.found is None:
-        search = advance(search, [histogram(search, part) for part in parts])
-    return search.found
-
-
 def _position(ordered: UInt64Array, values: UInt64Array) -> Int64Array:
     """The index of the first element not below each value, the last index where there is none."""
     return np.minimum(np.searchsorted(ordered, values), len(ordered) - 1).astype(np.int64)

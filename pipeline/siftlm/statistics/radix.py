@@ -69,10 +69,6 @@ class RankHistogram:
             )
         )
 
-    def merge(self, other: RankHistogram) -> RankHistogram:
-        """Returns the histogram of both."""
-        return RankHistogram.merged([self, other])
-
     def relabelled(self, cell: UInt64Array) -> RankHistogram:
         """Returns the same counts with every entry moved to `cell` uint64[entries]."""
         return _combined(RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass))
