@@ -19,7 +19,7 @@ OF_STORE = {
 EVERYTHING = {
     "name": "all",
     "input": [{"source": "web", "paths": ["in"]}],
-    "dedup": {"passages": {}, "commonness": {}},
+    "dedup": {"paragraphs": {}, "commonness": {}},
     "reference": {},
     "preselect": [{"kind": "threshold", "column": "byte_count", "min": 1}],
     "score": [{"name": "own", "model": "trained"}],
@@ -44,7 +44,7 @@ def test_steps_come_after_what_they_read() -> None:
 
 def test_documents_are_lost_in_the_order_of_the_steps() -> None:
     assert [loss.place for loss in losses(steps(config()))] == [
-        "dedup", "dedup.passages", "reference", "preselect.0", "score.own", "select.rules.0", "select.weights",
+        "dedup", "dedup.paragraphs", "reference", "preselect.0", "score.own", "select.rules.0", "select.weights",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import numpy as np
 
-from siftlm_kernels import commonness, components, minhash, passages
+from siftlm_kernels import commonness, components, minhash, paragraphs
 
 EAGER = ("fasttext_linear_kernel", "text_signals_kernel")
 """Modules whose kernels have signatures, and are compiled when they are imported."""
@@ -22,7 +22,7 @@ def main() -> None:
     minhash.warm()
     minhash.minhash(np.frombuffer(b"a b", np.uint8), np.array([0, 3]), impl="datasketch")
     components.warm()
-    passages.warm()
+    paragraphs.warm()
     commonness.warm()
 
 

@@ -19,12 +19,12 @@ from siftlm.stages.eligible import Split
 
 
 class FamilySettings(Settings):
-    """Small models that differ in what they are good at: every diet at every width, for every number of epochs."""
+    """Small models that differ in what they are good at: each mixture at each width and number of epochs."""
 
     holdout: float = Field(0.3, gt=0, lt=1, description="Share of the deduplicated documents that train the models.")
-    diets: dict[Name, list[str]] = Field(min_length=1, description="Name of a diet -> the sources that it is made of.")
+    mixtures: dict[Name, list[str]] = Field(min_length=1, description="Name of a mixture -> its sources.")
     widths: list[int] = Field(min_length=1, description="Sizes of the hidden state.")
-    epochs: list[float] = Field(min_length=1, description="Passes over the diet.")
+    epochs: list[float] = Field(min_length=1, description="Passes over the mixture.")
     shape: ReferenceSettings = Field(
         default_factory=lambda: ReferenceSettings.model_validate({}),
         description="All else that the models share, as in [reference].",
@@ -33,17 +33,17 @@ class FamilySettings(Settings):
     def members(self) -> dict[str, tuple[list[str], ReferenceSettings]]:
         """Returns name -> (sources, settings) of every model; the name says what it is."""
         return {
-            f"{diet}_w{width}_e{epochs:g}".replace(".", "_"): (
+            f"{mixture}_w{width}_e{epochs:g}".replace(".", "_"): (
                 sources,
                 self.shape.model_copy(update={"width": width, "epochs": epochs}),
             )
-            for diet, sources in self.diets.items()
+            for mixture, sources in self.mixtures.items()
             for width in self.widths
             for epochs in self.epochs
         }
 
 
-class QuizSettings(Settings):
+class QuestionSettings(Settings):
     """Small tasks: which of a few continuations belongs to a passage of a document that no model has seen."""
 
     tasks: dict[Name, list[str]] = Field(min_length=1, description="Name of a task -> the sources it is cut from.")
@@ -79,7 +79,7 @@ class LoopConfig(RunConfig):
     """A run's corpus and models, and what is made of them."""
 
     family: FamilySettings | None = Field(None, description="Models that the loop trains itself.")
-    benchmark: QuizSettings | None = Field(None, description="Tasks that measure the models' errors.")
+    benchmark: QuestionSettings | None = Field(None, description="Tasks that measure the models' errors.")
     matrix: MatrixJobSettings = Field(default_factory=lambda: MatrixJobSettings.model_validate({}))
     correlate: CorrelateSettings
     project: ProjectSettings | None = Field(None, description="From estimates to weights of units.")
@@ -118,11 +118,11 @@ class LoopConfig(RunConfig):
         return self
 
     def _named_sources(self) -> list[tuple[str, list[str]]]:
-        diets = self.family.diets if self.family else {}
+        mixtures = self.family.mixtures if self.family else {}
         tasks = self.benchmark.tasks if self.benchmark else {}
         corpora = {"dsir.target": self.dsir.target, "dsir.raw": self.dsir.raw} if self.dsir else {}
         return [
-            *((f"family.diets.{name}", names) for name, names in diets.items()),
+            *((f"family.mixtures.{name}", names) for name, names in mixtures.items()),
             *((f"benchmark.tasks.{name}", names) for name, names in tasks.items()),
             *corpora.items(),
             ("classifier.good", self.classifier.good),

@@ -42,7 +42,7 @@ EVERYTHING: dict[str, Any] = {
         "dsir": [{"name": "dsir", "path": "dsir.npz"}],
         "contamination": [{"name": "benchmark", "path": "benchmark.jsonl"}],
     },
-    "dedup": {"passages": {}, "commonness": {}, "signatures": "datasketch"},
+    "dedup": {"paragraphs": {}, "commonness": {}, "signatures": "datasketch"},
     "reference": {},
     "preselect": [{"kind": "threshold", "column": "word_count", "min": 20}],
     "score": [{"name": "model", "model": "trained"}],

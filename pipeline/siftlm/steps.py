@@ -43,7 +43,7 @@ def _dedup(config: RunConfig) -> list[Step | None]:
         return []
     return [
         Clusters(settings),
-        Paragraphs(settings.passages, config.seed, settings.drops) if settings.passages else None,
+        Paragraphs(settings.paragraphs, config.seed, settings.drops) if settings.paragraphs else None,
         Commonness(settings.commonness, settings.drops) if settings.commonness else None,
     ]
 

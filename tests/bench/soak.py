@@ -47,7 +47,7 @@ def prepared(folder: Path, processes: int) -> dict[str, Any]:
     for source in tree["input"]:
         source["paths"] = [str(ROOT / path) for path in source["paths"]]
     tree["input"].append({"source": "damaged", "paths": [str(damaged)], "id_field": "id"})
-    tree["dedup"] |= {"passages": {"min_bytes": 40}, "commonness": {"bits": 20}}
+    tree["dedup"] |= {"paragraphs": {"min_bytes": 40}, "commonness": {"bits": 20}}
     tree["score"][0] |= {"model": str(model), "max_tokens": 256}
     tree["output"]["folder"] = str(folder / "run")
     if processes:

@@ -139,13 +139,13 @@ def test_every_column_of_a_finished_run_has_a_giver(tmp_path: Path) -> None:
     config = config_of(
         {"contamination": [{"name": "quiz", "path": str(tmp_path / "web.jsonl")}]},
         input=[{"source": "web", "paths": [str(tmp_path / "web.jsonl")]}],
-        dedup={"passages": {"min_bytes": 1}, "commonness": {"bits": 10}},
+        dedup={"paragraphs": {"min_bytes": 1}, "commonness": {"bits": 10}},
         output={"folder": str(tmp_path / "out"), "shuffle": True, "rejects": True},
         select={"rules": [{"kind": "sample", "rate": 0.5}]},
     )
     job.run(config, Progress(io.StringIO(), quiet=True))
     known = {name for giver in givers(config) for name in giver.names}
-    stages = ("documents", "signals", "clusters", "cuts", "commonness", "decisions", "shuffled")
+    stages = ("documents", "signals", "clusters", "paragraphs", "commonness", "decisions", "shuffled")
     found = [*(tmp_path / "out/data").iterdir(), *(tmp_path / "out/rejects").iterdir()]
     found += [path for stage in stages for path in (tmp_path / "out/store" / stage).rglob("*.parquet")]
     found = [path for path in found if "detail" not in pq.read_schema(path).names]  # records that were not read

@@ -39,7 +39,7 @@ from siftlm.stages.commonness.work import NGRAMS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.dedup.step import Clusters
 from siftlm.stages.ids.step import UniqueIds
-from siftlm.stages.paragraphs.settings import PassageSettings
+from siftlm.stages.paragraphs.settings import ParagraphSettings
 from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.statistics.summary import Summary
 from siftlm.store import Marker, Store
@@ -133,7 +133,7 @@ GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     ),
     "dedup": lambda store, count: of_step(Clusters(DedupSettings()), tasks(count), store),
     "ids": lambda store, count: of_step(UniqueIds(("web",)), sourced(count), store),
-    "cuts": lambda store, count: of_step(Paragraphs(PassageSettings(), 0, True), tasks(count), store),
+    "paragraphs": lambda store, count: of_step(Paragraphs(ParagraphSettings(), 0, True), tasks(count), store),
     "ngrams": lambda store, count: of_step(Commonness(CommonnessSettings(), True), counted(count), store),
 }
 

@@ -107,7 +107,7 @@ def test_memory_changes_no_byte_of_the_output(tmp_path: Path, monkeypatch: pytes
     from siftlm.config import parse
     from siftlm.engine.progress import Progress
     from siftlm.stages.dedup import work as dedup
-    from siftlm.stages.paragraphs import work as passages
+    from siftlm.stages.paragraphs import work as paragraphs
 
     lines = ["a line that many documents have, long enough to be cut out of them"] * 3
     for shard in range(3):
@@ -122,7 +122,7 @@ def test_memory_changes_no_byte_of_the_output(tmp_path: Path, monkeypatch: pytes
             "name": "bench",
             "input": [{"source": "web", "paths": [f"{tmp_path}/*.jsonl"]}],
             "annotate": {"language": None},
-            "dedup": {"verify": 0.5, "passages": {"min_bytes": 20, "min_documents": 3}},
+            "dedup": {"verify": 0.5, "paragraphs": {"min_bytes": 20, "min_documents": 3}},
             "output": {"folder": str(tmp_path / out), "shuffle": True, "rejects": True},
             "runner": settings,
         }
@@ -134,5 +134,5 @@ def test_memory_changes_no_byte_of_the_output(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(runner, "SHARD_MEMORY", 1 << 50)  # so that every batch is one document or a few
     monkeypatch.setattr(dedup, "ENTRIES", 1 << 30)
     monkeypatch.setattr(dedup, "VERIFIED_DOCUMENTS", 1 << 29)
-    monkeypatch.setattr(passages, "ENTRIES", 1 << 28)
+    monkeypatch.setattr(paragraphs, "ENTRIES", 1 << 28)
     assert run("tight", worker_memory="512MiB") == ample

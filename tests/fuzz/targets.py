@@ -199,19 +199,19 @@ def check_signals(content: bytes) -> None:
             np.testing.assert_allclose(found[name], truth, rtol=1e-6, err_msg=name)
 
 
-def check_passages(content: bytes) -> None:
-    from siftlm_kernels.passages import cut_spans, passages, without_spans
+def check_paragraphs(content: bytes) -> None:
+    from siftlm_kernels.paragraphs import cut_spans, paragraphs, without_spans
 
     text = ragged(content)
     for unit in ("line", "paragraph"):
-        hashes, bounds = passages(*text, unit=unit, min_bytes=1 + len(content) % 5)  # type: ignore[arg-type]
+        hashes, bounds = paragraphs(*text, unit=unit, min_bytes=1 + len(content) % 5)  # type: ignore[arg-type]
         cut = hashes % 2 == 0
         spans = cut_spans(*text, cut, unit=unit, min_bytes=1 + len(content) % 5)  # type: ignore[arg-type]
         _, ends = without_spans(*text, *spans)
         assert len(bounds) == len(ends) == 4
         if len(content) <= SMALL:
             options: Any = {"unit": unit, "min_bytes": 1 + len(content) % 5, "impl": "reference"}
-            assert np.array_equal(hashes, passages(*text, **options)[0])
+            assert np.array_equal(hashes, paragraphs(*text, **options)[0])
             assert np.array_equal(spans[0], cut_spans(*text, cut, **options)[0])
 
 
@@ -414,7 +414,7 @@ TARGETS: dict[str, Target] = {
     "url": Target(urls, check_url, 8),
     "minhash": Target(of_texts, check_minhash, 8),
     "text_signals": Target(of_texts, check_signals, 8),
-    "passages": Target(of_texts, check_passages, 8),
+    "paragraphs": Target(of_texts, check_paragraphs, 8),
     "fasttext.file": Target(lambda: list(fasttext_models()), check_fasttext_file, 8),
     "fasttext.text": Target(of_texts, check_fasttext_text, 8),
     "ngrams": Target(of_texts, check_ngrams, 5),

@@ -48,13 +48,13 @@ def tree_of(folder: Path) -> dict[str, Any]:
         (folder / f"{source}.jsonl").write_text(lines)
         inputs.append({"source": source, "paths": [str(folder / f"{source}.jsonl")], "id_field": "id"})
     shape = {"layers": 1, "heads": 1, "context_tokens": 16, "vocabulary": 300, "batch_tokens": 64, "threads": 1}
-    diets = {"cats": ["cats"], "stocks": ["stocks"], "both": ["cats", "stocks"]}
+    mixtures = {"cats": ["cats"], "stocks": ["stocks"], "both": ["cats", "stocks"]}
     return {
         "name": "tiny",
         "seed": 5,
         "input": inputs,
         "annotate": {"signals": {"groups": ["basic"]}},
-        "family": {"holdout": 0.3, "diets": diets, "widths": [8], "epochs": [0.5, 3.0], "shape": shape},
+        "family": {"holdout": 0.3, "mixtures": mixtures, "widths": [8], "epochs": [0.5, 3.0], "shape": shape},
         "benchmark": {
             "holdout": 0.3,
             "questions": 20,
@@ -289,7 +289,7 @@ def test_untrained_models_and_missing_tables_are_one_line(tree: dict[str, Any], 
         train_family(settings_of(bare), SILENT)
     with pytest.raises(UserError, match="run siftlm project first"):
         train_classifier(settings_of({**bare, "output": {"folder": str(tmp_path / "bare")}}), SILENT)
-    with pytest.raises(UserError, match=r"family\.diets\.web must name sources"):
-        settings_of(tree, "family.diets.web=['nowhere']")
+    with pytest.raises(UserError, match=r"family\.mixtures\.web must name sources"):
+        settings_of(tree, "family.mixtures.web=['nowhere']")
     with pytest.raises(UserError, match=r"classifier\.target: must be one of 'cats', 'stocks', got 'dogs'"):
         train_classifier(settings_of(tree, "classifier.target=dogs"), SILENT)

@@ -25,9 +25,9 @@ def pages(bench: Any) -> Any:
 
 
 def test_a_job_weighs_and_preselects_by_commonness(pages: Any) -> None:
-    """Texts that many have count less; what passages cut is not counted; and a rule can name the column."""
+    """Texts that many have count less; what paragraphs cut is not counted; and a rule can name the column."""
     result = pages.run(
-        dedup={"action": "annotate", "commonness": {"bits": 12}, "passages": {"min_bytes": 30, "keep": "none"}},
+        dedup={"action": "annotate", "commonness": {"bits": 12}, "paragraphs": {"min_bytes": 30, "keep": "none"}},
         preselect=[{"kind": "threshold", "column": "commonness", "min": 0.0}],
         select={"weights": {"factors": [{"kind": "column", "column": "commonness", "inverse": True}], "cap": 1000.0}},
     )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 SETTINGS: dict[str, Any] = {
-    "dedup": {"passages": {"min_bytes": 10}, "commonness": {"bits": 10}},
+    "dedup": {"paragraphs": {"min_bytes": 10}, "commonness": {"bits": 10}},
     "select": {"rules": [{"kind": "band", "column": "byte_count", "criterion": "high", "rate": 0.5}]},
     "output": {"rejects": True, "shuffle": True},
 }
@@ -49,7 +49,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "another file": lambda path: path.write_bytes(b"{}"),
     "gone": Path.unlink,
 }
-STORED = ("documents", "signals", "clusters", "cuts", "commonness", "decisions", "shuffled", "selections")
+STORED = ("documents", "signals", "clusters", "paragraphs", "commonness", "decisions", "shuffled", "selections")
 
 
 @pytest.mark.parametrize("how", DAMAGES)

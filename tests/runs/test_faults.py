@@ -210,7 +210,7 @@ PLACES = (
     "signals/",
     "links/",
     "clusters/",
-    "cuts/",
+    "paragraphs/",
     "ngrams/",
     "commonness/",
     "scores/tiny/",
@@ -242,7 +242,7 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, tiny_model: Any, mon
     output = {"rejects": True, "shuffle": True}
     model = str(tiny_model(bench.root / "model"))
     settings: dict[str, Any] = {
-        "dedup": {"near": False, "passages": {}, "commonness": {}},
+        "dedup": {"near": False, "paragraphs": {}, "commonness": {}},
         "score": [{"name": "tiny", "model": model, "device": "cpu", "threads": 1}],
         "select": {"rules": rules},
         "output": output,
@@ -366,7 +366,7 @@ def test_a_clock_that_runs_backwards_changes_no_byte(bench: Any, monkeypatch: py
     """An hour every time it is looked at, from a time before the input was written; what is done stays done."""
     for name in "ab":
         bench.shard(f"{name}.jsonl", good(20, name))
-    settings: dict[str, Any] = {"dedup": {"passages": {}}, "output": {"rejects": True}}
+    settings: dict[str, Any] = {"dedup": {"paragraphs": {}}, "output": {"rejects": True}}
     bench.run("calm", **settings)
     ticks = itertools.count()
     with monkeypatch.context() as patch:

@@ -42,14 +42,14 @@ FIRST = {
     "dedup.shingles": "signals",
     "dedup.signatures": "signals",
     "dedup.near": "signals",  # which has bands for it or not
-    "dedup.passages": "cuts",
+    "dedup.paragraphs": "paragraphs",
     "dedup.commonness": "commonness",
     "dedup": "clusters",
     "reference": "reference",
     "preselect": "eligible",
     "score": "scores/tiny",
     "select": "decisions",
-    "seed": "cuts",
+    "seed": "paragraphs",
 }
 """The first stage whose key must be another one where a setting below a prefix is; the longest prefix counts."""
 SAME = {
@@ -86,7 +86,7 @@ def everything(root: Any) -> RunConfig:
             "contamination": [{"name": "quiz", "path": str(root / "items.jsonl")}],
             "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
-        "dedup": {"passages": {}, "commonness": {}},
+        "dedup": {"paragraphs": {}, "commonness": {}},
         "reference": {},
         "preselect": [RULES[0], RULES[3]],
         "score": [{"name": "tiny", "model": str(root / "lm"), "device": "cpu"}],
@@ -189,8 +189,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "action": {"dedup": {"action": "annotate"}},
     "verify": {"dedup": {"verify": 0.9}},
     "shingles": {"dedup": {"shingles": {"ngram": 2}}},
-    "unit": {"dedup": {"passages": {"unit": "paragraph", "min_bytes": 10}}},
-    "cut_all": {"dedup": {"passages": {"keep": "none", "min_bytes": 10}}},
+    "unit": {"dedup": {"paragraphs": {"unit": "paragraph", "min_bytes": 10}}},
+    "cut_all": {"dedup": {"paragraphs": {"keep": "none", "min_bytes": 10}}},
     "prior": {"dedup": {"commonness": {"prior": 3.0}}},
     "rules": {"select": {"rules": [RULES[3]]}},
     "shuffle": {"output": {"shuffle": True, "rejects": True}},
@@ -202,7 +202,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def settings_of(bench: Any, change: dict[str, Any]) -> dict[str, Any]:
     base: dict[str, Any] = {
-        "dedup": {"passages": {"min_bytes": 10}, "commonness": {"bits": 10}},
+        "dedup": {"paragraphs": {"min_bytes": 10}, "commonness": {"bits": 10}},
         "select": {"rules": [RULES[1]]},
         "output": {"rejects": True},
     }

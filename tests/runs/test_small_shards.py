@@ -44,7 +44,7 @@ print(json.dumps(job.run(parse(json.loads(sys.argv[1]), []), Progress(quiet=True
 def test_a_run_without_models_needs_no_torch(bench: Any) -> None:
     """Nothing imports it, and the manifest says null where its version would stand."""
     bench.shard("a.jsonl", [{"id": "a", "text": "a text of no importance"}])
-    tree = bench.tree(annotate={}, dedup={"passages": {}, "commonness": {"bits": 10}})
+    tree = bench.tree(annotate={}, dedup={"paragraphs": {}, "commonness": {"bits": 10}})
     done = subprocess.run([sys.executable, "-c", WITHOUT, json.dumps(tree)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     versions = json.loads(done.stdout)

@@ -156,7 +156,7 @@ def train_reference(
 
 @app.command("train-family")
 def train_family(config: Config, sets: Sets = None) -> None:
-    """Train the small models of [family]: several diets, sizes and lengths of training."""
+    """Train the small models of [family]: several mixtures, sizes and lengths of training."""
     from siftlm.cli.loop_terminal import print_family
     from siftlm.engine.progress import Progress
     from siftlm.loop import load

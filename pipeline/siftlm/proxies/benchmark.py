@@ -21,7 +21,7 @@ from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.tables import write_table
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
-from siftlm.loop import LoopConfig, QuizSettings
+from siftlm.loop import LoopConfig, QuestionSettings
 from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import read_columns
 from siftlm.statistics.units import bits_per_byte
@@ -92,7 +92,7 @@ def answer(model: ScoreSettings, asked: Sequence[Question]) -> tuple[float, floa
     return float(1 - right.mean()), float(bits.as_py())
 
 
-def questions(corpus: Corpus, task: str, sources: Sequence[str], settings: QuizSettings) -> list[Question]:
+def questions(corpus: Corpus, task: str, sources: Sequence[str], settings: QuestionSettings) -> list[Question]:
     """Returns the questions of a task, drawn by a keyed hash from all passages of its documents."""
     seed = corpus.config.seed
     pages = list(_pages(corpus, sources))
@@ -112,7 +112,7 @@ Passage = tuple[str, str, str, str]
 """(name, doc_id, context, answer)"""
 
 
-def cut(doc_id: str, text: str, settings: QuizSettings) -> Iterator[Passage]:
+def cut(doc_id: str, text: str, settings: QuestionSettings) -> Iterator[Passage]:
     """Yields all passages of a document that do not overlap, from its start."""
     words, size = text.split(), settings.context_words + settings.answer_words
     for start in range(0, len(words) - size + 1, size):

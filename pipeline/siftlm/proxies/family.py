@@ -1,4 +1,4 @@
-"""Runs `siftlm train-family`: trains small models of several diets, sizes and lengths."""
+"""Runs `siftlm train-family`: trains small models of several mixtures, sizes and lengths."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 from siftlm.report.composition import added
 from siftlm.report.tally import NOTHING, Counts
 
-PASSAGES = "dedup.passages"  # the step that cuts texts of documents that stay
-CUT_TEXT = "cut_passages"  # what documents lose that stay
+DEDUP_PARAGRAPHS = "dedup.paragraphs"  # the step that cuts texts of documents that stay
+CUT_TEXT = "cut_paragraphs"  # what documents lose that stay
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _losses(
     found, left = [], documents
     for step in steps:
         place, text = step["place"], step["text"]
-        if place == PASSAGES and cut:
+        if place == DEDUP_PARAGRAPHS and cut:
             found.append(
                 LostDocuments(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left)
             )

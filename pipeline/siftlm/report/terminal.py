@@ -130,9 +130,9 @@ def print_explanation(found: Explanation, characters: int) -> None:
             console.print(Text(f"  {member['doc_id']}  {kind}"))
     if found.cut:
         lost = [found.columns[name] for name in ("cut_count", "cut_bytes", "byte_count")]
-        console.print(Text("\ncut: {:,} passages of {:,} bytes, {:,} bytes are left".format(*lost), style="bold"))
-        for passage in found.cut:
-            console.print(Text("  " + passage[:characters].replace("\n", " "), style="dim"))
+        console.print(Text("\ncut: {:,} paragraphs of {:,} bytes, {:,} bytes are left".format(*lost), style="bold"))
+        for paragraph in found.cut:
+            console.print(Text("  " + paragraph[:characters].replace("\n", " "), style="dim"))
     console.print(Text("\ncolumns", style="bold"))
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in found.columns.items():

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
 ALL_CUT = "all_cut"
-"""Passages that other documents have are cut, and nothing is left."""
+"""Paragraphs that other documents have are cut, and nothing is left."""
 HELD_OUT = "held_out_for_reference"
 """The document trains the reference model."""
 NO_COPY = "no_copy_drawn"
@@ -22,7 +22,7 @@ ERROR = "_error"
 LONGEST = 100
 OURS = frozenset(
     {EXACT, NEAR, ALL_CUT, HELD_OUT, NO_COPY, ZERO_WEIGHT}
-    | {"kept", "dropped", "cut_passages", "not_alive", "empty", "held_out_for_benchmark", "records", "documents"}
+    | {"kept", "dropped", "cut_paragraphs", "not_alive", "empty", "held_out_for_benchmark", "records", "documents"}
     | {"none", "null", "nan", "nil", "na"}  # what readers of CSV and JSON take for nothing
 )
 """What a rule may not give as its reason, in any case and width of letters."""

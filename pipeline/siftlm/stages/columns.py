@@ -14,7 +14,7 @@ from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.texts import CUTS, IDS, Aligned, document_batches
+from siftlm.stages.texts import IDS, PARAGRAPHS, Aligned, document_batches
 from siftlm.store import Store
 
 DECISIONS = "decisions"  # what selection makes of every document
@@ -80,11 +80,11 @@ def row_batches(
 
 
 def _together(parts: Iterable[tuple[str, pa.Table]]) -> pa.Table:
-    """The columns of all stages; what several have is the first's, or that of ids/ and cuts/, which come after."""
+    """The columns of all stages; what several have is the first's, or that of ids/ or paragraphs/, which correct it."""
     columns: dict[str, pa.ChunkedArray] = {}
     for stage, table in parts:
         for name, column in zip(table.schema.names, table.columns, strict=True):
-            if name not in columns or stage in (CUTS, IDS):
+            if name not in columns or stage in (PARAGRAPHS, IDS):
                 columns[name] = column
     return pa.table(columns)
 

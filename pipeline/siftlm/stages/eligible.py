@@ -23,8 +23,8 @@ from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.places import DEDUP, PASSAGES, PRESELECT, REFERENCE
-from siftlm.stages.texts import CUTS, IDS
+from siftlm.stages.places import DEDUP, DEDUP_PARAGRAPHS, PRESELECT, REFERENCE
+from siftlm.stages.texts import IDS, PARAGRAPHS
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Marker, Store
@@ -45,7 +45,7 @@ class Split:
     seed: int = 0
     drops: bool = True  # whether duplicates are out
 
-    reads = (SIGNALS, IDS, CLUSTERS, CUTS)
+    reads = (SIGNALS, IDS, CLUSTERS, PARAGRAPHS)
 
     def identity(self) -> object:
         return self.holdout, self.seed, self.drops
@@ -56,16 +56,16 @@ class Split:
 
     def losses(self, task: Task, store: Store) -> tuple[np.ndarray, np.ndarray]:
         """Returns why each row of a shard is out and at which place, None where it is not."""
-        names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if CUTS in task.inputs else set())
+        names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if PARAGRAPHS in task.inputs else set())
         table = read_columns(task, store, names)
         reasons, places = np.full(table.num_rows, None, object), np.full(table.num_rows, None, object)
         if self.drops and "duplicate" in table.schema.names:
             kinds = table["duplicate"].to_pylist()
             reasons[:] = [f"{kind}_duplicate" if kind else None for kind in kinds]
             places[:] = [DEDUP if kind else None for kind in kinds]
-        if CUTS in task.inputs:
+        if PARAGRAPHS in task.inputs:
             emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
-            lose(emptied & alive(reasons), reasons, ALL_CUT, places, PASSAGES)
+            lose(emptied & alive(reasons), reasons, ALL_CUT, places, DEDUP_PARAGRAPHS)
         if self.holdout:
             lose(self.held_out(table["doc_id"].combine_chunks()) & alive(reasons), reasons, HELD_OUT, places, REFERENCE)
         return reasons, places

@@ -17,9 +17,9 @@ from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.store import Choice, Store
 
-CUTS = "cuts"
+PARAGRAPHS = "paragraphs"
 IDS = "ids"  # of shards some of whose documents came with ids that others have
-TEXTS = (DOCUMENTS, CUTS)
+TEXTS = (DOCUMENTS, PARAGRAPHS)
 """The steps that decide the texts which `document_batches` gives."""
 
 
@@ -40,10 +40,10 @@ def document_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows [start, end) of a shard's documents, at most `rows` at a time.
 
-    `text` and `byte_count` are after cuts, `doc_id` is nobody else's.
+    `text` and `byte_count` are without what was cut, `doc_id` is nobody else's.
     """
     batches = store.row_range(DOCUMENTS, task.inputs[DOCUMENTS], start, end, rows=rows, columns=columns)
-    later = {CUTS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
+    later = {PARAGRAPHS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
     aligned = {
         stage: Aligned(store, stage, task.inputs[stage], names, start, end, rows)
         for stage, names in later.items()
@@ -64,7 +64,7 @@ def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeString
     edges = spans.flatten()
     if not len(edges):
         return texts
-    from siftlm_kernels.passages import without_spans
+    from siftlm_kernels.paragraphs import without_spans
 
     pairs = np.stack([edges.field("start").to_numpy(), edges.field("end").to_numpy()], axis=1)
     bounds = spans.offsets.to_numpy().astype(np.int64)

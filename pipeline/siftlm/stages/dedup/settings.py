@@ -10,7 +10,7 @@ from siftlm.paths import ReadPath
 from siftlm.scorers import ScorerSettings, ShingleSettings, SignatureSettings
 from siftlm.settings import Settings
 from siftlm.stages.commonness.settings import CommonnessSettings
-from siftlm.stages.paragraphs.settings import PassageSettings
+from siftlm.stages.paragraphs.settings import ParagraphSettings
 
 STAGE = "clusters"
 
@@ -39,7 +39,7 @@ class DedupSettings(Settings):
         default_factory=list,
         description="Folders of earlier runs, with whose documents new ones are compared; the earlier one stays.",
     )
-    passages: PassageSettings | None = Field(
+    paragraphs: ParagraphSettings | None = Field(
         None, description="Cut lines or paragraphs that other documents have too; left out, texts stay whole."
     )
     commonness: CommonnessSettings | None = Field(

@@ -33,7 +33,7 @@ class Clusters(Step):
 
     def identity(self) -> object:
         return VERSION, self.settings.model_dump(
-            exclude={"partitions", "against", "passages", "commonness", "signatures"}
+            exclude={"partitions", "against", "paragraphs", "commonness", "signatures"}
         )
 
     def columns(self) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""Builds the graph of the cuts: passages -> common ones -> what each shard has of them -> cuts/."""
+"""Builds the graph of repeated text: paragraphs -> common ones -> what each shard has of them -> paragraphs/."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import apache_beam as beam
 
 from siftlm.engine.graphs import InThreads, tasks
-from siftlm.stages.paragraphs.work import Passages
+from siftlm.stages.paragraphs.work import CommonParagraphs
 
 
-def build(pipeline: beam.Pipeline, stage: Passages, plan: str, workers: int) -> None:
+def build(pipeline: beam.Pipeline, stage: CommonParagraphs, plan: str, workers: int) -> None:
     """Adds two shuffles of the places of hashes, by hash and back by shard, with texts read around them."""
 
     def cut(part: tuple[int, dict[str, Any]]) -> None:
@@ -20,7 +20,7 @@ def build(pipeline: beam.Pipeline, stage: Passages, plan: str, workers: int) -> 
     shards = tasks(pipeline, plan)
     common = (
         shards
-        | "passages" >> beam.ParDo(InThreads(stage.spans, workers))
+        | "paragraphs" >> beam.ParDo(InThreads(stage.spans, workers))
         | "blocks" >> beam.FlatMap(lambda blocks: blocks)
         | "by hash" >> beam.GroupByKey()
         | "common" >> beam.FlatMapTuple(stage.common)

@@ -9,14 +9,14 @@ from pydantic import Field
 from siftlm.settings import Settings
 
 
-class PassageSettings(Settings):
-    """Which passages are cut. CCNet and Dolma cut every repeated line; FineWeb found that this can cost quality."""
+class ParagraphSettings(Settings):
+    """Which paragraphs are cut. CCNet and Dolma cut every repeated line; FineWeb found that this can cost quality."""
 
     unit: Literal["line", "paragraph"] = Field(
         "line", description="What is compared: lines, or runs of lines between blank ones."
     )
     min_documents: int = Field(2, ge=2, description="Cut what this many documents have, or more.")
     min_bytes: int = Field(
-        50, ge=1, description="Leave shorter passages alone; the default is about ten English words, FineWeb's bound."
+        50, ge=1, description="Leave shorter paragraphs alone; the default is about ten English words, FineWeb's bound."
     )
     keep: Literal["first", "none"] = Field("first", description="Whether one document keeps what is cut of the others.")

@@ -1,4 +1,4 @@
-"""Makes cutting repeated text a step of a run: documents/ and clusters/ -> cuts/."""
+"""Makes cutting repeated text a step of a run: documents/ and clusters/ -> paragraphs/."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from siftlm.engine.spill import Links
 from siftlm.engine.step import Loss, Step, Told
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.paragraphs.settings import PassageSettings
-from siftlm.stages.paragraphs.work import CUT_SCHEMA, ENTRIES, TEXT_BYTES, VERSION, Passages
-from siftlm.stages.places import PASSAGES
-from siftlm.stages.texts import CUTS
+from siftlm.stages.paragraphs.settings import ParagraphSettings
+from siftlm.stages.paragraphs.work import CUT_SCHEMA, ENTRIES, TEXT_BYTES, VERSION, CommonParagraphs
+from siftlm.stages.places import DEDUP_PARAGRAPHS
+from siftlm.stages.texts import PARAGRAPHS
 from siftlm.store import Marker, Store
 
 
@@ -27,10 +27,10 @@ from siftlm.store import Marker, Store
 class Paragraphs(Step):
     """Cuts what several documents have, over the whole corpus; documents that are out already count for nothing."""
 
-    settings: PassageSettings
+    settings: ParagraphSettings
     seed: int
     drops: bool  # whether duplicates are out
-    name: str = CUTS
+    name: str = PARAGRAPHS
     reads: tuple[str, ...] = (DOCUMENTS, CLUSTERS)
     per: ClassVar[Literal["corpus"]] = "corpus"
 
@@ -41,31 +41,37 @@ class Paragraphs(Step):
         return CUT_SCHEMA
 
     def losses(self) -> Sequence[Loss]:
-        return [Loss(PASSAGES, f"has something left without the {self.settings.unit}s that others have", "cut_share")]
+        return [
+            Loss(
+                DEDUP_PARAGRAPHS, f"has something left without the {self.settings.unit}s that others have", "cut_share"
+            )
+        ]
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
-        done = store.committed(CUTS, (task.key for task in tasks))
+        done = store.committed(PARAGRAPHS, (task.key for task in tasks))
         if len(done) < len(tasks):
             # A folder of its own, since another run may do the same in the same store and clear it away.
             links, least = Links(store, uuid.uuid4().hex), max(self.settings.min_bytes, TEXT_BYTES)
             partitions = 1 + context.text_bytes // least // batch_size(context.runner, ENTRIES)
-            stage = Passages(self.settings, self.seed, self.drops, store, links, partitions, Stopwatch(len(tasks)))
+            stage = CommonParagraphs(
+                self.settings, self.seed, self.drops, store, links, partitions, Stopwatch(len(tasks))
+            )
 
             def graph() -> Build:
                 from siftlm.stages.paragraphs.graph import build
 
                 return lambda pipeline, plan, workers: build(pipeline, stage, plan, workers)
 
-            run_graph(CUTS, tasks, links, context, graph)
-        return markers_of(CUTS, tasks, done, store)
+            run_graph(PARAGRAPHS, tasks, links, context, graph)
+        return markers_of(PARAGRAPHS, tasks, done, store)
 
     def rehearsed(self, task: Task, store: Store) -> None:
-        stage = Passages(self.settings, self.seed, self.drops, store, Links(store, "passages"))
+        stage = CommonParagraphs(self.settings, self.seed, self.drops, store, Links(store, "paragraphs"))
         stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns how many documents lost passages, how many of these, and their bytes."""
-        facts = {"documents": "cut_documents", "passages": "cut_passages", "byte_count": "cut_bytes"}
+        """Returns how many documents lost paragraphs, how many of these, and their bytes."""
+        facts = {"documents": "cut_documents", "paragraphs": "cut_paragraphs", "byte_count": "cut_bytes"}
         sums = {name: sum(int(marker.facts[fact]) for marker in markers) for name, fact in facts.items()}
         return Told(statistics={"cut": sums})

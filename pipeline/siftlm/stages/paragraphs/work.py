@@ -1,15 +1,15 @@
 """Finds the lines or paragraphs that other documents have too, and what is left without them.
 
-A passage (`siftlm_kernels.passages`) is cut where it occurs in `min_documents` documents or more, counted after the
-removal of duplicates, by the hash of its bytes. A passage that one document repeats is in one document. With
+A paragraph (`siftlm_kernels.paragraphs`) is cut where it occurs in `min_documents` documents or more, counted after the
+removal of duplicates, by the hash of its bytes. A paragraph that one document repeats is in one document. With
 `keep = "first"` one document keeps it, all its occurrences. The first is not the first of the input, whose order must
 change nothing, but the one with the smallest keyed hash of doc_id; documents that train the reference model come last,
 so that they keep nothing that another has. Documents of one cluster (`dedup.action = "annotate"`) count as one and
 keep the same.
 
-What is shuffled is hashes of passages and documents, in files of which only the places pass through the pipeline. Of a
-passage no more than the `min_documents` smallest document hashes are passed on from a block: they decide whether it is
-common and who is first, so a line that every page has costs no more than one that few have.
+What is shuffled is hashes of paragraphs and documents, in files of which only the places pass through the pipeline. Of
+a paragraph no more than the `min_documents` smallest document hashes are passed on from a block: they decide whether it
+is common and who is first, so a line that every page has costs no more than one that few have.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors.reasons import ALL_CUT
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.paragraphs.settings import PassageSettings
-from siftlm.stages.texts import CUTS
+from siftlm.stages.paragraphs.settings import ParagraphSettings
+from siftlm.stages.texts import PARAGRAPHS
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, UInt64Array
 from siftlm.store import Marker, Store
@@ -42,36 +42,36 @@ CUT_SCHEMA = pa.schema(
     [
         pa.field("byte_count", pa.int64(), nullable=False),  # UTF-8 bytes that are left
         pa.field("cut_spans", pa.list_(SPAN), nullable=False),  # [start, end) in bytes of the text as it was read
-        pa.field("cut_count", pa.int32(), nullable=False),  # passages that were cut
+        pa.field("cut_count", pa.int32(), nullable=False),  # paragraphs that were cut
         pa.field("cut_bytes", pa.int64(), nullable=False),
         pa.field("cut_share", pa.float64(), nullable=False),  # of the bytes of the text as it was read
     ]
 )
 BATCH_DOCUMENTS = 1024
-BLOCK = 1 << 20  # passages that a shard holds before it writes them: 16 MB
-ENTRIES = 4_000_000  # passages in a partition, about: 64 MB of them, five times that while they are sorted
-TEXT_BYTES = 128  # that a passage takes of a corpus, about, where short ones are considered too
+BLOCK = 1 << 20  # paragraphs that a shard holds before it writes them: 16 MB
+ENTRIES = 4_000_000  # paragraphs in a partition, about: 64 MB of them, five times that while they are sorted
+TEXT_BYTES = 128  # that a paragraph takes of a corpus, about, where short ones are considered too
 
 
 @dataclass(frozen=True)
-class PassageRanks:
-    """Passages and documents as hashes, side by side: document `ranks[i]` has passage `keys[i]`."""
+class ParagraphRanks:
+    """Paragraphs and documents as hashes, side by side: document `ranks[i]` has paragraph `keys[i]`."""
 
     keys: UInt64Array
     ranks: UInt64Array
 
     @staticmethod
-    def read(spans: Iterable[Span]) -> PassageRanks:
+    def read(spans: Iterable[Span]) -> ParagraphRanks:
         keys, ranks = read_spans(spans)
-        return PassageRanks(keys, ranks.view(np.uint64))
+        return ParagraphRanks(keys, ranks.view(np.uint64))
 
     @staticmethod
-    def joined(parts: Sequence[PassageRanks]) -> PassageRanks:
+    def joined(parts: Sequence[ParagraphRanks]) -> ParagraphRanks:
         none = np.zeros(0, np.uint64)
         keys, ranks = ([none, *(getattr(part, side) for part in parts)] for side in ("keys", "ranks"))
-        return PassageRanks(np.concatenate(keys), np.concatenate(ranks))
+        return ParagraphRanks(np.concatenate(keys), np.concatenate(ranks))
 
-    def smallest(self, most: int) -> PassageRanks:
+    def smallest(self, most: int) -> ParagraphRanks:
         """Returns at most the `most` smallest distinct ranks of every key, by key, then rank."""
         order = np.lexsort((self.ranks, self.keys))
         keys, ranks = self.keys[order], self.ranks[order]
@@ -79,14 +79,14 @@ class PassageRanks:
         keys, ranks = keys[new], ranks[new]
         starts = np.flatnonzero(_changes(keys))
         place = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
-        return PassageRanks(keys[place < most], ranks[place < most])
+        return ParagraphRanks(keys[place < most], ranks[place < most])
 
-    def common(self, documents: int) -> PassageRanks:
+    def common(self, documents: int) -> ParagraphRanks:
         """Returns every key that has as many distinct ranks, once, with its smallest; by key."""
         best = self.smallest(documents)
         starts = np.flatnonzero(_changes(best.keys))
         starts = starts[np.diff(np.r_[starts, len(best.keys)]) >= documents]
-        return PassageRanks(best.keys[starts], best.ranks[starts])
+        return ParagraphRanks(best.keys[starts], best.ranks[starts])
 
     def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
         """Returns (which keys are among these, which ascend; the rank of each, anything for those that are not)."""
@@ -97,10 +97,10 @@ class PassageRanks:
 
 
 @dataclass(frozen=True)
-class Passages:
+class CommonParagraphs:
     """The plain functions of the stage, in the order of its graph."""
 
-    settings: PassageSettings
+    settings: ParagraphSettings
     seed: int
     drops: bool  # whether duplicates are out
     store: Store
@@ -109,8 +109,8 @@ class Passages:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def spans(self, task: Task) -> list[tuple[int, tuple[int, Span]]]:
-        """Writes the passages of a shard; (partition, (shard, where its part is)) of every block."""
-        with self.links.open_spans(f"passages-{task.shard}") as out:
+        """Writes the paragraphs of a shard; (partition, (shard, where its part is)) of every block."""
+        with self.links.open_spans(f"paragraphs-{task.shard}") as out:
             return [
                 (part, (task.shard, out.write(block)))
                 for block_of in self._blocks(task)
@@ -118,12 +118,12 @@ class Passages:
             ]
 
     def common(self, part: int, spans: Iterable[tuple[int, Span]]) -> list[tuple[int, Span]]:
-        """Writes the common passages of a partition; (shard, where those are that it has) of every shard with any."""
+        """Writes the common paragraphs of a partition; (shard, where those are that it has) of every shard with any."""
         by_shard: dict[int, list[Span]] = defaultdict(list)
         for shard, span in spans:
             by_shard[shard].append(span)
-        blocks = {shard: PassageRanks.read(mine) for shard, mine in sorted(by_shard.items())}
-        common = PassageRanks.joined(list(blocks.values())).common(self.settings.min_documents)
+        blocks = {shard: ParagraphRanks.read(mine) for shard, mine in sorted(by_shard.items())}
+        common = ParagraphRanks.joined(list(blocks.values())).common(self.settings.min_documents)
         found = []
         with self.links.open_spans(f"common-{part}") as out:
             for shard, block in blocks.items():
@@ -135,11 +135,11 @@ class Passages:
 
     def cut(self, task: Task, spans: Iterable[Span]) -> None:
         """Writes the cuts of one shard, every row in order, nothing cut of rows that are out already."""
-        common = PassageRanks.read(spans)
+        common = ParagraphRanks.read(spans)
         order = np.argsort(common.keys)
-        common = PassageRanks(common.keys[order], common.ranks[order])
+        common = ParagraphRanks(common.keys[order], common.ranks[order])
         content, sums = xxhash.xxh3_128(), np.zeros(5, np.int64)
-        with self.store.writer(CUTS, task.key, CUT_SCHEMA) as out:
+        with self.store.writer(PARAGRAPHS, task.key, CUT_SCHEMA) as out:
             for batch, ranks, alive in self._documents(task):
                 cuts = self.cuts(batch["text"], ranks, alive, common)
                 out.write(cuts)
@@ -153,7 +153,7 @@ class Passages:
         dropped = {"not_alive": out_already, ALL_CUT: left_empty}
         self.store.commit(
             Marker(
-                stage=CUTS,
+                stage=PARAGRAPHS,
                 key=task.key,
                 shard=task.name,
                 rows_in=out.rows,
@@ -162,15 +162,15 @@ class Passages:
                 files={".parquet": out.seal},
                 content=content.hexdigest(),
                 facts={
-                    **dict(zip(("cut_documents", "cut_passages", "cut_bytes"), facts, strict=True)),
+                    **dict(zip(("cut_documents", "cut_paragraphs", "cut_bytes"), facts, strict=True)),
                     "seconds": self.watch.part(),
                 },
             )
         )
 
-    def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: PassageRanks) -> pa.RecordBatch:
-        """Returns the columns of a batch of texts, given the common passages with the rank of their first."""
-        from siftlm_kernels.passages import cut_spans
+    def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: ParagraphRanks) -> pa.RecordBatch:
+        """Returns the columns of a batch of texts, given the common paragraphs with the rank of their first."""
+        from siftlm_kernels.paragraphs import cut_spans
 
         keys, bounds, values, offsets = self._hashes(texts, alive)
         goes, firsts = common.find(keys)
@@ -189,16 +189,16 @@ class Passages:
         ]
         return pa.RecordBatch.from_arrays(columns, schema=CUT_SCHEMA)
 
-    def _blocks(self, task: Task) -> Iterator[PassageRanks]:
-        """The passages of the shard's documents, of every one the smallest ranks that a block has."""
-        held: list[PassageRanks] = []
+    def _blocks(self, task: Task) -> Iterator[ParagraphRanks]:
+        """The paragraphs of the shard's documents, of every one the smallest ranks that a block has."""
+        held: list[ParagraphRanks] = []
         for batch, ranks, alive in self._documents(task):
             keys, bounds, *_ = self._hashes(batch["text"], alive)
-            held.append(PassageRanks(keys, np.repeat(ranks[alive], np.diff(bounds))))
+            held.append(ParagraphRanks(keys, np.repeat(ranks[alive], np.diff(bounds))))
             if sum(len(part.keys) for part in held) >= BLOCK:
-                yield PassageRanks.joined(held).smallest(self.settings.min_documents)
+                yield ParagraphRanks.joined(held).smallest(self.settings.min_documents)
                 held = []
-        yield PassageRanks.joined(held).smallest(self.settings.min_documents)
+        yield ParagraphRanks.joined(held).smallest(self.settings.min_documents)
 
     def _documents(self, task: Task) -> Iterator[tuple[pa.RecordBatch, UInt64Array, BoolArray]]:
         """(texts; rank of every document, the smallest comes first; which are not out) in batches."""
@@ -216,10 +216,10 @@ class Passages:
         self, texts: pa.Array, alive: BoolArray
     ) -> tuple[UInt64Array, NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
         """(hashes, their offsets, and the bytes and offsets of the texts) of the documents that are not out."""
-        from siftlm_kernels.passages import passages
+        from siftlm_kernels.paragraphs import paragraphs
 
         values, offsets = ragged_text(texts if alive.all() else texts.filter(pa.array(alive)))
-        keys, bounds = passages(values, offsets, unit=self.settings.unit, min_bytes=self.settings.min_bytes)
+        keys, bounds = paragraphs(values, offsets, unit=self.settings.unit, min_bytes=self.settings.min_bytes)
         return keys, bounds, values, offsets
 
 

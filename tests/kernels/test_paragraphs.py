@@ -1,4 +1,4 @@
-"""Passages against the reading of their docstring, against `xxhash`, and against joining the lines that stay."""
+"""Paragraphs against the reading of their docstring, against `xxhash`, and against joining the lines that stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from siftlm_kernels.passages import Unit, cut_spans, passages, without_spans
+from siftlm_kernels.paragraphs import Unit, cut_spans, paragraphs, without_spans
 
 LONG = b"long enough for a whole stripe of the hash"
 PIECES = st.sampled_from([b"a", b"bb", LONG, b"\n", b"\n\n", b"\r\n", b" ", b"\t"])
@@ -32,7 +32,7 @@ def unragged(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[byte
 
 
 def contents(text: bytes, unit: str) -> list[bytes]:
-    """The contents of all passages, by other means than the package's: a regular expression finds blank lines."""
+    """The contents of all paragraphs, by other means than the package's: a regular expression finds blank lines."""
     parts = text.split(b"\n") if unit == "line" else re.split(rb"\n(?:[ \t\r\v\f]*(?:\n|\Z))+|\A[ \t\r\v\f]*\n", text)
     return [part.strip() for part in parts if part.strip()]
 
@@ -41,7 +41,7 @@ def contents(text: bytes, unit: str) -> list[bytes]:
 @given(TEXTS, UNITS, st.integers(1, 4))
 def test_the_hashes_are_xxh64_of_what_strip_leaves(texts: list[bytes], unit: Unit, min_bytes: int) -> None:
     """In order, document by document, and without the short ones."""
-    keys, bounds = passages(*ragged(texts), unit=unit, min_bytes=min_bytes)
+    keys, bounds = paragraphs(*ragged(texts), unit=unit, min_bytes=min_bytes)
     expected = [[c for c in contents(text, unit) if len(c) >= min_bytes] for text in texts]
     assert np.diff(bounds).tolist() == [len(found) for found in expected]
     assert keys.tolist() == [xxhash.xxh64_intdigest(c) for found in expected for c in found]
@@ -51,16 +51,16 @@ def test_the_hashes_are_xxh64_of_what_strip_leaves(texts: list[bytes], unit: Uni
 def test_the_hash_is_xxh64_at_every_length(size: int) -> None:
     """Stripes, words and single bytes of the algorithm all have their turn."""
     text = np.random.default_rng(size).integers(33, 256, size, dtype=np.uint8).tobytes()
-    assert passages(*ragged([text]))[0].tolist() == [xxhash.xxh64_intdigest(text)]
+    assert paragraphs(*ragged([text]))[0].tolist() == [xxhash.xxh64_intdigest(text)]
 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS, UNITS, st.integers(1, 4), st.randoms(use_true_random=False))
 def test_the_kernel_equals_the_docstring(texts: list[bytes], unit: Unit, min_bytes: int, random: object) -> None:
-    """Hashes, and spans for any choice of passages."""
+    """Hashes, and spans for any choice of paragraphs."""
     options = {"unit": unit, "min_bytes": min_bytes}
-    keys, bounds = passages(*ragged(texts), **options)
-    for fast, slow in zip((keys, bounds), passages(*ragged(texts), **options, impl="reference"), strict=True):
+    keys, bounds = paragraphs(*ragged(texts), **options)
+    for fast, slow in zip((keys, bounds), paragraphs(*ragged(texts), **options, impl="reference"), strict=True):
         assert np.array_equal(fast, slow)
     cut = np.array([random.random() < 0.5 for _ in keys], np.bool_)  # type: ignore[attr-defined]
     expected = cut_spans(*ragged(texts), cut, **options, impl="reference")
@@ -72,7 +72,7 @@ def test_the_kernel_equals_the_docstring(texts: list[bytes], unit: Unit, min_byt
 @given(TEXTS, st.sets(st.sampled_from([b"a", b"bb", b"aa", b"a bb", b"abb"])))
 def test_what_is_left_is_the_other_lines_joined(texts: list[bytes], known: set[bytes]) -> None:
     """Nothing, where only blank lines would be left; and the spans put what was removed back in its place."""
-    keys, _ = passages(*ragged(texts))
+    keys, _ = paragraphs(*ragged(texts))
     cut = np.isin(keys, np.array([xxhash.xxh64_intdigest(line) for line in known], np.uint64))
     spans, bounds = cut_spans(*ragged(texts), cut)
     left = unragged(*without_spans(*ragged(texts), spans, bounds))
@@ -107,10 +107,10 @@ def test_examples(text: str, unit: Unit, cut: list[int], left: str) -> None:
     assert unragged(*without_spans(*ragged([text.encode()]), spans, bounds)) == [left.encode()]
 
 
-def test_a_line_of_50_megabytes_is_one_passage() -> None:
+def test_a_line_of_50_megabytes_is_one_paragraph() -> None:
     """Beside a short one; cut, the short one is left."""
     line = np.random.default_rng(0).integers(97, 123, 50 << 20, dtype=np.uint8).tobytes()
-    keys, _ = passages(*ragged([b"short\n" + line]))
+    keys, _ = paragraphs(*ragged([b"short\n" + line]))
     assert keys.tolist() == [xxhash.xxh64_intdigest(b"short"), xxhash.xxh64_intdigest(line)]
     spans, bounds = cut_spans(*ragged([b"short\n" + line]), np.array([False, True]))
     assert unragged(*without_spans(*ragged([b"short\n" + line]), spans, bounds)) == [b"short"]
@@ -123,12 +123,12 @@ def test_spans_beyond_their_document_are_refused(spans: list[tuple[int, int]]) -
         without_spans(*ragged([b"", b"abc"]), np.array(spans), np.array([0, 0, len(spans)]))
 
 
-def test_no_documents_have_no_passages() -> None:
-    keys, bounds = passages(*ragged([]))
+def test_no_documents_have_no_paragraphs() -> None:
+    keys, bounds = paragraphs(*ragged([]))
     assert (keys.tolist(), bounds.tolist()) == ([], [0])
     assert unragged(*without_spans(*ragged([]), np.zeros((0, 2), np.int64), np.zeros(1, np.int64))) == []
 
 
-def test_a_passage_has_a_byte() -> None:
+def test_a_paragraph_has_a_byte() -> None:
     with pytest.raises(ValueError, match="min_bytes: must be at least 1, got 0"):
-        passages(*ragged([b"a"]), min_bytes=0)
+        paragraphs(*ragged([b"a"]), min_bytes=0)

@@ -18,10 +18,10 @@ from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
-from siftlm.stages.paragraphs import work as passages
-from siftlm.stages.paragraphs.settings import PassageSettings
+from siftlm.stages.paragraphs import work as paragraphs
+from siftlm.stages.paragraphs.settings import ParagraphSettings
 from siftlm.stages.paragraphs.step import Paragraphs
-from siftlm.stages.paragraphs.work import PassageRanks, Passages
+from siftlm.stages.paragraphs.work import CommonParagraphs, ParagraphRanks
 from siftlm.stages.texts import document_batches
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Store
@@ -43,12 +43,12 @@ def corpus(seed: int, shards: int = 3) -> list[list[Document]]:
     return made
 
 
-def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder: Path, **rest: Any) -> dict[str, Any]:
+def cut(settings: ParagraphSettings, shards: Sequence[Sequence[Document]], folder: Path, **rest: Any) -> dict[str, Any]:
     """Every document's cuts by its id, and under "text" what is left: the stage's functions without Beam."""
     store = Store(str(folder))
     tasks = Paragraphs(settings, SEED, True).tasks(shards_of(write_clustered(store, shards)), store)
     options = {"drops": True, "partitions": 3, **rest}
-    stage = Passages(settings, SEED, store=store, links=Links(store, "links"), **options)
+    stage = CommonParagraphs(settings, SEED, store=store, links=Links(store, "links"), **options)
     by_part, by_shard = defaultdict(list), defaultdict(list)
     for task in reversed(tasks):
         for part, span in stage.spans(task):
@@ -64,9 +64,9 @@ def cut(settings: PassageSettings, shards: Sequence[Sequence[Document]], folder:
 def read(store: Store, tasks: Sequence[Task], shards: Sequence[Sequence[Document]]) -> dict[str, Any]:
     found = {}
     for task, shard in zip(tasks, shards, strict=True):
-        seen = Task(task.shard, "", "", {**task.inputs, "cuts": task.key})
+        seen = Task(task.shard, "", "", {**task.inputs, "paragraphs": task.key})
         texts = [text for batch in document_batches(seen, store, rows=7) for text in batch.to_pylist()]
-        for row, text, (name, _, _) in zip(store.table("cuts", task.key).to_pylist(), texts, shard, strict=True):
+        for row, text, (name, _, _) in zip(store.table("paragraphs", task.key).to_pylist(), texts, shard, strict=True):
             assert row["byte_count"] == text["byte_count"]
             found[name] = {**row, "text": text["text"]}
     return found
@@ -88,7 +88,9 @@ def units(text: str, unit: str) -> list[tuple[str, list[int]]]:
     return [("\n".join(lines).strip(), numbers) for lines, numbers in found]
 
 
-def brute_force(settings: PassageSettings, shards: Sequence[Sequence[Document]], drops: bool = True) -> dict[str, str]:
+def brute_force(
+    settings: ParagraphSettings, shards: Sequence[Sequence[Document]], drops: bool = True
+) -> dict[str, str]:
     """What is left of every document, by a dictionary of sets."""
     documents = [row for shard in shards for row in shard]
     counted = [(owner or name, text) for name, text, owner in documents if not (drops and owner)]
@@ -114,7 +116,7 @@ def brute_force(settings: PassageSettings, shards: Sequence[Sequence[Document]],
 
 
 def draw(name: str) -> int:
-    """The draw of the held-out split, whose smallest are held out: who has the largest keeps a passage."""
+    """The draw of the held-out split, whose smallest are held out: who has the largest keeps a paragraph."""
     return int(keyed(hash_strings(pa.array([name])), SEED, "reference")[0])
 
 
@@ -125,7 +127,7 @@ def test_what_is_left_is_what_brute_force_leaves(
     unit: Any, keep: Any, min_documents: int, min_bytes: int, drops: bool, tmp_path: Path
 ) -> None:
     """Documents that are out already keep their text; with duplicates in, a cluster counts as one."""
-    chosen = PassageSettings(unit=unit, keep=keep, min_documents=min_documents, min_bytes=min_bytes)
+    chosen = ParagraphSettings(unit=unit, keep=keep, min_documents=min_documents, min_bytes=min_bytes)
     for seed in range(4):
         shards = corpus(seed)
         found = cut(chosen, shards, tmp_path / str(seed), drops=drops)
@@ -136,7 +138,7 @@ def test_what_is_left_is_what_brute_force_leaves(
 def test_what_was_cut_goes_back_to_its_place(tmp_path: Path) -> None:
     """The spans, the store's text and the numbers of the columns agree for every document."""
     shards = corpus(1)
-    found = cut(PassageSettings(min_bytes=1), shards, tmp_path)
+    found = cut(ParagraphSettings(min_bytes=1), shards, tmp_path)
     for name, text, _ in (row for shard in shards for row in shard):
         whole, row = text.encode(), found[name]
         back = row["text"].encode()
@@ -154,19 +156,19 @@ def test_shards_blocks_and_partitions_change_nothing(
     partitions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reversed shards and rows, small blocks and batches, and the pipeline itself leave the same of every document."""
-    chosen, shards = PassageSettings(min_bytes=1), corpus(2, shards=4)
+    chosen, shards = ParagraphSettings(min_bytes=1), corpus(2, shards=4)
     expected = cut(chosen, shards, tmp_path / "first")
-    monkeypatch.setattr(passages, "BLOCK", 10)
-    monkeypatch.setattr(passages, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(paragraphs, "BLOCK", 10)
+    monkeypatch.setattr(paragraphs, "BATCH_DOCUMENTS", 3)
     turned = [list(reversed(shard)) for shard in reversed(shards)]
     assert cut(chosen, turned, tmp_path / "turned", partitions=partitions) == expected
     store = Store(str(tmp_path / "beam"))
     step = Paragraphs(chosen, SEED, True)
     tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
-    monkeypatch.setattr(passages, "ENTRIES", 1 + 10_000 // 128 // partitions)
+    monkeypatch.setattr(paragraphs, "ENTRIES", 1 + 10_000 // 128 // partitions)
     markers = step.work(tasks, Context(store, RunnerSettings(threads=2), text_bytes=10_000))
     assert read(store, tasks, turned) == expected
-    assert sum(m.facts["cut_passages"] for m in markers) == sum(row["cut_count"] for row in expected.values())
+    assert sum(m.facts["cut_paragraphs"] for m in markers) == sum(row["cut_count"] for row in expected.values())
     assert sum(m.facts["cut_bytes"] for m in markers) == sum(row["cut_bytes"] for row in expected.values())
     assert not Path(store.root, "links").exists() or not list(Path(store.root, "links").iterdir())
 
@@ -174,7 +176,7 @@ def test_shards_blocks_and_partitions_change_nothing(
 def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
     """Documents that were out already, and those of which nothing is left."""
     shards: list[list[Document]] = [[("a", "x", None), ("b", "x\n", None), ("c", "x", "a"), ("d", "", None)], []]
-    store, chosen = Store(str(tmp_path)), PassageSettings(min_bytes=1, keep="none")
+    store, chosen = Store(str(tmp_path)), ParagraphSettings(min_bytes=1, keep="none")
     step = Paragraphs(chosen, SEED, True)
     tasks = step.tasks(shards_of(write_clustered(store, shards)), store)
     first, second = step.work(tasks, Context(store, RunnerSettings(threads=1), text_bytes=4))
@@ -186,12 +188,12 @@ def test_the_marker_counts_what_is_out(tmp_path: Path) -> None:
 def test_a_line_that_a_million_documents_have_is_passed_on_twice_a_block(tmp_path: Path) -> None:
     """The two smallest document hashes decide; and 3,000 documents with one line keep one."""
     ranks = np.random.default_rng(0).permutation(1_000_000).astype(np.uint64)
-    hot = PassageRanks(np.full(1_000_000, 7, np.uint64), ranks)
+    hot = ParagraphRanks(np.full(1_000_000, 7, np.uint64), ranks)
     assert hot.smallest(2).ranks.tolist() == [0, 1]
     shard: list[Document] = [(f"d{n}", "the line that they all have\nand" + str(n), None) for n in range(3000)]
-    store, chosen = Store(str(tmp_path / "one")), PassageSettings(min_bytes=10)
+    store, chosen = Store(str(tmp_path / "one")), ParagraphSettings(min_bytes=10)
     (task,) = write_clustered(store, [shard])
-    stage = Passages(chosen, SEED, True, store, Links(store, "links"))
+    stage = CommonParagraphs(chosen, SEED, True, store, Links(store, "links"))
     assert [span[2] for _, (_, span) in stage.spans(task)] == [2]
     found = cut(chosen, [shard], tmp_path / "two")
     assert sum("the line" in row["text"] for row in found.values()) == 1
@@ -205,8 +207,8 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
     for key, rank in (pair for block in blocks for pair in block):
         have[key].add(rank)
     expected = sorted((key, min(ranks)) for key, ranks in have.items() if len(ranks) >= documents)
-    parts = [PassageRanks(*np.array(block, np.uint64).reshape(-1, 2).T) for block in blocks]
-    common = PassageRanks.joined([part.smallest(documents) for part in parts]).common(documents)
+    parts = [ParagraphRanks(*np.array(block, np.uint64).reshape(-1, 2).T) for block in blocks]
+    common = ParagraphRanks.joined([part.smallest(documents) for part in parts]).common(documents)
     assert list(zip(common.keys.tolist(), common.ranks.tolist(), strict=True)) == expected
     there, firsts = common.find(np.arange(8, dtype=np.uint64))
     assert {key: int(firsts[key]) for key in np.flatnonzero(there).tolist()} == dict(expected)
@@ -215,10 +217,10 @@ def test_common_keys_survive_being_reduced_block_by_block(blocks: list[list[tupl
 def test_keys_depend_on_the_settings_the_seed_and_all_shards(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     shards = shards_of(write_clustered(store, corpus(0)))
-    base = [task.key for task in Paragraphs(PassageSettings(), 0, True).tasks(shards, store)]
+    base = [task.key for task in Paragraphs(ParagraphSettings(), 0, True).tasks(shards, store)]
     others = [
-        Paragraphs(PassageSettings(min_bytes=2), 0, True).tasks(shards, store),
-        Paragraphs(PassageSettings(), 1, True).tasks(shards, store),
-        Paragraphs(PassageSettings(), 0, True).tasks(shards[:2], store),
+        Paragraphs(ParagraphSettings(min_bytes=2), 0, True).tasks(shards, store),
+        Paragraphs(ParagraphSettings(), 1, True).tasks(shards, store),
+        Paragraphs(ParagraphSettings(), 0, True).tasks(shards[:2], store),
     ]
     assert len({*base, *(task.key for other in others for task in other)}) == len(base) + 3 + 3 + 2

@@ -1,4 +1,4 @@
-"""Compiles `passages`: one walk over the lines of a document, and XXH64 of what it finds.
+"""Compiles `paragraphs`: one walk over the lines of a document, and XXH64 of what it finds.
 
 XXH64 is that of Yann Collet's specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0. Everything
 compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
@@ -91,11 +91,14 @@ def _stripped(values: Any, start: Integer, stop: Integer) -> tuple[Integer, Inte
 
 
 @compiled
-def _next(values: Any, at: Integer, end: Integer, paragraph: Any) -> tuple[Integer, Integer, Integer]:
-    """(content start, its stop, start of the next) of the passage or blank line at `at`; a line past `end` is none."""
+def _next(values: Any, at: Integer, end: Integer, blank_ends: Any) -> tuple[Integer, Integer, Integer]:
+    """(content start, its stop, start of the next) of the paragraph or blank line at `at`; a line past `end` is none.
+
+    `blank_ends`: a paragraph ends at a blank line only, not at every line.
+    """
     line = _line_end(values, at, end)
     start, stop = _stripped(values, at, line)
-    if not paragraph or start == stop:
+    if not blank_ends or start == stop:
         return start, stop, line + 1
     after, blank = line + 1, False
     while after <= end:
@@ -111,13 +114,13 @@ def _next(values: Any, at: Integer, end: Integer, paragraph: Any) -> tuple[Integ
 
 
 @compiled
-def hashes(values: Any, offsets: Any, paragraph: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
-    """Fills `out` with the hashes of all passages, `bounds` with where those of a document begin and end."""
+def hashes(values: Any, offsets: Any, blank_ends: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
+    """Fills `out` with the hashes of all paragraphs, `bounds` with where those of a document begin and end."""
     n = 0
     for i in range(len(offsets) - 1):
         at, end = offsets[i], offsets[i + 1]
         while at <= end:
-            start, stop, at = _next(values, at, end, paragraph)
+            start, stop, at = _next(values, at, end, blank_ends)
             if stop - start >= min_bytes:
                 out[n] = _xxh64(values, start, stop)
                 n += 1
@@ -125,19 +128,19 @@ def hashes(values: Any, offsets: Any, paragraph: Any, min_bytes: Integer, out: A
 
 
 @compiled
-def spans(values: Any, offsets: Any, cut: Any, paragraph: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
-    """Fills `out` with the spans of the passages that `cut` tells of, `bounds` likewise."""
-    n = passage = 0
+def spans(values: Any, offsets: Any, cut: Any, blank_ends: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
+    """Fills `out` with the spans of the paragraphs that `cut` tells of, `bounds` likewise."""
+    n = paragraph = 0
     for i in range(len(offsets) - 1):
         begin, end = offsets[i], offsets[i + 1]
         at, left = begin, False
         first = n
         while at <= end:
-            start, stop, after = _next(values, at, end, paragraph)
+            start, stop, after = _next(values, at, end, blank_ends)
             goes = False
             if stop - start >= min_bytes:
-                goes = cut[passage]
-                passage += 1
+                goes = cut[paragraph]
+                paragraph += 1
             if goes and n > first and out[n - 1, 1] == at - begin:
                 out[n - 1, 1] = after - begin
             elif goes:

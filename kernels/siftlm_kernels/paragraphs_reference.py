@@ -1,4 +1,4 @@
-"""Implements `passages` in plain Python, as its docstrings say it."""
+"""Implements `paragraphs` in plain Python, as its docstrings say it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Offsets = NDArray[np.int64]
 Lines = list[bytes]
 
 
-def passages(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tuple[NDArray[np.uint64], Offsets]:
-    """Does what `siftlm_kernels.passages.passages` does."""
+def paragraphs(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tuple[NDArray[np.uint64], Offsets]:
+    """Does what `siftlm_kernels.paragraphs.paragraphs` does."""
     found = [
-        [xxhash.xxh64_intdigest(content) for content, _, _ in _passages(lines, unit, min_bytes)]
+        [xxhash.xxh64_intdigest(content) for content, _, _ in _paragraphs(lines, unit, min_bytes)]
         for lines in _documents(values, offsets)
     ]
     keys = np.array([key for keys in found for key in keys], np.uint64)
@@ -27,11 +27,11 @@ def passages(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tup
 def cut_spans(
     values: Values, offsets: Offsets, cut: NDArray[np.bool_], unit: str, min_bytes: int
 ) -> tuple[NDArray[np.int64], Offsets]:
-    """Does what `siftlm_kernels.passages.cut_spans` does."""
+    """Does what `siftlm_kernels.paragraphs.cut_spans` does."""
     going = iter(cut.tolist())
     found = []
     for lines in _documents(values, offsets):
-        gone = {n for _, first, end in _passages(lines, unit, min_bytes) if next(going) for n in range(first, end)}
+        gone = {n for _, first, end in _paragraphs(lines, unit, min_bytes) if next(going) for n in range(first, end)}
         if gone and not any(line.strip() for n, line in enumerate(lines) if n not in gone):
             gone = set(range(len(lines)))
         found.append(_spans(lines, gone))
@@ -44,8 +44,8 @@ def _documents(values: Values, offsets: Offsets) -> Iterator[Lines]:
         yield values[start:end].tobytes().split(b"\n")
 
 
-def _passages(lines: Lines, unit: str, min_bytes: int) -> Iterator[tuple[bytes, int, int]]:
-    """(content, first line, line after the last one that goes with it) of every passage."""
+def _paragraphs(lines: Lines, unit: str, min_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """(content, first line, line after the last one that goes with it) of every paragraph."""
     n = 0
     while n < len(lines):
         first, end = n, n + 1
