@@ -206,7 +206,7 @@ def test_no_two_classes_share_a_name() -> None:
         ("siftlm.readers.warc", "import siftlm.scorers.lm", "imports go"),
         ("siftlm.readers.warc", "from ..selectors import band", "imports go"),
         ("siftlm.store", "def f():\n    from siftlm.stages import ingest", "imports go"),
-        ("siftlm.selectors.band", "import siftlm_kernels.minhash", "kernels are imported by"),
+        ("siftlm.selectors.rules.band", "import siftlm_kernels.minhash", "kernels are imported by"),
         ("siftlm.job", "import apache_beam as beam", "Beam is imported in engine"),
         ("siftlm_kernels.minhash", "from siftlm.errors import UserError", "kernels know neither"),
         ("siftlm_kernels.minhash", "from apache_beam.utils import shared", "kernels know neither"),

@@ -19,10 +19,10 @@ from siftlm.engine.values import read_value, write_value
 from siftlm.selectors import AnyFactor, AnyRule, Plan, RowRule, Selection, SelectSettings, WeightSettings, select
 from siftlm.selectors.component import Component
 from siftlm.selectors.factor import FactorSettings
+from siftlm.selectors.factors.segments import SegmentsFactor
 from siftlm.selectors.reasons import NO_COPY, ZERO_WEIGHT
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings
-from siftlm.selectors.segments import SegmentsFactor
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.passes import merged, settled
 from siftlm.statistics.stored import stored

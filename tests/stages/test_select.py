@@ -12,7 +12,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.values import write_value
 from siftlm.seals import Seal
 from siftlm.selectors import Selection, SelectSettings
-from siftlm.selectors.threshold import Threshold
+from siftlm.selectors.rules.threshold import Threshold
 from siftlm.stages.eligible import Eligible, Split
 from siftlm.stages.select import Columns, Decide
 from siftlm.store import Marker, Store

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
-from typing_extensions import override
 
 from siftlm.selectors.component import Component
 from siftlm.selectors.reasons import ZERO_WEIGHT
@@ -20,11 +19,9 @@ class FactorSettings(Component):
 
     column: str = Field(description="The column that the factor is made of.")
 
-    @override
     def columns(self) -> set[str]:
         return {self.column}
 
-    @override
     def reasons(self) -> tuple[str, ...]:
         """Returns a weight of 0 drops a document."""
         return (ZERO_WEIGHT,)
@@ -37,7 +34,6 @@ class FactorSettings(Component):
     def check(self, good_ends: Mapping[str, End]) -> None:
         """Raises UserError where the worst documents would get most copies and the user did not ask for that."""
 
-    @override
     def rehearse(self, rows: Rows) -> None:
         self.values(rows, None)
 

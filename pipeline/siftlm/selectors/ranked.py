@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from typing_extensions import override
+from pydantic import Field
 
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Cut, RuleSettings, Value
@@ -34,6 +34,14 @@ class Ranking:
         return self.search is None
 
 
+Within = Annotated[
+    str, Field(description="global, or the column (domain, language, source) whose values are ranked apart.")
+]
+MinGroup = Annotated[
+    int, Field(ge=1, description="Groups with fewer documents, and documents without one, are ranked as one.")
+]
+
+
 class RankedRule(RuleSettings):
     """Ranks documents over the whole corpus, in `passes` searches, one after another.
 
@@ -42,19 +50,14 @@ class RankedRule(RuleSettings):
     """
 
     @property
-    @override
     def passes(self) -> int:
         return 1
 
     @property
     def within_column(self) -> str | None:
         """The column whose values are ranked apart; None where all documents are ranked together."""
-        return None
-
-    @property
-    def smallest_group(self) -> int:
-        """Groups with fewer documents are ranked together as one."""
-        return 1
+        within: str = getattr(self, "within", "global")
+        return None if within == "global" else within
 
     @property
     def descending(self) -> bool:
@@ -78,36 +81,30 @@ class RankedRule(RuleSettings):
         raise NotImplementedError(f"{self.kind} has no search {number}")
 
     @property
-    @override
     def grouped_by(self) -> tuple[str, str] | None:
         return ("within", self.within_column) if self.within_column is not None else None
 
-    @override
     def columns(self) -> set[str]:
         return super().columns() | ({self.within_column} if self.within_column is not None else set())
 
-    @override
     def rehearse_columns(self, rows: Rows) -> None:
         if self.passes:
             self.ranked(rows, 0, ())
         else:
             self.drops(rows, Ranking())
 
-    @override
     def begin(self, entry_limit: int) -> Ranking:
         return self._opened((), entry_limit)
 
     def _opened(self, cuts: tuple[Cuts, ...], entry_limit: int) -> Ranking:
         if len(cuts) == self.passes:
             return Ranking(cuts)
-        return Ranking(cuts, Search(self.targets(len(cuts)), self.smallest_group, entry_limit))
+        return Ranking(cuts, Search(self.targets(len(cuts)), getattr(self, "min_group", 1), entry_limit))
 
-    @override
     def observe(self, rows: Rows, state: Ranking) -> RankHistogram:
         assert state.search is not None, "a ranking that is not done has a search open"
         return histogram(state.search, self.ranked(rows, len(state.cuts), state.cuts))
 
-    @override
     def settle(self, state: Ranking, partial: RankHistogram | None) -> Ranking:
         assert state.search is not None, "a ranking that is not done has a search open"
         search = advance(state.search, [partial] if partial is not None else [])
@@ -115,7 +112,6 @@ class RankedRule(RuleSettings):
             return Ranking(state.cuts, search)
         return self._opened((*state.cuts, search.found), search.entry_limit)
 
-    @override
     def found(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
         """Returns what was ranked, in how many groups, and of one group the values at its cuts."""
         if not state.cuts:
@@ -132,7 +128,6 @@ class RankedRule(RuleSettings):
         """Says of a rule's budget which end was kept, how large it is, and what is missing."""
         return {}
 
-    @override
     def cuts(self, state: Ranking, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:
         if not state.cuts:
             return []
@@ -146,7 +141,6 @@ class RankedRule(RuleSettings):
             for row in np.argsort(-cuts.documents, kind="stable").tolist()
         ]
 
-    @override
     def cut_of(self, rows: Rows, state: Ranking, kind: pa.DataType) -> tuple[Value, ...]:
         if not state.cuts:
             return ()

@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
-from typing_extensions import override
 
 from siftlm.selectors.component import Component, Mention
 from siftlm.selectors.reasons import Reason
@@ -62,8 +61,9 @@ class RuleSettings(Component):
 
     @property
     def ranked_column(self) -> str | None:
-        """The column whose missing values `missing` speaks of."""
-        return None
+        """The column whose missing values `missing` speaks of: `column`, where the rule has one."""
+        column: str | None = getattr(self, "column", None)
+        return column
 
     @property
     def counts_tokens(self) -> bool:
@@ -75,7 +75,6 @@ class RuleSettings(Component):
         """The columns that the scope reads, with the values it allows."""
         return self.when.lists() if self.when else {}
 
-    @override
     def columns(self) -> set[str]:
         own = {self.ranked_column} if self.ranked_column else set()
         return own | set(self.scope)
@@ -84,7 +83,6 @@ class RuleSettings(Component):
         """Returns the reasons for which `drops` drops, where the user gives no other."""
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
-    @override
     def reasons(self) -> tuple[str, ...]:
         own = (self.reason,) if self.reason else self.default_reasons()
         return (*self._missing_reason(), *own)
@@ -93,11 +91,9 @@ class RuleSettings(Component):
         """The reason of documents without a value, where these are dropped."""
         return [f"{self.ranked_column}_missing"] if self.ranked_column is not None and self.missing == "drop" else []
 
-    @override
     def describe(self) -> str:
         return self.words() + "".join(f"; only {name} in {', '.join(values)}" for name, values in self.scope.items())
 
-    @override
     def mentions(self) -> list[Mention]:
         return [Mention(f"when.{name}", name, tuple(values)) for name, values in self.scope.items()]
 
@@ -105,7 +101,6 @@ class RuleSettings(Component):
         """Returns the rule with what the good ends of columns decide where the user did not."""
         return self
 
-    @override
     def rehearse(self, rows: Rows) -> None:
         for name, values in self.scope.items():
             rows.isin(name, values)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from siftlm.selectors.band import Band
-from siftlm.selectors.density import Gaussian, Stepwise
-from siftlm.selectors.sample import Sample
-from siftlm.selectors.threshold import Threshold
-from siftlm.selectors.top import Top
+from siftlm.selectors.rules.band import Band
+from siftlm.selectors.rules.density import Gaussian, Stepwise
+from siftlm.selectors.rules.sample import Sample
+from siftlm.selectors.rules.threshold import Threshold
+from siftlm.selectors.rules.top import Top
 from siftlm.selectors.weights import WeightSettings
 from siftlm.settings import End, Settings
 from siftlm.statistics.cuts import ENTRY_LIMIT

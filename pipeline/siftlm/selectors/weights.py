@@ -9,17 +9,15 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from siftlm.errors import UserError
-from siftlm.selectors import copies
-from siftlm.selectors.budget import Weighed
-from siftlm.selectors.column import ColumnFactor
+from siftlm.selectors.budgets import CopiesBudget, FillingBudget, Weighed
 from siftlm.selectors.component import placed
-from siftlm.selectors.copies import CopiesBudget
-from siftlm.selectors.filling import FillingBudget
+from siftlm.selectors.factors.column import ColumnFactor
+from siftlm.selectors.factors.segments import SegmentsFactor
+from siftlm.selectors.factors.table import TableFactor
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.segments import SegmentsFactor
-from siftlm.selectors.table import TableFactor
-from siftlm.selectors.top import LARGEST_BUDGET
+from siftlm.selectors.rules.top import LARGEST_BUDGET
 from siftlm.settings import End, Settings
+from siftlm.statistics.hashing import uniform
 from siftlm.statistics.ordered import Float64Array, Int64Array
 
 WEIGHTS = "select.weights"
@@ -116,7 +114,7 @@ class WeightSettings(Settings):
         if budget:
             return expected, budget.copies(weighed, states[-1], expected)
         if self.materialise:
-            return expected, copies.drawn(expected, weighed.draw)
+            return expected, np.floor(expected + uniform(weighed.draw)).astype(np.int64)
         return expected, (expected > 0).astype(np.int64)
 
 

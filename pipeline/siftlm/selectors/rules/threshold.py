@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from typing_extensions import override
 
 from siftlm.selectors.component import Mention
 from siftlm.selectors.rows import Rows
@@ -40,12 +39,6 @@ class Threshold(RuleSettings):
             raise ValueError(f"min must not be above max = {self.max}")
         return self
 
-    @property
-    @override
-    def ranked_column(self) -> str:
-        return self.column
-
-    @override
     def words(self) -> str:
         low = "" if self.min is None else f"{self.min:.6g} ≤ "
         high = "" if self.max is None else f" ≤ {self.max:.6g}"
@@ -53,12 +46,10 @@ class Threshold(RuleSettings):
         listed = [f"{word} {', '.join(map(str, values))}" for word, values in lists if values is not None]
         return " ".join([f"{low}{self.column}{high}", *listed])
 
-    @override
     def default_reasons(self) -> tuple[str, ...]:
         given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
         return tuple(f"{self.column}_{why}" for why, bound in given.items() if bound is not None)
 
-    @override
     def mentions(self) -> list[Mention]:
         keeps = self.when is None and self.missing == "drop"
         lists = [("in", self.in_, keeps), ("not_in", self.not_in, False)]
@@ -67,12 +58,10 @@ class Threshold(RuleSettings):
         ]
 
     @property
-    @override
     def bounds(self) -> list[float]:
         return [bound for bound in (self.min, self.max) if bound is not None]
 
-    @override
-    def drops(self, rows: Rows, state: None) -> Drops:
+    def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
         """Returns rows outside the range or the lists; bounds are inclusive."""
         masks = []
         if self.min is not None:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from typing_extensions import override
 
 from siftlm.errors import UserError
 from siftlm.selectors.factor import FactorSettings
@@ -29,16 +28,13 @@ class ColumnFactor(FactorSettings):
     )
     missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
 
-    @override
     def words(self) -> str:
         return f"weight {'divided' if self.inverse else 'multiplied'} by {self.column}"
 
     @property
-    @override
     def score_column(self) -> str:
         return self.column
 
-    @override
     def check(self, good_ends: Mapping[str, End]) -> None:
         if self.inverse is None and good_ends.get(self.column) == "lowest":
             raise UserError(
@@ -46,8 +42,7 @@ class ColumnFactor(FactorSettings):
                 "true gives these the most copies, false the fewest"
             )
 
-    @override
-    def values(self, rows: Rows, state: None) -> Float64Array:
+    def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
         column = np.where(rows.missing(self.column), 1.0, rows.real(self.column))
         with np.errstate(divide="ignore"):
             factor = 1.0 / column if self.inverse else column

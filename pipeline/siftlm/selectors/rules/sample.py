@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from typing_extensions import override
 
 from siftlm.errors import UserError
 from siftlm.selectors.rows import Rows
@@ -33,25 +32,16 @@ class Sample(RuleSettings):
             raise ValueError("a sample needs either rate or column")
         return self
 
-    @property
-    @override
-    def ranked_column(self) -> str | None:
-        return self.column
-
-    @override
     def words(self) -> str:
         return f"drawn with probability {self.rate if self.column is None else self.column}"
 
-    @override
     def default_reasons(self) -> tuple[str, ...]:
         return ("not_sampled",)
 
-    @override
     def drawn(self, rows: Rows) -> float:
         return float(uniform(rows.draw())[0])
 
-    @override
-    def drops(self, rows: Rows, state: None) -> Drops:
+    def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
         """Returns rows whose draw in (0, 1) is not below their rate."""
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
         outside = (rate < 0) | (rate > 1)

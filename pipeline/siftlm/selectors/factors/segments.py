@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from typing_extensions import override
 
 from siftlm.errors import UserError
 from siftlm.selectors.factor import FactorSettings
@@ -73,30 +72,24 @@ class SegmentsFactor(FactorSettings):
     ratio: float = Field(default=10.0, ge=1, le=1e9, description="The largest factor over the smallest, at most.")
     missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
 
-    @override
     def words(self) -> str:
         return f"weight 1 / the mean {self.column} of its segment, of {self.segments} segments"
 
     @property
-    @override
     def score_column(self) -> str:
         return self.column
 
     @property
-    @override
     def passes(self) -> int:
         return 2  # borders, then sums
 
-    @override
     def rehearse(self, rows: Rows) -> None:
         self._ranked(rows)
 
-    @override
     def begin(self, entry_limit: int) -> Segments:
         targets = tuple(Target(share=Fraction(k, self.segments)) for k in range(1, self.segments))
         return Segments(Search(targets, entry_limit=entry_limit))
 
-    @override
     def observe(self, rows: Rows, state: Segments) -> RankHistogram | SegmentSums:
         """Returns the ranks of the rows that have a value; with the borders known, what they add to the segments."""
         if not state.borders.done:
@@ -105,7 +98,6 @@ class SegmentsFactor(FactorSettings):
         parts = [values[segment == k] for k in range(self.segments)]
         return SegmentSums(tuple(map(len, parts)), tuple(map(exact_sum, parts)))
 
-    @override
     def settle(self, state: Segments, partial: Any) -> Segments:
         if not state.borders.done:
             return replace(state, borders=advance(state.borders, [partial] if partial is not None else []))
@@ -121,7 +113,6 @@ class SegmentsFactor(FactorSettings):
         weights = [float(scale * w) if count else 0.0 for count, w in zip(total.documents, raw, strict=True)]
         return replace(state, documents=total.documents, means=tuple(map(float, means)), weights=tuple(weights))
 
-    @override
     def values(self, rows: Rows, state: Segments) -> Float64Array:
         factor = np.full(len(rows), self.missing)
         if len(self._known(rows)):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from typing_extensions import override
 
 from siftlm.selectors.component import Mention
 from siftlm.selectors.factor import FactorSettings
@@ -24,19 +23,15 @@ class TableFactor(FactorSettings):
     table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
     default: float = Field(default=1.0, ge=0, description="The factor of values that are not in the table, and nulls.")
 
-    @override
     def words(self) -> str:
         return f"weight by {self.column}: {', '.join(f'{value} {n:.6g}' for value, n in self.table.items())}"
 
-    @override
     def mentions(self) -> list[Mention]:
         return [Mention("table", self.column, tuple(self.table))]
 
     @property
-    @override
     def grouped_by(self) -> tuple[str, str]:
         return "column", self.column
 
-    @override
-    def values(self, rows: Rows, state: None) -> Float64Array:
+    def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
         return rows.look_up(self.column, self.table, self.default)

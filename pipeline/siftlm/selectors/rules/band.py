@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
-from typing_extensions import override
 
-from siftlm.selectors.ranked import RankedRule, Ranking, exact
+from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
 from siftlm.statistics.cuts import POOL, Cuts, Ranked, Target
@@ -42,19 +41,10 @@ class Band(RankedRule):
     criterion: Literal["low", "medium", "high"] = Field(description="Which end of the ranks, or their middle.")
     rate: float = Field(gt=0, le=1, description="The share kept.")
     by: Literal["documents", "tokens"] = Field(default="documents", description="What the share is of.")
-    within: str = Field(
-        default="global",
-        description="global, or the column (domain, language, source) whose values are ranked apart.",
-    )
-    min_group: int = Field(
-        default=1,
-        ge=1,
-        description="Groups with fewer documents, and documents without one, are ranked as one.",
-    )
+    within: Within = "global"
+    min_group: MinGroup = 1
     length_bins: list[int] = Field(
-        default_factory=list,
-        max_length=15,
-        description="Token counts between which documents are ranked apart.",
+        default_factory=list, max_length=15, description="Token counts between which documents are ranked apart."
     )
 
     @field_validator("length_bins")
@@ -65,50 +55,21 @@ class Band(RankedRule):
         return edges
 
     @property
-    @override
-    def ranked_column(self) -> str:
-        return self.column
-
-    @property
-    @override
-    def within_column(self) -> str | None:
-        return None if self.within == "global" else self.within
-
-    @property
-    @override
     def counts_tokens(self) -> bool:
         return self.by == "tokens" or bool(self.length_bins)
 
-    @property
-    @override
-    def smallest_group(self) -> int:
-        return self.min_group
-
-    def ends(self) -> tuple[Fraction, Fraction]:
-        """Returns the band's first and last percentile, exactly."""
-        rate, half = exact(self.rate), Fraction(1, 2)
-        match self.criterion:
-            case "low":
-                return Fraction(0), rate
-            case "medium":
-                return half - rate / 2, half + rate / 2
-            case "high":
-                return 1 - rate, Fraction(1)
-
-    @override
     def words(self) -> str:
         return f"{self.column} in the {self.criterion} {self.rate:.6g} of {self.by}{self.within_words()}"
 
-    @override
     def default_reasons(self) -> tuple[str, ...]:
         return (f"{self.column}_outside_{self.criterion}_band",)
 
-    @override
-    def targets(self, number: int) -> tuple[Target, ...]:
-        """Returns the two ends of the band."""
-        return tuple(Target(share=end, midpoint=True) for end in self.ends())
+    def targets(self, number: int) -> tuple[Target, ...]:  # noqa: ARG002
+        """Returns the two ends of the band, exactly."""
+        rate = exact(self.rate)
+        low = {"low": Fraction(0), "medium": (1 - rate) / 2, "high": 1 - rate}[self.criterion]
+        return Target(share=low, midpoint=True), Target(share=low + rate, midpoint=True)
 
-    @override
     def group(self, rows: Rows) -> UInt64Array:
         """Returns the value of `within`, and in the lowest bits the bin of length."""
         group = super().group(rows)
@@ -116,7 +77,6 @@ class Band(RankedRule):
             return group
         return group + np.searchsorted(self.length_bins, rows.tokens(), side="right").astype(np.uint64)
 
-    @override
     def group_name(self, group: int, known: dict[int, str]) -> str | None:
         name = super().group_name(group, known)
         if not self.length_bins:
@@ -126,12 +86,10 @@ class Band(RankedRule):
         length = f"{low} tokens and more" if high is None else f"{low} to {high - 1} tokens"
         return length if name is None else f"{name}, {length}"
 
-    @override
-    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
         """Returns rows by the column, ties by draw, in groups of `within` and of length."""
         return Ranked(self.group(rows), from_number(rows.number(self.column)), rows.draw(), rows.mass(self.by))
 
-    @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Returns rows before the first end or not before the last."""
         ranked, (cuts,) = self.ranked(rows, 0, ()), state.cuts

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
-from typing_extensions import override
 
 from siftlm.errors import UserError
 from siftlm.selectors.ranked import RankedRule, Ranking, exact
@@ -37,10 +36,7 @@ class DensityRule(RankedRule):
     rate: float | None = Field(default=None, gt=0, le=1, description="The share of the documents kept.")
     factor: float | None = Field(default=None, gt=0, description="The factor before the shape, where no rate is given.")
     quartiles: list[float] | None = Field(
-        default=None,
-        min_length=3,
-        max_length=3,
-        description="The three quartiles, instead of the corpus's own.",
+        default=None, min_length=3, max_length=3, description="The three quartiles, instead of the corpus's own."
     )
 
     @field_validator("quartiles")
@@ -57,35 +53,25 @@ class DensityRule(RankedRule):
         return self
 
     @property
-    @override
-    def ranked_column(self) -> str:
-        return self.column
-
-    @property
-    @override
     def passes(self) -> int:
         return (self.quartiles is None) + (self.rate is not None)
 
     def _seeks_quartiles(self, number: int) -> bool:
         return self.quartiles is None and number == 0
 
-    @override
     def words(self) -> str:
         size = f"rate {self.rate:.6g}" if self.rate is not None else f"factor {self.factor:.6g}"
         return f"drawn by {self.column} ({self.kind}, {size})"
 
-    @override
     def default_reasons(self) -> tuple[str, ...]:
         return (f"not_sampled_by_{self.column}",)
 
-    @override
     def targets(self, number: int) -> tuple[Target, ...]:
         """Returns the quartiles, then the rate."""
         if self._seeks_quartiles(number) or self.rate is None:
             return QUARTILES
         return (Target(share=exact(self.rate)),)
 
-    @override
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
         """Returns rows by value, equal ones as one rank; then rows by draw / shape."""
         zero, one = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.int64)
@@ -93,7 +79,6 @@ class DensityRule(RankedRule):
             return Ranked(zero, from_number(rows.number(self.column)), zero, one)
         return Ranked(zero, from_float(self._ratio(rows, cuts)), rows.draw(), one)
 
-    @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Returns rows whose draw / shape is at or above the factor."""
         if not len(rows):
@@ -131,8 +116,7 @@ class Gaussian(DensityRule):
     kind: Literal["gaussian"] = "gaussian"
     width: float = Field(default=4.5, gt=0, description="Width of the bell in units of the median, squared.")
 
-    @override
-    def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
+    def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:  # noqa: ARG002
         """Returns the bell around the median; 0 for infinite values."""
         if second == 0 or not np.isfinite(second):
             raise UserError(f"column: must have a median other than 0 and finite, got {second} for {self.column!r}")
@@ -154,7 +138,6 @@ class Stepwise(DensityRule):
 
     kind: Literal["stepwise"] = "stepwise"
 
-    @override
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
         """Returns the reciprocal of the range of each value's quarter."""
         if first <= 0 or not np.isfinite(third):

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import override
 
-from siftlm.selectors.ranked import RankedRule, Ranking, exact
+from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
 from siftlm.settings import End
@@ -44,15 +43,8 @@ class Top(RankedRule):
     budget_documents: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
     rate: float | None = Field(default=None, gt=0, le=1, description="The share kept, in the unit of `by`.")
     by: Literal["documents", "tokens"] = Field(default="documents", description="What the rate is of.")
-    within: str = Field(
-        default="global",
-        description="global, or the column (domain, language, source) whose values are ranked apart.",
-    )
-    min_group: int = Field(
-        default=1,
-        ge=1,
-        description="Groups with fewer documents, and documents without one, are ranked as one.",
-    )
+    within: Within = "global"
+    min_group: MinGroup = 1
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> Top:
@@ -61,17 +53,6 @@ class Top(RankedRule):
         return self
 
     @property
-    @override
-    def ranked_column(self) -> str:
-        return self.column
-
-    @property
-    @override
-    def within_column(self) -> str | None:
-        return None if self.within == "global" else self.within
-
-    @property
-    @override
     def descending(self) -> bool:
         return self.end == "highest"
 
@@ -85,7 +66,6 @@ class Top(RankedRule):
         """The budget in its unit; None for a rate."""
         return self.budget_tokens or self.budget_documents
 
-    @override
     def following(self, good_ends: Mapping[str, End]) -> Self:
         """Returns the rule with the column's good end as its direction, unless the user wrote one."""
         return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
@@ -96,42 +76,30 @@ class Top(RankedRule):
         return self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
 
     @property
-    @override
     def counts_tokens(self) -> bool:
         return self.unit == "tokens"
 
-    @property
-    @override
-    def smallest_group(self) -> int:
-        return self.min_group
-
-    @override
     def words(self) -> str:
         budget = f"{self.amount:,} {self.unit}" if self.rate is None else f"{100 * self.rate:.6g} % of {self.unit}"
         return f"{self.column} among the {self.end} {budget}{self.within_words()}"
 
-    @override
     def default_reasons(self) -> tuple[str, ...]:
         return (f"{'below_top' if self.descending else 'above_bottom'}_{self.column}",)
 
-    @override
-    def targets(self, number: int) -> tuple[Target, ...]:
+    def targets(self, number: int) -> tuple[Target, ...]:  # noqa: ARG002
         """Returns the budget."""
         share = exact(self.rate) if self.rate is not None else None
         return (Target(share=share, amount=self.amount),)
 
-    @override
-    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
         """Returns rows by the column, best first, ties by draw."""
         key = from_number(rows.number(self.column))
         return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
-    @override
     def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Returns rows that come after the one that crosses the budget."""
         return [(self.default_reasons()[0], ~state.cuts[0].before(0, self.ranked(rows, 0, ())))]
 
-    @override
     def budget_found(self, cuts: Cuts) -> dict[str, Any]:
         """Returns `short` is what all groups together lack of the budget, `groups_short` how many lack any."""
         kept: dict[str, Any] = {"end": self.end, "by": self.column, "within": self.within, "unit": self.unit}
@@ -142,6 +110,5 @@ class Top(RankedRule):
             missing = [self.amount]
         return kept | {"budget": self.amount, "short": sum(missing), "groups_short": len(missing)}
 
-    @override
     def cut_words(self, values: Sequence[str]) -> str:
         return f"{'at least' if self.descending else 'at most'} {values[0]}"
