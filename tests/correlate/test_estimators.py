@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import get_args
 
@@ -13,22 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from siftlm.correlate.estimators import (
-    concordant,
-    estimate,
-    estimate_resampled,
-    partial_spearman,
-    product,
-    sign,
-    sign_cdf,
-    sign_sign,
-    spearman,
-)
+from siftlm.correlate.estimators import estimate, estimate_resampled, partial_spearman, spearman
 from siftlm.correlate.settings import EstimatorName
 from siftlm.errors import UserError
 from siftlm.statistics.ranks import average_ranks
 
 ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
+sign_cdf, sign_sign = partial(estimate, estimator="sign_cdf"), partial(estimate, estimator="sign_sign")
+sign, product = partial(estimate, estimator="sign"), partial(estimate, estimator="product")
+concordant = partial(estimate, estimator="concordant")
 
 
 def brute(X: np.ndarray, y: np.ndarray, name: str) -> np.ndarray:

@@ -17,7 +17,6 @@ from siftlm.correlate.clean import bare_model, clean_matrix, family_of, inspect_
 from siftlm.correlate.matrix import (
     LONG_SCHEMA,
     LossMatrix,
-    long_rows,
     matrix_of_long,
     read_matrix,
     sum_by_unit,
@@ -49,35 +48,36 @@ def test_bits_per_byte_are_exact_sums_divided_once(rows: list[tuple[str, float, 
     results = []
     for order in (rows, shuffled):
         units, nats, sizes = zip(*order, strict=True)
-        results.append(sum_by_unit(units, np.array(nats), np.array(sizes), np.ones(len(units), np.int64)))
+        results.append(sum_by_unit("m", units, np.array(nats), np.array(sizes), np.ones(len(units), np.int64)))
     first, second = results
-    np.testing.assert_array_equal(first.bits_per_byte(), second.bits_per_byte())
-    for j, name in enumerate(first.units):
+    np.testing.assert_array_equal(first["bits_per_byte"], second["bits_per_byte"])
+    for j, name in enumerate(first["unit"].to_pylist()):
         inside = [(nll, size) for unit, nll, size in rows if unit == name]
         total = float(sum((Fraction(nll) for nll, _ in inside), Fraction(0)))
-        assert first.nll_sum[j] == total
-        assert first.byte_count[j] == sum(size for _, size in inside)
-        assert first.bits_per_byte()[j] == pytest.approx(total / math.log(2) / first.byte_count[j], rel=1e-14)
-        assert first.page_count[j] == len(inside)
+        assert first["nll_sum"][j].as_py() == total
+        size = sum(size for _, size in inside)
+        assert first["byte_count"][j].as_py() == size
+        assert first["bits_per_byte"][j].as_py() == pytest.approx(total / math.log(2) / size, rel=1e-14)
+        assert first["page_count"][j].as_py() == len(inside)
 
 
 def test_the_unit_is_not_the_mean_of_its_pages() -> None:
     """A long page weighs more than a short one."""
-    sums = sum_by_unit(["a", "a"], np.array([1.0, 90.0]) * math.log(2), np.array([1, 30]), np.array([1, 1]))
-    assert sums.bits_per_byte()[0] == pytest.approx(91 / 31)
+    sums = sum_by_unit("m", ["a", "a"], np.array([1.0, 90.0]) * math.log(2), np.array([1, 30]), np.array([1, 1]))
+    assert sums["bits_per_byte"][0].as_py() == pytest.approx(91 / 31)
 
 
 def test_a_page_without_a_score_leaves_its_unit_without_one() -> None:
     """NaN is not zero nats."""
-    sums = sum_by_unit(["a", "b"], np.array([np.nan, 1.0]), np.array([1, 1]), np.array([1, 1]))
-    assert np.isnan(sums.bits_per_byte()).tolist() == [True, False]
+    sums = sum_by_unit("m", ["a", "b"], np.array([np.nan, 1.0]), np.array([1, 1]), np.array([1, 1]))
+    assert np.isnan(sums["bits_per_byte"]).tolist() == [True, False]
 
 
 def test_a_long_matrix_adds_up_documents_and_keeps_absent_cells() -> None:
     """Models scored one after the other, with rows of one unit in two shards."""
-    one = sum_by_unit(["b", "a", "a"], np.array([1.0, 2, 3]), np.array([1, 1, 2]), np.array([1, 1, 1]))
-    two = sum_by_unit(["a"], np.array([4.0]), np.array([2]), np.array([1]))
-    table = pa.concat_tables([long_rows("m2", two), long_rows("m1", one), long_rows("m2", two)])
+    one = sum_by_unit("m1", ["b", "a", "a"], np.array([1.0, 2, 3]), np.array([1, 1, 2]), np.array([1, 1, 1]))
+    two = sum_by_unit("m2", ["a"], np.array([4.0]), np.array([2]), np.array([1]))
+    table = pa.concat_tables([two, one, two])
     assert table.schema == LONG_SCHEMA
     matrix = matrix_of_long(table)
     assert (matrix.models, matrix.units) == (["m1", "m2"], ["a", "b"])
@@ -110,9 +110,9 @@ def test_a_matrix_reads_back_bit_for_bit(tmp_path: Path, name: str, layout: str)
 
 def test_a_long_file_is_recognised(tmp_path: Path) -> None:
     """By its columns `model` and `unit`."""
-    sums = sum_by_unit(["b", "a"], np.array([1.0, 2]), np.array([1, 1]), np.array([1, 1]))
-    write_table(long_rows("m", sums), str(tmp_path / "long.csv"))
-    write_table(long_rows("m", sums), str(tmp_path / "long.parquet"))
+    sums = sum_by_unit("m", ["b", "a"], np.array([1.0, 2]), np.array([1, 1]), np.array([1, 1]))
+    write_table(sums, str(tmp_path / "long.csv"))
+    write_table(sums, str(tmp_path / "long.parquet"))
     for name in ("long.csv", "long.parquet"):
         matrix, _ = read_matrix(MatrixSettings(path=str(tmp_path / name)))
         np.testing.assert_array_equal(matrix.values, [np.array([2.0, 1.0]) / math.log(2)])

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from siftlm.correlate.settings import EstimatorName
 from siftlm.errors import UserError
-from siftlm.statistics.ranks import SortedColumns, average_ranks, order_ranks
+from siftlm.statistics.ranks import SortedColumns, order_ranks
 
 Floats = npt.NDArray[np.float64]
 Weighted = Callable[[Floats, Floats, Floats], Floats]
@@ -136,33 +136,27 @@ def _drawn_pairs(ranks: npt.NDArray[np.signedinteger], y: Floats, counts: Floats
     return total
 
 
-def _by_error(X: Floats, y: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.signedinteger]]:
-    order = np.argsort(y, kind="stable")
-    return order, order_ranks(X)[order]
+def _compared(lowest: float) -> Weighted:
+    """The mean over pairs of models: 1 where x and y order them alike, `lowest` where otherwise, 0 for a tie."""
 
+    def weighted(X: Floats, y: Floats, counts: Floats) -> Floats:
+        order = np.argsort(y, kind="stable")
+        ranks, errors = order_ranks(X)[order], y[order]
+        if not (counts == 1).all():
+            return np.asarray(_drawn_pairs(ranks, errors, counts[:, order], lowest) / _pairs(counts))
+        alike = _ordered_alike(ranks, errors)
+        return np.asarray((alike + lowest * _ordered_alike(-ranks, errors) if lowest else alike) / _pairs(counts))
 
-def _sign_sign(X: Floats, y: Floats, counts: Floats) -> Floats:
-    order, ranks = _by_error(X, y)
-    if (counts == 1).all():
-        alike = _ordered_alike(ranks, y[order]) - _ordered_alike(-ranks, y[order])
-        return np.asarray(alike / _pairs(counts))
-    return np.asarray(_drawn_pairs(ranks, y[order], counts[:, order], lowest=-1.0) / _pairs(counts))
-
-
-def _concordant(X: Floats, y: Floats, counts: Floats) -> Floats:
-    order, ranks = _by_error(X, y)
-    if (counts == 1).all():
-        return np.asarray(_ordered_alike(ranks, y[order]) / _pairs(counts))
-    return np.asarray(_drawn_pairs(ranks, y[order], counts[:, order], lowest=0.0) / _pairs(counts))
+    return weighted
 
 
 _WEIGHTED: dict[EstimatorName, Weighted] = {
     "spearman": _spearman,
     "sign_cdf": _sign_cdf,
-    "sign_sign": _sign_sign,
+    "sign_sign": _compared(lowest=-1.0),
     "sign": _sign,
     "product": _product,
-    "concordant": _concordant,
+    "concordant": _compared(lowest=0.0),
 }
 
 
@@ -187,31 +181,6 @@ def spearman(X: Floats, y: Floats) -> Floats:
     return estimate(X, y, "spearman")
 
 
-def sign_cdf(X: Floats, y: Floats) -> Floats:
-    """Returns signs of y against ranks of x; (N+1)/(3N) of Spearman's rho where nothing ties."""
-    return estimate(X, y, "sign_cdf")
-
-
-def sign_sign(X: Floats, y: Floats) -> Floats:
-    """Returns Kendall's tau-a of each unit with y."""
-    return estimate(X, y, "sign_sign")
-
-
-def sign(X: Floats, y: Floats) -> Floats:
-    """Returns signs of y against values of x; proportional to the true weights of a Gaussian single-index model."""
-    return estimate(X, y, "sign")
-
-
-def product(X: Floats, y: Floats) -> Floats:
-    """Returns the mean of x times y, not centred."""
-    return estimate(X, y, "product")
-
-
-def concordant(X: Floats, y: Floats) -> Floats:
-    """Returns PreSelect's score in [0, 1]: the share of model pairs that x and y order alike."""
-    return estimate(X, y, "concordant")
-
-
 def partial_spearman(X: Floats, y: Floats, z: Floats) -> Floats:
     """Returns Spearman's rho of each unit with y given z[N]: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)).
 
@@ -231,20 +200,3 @@ def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
 def model_strength(X: Floats) -> Floats:
     """Returns the trivial baseline z[N]: each model's mean bits per byte over all units."""
     return np.asarray(X.mean(axis=1))
-
-
-__all__ = [
-    "average_ranks",
-    "concordant",
-    "estimate",
-    "estimate_resampled",
-    "model_strength",
-    "partial_given",
-    "partial_spearman",
-    "product",
-    "sign",
-    "sign_cdf",
-    "sign_sign",
-    "spearman",
-    "spearman_with_each",
-]

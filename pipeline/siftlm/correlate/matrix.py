@@ -65,67 +65,32 @@ class LossMatrix:
         return self.select(by_model, by_unit)
 
 
-@dataclass(frozen=True)
-class UnitSums:
-    """Sums of one model by unit, in the order of the unit names."""
-
-    units: list[str]
-    nll_sum: npt.NDArray[np.float64]  # nats
-    byte_count: npt.NDArray[np.int64]
-    token_count: npt.NDArray[np.int64]
-    page_count: npt.NDArray[np.int64]
-
-    def bits_per_byte(self) -> npt.NDArray[np.float64]:
-        """Returns sum of nats / (ln 2 * sum of bytes), divided once; NaN for a unit without bytes."""
-        return np.asarray(bits_per_byte(pa.array(self.nll_sum), pa.array(self.byte_count)))
-
-
 def sum_by_unit(
+    model: str,
     units: Sequence[str],
     nll_sum: npt.NDArray[np.float64],
     byte_count: npt.NDArray[np.int64],
     token_count: npt.NDArray[np.int64],
-) -> UnitSums:
-    """Returns the sums of documents by unit.
+) -> pa.Table:
+    """Returns the sums of documents by unit, sorted by name: the rows of one model, in `LONG_SCHEMA`.
 
     The nats of a unit are added without rounding in between (`math.fsum`), so the order of documents, shards
     and workers changes no bit. A document whose nll_sum is NaN makes its unit NaN: the unit has not been
-    scored.
+    scored. Tables of several models are concatenated to a matrix.
     """
     names, inverse = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     starts = np.searchsorted(inverse[order], np.arange(len(names) + 1))
-    nats = np.asarray(nll_sum, np.float64)[order]
-    exact = np.array([math.fsum(nats[a:b]) for a, b in pairwise(starts)], np.float64)
-    return UnitSums(
-        [str(name) for name in names],
-        exact,
-        _integer_sums(inverse, byte_count, len(names)),
-        _integer_sums(inverse, token_count, len(names)),
-        np.diff(starts).astype(np.int64),
-    )
+    nats = pa.array(_exact_sums(np.asarray(nll_sum, np.float64)[order], starts))
+    sizes, tokens = (pa.array(np.add.reduceat(count[order], starts[:-1])) for count in (byte_count, token_count))
+    rates = np.asarray(bits_per_byte(nats, sizes))  # NaN for a unit without bytes
+    columns = [[model] * len(names), names.tolist(), nats, sizes, tokens, np.diff(starts), rates]
+    return pa.table(columns, schema=LONG_SCHEMA)
 
 
-def _integer_sums(groups: npt.NDArray[np.intp], counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    sums = np.zeros(size, np.int64)
-    np.add.at(sums, groups, np.asarray(counts, np.int64))
-    return sums
-
-
-def long_rows(model: str, sums: UnitSums) -> pa.Table:
-    """Returns the rows of one model, in `LONG_SCHEMA`; the tables of several models are concatenated to a matrix."""
-    return pa.table(
-        {
-            "model": pa.array([model] * len(sums.units), pa.string()),
-            "unit": pa.array(sums.units, pa.string()),
-            "nll_sum": sums.nll_sum,
-            "byte_count": sums.byte_count,
-            "token_count": sums.token_count,
-            "page_count": sums.page_count,
-            "bits_per_byte": sums.bits_per_byte(),
-        },
-        schema=LONG_SCHEMA,
-    )
+def _exact_sums(values: npt.NDArray[np.float64], bounds: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """The sums between neighbouring bounds, each rounded once."""
+    return np.array([math.fsum(values[a:b]) for a, b in pairwise(bounds)], np.float64)
 
 
 def matrix_of_long(table: pa.Table, place: str = "matrix") -> LossMatrix:
@@ -163,12 +128,9 @@ def _summed_cells(table: pa.Table, cell: npt.NDArray[np.int64], size: int) -> np
     counts = _numbers(table, "matrix", "byte_count")
     order = np.argsort(cell, kind="stable")
     present, starts = np.unique(cell[order], return_index=True)
-    stops = np.append(starts[1:], len(order))
-    nats, counts = nats[order], counts[order]
-    sums = np.array([math.fsum(nats[a:b]) for a, b in zip(starts, stops, strict=True)])
-    held = np.array([math.fsum(counts[a:b]) for a, b in zip(starts, stops, strict=True)])
+    bounds = np.append(starts, len(order))
     values = np.full(size, np.nan)
-    values[present] = bits_per_byte(pa.array(sums), pa.array(held))
+    values[present] = bits_per_byte(*(pa.array(_exact_sums(column[order], bounds)) for column in (nats, counts)))
     return values
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from siftlm.corpus import Corpus, open_corpus
 from siftlm.correlate.clean import inspect_matrix
-from siftlm.correlate.matrix import LossMatrix, UnitSums, long_rows, matrix_of_long, sum_by_unit, write_matrix
+from siftlm.correlate.matrix import LossMatrix, matrix_of_long, sum_by_unit, write_matrix
 from siftlm.correlate.pages import chunk_text, sample_pages
 from siftlm.correlate.settings import SampleSettings
 from siftlm.correlate.tables import write_table
@@ -60,10 +60,10 @@ def make_matrix(config: LoopConfig, progress: Progress) -> MatrixResult:
         counted = _counting_model(config.matrix.tokens_of, [model.name for model in models])
         pages = _Pages.read(corpus, config.matrix)
         shards = _sampled_shards(corpus, pages, models[0])
-        sums = [(model.name, _score(corpus, model, shards)) for model in models]
-        table = pa.concat_tables([long_rows(name, by_unit) for name, by_unit in sums])
+        sums = {model.name: _score(corpus, model, shards) for model in models}
+        table = pa.concat_tables(sums.values())
         matrix = matrix_of_long(table)
-        units = _units(pages, config.matrix, dict(sums)[counted])
+        units = _units(pages, config.matrix, sums[counted])
         findings = inspect_matrix(matrix)
         _write(config, table, matrix, units, findings)
     return MatrixResult(matrix, units, findings, pages.dropped, config.matrix_path)
@@ -213,12 +213,13 @@ class _Cutter:
         return self._tokenizer
 
 
-def _score(corpus: Corpus, model: ScoreSettings, shards: Sequence[Shard]) -> UnitSums:
+def _score(corpus: Corpus, model: ScoreSettings, shards: Sequence[Shard]) -> pa.Table:
     """The sums by unit of one model; runs the score stage over what it has not scored."""
     shards = corpus.work.take(step := score.Score(model), shards)
     tables = [_scores(corpus.store, step.name, shard.task()) for shard in shards]
     table = pa.concat_tables(tables)
     return sum_by_unit(
+        model.name,
         table["unit"].to_pylist(),
         pc.fill_null(table["nll_sum"], float("nan")).to_numpy(),
         pc.fill_null(table["byte_count"], 0).to_numpy(),
@@ -231,21 +232,21 @@ def _scores(store: Store, stage: str, task: Task) -> pa.Table:
     return columns.append_column("unit", store.table(UNITS, task.inputs[UNITS], ["unit"])["unit"])
 
 
-def _units(pages: _Pages, settings: SampleSettings, scored: UnitSums) -> pa.Table:
+def _units(pages: _Pages, settings: SampleSettings, scored: pa.Table) -> pa.Table:
     """What there is of every unit to select from: pages, bytes and tokens, those that were not drawn included.
 
     The tokens are those of one model: its tokens a byte in the drawn pages, times the bytes of all pages.
     """
     pages_of, bytes_of = Counter[str](), Counter[str]()
+    names, tokens_of, sizes = (scored[name].to_pylist() for name in ("unit", "token_count", "byte_count"))
     if settings.unit == "chunk":
-        bytes_of.update(dict(zip(scored.units, scored.byte_count.tolist(), strict=True)))
-        pages_of.update(scored.units)
+        bytes_of.update(dict(zip(names, sizes, strict=True)))
+        pages_of.update(names)
     else:
         for unit, size in zip(pages.units, pages.byte_counts.tolist(), strict=True):
             if unit:
                 pages_of[unit] += 1
                 bytes_of[unit] += size
-    rows = zip(scored.units, scored.token_count.tolist(), scored.byte_count.tolist(), strict=True)
     return pa.Table.from_pylist(
         [
             {
@@ -255,6 +256,6 @@ def _units(pages: _Pages, settings: SampleSettings, scored: UnitSums) -> pa.Tabl
                 "token_count": round(tokens * bytes_of[unit] / max(size, 1)),
                 "drawn_byte_count": size,
             }
-            for unit, tokens, size in rows
+            for unit, tokens, size in zip(names, tokens_of, sizes, strict=True)
         ]
     )
