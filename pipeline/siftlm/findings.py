@@ -38,6 +38,11 @@ def name_some(names: Sequence[str], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def finding_of(kind: str, names: Sequence[str], detail: str, action: str = "left out") -> list[Finding]:
+    """Returns the finding that some rows or columns have a defect; none where none has."""
+    return [Finding(kind, name_some(names), len(names), detail, action)] if names else []
+
+
 def findings_table(findings: Sequence[Finding]) -> pa.Table:
     """Returns the findings as a table of `FINDING_SCHEMA`, in the order found."""
     columns = {field.name: [getattr(finding, field.name) for finding in findings] for field in FINDING_SCHEMA}

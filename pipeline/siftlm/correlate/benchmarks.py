@@ -14,16 +14,9 @@ from siftlm.correlate.clean import bare_model
 from siftlm.correlate.harness import read_harness
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.settings import BenchmarkSettings
-from siftlm.correlate.tables import (
-    MODEL_COLUMNS,
-    NamedTable,
-    name_column_of,
-    read_table,
-    to_float64,
-    wide_table,
-)
+from siftlm.correlate.tables import NamedTable, models_of, read_table, table_of_cells, to_float64
 from siftlm.errors import UserError
-from siftlm.findings import Finding, name_some
+from siftlm.findings import Finding, finding_of, name_some
 
 BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
 
@@ -64,18 +57,11 @@ def read_benchmarks(settings: BenchmarkSettings) -> tuple[BenchmarkErrors, list[
 def _read_errors(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]]:
     raw = read_table(settings.path)
     names = set(raw.column_names)
-    layout = settings.layout
-    if layout == "auto" and {"model", "benchmark"} <= names and names & {"error", "accuracy"}:
-        layout = "long"
-    if layout == "long":
+    is_long = {"model", "benchmark"} <= names and names & {"error", "accuracy"}
+    if settings.layout == "long" or (settings.layout == "auto" and is_long):
         return _as_errors(_long_errors(raw, settings), settings), []
-    usual = MODEL_COLUMNS if layout == "rows_are_models" else (*BENCHMARK_COLUMNS, *MODEL_COLUMNS)
-    name_column = name_column_of(raw, settings.path, settings.name_column, usual)
-    named_by_model = (name_column or "").strip().lower() in MODEL_COLUMNS
-    table, findings = wide_table(raw, settings.path, name_column, settings.ignore)
-    if layout == "rows_are_models" or (layout == "auto" and named_by_model):
-        table = table.transposed()
-    return _as_errors(table, settings), findings
+    by_model, findings = models_of(raw, settings, BENCHMARK_COLUMNS)
+    return _as_errors(by_model.transposed(), settings), findings
 
 
 def _as_errors(table: NamedTable, settings: BenchmarkSettings) -> NamedTable:
@@ -107,14 +93,6 @@ def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
     return table_of_cells(cells)
 
 
-def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
-    """Returns the table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
-    rows = list(dict.fromkeys(row for row, _ in cells))
-    columns = sorted({column for _, column in cells})
-    values = [[cells.get((row, column), np.nan) for column in columns] for row in rows]
-    return NamedTable(rows, columns, np.array(values, np.float64).reshape(len(rows), len(columns)))
-
-
 def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int]:
     """Returns positions in `wanted` -> positions in `offered` of the same model.
 
@@ -125,12 +103,8 @@ def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int
     bare: dict[str, int] = {}
     for index in sorted(range(len(offered)), key=offered.__getitem__):
         bare.setdefault(bare_model(offered[index]), index)
-    found = {}
-    for position, name in enumerate(wanted):
-        match = exact.get(name, bare.get(bare_model(name)))
-        if match is not None:
-            found[position] = match
-    return found
+    matches = ((position, exact.get(name, bare.get(bare_model(name)))) for position, name in enumerate(wanted))
+    return {position: match for position, match in matches if match is not None}
 
 
 def match_targets(
@@ -155,9 +129,9 @@ def match_targets(
     targets: list[BenchmarkTarget] = []
     for name, members in (groups or {benchmark: [benchmark] for benchmark in errors.benchmarks}).items():
         rows = [_row_of(errors, name, member) for member in members]
-        found, more = _target(name, members, matrix, errors.values[rows], pairs, fewest_models)
-        targets += found
-        findings += more
+        matched, defects = _target(name, members, matrix, errors.values[rows], pairs, fewest_models)
+        targets += matched
+        findings += defects
     return targets, findings
 
 
@@ -171,17 +145,13 @@ def _row_of(errors: BenchmarkErrors, group: str, benchmark: str) -> int:
 
 
 def _unmatched(matrix_models: list[str], error_models: list[str], pairs: dict[int, int]) -> list[Finding]:
-    findings = []
     without = [name for k, name in enumerate(matrix_models) if k not in pairs]
     known = {bare_model(name) for name in matrix_models}
     unused = [name for name in error_models if bare_model(name) not in known]
-    if without:
-        detail = "models of the matrix without benchmark errors"
-        findings.append(Finding("model_without_errors", name_some(without), len(without), detail, "left out"))
-    if unused:
-        detail = "models with benchmark errors that are not in the matrix"
-        findings.append(Finding("model_without_matrix", name_some(unused), len(unused), detail, "left out"))
-    return findings
+    return [
+        *finding_of("model_without_errors", without, "models of the matrix without benchmark errors"),
+        *finding_of("model_without_matrix", unused, "models with benchmark errors that are not in the matrix"),
+    ]
 
 
 def _target(
@@ -194,17 +164,17 @@ def _target(
 ) -> tuple[list[BenchmarkTarget], list[Finding]]:
     positions = np.array(list(pairs), np.intp)
     errors = values[:, list(pairs.values())].mean(axis=0)  # NaN where one of the group is missing
-    held = np.isfinite(errors)
-    findings = []
-    if not held.all():
-        lacking = [matrix.models[k] for k in positions[~held]]
-        detail = f"models without an error for every benchmark of {name!r}"
-        findings.append(Finding("missing_error", name_some(lacking), len(lacking), detail, "left out of the target"))
-    if held.sum() < fewest_models:
+    measured = np.isfinite(errors)
+    lacking = [matrix.models[k] for k in positions[~measured]]
+    detail = f"models without an error for every benchmark of {name!r}"
+    findings = finding_of("missing_error", lacking, detail, "left out of the target")
+    if measured.sum() < fewest_models:
         raise UserError(
-            f"benchmarks.groups.{name}: at least {fewest_models} models must have errors, got {int(held.sum())}"
+            f"benchmarks.groups.{name}: at least {fewest_models} models must have errors, got {int(measured.sum())}"
         )
-    if np.ptp(errors[held]) == 0:
+    if np.ptp(errors[measured]) == 0:
         detail = "the same error for all models orders nothing"
         return [], [*findings, Finding("constant_benchmark", repr(name), 1, detail, "left out")]
-    return [BenchmarkTarget(name, list(members), matrix.select(positions[held].tolist()), errors[held])], findings
+    return [
+        BenchmarkTarget(name, list(members), matrix.select(positions[measured].tolist()), errors[measured])
+    ], findings

@@ -12,39 +12,38 @@ import numpy.typing as npt
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.settings import CleanSettings
 from siftlm.errors import UserError
-from siftlm.findings import Finding, name_some
+from siftlm.findings import Finding, finding_of, name_some
 
 Step = Callable[[LossMatrix, CleanSettings], tuple[LossMatrix, list[Finding]]]
 
 
-def bare_model(name: str) -> str:
-    """Returns the model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
+def _family_and_model(name: str) -> tuple[str, str]:
+    """The parts of the published tables' `('amber', 'LLM360/Amber')`; else what stands before a slash, and the name."""
     if name.startswith("("):
         try:
             pair = ast.literal_eval(name)
         except (ValueError, SyntaxError):
-            return name
+            pair = None
         if isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair):
-            return str(pair[1])
-    return name
+            return pair
+    return name.split("/", 1)[0], name
+
+
+def bare_model(name: str) -> str:
+    """Returns the model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
+    return _family_and_model(name)[1]
 
 
 def family_of(name: str) -> str:
     """Returns the family in a column name: the first of a published pair, else what stands before the first slash."""
-    bare = bare_model(name)
-    if bare != name:
-        return str(ast.literal_eval(name)[0])
-    return bare.split("/", 1)[0]
+    return _family_and_model(name)[0]
 
 
 def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
     """Returns every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
     keep_all = CleanSettings(duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units")
-    found: list[Finding] = []
-    for step in (_negative_values, _duplicate_models, _constant_models, _constant_units):
-        found += step(matrix, keep_all)[1]
-    found += _missing_values(matrix, keep_all)[1]
-    return [replace(finding, action="reported") for finding in found]
+    steps = (_negative_values, _duplicate_models, _constant_models, _constant_units, _missing_values)
+    return [replace(finding, action="reported") for step in steps for finding in step(matrix, keep_all)[1]]
 
 
 def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> tuple[LossMatrix, list[Finding]]:
@@ -57,14 +56,14 @@ def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> t
         UserError: The policy for a defect is to stop, or no model or no unit is left.
     """
     settings = settings or CleanSettings()
-    matrix, found = matrix.sorted(), []
+    matrix, findings = matrix.sorted(), []
     for step in STEPS:
-        matrix, findings = step(matrix, settings)
-        found += findings
+        matrix, defects = step(matrix, settings)
+        findings += defects
     if not matrix.models or not matrix.units:
-        reasons = "; ".join(str(finding) for finding in found) or "it was empty"
+        reasons = "; ".join(str(finding) for finding in findings) or "it was empty"
         raise UserError(f"matrix: must keep a model and a unit, got {matrix.values.shape} after cleaning: {reasons}")
-    return matrix, found
+    return matrix, findings
 
 
 def _stop_if(policy: str, setting: str, finding: Finding) -> None:
@@ -85,8 +84,7 @@ def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossM
     _stop_if(settings.negative, "negative", finding)
     if settings.negative == "keep":
         return matrix, [finding]
-    values = np.where(negative, np.nan, matrix.values)
-    return LossMatrix(matrix.models, matrix.units, values), [finding]
+    return LossMatrix(matrix.models, matrix.units, np.where(negative, np.nan, matrix.values)), [finding]
 
 
 def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple[int, int, float]]:
@@ -113,9 +111,9 @@ def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple
 def _relative_gap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     if (np.isfinite(a) != np.isfinite(b)).any():
         return np.inf
-    held = np.isfinite(a)
-    scale = np.maximum(np.maximum(np.abs(a[held]), np.abs(b[held])), np.finfo(float).tiny)
-    return float((np.abs(a[held] - b[held]) / scale).max(initial=0.0))
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), np.finfo(float).tiny)
+    return float((np.abs(a - b) / scale).max(initial=0.0))
 
 
 def _duplicate_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
@@ -144,6 +142,19 @@ def _duplicate_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[Loss
     return matrix.select([k for k in range(len(matrix.models)) if k not in drop]), findings
 
 
+def _constant_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    constant = _is_constant(matrix.values, axis=1)
+    defects = _constant("constant_model", matrix.models, constant, "units", settings)
+    return (matrix.select(np.flatnonzero(~constant).tolist()) if settings.constant == "drop" else matrix), defects
+
+
+def _constant_units(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
+    constant = _is_constant(matrix.values, axis=0)
+    defects = _constant("constant_unit", matrix.units, constant, "models", settings)
+    units = np.flatnonzero(~constant).tolist()
+    return (matrix.select(range(len(matrix.models)), units) if settings.constant == "drop" else matrix), defects
+
+
 def _is_constant(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.bool_]:
     """Where all finite values along an axis are one value; False where there are fewer than two."""
     finite = np.isfinite(values)
@@ -152,35 +163,15 @@ def _is_constant(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.b
     return np.asarray((low == high) & (finite.sum(axis=axis) > 1))
 
 
-def _constant_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
-    constant = _is_constant(matrix.values, axis=1)
-    names = [matrix.models[k] for k in np.flatnonzero(constant)]
-    return _drop_constant(matrix, settings, "constant_model", names, ~constant, np.ones(len(matrix.units), bool))
-
-
-def _constant_units(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
-    constant = _is_constant(matrix.values, axis=0)
-    names = [matrix.units[j] for j in np.flatnonzero(constant)]
-    return _drop_constant(matrix, settings, "constant_unit", names, np.ones(len(matrix.models), bool), ~constant)
-
-
-def _drop_constant(
-    matrix: LossMatrix,
-    settings: CleanSettings,
-    kind: str,
-    names: list[str],
-    models: npt.NDArray[np.bool_],
-    units: npt.NDArray[np.bool_],
-) -> tuple[LossMatrix, list[Finding]]:
-    if not names:
-        return matrix, []
-    over = "units" if kind == "constant_model" else "models"
+def _constant(
+    kind: str, names: list[str], constant: npt.NDArray[np.bool_], over: str, settings: CleanSettings
+) -> list[Finding]:
     action = "kept" if settings.constant == "keep" else "left out"
-    finding = Finding(kind, name_some(names), len(names), f"one value for all {over}, which orders nothing", action)
-    _stop_if(settings.constant, "constant", finding)
-    if settings.constant == "keep":
-        return matrix, [finding]
-    return matrix.select(np.flatnonzero(models).tolist(), np.flatnonzero(units).tolist()), [finding]
+    concerned = [names[k] for k in np.flatnonzero(constant)]
+    findings = finding_of(kind, concerned, f"one value for all {over}, which orders nothing", action)
+    for finding in findings:
+        _stop_if(settings.constant, "constant", finding)
+    return findings
 
 
 def _missing_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
@@ -190,25 +181,14 @@ def _missing_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMa
     broken = missing.mean(axis=1) > settings.most_missing
     if settings.missing == "drop_models":
         broken = missing.any(axis=1)
-    findings = []
-    if broken.any():
-        names = [matrix.models[k] for k in np.flatnonzero(broken)]
-        detail = f"values missing or infinite for up to {missing[broken].mean(axis=1).max():.1%} of the units"
-        findings.append(Finding("model_with_missing", name_some(names), len(names), detail, "left out"))
-    lost = missing[~broken].any(axis=0)
-    if lost.any():
-        names = [matrix.units[j] for j in np.flatnonzero(lost)]
-        detail = f"{int(missing[~broken].sum())} values missing or infinite in these units"
-        findings.append(Finding("unit_with_missing", name_some(names), len(names), detail, "left out"))
+    lost, most = missing[~broken].any(axis=0), missing[broken].mean(axis=1).max(initial=0)
+    detail = f"values missing or infinite for up to {most:.1%} of the units"
+    findings = finding_of("model_with_missing", [matrix.models[k] for k in np.flatnonzero(broken)], detail)
+    detail = f"{int(missing[~broken].sum())} values missing or infinite in these units"
+    findings += finding_of("unit_with_missing", [matrix.units[j] for j in np.flatnonzero(lost)], detail)
     for finding in findings:
         _stop_if(settings.missing, "missing", finding)
     return matrix.select(np.flatnonzero(~broken).tolist(), np.flatnonzero(~lost).tolist()), findings
 
 
-STEPS: tuple[Step, ...] = (
-    _negative_values,
-    _duplicate_models,
-    _constant_models,
-    _missing_values,
-    _constant_units,
-)
+STEPS: tuple[Step, ...] = (_negative_values, _duplicate_models, _constant_models, _missing_values, _constant_units)

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from siftlm.correlate.tables import NamedTable
+from siftlm.correlate.tables import NamedTable, table_of_cells
 from siftlm.errors import UserError
-from siftlm.findings import Finding, name_some
+from siftlm.findings import Finding, finding_of
 
 LOWER_IS_BETTER = frozenset(
     {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "likelihood_diff"}
 )
-"""Metrics of the harness that are errors as they are; every other metric m is used as 1 - m, unless the
-results
-file itself says `higher_is_better: false`."""
+"""Metrics of the harness that are errors as they are; every other metric m is used as 1 - m, unless the results file
+itself says `higher_is_better: false`."""
 
 
 def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[Finding]]:
@@ -32,7 +31,7 @@ def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[
     if not paths:
         raise UserError(f"{folder}: the folder must hold results*.json of lm-evaluation-harness, got none")
     newest: dict[tuple[str, str], tuple[float, str, float]] = {}
-    findings, repeated, unknown = [], set(), set()
+    repeated, unknown = set(), set()
     for path in paths:
         content = _read_results(path)
         model, date = model_of(content, path), _date_of(content, path)
@@ -45,22 +44,12 @@ def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[
                 repeated.add(f"{model} {task}")
             if previous is None or (date, str(path)) >= previous[:2]:
                 newest[task, model] = (date, str(path), error)
-    if repeated:
-        detail = "several results that differ for one model and task"
-        findings.append(Finding("repeated_result", name_some(sorted(repeated)), len(repeated), detail, "newest kept"))
-    if unknown:
-        detail = f"tasks without any of the metrics {', '.join(metrics)}"
-        findings.append(Finding("task_without_metric", name_some(sorted(unknown)), len(unknown), detail, "left out"))
-    return _table_of(newest), findings
-
-
-def _table_of(newest: dict[tuple[str, str], tuple[float, str, float]]) -> NamedTable:
-    tasks = sorted({task for task, _ in newest})
-    models = sorted({model for _, model in newest})
-    values = np.full((len(tasks), len(models)), np.nan)
-    for (task, model), (_, _, error) in newest.items():
-        values[tasks.index(task), models.index(model)] = error
-    return NamedTable(tasks, models, values)
+    detail = "several results that differ for one model and task"
+    findings = finding_of("repeated_result", sorted(repeated), detail, "newest kept")
+    findings += finding_of(
+        "task_without_metric", sorted(unknown), f"tasks without any of the metrics {', '.join(metrics)}"
+    )
+    return table_of_cells({cell: newest[cell][2] for cell in sorted(newest)}), findings
 
 
 def _read_results(path: Path) -> dict[str, Any]:
@@ -118,11 +107,8 @@ def _errors_of(content: dict[str, Any], metrics: Sequence[str]) -> Iterator[tupl
     for task, reported in content["results"].items():
         # A key is `acc`, `acc,none` or `exact_match,strict-match`; of several filters the first counts.
         values = [(key.split(",")[0], value) for key, value in reported.items() if _is_number(value)]
-        found = next(((name, value) for wanted in metrics for name, value in values if name == wanted), None)
-        if found is None:
-            yield task, None, np.nan
-            continue
-        metric, value = found
+        named = ((name, value) for wanted in metrics for name, value in values if name == wanted)
+        metric, value = next(named, (None, np.nan))
         known = directions.get(task)
         higher = (known if isinstance(known, dict) else {}).get(metric, metric not in LOWER_IS_BETTER)
         yield task, metric, 1.0 - float(value) if higher else float(value)

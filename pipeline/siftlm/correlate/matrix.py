@@ -12,15 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from siftlm.correlate.settings import MatrixSettings
-from siftlm.correlate.tables import (
-    MODEL_COLUMNS,
-    NamedTable,
-    name_column_of,
-    read_table,
-    to_float64,
-    wide_table,
-    write_table,
-)
+from siftlm.correlate.tables import NamedTable, models_of, read_table, to_float64, write_table
 from siftlm.errors import UserError
 from siftlm.findings import Finding, name_some
 from siftlm.statistics.units import bits_per_byte
@@ -150,16 +142,9 @@ def _single_cells(table: pa.Table, place: str, cell: npt.NDArray[np.int64], size
 def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
     """Returns the matrix in a file, models and units sorted by name, and what was left out while reading."""
     table = read_table(settings.path)
-    layout = settings.layout
-    if layout == "long" or (layout == "auto" and {"model", "unit"} <= set(table.column_names)):
+    if settings.layout == "long" or (settings.layout == "auto" and {"model", "unit"} <= set(table.column_names)):
         return matrix_of_long(table, settings.path), []
-    usual = MODEL_COLUMNS if layout == "rows_are_models" else (*UNIT_COLUMNS, *MODEL_COLUMNS)
-    name_column = name_column_of(table, settings.path, settings.name_column, usual)
-    if layout == "auto":
-        named_by_model = (name_column or "").strip().lower() in MODEL_COLUMNS
-        layout = "rows_are_models" if named_by_model else "rows_are_units"
-    wide, findings = wide_table(table, settings.path, name_column, settings.ignore)
-    by_model = wide if layout == "rows_are_models" else wide.transposed()
+    by_model, findings = models_of(table, settings, UNIT_COLUMNS)
     return LossMatrix(by_model.rows, by_model.columns, by_model.values).sorted(), findings
 
 

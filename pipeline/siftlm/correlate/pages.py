@@ -26,7 +26,6 @@ class PageSample:
 
     chosen: list[int]
     dropped: dict[str, int]
-    domains: int
 
 
 def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings) -> PageSample:
@@ -59,8 +58,7 @@ def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings
     if settings.most_pages is not None:
         chosen = sorted(chosen, key=lambda position: (place[position], doc_ids[position]))[: settings.most_pages]
     dropped["not_drawn"] = len(doc_ids) - len(chosen) - dropped.total()
-    full = len({domains[position] for position in chosen})
-    return PageSample(sorted(chosen), {reason: n for reason, n in sorted(dropped.items()) if n}, full)
+    return PageSample(sorted(chosen), {reason: n for reason, n in sorted(dropped.items()) if n})
 
 
 def chunk_text(text: str, offsets: Sequence[tuple[int, int]], size: int) -> list[str]:
@@ -68,8 +66,7 @@ def chunk_text(text: str, offsets: Sequence[tuple[int, int]], size: int) -> list
 
     Args:
         text: A page.
-        offsets: Start and end of every token, in characters, as a tokenizer gives them; an empty span (a
-        special
+        offsets: Start and end of every token, in characters, as a tokenizer gives them; an empty span (a special
             token) is no token.
         size: Tokens a piece. The last piece has the rest, and what follows the last token.
 

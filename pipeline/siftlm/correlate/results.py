@@ -88,11 +88,11 @@ def held_out_table(assessment: Assessment) -> pa.Table:
 
 
 def _ranks_or_null(predicted: Floats) -> pa.Array:
-    held = np.isfinite(predicted)
+    known = np.isfinite(predicted)
     ranks = np.full(len(predicted), np.nan)
-    if held.any():
-        ranks[held] = average_ranks(predicted[held])
-    return pa.array(ranks, mask=~held)
+    if known.any():
+        ranks[known] = average_ranks(predicted[known])
+    return pa.array(ranks, mask=~known)
 
 
 def comparison_table(assessment: Assessment) -> pa.Table:

@@ -22,9 +22,7 @@ class CleanSettings(Settings):
         "whose name sorts first, keep all, or stop.",
     )
     duplicate_tolerance: float = Field(
-        default=1e-6,
-        ge=0,
-        description="Largest relative difference between two columns that count as the same values.",
+        default=1e-6, ge=0, description="Largest relative difference between two columns that count as the same values."
     )
     missing: Literal["drop_units", "drop_models", "stop"] = Field(
         default="drop_units",
@@ -42,8 +40,7 @@ class CleanSettings(Settings):
         default="missing", description="Bits per byte below 0: treat as missing, keep, or stop."
     )
     constant: Literal["drop", "keep", "stop"] = Field(
-        default="drop",
-        description="Models with one value for all units, and units with one value for all models.",
+        default="drop", description="Models with one value for all units, and units with one value for all models."
     )
 
 
@@ -68,18 +65,10 @@ class BenchmarkSettings(Settings):
     name_column: str | None = Field(default=None, description="The column that names the rows.")
     ignore: list[str] = Field(default_factory=list, description="Columns that are no benchmarks.")
     values: Literal["error", "accuracy"] = Field(
-        default="error",
-        description="Of a table: errors and perplexities are used as they are, an accuracy a as 1 - a.",
+        default="error", description="Of a table: errors and perplexities are used as they are, an accuracy a as 1 - a."
     )
     metrics: list[str] = Field(
-        default_factory=lambda: [
-            "acc",
-            "exact_match",
-            "f1",
-            "bits_per_byte",
-            "word_perplexity",
-            "perplexity",
-        ],
+        default_factory=lambda: ["acc", "exact_match", "f1", "bits_per_byte", "word_perplexity", "perplexity"],
         description="Of harness results: the first of these that a task reports, so put acc_norm first to "
         "prefer it, and perplexity first for LAMBADA as published.",
     )

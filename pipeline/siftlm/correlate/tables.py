@@ -7,6 +7,7 @@ import csv
 import io
 import lzma
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
 from siftlm import filesystem
+from siftlm.correlate.settings import BenchmarkSettings, MatrixSettings
 from siftlm.errors import UserError
-from siftlm.findings import Finding, name_some
+from siftlm.findings import Finding, finding_of, name_some
 
 OURS = {b"siftlm": b"table"}  # in the metadata of a Parquet table: it may be replaced
 MODEL_COLUMNS = ("model", "models", "model_name")
@@ -45,6 +47,14 @@ class NamedTable:
     def transposed(self) -> NamedTable:
         """Returns the same values with rows and columns exchanged."""
         return NamedTable(self.columns, self.rows, np.ascontiguousarray(self.values.T))
+
+
+def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
+    """Returns the table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = sorted({column for _, column in cells})
+    values = [[cells.get((row, column), np.nan) for column in columns] for row in rows]
+    return NamedTable(rows, columns, np.array(values, np.float64).reshape(len(rows), len(columns)))
 
 
 def read_table(path: str) -> pa.Table:
@@ -152,10 +162,6 @@ def _separator(text: str) -> str:
     return "," if "," in first else next((sign for sign in (";", "\t") if sign in first), ",")
 
 
-def _as_text(column: pa.ChunkedArray) -> list[str]:
-    return ["" if value is None else str(value) for value in column.to_pylist()]
-
-
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -194,11 +200,19 @@ def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.
     return values, bad
 
 
-def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str | None:
-    """Returns the column that names the rows; None where every column holds numbers alone.
+def models_of(
+    table: pa.Table, settings: MatrixSettings | BenchmarkSettings, usual: Sequence[str]
+) -> tuple[NamedTable, list[Finding]]:
+    """Returns the numbers of a wide table, a row a model, and what was left out; `usual` name a column of others."""
+    names = MODEL_COLUMNS if settings.layout == "rows_are_models" else (*usual, *MODEL_COLUMNS)
+    name_column = _name_column(table, settings.path, settings.name_column, names)
+    named_by_model = settings.layout == "auto" and (name_column or "").strip().lower() in MODEL_COLUMNS
+    wide, findings = _wide_table(table, settings.path, name_column, settings.ignore)
+    return (wide if named_by_model or settings.layout == "rows_are_models" else wide.transposed()), findings
 
-    That is the wanted one, else one of a usual name, else the first that is not all numbers.
-    """
+
+def _name_column(table: pa.Table, place: str, wanted: str | None, usual: Sequence[str]) -> str | None:
+    """The wanted column, else one of a usual name, else the first that is not all numbers; None where all are."""
     names = [str(name) for name in table.column_names]
     if wanted is not None:
         if wanted not in names:
@@ -210,22 +224,16 @@ def name_column_of(table: pa.Table, place: str, wanted: str | None, usual: Seque
     return next((name for index, name in enumerate(names) if to_float64(table.column(index))[1]), None)
 
 
-def wide_table(
+def _wide_table(
     table: pa.Table, place: str, name_column: str | None, ignore: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """Returns the numbers of a wide table, and findings.
-
-    Columns of text are left out, rows without names numbered.
-
-    Raises:
-        UserError: A column mixes numbers and text, or a row or column name comes twice.
-    """
+    """The numbers of a wide table; columns of text are left out, rows without names numbered."""
     findings = []
     if name_column is None:
         rows = [str(index) for index in range(table.num_rows)]
         findings.append(Finding("unnamed_rows", place, len(rows), "no column names the rows", "numbered from 0"))
     else:
-        rows = _as_text(table.column(name_column))
+        rows = ["" if name is None else str(name) for name in table.column(name_column).to_pylist()]
     columns, values, text_columns = [], [], []
     for index, name in enumerate(table.column_names):
         if name == name_column or name in ignore:
@@ -241,16 +249,13 @@ def wide_table(
         values.append(numbers)
     _require_unique(place, "row", rows)
     _require_unique(place, "column", columns)
-    if text_columns:
-        detail = "columns of text among the numbers"
-        findings.append(Finding("text_column", name_some(text_columns), len(text_columns), detail, "left out"))
+    findings += finding_of("text_column", text_columns, "columns of text among the numbers")
     stacked = np.column_stack(values) if values else np.empty((len(rows), 0))
     return NamedTable(rows, columns, stacked), findings
 
 
 def _require_unique(place: str, kind: str, names: Sequence[str]) -> None:
-    seen: set[str] = set()
-    again = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+    again = sorted(name for name, count in Counter(names).items() if count > 1)
     if again:
         raise UserError(f"{place}: every {kind} must have a name of its own, got {name_some(again)} more than once")
 

@@ -54,8 +54,7 @@ class RuleSettings(Component):
         description="The reason written for dropped documents, instead of the default: letters, digits, _ . and -.",
     )
     missing: Literal["drop", "keep"] = Field(
-        default="drop",
-        description="What happens to a document without a value; its reason is <column>_missing.",
+        default="drop", description="What happens to a document without a value; its reason is <column>_missing."
     )
     when: Scope | None = Field(default=None, description="The documents that the rule applies to; default all.")
 

@@ -34,9 +34,7 @@ class SelectSettings(Settings):
     rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
     weights: WeightSettings | None = Field(default=None, description="Expected copies of kept documents; default 1.")
     tokens: str | None = Field(
-        default=None,
-        min_length=1,
-        description="The column that counts tokens, <model>_token_count for instance.",
+        default=None, min_length=1, description="The column that counts tokens, <model>_token_count for instance."
     )
     seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of sampling, of ties and of copies.")
     entry_limit: int = Field(
