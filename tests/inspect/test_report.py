@@ -20,6 +20,7 @@ from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Stopwatch
 from siftlm.inspect.report import _Overview, write_report
 from siftlm.inspect.run import FinishedRun
+from siftlm.report.steps import stage_times
 from siftlm.report.terminal import print_summary
 from siftlm.report.view import Report
 from siftlm.seals import Seal
@@ -97,7 +98,7 @@ def test_contamination_is_counted_by_benchmark(
     assert "most with item 1" in page
     assert "Time and cost by stage" in page
     seconds = run.manifest["seconds"]
-    assert [time.cost for time in report_of(run).times] == pytest.approx(list(seconds.values()))
+    assert [time.cost for time in stage_times(run.manifest)] == pytest.approx(list(seconds.values()))
 
 
 @pytest.fixture(scope="session")
@@ -175,12 +176,12 @@ def test_the_largest_domains_are_named_and_the_others_are_one_bar(hostile_run: s
     made = {c.column: c for c in report_of(FinishedRun.open(hostile_run)).compositions}["domain"]
     ranked = "GROUP BY 1 ORDER BY n DESC, coalesce(domain, '') LIMIT 30"
     truth = query(hostile_run, f"SELECT domain, count(DISTINCT doc_id) n FROM ROWS {ranked}")
-    assert [(part.name, part.documents) for part in made.parts[:-1]] == [(d or "(none)", n) for d, n in truth]
-    assert made.tail is not None
-    assert made.tail.members == made.distinct - 30
-    assert sum(part.documents for part in made.parts) == made.whole.documents == 50_210
+    assert [(part.name, part.documents) for part in made.groups[:-1]] == [(d or "(none)", n) for d, n in truth]
+    tail = made.groups[-1]
+    assert tail.members == made.distinct - 30
+    assert sum(part.documents for part in made.groups) == made.total.documents == 50_210
     page = page_of(hostile_run)
-    assert f"{made.tail.members:,} others" in page
+    assert f"{tail.members:,} others" in page
     assert len(re.findall(r"\bd\d+\.com", page)) < 400
 
 
@@ -188,8 +189,8 @@ def test_copies_by_source_are_the_rows_written(small_run: str) -> None:
     """What the weights came to, counted again in data/."""
     made = {c.column: c for c in report_of(FinishedRun.open(small_run)).compositions}["source"]
     truth = dict(query(small_run, "SELECT source, count(*) FROM ROWS WHERE reason IS NULL GROUP BY 1"))
-    assert {part.name: part.copies for part in made.parts if part.copies} == truth
-    assert {part.name: part.mean_weight for part in made.parts if part.kept}["few"] == 2.5
+    assert {part.name: part.copies for part in made.groups if part.copies} == truth
+    assert {part.name: part.mean_weight for part in made.groups if part.kept}["few"] == 2.5
 
 
 def test_a_histogram_counts_every_document_once(hostile_run: str) -> None:
@@ -205,7 +206,7 @@ def test_a_histogram_counts_every_document_once(hostile_run: str) -> None:
 def test_cuts_are_those_between_the_kept_and_the_dropped(small_run: str) -> None:
     """In every source the least and the greatest kept value lie within the cuts that are told."""
     report = report_of(FinishedRun.open(small_run))
-    lines = [line for score in report.scores for cut in score.cuts for line in cut.found]
+    lines = [line for score in report.scores for cut in score.cuts for line in cut.cuts]
     ends = "SELECT source, min(byte_count), max(byte_count) FROM ROWS WHERE reason IS NULL GROUP BY 1"
     for source, low, high in query(small_run, ends):
         (line,) = [line for line in lines if line.startswith(f"{source}: ")]
@@ -298,7 +299,7 @@ def test_tokens_are_those_of_the_first_model_where_the_selection_names_none(scor
 
 def test_stages_over_all_shards_have_a_time_by_the_clock(small_run: str) -> None:
     """Told by their markers in equal parts, whose sum is at most what the pipeline took."""
-    (time,) = (time for time in report_of(FinishedRun.open(small_run)).times if time.stage == "clusters")
+    (time,) = (time for time in stage_times(FinishedRun.open(small_run).manifest) if time.stage == "clusters")
     assert 0 < time.seconds < 600
     assert time.rate is not None
 

@@ -208,8 +208,8 @@ def test_the_portions_of_a_mixture_add_up_to_the_whole() -> None:
     groups = {f"d{n:03d}": (1, 9, 9, 1, 9, n, 1, 0, 0, (n * n) << 32, 9, n) for n in range(100)}
     made = mixture("domain", groups, "tokens", written=False, shown=10)
     assert [portion.name for portion in made.portions] == [f"d{n:03d}" for n in range(99, 89, -1)] + ["89 others"]
-    assert sum(portion.kept for portion in made.portions) == made.whole.kept == sum(range(100))
-    assert sum(portion.effective for portion in made.portions) == made.whole.effective == sum(n * n for n in range(100))
+    assert sum(portion.kept for portion in made.portions) == made.total.kept == sum(range(100))
+    assert sum(portion.effective for portion in made.portions) == made.total.effective == sum(n * n for n in range(100))
 
 
 def test_names_from_documents_do_nothing_in_the_card(finished_run: Run) -> None:

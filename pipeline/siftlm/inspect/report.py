@@ -1,4 +1,4 @@
-"""report.html: what a finished run's columns say, counted over all shards, and the documents worth a look."""
+"""Makes report.html of what a finished run's columns say, counted over all shards, and of documents worth a look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from siftlm import filesystem
 from siftlm.engine.gather import gather
-from siftlm.engine.runner import ACCELERATED, RunnerSettings
+from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
@@ -24,13 +24,12 @@ from siftlm.report.funnel import funnel
 from siftlm.report.manifest import REPORT, paper, read_manifest, write_manifest
 from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
-from siftlm.report.steps import kept_ends, shortages, unfindable
 from siftlm.report.svg import Chart
-from siftlm.report.tally import WEIGHT_UNIT, Asked, Tally, edges_of, merged
-from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn, StageTime
+from siftlm.report.tally import GROUPS, WEIGHT_UNIT, Asked, Tally, edges_of, merged
+from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
-from siftlm.statistics.ordered import BoolArray, Int64Array
+from siftlm.statistics.ordered import Int64Array
 
 SAMPLE = 20_000  # documents that pictures of single documents are drawn from
 SCORES = 24  # columns with a picture and documents of their own
@@ -41,7 +40,7 @@ CUTS_NAMED = 12
 
 
 def overview(run: SelectedRun, runner: RunnerSettings) -> Report:
-    """All that the report says of a run. Large runs are counted by `runner`."""
+    """Returns all that the report says of a run. Large runs are counted by `runner`."""
     return _Overview(run, runner).report()
 
 
@@ -52,8 +51,7 @@ def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: 
     they took, the manifest alone knows.
     """
     path = f"{run.folder}/{REPORT}"
-    report = begun or overview(run, runner or RunnerSettings())
-    report = replace(report, manifest=run.manifest, times=tuple(_times(run.manifest)))
+    report = replace(begun or overview(run, runner or RunnerSettings()), manifest=run.manifest)
     filesystem.write_bytes(path, report_page(report).encode())
     return path
 
@@ -83,8 +81,8 @@ class _Overview:
     @cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
         """The edges of every histogram that can be drawn."""
-        found = {name: edges_of(self._statistics("all", name), self._lines(name)) for name in self.scores}
-        return {name: edges for name, edges in found.items() if edges}
+        all_edges = {name: edges_of(self._statistics("all", name), self._lines(name)) for name in self.scores}
+        return {name: edges for name, edges in all_edges.items() if edges}
 
     @cached_property
     def tally(self) -> Tally:
@@ -109,40 +107,37 @@ class _Overview:
         weights = self.trace.config.select.weights
         names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
-        found = [name for name in dict.fromkeys(names) if name in known]
-        return (found or [self.run.default_column()] if self.columns else [])[:SCORES]
+        counted = [name for name in dict.fromkeys(names) if name in known]
+        return (counted or [self.run.default_column()] if self.columns else [])[:SCORES]
 
     def report(self) -> Report:
         counted = self.tally
         chosen = {name: self._percentiles(name) for name in self.scores}
-        duplicates = self._members()
-        places = [place for rows in chosen.values() for _, index in rows for place in [self._place(index)]]
+        clusters = [name for _, name in counted["clusters"]]
+        duplicates = members(self.run, clusters, self.documents, self.runner) if clusters else ()
+        places = [self._place(index) for rows in chosen.values() for _, index in rows]
         worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
         self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])
         manifest = self.run.manifest
         return Report(
             manifest=manifest,
             funnel=funnel(manifest, counted["reasons"], counted["losses"]),
-            compositions=tuple(composition(n, g) for n, g in sorted(counted["groups"].items(), key=_group_order)),
+            compositions=tuple(composition(name, groups) for name, groups in counted["groups"].items()),
             scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
             against=tuple(self._against()),
             clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
             contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
-            unfindable=tuple(unfindable(manifest["benchmarks"])),
-            times=tuple(_times(manifest)),
             sampled=len(counted["sample"]["row"]),
             tokens_column=self.tokens,
-            remarks=(*kept_ends(manifest["steps"]), *shortages(manifest["steps"])),
             mixtures=self._mixtures() if _weighted(counted) else (),
         )
 
     def _mixtures(self) -> tuple[Mixture, ...]:
         weights = self.trace.config.select.weights
-        groups = sorted(self.tally["groups"].items(), key=_group_order)
         unit: Unit = "tokens" if self.tokens else "bytes"
         written = weights is not None and weights.materialise
-        return tuple(mixture(name, counts, unit, written=written) for name, counts in groups)
+        return tuple(mixture(name, counts, unit, written=written) for name, counts in self.tally["groups"].items())
 
     def _benchmarks(self) -> list[Overlap]:
         """Those whose columns the run has: an empty one has none."""
@@ -155,54 +150,39 @@ class _Overview:
         for share, shard, row, doc_id, kept, reason, item in touched["worst"]:
             text = self.excerpts.excerpt((shard, row))
             worst.append((Document(doc_id, None, None, text, kept, reason, -share), item))
-        return Contamination(
-            name=overlap.name,
-            ngram=overlap.ngram,
-            documents=touched["documents"],
-            kept=touched["kept"],
-            items=len(touched["items"]),
-            kept_items=len(touched["kept_items"]),
-            worst=tuple(worst),
-        )
+        sums = touched["documents"], touched["kept"], len(touched["items"]), len(touched["kept_items"])
+        return Contamination(overlap.name, overlap.ngram, *sums, tuple(worst))
 
     def _statistics(self, which: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})
-        return found
+        statistics: dict[str, Any] = self.run.manifest["statistics"]["columns"].get(which, {}).get(name, {})
+        return statistics
 
     def _looking_at(self, column: str) -> list[Loss]:
         return [loss for loss in self.losses if loss.column == column and loss.rule is not None]
 
     def _lines(self, column: str) -> list[float]:
         """Every value at which a rule cuts a column, in order."""
-        found: set[float] = set()
+        lines: set[float] = set()
         for loss in self._looking_at(column):
-            found |= set(loss.rule.bounds if loss.rule else ())
-            found |= {value for cut in self.trace.cuts(loss) for value in cut.values if value is not None}
-        return sorted(found)
+            lines |= set(loss.rule.bounds if loss.rule else ())
+            lines |= {value for cut in self.trace.cuts(loss) for value in cut.values if value is not None}
+        return sorted(lines)
 
     def _percentiles(self, column: str) -> list[tuple[float, int]]:
         """(percentile, index into the sample) of documents along a score: first of the kept, then of the dropped."""
-        sample = self.tally["sample"]
-        found = []
+        sample, places = self.tally["sample"], []
+        values = sample["numbers"][column]
         for mask in (sample["kept"], ~sample["kept"]):
-            order = self._ordered(column, mask)
-            found += [(p, order[round(p / 100 * (len(order) - 1))]) for p in PERCENTILES if order]
-        return list(dict.fromkeys(found))
-
-    def _ordered(self, column: str, mask: BoolArray) -> list[int]:
-        """The documents of a mask that have a value, lowest first, ties by doc_id."""
-        values = self.tally["sample"]["numbers"][column]
-        rows = np.flatnonzero(mask & ~np.isnan(values))
-        order: list[int] = rows[np.lexsort((self._by_name[rows], values[rows]))].tolist()
-        return order
+            rows = np.flatnonzero(mask & ~np.isnan(values))
+            order = rows[np.lexsort((self._by_name[rows], values[rows]))].tolist()  # lowest first, ties by doc_id
+            places += [(p, order[round(p / 100 * (len(order) - 1))]) for p in PERCENTILES if order]
+        return list(dict.fromkeys(places))
 
     @cached_property
     def _by_name(self) -> Int64Array:
         """The place of every sampled document in the order of doc_id."""
-        ids = self.tally["sample"]["names"]["doc_id"]
-        places = np.empty(len(ids), np.int64)
-        places[sorted(range(len(ids)), key=lambda index: ids[index] or "")] = np.arange(len(ids))
-        return places
+        ids = [doc_id or "" for doc_id in self.tally["sample"]["names"]["doc_id"]]
+        return np.unique(np.array(ids, object), return_inverse=True)[1]
 
     def _place(self, index: int) -> Place:
         sample = self.tally["sample"]
@@ -259,16 +239,13 @@ class _Overview:
 
     def _against(self) -> list[Chart]:
         sample = self.tally["sample"]
-        found: list[Chart | None] = []
+        charts: list[Chart | None] = []
         for name in self.run.perplexities():
-            values = sample["numbers"][name]
-            sizes = sample["numbers"]["byte_count"]
-            found.append(figures.against_length(f"length-{name}", name, sizes, values, sample["kept"], sample["draw"]))
-            for group in ("source", "language", "domain"):
-                if group in sample["names"]:
-                    rows = self._grouped(group, values)
-                    found.append(figures.by_group(f"{group}-{name}", name, group, rows))
-        return [chart for chart in found if chart is not None]
+            sizes, values = sample["numbers"]["byte_count"], sample["numbers"][name]
+            charts.append(figures.against_length(f"length-{name}", name, sizes, values, sample["kept"], sample["draw"]))
+            for group in (group for group in GROUPS if group in sample["names"]):
+                charts.append(figures.by_group(f"{group}-{name}", name, group, self._grouped(group, values)))
+        return [chart for chart in charts if chart is not None]
 
     def _grouped(self, group: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """The values in the groups with most of the sample's values, largest group first."""
@@ -277,21 +254,13 @@ class _Overview:
             if np.isfinite(value):
                 rows.setdefault(UNNAMED if name is None else name, []).append(value)
         ranked = sorted(rows.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-        return [(name, np.array(found)) for name, found in ranked[:GROUPS_SHOWN] if len(found) >= LEAST_IN_GROUP]
-
-    def _members(self) -> tuple[Member, ...]:
-        names = tuple(name for _, name in self.tally["clusters"])
-        return members(self.run, names, self.documents, self.runner) if names else ()
+        return [(name, np.array(group)) for name, group in ranked[:GROUPS_SHOWN] if len(group) >= LEAST_IN_GROUP]
 
     def _clusters(self, duplicates: Sequence[Member]) -> list[Cluster]:
         rows: dict[str, list[Document]] = {name: [] for _, name in self.tally["clusters"]}
-        for owner, _, shard, row, facts in duplicates:
-            rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **facts))
+        for owner, _, shard, row, columns in duplicates:
+            rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **columns))
         return [Cluster(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
-
-
-def _group_order(entry: tuple[str, Any]) -> int:
-    return ("source", "language", "domain").index(entry[0])
 
 
 def _cut_words(loss: Loss, cut: Cut) -> str:
@@ -300,20 +269,6 @@ def _cut_words(loss: Loss, cut: Cut) -> str:
     joined = loss.rule.cut_words(["open" if value is None else f"{value:.6g}" for value in cut.values])
     group = "" if cut.group is None else f"{cut.group}: "
     return f"{group}{joined}, ranked among {cut.documents:,} documents"
-
-
-def _times(manifest: dict[str, Any]) -> list[StageTime]:
-    counts, runner = manifest["counts"], RunnerSettings.model_validate(manifest["config"]["runner"])
-    scoring = runner.score_hour_price or runner.hour_price
-    return [
-        StageTime(
-            stage=stage,
-            rows=counts.get(stage, {}).get("rows_in", 0),
-            seconds=seconds,
-            hour_price=scoring if stage.startswith(ACCELERATED) else runner.hour_price,
-        )
-        for stage, seconds in manifest["seconds"].items()
-    ]
 
 
 def _weighted(counted: Tally) -> bool:

@@ -1,9 +1,10 @@
-"""What the corpus is made of, before and after: the largest domains, languages or sources, and the rest as one."""
+"""Says what the corpus is made of, before and after: its largest domains, languages or sources, and the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from siftlm.report.tally import NOTHING, WEIGHT_UNIT, Counts
 
@@ -11,72 +12,60 @@ SHOWN = 30
 UNNAMED = "(none)"
 
 
-@dataclass(frozen=True)
-class GroupCounts:
-    """A domain, language or source, or many together: counts before and after selection."""
+class GroupCounts(NamedTuple):
+    """Counts a domain, language or source, or many together, before and after selection: `tally.Counts`."""
 
     name: str
-    counts: Counts
-    members: int = 1  # how many it stands for
-
-    @property
-    def documents(self) -> int:
-        return self.counts[0]
-
-    @property
-    def bytes(self) -> int:
-        return self.counts[1]
-
-    @property
-    def kept(self) -> int:
-        return self.counts[3]
-
-    @property
-    def kept_bytes(self) -> int:
-        return self.counts[4]
-
-    @property
-    def kept_tokens(self) -> int:
-        return self.counts[5]
-
-    @property
-    def copies(self) -> int:
-        return self.counts[6]
+    members: int  # how many it stands for
+    documents: int
+    bytes: int
+    tokens: int
+    kept: int
+    kept_bytes: int
+    kept_tokens: int
+    copies: int
+    weight: int
+    weighted_bytes: int
+    weighted_tokens: int
+    copied_bytes: int
+    copied_tokens: int
 
     @property
     def mean_weight(self) -> float | None:
         """Expected copies of a kept document."""
-        return self.counts[7] / WEIGHT_UNIT / self.kept if self.kept else None
+        return self.weight / WEIGHT_UNIT / self.kept if self.kept else None
 
 
 @dataclass(frozen=True)
 class Composition:
-    """The parts of a corpus by one column, largest first, the tail last."""
+    """Divides a corpus by one column, largest groups first, the tail last."""
 
     column: str
-    parts: tuple[GroupCounts, ...]
-    whole: GroupCounts
+    groups: tuple[GroupCounts, ...]
+    total: GroupCounts
     distinct: int
-
-    @property
-    def tail(self) -> GroupCounts | None:
-        """All that are not shown by name."""
-        last = self.parts[-1] if self.parts else None
-        return last if last is not None and last.members > 1 else None
 
 
 def composition(column: str, groups: Mapping[str | None, Counts], shown: int = SHOWN) -> Composition:
-    """The `shown` largest groups by documents, ties by name, and one part for the others."""
-    ranked = sorted(groups.items(), key=lambda entry: (-entry[1][0], entry[0] or ""))
-    parts = [GroupCounts(UNNAMED if name is None else name, counts) for name, counts in ranked[:shown]]
-    rest = ranked[shown:]
-    if len(rest) == 1:
-        parts.append(GroupCounts(rest[0][0] or UNNAMED, rest[0][1]))
-    elif rest:
-        parts.append(GroupCounts(f"{len(rest):,} others", added(counts for _, counts in rest), len(rest)))
-    return Composition(column, tuple(parts), GroupCounts("all", added(groups.values())), len(groups))
+    """Returns the `shown` largest groups by documents, ties by name, and all others as one."""
+    shown += len(groups) == shown + 1  # a single other one has its name
+    ranked = largest_first(groups, lambda group: -group.documents, shown)
+    return Composition(column, ranked, GroupCounts("all", 1, *added(groups.values())), len(groups))
+
+
+def largest_first(
+    groups: Mapping[str | None, Counts], order: Callable[[GroupCounts], Any], shown: int
+) -> tuple[GroupCounts, ...]:
+    """Returns the first groups in an order, ties by name, and all others as one."""
+    ranked = sorted(
+        (GroupCounts(UNNAMED if name is None else name, 1, *counts) for name, counts in groups.items()),
+        key=lambda group: (order(group), group.name),
+    )
+    others = ranked[shown:]
+    tail = [GroupCounts(f"{len(others):,} others", len(others), *added(group[2:] for group in others))]
+    return (*ranked[:shown], *(tail if others else ()))
 
 
 def added(counts: Iterable[Counts]) -> Counts:
-    """The sums of counts."""
+    """Returns the sums of counts."""
     return tuple(sum(column) for column in zip(NOTHING, *counts, strict=True))

@@ -1,8 +1,8 @@
-"""Where the documents went: step by step, reason by reason, from the records read to the rows written."""
+"""Says where the documents went: step by step, reason by reason, from the records read to the rows written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ from siftlm.report.tally import NOTHING, Counts
 
 DEDUP_PARAGRAPHS = "dedup.paragraphs"  # the step that cuts texts of documents that stay
 CUT_TEXT = "cut_paragraphs"  # what documents lose that stay
+EMPTY: Mapping[str, Any] = {"rows_in": 0, "rows_out": 0, "dropped": {}, "errors": {}}
+UNREAD = {"dropped": "record that is no document", "errors": "record that could not be read"}
 
 
 @dataclass(frozen=True)
 class LostDocuments:
-    """Documents that left for one reason; bytes and tokens are None where nobody knows them."""
+    """Counts documents that left for one reason; bytes and tokens are None where nobody knows them."""
 
     place: str
     text: str
@@ -28,7 +30,7 @@ class LostDocuments:
 
 @dataclass(frozen=True)
 class Funnel:
-    """The whole way. `losses` come in the order in which documents meet the steps."""
+    """Counts documents from the records to the rows; `losses` come in the order in which documents meet the steps."""
 
     records: int
     documents: Counts
@@ -41,7 +43,7 @@ class Funnel:
 def funnel(
     manifest: Mapping[str, Any], reasons: Mapping[str, Counts], losses: Mapping[str, Mapping[str, Counts]]
 ) -> Funnel:
-    """The funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
+    """Returns the funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
     read = manifest["counts"].get("documents", EMPTY)
     cut = manifest["statistics"].get("cut", {}).get("byte_count", 0)  # bytes of documents that stay, as columns say
     documents, size, *sums = added(reasons.values())
@@ -51,39 +53,29 @@ def funnel(
         kept=reasons.get("", NOTHING),
         written=manifest["statistics"]["written"]["rows"],
         unread=tuple(_unread(read)),
-        losses=tuple(_losses(manifest["steps"], losses, read["rows_out"], cut)),
+        losses=tuple(_losses(manifest, losses, read["rows_out"], cut)),
     )
 
 
-EMPTY: Mapping[str, Any] = {"rows_in": 0, "rows_out": 0, "dropped": {}, "errors": {}}
-
-
-def _unread(read: Mapping[str, Any]) -> list[LostDocuments]:
+def _unread(read: Mapping[str, Any]) -> Iterator[LostDocuments]:
     left = read["rows_in"]
-    found = []
-    kinds = {"record that is no document": read["dropped"], "record that could not be read": read["errors"]}
-    for text, counts in kinds.items():
-        for reason, count in _most_first(counts):
+    for kind, text in UNREAD.items():
+        for reason, count in _most_first(read[kind]):
             left -= count
-            found.append(LostDocuments("ingest", text, reason, count, None, None, left))
-    return found
+            yield LostDocuments("ingest", text, reason, count, None, None, left)
 
 
 def _losses(
-    steps: Sequence[Mapping[str, Any]], losses: Mapping[str, Mapping[str, Counts]], documents: int, cut: int
-) -> list[LostDocuments]:
-    found, left = [], documents
-    for step in steps:
+    manifest: Mapping[str, Any], losses: Mapping[str, Mapping[str, Counts]], left: int, cut: int
+) -> Iterator[LostDocuments]:
+    for step in manifest["steps"]:
         place, text = step["place"], step["text"]
         if place == DEDUP_PARAGRAPHS and cut:
-            found.append(
-                LostDocuments(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left)
-            )
+            yield LostDocuments(place, "loses what other documents have, and stays", CUT_TEXT, 0, cut, None, left)
         for reason, count in _most_first(step["dropped"]):
             left -= count
             _, size, tokens, *_ = losses.get(place, {}).get(reason, NOTHING)
-            found.append(LostDocuments(place, text, reason, count, size, tokens, left))
-    return found
+            yield LostDocuments(place, text, reason, count, size, tokens, left)
 
 
 def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

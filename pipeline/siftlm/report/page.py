@@ -13,6 +13,7 @@ import orjson
 from markupsafe import Markup
 
 from siftlm.report.difference import RunDifference
+from siftlm.report.steps import kept_ends, shortages, stage_times, unfindable
 from siftlm.report.tally import WEIGHT_UNIT
 from siftlm.report.view import Report
 
@@ -22,8 +23,16 @@ FILES_SHOWN = 500
 
 def report_page(report: Report) -> str:
     """Returns report.html."""
+    manifest = report.manifest
     return render(
-        "report.html.jinja", report=report, inputs_shown=INPUTS_SHOWN, files_shown=FILES_SHOWN, weight_unit=WEIGHT_UNIT
+        "report.html.jinja",
+        report=report,
+        times=stage_times(manifest),
+        remarks=[*kept_ends(manifest["steps"]), *shortages(manifest["steps"])],
+        unfindable=unfindable(manifest["benchmarks"]),
+        inputs_shown=INPUTS_SHOWN,
+        files_shown=FILES_SHOWN,
+        weight_unit=WEIGHT_UNIT,
     )
 
 
@@ -41,14 +50,10 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "size": size, "share": share, "value": value, "pretty": pretty}
-    environment.filters["breakable"] = breakable
-    environment.globals["css"] = Markup(_css())
+    filters = (count, size, share, value, breakable, pretty)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals["css"] = Markup((resources.files("siftlm.report") / "report.css").read_text("utf-8"))
     return environment
-
-
-def _css() -> str:
-    return (resources.files("siftlm.report") / "report.css").read_text(encoding="utf-8")
 
 
 def count(number: int | None) -> str:
@@ -90,6 +95,6 @@ def pretty(tree: Any) -> str:
     return orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode()
 
 
-def difference_page(found: RunDifference, failed: Sequence[str] = ()) -> str:
+def difference_page(difference: RunDifference, failed: Sequence[str] = ()) -> str:
     """Returns two runs side by side; `failed` are the conditions that hold though they should not."""
-    return render("diff.html.jinja", found=found, quantities=found.quantities(), failed=failed)
+    return render("diff.html.jinja", found=difference, quantities=difference.quantities(), failed=failed)

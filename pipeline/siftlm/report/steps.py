@@ -1,9 +1,11 @@
-"""Says in a line which end ranked rules kept, and what a budget lacks."""
+"""Reads steps in a manifest: which end ranked rules kept, what a budget lacks, what was dropped, and times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from siftlm.engine.runner import ACCELERATED
 
 Step = Mapping[str, Any]
 
@@ -38,16 +40,38 @@ def _short(step: Step) -> str:
 def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Says how many items of each benchmark cannot be found in a longer text, and why."""
     return [
-        f"{name}: {facts['too_short'] + facts['without_words']:,} of {facts['items']:,} items cannot be found in a "
-        f"longer text: {facts['too_short']:,} of too few words, {facts['without_words']:,} without a word"
-        for name, facts in benchmarks.items()
-        if facts["too_short"] or facts["without_words"]
+        f"{name}: {counts['too_short'] + counts['without_words']:,} of {counts['items']:,} items cannot be found in a "
+        f"longer text: {counts['too_short']:,} of too few words, {counts['without_words']:,} without a word"
+        for name, counts in benchmarks.items()
+        if counts["too_short"] or counts["without_words"]
     ]
 
 
 def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
     """Returns (reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
-    found = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]
-    given = [reason for reason, _, _ in found]
-    named = [(f"{r} ({place})" if given.count(r) > 1 else r, number) for r, place, number in found]
+    dropped = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]
+    reasons = [reason for reason, _, _ in dropped]
+    named = [(f"{r} ({place})" if reasons.count(r) > 1 else r, number) for r, place, number in dropped]
     return sorted(named, key=lambda entry: (-entry[1], entry[0]))
+
+
+class StageTime(NamedTuple):
+    """Adds up the work of a stage over its workers."""
+
+    stage: str
+    rows: int
+    seconds: float
+    rate: float | None  # rows a second; None where too little was measured
+    cost: float | None  # in the currency of the configuration's prices; None where it names none
+
+
+def stage_times(manifest: Mapping[str, Any]) -> list[StageTime]:
+    """Returns the work of every stage of a run."""
+    prices, times = manifest["config"]["runner"], []
+    for stage, seconds in manifest["seconds"].items():
+        rows = manifest["counts"].get(stage, {}).get("rows_in", 0)
+        scoring = prices["score_hour_price"] if stage.startswith(ACCELERATED) else None
+        price = scoring or prices["hour_price"]
+        cost = None if price is None else seconds / 3600 * price
+        times.append(StageTime(stage, rows, seconds, rows / seconds if seconds >= 0.001 else None, cost))
+    return times

@@ -1,4 +1,4 @@
-"""What the report counts of a run's columns: plain, mergeable, exact, and small whatever the corpus.
+"""Counts columns of a run for its report: plain, mergeable, exact, and small whatever the corpus.
 
 A tally is a tree of dicts, tuples, numbers and arrays, so that it can be told from worker to driver. Sums are
 integers, so they do not depend on the order of the shards. Memory grows with distinct domains (about 200 bytes each)
@@ -30,7 +30,7 @@ LARGEST_CLUSTERS = 10
 WORST = 10  # documents shown of a benchmark
 
 Overlap = tuple[float, int, int, str, bool, str | None, str]
-"""(minus the overlap, shard, row, doc_id, kept, reason, item): the largest overlap sorts first."""
+"""(minus the overlap, shard, row, doc_id, kept, reason, item): the largest overlap sorts first, ties as in the run."""
 Counts = tuple[int, ...]
 """documents, bytes, tokens; of the kept ones the same; copies; weight, weight * bytes and weight * tokens in parts of
 WEIGHT_UNIT; copies * bytes, copies * tokens."""
@@ -38,7 +38,7 @@ NOTHING: Counts = (0,) * 12
 
 
 class DrawnDocuments(TypedDict):
-    """Documents drawn by a keyed hash of doc_id; every list has one element a document."""
+    """Holds documents drawn by a keyed hash of doc_id; every list has one element a document."""
 
     draw: Float64Array
     shard: Float64Array
@@ -49,7 +49,7 @@ class DrawnDocuments(TypedDict):
 
 
 class Touched(TypedDict):
-    """Documents and items of a benchmark that share n-grams."""
+    """Counts documents and items of a benchmark that share n-grams."""
 
     documents: int
     kept: int
@@ -59,7 +59,7 @@ class Touched(TypedDict):
 
 
 class Tally(TypedDict):
-    """Counts of some shards, or of all of them."""
+    """Counts some shards, or all of them."""
 
     reasons: dict[str, Counts]  # the empty name stands for kept documents
     losses: dict[str, dict[str, Counts]]  # by step, then by reason, for rules may share one
@@ -73,7 +73,7 @@ class Tally(TypedDict):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a tally is to count; the same for every shard."""
+    """Says what a tally is to count; the same for every shard."""
 
     columns: frozenset[str]  # those that the run has
     tokens: str | None = None
@@ -94,17 +94,18 @@ def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> 
     """The tally of a few shards, one below the other: of `row[i]` of `shard[i]` is the i-th row."""
     sums = _summed(table, asked.tokens)
     reason, steps = pc.fill_null(table["reason"], ""), table["dropped_by"]
+    sizes, clusters = _clusters(table)
     return Tally(
         reasons=_by(sums, reason),
         losses={
-            s: _by(sums.filter(mine := pc.equal(steps, s)), reason.filter(mine))
-            for s in steps.unique().to_pylist()
-            if s
+            step: _by(sums.filter(lost := pc.equal(steps, step)), reason.filter(lost))
+            for step in steps.unique().to_pylist()
+            if step
         },
         groups={n: _by(sums, table[n]) for n in GROUPS if n in table.schema.names},
         histograms={name: _histogram(table, name, edges) for name, edges in asked.edges.items()},
-        cluster_sizes=_cluster_sizes(table),
-        clusters=largest(_clusters(table)),
+        cluster_sizes=sizes,
+        clusters=largest(clusters),
         benchmarks={name: _touched(table, shard, row, name) for name in asked.benchmarks},
         sample=_sample(table, shard, row, asked),
     )
@@ -113,19 +114,16 @@ def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> 
 def merged(parts: Iterable[Tally]) -> Tally:
     """The tally of all shards in `parts`, whatever their order."""
     every = list(parts)
-    groups = sorted({name for part in every for name in part["groups"]})
+    groups = [name for name in GROUPS if any(name in part["groups"] for part in every)]
     steps = sorted({step for part in every for step in part["losses"]})
     columns = every[0]["histograms"] if every else {}
     benchmarks = every[0]["benchmarks"] if every else {}
-    sizes: Counter[int] = Counter()
-    for part in every:
-        sizes.update(part["cluster_sizes"])
     return Tally(
         reasons=_added(part["reasons"] for part in every),
         losses={step: _added(part["losses"].get(step, {}) for part in every) for step in steps},
         groups={name: _added(part["groups"].get(name, {}) for part in every) for name in groups},
         histograms={name: sum(part["histograms"][name] for part in every) for name in columns},  # type: ignore[misc]
-        cluster_sizes=dict(sizes),
+        cluster_sizes=dict(sum((Counter(part["cluster_sizes"]) for part in every), Counter())),
         clusters=largest([cluster for part in every for cluster in part["clusters"]]),
         benchmarks={name: _all_touched([p["benchmarks"][name] for p in every]) for name in benchmarks},
         sample=_joined([part["sample"] for part in every]),
@@ -134,8 +132,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
 
 def largest(clusters: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
     """The largest clusters of more than one document, ties by their id."""
-    real = {cluster for cluster in clusters if cluster[0] > 1}
-    return tuple(sorted(real, key=lambda cluster: (-cluster[0], cluster[1]))[:LARGEST_CLUSTERS])
+    return tuple(sorted({c for c in clusters if c[0] > 1}, key=lambda c: (-c[0], c[1]))[:LARGEST_CLUSTERS])
 
 
 def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 48) -> tuple[float, ...]:
@@ -204,39 +201,33 @@ def _histogram(table: pa.Table, name: str, edges: Sequence[float]) -> np.ndarray
     values, missing = numbers(table, name)
     bins = np.searchsorted(np.asarray(edges), values, side="right")
     kept = table["kept"].to_numpy()
-    masks = ~missing, ~missing & kept
-    return np.stack([np.bincount(bins[mask], minlength=len(edges) + 1) for mask in masks]).astype(np.int64)
+    counted = [np.bincount(bins[mask], minlength=len(edges) + 1) for mask in (~missing, ~missing & kept)]
+    return np.stack(counted).astype(np.int64)
 
 
-def _cluster_sizes(table: pa.Table) -> dict[int, int]:
-    """How many clusters of each size have their representative in this shard."""
+def _clusters(table: pa.Table) -> tuple[dict[int, int], list[tuple[int, str]]]:
+    """How many clusters of each size have their representative in this shard; (size, cluster_id) of the larger ones."""
     if "cluster_id" not in table.schema.names:
-        return {}
-    sizes = pc.value_counts(table["cluster_size"].filter(pc.is_null(table["duplicate"])))
-    return {int(row["values"]): int(row["counts"]) for row in sizes.to_pylist()}
-
-
-def _clusters(table: pa.Table) -> list[tuple[int, str]]:
-    """(size, cluster_id) of the clusters of several documents whose representative is in this shard."""
-    if "cluster_id" not in table.schema.names:
-        return []
-    several = pc.and_(pc.is_null(table["duplicate"]), pc.greater(table["cluster_size"], 1))
-    mine = table.select(["cluster_size", "cluster_id"]).filter(several)
-    return list(zip(mine["cluster_size"].to_pylist(), mine["cluster_id"].to_pylist(), strict=True))
+        return {}, []
+    clusters = table.select(["cluster_size", "cluster_id"]).filter(pc.is_null(table["duplicate"]))
+    sizes = pc.value_counts(clusters["cluster_size"]).to_pylist()
+    several = clusters.filter(pc.greater(clusters["cluster_size"], 1)).to_pydict()
+    larger = zip(several["cluster_size"], several["cluster_id"], strict=True)
+    return {int(row["values"]): int(row["counts"]) for row in sizes}, list(larger)
 
 
 def _touched(table: pa.Table, shard: Int64Array, row: Int64Array, name: str) -> Touched:
     rows = np.flatnonzero(pc.is_valid(table[f"{name}_item"]).to_numpy())
-    mine = table.take(pa.array(rows))
-    overlap, items = mine[f"{name}_overlap"].to_numpy(), mine[f"{name}_item"].to_pylist()
-    kept, ids, reasons = mine["kept"].to_pylist(), mine["doc_id"].to_pylist(), mine["reason"].to_pylist()
-    places = zip((-overlap).tolist(), shard[rows].tolist(), row[rows].tolist(), ids, kept, reasons, items, strict=True)
+    columns = ("doc_id", "kept", "reason", f"{name}_item")
+    ids, kept, reasons, items = (table[column].take(pa.array(rows)).to_pylist() for column in columns)
+    overlap = -table[f"{name}_overlap"].to_numpy()[rows]
+    places = zip(overlap.tolist(), shard[rows].tolist(), row[rows].tolist(), ids, kept, reasons, items, strict=True)
     return Touched(
         documents=len(rows),
         kept=sum(kept),
         items=frozenset(items),
         kept_items=frozenset(item for item, stays in zip(items, kept, strict=True) if stays),
-        worst=tuple(sorted(places, key=_worst_first)[:WORST]),
+        worst=tuple(sorted(places)[:WORST]),
     )
 
 
@@ -246,13 +237,8 @@ def _all_touched(parts: Sequence[Touched]) -> Touched:
         kept=sum(part["kept"] for part in parts),
         items=frozenset().union(*(part["items"] for part in parts)),
         kept_items=frozenset().union(*(part["kept_items"] for part in parts)),
-        worst=tuple(sorted((place for part in parts for place in part["worst"]), key=_worst_first)[:WORST]),
+        worst=tuple(sorted(place for part in parts for place in part["worst"])[:WORST]),
     )
-
-
-def _worst_first(place: Overlap) -> tuple[float, int, int]:
-    """By overlap, ties in the order of the run."""
-    return place[:3]
 
 
 def _sample(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> DrawnDocuments:
@@ -265,12 +251,13 @@ def _sample(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -
         shard=shard[rows].astype(np.float64),
         row=row[rows].astype(np.float64),
         kept=np.asarray(drawn["kept"].to_numpy(), np.bool_),
-        numbers={name: _with_nan(drawn, name) for name in asked.scores},
+        numbers={name: with_nan(drawn, name) for name in asked.scores},
         names={name: tuple(drawn[name].to_pylist()) for name in names},
     )
 
 
-def _with_nan(table: pa.Table, name: str) -> Float64Array:
+def with_nan(table: pa.Table, name: str) -> Float64Array:
+    """Returns a column of numbers, NaN where missing."""
     values, missing = numbers(table, name)
     return np.where(missing, np.nan, values.astype(np.float64))
 

@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: everything is computed before it is written down."""
+"""Holds what the pages show, as plain values: everything is computed before it is written down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siftlm.report.svg import Chart
 
 @dataclass(frozen=True)
 class Document:
-    """A document to look at."""
+    """Holds a document to look at."""
 
     doc_id: str
     source: str | None
@@ -30,16 +30,16 @@ class Document:
 
 @dataclass(frozen=True)
 class CutText:
-    """A rule that looks at a column, and what it cut at, in words."""
+    """Tells of a rule that looks at a column, and what it cut at, in words."""
 
     place: str
     text: str
-    found: tuple[str, ...] = ()
+    cuts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """A column of numbers: its distribution, the rules that look at it, and documents along it."""
+    """Shows a column of numbers: its distribution, the rules that look at it, and documents along it."""
 
     column: str
     chart: Chart | None
@@ -47,13 +47,13 @@ class ScoreColumn:
     kept: Mapping[str, Any]
     outside: tuple[int, int]  # documents below and above the drawn range
     cuts: tuple[CutText, ...]
-    kept_documents: tuple[Document, ...] = ()
-    dropped_documents: tuple[Document, ...] = ()
+    kept_documents: tuple[Document, ...]
+    dropped_documents: tuple[Document, ...]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Duplicates of each other: how many, and some of them, the representative first."""
+    """Shows duplicates of each other: how many, and some of them, the representative first."""
 
     size: int
     cluster_id: str
@@ -62,7 +62,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Contamination:
-    """A benchmark in the corpus: documents that share n-grams with it, its items that they share them with."""
+    """Counts documents that share n-grams with a benchmark, and its items that they share them with."""
 
     name: str
     ngram: int
@@ -74,28 +74,8 @@ class Contamination:
 
 
 @dataclass(frozen=True)
-class StageTime:
-    """The work of a stage, summed over its workers."""
-
-    stage: str
-    rows: int
-    seconds: float
-    hour_price: float | None = None
-
-    @property
-    def cost(self) -> float | None:
-        """In the currency of the configuration's prices; None where it names none."""
-        return None if self.hour_price is None else self.seconds / 3600 * self.hour_price
-
-    @property
-    def rate(self) -> float | None:
-        """Rows a second of work; None where too little was measured."""
-        return self.rows / self.seconds if self.seconds >= 0.001 else None
-
-
-@dataclass(frozen=True)
 class Report:
-    """The whole report."""
+    """Holds all that the report shows, beside what it reads in the manifest."""
 
     manifest: Mapping[str, Any]
     funnel: Funnel
@@ -105,12 +85,9 @@ class Report:
     clusters: tuple[Cluster, ...]
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
     contamination: tuple[Contamination, ...]
-    unfindable: tuple[str, ...]  # of the items of benchmarks
-    times: tuple[StageTime, ...]
     sampled: int  # documents that pictures of single documents were drawn from
     tokens_column: str | None
     mixtures: tuple[Mixture, ...]  # none where every kept document has weight 1 and is written once
-    remarks: tuple[str, ...] = ()  # which end of a column was kept, and budgets above what there was
 
 
 @dataclass(frozen=True)
@@ -127,7 +104,7 @@ class Met:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a document was kept or dropped."""
+    """Says why a document was kept or dropped."""
 
     doc_id: str
     shard: str
