@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Member = tuple[str, bool, int, int, dict[str, Any]]
 
 @dataclass(frozen=True)
 class FindMembers:
-    """The first `shown` members of some clusters in a few shards."""
+    """Finds the first `shown` members of some clusters in a few shards."""
 
     clusters: tuple[str, ...]
     store: Store
@@ -35,29 +35,22 @@ class FindMembers:
 
     def __call__(self, tasks: Sequence[Task]) -> tuple[Member, ...]:
         wanted = {"cluster_id", *DESCRIBED}
-        return self.merge(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
+        return self.merge(map(self._members, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
 
-    def _found(self, portion: Portion) -> tuple[Member, ...]:
-        named = pc.is_in(portion.table["cluster_id"], pa.array(self.clusters, pa.string()))
-        rows = np.flatnonzero(named.to_numpy())
-        mine = portion.table.take(pa.array(rows)).to_pylist()
-        return self.first(
-            (facts.pop("cluster_id"), facts["duplicate"] is not None, shard, row, facts)
-            for shard, row, facts in zip(portion.shard[rows].tolist(), portion.row[rows].tolist(), mine, strict=True)
+    def _members(self, portion: Portion) -> tuple[Member, ...]:
+        listed = pc.is_in(portion.table["cluster_id"], pa.array(self.clusters, pa.string()))
+        rows = np.flatnonzero(listed.to_numpy())
+        described = portion.table.take(pa.array(rows)).to_pylist()
+        places = zip(portion.shard[rows].tolist(), portion.row[rows].tolist(), described, strict=True)
+        return self.merge(
+            [[(d.pop("cluster_id"), d["duplicate"] is not None, shard, row, d) for shard, row, d in places]]
         )
 
-    def first(self, found: Iterable[Member]) -> tuple[Member, ...]:
+    def merge(self, parts: Iterable[Iterable[Member]]) -> tuple[Member, ...]:
         """Returns the representative and the first others of every cluster, in the order of the run."""
-        counted: Counter[str] = Counter()
-        chosen = []
-        for member in sorted(found, key=lambda member: member[:4]):
-            counted[member[0]] += 1
-            if counted[member[0]] <= self.shown:
-                chosen.append(member)
-        return tuple(chosen)
-
-    def merge(self, parts: Iterable[tuple[Member, ...]]) -> tuple[Member, ...]:
-        return self.first(member for part in parts for member in part)
+        members = sorted(chain.from_iterable(parts), key=lambda member: member[:4])
+        clusters = groupby(members, key=lambda member: member[0])
+        return tuple(member for _, cluster in clusters for member in islice(cluster, self.shown))
 
 
 def members(

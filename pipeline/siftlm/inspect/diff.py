@@ -1,4 +1,4 @@
-"""Two runs side by side: documents in and out, how scores moved, what reasons and domains changed; and conditions."""
+"""Compares two runs: documents in and out, how scores moved, what reasons and domains changed; and conditions."""
 
 from __future__ import annotations
 
@@ -20,32 +20,30 @@ from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.manifest import MANIFEST
 from siftlm.report.page import difference_page
-from siftlm.report.tally import NOTHING, Asked, Tally, merged
+from siftlm.report.tally import GROUPS, NOTHING, Asked, Tally, merged, with_nan
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_file
 from siftlm.stages.summary import numeric_columns
-from siftlm.statistics.columns import numbers
 from siftlm.statistics.hashing import hash_strings
 from siftlm.statistics.ordered import BoolArray, Float64Array, UInt64Array
 from siftlm.statistics.ranks import average_ranks
 
 PAIRS = 1_000_000  # documents in both runs whose scores are compared: those of the smallest hashes
-GROUPS = ("source", "language", "domain")
 SHOWN = 30
 PAGE_BEGIN = b"<!doctype html>"
 
 
 def compare(old: str, new: str) -> RunDifference:
-    """What changed from one finished run to another."""
+    """Returns what changed from one finished run to another."""
     return compare_runs(FinishedRun.open(old), FinishedRun.open(new))
 
 
 def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
-    """What changed from one run to another. Documents are matched by doc_id, the first where ids repeat."""
+    """Returns what changed from one run to another. Documents are matched by doc_id, the first where ids repeat."""
     first, second = _Documents(old), _Documents(new)
     in_old, in_new = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)[1:]
-    both_kept = first.kept[in_old] & second.kept[in_new]
+    kept_old, kept_new = first.kept[in_old], second.kept[in_new]
     common = [name for name in first.numeric if name in second.numeric]
     pairs = slice(0, PAIRS)
     old_counts, new_counts = first.tally(), second.tally()
@@ -53,13 +51,13 @@ def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
         old=first.side(old_counts),
         new=second.side(new_counts),
         documents_in_both=len(in_old),
-        kept_in_both=int(both_kept.sum()),
-        now_kept=int((~first.kept[in_old] & second.kept[in_new]).sum()),
-        now_dropped=int((first.kept[in_old] & ~second.kept[in_new]).sum()),
+        kept_in_both=int((kept_old & kept_new).sum()),
+        now_kept=int((~kept_old & kept_new).sum()),
+        now_dropped=int((kept_old & ~kept_new).sum()),
         only_old=len(first.ids) - len(in_old),
         only_new=len(second.ids) - len(in_new),
-        kept_only_old=int(first.kept.sum() - first.kept[in_old].sum()),
-        kept_only_new=int(second.kept.sum() - second.kept[in_new].sum()),
+        kept_only_old=int(first.kept.sum() - kept_old.sum()),
+        kept_only_new=int(second.kept.sum() - kept_new.sum()),
         compared=min(len(in_old), PAIRS),
         drifts=tuple(drift(n, first.values(n)[in_old[pairs]], second.values(n)[in_new[pairs]]) for n in common),
         reasons=tuple(moved for moved in _moved(old_counts["reasons"], new_counts["reasons"], 0) if moved.name),
@@ -71,52 +69,40 @@ def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
 
 
 class _Documents:
-    """The documents of a run by the hash of their id: `ids` ascend, `rows` says where in the run each is."""
+    """Holds the documents of a run by the hash of their id: `ids` ascend, `rows` says where in the run each is."""
 
     def __init__(self, run: SelectedRun) -> None:
         self.run, self.tasks = run, run.tasks()
         self.numeric = [n for n in numeric_columns(run.columns()) if n not in {"cluster_size"}]
-        parts = [read_columns(task, run.store, {"doc_id", "kept"}) for task in self.tasks]
-        hashes = [hash_strings(part["doc_id"].combine_chunks()) for part in parts]
-        every: UInt64Array = np.concatenate([np.empty(0, np.uint64), *hashes])
-        kept = np.concatenate([np.empty(0, np.bool_), *(part["kept"].to_numpy() for part in parts)])
-        self.ids, self.rows = np.unique(every, return_index=True)
+        tables = [read_columns(task, run.store, {"doc_id", "kept"}) for task in self.tasks]
+        hashes = [hash_strings(table["doc_id"].combine_chunks()) for table in tables]
+        hashed: UInt64Array = np.concatenate([np.empty(0, np.uint64), *hashes])
+        kept = np.concatenate([np.empty(0, np.bool_), *(table["kept"].to_numpy() for table in tables)])
+        self.ids, self.rows = np.unique(hashed, return_index=True)
         self.kept: BoolArray = kept[self.rows].astype(np.bool_)
 
     def values(self, name: str) -> Float64Array:
         """A column in the order of `ids`, NaN where missing."""
-        parts = [_numbers(read_columns(task, self.run.store, {name}), name) for task in self.tasks]
-        return np.concatenate([np.empty(0), *parts])[self.rows]
+        columns = [with_nan(read_columns(task, self.run.store, {name}), name) for task in self.tasks]
+        return np.concatenate([np.empty(0), *columns])[self.rows]
 
     def tally(self) -> Tally:
         """Exact counts by reason and group."""
         asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
-        count = Survey(asked, self.run.store)
+        count, store = Survey(asked, self.run.store), self.run.store
         documents = int(self.run.manifest["statistics"]["documents"]["documents"])
-        found = gather("diff", count, merged, self.tasks, documents, self.run.store, RunnerSettings())
-        return found or merged([])
+        return gather("diff", count, merged, self.tasks, documents, store, RunnerSettings()) or merged([])
 
     def side(self, counted: Tally) -> Side:
-        everything, kept = added(counted["reasons"].values()), counted["reasons"].get("", NOTHING)
-        return Side(
-            folder=self.run.place,
-            identity=self.run.manifest["identity"],
-            documents=everything[0],
-            bytes=everything[1],
-            kept_documents=kept[0],
-            kept_bytes=kept[1],
-            kept_tokens=kept[2] if self.run.tokens_column() else None,
-            written=kept[6],
-        )
-
-
-def _numbers(table: pa.Table, name: str) -> Float64Array:
-    values, missing = numbers(table, name)
-    return np.where(missing, np.nan, values.astype(np.float64))
+        documents, size, *_ = added(counted["reasons"].values())
+        kept, kept_bytes, tokens, _, _, _, written, *_ = counted["reasons"].get("", NOTHING)
+        kept_tokens = tokens if self.run.tokens_column() else None
+        identity = self.run.manifest["identity"]
+        return Side(self.run.place, identity, documents, size, kept, kept_bytes, kept_tokens, written)
 
 
 def drift(column: str, old: Float64Array, new: Float64Array) -> Drift:
-    """How a column moved on documents that have a finite value in both runs, in the same order."""
+    """Returns how a column moved on documents that have a finite value in both runs, in the same order."""
     usable = np.isfinite(old) & np.isfinite(new)
     before, after = old[usable], new[usable]
     if not len(before):
@@ -132,7 +118,7 @@ def drift(column: str, old: Float64Array, new: Float64Array) -> Drift:
 
 
 def spearman(first: Float64Array, second: Float64Array) -> float | None:
-    """Spearman's rank correlation with mean ranks for ties; None where a column does not vary.
+    """Returns Spearman's rank correlation with mean ranks for ties; None where a column does not vary.
 
     Of two columns that rank alike it is 1 exactly.
     """
@@ -146,15 +132,15 @@ def spearman(first: Float64Array, second: Float64Array) -> float | None:
 
 def _moved(old: Mapping[Any, tuple[int, ...]], new: Mapping[Any, tuple[int, ...]], which: int) -> list[Moved]:
     """One of the counts by name in both runs, the largest change first."""
-    found = [
+    moves = [
         Moved(UNNAMED if name is None else name, old.get(name, NOTHING)[which], new.get(name, NOTHING)[which])
         for name in {**old, **new}
     ]
-    return sorted(found, key=lambda moved: (-abs(moved.new - moved.old), -moved.old, moved.name))
+    return sorted(moves, key=lambda moved: (-abs(moved.new - moved.old), -moved.old, moved.name))
 
 
 def checked_page(html: str | None) -> str | None:
-    """Where the page goes, if it is asked for; raises UserError where it could not be written."""
+    """Returns where the page goes, if it is asked for; raises UserError where it could not be written."""
     if html is None:
         return None
     html = paths.given("--html", html)
@@ -163,12 +149,12 @@ def checked_page(html: str | None) -> str | None:
 
 
 class ConditionError(Exception):
-    """A run was not published, for a condition of `--fail-if` holds; the message is those that do."""
+    """Says that a run was not published, for a condition of `--fail-if` holds; the message is those that do."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions on what a run changes, looked at before it takes the place of what was published."""
+    """Checks what a run changes, before it takes the place of what was published."""
 
     expressions: Sequence[str]
 
@@ -193,7 +179,7 @@ class Conditions:
             holds(expression, known)
 
     def look(self, folder: str, new: SelectedRun) -> RunDifference | None:
-        """What the run changes; None where nothing was published before, or nothing is asked.
+        """Returns what the run changes; None where nothing was published before, or nothing is asked.
 
         Raises:
             ConditionError: a condition holds.
@@ -201,32 +187,27 @@ class Conditions:
         old = _published(folder) if self.expressions else None
         if old is None:
             return None
-        found = compare_runs(old, new)
-        quantities = found.quantities()
-        failed = [expression for expression in self.expressions if holds(expression, quantities)]
-        if failed:
-            values = ", ".join(f"{name} is {quantities[name]:.4g}" for name in _named(failed, quantities))
+        difference = compare_runs(old, new)
+        quantities = difference.quantities()
+        if failed := [expression for expression in self.expressions if holds(expression, quantities)]:
+            words = set(re.findall(r"\w+", " ".join(failed)))
+            values = ", ".join(f"{name} is {value:.4g}" for name, value in quantities.items() if name in words)
             raise ConditionError(f"{'; '.join(failed)} ({values}): {folder} keeps what it had before")
-        return found
+        return difference
 
 
 def _published(folder: str) -> FinishedRun | None:
     return FinishedRun.open(folder) if filesystem.exists(f"{folder}/{MANIFEST}") else None
 
 
-def _named(expressions: Sequence[str], quantities: Mapping[str, float]) -> list[str]:
-    words = set(re.findall(r"\w+", " ".join(expressions)))
-    return [name for name in quantities if name in words]
-
-
-def publish(found: RunDifference, conditions: Sequence[str], *, json: bool, html: str | None) -> list[str]:
+def publish(difference: RunDifference, conditions: Sequence[str], *, json: bool, html: str | None) -> list[str]:
     """Shows a difference as text or JSON, and as a page where asked to; returns the conditions that hold."""
-    quantities = found.quantities()
+    quantities = difference.quantities()
     failed = [condition for condition in conditions if holds(condition, quantities)]
     if html is not None:
-        filesystem.write_bytes(html, difference_page(found, failed).encode())
+        filesystem.write_bytes(html, difference_page(difference, failed).encode())
     if json:
-        print(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps(difference.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
-        print_difference(found)
+        print_difference(difference)
     return failed

@@ -26,6 +26,7 @@ class Excerpts:
 
     run: SelectedRun
     texts: dict[Place, str] = field(default_factory=dict)
+    tokenizers: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -37,8 +38,8 @@ class Excerpts:
         for shard, row in sorted(set(places) - self.texts.keys()):
             wanted[shard].append(row)
         for shard, rows in wanted.items():
-            found = self._column("documents", self.tasks[shard], rows, "text")
-            self.texts.update({(shard, row): text for row, text in zip(rows, found, strict=True)})
+            texts = self._column("documents", self.tasks[shard], rows, "text")
+            self.texts.update({(shard, row): text for row, text in zip(rows, texts, strict=True)})
 
     def excerpt(self, place: Place, model: str | None = None) -> Excerpt:
         """Returns the start of a text, its worst tokens by `model` marked where that can be known."""
@@ -63,29 +64,24 @@ class Excerpts:
     def _tokenizer(self, model: str) -> Any:
         """The tokenizer in the model's folder; None where there is no such file any more."""
         path = f"{self.run.manifest['models'].get(model, {}).get('model', '')}/tokenizer.json"
-        if path not in self._tokenizers:
-            self._tokenizers[path] = _load(path)
-        return self._tokenizers[path]
-
-    @cached_property
-    def _tokenizers(self) -> dict[str, Any]:
-        return {}
+        if path not in self.tokenizers:
+            self.tokenizers[path] = _load(path)
+        return self.tokenizers[path]
 
     def _column(self, stage: str, task: Task, rows: Sequence[int], name: str) -> list[Any]:
         """The values of a column at ascending rows."""
-        found: list[Any] = []
-        start = rows[0]
+        values: list[Any] = []
+        start, end, store = rows[0], rows[-1] + 1, self.run.store
         waiting = list(reversed(rows))
-        end, store = rows[-1] + 1, self.run.store
         if stage == "documents":
             batches = document_batches(task, store, columns=[name], start=start, end=end)
         else:
             batches = store.row_range(stage, task.inputs[stage], start, end, columns=[name])
         for batch in batches:
             while waiting and waiting[-1] < start + batch.num_rows:
-                found.append(batch.column(0)[waiting.pop() - start].as_py())
+                values.append(batch.column(0)[waiting.pop() - start].as_py())
             start += batch.num_rows
-        return found
+        return values
 
 
 def _load(path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Why a document was kept or dropped: every score, every rule it met in order, its cluster."""
+"""Explains why a document was kept or dropped: every score, every rule it met in order, its cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from siftlm.inspect.trace import Trace
 from siftlm.report.view import Explanation, Met
 from siftlm.selectors import DECISION_SCHEMA, Selection
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import read_columns
 
@@ -54,9 +53,8 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
     task = run.tasks()[shard]
     table = read_columns(task, run.store).slice(row, 1).combine_chunks()
     columns = table.to_pylist()[0]
-    way = _Way(Trace(run), table, columns)
     size = columns.get("cluster_size") or 1
-    found = members(run, [columns["cluster_id"]], 0, RunnerSettings(), MEMBERS) if size > 1 else ()
+    cluster = members(run, [columns["cluster_id"]], 0, RunnerSettings(), MEMBERS) if size > 1 else ()
     return Explanation(
         doc_id=columns["doc_id"],
         shard=task.name,
@@ -67,65 +65,42 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
         reason=columns["reason"],
         weight=columns["weight"],
         copies=columns["copies"],
-        met=tuple(way.walk()),
-        columns={name: value for name, value in columns.items() if name not in DECISIONS and not _is_list(value)},
-        cluster=tuple(facts for *_, facts in found),
+        met=tuple(_way(Trace(run), table, columns)),
+        columns={n: value for n, value in columns.items() if n not in DECISIONS and not isinstance(value, list)},
+        cluster=tuple(described for *_, described in cluster),
         cluster_size=size,
         text=run.text(shard, row),
         cut=run.cut(shard, row, columns["cut_spans"][:SPANS]) if columns.get("cut_spans") else (),
     )
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
+def _way(trace: Trace, table: pa.Table, columns: dict[str, Any]) -> Iterator[Met]:
+    """Yields every step as one document meets it; after the one that drops it, the others are not reached."""
+    if trace.plan is None:
+        raise UserError("RUN: must have its store, got none of its selections there; run it again")
+    selection, out = Selection(trace.config.selection()), False
+    for loss in trace.losses:
+        position = loss.position
+        row = None if position is None else selection.drawing(selection.rows(table), position)
+        reason = columns["reason"] if loss.place == columns["dropped_by"] and not out else None
+        applies = loss.rule is None or all(columns.get(name) in values for name, values in loss.rule.scope.items())
+        verdict = NOT_REACHED if out else DROPPED if reason else PASSED if applies else ELSEWHERE
+        out = out or reason is not None
+        cuts = _cuts(trace, loss, row, columns) if applies else ()
+        yield Met(loss.place, loss.text, _value(loss, row, columns), cuts, verdict, reason)
 
 
-class _Way:
-    """The steps of a run as one document meets them."""
-
-    def __init__(self, trace: Trace, table: pa.Table, columns: dict[str, Any]) -> None:
-        self.trace, self.table, self.columns = trace, table, columns
-        if trace.plan is None:
-            raise UserError("RUN: must have its store, got none of its selections there; run it again")
-
-    def walk(self) -> Iterator[Met]:
-        """Returns every loss; after the one that drops the document, the others are not reached."""
-        out = False
-        for loss in self.trace.losses:
-            reason = None if out else self._reason(loss)
-            applies = loss.rule is None or _applies(loss.rule, self.columns)
-            verdict = NOT_REACHED if out else DROPPED if reason else PASSED if applies else ELSEWHERE
-            out = out or reason is not None
-            yield Met(loss.place, loss.text, self._value(loss), self._cuts(loss), verdict, reason)
-
-    def _reason(self, loss: Loss) -> str | None:
-        """The reason for which the document was dropped there; None where it was not."""
-        return self.columns["reason"] if loss.place == self.columns["dropped_by"] else None
-
-    def _value(self, loss: Loss) -> object:
-        """What the loss looks at: a column of the document, or its draw."""
-        if loss.rule and loss.position is not None:
-            drawn = loss.rule.drawn(self._rows(loss.position))
-            if drawn is not None:
-                return drawn
-        if loss.place == WEIGHTS:
-            return self.columns["weight"]
-        return self.columns.get(loss.column) if loss.column else None
-
-    def _cuts(self, loss: Loss) -> tuple[float | int | None, ...]:
-        """The values at which the document's group was cut."""
-        state = self.trace.state(loss)
-        if not state or loss.position is None or loss.rule is None or loss.column is None:
-            return ()
-        if self.columns.get(loss.column) is None or not _applies(loss.rule, self.columns):
-            return ()
-        return loss.rule.cut_of(self._rows(loss.position), state, self.trace.columns[loss.column])
-
-    def _rows(self, position: int) -> Rows:
-        """The document as a rule sees it."""
-        selection = Selection(self.trace.config.selection())
-        return selection.drawing(selection.rows(self.table), position)
+def _value(loss: Loss, row: Rows | None, columns: dict[str, Any]) -> object:
+    """What the loss looks at: a column of the document, or its draw."""
+    drawn = loss.rule.drawn(row) if loss.rule and row else None
+    if drawn is not None:
+        return drawn
+    return columns["weight"] if loss.place == WEIGHTS else columns.get(loss.column) if loss.column else None
 
 
-def _applies(rule: RuleSettings, columns: dict[str, Any]) -> bool:
-    return all(columns.get(name) in values for name, values in rule.scope.items())
+def _cuts(trace: Trace, loss: Loss, row: Rows | None, columns: dict[str, Any]) -> tuple[float | int | None, ...]:
+    """The values at which the document's group was cut."""
+    state = trace.state(loss)
+    if not state or row is None or loss.rule is None or loss.column is None or columns.get(loss.column) is None:
+        return ()
+    return loss.rule.cut_of(row, state, trace.columns[loss.column])

@@ -1,4 +1,4 @@
-"""A local page with filters over the decisions of a finished run: loopback only, read only, no scripts.
+"""Serves a local page with filters over the decisions of a finished run: loopback only, read only, no scripts.
 
 Every request reads the few columns that it asks for, shard by shard, and keeps no more than a page of rows.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -45,19 +44,19 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Filters:
-    """What a request asks for; values are compared as Arrow scalars, never put into a query's text."""
+    """Says what a request asks for; values are compared as Arrow scalars, never put into a query's text."""
 
-    decision: str = ""  # kept, dropped, or either
-    names: Mapping[str, str] = None  # type: ignore[assignment]
-    column: str = ""
-    low: float | None = None
-    high: float | None = None
-    descending: bool = False
-    page: int = 1
+    decision: str  # kept, dropped, or either
+    names: Mapping[str, str]
+    column: str
+    low: float | None
+    high: float | None
+    descending: bool
+    page: int
 
     @classmethod
     def parse(cls, query: str, columns: Mapping[str, pa.DataType], default: str = "byte_count") -> Filters:
-        """The filters of a query string; `default` is the column where it names none.
+        """Returns the filters of a query string; `default` is the column where it names none.
 
         Raises:
             UserError: a value is not of its kind.
@@ -80,24 +79,23 @@ class Filters:
         )
 
     def query(self, page: int) -> str:
-        """The query string of another page."""
+        """Returns the query string of another page."""
         asked: dict[str, Any] = {"decision": self.decision, **self.names, "column": self.column, "page": page}
         asked |= {name: bound for name, bound in (("low", self.low), ("high", self.high)) if bound is not None}
         return urlencode(asked | ({"order": "descending"} if self.descending else {}))
 
     def mask(self, table: pa.Table) -> np.ndarray:
         """bool[rows]: which documents of a shard pass all filters."""
-        found = np.ones(table.num_rows, np.bool_)
+        passing = np.ones(table.num_rows, np.bool_)
         if self.decision in ("kept", "dropped"):
-            found &= table["kept"].to_numpy() == (self.decision == "kept")
+            passing &= table["kept"].to_numpy() == (self.decision == "kept")
         for name, value in self.names.items():
-            found &= _true(pc.equal(table[name], pa.scalar(value)))
+            passing &= _true(pc.equal(table[name], pa.scalar(value)))
         if self.low is not None or self.high is not None:
             values = pc.cast(table[self.column], pa.float64())
-            found &= _true(pc.is_valid(values))
-            found &= _true(pc.greater_equal(values, -np.inf if self.low is None else self.low))
-            found &= _true(pc.less_equal(values, np.inf if self.high is None else self.high))
-        return found
+            passing &= _true(pc.greater_equal(values, -np.inf if self.low is None else self.low))
+            passing &= _true(pc.less_equal(values, np.inf if self.high is None else self.high))
+        return passing
 
 
 def _true(mask: pa.ChunkedArray) -> np.ndarray:
@@ -113,7 +111,7 @@ def _number(asked: Mapping[str, str], name: str) -> float | None:
 
 @dataclass(frozen=True)
 class DocumentPage:
-    """A page of documents that pass the filters, and how many pass in all."""
+    """Holds a page of documents that pass the filters, and how many pass in all."""
 
     total: int
     rows: list[dict[str, Any]]
@@ -124,15 +122,9 @@ class DecisionBrowser:
 
     def __init__(self, run: FinishedRun) -> None:
         self.run, self.tasks, self.columns = run, run.tasks(), run.columns()
-
-    @cached_property
-    def reasons(self) -> list[str]:
-        count = self.run.manifest["counts"].get("decisions", {"dropped": {}, "errors": {}})
-        return sorted({**count["dropped"], **count["errors"]})
-
-    @cached_property
-    def sources(self) -> list[str]:
-        return sorted({shard["source"] for shard in self.run.manifest["inputs"]})
+        counts = run.manifest["counts"].get("decisions", {"dropped": {}, "errors": {}})
+        self.reasons = sorted({**counts["dropped"], **counts["errors"]})
+        self.sources = sorted({shard["source"] for shard in run.manifest["inputs"]})
 
     def find(self, filters: Filters) -> DocumentPage:
         """Returns the documents of a page in the order of the column, missing values last."""
@@ -148,42 +140,32 @@ class DecisionBrowser:
         names = {"doc_id", "kept", *NAMES, filters.column} & self.columns.keys()
         table = read_columns(task, self.run.store, names)
         rows = np.flatnonzero(filters.mask(table))
-        found = table.take(pa.array(rows)).append_column("row", pa.array(rows))
-        found = _ordered(found.append_column("shard", pa.array(np.full(len(rows), task.shard))), filters)
-        return found.select(sorted(found.schema.names))
+        table = table.take(pa.array(rows)).append_column("row", pa.array(rows))
+        table = table.append_column("shard", pa.array(np.full(len(rows), task.shard)))
+        return _ordered(table.select(sorted(table.schema.names)), filters)
 
-    def documents(self, found: DocumentPage, column: str) -> list[tuple[str, Document]]:
-        """(its place as a query string, the document) of every row."""
-        excerpts = Excerpts(self.run)
-        places = [(row["shard"], row["row"]) for row in found.rows]
-        excerpts.read(places)
-        return [
-            (
-                urlencode({"shard": row["shard"], "row": row["row"]}),
-                Document(
-                    doc_id=row["doc_id"],
-                    source=row.get("source"),
-                    domain=row.get("domain"),
-                    excerpt=excerpts.excerpt(place),
-                    kept=row["kept"],
-                    reason=row["reason"],
-                    value=row[column],
-                ),
-            )
-            for row, place in zip(found.rows, places, strict=True)
-        ]
+    def documents(self, rows: list[dict[str, Any]], column: str) -> list[tuple[str, Document]]:
+        """Returns (its place as a query string, the document) of every row."""
+        excerpts, documents = Excerpts(self.run), []
+        excerpts.read((row["shard"], row["row"]) for row in rows)
+        for row in rows:
+            names = row["doc_id"], row.get("source"), row.get("domain")
+            text = excerpts.excerpt((row["shard"], row["row"]))
+            place = urlencode({"shard": row["shard"], "row": row["row"]})
+            documents.append((place, Document(*names, text, row["kept"], row["reason"], row[column])))
+        return documents
 
     def page(self, query: str) -> str:
-        """The page of documents that a query string asks for."""
+        """Returns the page of documents that a query string asks for."""
         filters = Filters.parse(query, self.columns, self.run.default_column())
-        found = self.find(filters)
-        last = max(1, -(-found.total // PAGE))
+        shown = self.find(filters)
+        last = max(1, -(-shown.total // PAGE))
         return render(
             "decisions.html.jinja",
             name=self.run.manifest["name"],
             filters=filters,
-            total=found.total,
-            documents=self.documents(found, filters.column),
+            total=shown.total,
+            documents=self.documents(shown.rows, filters.column),
             first=(filters.page - 1) * PAGE + 1,
             previous=filters.query(filters.page - 1) if filters.page > 1 else None,
             following=filters.query(filters.page + 1) if filters.page < min(last, LAST_PAGE) else None,
@@ -195,7 +177,7 @@ class DecisionBrowser:
         )
 
     def document(self, query: str) -> str:
-        """The page of one document: its text and its way through the run."""
+        """Returns the page of one document: its text and its way through the run."""
         asked = dict(parse_qsl(query, max_num_fields=10))
         shard, row = (_index(asked, name) for name in ("shard", "row"))
         if shard >= len(self.tasks) or row >= self.run.manifest["inputs"][shard]["documents"]:
@@ -219,7 +201,7 @@ def _ordered(table: pa.Table, filters: Filters) -> pa.Table:
 
 
 def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
-    """A server bound to the loopback interface, not yet serving; port 0 takes a free one."""
+    """Returns a server bound to the loopback interface, not yet serving; port 0 takes a free one."""
     decisions = DecisionBrowser(run)
 
     class Handler(BaseHTTPRequestHandler):
@@ -254,7 +236,7 @@ HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
 def answer(decisions: DecisionBrowser, target: str, host: str, port: Any) -> tuple[HTTPStatus, bytes, str]:
-    """Status, body and type for a request; another host's name is refused, as a page elsewhere could send it here."""
+    """Returns status, body and type for a request; another host's name is refused, as a page elsewhere could send it here."""
     if host not in {f"{LOOPBACK}:{port}", f"localhost:{port}"}:
         return HTTPStatus.FORBIDDEN, b"this page is for this machine only", PLAIN
     url = urlsplit(target)

@@ -1,4 +1,4 @@
-"""Finds the scale at which the weights of documents meet a budget of tokens, exactly and in any order of shards.
+"""Finds the scale at which weights meet a budget of tokens, exactly and in any order of shards.
 
 **Copies.** A document of relative weight w has floor(min(c * w, cap) + u) copies, where u in (0, 1) is its own keyed
 draw, so that their expectation is min(c * w, cap). As c grows, the k-th copy appears at c = (k - u) / w. So the scale
