@@ -203,7 +203,7 @@ def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.
 def models_of(
     table: pa.Table, settings: MatrixSettings | BenchmarkSettings, usual: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """Returns the numbers of a wide table, a row a model, and what was left out; `usual` name a column of others."""
+    """Returns a wide table with a row a model, and what was left out; `usual` columns name others."""
     names = MODEL_COLUMNS if settings.layout == "rows_are_models" else (*usual, *MODEL_COLUMNS)
     name_column = _name_column(table, settings.path, settings.name_column, names)
     named_by_model = settings.layout == "auto" and (name_column or "").strip().lower() in MODEL_COLUMNS

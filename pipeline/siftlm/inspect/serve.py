@@ -236,7 +236,7 @@ HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
 def answer(decisions: DecisionBrowser, target: str, host: str, port: Any) -> tuple[HTTPStatus, bytes, str]:
-    """Returns status, body and type for a request; another host's name is refused, as a page elsewhere could send it here."""
+    """Returns status, body and type; another host's name is refused, as a page elsewhere could send it."""
     if host not in {f"{LOOPBACK}:{port}", f"localhost:{port}"}:
         return HTTPStatus.FORBIDDEN, b"this page is for this machine only", PLAIN
     url = urlsplit(target)
