@@ -16,19 +16,14 @@ from siftlm.correlate.results import comparison_table
 from siftlm.correlation import CorrelateResult, best_units, verdict
 from siftlm.findings import Finding
 from siftlm.proxies.matrix import MatrixResult
-from siftlm.report.terminal import Terminal
+from siftlm.report.terminal import Terminal, columned
 
 BEST = 5
 WIDTH = 130  # characters of a line, where the terminal has no more
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    table = Table(*head, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*(escape(_cell(cell)) for cell in row))
-    return table
+    return columned(head, [list(map(_cell, row)) for row in rows])
 
 
 def _cell(value: object) -> str:
@@ -67,9 +62,9 @@ def print_findings(findings: Sequence[Finding]) -> None:
 def print_matrix(result: MatrixResult) -> None:
     """Prints the mean of every model, what was left out, and what is wrong."""
     matrix = result.matrix
-    held = [row[np.isfinite(row)] for row in matrix.values]
-    means = [float(row.mean()) if len(row) else np.inf for row in held]
-    rows = [[matrix.models[k], means[k], float(held[k].min(initial=np.inf))] for k in np.argsort(means)]
+    known = [row[np.isfinite(row)] for row in matrix.values]
+    means = [float(row.mean()) if len(row) else np.inf for row in known]
+    rows = [[matrix.models[k], means[k], float(known[k].min(initial=np.inf))] for k in np.argsort(means)]
     _print(_table(["model", "mean bits per byte", "lowest"], rows))
     _print(*(f"  left out {number:>8,}  {reason}" for reason, number in sorted(result.dropped.items())))
     print_findings(result.findings)
@@ -96,10 +91,10 @@ def print_weights(weights: pa.Table, out: str) -> None:
     """Prints how much of the corpus each target takes."""
     rows = []
     for target in dict.fromkeys(weights["target"].to_pylist()):
-        mine = weights.filter(pc.equal(weights["target"], target))
-        taken = mine.filter(mine["included"])
-        tokens, held = (pc.sum(table["token_count"]).as_py() or 0 for table in (taken, mine))
-        rows.append([target, taken.num_rows, mine.num_rows, tokens, held, pc.max(mine["weight"]).as_py()])
+        units = weights.filter(pc.equal(weights["target"], target))
+        taken = units.filter(units["included"])
+        tokens, of = (pc.sum(table["token_count"]).as_py() or 0 for table in (taken, units))
+        rows.append([target, taken.num_rows, units.num_rows, tokens, of, pc.max(units["weight"]).as_py()])
     head = ("target", "units taken", "of", "with tokens", "of", "largest weight")
     _print(_table(head, rows), f"weights are in {out}/weights.parquet")
 

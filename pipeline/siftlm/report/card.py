@@ -39,4 +39,4 @@ def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str
 def plain(text: object) -> str:
     """Returns foreign text that Markdown and HTML show as it is, in one line."""
     escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
-    return SPECIAL.sub(lambda found: f"\\{found[0]}", escaped)
+    return SPECIAL.sub(lambda sign: f"\\{sign[0]}", escaped)

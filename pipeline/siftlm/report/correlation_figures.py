@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.report.figures import axes, short, shortened
+from siftlm.report.figures import axes, name_rows, short
 from siftlm.report.svg import BEFORE, CUT, DROPPED, INK, KEPT, Chart, chart
 
 FEW_UNITS = 40  # that are named; more are drawn as bands over their rank
@@ -44,8 +44,7 @@ def _named_units(name: str, estimates: pa.Table) -> Chart:
         plot.plot(_numbers(estimates, "partial"), at, "o", color=DROPPED, markersize=4)
         plot.plot(value, at, "o", color=INK, markersize=5)
         plot.axvline(0, color=CUT, linewidth=1)
-        plot.set_yticks(at, [shortened(unit) for unit in estimates["unit"].to_pylist()])
-        plot.set_ylim(len(at) - 0.4, -0.6)
+        name_rows(plot, estimates["unit"].to_pylist())
         plot.set_xlabel("estimate (red: given general strength)")
         plot.grid(visible=True, axis="x")
         words = ", ".join(f"{u} {v:.3f}" for u, v in zip(estimates["unit"].to_pylist(), value, strict=True))
@@ -91,8 +90,7 @@ def against_baseline(name: str, comparison: pa.Table) -> Chart:
     with axes(60 + 34 * len(rows)) as (figure, plot):
         plot.hlines(at, np.subtract(means, spreads), np.add(means, spreads), color=BEFORE, linewidth=3)
         plot.plot(means, at, "o", color=INK, markersize=6)
-        plot.set_yticks(at, [shortened(row["predictor"]) for row in rows])
-        plot.set_ylim(len(rows) - 0.4, -0.6)
+        name_rows(plot, [row["predictor"] for row in rows])
         plot.set_xlabel("Spearman with the true ranks")
         plot.grid(visible=True, axis="x")
         words = ", ".join(f"{row['predictor']} {short(row['spearman'])}" for row in rows)

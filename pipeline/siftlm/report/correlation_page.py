@@ -1,4 +1,4 @@
-"""`correlation.html`: the tables of correlate and of project as one page."""
+"""Makes `correlation.html`: the tables of correlate and of project as one page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_UNITS = 15
 
 @dataclass(frozen=True)
 class Lines:
-    """A table: what its first column is, the names of the others, and a name and numbers for each row."""
+    """Holds a table: what its first column is, the names of the others, and a name and numbers for each row."""
 
     title: str
     columns: tuple[str, ...]
@@ -28,7 +28,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class TargetSection:
-    """The charts and tables of a benchmark or group of them."""
+    """Holds the charts and tables of a benchmark or group of them."""
 
     name: str
     charts: list[Chart]

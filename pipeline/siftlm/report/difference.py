@@ -20,7 +20,7 @@ TOTALS = ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "
 
 @dataclass(frozen=True)
 class Side:
-    """The totals of one run; tokens are None where the run names no count of them."""
+    """Holds the totals of one run; tokens are None where the run names no count of them."""
 
     folder: str
     identity: str
@@ -34,7 +34,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a column moved on documents in both runs; None where nothing can be said."""
+    """Says how a column moved on documents in both runs; None where nothing can be said."""
 
     column: str
     documents: int
@@ -50,7 +50,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Moved:
-    """Documents of one name before and after."""
+    """Counts documents of one name before and after."""
 
     name: str
     old: int
@@ -59,7 +59,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Two runs, documents matched by doc_id; counts in which each id counts once."""
+    """Compares two runs, documents matched by doc_id; in its counts each id counts once."""
 
     old: Side
     new: Side
@@ -84,15 +84,15 @@ class RunDifference:
         correlation and `mean_<column>` the ratio of the means, on documents in both.
         """
         sides = {name: (getattr(self.old, name), getattr(self.new, name)) for name in TOTALS if name != OVERLAP}
-        found = {n: ratio(old, new) for n, (old, new) in sides.items() if old is not None and new is not None}
+        named = {n: ratio(old, new) for n, (old, new) in sides.items() if old is not None and new is not None}
         either = self.kept_in_both + self.now_kept + self.now_dropped + self.kept_only_old + self.kept_only_new
-        found[OVERLAP] = self.kept_in_both / either if either else 1.0
+        named[OVERLAP] = self.kept_in_both / either if either else 1.0
         for drift in self.drifts:
             if drift.spearman is not None:
-                found[f"drift_{drift.column}"] = 1 - drift.spearman
+                named[f"drift_{drift.column}"] = 1 - drift.spearman
             if drift.mean_old is not None and drift.mean_new is not None:
-                found[f"mean_{drift.column}"] = ratio(drift.mean_old, drift.mean_new)
-        return found
+                named[f"mean_{drift.column}"] = ratio(drift.mean_old, drift.mean_new)
+        return named
 
     def as_json(self) -> dict[str, Any]:
         """Returns everything, with the quantities."""
@@ -142,12 +142,9 @@ def holds(expression: str, quantities: Mapping[str, float]) -> bool:
 
 def _truth(node: ast.expr, quantities: Mapping[str, float]) -> bool:
     match node:
-        case ast.BoolOp(op=ast.And(), values=parts):
+        case ast.BoolOp(op=op, values=parts):
             truths = [_truth(part, quantities) for part in parts]  # every part is checked for unknown names
-            return all(truths)
-        case ast.BoolOp(op=ast.Or(), values=parts):
-            truths = [_truth(part, quantities) for part in parts]
-            return any(truths)
+            return all(truths) if isinstance(op, ast.And) else any(truths)
         case ast.UnaryOp(op=ast.Not(), operand=part):
             return not _truth(part, quantities)
         case ast.Compare(left=left, ops=ops, comparators=rest) if all(type(op) in COMPARISONS for op in ops):

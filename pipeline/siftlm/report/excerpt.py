@@ -12,7 +12,7 @@ LEAST_NATS = 4.0  # a token more likely than 2 % is nothing to look at
 
 @dataclass(frozen=True)
 class Span:
-    """A token: its characters [start, end) of the text, and its nats."""
+    """Holds a token: its characters [start, end) of the text, and its nats."""
 
     start: int
     end: int
@@ -21,7 +21,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Pieces of text in order, each with its nats where it is marked; `characters` counts the whole text."""
+    """Holds pieces of text in order, each with its nats where it is marked; `characters` counts the whole text."""
 
     pieces: tuple[tuple[str, float | None], ...]
     characters: int

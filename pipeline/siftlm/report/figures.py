@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -83,9 +83,7 @@ def _scale(plot: Axes, edges: Sequence[float], lines: Sequence[float]) -> None:
     low, high = edges[0], edges[-1]
     logarithmic = low > 0 and high / low > 20
     if logarithmic:
-        plot.set_xscale("log")
-        plot.xaxis.set_minor_formatter(lambda *_: "")
-        _few_ticks(plot, "x", high / low)
+        _logarithmic(plot, "x", high / low)
         lines = [line for line in lines if line > 0]
     place: Callable[[float], float] = math.log if logarithmic else float
     span = place(high) - place(low)
@@ -95,12 +93,14 @@ def _scale(plot: Axes, edges: Sequence[float], lines: Sequence[float]) -> None:
     plot.xaxis.set_major_formatter(lambda value, _: short(value))
 
 
-def _few_ticks(plot: Axes, axis: str, ratio: float) -> None:
-    """Ticks at 1, 2 and 5 of every decade where decades are few."""
+def _logarithmic(plot: Axes, axis: Literal["x", "y"], ratio: float) -> None:
+    """Scales an axis, with ticks at 1, 2 and 5 of every decade where decades are few."""
     from matplotlib.ticker import LogLocator
 
+    plot.set(**{f"{axis}scale": "log"})
     along = plot.xaxis if axis == "x" else plot.yaxis
     along.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 1000 else (1.0,), numticks=9))
+    along.set_minor_formatter(lambda *_: "")
 
 
 def _draw_lines(plot: Axes, lines: Sequence[float]) -> None:
@@ -132,9 +132,7 @@ def against_length(
         plot.set_xscale("log")
         plot.xaxis.set_major_formatter(lambda value, _: short(value))
         if high / low > 5:
-            plot.set_yscale("log")
-            _few_ticks(plot, "y", high / low)
-            plot.yaxis.set_minor_formatter(lambda *_: "")
+            _logarithmic(plot, "y", high / low)
         plot.yaxis.set_major_formatter(lambda value, _: short(value))  # after the scale, which brings its own
         plot.grid(visible=True)
         plot.set_xlabel("bytes of text")
@@ -146,8 +144,8 @@ def against_length(
 
 def _dots(plot: Axes, sizes: Float64Array, values: Float64Array, kept: BoolArray, draw: Float64Array) -> None:
     few = np.argsort(draw, kind="stable")[:DOTS]
-    for mine, colour in ((~kept[few], DROPPED), (kept[few], KEPT)):
-        plot.plot(sizes[few][mine], values[few][mine], "o", color=colour, markersize=3, alpha=0.6, markeredgewidth=0)
+    for rows, colour in ((few[~kept[few]], DROPPED), (few[kept[few]], KEPT)):
+        plot.plot(sizes[rows], values[rows], "o", color=colour, markersize=3, alpha=0.6, markeredgewidth=0)
 
 
 def binned(sizes: Float64Array, values: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -168,18 +166,21 @@ def by_group(name: str, column: str, group: str, rows: Sequence[tuple[str, Float
         plot.hlines(at, levels[:, 0], levels[:, 4], color=BEFORE, linewidth=1.6)
         plot.hlines(at, levels[:, 1], levels[:, 3], color=KEPT, linewidth=6, alpha=0.6)
         plot.plot(levels[:, 2], at, "o", color=INK, markersize=5)
-        plot.set_yticks(at, [shortened(label) for label, _ in rows])
-        plot.set_ylim(len(rows) - 0.4, -0.6)
+        name_rows(plot, [label for label, _ in rows])
         plot.tick_params(axis="y", length=0)
         if levels.min() > 0 and levels.max() / levels.min() > 8:
-            plot.set_xscale("log")
-            _few_ticks(plot, "x", float(levels.max() / levels.min()))
-            plot.xaxis.set_minor_formatter(lambda *_: "")
+            _logarithmic(plot, "x", float(levels.max() / levels.min()))
         plot.xaxis.set_major_formatter(lambda value, _: short(value))
         plot.grid(visible=True, axis="x")
         plot.set_xlabel(column)
         medians = ", ".join(f"{shortened(label)} {short(m)}" for (label, _), m in zip(rows, levels[:, 2], strict=True))
         return chart(figure, name, f"{column} by {group}", f"Medians: {medians}.")
+
+
+def name_rows(plot: Axes, names: Sequence[str]) -> None:
+    """Writes a name beside each row of a picture, the first at the top."""
+    plot.set_yticks(np.arange(len(names)), [shortened(name) for name in names])
+    plot.set_ylim(len(names) - 0.4, -0.6)
 
 
 def shortened(label: str) -> str:

@@ -33,7 +33,7 @@ _FONT = re.compile(r"font: (?:[a-z0-9]+ )*?([\d.]+px)[^;]*")
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with what it says in words."""
+    """Holds a picture with what it says in words."""
 
     title: str
     description: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from siftlm.errors import visible
-from siftlm.report.difference import RunDifference
-from siftlm.report.page import share
+from siftlm.report.difference import OVERLAP, TOTALS, RunDifference
+from siftlm.report.page import count, share
 from siftlm.report.steps import drops, kept_ends, shortages, unfindable
 from siftlm.report.view import Explanation
 
@@ -31,23 +31,26 @@ class Terminal(Console):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
+def columned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Returns a table without borders, of texts as they are; the first column to the left, the others to the right."""
+    table = Table(*head, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) -> None:
     """Prints the counts of a run, a line a step, then why documents were dropped."""
     console = Terminal()
     if unchanged:
         console.print(f"nothing to do: {escape(folder)} is up to date with its inputs, configuration and models")
-    table = Table("stage", "rows in", "rows out", "dropped", "errors", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for stage, count in manifest["counts"].items():
-        sums = [
-            count["rows_in"],
-            count["rows_out"],
-            sum(count["dropped"].values()),
-            sum(count["errors"].values()),
-        ]
-        table.add_row(stage, *(f"{number:,}" for number in sums))
-    console.print(table)
+    rows = []
+    for stage, counts in manifest["counts"].items():
+        left = [sum(counts[kind].values()) for kind in ("dropped", "errors")]
+        rows.append([stage, *(f"{number:,}" for number in (counts["rows_in"], counts["rows_out"], *left))])
+    console.print(columned(("stage", "rows in", "rows out", "dropped", "errors"), rows))
     for reason, number in drops(manifest["steps"]):
         _say(console, f"  dropped {number:>10,}  {reason}")
     for line in kept_ends(manifest["steps"]):
@@ -60,8 +63,7 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
 def _print_sums(console: Console, statistics: Mapping[str, Any], folder: str) -> None:
     """What was kept, once a document; with weights also what they make of it, and of what mixture."""
     kept, weighted, written = statistics["kept"], statistics["weighted"], statistics["written"]
-    once = f"kept {kept['documents']:,} documents, {_sizes(kept)}"
-    _say(console, f"{once} in {folder}/data")
+    _say(console, f"kept {kept['documents']:,} documents, {_sizes(kept)} in {folder}/data")
     if not statistics["mixture"]:
         return
     _say(console, f"by weight {weighted['documents']:,.1f} documents, {_sizes(weighted)}")
@@ -115,35 +117,39 @@ SIGNS = {
 }
 
 
-def print_explanation(found: Explanation, characters: int) -> None:
+def print_explanation(document: Explanation, characters: int) -> None:
     """Prints a document's way through the run, its scores, its cluster, and the start of its text."""
     console = Terminal()
-    verdict = f"kept, weight {found.weight:.6g}, {found.copies} copies" if found.kept else f"dropped: {found.reason}"
-    console.print(Text(f"{found.doc_id}  {verdict}", style="bold green" if found.kept else "bold red"))
-    same = f", one of {found.same_id} documents with this id" if found.same_id > 1 else ""
-    console.print(Text(f"{found.shard}, row {found.row}{same}", style="dim"))
-    _print_way(console, found)
-    if found.cluster_size > 1:
-        console.print(Text(f"\ncluster of {found.cluster_size} documents", style="bold"))
-        for member in found.cluster:
+    verdict = (
+        f"kept, weight {document.weight:.6g}, {document.copies} copies"
+        if document.kept
+        else f"dropped: {document.reason}"
+    )
+    console.print(Text(f"{document.doc_id}  {verdict}", style="bold green" if document.kept else "bold red"))
+    same = f", one of {document.same_id} documents with this id" if document.same_id > 1 else ""
+    console.print(Text(f"{document.shard}, row {document.row}{same}", style="dim"))
+    _print_way(console, document)
+    if document.cluster_size > 1:
+        console.print(Text(f"\ncluster of {document.cluster_size} documents", style="bold"))
+        for member in document.cluster:
             kind = f"{member['duplicate']} duplicate" if member["duplicate"] else "represents it"
             console.print(Text(f"  {member['doc_id']}  {kind}"))
-    if found.cut:
-        lost = [found.columns[name] for name in ("cut_count", "cut_bytes", "byte_count")]
+    if document.cut:
+        lost = [document.columns[name] for name in ("cut_count", "cut_bytes", "byte_count")]
         console.print(Text("\ncut: {:,} paragraphs of {:,} bytes, {:,} bytes are left".format(*lost), style="bold"))
-        for paragraph in found.cut:
+        for paragraph in document.cut:
             console.print(Text("  " + paragraph[:characters].replace("\n", " "), style="dim"))
     console.print(Text("\ncolumns", style="bold"))
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in found.columns.items():
+    for name, value in document.columns.items():
         table.add_row(f"  {escape(name)}", Text(_number(value)))
     console.print(table)
-    console.print(Text("\n" + found.text[:characters].replace("\n", " ")))
+    console.print(Text("\n" + document.text[:characters].replace("\n", " ")))
 
 
-def _print_way(console: Console, found: Explanation) -> None:
+def _print_way(console: Console, document: Explanation) -> None:
     """A line a step: `✓ select.rules.2: perplexity in the medium 0.6 of documents: 350.5, cut at 350 and 403`."""
-    for met in found.met:
+    for met in document.met:
         sign, style = SIGNS[met.verdict]
         value = "" if met.value is None else f": {_number(met.value)}"
         cuts = f", cut at {' and '.join(_number(cut) for cut in met.cuts)}" if met.cuts else ""
@@ -157,32 +163,29 @@ def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def print_difference(found: RunDifference) -> None:
+def print_difference(runs: RunDifference) -> None:
     """Prints what changed between two runs."""
     console = Terminal()
-    quantities = found.quantities()
-    table = Table("", "old", "new", "new / old", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "written"):
-        sides = [getattr(side, name) for side in (found.old, found.new)]
-        numbers = ["–" if side is None else f"{side:,}" for side in sides]
-        table.add_row(name, *numbers, f"{quantities[name]:.4g}" if name in quantities else "–")
-    console.print(table)
+    quantities = runs.quantities()
+    rows = []
+    for name in (name for name in TOTALS if name != OVERLAP):
+        sides = [count(getattr(side, name)) for side in (runs.old, runs.new)]
+        rows.append([name, *sides, f"{quantities[name]:.4g}" if name in quantities else "–"])
+    console.print(columned(("", "old", "new", "new / old"), rows))
     console.print(
-        f"kept by both {found.kept_in_both:,}, came in {found.now_kept:,}, went out {found.now_dropped:,}, "
-        f"read by the old run only {found.only_old:,}, by the new one only {found.only_new:,}"
+        f"kept by both {runs.kept_in_both:,}, came in {runs.now_kept:,}, went out {runs.now_dropped:,}, "
+        f"read by the old run only {runs.only_old:,}, by the new one only {runs.only_new:,}"
     )
-    for moved in found.reasons:
+    for moved in runs.reasons:
         if moved.old != moved.new:
             console.print(f"  dropped {moved.old:>10,} -> {moved.new:>10,}  {escape(moved.name)}")
-    for drift in found.drifts:
+    for drift in runs.drifts:
         if drift.changed:
             correlation = "–" if drift.spearman is None else f"{drift.spearman:.4f}"
             console.print(
                 f"  {drift.column}: Spearman {correlation}, mean {_number(drift.mean_old)} -> "
                 f"{_number(drift.mean_new)} on {drift.documents:,} documents"
             )
-    for name, moves in found.groups.items():
+    for name, moves in runs.groups.items():
         for moved in [moved for moved in moves if moved.old != moved.new][:5]:
             console.print(f"  {name} {escape(moved.name)}: {moved.old:,} -> {moved.new:,} kept")
