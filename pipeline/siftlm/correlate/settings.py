@@ -17,30 +17,30 @@ class CleanSettings(Settings):
     """What happens to the defects of a matrix; each of them is reported whatever the policy is."""
 
     duplicate_models: Literal["keep_first", "keep_all", "stop"] = Field(
-        default="keep_first",
+        "keep_first",
         description="Columns with the same values, or one model under two family names: keep the one "
         "whose name sorts first, keep all, or stop.",
     )
     duplicate_tolerance: float = Field(
-        default=1e-6, ge=0, description="Largest relative difference between two columns that count as the same values."
+        1e-6, ge=0, description="Largest relative difference between two columns that count as the same values."
     )
     missing: Literal["drop_units", "drop_models", "stop"] = Field(
-        default="drop_units",
+        "drop_units",
         description="A missing, infinite or negative value costs its unit (as an inner join does), its "
         "model, or stops the run.",
     )
     most_missing: float = Field(
-        default=0.2,
+        0.2,
         ge=0,
         le=1,
         description="With drop_units, a model that misses more than this share of the units is dropped "
         "first, so that one broken model does not cost every unit.",
     )
     negative: Literal["missing", "keep", "stop"] = Field(
-        default="missing", description="Bits per byte below 0: treat as missing, keep, or stop."
+        "missing", description="Bits per byte below 0: treat as missing, keep, or stop."
     )
     constant: Literal["drop", "keep", "stop"] = Field(
-        default="drop", description="Models with one value for all units, and units with one value for all models."
+        "drop", description="Models with one value for all units, and units with one value for all models."
     )
 
 
@@ -48,9 +48,9 @@ class MatrixSettings(Settings):
     """A matrix of bits per byte that is read from a file."""
 
     path: ReadPath = Field(description="CSV or Parquet: units by models, models by units, or long.")
-    layout: TableLayout = Field(default="auto", description="Auto takes long tables and a `model` column as such.")
+    layout: TableLayout = Field("auto", description="Auto takes long tables and a `model` column as such.")
     name_column: str | None = Field(
-        default=None,
+        None,
         description="The column that names the rows. Default: `model` or `unit`, else the first text column.",
     )
     ignore: list[str] = Field(default_factory=list, description="Columns that are no values.")
@@ -61,11 +61,11 @@ class BenchmarkSettings(Settings):
     """Benchmark errors of the models of a matrix."""
 
     path: ReadPath = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
-    layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field(default="auto")
-    name_column: str | None = Field(default=None, description="The column that names the rows.")
+    layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field("auto")
+    name_column: str | None = Field(None, description="The column that names the rows.")
     ignore: list[str] = Field(default_factory=list, description="Columns that are no benchmarks.")
     values: Literal["error", "accuracy"] = Field(
-        default="error", description="Of a table: errors and perplexities are used as they are, an accuracy a as 1 - a."
+        "error", description="Of a table: errors and perplexities are used as they are, an accuracy a as 1 - a."
     )
     metrics: list[str] = Field(
         default_factory=lambda: ["acc", "exact_match", "f1", "bits_per_byte", "word_perplexity", "perplexity"],
@@ -85,48 +85,46 @@ class CorrelateSettings(Settings):
     matrix: MatrixSettings
     benchmarks: BenchmarkSettings
     estimator: EstimatorName = Field(
-        default="spearman", description="Every estimator is large where low bits per byte go with low error."
+        "spearman", description="Every estimator is large where low bits per byte go with low error."
     )
-    resamples: int = Field(
-        default=200, ge=0, description="Bootstrap resamples of the models; 0 leaves the intervals out."
-    )
-    level: float = Field(default=0.95, gt=0, lt=1, description="Of the bootstrap intervals.")
-    folds: int = Field(default=5, ge=2, description="Of the held-out prediction.")
+    resamples: int = Field(200, ge=0, description="Bootstrap resamples of the models; 0 leaves the intervals out.")
+    level: float = Field(0.95, gt=0, lt=1, description="Of the bootstrap intervals.")
+    folds: int = Field(5, ge=2, description="Of the held-out prediction.")
     hold_out: Literal["models", "families"] = Field(
-        default="models",
+        "models",
         description="Whether a fold holds single models or whole families; checkpoints of one run are no "
         "independent models.",
     )
     top_share: float = Field(
-        default=0.1, gt=0, le=1, description="The share of the units that the held-out test of the selection takes."
+        0.1, gt=0, le=1, description="The share of the units that the held-out test of the selection takes."
     )
-    seed: int = Field(default=0, ge=0)
-    fewest_models: int = Field(default=5, ge=3, description="Fewer models with both values stop the run.")
+    seed: int = Field(0, ge=0)
+    fewest_models: int = Field(5, ge=3, description="Fewer models with both values stop the run.")
 
 
 class SampleSettings(Settings):
     """The text units of a matrix, and the pages that stand for them."""
 
     unit: Literal["domain", "page", "chunk", "source", "language"] = Field(
-        default="domain", description="What a column of the matrix is."
+        "domain", description="What a column of the matrix is."
     )
     pages_per_domain: int | None = Field(
-        default=None,
+        None,
         ge=0,
         description="Exactly so many pages a domain (or source, or language), smaller ones are left out; 0 takes "
         "all pages. Default: 25 where the unit is a domain (arXiv 2409.05816), else all.",
     )
-    most_pages: int | None = Field(default=None, gt=0, description="Of these, draw so many pages at most.")
+    most_pages: int | None = Field(None, gt=0, description="Of these, draw so many pages at most.")
     chunk_tokens: int | None = Field(
-        default=None,
+        None,
         gt=0,
         description="Cut pages into chunks of so many tokens, each scored by itself (512 and 256 in arXiv 2409.05816's "
         "published code); 512 where the unit is a chunk.",
     )
     tokenizer: ModelPlace | None = Field(
-        default=None, description="Tokenizer of the chunks, a folder or a hub id; default that of the first model."
+        None, description="Tokenizer of the chunks, a folder or a hub id; default that of the first model."
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(0, ge=0)
 
     @property
     def pages_per_group(self) -> int:
@@ -145,32 +143,28 @@ class TrainingSettings(Settings):
     """A fastText classifier of included against excluded pages."""
 
     labels: Literal["weight", "rank", "extremes", "given"] = Field(
-        default="weight",
+        "weight",
         description="weight: included where the projected weight is > 0. rank: drawn with P = rank / "
         "(units - 1), `relabellings` times. extremes: the top score, or the best `extreme_share` where fewer have "
         "it, against as many pages from the lowest upward (PreSelect, arXiv 2503.00808). given: two corpora.",
     )
     extreme_share: float = Field(
-        default=0.1, gt=0, le=0.5, description="With labels = extremes: the share of all pages that each side has."
+        0.1, gt=0, le=0.5, description="With labels = extremes: the share of all pages that each side has."
     )
-    fewest_a_side: int = Field(
-        default=30, gt=0, description="With labels = extremes: fewer pages a side stop the command."
-    )
-    target: str | None = Field(default=None, description="The benchmark or group whose weights label the pages.")
+    fewest_a_side: int = Field(30, gt=0, description="With labels = extremes: fewer pages a side stop the command.")
+    target: str | None = Field(None, description="The benchmark or group whose weights label the pages.")
     good: list[str] = Field(default_factory=list, description="With labels = given: the sources of included pages.")
     web: list[str] = Field(default_factory=list, description="With labels = given: the sources of excluded pages.")
-    most_pages: int = Field(default=1_000_000, gt=0, description="Draw so many pages at most; they are held in memory.")
-    relabellings: int = Field(default=20, gt=0, description="Draws of every page's label with labels = rank.")
-    held_out: float = Field(default=0.05, gt=0, lt=1, description="Share of the pages that only test the model.")
-    epoch: int = Field(default=5, gt=0, description="fastText's default; PreSelect takes 3.")
-    learning_rate: float = Field(default=0.1, gt=0)
-    word_ngrams: int = Field(default=2, gt=0, description="2 in both papers.")
-    dim: int = Field(default=100, gt=0)
-    min_count: int = Field(default=1, gt=0)
-    bucket: int = Field(
-        default=2_000_000, gt=0, description="Hashed n-grams; the model's size is about 4 * dim * bucket."
-    )
-    threads: int = Field(default=1, gt=0, description="Only with 1 is the model the same from run to run.")
-    seed: int = Field(default=0, ge=0)
-    words: int = Field(default=30, ge=0, description="Words a side in the report.")
-    fewest_word_count: int = Field(default=5, gt=0, description="Rarer words are left out of the report.")
+    most_pages: int = Field(1_000_000, gt=0, description="Draw so many pages at most; they are held in memory.")
+    relabellings: int = Field(20, gt=0, description="Draws of every page's label with labels = rank.")
+    held_out: float = Field(0.05, gt=0, lt=1, description="Share of the pages that only test the model.")
+    epoch: int = Field(5, gt=0, description="fastText's default; PreSelect takes 3.")
+    learning_rate: float = Field(0.1, gt=0)
+    word_ngrams: int = Field(2, gt=0, description="2 in both papers.")
+    dim: int = Field(100, gt=0)
+    min_count: int = Field(1, gt=0)
+    bucket: int = Field(2_000_000, gt=0, description="Hashed n-grams; the model's size is about 4 * dim * bucket.")
+    threads: int = Field(1, gt=0, description="Only with 1 is the model the same from run to run.")
+    seed: int = Field(0, ge=0)
+    words: int = Field(30, ge=0, description="Words a side in the report.")
+    fewest_word_count: int = Field(5, gt=0, description="Rarer words are left out of the report.")

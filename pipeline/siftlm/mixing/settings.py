@@ -13,18 +13,16 @@ class ProjectSettings(Settings):
     """From estimates to the sampling weights of units, capped so that no text repeats."""
 
     method: Literal["linear", "l2"] = Field(
-        default="linear",
+        "linear",
         description="linear takes whole units in rank order until the budget is full; l2 is the Euclidean "
         "projection of the values.",
     )
     by: Literal["estimate", "partial"] = Field(
-        default="estimate", description="The column projected: the estimate, or the partial correlation given strength."
+        "estimate", description="The column projected: the estimate, or the partial correlation given strength."
     )
-    budget_tokens: int | None = Field(
-        default=None, gt=0, description="Tokens to select: cap = tokens of the unit / budget."
-    )
+    budget_tokens: int | None = Field(None, gt=0, description="Tokens to select: cap = tokens of the unit / budget.")
     keep_share: float | None = Field(
-        default=None, gt=0, le=1, description="Instead of budget_tokens: the budget as a share of all tokens."
+        None, gt=0, le=1, description="Instead of budget_tokens: the budget as a share of all tokens."
     )
 
     @model_validator(mode="after")

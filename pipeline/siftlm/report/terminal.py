@@ -120,11 +120,8 @@ SIGNS = {
 def print_explanation(document: Explanation, characters: int) -> None:
     """Prints a document's way through the run, its scores, its cluster, and the start of its text."""
     console = Terminal()
-    verdict = (
-        f"kept, weight {document.weight:.6g}, {document.copies} copies"
-        if document.kept
-        else f"dropped: {document.reason}"
-    )
+    kept = f"kept, weight {document.weight:.6g}, {document.copies} copies"
+    verdict = kept if document.kept else f"dropped: {document.reason}"
     console.print(Text(f"{document.doc_id}  {verdict}", style="bold green" if document.kept else "bold red"))
     same = f", one of {document.same_id} documents with this id" if document.same_id > 1 else ""
     console.print(Text(f"{document.shard}, row {document.row}{same}", style="dim"))

@@ -34,11 +34,9 @@ class Cut:
 class Scope(Settings):
     """Limits a rule to the documents that match every list given."""
 
-    language: list[str] | None = Field(default=None, min_length=1, description="Only documents of these languages.")
-    source: list[str] | None = Field(default=None, min_length=1, description="Only documents of these inputs.")
-    domain: list[str] | None = Field(
-        default=None, min_length=1, description="Only documents of these registered domains."
-    )
+    language: list[str] | None = Field(None, min_length=1, description="Only documents of these languages.")
+    source: list[str] | None = Field(None, min_length=1, description="Only documents of these inputs.")
+    domain: list[str] | None = Field(None, min_length=1, description="Only documents of these registered domains.")
 
     def lists(self) -> dict[str, list[str]]:
         """Returns the columns that the scope reads, with the values it allows."""
@@ -50,13 +48,13 @@ class RuleSettings(Component):
     """Sees the rows in its scope that are still kept, and says which go and why."""
 
     reason: Reason | None = Field(
-        default=None,
+        None,
         description="The reason written for dropped documents, instead of the default: letters, digits, _ . and -.",
     )
     missing: Literal["drop", "keep"] = Field(
-        default="drop", description="What happens to a document without a value; its reason is <column>_missing."
+        "drop", description="What happens to a document without a value; its reason is <column>_missing."
     )
-    when: Scope | None = Field(default=None, description="The documents that the rule applies to; default all.")
+    when: Scope | None = Field(None, description="The documents that the rule applies to; default all.")
 
     @property
     def ranked_column(self) -> str | None:

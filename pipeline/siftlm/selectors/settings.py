@@ -32,13 +32,13 @@ class SelectSettings(Settings):
     """A selection: rules read top to bottom, each over what those above it keep, then weights."""
 
     rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
-    weights: WeightSettings | None = Field(default=None, description="Expected copies of kept documents; default 1.")
+    weights: WeightSettings | None = Field(None, description="Expected copies of kept documents; default 1.")
     tokens: str | None = Field(
-        default=None, min_length=1, description="The column that counts tokens, <model>_token_count for instance."
+        None, min_length=1, description="The column that counts tokens, <model>_token_count for instance."
     )
-    seed: int = Field(default=0, ge=0, lt=1 << 63, description="Seed of sampling, of ties and of copies.")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of sampling, of ties and of copies.")
     entry_limit: int = Field(
-        default=ENTRY_LIMIT,
+        ENTRY_LIMIT,
         ge=16,
         description="Entries of a histogram: more take memory, fewer take passes; the answer is the same.",
     )

@@ -32,16 +32,16 @@ class WeightSettings(Settings):
 
     factors: list[AnyFactor] = Field(default_factory=list, description="Multiplied with one another; none gives 1.")
     budget_tokens: int | None = Field(
-        default=None, ge=1, le=LARGEST_BUDGET, description="The sum of weight * tokens, or of the tokens of all copies."
+        None, ge=1, le=LARGEST_BUDGET, description="The sum of weight * tokens, or of the tokens of all copies."
     )
     cap: float = Field(
-        default=4.0,
+        4.0,
         gt=0,
         le=1e6,
         description="The most copies of a document; 4 epochs cost little (Muennighoff 2023, 2305.16264).",
     )
     materialise: bool = Field(
-        default=False, description="Write whole copies, drawn by keyed systematic sampling, instead of a weight alone."
+        False, description="Write whole copies, drawn by keyed systematic sampling, instead of a weight alone."
     )
 
     @field_validator("factors")

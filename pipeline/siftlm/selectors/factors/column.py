@@ -23,10 +23,10 @@ class ColumnFactor(FactorSettings):
     kind: Literal["column"] = "column"
     column: str = Field(description="A column of finite numbers >= 0, or > 0 where inverted.")
     inverse: bool | None = Field(
-        default=None,
+        None,
         description="Divide by the value instead; must be written for a column whose low values are the good ones.",
     )
-    missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
+    missing: float = Field(1.0, ge=0, description="The factor of a document without a value.")
 
     def words(self) -> str:
         return f"weight {'divided' if self.inverse else 'multiplied'} by {self.column}"

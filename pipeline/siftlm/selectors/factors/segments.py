@@ -68,9 +68,9 @@ class SegmentsFactor(FactorSettings):
 
     kind: Literal["segments"] = "segments"
     column: str = Field(description="A column of finite numbers >= 0, commonness for instance.")
-    segments: int = Field(default=20, ge=2, le=1000, description="How many segments of equal numbers of documents.")
-    ratio: float = Field(default=10.0, ge=1, le=1e9, description="The largest factor over the smallest, at most.")
-    missing: float = Field(default=1.0, ge=0, description="The factor of a document without a value.")
+    segments: int = Field(20, ge=2, le=1000, description="How many segments of equal numbers of documents.")
+    ratio: float = Field(10.0, ge=1, le=1e9, description="The largest factor over the smallest, at most.")
+    missing: float = Field(1.0, ge=0, description="The factor of a document without a value.")
 
     def words(self) -> str:
         return f"weight 1 / the mean {self.column} of its segment, of {self.segments} segments"

@@ -21,7 +21,7 @@ class TableFactor(FactorSettings):
     kind: Literal["table"] = "table"
     column: str = Field(description="domain, language, source or another column of strings, booleans or integers.")
     table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
-    default: float = Field(default=1.0, ge=0, description="The factor of values that are not in the table, and nulls.")
+    default: float = Field(1.0, ge=0, description="The factor of values that are not in the table, and nulls.")
 
     def words(self) -> str:
         return f"weight by {self.column}: {', '.join(f'{value} {n:.6g}' for value, n in self.table.items())}"

@@ -40,7 +40,7 @@ class Band(RankedRule):
     column: str = Field(description="The column ranked, lowest value first.")
     criterion: Literal["low", "medium", "high"] = Field(description="Which end of the ranks, or their middle.")
     rate: float = Field(gt=0, le=1, description="The share kept.")
-    by: Literal["documents", "tokens"] = Field(default="documents", description="What the share is of.")
+    by: Literal["documents", "tokens"] = Field("documents", description="What the share is of.")
     within: Within = "global"
     min_group: MinGroup = 1
     length_bins: list[int] = Field(

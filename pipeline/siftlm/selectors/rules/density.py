@@ -33,10 +33,10 @@ class DensityRule(RankedRule):
     paper: ClassVar[str] = "De la Rosa et al. 2022 (BERTIN), arXiv 2207.06814"
 
     column: str = Field(description="The column sampled by, a perplexity for instance.")
-    rate: float | None = Field(default=None, gt=0, le=1, description="The share of the documents kept.")
-    factor: float | None = Field(default=None, gt=0, description="The factor before the shape, where no rate is given.")
+    rate: float | None = Field(None, gt=0, le=1, description="The share of the documents kept.")
+    factor: float | None = Field(None, gt=0, description="The factor before the shape, where no rate is given.")
     quartiles: list[float] | None = Field(
-        default=None, min_length=3, max_length=3, description="The three quartiles, instead of the corpus's own."
+        None, min_length=3, max_length=3, description="The three quartiles, instead of the corpus's own."
     )
 
     @field_validator("quartiles")
@@ -114,7 +114,7 @@ class Gaussian(DensityRule):
     example: ClassVar[Mapping[str, Any]] = {"kind": "gaussian", "column": "perplexity", "rate": 0.4}
 
     kind: Literal["gaussian"] = "gaussian"
-    width: float = Field(default=4.5, gt=0, description="Width of the bell in units of the median, squared.")
+    width: float = Field(4.5, gt=0, description="Width of the bell in units of the median, squared.")
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:  # noqa: ARG002
         """Returns the bell around the median; 0 for infinite values."""

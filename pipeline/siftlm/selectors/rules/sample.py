@@ -23,8 +23,8 @@ class Sample(RuleSettings):
     example: ClassVar[Mapping[str, Any]] = {"kind": "sample", "rate": 0.3}
 
     kind: Literal["sample"] = "sample"
-    rate: float | None = Field(default=None, ge=0, le=1, description="The probability of being kept.")
-    column: str | None = Field(default=None, description="A column with each document's own probability.")
+    rate: float | None = Field(None, ge=0, le=1, description="The probability of being kept.")
+    column: str | None = Field(None, description="A column with each document's own probability.")
 
     @model_validator(mode="after")
     def _has_one_rate(self) -> Sample:

@@ -23,12 +23,10 @@ class Threshold(RuleSettings):
 
     kind: Literal["threshold"] = "threshold"
     column: str = Field(description="The column compared.")
-    min: float | None = Field(default=None, description="The least value kept.")
-    max: float | None = Field(default=None, description="The greatest value kept.")
-    in_: list[str | bool | int] | None = Field(
-        default=None, alias="in", min_length=1, description="The only values kept."
-    )
-    not_in: list[str | bool | int] | None = Field(default=None, min_length=1, description="Values that are dropped.")
+    min: float | None = Field(None, description="The least value kept.")
+    max: float | None = Field(None, description="The greatest value kept.")
+    in_: list[str | bool | int] | None = Field(None, alias="in", min_length=1, description="The only values kept.")
+    not_in: list[str | bool | int] | None = Field(None, min_length=1, description="Values that are dropped.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Threshold:

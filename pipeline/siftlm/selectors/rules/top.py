@@ -35,14 +35,14 @@ class Top(RankedRule):
     kind: Literal["top"] = "top"
     column: str = Field(description="The column ranked.")
     direction: End | None = Field(
-        default=None,
+        None,
         description="Which values come first; default the good ones where siftlm knows them (the lowest perplexity, "
         "the highest probability of a classifier), else the highest.",
     )
-    budget_tokens: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
-    budget_documents: int | None = Field(default=None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
-    rate: float | None = Field(default=None, gt=0, le=1, description="The share kept, in the unit of `by`.")
-    by: Literal["documents", "tokens"] = Field(default="documents", description="What the rate is of.")
+    budget_tokens: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
+    budget_documents: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
+    rate: float | None = Field(None, gt=0, le=1, description="The share kept, in the unit of `by`.")
+    by: Literal["documents", "tokens"] = Field("documents", description="What the rate is of.")
     within: Within = "global"
     min_group: MinGroup = 1
 
