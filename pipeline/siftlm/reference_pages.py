@@ -10,8 +10,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,43 +100,27 @@ MEANINGS = {
 """What columns say that no scorer of ours describes, by name, without the name of the model before it."""
 
 
-@dataclass
-class Table:
-    """A table of the configuration: its schema, and the places at which it can stand."""
-
-    schema: Schema
-    places: list[str] = field(default_factory=list)
-
-    @property
-    def kind(self) -> str | None:
-        """What its key `kind` must be, where it is one of several."""
-        constant = self.schema.get("properties", {}).get("kind", {}).get("const")
-        return str(constant) if constant else None
-
-
 def pages() -> dict[str, str]:
     """Returns every reference page by the name of its file."""
-    made = {"configuration.md": configuration_page(), "columns.md": columns_page(), "methods.md": methods_page()}
-    return {name: f"{GENERATED}\n\n{text.rstrip()}\n" for name, text in made.items()}
+    texts = {"configuration.md": configuration_page(), "columns.md": columns_page(), "methods.md": methods_page()}
+    return {name: f"{GENERATED}\n\n{text.rstrip()}\n" for name, text in texts.items()}
 
 
-def tables(root: Schema, names: Sequence[str], definitions: Schema) -> dict[str, Table]:
-    """Returns the tables below some keys of a schema, by class, in the order in which a reader meets them."""
-    made: dict[str, Table] = {}
+def _places(properties: Schema, names: Iterable[str], definitions: Schema) -> dict[str, list[str]]:
+    """The tables below some keys, by class, in the order in which a reader meets them: the places of each."""
+    places: dict[str, list[str]] = {}
 
-    def visit(properties: Schema, keys: Sequence[str], above: str) -> None:
+    def visit(properties: Schema, keys: Iterable[str], above: str) -> None:
         for key in keys:
             for name, listed in _references(properties[key]):
-                place = f"{above}.{key}" if above else key
-                known = name in made
-                table = made.setdefault(name, Table(definitions[name]))
-                table.places.append(f"[[{place}]]" if listed else f"[{place}]")
+                known = name in places
+                places.setdefault(name, []).append(f"[[{above}{key}]]" if listed else f"[{above}{key}]")
                 if not known:
                     inner = definitions[name].get("properties", {})
-                    visit(inner, list(inner), place)
+                    visit(inner, inner, f"{above}{key}.")
 
-    visit(root["properties"], names, "")
-    return made
+    visit(properties, names, "")
+    return places
 
 
 def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, bool]]:
@@ -153,40 +136,38 @@ def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, boo
 def configuration_page() -> str:
     """Returns every key of a run's configuration and of the tables that the loop's commands read."""
     run, loop = RunConfig.model_json_schema(), LoopConfig.model_json_schema()
-    more = [name for name in loop["properties"] if name not in run["properties"]]
-    added = {name: table for name, table in tables(loop, more, loop["$defs"]).items() if name not in run["$defs"]}
+    keys, more = list(run["properties"]), [name for name in loop["properties"] if name not in run["properties"]]
+    added = _places(loop["properties"], more, loop["$defs"])
     return "\n\n".join(
         [
             "# Configuration reference",
             "Every key of a run, with its type, its default and what it means. An unknown key is an error that names "
             "the nearest known one; `siftlm schema` prints the same as JSON schema, for editors.",
             "## Keys of the run",
-            _keys(run, list(run["properties"])),
-            *_sections(tables(run, list(run["properties"]), run["$defs"])),
+            _keys(run, keys),
+            *_sections(_places(run["properties"], keys, run["$defs"]), run["$defs"]),
             "## Tables of the correlation commands",
             "Beside those of a run; the guide to perplexity correlations says which command reads which.",
             _keys(loop, more),
-            *_sections(added),
+            *_sections({n: places for n, places in added.items() if n not in run["$defs"]}, loop["$defs"]),
         ]
     )
 
 
-def _sections(made: Mapping[str, Table]) -> Iterator[str]:
-    shared = Counter(table.places[-1] for table in made.values())
-    for table in made.values():
-        kind = f', `kind = "{table.kind}"`' if shared[table.places[-1]] > 1 else ""
-        yield "### " + ", ".join(f"`{place}`" for place in dict.fromkeys(table.places)) + kind
-        yield prose(table.schema.get("description", ""))
-        yield _keys(table.schema, [key for key in table.schema.get("properties", {}) if key != "kind"])
+def _sections(tables: Mapping[str, Sequence[str]], definitions: Schema) -> Iterator[str]:
+    shared = Counter(places[-1] for places in tables.values())
+    for name, places in tables.items():
+        properties = definitions[name].get("properties", {})
+        kind = f', `kind = "{properties["kind"]["const"]}"`' if shared[places[-1]] > 1 else ""
+        yield "### " + ", ".join(f"`{place}`" for place in dict.fromkeys(places)) + kind
+        yield prose(definitions[name].get("description", ""))
+        yield _keys(definitions[name], [key for key in properties if key != "kind"])
 
 
 def _keys(schema: Schema, names: Sequence[str]) -> str:
     required = schema.get("required", ())
-    rows = [
-        (f"`{name}`", type_words(key), _default(key, name in required), key.get("description", ""))
-        for name in names
-        for key in [schema["properties"][name]]
-    ]
+    keys = {name: schema["properties"][name] for name in names}
+    rows = [(f"`{n}`", type_words(k), _default(k, n in required), k.get("description", "")) for n, k in keys.items()]
     return grid(("key", "type", "default", "meaning"), rows)
 
 
@@ -207,8 +188,8 @@ def type_words(schema: Schema) -> str:
 
 def _bounds(schema: Schema) -> str:
     words = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
-    found = [text.format(schema[key]) for key, text in words.items() if abs(schema.get(key, LARGE)) < LARGE]
-    return f", {', '.join(found)}" if found else ""
+    bounds = {text: schema[key] for key, text in words.items() if abs(schema.get(key, LARGE)) < LARGE}
+    return "".join(f", {text.format(bound)}" for text, bound in bounds.items())
 
 
 def _default(schema: Schema, required: bool) -> str:
@@ -285,20 +266,12 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def prose(text: str) -> str:
     """Returns a docstring or description as Markdown: what stands in angle brackets is no HTML."""
-    return "".join(part if part.startswith("`") else escaped(part) for part in re.split(r"(`[^`]*`)", text))
-
-
-def escaped(text: str) -> str:
-    """Returns text whose angle brackets and asterisks are themselves."""
-    return text.replace("<", "&lt;").replace("*", "\\*")
-
-
-def write(folder: Path) -> None:
-    """Writes the pages into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in pages().items():
-        (folder / name).write_text(text, encoding="utf-8")
+    signs = {"<": "&lt;", "*": "\\*"}
+    return re.sub(r"`[^`]*`|[<*]", lambda match: signs.get(match[0], match[0]), text)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")

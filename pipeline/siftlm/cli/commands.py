@@ -58,6 +58,7 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for instance seed=3.")
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+Characters = Annotated[int, typer.Option(min=0, help="Characters of text to show.")]
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -265,12 +266,12 @@ def fit_dsir(
 
 @app.command()
 def inspect(
-    folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    folder: Run,
     column: Annotated[str | None, typer.Option(help="Order documents by this column.")] = None,
     percentiles: Annotated[str, typer.Option(help="Percentiles to show, separated by commas.")] = "1,10,25,50,75,90,99",
     reason: Annotated[str | None, typer.Option(help="Only documents dropped for this reason.")] = None,
     kept: Annotated[bool | None, typer.Option("--kept/--dropped", help="Only kept or only dropped ones.")] = None,
-    characters: Annotated[int, typer.Option(min=0, help="Characters of text to show.")] = 300,
+    characters: Characters = 300,
 ) -> None:
     """Show documents at given percentiles of a column, kept and dropped, with reasons."""
     from siftlm.inspect.run import inspect as documents
@@ -303,7 +304,7 @@ def report(
 def explain(
     folder: Run,
     doc_id: Annotated[str, typer.Argument(metavar="DOC_ID", help="Id of a document.")],
-    characters: Annotated[int, typer.Option(min=0, help="Characters of text to show.")] = 300,
+    characters: Characters = 300,
 ) -> None:
     """Show every score of a document, every rule it met, and why it was kept or dropped."""
     from siftlm.inspect.explain import explain as find
@@ -327,9 +328,7 @@ def diff(
     from siftlm.inspect.diff import checked_page, compare, publish
 
     html = checked_page(html)
-    found = compare(old, new)
-    failed = publish(found, fail_if or [], json=json, html=html)
-    if failed:
+    if failed := publish(compare(old, new), fail_if or [], json=json, html=html):
         typer.echo(f"siftlm: {'; '.join(failed)}", err=True)
         raise typer.Exit(EXIT_CONDITION)
 
@@ -398,13 +397,13 @@ def _known(error: BaseException) -> Exception | None:
     """
     from siftlm.engine.audit import AuditError
 
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, UserError | AuditError):
-            return type(found)(*(BEAM_REMARK.sub("", str(line)) for line in found.args))
-        if isinstance(found, OSError) and found.errno in ENVIRONMENT:
-            return _of_environment(found.errno, str(found))
-        found = found.__cause__ or found.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError | AuditError):
+            return type(cause)(*(BEAM_REMARK.sub("", str(line)) for line in cause.args))
+        if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
+            return _of_environment(cause.errno, str(cause))
+        cause = cause.__cause__ or cause.__context__
     if told := WORKER_ERROR.search(str(error)):
         return UserError(told[1])
     faults = [fault for fault in WORKER_FAULT.finditer(str(error)) if int(fault[2]) in ENVIRONMENT]
@@ -413,7 +412,3 @@ def _known(error: BaseException) -> Exception | None:
 
 def _of_environment(number: int, told: str) -> UserError:
     return UserError(f"{ENVIRONMENT[number]}: {told}; mend that and run again")
-
-
-if __name__ == "__main__":
-    main()
