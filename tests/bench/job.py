@@ -118,7 +118,7 @@ def main() -> None:
         folder = Path(name)
         size_bytes = write_shards(folder / "in", chosen.megabytes * 1e6)
         print(f"{size_bytes / 1e6:.0f} MB of text in {SHARDS} shards")
-        own = measured([sys.executable, "-m", "siftlm.cli.commands", "run", str(write_config(folder))])
+        own = measured([sys.executable, "-m", "siftlm.cli", "run", str(write_config(folder))])
         report("siftlm run", own, size_bytes)
         if chosen.datatrove:
             step = max(1, round(chosen.megabytes / chosen.datatrove_megabytes))

@@ -74,7 +74,7 @@ def main() -> None:
         for turn in ("first", "one more", "nothing to do"):
             if turn == "one more":
                 write_shard(folder / "in", chosen.shards, chosen.documents, chosen.bytes)
-            cost = measured([sys.executable, "-m", "siftlm.cli.commands", "run", str(config)])
+            cost = measured([sys.executable, "-m", "siftlm.cli", "run", str(config)])
             files = sum(path.is_file() for path in (folder / "out" / "store").rglob("*"))
             print(
                 f"{turn:14} {cost.cpu_seconds:8.1f} CPU s {cost.wall_seconds:8.1f} s {files:8,} files, "

@@ -36,7 +36,7 @@ MALLINFO2 = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblk
 def prepared(folder: Path, processes: int) -> dict[str, Any]:
     """The tree of a run over the quickstart's corpus, by a model that is trained here."""
     model = folder / "model"
-    command = [sys.executable, "-m", "siftlm.cli.commands", "train-reference", str(QUICKSTART), str(model)]
+    command = [sys.executable, "-m", "siftlm.cli", "train-reference", str(QUICKSTART), str(model)]
     subprocess.run([*command, "--set", f"output.folder={folder}/trained"], cwd=ROOT, check=True)
     damaged = folder / "damaged"
     damaged.mkdir()
