@@ -167,7 +167,9 @@ def test_a_rule_tells_what_it_found_in_the_units_of_its_column() -> None:
     kept = np.flatnonzero(np.asarray(selection.decide(table, plan)["kept"])).tolist()
     assert kept == list(range(70, 75))
     assert plan.passes == 3
-    found = [rule.found(state, table.schema) for rule, state in zip(selection.settings.rules, plan.states, strict=True)]
+    found = [
+        rule.outcome(state, table.schema) for rule, state in zip(selection.settings.rules, plan.states, strict=True)
+    ]
     assert found == [
         {
             "kind": "band",

@@ -1,4 +1,4 @@
-"""Looking into a finished run: its shards, and documents at given percentiles of a column."""
+"""Opens a finished run: its shards, and documents at given percentiles of a column."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class SelectedRun:
 
 @dataclass(frozen=True)
 class FinishedRun(SelectedRun):
-    """A run that is published in `folder`."""
+    """Holds a run that is published in `folder`."""
 
     folder: str
 
@@ -134,7 +134,7 @@ class FinishedRun(SelectedRun):
 def inspect(
     folder: str, column: str | None, percentiles: Sequence[float], reason: str | None, kept: bool | None
 ) -> list[dict[str, Any]]:
-    """The documents at the given percentiles of a column among those asked for, lowest first."""
+    """Returns the documents at the given percentiles of a column among those asked for, lowest first."""
     run = FinishedRun.open(folder)
     columns = run.columns()
     column = run.default_column() if column is None else column
@@ -144,14 +144,19 @@ def inspect(
     reasons = {name for name in table["reason"].unique().to_pylist() if name}
     if reason is not None and reason not in reasons:
         raise UserError(f"--reason: must be why documents were dropped, got {reason!r}{_nearest(reason, reasons)}")
-    table = table.filter(_wanted(table, column, reason, kept))
+    wanted = pc.field(column).is_valid()
+    if reason is not None:
+        wanted &= pc.field("reason") == reason
+    if kept is not None:
+        wanted &= pc.field("kept") == kept
+    table = table.filter(wanted)
     order = pc.sort_indices(table, sort_keys=[(column, "ascending"), ("doc_id", "ascending")])
-    found = []
+    documents = []
     for percentile in percentiles if len(order) else ():
         row = table.slice(order[round(percentile / 100 * (len(order) - 1))].as_py(), 1).to_pylist()[0]
         text = run.text(row["shard"], row["row"])
-        found.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
-    return found
+        documents.append({**row, "percentile": percentile, "column": column, "value": row[column], "text": text})
+    return documents
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -159,17 +164,8 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
-def _wanted(table: pa.Table, column: str, reason: str | None, kept: bool | None) -> pa.ChunkedArray:
-    mask = pc.is_valid(table[column])
-    if reason is not None:
-        mask = pc.and_(mask, pc.fill_null(pc.equal(table["reason"], reason), False))
-    if kept is not None:
-        mask = pc.and_(mask, pc.equal(table["kept"], kept))
-    return mask
-
-
 def parse_percentiles(text: str) -> list[float]:
-    """`1,50,99` as numbers from 0 to 100."""
+    """Returns `1,50,99` as numbers from 0 to 100."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

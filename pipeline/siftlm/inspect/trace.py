@@ -1,4 +1,4 @@
-"""The steps of a finished run that can drop a document, in their order, with the values they cut at."""
+"""Lists the steps of a finished run that can drop a document, in their order, with the values they cut at."""
 
 from __future__ import annotations
 
@@ -35,11 +35,8 @@ class Trace:
     @cached_property
     def plan(self) -> Plan | None:
         """The resolved selection; None where the store no longer has it."""
-        keys = [task.inputs[DECISIONS] for task in self.run.tasks()]
-        path = plan_path(self.run.store, keys)
-        if not filesystem.exists(path):
-            return None
-        plan: Plan = read_value(path, self.run.store)
+        path = plan_path(self.run.store, [task.inputs[DECISIONS] for task in self.run.tasks()])
+        plan: Plan | None = read_value(path, self.run.store) if filesystem.exists(path) else None
         return plan
 
     @cached_property
@@ -62,7 +59,7 @@ class Trace:
         schema = pa.schema(self.columns)
         return [
             {"place": loss.place, "text": loss.text, "dropped": dict(sorted(dropped[loss.place].items()))}
-            | (loss.rule.found(self.state(loss), schema) if loss.rule and self.state(loss) else {})
+            | (loss.rule.outcome(self.state(loss), schema) if loss.rule and self.state(loss) else {})
             for loss in self.losses
         ]
 

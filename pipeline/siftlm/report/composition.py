@@ -49,18 +49,16 @@ class Composition:
 def composition(column: str, groups: Mapping[str | None, Counts], shown: int = SHOWN) -> Composition:
     """Returns the `shown` largest groups by documents, ties by name, and all others as one."""
     shown += len(groups) == shown + 1  # a single other one has its name
-    ranked = largest_first(groups, lambda group: -group.documents, shown)
+    ranked = largest_first(groups, lambda group: (-group.documents, group.name.removeprefix(UNNAMED)), shown)
     return Composition(column, ranked, GroupCounts("all", 1, *added(groups.values())), len(groups))
 
 
 def largest_first(
     groups: Mapping[str | None, Counts], order: Callable[[GroupCounts], Any], shown: int
 ) -> tuple[GroupCounts, ...]:
-    """Returns the first groups in an order, ties by name, and all others as one."""
-    ranked = sorted(
-        (GroupCounts(UNNAMED if name is None else name, 1, *counts) for name, counts in groups.items()),
-        key=lambda group: (order(group), group.name),
-    )
+    """Returns the first groups in an order, and all others as one."""
+    named = (GroupCounts(UNNAMED if name is None else name, 1, *counts) for name, counts in groups.items())
+    ranked = sorted(named, key=order)
     others = ranked[shown:]
     tail = [GroupCounts(f"{len(others):,} others", len(others), *added(group[2:] for group in others))]
     return (*ranked[:shown], *(tail if others else ()))

@@ -36,20 +36,13 @@ def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any
 
     style: Any = {
         "font.size": FONT,
-        "axes.edgecolor": GRID,
-        "axes.labelcolor": MUTED,
         "text.color": INK,
-        "xtick.color": GRID,
-        "ytick.color": GRID,
-        "xtick.labelcolor": MUTED,
-        "ytick.labelcolor": MUTED,
-        "grid.color": GRID,
         "grid.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
         "axes.axisbelow": True,
         "text.parse_math": False,
+        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), GRID),
+        **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), MUTED),
+        **dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left"), False),
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained" if left is None else None)

@@ -18,16 +18,7 @@ FORMAT = 3  # 3: `papers`, the checksums of report and card
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 CARD = "README.md"
-PACKAGES = (
-    "siftlm",
-    "apache-beam",
-    "pyarrow",
-    "numpy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "fasttext-numpy2",
-)
+PACKAGES = ("siftlm", "apache-beam", "pyarrow", "numpy", "torch", "transformers", "tokenizers", "fasttext-numpy2")
 
 
 def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def mixture(
 
     total = GroupCounts("all", 1, *added(groups.values()))
     kept = {name: counts for name, counts in groups.items() if portion(GroupCounts("", 1, *counts)).kept}
-    largest = largest_first(kept, lambda group: (-portion(group).effective, -portion(group).kept), shown)
+    largest = largest_first(kept, lambda group: (-portion(group).effective, -portion(group).kept, group.name), shown)
     return Mixture(column, unit, written, tuple(map(portion, largest)), portion(total))
 
 

@@ -109,12 +109,7 @@ def print_documents(documents: Iterable[Mapping[str, Any]], characters: int) -> 
         console.print()
 
 
-SIGNS = {
-    "passed": ("✓", "green"),
-    "dropped": ("✗", "bold red"),
-    "does not apply": ("·", "dim"),
-    "not reached": ("·", "dim"),
-}
+SIGNS = {"passed": ("✓", "green"), "dropped": ("✗", "bold red")}
 
 
 def print_explanation(document: Explanation, characters: int) -> None:
@@ -147,7 +142,7 @@ def print_explanation(document: Explanation, characters: int) -> None:
 def _print_way(console: Console, document: Explanation) -> None:
     """A line a step: `✓ select.rules.2: perplexity in the medium 0.6 of documents: 350.5, cut at 350 and 403`."""
     for met in document.met:
-        sign, style = SIGNS[met.verdict]
+        sign, style = SIGNS.get(met.verdict, ("·", "dim"))
         value = "" if met.value is None else f": {_number(met.value)}"
         cuts = f", cut at {' and '.join(_number(cut) for cut in met.cuts)}" if met.cuts else ""
         result = {"passed": "", "dropped": f": {met.reason}"}.get(met.verdict, f" ({met.verdict})")

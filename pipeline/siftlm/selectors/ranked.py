@@ -15,7 +15,7 @@ from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Cut, RuleSettings, Value
 from siftlm.statistics.cuts import POOL, Cuts, Ranked, Search, Target, advance, histogram
 from siftlm.statistics.hashing import hash_names
-from siftlm.statistics.ordered import LARGEST, UInt64Array, to_number
+from siftlm.statistics.ordered import LARGEST, UInt64Array, from_number, to_number
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
 
@@ -49,6 +49,8 @@ class RankedRule(RuleSettings):
     before it.
     """
 
+    column: str = Field(description="The column ranked.")
+
     @property
     def passes(self) -> int:
         return 1
@@ -64,6 +66,11 @@ class RankedRule(RuleSettings):
         """Whether the largest values come first."""
         return False
 
+    @property
+    def unit(self) -> str:
+        """What the share or budget counts: documents or tokens."""
+        return "documents"
+
     def group(self, rows: Rows) -> UInt64Array:
         """Returns the group of each document: one for all, or one a value of the column."""
         return np.zeros(len(rows), np.uint64) if self.within_column is None else rows.group(self.within_column)
@@ -76,9 +83,10 @@ class RankedRule(RuleSettings):
         """Returns where a search cuts."""
         raise NotImplementedError(f"{self.kind} has no search {number}")
 
-    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """Returns the rows as a search ranks them."""
-        raise NotImplementedError(f"{self.kind} has no search {number}")
+    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
+        """Returns the rows as a search ranks them: by the column, ties by draw, unless the rule says otherwise."""
+        key = from_number(rows.number(self.column))
+        return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
     @property
     def grouped_by(self) -> tuple[str, str] | None:
@@ -112,33 +120,31 @@ class RankedRule(RuleSettings):
             return Ranking(state.cuts, search)
         return self._opened((*state.cuts, search.found), search.entry_limit)
 
-    def found(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
+    def outcome(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
         """Returns what was ranked, in how many groups, and of one group the values at its cuts."""
         if not state.cuts:
             return {}
         cuts = state.cuts[0]
         totals: dict[str, Any] = {"kind": self.kind, "groups": len(cuts.groups)}
-        totals |= {"documents": int(cuts.documents.sum()), "mass": int(cuts.mass.sum())} | self.budget_found(cuts)
+        totals |= {"documents": int(cuts.documents.sum()), "mass": int(cuts.mass.sum())} | self.budget_outcome(cuts)
         if len(cuts.groups) != 1 or self.ranked_column is None:
             return totals
         values = self._values(cuts.key[0], schema.field(self.ranked_column).type)
         return totals | {"column": self.ranked_column, "cuts": list(values)}
 
-    def budget_found(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
+    def budget_outcome(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
         """Says of a rule's budget which end was kept, how large it is, and what is missing."""
         return {}
 
     def cuts(self, state: Ranking, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:
         if not state.cuts:
             return []
-        cuts, known = state.cuts[0], _hashed(names)
+        cuts, given = state.cuts[0], [name for name in names if name is not None]
+        known = dict(zip((hash_names(pa.array(given, pa.string())) & POOL).tolist(), given, strict=True))
         return [
-            Cut(
-                self.group_name(int(cuts.groups[row]), known),
-                self._values(cuts.key[row], kind),
-                int(cuts.documents[row]),
-            )
+            Cut(self.group_name(group, known), self._values(cuts.key[row], kind), int(cuts.documents[row]))
             for row in np.argsort(-cuts.documents, kind="stable").tolist()
+            for group in [int(cuts.groups[row])]
         ]
 
     def cut_of(self, rows: Rows, state: Ranking, kind: pa.DataType) -> tuple[Value, ...]:
@@ -161,12 +167,6 @@ class RankedRule(RuleSettings):
         dtype = np.dtype(np.float64 if pa.types.is_floating(kind) else np.int64)
         ends = ((keys == 0) | (keys == LARGEST)).tolist()
         return tuple(None if end else v for end, v in zip(ends, to_number(keys, dtype).tolist(), strict=True))
-
-
-def _hashed(names: Iterable[str | None]) -> dict[int, str]:
-    """The names of groups by the hash under which they are ranked."""
-    real = [name for name in names if name is not None]
-    return dict(zip((hash_names(pa.array(real, pa.string())) & POOL).tolist(), real, strict=True))
 
 
 def exact(rate: float) -> Fraction:

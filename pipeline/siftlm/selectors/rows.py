@@ -90,12 +90,11 @@ class Rows:
 
         Two of n names share a group with odds n^2 / 2^61: 4e-7 for 1e6 domains.
         """
-        hashes = self._cached(f"group {name}", lambda: self._groups(self._column(name)))
+        column = self._column(name)
+        hashes = self._cached(
+            f"group {name}", lambda: np.where(np.asarray(column.is_null()), POOL, hash_names(column) & POOL)
+        )
         return np.asarray(hashes[self.index], np.uint64)
-
-    @staticmethod
-    def _groups(column: pa.Array) -> UInt64Array:
-        return np.where(np.asarray(column.is_null()), POOL, hash_names(column) & POOL)
 
     def draw(self) -> UInt64Array:
         """Returns uniform 64-bit draws by seed, purpose and doc_id alone; those of two purposes are independent."""

@@ -38,11 +38,6 @@ class Scope(Settings):
     source: list[str] | None = Field(None, min_length=1, description="Only documents of these inputs.")
     domain: list[str] | None = Field(None, min_length=1, description="Only documents of these registered domains.")
 
-    def lists(self) -> dict[str, list[str]]:
-        """Returns the columns that the scope reads, with the values it allows."""
-        named = {"language": self.language, "source": self.source, "domain": self.domain}
-        return {name: values for name, values in named.items() if values is not None}
-
 
 class RuleSettings(Component):
     """Sees the rows in its scope that are still kept, and says which go and why."""
@@ -70,7 +65,7 @@ class RuleSettings(Component):
     @property
     def scope(self) -> dict[str, list[str]]:
         """The columns that the scope reads, with the values it allows."""
-        return self.when.lists() if self.when else {}
+        return {name: values for name, values in self.when or () if values is not None}
 
     def columns(self) -> set[str]:
         own = {self.ranked_column} if self.ranked_column else set()
@@ -81,8 +76,7 @@ class RuleSettings(Component):
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
     def reasons(self) -> tuple[str, ...]:
-        own = (self.reason,) if self.reason else self.default_reasons()
-        return (*self._missing_reason(), *own)
+        return (*self._missing_reason(), *((self.reason,) if self.reason else self.default_reasons()))
 
     def _missing_reason(self) -> list[str]:
         """The reason of documents without a value, where these are dropped."""
@@ -144,7 +138,7 @@ class RuleSettings(Component):
         """Returns the draw that the rule compares for the first row; None where it compares a column."""
         return None
 
-    def found(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
+    def outcome(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
         """Returns what the rule found in the corpus, as JSON; empty where it looks at rows alone."""
         return {}
 

@@ -54,11 +54,10 @@ class SelectSettings(Settings):
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
         """Returns the selection with what its columns decide where the user did not."""
-        rules = [rule.following(good_ends) for rule in self.rules]
-        return self.model_copy(update={"rules": rules})
+        return self.model_copy(update={"rules": [rule.following(good_ends) for rule in self.rules]})
 
     def columns(self) -> set[str]:
         """Returns the columns that the selection reads."""
-        weights = self.weights.columns() if self.weights else set()
+        weights = {factor.column for factor in self.weights.factors} if self.weights else set()
         tokens = {self.tokens} if self.tokens else set()
         return {"doc_id"}.union(weights, tokens, *(rule.columns() for rule in self.rules))

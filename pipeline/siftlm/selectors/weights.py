@@ -58,10 +58,6 @@ class WeightSettings(Settings):
             raise ValueError("cap must be a whole number where copies are materialised")
         return self
 
-    def columns(self) -> set[str]:
-        """Returns the columns that the factors read."""
-        return {factor.column for factor in self.factors}
-
     def check(self, good_ends: Mapping[str, End]) -> None:
         """Raises UserError where a factor turns the good end of its column round and the user did not write so."""
         for position, factor in enumerate(self.factors):
@@ -79,11 +75,9 @@ class WeightSettings(Settings):
         """What finds the scale c of the weights; None where it is 1."""
         if self.budget_tokens is None:
             return None
-        return (
-            CopiesBudget(self.budget_tokens, int(self.cap))
-            if self.materialise
-            else FillingBudget(self.budget_tokens, self.cap)
-        )
+        if self.materialise:
+            return CopiesBudget(self.budget_tokens, int(self.cap))
+        return FillingBudget(self.budget_tokens, self.cap)
 
     def weighed(self, rows: Rows, states: Sequence[Any]) -> Weighed:
         """Returns the rows with their weights before budget and cap; `states` are those of the factors."""

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
-from siftlm.statistics.cuts import POOL, Cuts, Ranked, Target
-from siftlm.statistics.ordered import UInt64Array, from_number
+from siftlm.statistics.cuts import POOL, Target
+from siftlm.statistics.ordered import UInt64Array
 
 
 class Band(RankedRule):
@@ -55,6 +55,10 @@ class Band(RankedRule):
         return edges
 
     @property
+    def unit(self) -> str:
+        return self.by
+
+    @property
     def counts_tokens(self) -> bool:
         return self.by == "tokens" or bool(self.length_bins)
 
@@ -85,10 +89,6 @@ class Band(RankedRule):
         low, high = edges[position], edges[position + 1]
         length = f"{low} tokens and more" if high is None else f"{low} to {high - 1} tokens"
         return length if name is None else f"{name}, {length}"
-
-    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
-        """Returns rows by the column, ties by draw, in groups of `within` and of length."""
-        return Ranked(self.group(rows), from_number(rows.number(self.column)), rows.draw(), rows.mass(self.by))
 
     def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Returns rows before the first end or not before the last."""

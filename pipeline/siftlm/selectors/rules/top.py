@@ -11,8 +11,7 @@ from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
 from siftlm.settings import End
-from siftlm.statistics.cuts import Cuts, Ranked, Target
-from siftlm.statistics.ordered import from_number
+from siftlm.statistics.cuts import Cuts, Target
 
 LARGEST_BUDGET = 1 << 62
 
@@ -33,7 +32,6 @@ class Top(RankedRule):
     }  # fmt: skip
 
     kind: Literal["top"] = "top"
-    column: str = Field(description="The column ranked.")
     direction: End | None = Field(
         None,
         description="Which values come first; default the good ones where siftlm knows them (the lowest perplexity, "
@@ -71,8 +69,7 @@ class Top(RankedRule):
         return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
 
     @property
-    def unit(self) -> Literal["documents", "tokens"]:
-        """What the budget counts."""
+    def unit(self) -> str:
         return self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
 
     @property
@@ -87,21 +84,15 @@ class Top(RankedRule):
         return (f"{'below_top' if self.descending else 'above_bottom'}_{self.column}",)
 
     def targets(self, number: int) -> tuple[Target, ...]:  # noqa: ARG002
-        """Returns the budget."""
         share = exact(self.rate) if self.rate is not None else None
         return (Target(share=share, amount=self.amount),)
-
-    def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
-        """Returns rows by the column, best first, ties by draw."""
-        key = from_number(rows.number(self.column))
-        return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
     def drops(self, rows: Rows, state: Ranking) -> Drops:
         """Returns rows that come after the one that crosses the budget."""
         return [(self.default_reasons()[0], ~state.cuts[0].before(0, self.ranked(rows, 0, ())))]
 
-    def budget_found(self, cuts: Cuts) -> dict[str, Any]:
-        """Returns `short` is what all groups together lack of the budget, `groups_short` how many lack any."""
+    def budget_outcome(self, cuts: Cuts) -> dict[str, Any]:
+        """Returns the budget: `short` is what all groups together lack of it, `groups_short` how many lack any."""
         kept: dict[str, Any] = {"end": self.end, "by": self.column, "within": self.within, "unit": self.unit}
         if self.amount is None:
             return kept | {"rate": self.rate}
