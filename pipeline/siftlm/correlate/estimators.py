@@ -66,14 +66,6 @@ def _pairs(counts: Floats) -> Floats:
     return np.asarray(sizes * (sizes - 1) / 2)
 
 
-def _product(X: Floats, y: Floats, counts: Floats) -> Floats:
-    return np.asarray((counts * y) @ X / counts.sum(axis=1, keepdims=True))
-
-
-def _sign(X: Floats, y: Floats, counts: Floats) -> Floats:
-    return np.asarray(_drawn_signs(y, counts) @ X / _pairs(counts))
-
-
 def _sign_cdf(X: Floats, y: Floats, counts: Floats) -> Floats:
     by_unit = SortedColumns(X)
     signs, sizes = _drawn_signs(y, counts), counts.sum(axis=1)
@@ -81,10 +73,6 @@ def _sign_cdf(X: Floats, y: Floats, counts: Floats) -> Floats:
     for b, drawn in enumerate(counts):
         g[b] = np.einsum("dn,dn->d", signs[b][by_unit.order], by_unit.ranks_in_order(drawn)) / sizes[b]
     return np.asarray(g / _pairs(counts))
-
-
-def _spearman(X: Floats, y: Floats, counts: Floats) -> Floats:
-    return np.asarray(spearman_with_each(X, y[None, :], counts)[0])
 
 
 def spearman_with_each(X: Floats, Y: Floats, counts: Floats) -> Floats:
@@ -151,11 +139,11 @@ def _compared(lowest: float) -> Weighted:
 
 
 _WEIGHTED: dict[EstimatorName, Weighted] = {
-    "spearman": _spearman,
+    "spearman": lambda X, y, counts: spearman_with_each(X, y[None, :], counts)[0],
     "sign_cdf": _sign_cdf,
     "sign_sign": _compared(lowest=-1.0),
-    "sign": _sign,
-    "product": _product,
+    "sign": lambda X, y, counts: _drawn_signs(y, counts) @ X / _pairs(counts),
+    "product": lambda X, y, counts: (counts * y) @ X / counts.sum(axis=1, keepdims=True),
     "concordant": _compared(lowest=0.0),
 }
 

@@ -44,12 +44,7 @@ def estimates_table(assessment: Assessment) -> pa.Table:
 
 
 def weights_table(
-    target: str,
-    units: list[str],
-    estimates: Floats,
-    tokens: npt.NDArray[np.int64],
-    caps: Floats,
-    weights: Floats,
+    target: str, units: list[str], estimates: Floats, tokens: npt.NDArray[np.int64], caps: Floats, weights: Floats
 ) -> pa.Table:
     """Returns one row a unit, best first: tokens, cap tau, weight, and whether the unit is included (weight > 0)."""
     table = pa.table(

@@ -50,8 +50,7 @@ class MatrixSettings(Settings):
     path: ReadPath = Field(description="CSV or Parquet: units by models, models by units, or long.")
     layout: TableLayout = Field("auto", description="Auto takes long tables and a `model` column as such.")
     name_column: str | None = Field(
-        None,
-        description="The column that names the rows. Default: `model` or `unit`, else the first text column.",
+        None, description="The column that names the rows. Default: `model` or `unit`, else the first text column."
     )
     ignore: list[str] = Field(default_factory=list, description="Columns that are no values.")
     clean: CleanSettings = Field(default_factory=CleanSettings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from siftlm import filesystem, paths
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.inspect.run import FinishedRun, SelectedRun
-from siftlm.inspect.survey import Survey
+from siftlm.inspect.survey import survey
 from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.manifest import MANIFEST
@@ -89,8 +90,8 @@ class _Documents:
     def tally(self) -> Tally:
         """Exact counts by reason and group."""
         asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
-        count, store = Survey(asked, self.run.store), self.run.store
-        documents = int(self.run.manifest["statistics"]["documents"]["documents"])
+        store, documents = self.run.store, int(self.run.manifest["statistics"]["documents"]["documents"])
+        count = partial(survey, asked=asked, store=store)
         return gather("diff", count, merged, self.tasks, documents, store, RunnerSettings()) or merged([])
 
     def side(self, counted: Tally) -> Side:

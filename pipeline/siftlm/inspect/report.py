@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
-from siftlm.inspect.survey import Survey
+from siftlm.inspect.survey import survey
 from siftlm.inspect.trace import Trace
 from siftlm.report import figures
 from siftlm.report.composition import UNNAMED, composition
@@ -73,10 +73,7 @@ class _Overview:
         self.columns = run.columns()
         self.excerpts = Excerpts(run)
         self.tokens = run.tokens_column()
-
-    @cached_property
-    def documents(self) -> int:
-        return int(self.run.manifest["statistics"]["documents"]["documents"])
+        self.documents = int(run.manifest["statistics"]["documents"]["documents"])
 
     @cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
@@ -97,7 +94,8 @@ class _Overview:
             seed=self.trace.config.seed,
         )
         store, tasks = self.run.store, self.run.tasks()
-        return gather("report", Survey(asked, store), merged, tasks, self.documents, store, self.runner) or merged([])
+        count = partial(survey, asked=asked, store=store)
+        return gather("report", count, merged, tasks, self.documents, store, self.runner) or merged([])
 
     @cached_property
     def scores(self) -> list[str]:
@@ -146,10 +144,10 @@ class _Overview:
 
     def _contamination(self, overlap: Overlap) -> Contamination:
         touched = self.tally["benchmarks"][overlap.name]
-        worst = []
-        for share, shard, row, doc_id, kept, reason, item in touched["worst"]:
-            text = self.excerpts.excerpt((shard, row))
-            worst.append((Document(doc_id, None, None, text, kept, reason, -share), item))
+        worst = [
+            (Document(doc_id, None, None, self.excerpts.excerpt((shard, row)), kept, reason, -share), item)
+            for share, shard, row, doc_id, kept, reason, item in touched["worst"]
+        ]
         sums = touched["documents"], touched["kept"], len(touched["items"]), len(touched["kept_items"])
         return Contamination(overlap.name, overlap.ngram, *sums, tuple(worst))
 
@@ -206,16 +204,10 @@ class _Overview:
     def _document(self, column: str, index: int, percentile: float, model: str | None) -> Document:
         sample = self.tally["sample"]
         names = {name: values[index] for name, values in sample["names"].items()}
-        return Document(
-            doc_id=names["doc_id"] or "",
-            source=names.get("source"),
-            domain=names.get("domain"),
-            excerpt=self.excerpts.excerpt(self._place(index), model),
-            kept=bool(sample["kept"][index]),
-            reason=names.get("reason"),
-            value=float(sample["numbers"][column][index]),
-            percentile=percentile,
-        )
+        text = self.excerpts.excerpt(self._place(index), model)
+        kept, value = bool(sample["kept"][index]), float(sample["numbers"][column][index])
+        owner = names["doc_id"] or "", names.get("source"), names.get("domain")
+        return Document(*owner, text, kept, names.get("reason"), value, percentile)
 
     def _distribution(self, name: str) -> Chart | None:
         edges, counts = self.edges.get(name), self.tally["histograms"].get(name)
@@ -232,10 +224,8 @@ class _Overview:
     def _cut_text(self, loss: Loss) -> CutText:
         _, within = (loss.rule and loss.rule.grouped_by) or ("", "")
         cuts = self.trace.cuts(loss, self.tally["groups"].get(within, {}))
-        words = [_cut_words(loss, cut) for cut in cuts[:CUTS_NAMED]]
-        if len(cuts) > CUTS_NAMED:
-            words.append(f"and {len(cuts) - CUTS_NAMED:,} more groups")
-        return CutText(loss.place, loss.text, tuple(words))
+        more = [f"and {len(cuts) - CUTS_NAMED:,} more groups"] if len(cuts) > CUTS_NAMED else []
+        return CutText(loss.place, loss.text, (*(_cut_words(loss, cut) for cut in cuts[:CUTS_NAMED]), *more))
 
     def _against(self) -> list[Chart]:
         sample = self.tally["sample"]

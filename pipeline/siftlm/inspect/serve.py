@@ -206,9 +206,8 @@ def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(*answer(decisions, self.path, self.headers.get("Host", ""), self.connection.getsockname()[1]))
-
-        def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+            host, port = self.headers.get("Host", ""), self.connection.getsockname()[1]
+            status, body, kind = answer(decisions, self.path, host, port)
             self.send_response(status)
             for name, text in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
                 self.send_header(name, text)

@@ -53,7 +53,8 @@ def budget_of(settings: ProjectSettings, tokens: npt.NDArray[np.int64]) -> float
     return settings.keep_share * float(tokens.sum())
 
 
-def _check(g: Floats, tau: Floats) -> None:
+def _checked(g: Floats, tau: Floats) -> tuple[Floats, Floats]:
+    g, tau = np.asarray(g, np.float64), np.asarray(tau, np.float64)
     if g.ndim != 1 or g.shape != tau.shape or not len(g):
         raise UserError(f"project: estimates and caps must be [units] and equally many, got {g.shape} and {tau.shape}")
     if not np.isfinite(g).all() or np.isnan(tau).any():
@@ -66,6 +67,7 @@ def _check(g: Floats, tau: Floats) -> None:
             f"project.caps: must add up to at least 1 (else the budget cannot be filled without "
             f"repeating text), got {tau.sum():.9g}; lower the budget or add units"
         )
+    return g, tau
 
 
 def _all_units(tau: Floats) -> Floats | None:
@@ -80,15 +82,10 @@ def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -
     index), so the result depends neither on the order of units nor on a sort's whims. The marginal weight
     never exceeds its cap.
     """
-    g, tau = np.asarray(g, np.float64), np.asarray(tau, np.float64)
-    _check(g, tau)
-    whole = _all_units(tau)
-    if whole is not None:
-        return whole
-    tie_break = (
-        np.arange(len(g)) if names is None else np.argsort(np.argsort(np.asarray(names, dtype=str), kind="stable"))
-    )
-    order = np.lexsort((tie_break, -g))
+    g, tau = _checked(g, tau)
+    if (only := _all_units(tau)) is not None:
+        return only
+    order = np.lexsort((np.arange(len(g)) if names is None else np.asarray(names, dtype=str), -g))
     filled = np.minimum(np.cumsum(tau[order]), 1.0)
     w = np.zeros_like(g)
     w[order] = np.minimum(np.diff(filled, prepend=0.0), tau[order])
@@ -101,11 +98,9 @@ def project_l2(g: Floats, tau: Floats) -> Floats:
     The sum is piecewise linear and rises in c, with slope the number of units strictly between their bounds.
     Equal estimates with equal caps get equal weights, so no order is involved.
     """
-    g, tau = np.asarray(g, np.float64), np.asarray(tau, np.float64)
-    _check(g, tau)
-    whole = _all_units(tau)
-    if whole is not None:
-        return whole
+    g, tau = _checked(g, tau)
+    if (only := _all_units(tau)) is not None:
+        return only
     finite = np.isfinite(tau)
     points = np.concatenate([-g, (tau - g)[finite]])
     slopes = np.concatenate([np.ones(len(g)), -np.ones(int(finite.sum()))])
