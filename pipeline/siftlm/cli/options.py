@@ -14,15 +14,12 @@ from siftlm.loop import LoopConfig, load
 from siftlm.mixing.settings import ProjectSettings
 
 OPTIONS = "command line"
+Given = str | None
+"""An option or argument; None where the command line does not have it."""
 
 
 def correlate_options(
-    config: str | None,
-    matrix: str | None,
-    errors: str | None,
-    estimator: str | None,
-    out: str | None,
-    sets: list[str] | None,
+    config: Given, matrix: Given, errors: Given, estimator: Given, out: Given, sets: list[str] | None
 ) -> tuple[CorrelateSettings, str]:
     """Returns the settings of `correlate` and the folder of its tables.
 
@@ -40,12 +37,7 @@ def correlate_options(
 
 
 def project_options(
-    config: str | None,
-    estimates: str | None,
-    units: str | None,
-    given: Mapping[str, Any],
-    out: str | None,
-    sets: list[str] | None,
+    config: Given, estimates: Given, units: Given, given: Mapping[str, Any], out: Given, sets: list[str] | None
 ) -> tuple[ProjectSettings, str, str, str]:
     """Returns (settings, estimates, units, out) of `project`; a budget given as an option wins over either kind."""
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -64,22 +56,17 @@ def project_options(
     return settings, table, _table("--units", units, f"{loop.folder}/units.parquet"), folder
 
 
-def _out(out: str | None, default: str) -> str:
+def _out(out: Given, default: str) -> str:
     """The folder of the results; an empty option is a mistake, not the default."""
     return paths.given("--out", default if out is None else out)
 
 
-def _table(option: str, path: str | None, default: str = "") -> str:
+def _table(option: str, path: Given, default: str = "") -> str:
     return paths.given(option, default if path is None else path, paths.readable)
 
 
 def corpora_options(
-    config: str | None,
-    good: Sequence[str] | None,
-    web: Sequence[str] | None,
-    out: str | None,
-    sets: list[str] | None,
-    name: str,
+    config: Given, good: Sequence[str] | None, web: Sequence[str] | None, out: Given, sets: list[str] | None, name: str
 ) -> tuple[LoopConfig, str]:
     """Returns the configuration and the folder of the result, from CONF or from the files of two corpora."""
     if config is not None:

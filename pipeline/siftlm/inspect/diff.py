@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import orjson
 import pyarrow as pa
 
 from siftlm import filesystem, paths
-from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.inspect.run import FinishedRun, SelectedRun
 from siftlm.inspect.survey import survey
@@ -21,7 +19,7 @@ from siftlm.report.composition import UNNAMED, added
 from siftlm.report.difference import TOTALS, Drift, Moved, RunDifference, Side, holds
 from siftlm.report.manifest import MANIFEST
 from siftlm.report.page import difference_page
-from siftlm.report.tally import GROUPS, NOTHING, Asked, Tally, merged, with_nan
+from siftlm.report.tally import GROUPS, NOTHING, Asked, Tally, with_nan
 from siftlm.report.terminal import print_difference
 from siftlm.stages.columns import read_columns
 from siftlm.stages.folders import check_file
@@ -90,9 +88,7 @@ class _Documents:
     def tally(self) -> Tally:
         """Exact counts by reason and group."""
         asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
-        store, documents = self.run.store, int(self.run.manifest["statistics"]["documents"]["documents"])
-        count = partial(survey, asked=asked, store=store)
-        return gather("diff", count, merged, self.tasks, documents, store, RunnerSettings()) or merged([])
+        return survey(self.run, "diff", asked, RunnerSettings())
 
     def side(self, counted: Tally) -> Side:
         documents, size, *_ = added(counted["reasons"].values())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from siftlm import filesystem
-from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.step import Loss
 from siftlm.inspect.clusters import Member, members
@@ -25,7 +24,7 @@ from siftlm.report.manifest import REPORT, paper, read_manifest, write_manifest
 from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
 from siftlm.report.svg import Chart
-from siftlm.report.tally import GROUPS, WEIGHT_UNIT, Asked, Tally, edges_of, merged
+from siftlm.report.tally import GROUPS, WEIGHT_UNIT, Asked, Tally, edges_of
 from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
@@ -73,7 +72,6 @@ class _Overview:
         self.columns = run.columns()
         self.excerpts = Excerpts(run)
         self.tokens = run.tokens_column()
-        self.documents = int(run.manifest["statistics"]["documents"]["documents"])
 
     @cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
@@ -90,12 +88,10 @@ class _Overview:
             edges=self.edges,
             scores=tuple(sorted(drawn)),
             benchmarks=tuple(settings.name for settings in self._benchmarks()),
-            rate=min(1.0, SAMPLE / max(1, self.documents)),
+            rate=min(1.0, SAMPLE / max(1, self.run.documents)),
             seed=self.trace.config.seed,
         )
-        store, tasks = self.run.store, self.run.tasks()
-        count = partial(survey, asked=asked, store=store)
-        return gather("report", count, merged, tasks, self.documents, store, self.runner) or merged([])
+        return survey(self.run, "report", asked, self.runner)
 
     @cached_property
     def scores(self) -> list[str]:
@@ -112,7 +108,7 @@ class _Overview:
         counted = self.tally
         chosen = {name: self._percentiles(name) for name in self.scores}
         clusters = [name for _, name in counted["clusters"]]
-        duplicates = members(self.run, clusters, self.documents, self.runner) if clusters else ()
+        duplicates = members(self.run, clusters, self.run.documents, self.runner) if clusters else ()
         places = [self._place(index) for rows in chosen.values() for _, index in rows]
         worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
         self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])

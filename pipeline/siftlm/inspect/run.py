@@ -34,6 +34,10 @@ class SelectedRun:
         """The folder that the run goes to."""
         return str(self.manifest["config"]["output"]["folder"])
 
+    @property
+    def documents(self) -> int:
+        return int(self.manifest["statistics"]["documents"]["documents"])
+
     def tasks(self) -> list[Task]:
         """The shards with the keys of everything that was computed of them."""
         return [

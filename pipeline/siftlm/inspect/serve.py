@@ -182,7 +182,7 @@ class DecisionBrowser:
         shard, row = (_index(asked, name) for name in ("shard", "row"))
         if shard >= len(self.tasks) or row >= self.run.manifest["inputs"][shard]["documents"]:
             raise UserError(f"shard, row: must be a document's place, got {shard}, {row}")
-        return render("document.html.jinja", found=explain_row(self.run, shard, row))
+        return render("document.html.jinja", document=explain_row(self.run, shard, row))
 
 
 def _index(asked: Mapping[str, str], name: str) -> int:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from siftlm.engine.gather import gather
+from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
+from siftlm.inspect.run import SelectedRun
 from siftlm.report.tally import Asked, Tally, merged, tally
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import portions
 from siftlm.store import Store
 
 
-def survey(tasks: Sequence[Task], asked: Asked, store: Store) -> Tally:
-    """Returns the tally of some shards."""
+def survey(run: SelectedRun, name: str, asked: Asked, runner: RunnerSettings) -> Tally:
+    """Returns the tally of all shards of a run; large runs are counted by `runner`."""
+    count = partial(_counted, asked=asked, store=run.store)
+    return gather(name, count, merged, run.tasks(), run.documents, run.store, runner) or merged([])
+
+
+def _counted(tasks: Sequence[Task], asked: Asked, store: Store) -> Tally:
     wanted = asked.wanted()
     read = portions(tasks, lambda task: read_columns(task, store, wanted))
     return merged(tally(portion.table, portion.shard, portion.row, asked) for portion in read)

@@ -97,4 +97,4 @@ def pretty(tree: Any) -> str:
 
 def difference_page(difference: RunDifference, failed: Sequence[str] = ()) -> str:
     """Returns two runs side by side; `failed` are the conditions that hold though they should not."""
-    return render("diff.html.jinja", found=difference, quantities=difference.quantities(), failed=failed)
+    return render("diff.html.jinja", runs=difference, quantities=difference.quantities(), failed=failed)
