@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siftlm.correlate.benchmarks import BenchmarkErrors, match_models, match_targets, read_benchmarks
+from siftlm.correlate.benchmarks import match_models, match_targets, read_benchmarks
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.settings import BenchmarkSettings
+from siftlm.correlate.tables import NamedTable
 from siftlm.errors import UserError
 
 
@@ -37,13 +38,13 @@ def test_harness_results_become_errors(tmp_path: Path) -> None:
     }
     write_results(tmp_path / "org__a" / "results_2025-01-01.json", results("org/a", tasks))
     errors, findings = read_benchmarks(BenchmarkSettings(path=str(tmp_path)))
-    assert errors.models == ["org/a"]
-    found = dict(zip(errors.benchmarks, errors.values[:, 0].tolist(), strict=True))
+    assert errors.columns == ["org/a"]
+    found = dict(zip(errors.rows, errors.values[:, 0].tolist(), strict=True))
     assert found == pytest.approx({"arc_easy": 0.4, "gsm8k": 0.9, "piqa": 0.3, "wikitext": 21.5})
     assert [(finding.kind, finding.where) for finding in findings] == [("task_without_metric", "'odd'")]
     preferring = BenchmarkSettings(path=str(tmp_path), metrics=["acc_norm", "acc"])
     errors, _ = read_benchmarks(preferring)
-    assert errors.values[errors.benchmarks.index("piqa"), 0] == pytest.approx(0.25)
+    assert errors.values[errors.rows.index("piqa"), 0] == pytest.approx(0.25)
 
 
 def test_a_revision_is_part_of_the_models_name(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_revision_is_part_of_the_models_name(tmp_path: Path) -> None:
     ):
         write_results(tmp_path / str(index) / "results.json", content)
     errors, _ = read_benchmarks(BenchmarkSettings(path=str(tmp_path)))
-    assert errors.models == ["org/a", "org/a_step1000", "org/b_r2", "org/c"]
+    assert errors.columns == ["org/a", "org/a_step1000", "org/b_r2", "org/c"]
 
 
 def test_of_several_results_the_newest_counts_and_is_reported(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_tables_of_errors_and_accuracies_in_every_layout(tmp_path: Path) -> None
         BenchmarkSettings(path=str(long)),
     ):
         errors, _ = read_benchmarks(configured)
-        assert (errors.benchmarks, errors.models) == (["x", "y"], ["a", "b"])
+        assert (errors.rows, errors.columns) == (["x", "y"], ["a", "b"])
         np.testing.assert_allclose(errors.values, expected)
 
 
@@ -121,12 +122,12 @@ def test_models_match_by_name_and_then_without_the_family() -> None:
     assert match_models(wanted, ["x/C", "('g', 'x/A')", "('h', 'x/B')", "x/D"]) == {0: 1, 1: 2, 2: 0}
 
 
-def case() -> tuple[LossMatrix, BenchmarkErrors]:
+def case() -> tuple[LossMatrix, NamedTable]:
     """Six models in the matrix, seven with errors, of which two have gaps."""
     names = list("abcdef")
     matrix = LossMatrix(names, ["u"], np.arange(6.0)[:, None])
     values = np.array([[1, 2, 3, 4, np.nan, 6, 7], [3, 2, 1, 1, 0, 1, 2], [5, 5, 5, 5, 5, 5, 5]], float)
-    return matrix, BenchmarkErrors(["x", "y", "flat"], [*"abcde", "g", "h"], values)
+    return matrix, NamedTable(["x", "y", "flat"], [*"abcde", "g", "h"], values)
 
 
 def test_what_does_not_match_on_either_side_is_reported() -> None:

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from siftlm.correlate.assess import assess
-from siftlm.correlate.benchmarks import BenchmarkErrors, match_targets, read_benchmarks
+from siftlm.correlate.benchmarks import match_targets, read_benchmarks
 from siftlm.correlate.clean import clean_matrix
 from siftlm.correlate.estimators import estimate
 from siftlm.correlate.matrix import LossMatrix, read_matrix
 from siftlm.correlate.settings import BenchmarkSettings, CorrelateSettings, MatrixSettings
+from siftlm.correlate.tables import NamedTable
 
 DATA = Path(__file__).parent / "data"
 
@@ -26,7 +27,7 @@ GROUPS = {
 
 
 @pytest.fixture(scope="module")
-def published() -> tuple[LossMatrix, BenchmarkErrors]:
+def published() -> tuple[LossMatrix, NamedTable]:
     """The published matrix and errors, as read."""
     matrix, findings = read_matrix(MatrixSettings(path=str(DATA / "bpb.csv.gz")))
     errors, more = read_benchmarks(BenchmarkSettings(path=str(DATA / "error.csv")))
@@ -35,18 +36,18 @@ def published() -> tuple[LossMatrix, BenchmarkErrors]:
     return matrix, errors
 
 
-def test_the_published_matrix_has_its_size(published: tuple[LossMatrix, BenchmarkErrors]) -> None:
+def test_the_published_matrix_has_its_size(published: tuple[LossMatrix, NamedTable]) -> None:
     """263 texts under 90 models, and 9 benchmarks of the same models."""
     matrix, errors = published
     assert matrix.values.shape == (90, 263)
     assert errors.values.shape == (9, 90)
-    assert set(errors.models) == set(matrix.models)
+    assert set(errors.columns) == set(matrix.models)
 
 
 @pytest.mark.parametrize("duplicates", ["keep_first", "keep_all"])
 @pytest.mark.parametrize("group", [name for name in GROUPS if name.startswith("lambada")])
 def test_the_published_top_ten_come_out_exactly(
-    published: tuple[LossMatrix, BenchmarkErrors], group: str, duplicates: str
+    published: tuple[LossMatrix, NamedTable], group: str, duplicates: str
 ) -> None:
     """matrix + errors -> spearman -> the ten texts of top10/<group>.yml, with and without the model that is twice."""
     from siftlm.correlate.settings import CleanSettings
@@ -61,7 +62,7 @@ def test_the_published_top_ten_come_out_exactly(
 
 
 def test_the_model_that_comes_twice_is_reported_and_left_out(
-    published: tuple[LossMatrix, BenchmarkErrors],
+    published: tuple[LossMatrix, NamedTable],
 ) -> None:
     """LLM360/Amber stands under two families with the same values."""
     cleaned, findings = clean_matrix(published[0])
@@ -72,7 +73,7 @@ def test_the_model_that_comes_twice_is_reported_and_left_out(
     assert "('amber', 'LLM360/Amber')" in finding.action
 
 
-def test_the_baseline_stands_beside_the_estimates(published: tuple[LossMatrix, BenchmarkErrors]) -> None:
+def test_the_baseline_stands_beside_the_estimates(published: tuple[LossMatrix, NamedTable]) -> None:
     """On this matrix the mean bits per byte predict held-out models about as well as the estimates do."""
     matrix, errors = published
     settings = CorrelateSettings.model_validate(

@@ -22,15 +22,6 @@ BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
 
 
 @dataclass(frozen=True)
-class BenchmarkErrors:
-    """Errors `values[benchmarks, models]`, float64, lower is better, NaN where a model has none."""
-
-    benchmarks: list[str]
-    models: list[str]
-    values: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class BenchmarkTarget:
     """One benchmark or group with the models that have both it and a row of the matrix.
 
@@ -43,15 +34,18 @@ class BenchmarkTarget:
     errors: npt.NDArray[np.float64]
 
 
-def read_benchmarks(settings: BenchmarkSettings) -> tuple[BenchmarkErrors, list[Finding]]:
-    """Returns the errors in a table or a folder of harness results, and what was left out while reading."""
+def read_benchmarks(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]]:
+    """Returns the errors in a table or a folder of harness results, and what was left out while reading.
+
+    Rows are benchmarks, columns models by name; lower is better, NaN where a model has none.
+    """
     if os.path.isdir(settings.path):
         table, findings = read_harness(settings.path, settings.metrics)
     else:
         table, findings = _read_errors(settings)
     order = sorted(range(len(table.columns)), key=table.columns.__getitem__)
     models = [table.columns[k] for k in order]
-    return BenchmarkErrors(table.rows, models, table.values[:, order]), findings
+    return NamedTable(table.rows, models, table.values[:, order]), findings
 
 
 def _read_errors(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]]:
@@ -108,7 +102,7 @@ def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int
 
 
 def match_targets(
-    matrix: LossMatrix, errors: BenchmarkErrors, groups: dict[str, list[str]], fewest_models: int = 5
+    matrix: LossMatrix, errors: NamedTable, groups: dict[str, list[str]], fewest_models: int = 5
 ) -> tuple[list[BenchmarkTarget], list[Finding]]:
     """Returns a target for each group or benchmark with the models that have it, and what did not match.
 
@@ -118,16 +112,16 @@ def match_targets(
     Raises:
         UserError: A group names an unknown benchmark, or fewer than `fewest_models` models match.
     """
-    pairs = match_models(matrix.models, errors.models)
-    findings = _unmatched(matrix.models, errors.models, pairs)
+    pairs = match_models(matrix.models, errors.columns)
+    findings = _unmatched(matrix.models, errors.columns, pairs)
     if len(pairs) < fewest_models:
         raise UserError(
             f"benchmarks: at least {fewest_models} models must be in the matrix and in the errors, "
             f"got {len(pairs)}; the matrix has {name_some(matrix.models, 3)}, "
-            f"the errors {name_some(errors.models, 3)}"
+            f"the errors {name_some(errors.columns, 3)}"
         )
     targets: list[BenchmarkTarget] = []
-    for name, members in (groups or {benchmark: [benchmark] for benchmark in errors.benchmarks}).items():
+    for name, members in (groups or {benchmark: [benchmark] for benchmark in errors.rows}).items():
         rows = [_row_of(errors, name, member) for member in members]
         matched, defects = _target(name, members, matrix, errors.values[rows], pairs, fewest_models)
         targets += matched
@@ -135,13 +129,13 @@ def match_targets(
     return targets, findings
 
 
-def _row_of(errors: BenchmarkErrors, group: str, benchmark: str) -> int:
-    if benchmark not in errors.benchmarks:
+def _row_of(errors: NamedTable, group: str, benchmark: str) -> int:
+    if benchmark not in errors.rows:
         raise UserError(
             f"benchmarks.groups.{group}: must name benchmarks, got {benchmark!r}; "
-            f"there are {name_some(errors.benchmarks, 20)}"
+            f"there are {name_some(errors.rows, 20)}"
         )
-    return errors.benchmarks.index(benchmark)
+    return errors.rows.index(benchmark)
 
 
 def _unmatched(matrix_models: list[str], error_models: list[str], pairs: dict[int, int]) -> list[Finding]:
