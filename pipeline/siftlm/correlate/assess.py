@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds by unit, [D] each."""
+    """Holds bounds by unit, [D] each."""
 
     low: Floats
     high: Floats
@@ -97,7 +97,7 @@ def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str =
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Prediction of models that the estimates never saw.
+    """Tells how well the errors of models that the estimates never saw are predicted.
 
     `rank_r2` and `spearman` are means over folds with at least two models whose errors differ;
     `fold_scores[F, 2]` has both by fold. `predicted[N]` in [0, 1] is the share of the training models of its
@@ -160,7 +160,7 @@ def predict_held_out(
 
 @dataclass(frozen=True)
 class Assessment:
-    """All about one target: estimates by unit, intervals, and held-out prediction against the baseline."""
+    """Holds all about one target: estimates by unit, intervals, and held-out prediction against the baseline."""
 
     target: BenchmarkTarget
     estimator: EstimatorName

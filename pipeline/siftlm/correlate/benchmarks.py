@@ -23,7 +23,7 @@ BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
 
 @dataclass(frozen=True)
 class BenchmarkTarget:
-    """One benchmark or group with the models that have both it and a row of the matrix.
+    """Holds one benchmark or group with the models that have both it and a row of the matrix.
 
     `errors[k]` belongs to `matrix.models[k]`; at least some errors differ.
     """

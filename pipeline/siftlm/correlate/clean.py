@@ -1,4 +1,4 @@
-"""Defects of a matrix, found, reported, and removed by a policy that the settings spell out."""
+"""Reports defects of a matrix, and removes them by a policy that the settings spell out."""
 
 from __future__ import annotations
 

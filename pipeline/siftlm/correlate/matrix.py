@@ -35,7 +35,7 @@ LONG_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class LossMatrix:
-    """Bits per byte `values[models, units]`, float64, NaN where a model has no value for a unit."""
+    """Holds bits per byte `values[models, units]`, float64, NaN where a model has no value for a unit."""
 
     models: list[str]
     units: list[str]

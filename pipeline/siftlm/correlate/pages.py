@@ -1,4 +1,4 @@
-"""Pages that stand for their domain, and chunks that add up to a page."""
+"""Draws pages that stand for their domain, and cuts pages into chunks that add up to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keyed_uniform(keys: Sequence[str], seed: int, purpose: str) -> npt.NDArray[n
 
 @dataclass(frozen=True)
 class PageSample:
-    """Positions of the chosen pages, ascending, and how many pages were left out for which reason."""
+    """Holds the positions of the chosen pages, ascending, and how many pages were left out for which reason."""
 
     chosen: list[int]
     dropped: dict[str, int]
@@ -62,7 +62,7 @@ def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings
 
 
 def chunk_text(text: str, offsets: Sequence[tuple[int, int]], size: int) -> list[str]:
-    """Pieces of `size` tokens each, cut at token ends, such that `"".join(pieces) == text`.
+    """Returns pieces of `size` tokens each, cut at token ends, such that `"".join(pieces) == text`.
 
     Args:
         text: A page.

@@ -38,7 +38,7 @@ MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 
 @dataclass(frozen=True)
 class NamedTable:
-    """`values[i, j]` (float64, NaN where missing) of row `rows[i]` and column `columns[j]`."""
+    """Holds `values[i, j]` (float64, NaN where missing) of row `rows[i]` and column `columns[j]`."""
 
     rows: list[str]
     columns: list[str]

@@ -1,4 +1,4 @@
-"""Lists the steps of a finished run that can drop a document, in their order, with the values they cut at."""
+"""Lists the steps of a run that can drop a document, in order, with the values they cut at."""
 
 from __future__ import annotations
 

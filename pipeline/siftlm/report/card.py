@@ -31,7 +31,7 @@ def dataset_card(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> str
         dropped=drops(manifest["steps"]),
         remarks=[*kept_ends(manifest["steps"]), *shortages(manifest["steps"]), *unfindable(manifest["benchmarks"])],
         portions=PORTIONS,
-        rows=sum(part["rows"] for part in manifest["data"]),
+        rows=sum(file["rows"] for file in manifest["data"]),
         sources=sorted({shard["source"] for shard in manifest["inputs"]}),
     )
 

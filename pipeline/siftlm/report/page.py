@@ -72,17 +72,17 @@ def size(number: int | None) -> str:
     return f"{number} B"
 
 
-def share(part: float, whole: float, digits: int = 1) -> str:
+def share(number: float, total: float, digits: int = 1) -> str:
     """Returns a percentage; of nothing it is a dash."""
-    return f"{100 * part / whole:.{digits}f} %" if whole else "–"
+    return f"{100 * number / total:.{digits}f} %" if total else "–"
 
 
 def value(number: float | None) -> str:
     """Returns a number with five significant digits, thousands marked; nothing is a dash."""
     if number is None:
         return "–"
-    whole = abs(number) >= 10_000 or float(number).is_integer()
-    return f"{number:,.0f}" if whole and math.isfinite(number) else f"{number:.5g}"
+    without_decimals = abs(number) >= 10_000 or float(number).is_integer()
+    return f"{number:,.0f}" if without_decimals and math.isfinite(number) else f"{number:.5g}"
 
 
 def breakable(name: str) -> Markup:

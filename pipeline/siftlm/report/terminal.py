@@ -32,7 +32,7 @@ class Terminal(Console):
 
 
 def columned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Returns a table without borders, of texts as they are; the first column to the left, the others to the right."""
+    """Returns a table without borders, of texts as they are; columns after the first to the right."""
     table = Table(*head, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
