@@ -57,8 +57,8 @@ def test_filters_find_what_duckdb_finds(
     expected = truth(small_run, where)
     pages = range(1, max(2, -(-len(expected) // PAGE) + 1))
     found = [decisions.find(Filters.parse(urlencode({**asked, "page": n}), decisions.columns)) for n in pages]
-    assert {f.total for f in found} == {len(expected)}
-    rows = [row for f in found for row in f.rows]
+    assert {total for total, _ in found} == {len(expected)}
+    rows = [row for _, page in found for row in page]
     assert [row["byte_count"] for row in rows] == [size for _, size in expected]
     assert {row["doc_id"] for row in rows} == {name for name, _ in expected}
 

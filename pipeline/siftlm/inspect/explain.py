@@ -78,7 +78,7 @@ def _way(trace: Trace, table: pa.Table, columns: dict[str, Any]) -> Iterator[Met
     """Yields every step as one document meets it; after the one that drops it, the others are not reached."""
     if trace.plan is None:
         raise UserError("RUN: must have its store, got none of its selections there; run it again")
-    selection, out = Selection(trace.config.selection()), False
+    selection, out = Selection(trace.run.config.selection()), False
     for loss in trace.losses:
         position = loss.position
         row = None if position is None else selection.drawing(selection.rows(table), position)

@@ -25,7 +25,7 @@ from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
 from siftlm.report.svg import Chart
 from siftlm.report.tally import GROUPS, WEIGHT_UNIT, Asked, Tally, edges_of
-from siftlm.report.view import Cluster, Contamination, CutText, Document, Report, ScoreColumn
+from siftlm.report.view import Contamination, CutText, Document, Report, ScoreColumn
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
 from siftlm.statistics.ordered import Int64Array
@@ -89,16 +89,16 @@ class _Overview:
             scores=tuple(sorted(drawn)),
             benchmarks=tuple(settings.name for settings in self._benchmarks()),
             rate=min(1.0, SAMPLE / max(1, self.run.documents)),
-            seed=self.trace.config.seed,
+            seed=self.run.config.seed,
         )
         return survey(self.run, "report", asked, self.runner)
 
     @cached_property
     def scores(self) -> list[str]:
         """The columns that models wrote or rules look at, models first; the default column where there are none."""
-        names = self.trace.config.charts()
+        names = self.run.config.charts()
         names += [loss.column for loss in self.losses if loss.column]
-        weights = self.trace.config.select.weights
+        weights = self.run.config.select.weights
         names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         counted = [name for name in dict.fromkeys(names) if name in known]
@@ -128,14 +128,14 @@ class _Overview:
         )
 
     def _mixtures(self) -> tuple[Mixture, ...]:
-        weights = self.trace.config.select.weights
+        weights = self.run.config.select.weights
         unit: Unit = "tokens" if self.tokens else "bytes"
         written = weights is not None and weights.materialise
         return tuple(mixture(name, counts, unit, written=written) for name, counts in self.tally["groups"].items())
 
     def _benchmarks(self) -> list[Overlap]:
         """Those whose columns the run has: an empty one has none."""
-        asked = [settings.overlap() for settings in self.trace.config.annotate.scorers()]
+        asked = [settings.overlap() for settings in self.run.config.annotate.scorers()]
         return [overlap for overlap in asked if overlap and f"{overlap.name}_item" in self.columns]
 
     def _contamination(self, overlap: Overlap) -> Contamination:
@@ -242,11 +242,11 @@ class _Overview:
         ranked = sorted(rows.items(), key=lambda entry: (-len(entry[1]), entry[0]))
         return [(name, np.array(group)) for name, group in ranked[:GROUPS_SHOWN] if len(group) >= LEAST_IN_GROUP]
 
-    def _clusters(self, duplicates: Sequence[Member]) -> list[Cluster]:
+    def _clusters(self, duplicates: Sequence[Member]) -> list[tuple[int, str, tuple[Document, ...]]]:
         rows: dict[str, list[Document]] = {name: [] for _, name in self.tally["clusters"]}
         for owner, _, shard, row, columns in duplicates:
             rows[owner].append(Document(excerpt=self.excerpts.excerpt((shard, row)), **columns))
-        return [Cluster(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
+        return [(size, name, tuple(rows[name])) for size, name in self.tally["clusters"]]
 
 
 def _cut_words(loss: Loss, cut: Cut) -> str:

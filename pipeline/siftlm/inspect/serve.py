@@ -109,14 +109,6 @@ def _number(asked: Mapping[str, str], name: str) -> float | None:
         raise UserError(f"{name}: must be a number, got {asked[name]!r}") from None
 
 
-@dataclass(frozen=True)
-class DocumentPage:
-    """Holds a page of documents that pass the filters, and how many pass in all."""
-
-    total: int
-    rows: list[dict[str, Any]]
-
-
 class DecisionBrowser:
     """Finds documents of a run by their decision and their columns."""
 
@@ -126,15 +118,15 @@ class DecisionBrowser:
         self.reasons = sorted({**counts["dropped"], **counts["errors"]})
         self.sources = sorted({shard["source"] for shard in run.manifest["inputs"]})
 
-    def find(self, filters: Filters) -> DocumentPage:
-        """Returns the documents of a page in the order of the column, missing values last."""
+    def find(self, filters: Filters) -> tuple[int, list[dict[str, Any]]]:
+        """Returns how many documents pass, and those of a page in the order of the column, missing values last."""
         first, wanted = (filters.page - 1) * PAGE, filters.page * PAGE
         total, best = 0, pa.table({})
         for task in self.tasks:
             table = self._shard(task, filters)
             total += table.num_rows
             best = _ordered(pa.concat_tables([best, table], promote_options="default"), filters)[:wanted]
-        return DocumentPage(total, best[first:wanted].to_pylist())
+        return total, best[first:wanted].to_pylist()
 
     def _shard(self, task: Task, filters: Filters) -> pa.Table:
         names = {"doc_id", "kept", *NAMES, filters.column} & self.columns.keys()
@@ -158,14 +150,14 @@ class DecisionBrowser:
     def page(self, query: str) -> str:
         """Returns the page of documents that a query string asks for."""
         filters = Filters.parse(query, self.columns, self.run.default_column())
-        shown = self.find(filters)
-        last = max(1, -(-shown.total // PAGE))
+        total, rows = self.find(filters)
+        last = max(1, -(-total // PAGE))
         return render(
             "decisions.html.jinja",
             name=self.run.manifest["name"],
             filters=filters,
-            total=shown.total,
-            documents=self.documents(shown.rows, filters.column),
+            total=total,
+            documents=self.documents(rows, filters.column),
             first=(filters.page - 1) * PAGE + 1,
             previous=filters.query(filters.page - 1) if filters.page > 1 else None,
             following=filters.query(filters.page + 1) if filters.page < min(last, LAST_PAGE) else None,

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 
 from siftlm import filesystem
-from siftlm.config import RunConfig
 from siftlm.engine.step import Loss
 from siftlm.engine.values import read_value
 from siftlm.inspect.run import SelectedRun
@@ -28,10 +27,6 @@ class Trace:
 
     run: SelectedRun
 
-    @property
-    def config(self) -> RunConfig:
-        return self.run.config
-
     @cached_property
     def plan(self) -> Plan | None:
         """The resolved selection; None where the store no longer has it."""
@@ -46,7 +41,7 @@ class Trace:
     @cached_property
     def losses(self) -> list[Loss]:
         """Everything that can drop a document, in the order in which a document meets it."""
-        return losses(steps(self.config))
+        return losses(steps(self.run.config))
 
     def account(self, lost: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
         """Lists for the manifest every step: what it asks for, what it dropped, what a ranked rule cut at.

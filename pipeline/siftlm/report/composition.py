@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from siftlm.report.tally import NOTHING, WEIGHT_UNIT, Counts
+from siftlm.report.tally import NOTHING, Counts
 
 SHOWN = 30
 UNNAMED = "(none)"
@@ -29,11 +29,6 @@ class GroupCounts(NamedTuple):
     weighted_tokens: int
     copied_bytes: int
     copied_tokens: int
-
-    @property
-    def mean_weight(self) -> float | None:
-        """Expected copies of a kept document."""
-        return self.weight / WEIGHT_UNIT / self.kept if self.kept else None
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,9 @@ def size(number: int | None) -> str:
     return f"{number} B"
 
 
-def share(number: float, total: float, digits: int = 1) -> str:
+def share(number: float, total: float) -> str:
     """Returns a percentage; of nothing it is a dash."""
-    return f"{100 * number / total:.{digits}f} %" if total else "–"
+    return f"{100 * number / total:.1f} %" if total else "–"
 
 
 def value(number: float | None) -> str:

@@ -52,15 +52,6 @@ class ScoreColumn:
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Shows duplicates of each other: how many, and some of them, the representative first."""
-
-    size: int
-    cluster_id: str
-    members: tuple[Document, ...]
-
-
-@dataclass(frozen=True)
 class Contamination:
     """Counts documents that share n-grams with a benchmark, and its items that they share them with."""
 
@@ -82,7 +73,7 @@ class Report:
     compositions: tuple[Composition, ...]
     scores: tuple[ScoreColumn, ...]
     against: tuple[Chart, ...]
-    clusters: tuple[Cluster, ...]
+    clusters: tuple[tuple[int, str, tuple[Document, ...]], ...]  # size, id, first members: the representative first
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
     contamination: tuple[Contamination, ...]
     sampled: int  # documents that pictures of single documents were drawn from

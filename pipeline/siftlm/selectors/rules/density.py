@@ -94,9 +94,7 @@ class DensityRule(RankedRule):
         values, draw = rows.real(self.column), uniform(rows.draw())
         if not len(rows):
             return values
-        quartiles = self.quartiles
-        if quartiles is None:
-            quartiles = to_number(cuts[0].key[0], rows.number(self.column).dtype).tolist()
+        quartiles = self.quartiles or to_number(cuts[0].key[0], rows.number(self.column).dtype).tolist()
         with np.errstate(divide="ignore", over="ignore"):
             return np.asarray(draw / self.shape(values, *quartiles), np.float64)
 

@@ -30,8 +30,7 @@ class Threshold(RuleSettings):
 
     @model_validator(mode="after")
     def _says_something(self) -> Threshold:
-        given = [bound for bound in (self.min, self.max, self.in_, self.not_in) if bound is not None]
-        if not given:
+        if all(bound is None for bound in (self.min, self.max, self.in_, self.not_in)):
             raise ValueError("a threshold needs at least one of min, max, in and not_in")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min must not be above max = {self.max}")
@@ -61,15 +60,10 @@ class Threshold(RuleSettings):
 
     def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
         """Returns rows outside the range or the lists; bounds are inclusive."""
-        masks = []
-        if self.min is not None:
-            masks.append(np.less(rows.number(self.column), self.min))
-        if self.max is not None:
-            masks.append(np.greater(rows.number(self.column), self.max))
-        if self.in_ is not None:
-            masks.append(~rows.isin(self.column, self.in_))
-        if self.not_in is not None:
-            masks.append(rows.isin(self.column, self.not_in))
+        ends = [(np.less, self.min), (np.greater, self.max)]
+        masks = [beyond(rows.number(self.column), bound) for beyond, bound in ends if bound is not None]
+        lists = [(True, self.in_), (False, self.not_in)]
+        masks += [rows.isin(self.column, values) != kept for kept, values in lists if values is not None]
         return list(zip(self.default_reasons(), masks, strict=True))
 
 
