@@ -44,11 +44,6 @@ def resample_counts(models: int, resamples: int, seed: int) -> Floats:
     return np.random.default_rng(seed).multinomial(models, np.full(models, 1 / models), resamples).astype(np.float64)
 
 
-def _bounds(samples: Floats, level: float) -> tuple[Floats, Floats]:
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
-
-
 def bootstrap(
     X: Floats, y: Floats, estimator: EstimatorName, resamples: int, level: float, seed: int
 ) -> tuple[Interval, Interval]:
@@ -61,19 +56,16 @@ def bootstrap(
     z = model_strength(X)
     r_yz = estimate_resampled(z[:, None], y, counts, "spearman")
 
-    def of_block(start: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    def of_block(start: int) -> list[Floats]:
         block = X[:, start : start + BLOCK_UNITS]
         r_xy, r_xz = spearman_with_each(block, np.stack([y, z]), counts)
         own = r_xy if estimator == "spearman" else estimate_resampled(block, y, counts, estimator)
-        return _bounds(own, level), _bounds(partial_given(r_xy, r_xz, r_yz), level)
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        return [np.quantile(samples, ends, axis=0) for samples in (own, partial_given(r_xy, r_xz, r_yz))]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # what it spends its time in are numpy's own loops
         raw, partial = zip(*pool.map(of_block, range(0, X.shape[1], BLOCK_UNITS)), strict=True)
-    return _joined(raw), _joined(partial)
-
-
-def _joined(parts: Sequence[tuple[Floats, Floats]]) -> Interval:
-    return Interval(np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts]))
+    return Interval(*np.concatenate(raw, axis=1)), Interval(*np.concatenate(partial, axis=1))
 
 
 def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str = "models") -> npt.NDArray[np.int64]:

@@ -7,7 +7,6 @@ above it keep. Nothing depends on the order of the shards, or on how they are cu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -66,11 +65,13 @@ class Selection:
     settings: SelectSettings
 
     @property
-    def parts(self) -> Sequence[Any]:
-        """Whatever may need statistics, in the order in which they are found."""
-        weights = self.settings.weights
-        factors, budget = (weights.factors, weights.budget) if weights else ([], None)
-        return [*self.settings.rules, *factors, *([budget] if budget else [])]
+    def parts(self) -> list[tuple[str, Any]]:
+        """Whatever may need statistics, in their order, with the place of each in the configuration."""
+        rules = [(f"{RULES}.{position}", rule) for position, rule in enumerate(self.settings.rules)]
+        if (weights := self.settings.weights) is None:
+            return rules
+        factors = [(factor_place(position), factor) for position, factor in enumerate(weights.factors)]
+        return [*rules, *factors, *([(WEIGHTS, weights.budget)] if weights.budget else [])]
 
     def begin(self) -> Plan:
         """Returns the plan before any pass; done already where no part needs statistics."""
@@ -80,7 +81,7 @@ class Selection:
         """The plan with the next part begun that needs a pass, or done."""
         parts = self.parts
         while len(states) < len(parts):
-            state = parts[len(states)].begin(self.settings.entry_limit)
+            state = parts[len(states)][1].begin(self.settings.entry_limit)
             states = (*states, state)
             if not (state is None or state.done):
                 return Plan(states, passes=passes)
@@ -90,9 +91,9 @@ class Selection:
         """Returns what the coming pass needs to know of one shard."""
         every, position = self.rows(rows), len(state.states) - 1
         alive, *_ = self._ruled(every, state)
-        subject = self._subject(position, every, alive, state)
-        with self._placed(position):
-            partial: Partial = self.parts[position].observe(subject, state.states[position])
+        subject, (place, part) = self._subject(position, every, alive, state), self.parts[position]
+        with placed(place):
+            partial: Partial = part.observe(subject, state.states[position])
         return partial
 
     def _subject(self, position: int, rows: Rows, alive: BoolArray, plan: Plan) -> Any:
@@ -107,10 +108,10 @@ class Selection:
 
     def settle(self, state: Plan, partial: Partial | None) -> Plan:
         """Returns the plan after a pass over all shards; a UserError where a budget cannot be met."""
-        position = len(state.states) - 1
-        with self._placed(position):
-            last = self.parts[position].settle(state.states[position], partial)
-        states, passes = (*state.states[:position], last), state.passes + 1
+        place, part = self.parts[len(state.states) - 1]
+        with placed(place):
+            last = part.settle(state.states[-1], partial)
+        states, passes = (*state.states[:-1], last), state.passes + 1
         return self._opened(states, passes) if last.done else replace(state, states=states, passes=passes)
 
     def decide(self, columns: Columns, plan: Plan) -> pa.RecordBatch:
@@ -151,22 +152,14 @@ class Selection:
         reasons, steps = _brought(rows, DROPPED_REASON), _brought(rows, DROPPED_BY)
         alive = np.array([reason is None for reason in reasons], np.bool_)
         resolved = len(plan.states) if plan.done else len(plan.states) - 1
-        for position, rule in enumerate(self.settings.rules[:resolved]):
-            with self._placed(position):
+        for position, (place, rule) in enumerate(self.parts[: min(resolved, len(self.settings.rules))]):
+            with placed(place):
                 dropped = rule.dropped(self.drawing(rows, position), alive, plan.states[position])
             for reason, mask in dropped:
                 reasons[mask] = reason
-                steps[mask] = f"{RULES}.{position}"
+                steps[mask] = place
                 alive &= ~mask
         return alive, reasons, steps
-
-    def _placed(self, position: int) -> AbstractContextManager[None]:
-        """Tells a user's mistake with the place of a part."""
-        rules, weights = len(self.settings.rules), self.settings.weights
-        if position < rules:
-            return placed(f"{RULES}.{position}")
-        is_factor = weights is not None and position < rules + len(weights.factors)
-        return placed(factor_place(position - rules) if is_factor else WEIGHTS)
 
 
 def select(tables: Iterable[Columns], settings: SelectSettings) -> list[pa.RecordBatch]:
