@@ -58,7 +58,7 @@ def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: 
 def renew_report(run: FinishedRun) -> str:
     """Writes report.html of a finished run again, and in the manifest what it is now; returns its path."""
     path = write_report(run)
-    papers = [paper(run.folder, REPORT) if told["path"] == REPORT else told for told in run.manifest["papers"]]
+    papers = [paper(run.folder, REPORT) if other["path"] == REPORT else other for other in run.manifest["papers"]]
     if read_manifest(run.folder) == run.manifest:  # no run has replaced it meanwhile
         write_manifest(run.folder, {**run.manifest, "papers": papers})
     return path
@@ -76,8 +76,8 @@ class _Overview:
     @cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
         """The edges of every histogram that can be drawn."""
-        all_edges = {name: edges_of(self._statistics("all", name), self._lines(name)) for name in self.scores}
-        return {name: edges for name, edges in all_edges.items() if edges}
+        drawn = ((name, edges_of(self._statistics("all", name), self._lines(name))) for name in self.scores)
+        return {name: edges for name, edges in drawn if edges}
 
     @cached_property
     def tally(self) -> Tally:

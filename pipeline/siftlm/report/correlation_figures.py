@@ -11,23 +11,20 @@ import pyarrow.compute as pc
 
 from siftlm.report.figures import axes, name_rows, short
 from siftlm.report.svg import BEFORE, CUT, DROPPED, INK, KEPT, Chart, chart
+from siftlm.report.tally import with_nan
 
 FEW_UNITS = 40  # that are named; more are drawn as bands over their rank
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    return np.asarray(pc.fill_null(table[name], float("nan")).to_numpy(), np.float64)
 
 
 def by_unit(name: str, estimates: pa.Table) -> Chart:
     """Returns the estimates in their order, with intervals, and the partial correlation beside each."""
     if estimates.num_rows <= FEW_UNITS:
         return _named_units(name, estimates)
-    at, value = np.arange(1, estimates.num_rows + 1), _numbers(estimates, "estimate")
+    at, value = np.arange(1, estimates.num_rows + 1), with_nan(estimates, "estimate")
     with axes(260) as (figure, plot):
-        low, high = _numbers(estimates, "low"), _numbers(estimates, "high")
+        low, high = with_nan(estimates, "low"), with_nan(estimates, "high")
         plot.fill_between(at, low, high, color=BEFORE, alpha=0.3, linewidth=0)
-        plot.plot(at, _numbers(estimates, "partial"), ".", color=DROPPED, markersize=2, alpha=0.5)
+        plot.plot(at, with_nan(estimates, "partial"), ".", color=DROPPED, markersize=2, alpha=0.5)
         plot.plot(at, value, color=INK, linewidth=1.6)
         plot.axhline(0, color=CUT, linewidth=1)
         plot.set_xlabel("units, best first (dots: given strength)")
@@ -38,10 +35,10 @@ def by_unit(name: str, estimates: pa.Table) -> Chart:
 
 
 def _named_units(name: str, estimates: pa.Table) -> Chart:
-    at, value = np.arange(estimates.num_rows), _numbers(estimates, "estimate")
+    at, value = np.arange(estimates.num_rows), with_nan(estimates, "estimate")
     with axes(60 + 18 * len(at)) as (figure, plot):
-        plot.hlines(at, _numbers(estimates, "low"), _numbers(estimates, "high"), color=BEFORE, linewidth=3)
-        plot.plot(_numbers(estimates, "partial"), at, "o", color=DROPPED, markersize=4)
+        plot.hlines(at, with_nan(estimates, "low"), with_nan(estimates, "high"), color=BEFORE, linewidth=3)
+        plot.plot(with_nan(estimates, "partial"), at, "o", color=DROPPED, markersize=4)
         plot.plot(value, at, "o", color=INK, markersize=5)
         plot.axvline(0, color=CUT, linewidth=1)
         name_rows(plot, estimates["unit"].to_pylist())
@@ -53,7 +50,7 @@ def _named_units(name: str, estimates: pa.Table) -> Chart:
 
 def caps_and_weights(name: str, weights: pa.Table) -> Chart:
     """Caps and weights, added up over the units in the order of their estimates."""
-    cap, weight = np.cumsum(_numbers(weights, "cap")), np.cumsum(_numbers(weights, "weight"))
+    cap, weight = np.cumsum(with_nan(weights, "cap")), np.cumsum(with_nan(weights, "weight"))
     at = np.arange(1, len(cap) + 1)
     included = int(pc.sum(weights["included"]).as_py() or 0)
     with axes(240) as (figure, plot):
@@ -70,11 +67,11 @@ def caps_and_weights(name: str, weights: pa.Table) -> Chart:
 
 def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
     """Returns the predicted rank of each held-out model against its true rank, by the estimates and by the baseline."""
-    truth = _numbers(held_out, "true_rank")
+    truth = with_nan(held_out, "true_rank")
     with axes(300) as (figure, plot):
         plot.plot([1, len(truth)], [1, len(truth)], color=CUT, linewidth=1)
         for column, colour, mark in (("baseline_rank", BEFORE, "s"), ("predicted_rank", KEPT, "o")):
-            plot.plot(truth, _numbers(held_out, column), mark, color=colour, markersize=5, alpha=0.7)
+            plot.plot(truth, with_nan(held_out, column), mark, color=colour, markersize=5, alpha=0.7)
         plot.set_xlabel("true rank, 1 is best (squares: mean bits per byte)")
         plot.set_ylabel("predicted while held out")
         plot.grid(visible=True)

@@ -55,20 +55,19 @@ def mixture(
 def as_json(mixtures: Sequence[Mixture]) -> dict[str, Any]:
     """Returns the mixtures by column, for the manifest."""
     return {
-        made.column: {
-            "unit": made.unit,
-            "written": made.written,
-            "portions": [_as_json(portion, made.total) for portion in made.portions],
+        mixture.column: {
+            "unit": mixture.unit,
+            "written": mixture.written,
+            "portions": [
+                {
+                    "name": group.name,
+                    "kept": group.kept,
+                    "kept_share": group.kept / mixture.total.kept if mixture.total.kept else None,
+                    "effective": group.effective,
+                    "effective_share": group.effective / mixture.total.effective if mixture.total.effective else None,
+                }
+                for group in mixture.portions
+            ],
         }
-        for made in mixtures
-    }
-
-
-def _as_json(portion: MixtureGroup, total: MixtureGroup) -> dict[str, Any]:
-    return {
-        "name": portion.name,
-        "kept": portion.kept,
-        "kept_share": portion.kept / total.kept if total.kept else None,
-        "effective": portion.effective,
-        "effective_share": portion.effective / total.effective if total.effective else None,
+        for mixture in mixtures
     }

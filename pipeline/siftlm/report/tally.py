@@ -84,14 +84,14 @@ class Asked:
     seed: int = 0
 
     def wanted(self) -> set[str]:
-        """The columns to read."""
+        """Returns the columns to read."""
         asked = FIXED | CLUSTER | {"language"} | set(self.scores) | set(self.edges) | ({self.tokens} - {None})
         asked |= {f"{name}_{column}" for name in self.benchmarks for column in ("overlap", "item")}
         return {name for name in asked if name in self.columns and name is not None}
 
 
 def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> Tally:
-    """The tally of a few shards, one below the other: of `row[i]` of `shard[i]` is the i-th row."""
+    """Returns the tally of a few shards, one below the other: of `row[i]` of `shard[i]` is the i-th row."""
     sums = _summed(table, asked.tokens)
     reason, steps = pc.fill_null(table["reason"], ""), table["dropped_by"]
     sizes, clusters = _clusters(table)
@@ -112,7 +112,7 @@ def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> 
 
 
 def merged(parts: Iterable[Tally]) -> Tally:
-    """The tally of all shards in `parts`, whatever their order."""
+    """Returns the tally of all shards in `parts`, whatever their order."""
     every = list(parts)
     groups = [name for name in GROUPS if any(name in part["groups"] for part in every)]
     steps = sorted({step for part in every for step in part["losses"]})
@@ -131,7 +131,7 @@ def merged(parts: Iterable[Tally]) -> Tally:
 
 
 def largest(clusters: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
-    """The largest clusters of more than one document, ties by their id."""
+    """Returns the largest clusters of more than one document, ties by their id."""
     return tuple(sorted({c for c in clusters if c[0] > 1}, key=lambda c: (-c[0], c[1]))[:LARGEST_CLUSTERS])
 
 
@@ -172,8 +172,8 @@ def _summed(table: pa.Table, tokens: str | None) -> pa.Table:
 
 def _parts(values: Float64Array) -> tuple[Int64Array, Int64Array]:
     """The whole part of each value, and the rest in parts of WEIGHT_UNIT, rounded."""
-    whole = np.floor(values)
-    return whole.astype(np.int64), np.rint((values - whole) * WEIGHT_UNIT).astype(np.int64)
+    floor = np.floor(values)
+    return floor.astype(np.int64), np.rint((values - floor) * WEIGHT_UNIT).astype(np.int64)
 
 
 def _by(sums: pa.Table, key: pa.ChunkedArray) -> dict[Any, Counts]:
@@ -185,7 +185,7 @@ def _by(sums: pa.Table, key: pa.ChunkedArray) -> dict[Any, Counts]:
 
 def _counts(sums: tuple[int, ...]) -> Counts:
     """The sums of the columns of `_summed`, each pair of a weight put together."""
-    weights = [(whole << WEIGHT_BITS) + part for whole, part in zip(sums[7:13:2], sums[8:13:2], strict=True)]
+    weights = [(ones << WEIGHT_BITS) + rest for ones, rest in zip(sums[7:13:2], sums[8:13:2], strict=True)]
     return (*sums[:7], *weights, *sums[13:])
 
 
@@ -264,11 +264,9 @@ def with_nan(table: pa.Table, name: str) -> Float64Array:
 
 def _joined(parts: Sequence[DrawnDocuments]) -> DrawnDocuments:
     """All samples in the order of the run."""
-    empty = DrawnDocuments(
-        draw=np.empty(0), shard=np.empty(0), row=np.empty(0), kept=np.empty(0, np.bool_), numbers={}, names={}
-    )
     if not parts:
-        return empty
+        none = np.empty(0)
+        return DrawnDocuments(draw=none, shard=none, row=none, kept=none.astype(np.bool_), numbers={}, names={})
     shard, row = np.concatenate([p["shard"] for p in parts]), np.concatenate([p["row"] for p in parts])
     order = np.lexsort((row, shard))
     texts = {n: [text for p in parts for text in p["names"].get(n, (None,) * len(p["row"]))] for n in parts[0]["names"]}
