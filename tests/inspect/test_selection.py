@@ -13,8 +13,8 @@ import pytest
 
 from siftlm.inspect.explain import explain_row
 from siftlm.inspect.run import FinishedRun
-from siftlm.report.card import plain
 from siftlm.report.mixture import mixture
+from siftlm.report.page import plain
 from siftlm.report.steps import drops, kept_ends, shortages
 from siftlm.report.terminal import print_summary
 

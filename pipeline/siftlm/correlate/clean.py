@@ -66,8 +66,8 @@ def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> t
     return matrix, findings
 
 
-def _stop_if(policy: str, setting: str, finding: Finding) -> None:
-    if policy == "stop":
+def _stop_if(policy: str, setting: str, findings: list[Finding]) -> None:
+    for finding in findings if policy == "stop" else ():
         raise UserError(f"matrix.clean.{setting}: must find nothing to stop at, got {finding.kind}: {finding.detail}")
 
 
@@ -81,7 +81,7 @@ def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossM
         detail += " (log-likelihoods? bits per byte are positive, lower is better)"
     action = "kept" if settings.negative == "keep" else "taken as missing"
     finding = Finding("negative_value", name_some(models), int(negative.sum()), detail, action)
-    _stop_if(settings.negative, "negative", finding)
+    _stop_if(settings.negative, "negative", [finding])
     if settings.negative == "keep":
         return matrix, [finding]
     return LossMatrix(matrix.models, matrix.units, np.where(negative, np.nan, matrix.values)), [finding]
@@ -124,7 +124,7 @@ def _duplicate_models(matrix: LossMatrix, settings: CleanSettings) -> tuple[Loss
         kept, other = matrix.models[first], matrix.models[second]
         detail = f"{other!r} is {kept!r} again (largest relative difference {gap:.3g})"
         finding = Finding(kind, other, 1, detail, "kept" if keep_all else f"left out, {kept!r} stays")
-        _stop_if(settings.duplicate_models, "duplicate_models", finding)
+        _stop_if(settings.duplicate_models, "duplicate_models", [finding])
         drop.setdefault(second, finding)
 
     for first, second, gap in same_values(matrix.values, settings.duplicate_tolerance):
@@ -169,8 +169,7 @@ def _constant(
     action = "kept" if settings.constant == "keep" else "left out"
     concerned = [names[k] for k in np.flatnonzero(constant)]
     findings = finding_of(kind, concerned, f"one value for all {over}, which orders nothing", action)
-    for finding in findings:
-        _stop_if(settings.constant, "constant", finding)
+    _stop_if(settings.constant, "constant", findings)
     return findings
 
 
@@ -186,8 +185,7 @@ def _missing_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMa
     findings = finding_of("model_with_missing", [matrix.models[k] for k in np.flatnonzero(broken)], detail)
     detail = f"{int(missing[~broken].sum())} values missing or infinite in these units"
     findings += finding_of("unit_with_missing", [matrix.units[j] for j in np.flatnonzero(lost)], detail)
-    for finding in findings:
-        _stop_if(settings.missing, "missing", finding)
+    _stop_if(settings.missing, "missing", findings)
     return matrix.select(np.flatnonzero(~broken).tolist(), np.flatnonzero(~lost).tolist()), findings
 
 

@@ -150,8 +150,7 @@ def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
 
 def write_matrix(matrix: LossMatrix, path: str, layout: str = "rows_are_units") -> None:
     """Write bits per byte alone, in the published orientation (`rows_are_units`) or the other."""
-    wide = NamedTable(matrix.models, matrix.units, matrix.values)
-    name = "model"
+    wide, name = NamedTable(matrix.models, matrix.units, matrix.values), "model"
     if layout == "rows_are_units":
         wide, name = wide.transposed(), "id"
     columns = [pa.array(wide.rows, pa.string()), *(pa.array(column) for column in wide.values.T)]

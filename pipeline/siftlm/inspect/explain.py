@@ -58,7 +58,6 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
     return Explanation(
         doc_id=columns["doc_id"],
         shard=task.name,
-        shard_number=shard,
         row=row,
         same_id=1,
         kept=columns["kept"],

@@ -1,8 +1,10 @@
-"""Renders HTML pages that are self-contained, without scripts, every text escaped."""
+"""Renders pages: HTML that is self-contained, without scripts, every text escaped; and Markdown."""
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -12,6 +14,7 @@ import jinja2
 import orjson
 from markupsafe import Markup
 
+from siftlm.errors import visible
 from siftlm.report.difference import RunDifference
 from siftlm.report.steps import kept_ends, shortages, stage_times, unfindable
 from siftlm.report.tally import WEIGHT_UNIT
@@ -19,6 +22,8 @@ from siftlm.report.view import Report
 
 INPUTS_SHOWN = 500
 FILES_SHOWN = 500
+SPECIAL = re.compile(r"[\\`*\[\]~$|]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown reads as its own; underscores within a word are not."""
 
 
 def report_page(report: Report) -> str:
@@ -37,7 +42,7 @@ def report_page(report: Report) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns a page of the package, its values escaped wherever they stand."""
+    """Returns a page of the package; in HTML its values are escaped wherever they stand."""
     return _environment().get_template(template).render(**values)
 
 
@@ -46,11 +51,11 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("siftlm.report", "."),
         undefined=jinja2.StrictUndefined,
-        autoescape=True,
+        autoescape=lambda template: template is None or not template.endswith(".md.jinja"),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (count, size, share, value, breakable, pretty)
+    filters = (count, size, share, value, breakable, pretty, plain)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals["css"] = Markup((resources.files("siftlm.report") / "report.css").read_text("utf-8"))
     return environment
@@ -88,6 +93,12 @@ def value(number: float | None) -> str:
 def breakable(name: str) -> Markup:
     """Returns a name that a narrow column may break after its underscores."""
     return Markup("_<wbr>").join(name.split("_"))
+
+
+def plain(text: object) -> str:
+    """Returns foreign text that Markdown and HTML show as it is, in one line."""
+    escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
+    return SPECIAL.sub(lambda sign: f"\\{sign[0]}", escaped)
 
 
 def pretty(tree: Any) -> str:

@@ -99,7 +99,6 @@ class Explanation:
 
     doc_id: str
     shard: str
-    shard_number: int
     row: int
     same_id: int  # documents of the run with this id, itself included
     kept: bool

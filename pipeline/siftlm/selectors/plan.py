@@ -89,9 +89,10 @@ class Selection:
 
     def observe(self, rows: Columns, state: Plan) -> Partial:
         """Returns what the coming pass needs to know of one shard."""
-        every, position = self.rows(rows), len(state.states) - 1
-        alive, *_ = self._ruled(every, state)
-        subject, (place, part) = self._subject(position, every, alive, state), self.parts[position]
+        shard, position = self.rows(rows), len(state.states) - 1
+        alive, *_ = self._ruled(shard, state)
+        place, part = self.parts[position]
+        subject = self._subject(position, shard, alive, state)
         with placed(place):
             partial: Partial = part.observe(subject, state.states[position])
         return partial
