@@ -67,8 +67,9 @@ def clean_matrix(matrix: LossMatrix, settings: CleanSettings | None = None) -> t
 
 
 def _stop_if(policy: str, setting: str, findings: list[Finding]) -> None:
-    for finding in findings if policy == "stop" else ():
-        raise UserError(f"matrix.clean.{setting}: must find nothing to stop at, got {finding.kind}: {finding.detail}")
+    if policy == "stop" and findings:
+        defect = f"{findings[0].kind}: {findings[0].detail}"
+        raise UserError(f"matrix.clean.{setting}: must find nothing to stop at, got {defect}")
 
 
 def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossMatrix, list[Finding]]:
