@@ -84,22 +84,18 @@ class Filters:
         asked |= {name: bound for name, bound in (("low", self.low), ("high", self.high)) if bound is not None}
         return urlencode(asked | ({"order": "descending"} if self.descending else {}))
 
-    def mask(self, table: pa.Table) -> np.ndarray:
-        """bool[rows]: which documents of a shard pass all filters."""
-        passing = np.ones(table.num_rows, np.bool_)
+    def expression(self) -> pc.Expression:
+        """Returns what a document must be to pass all filters."""
+        passing = pc.scalar(True)
         if self.decision in ("kept", "dropped"):
-            passing &= table["kept"].to_numpy() == (self.decision == "kept")
+            passing &= pc.field("kept") == (self.decision == "kept")
         for name, value in self.names.items():
-            passing &= _true(pc.equal(table[name], pa.scalar(value)))
+            passing &= pc.field(name) == pc.scalar(value)
         if self.low is not None or self.high is not None:
-            values = pc.cast(table[self.column], pa.float64())
-            passing &= _true(pc.greater_equal(values, -np.inf if self.low is None else self.low))
-            passing &= _true(pc.less_equal(values, np.inf if self.high is None else self.high))
+            values = pc.field(self.column).cast(pa.float64())
+            passing &= values >= (-np.inf if self.low is None else self.low)
+            passing &= values <= (np.inf if self.high is None else self.high)
         return passing
-
-
-def _true(mask: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.fill_null(mask, False).to_numpy(), np.bool_)
 
 
 def _number(asked: Mapping[str, str], name: str) -> float | None:
@@ -121,20 +117,22 @@ class DecisionBrowser:
     def find(self, filters: Filters) -> tuple[int, list[dict[str, Any]]]:
         """Returns how many documents pass, and those of a page in the order of the column, missing values last."""
         first, wanted = (filters.page - 1) * PAGE, filters.page * PAGE
+        direction = "descending" if filters.descending else "ascending"
+        keys = [(filters.column, direction), ("shard", "ascending"), ("row", "ascending")]
         total, best = 0, pa.table({})
         for task in self.tasks:
             table = self._shard(task, filters)
             total += table.num_rows
-            best = _ordered(pa.concat_tables([best, table], promote_options="default"), filters)[:wanted]
+            best = pa.concat_tables([best, table], promote_options="default")
+            best = best.take(pc.sort_indices(best, sort_keys=keys))[:wanted]
         return total, best[first:wanted].to_pylist()
 
     def _shard(self, task: Task, filters: Filters) -> pa.Table:
         names = {"doc_id", "kept", *NAMES, filters.column} & self.columns.keys()
         table = read_columns(task, self.run.store, names)
-        rows = np.flatnonzero(filters.mask(table))
-        table = table.take(pa.array(rows)).append_column("row", pa.array(rows))
-        table = table.append_column("shard", pa.array(np.full(len(rows), task.shard)))
-        return _ordered(table.select(sorted(table.schema.names)), filters)
+        table = table.append_column("row", pa.array(np.arange(table.num_rows)))
+        table = table.append_column("shard", pa.array(np.full(table.num_rows, task.shard)))
+        return table.select(sorted(table.schema.names)).filter(filters.expression())
 
     def documents(self, rows: list[dict[str, Any]], column: str) -> list[tuple[str, Document]]:
         """Returns (its place as a query string, the document) of every row."""
@@ -182,14 +180,6 @@ def _index(asked: Mapping[str, str], name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise UserError(f"{name}: must be a whole number, got {text!r}")
     return int(text)
-
-
-def _ordered(table: pa.Table, filters: Filters) -> pa.Table:
-    if filters.column not in table.schema.names:
-        return table
-    direction = "descending" if filters.descending else "ascending"
-    keys = [(filters.column, direction), ("shard", "ascending"), ("row", "ascending")]
-    return table.take(pc.sort_indices(table, sort_keys=keys))
 
 
 def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
