@@ -32,7 +32,7 @@ from siftlm.readers.formats import FileFormat
 from siftlm.readers.records import Record
 from siftlm.readers.settings import Compression, Format
 from siftlm.scorers import AnnotateSettings, AnyAnnotator, AnyScore, NamedSettings, ScoreSettings
-from siftlm.scorers.protocol import Fileless
+from siftlm.scorers.protocol import Scorer
 from siftlm.scorers.score import SumScorer
 from siftlm.scorers.settings import lm_unless_told
 from siftlm.selectors import SelectSettings
@@ -62,9 +62,8 @@ class VowelSettings(NamedSettings):
         return [self.name]
 
 
-class VowelScorer(Fileless):
-    def __init__(self, settings: VowelSettings) -> None:
-        self.settings = settings
+class VowelScorer(Scorer):
+    settings: VowelSettings
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(self.settings.name, pa.int64())]
@@ -95,9 +94,8 @@ class UniformSettings(ScoreSettings):
         return UniformScorer(self)
 
 
-class UniformScorer(SumScorer, Fileless):
-    def __init__(self, settings: UniformSettings) -> None:
-        self.settings: UniformSettings = settings
+class UniformScorer(SumScorer):
+    settings: UniformSettings
 
     def digest(self) -> str:
         return f"uniform {self.settings.nats}"

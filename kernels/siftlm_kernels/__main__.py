@@ -9,7 +9,10 @@ from importlib import import_module
 
 import numpy as np
 
-from siftlm_kernels import commonness, components, minhash, paragraphs
+from siftlm_kernels.commonness import count_ngrams, empty_counts, mean_nll
+from siftlm_kernels.components import UnionFind
+from siftlm_kernels.minhash import band_hashes, minhash, minhash_bands, set_jaccard, shingle_hashes
+from siftlm_kernels.paragraphs import cut_spans, paragraphs, without_spans
 
 EAGER = ("fasttext_linear_kernel", "text_signals_kernel")
 """Modules whose kernels have signatures, and are compiled when they are imported."""
@@ -19,11 +22,18 @@ def main() -> None:
     """Compiles what is not cached; the cache is where `NUMBA_CACHE_DIR` says, else beside the source."""
     for name in EAGER:
         import_module(f"siftlm_kernels.{name}")
-    minhash.warm()
-    minhash.minhash(np.frombuffer(b"a b", np.uint8), np.array([0, 3]), impl="datasketch")
-    components.warm()
-    paragraphs.warm()
-    commonness.warm()
+    text = np.frombuffer(b"a\nb", np.uint8), np.array([0, 3])
+    minhash_bands(*text)
+    band_hashes(minhash(*text), 1, 2)
+    minhash(*text, impl="datasketch")
+    set_jaccard(*shingle_hashes(*text), np.zeros((1, 2), np.int64))
+    forest = UnionFind()
+    forest.add(np.arange(2000), np.arange(2000))
+    forest.components()
+    without_spans(*text, *cut_spans(*text, np.ones(len(paragraphs(*text)[0]), np.bool_)))
+    table = empty_counts(4)
+    count_ngrams(*text, table)
+    mean_nll(*text, table)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,23 @@ All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (doc
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import partial
+from importlib import import_module
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels import commonness_reference
 from siftlm_kernels.minhash import shingle_hashes
+from siftlm_kernels.ragged import at_least_1
 
 Implementation = Literal["auto", "reference"]
 Values = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
 Counts = NDArray[np.int64]
+
+_kernel = partial(import_module, "siftlm_kernels.commonness_kernel")  # numba is imported by the first call
 
 
 def empty_counts(bits: int) -> Counts:
@@ -43,7 +48,7 @@ def count_ngrams(
         commonness_reference.count_ngrams(values, offsets, table, ngram)
         return
     words, bounds = shingle_hashes(values, offsets, ngram=1)
-    _kernel().count(words, bounds, _positive(ngram), _shift(table), table)
+    _kernel().count(words, bounds, at_least_1("ngram", ngram), _shift(table), table)
 
 
 def mean_nll(
@@ -81,15 +86,8 @@ def mean_nll(
         return commonness_reference.mean_nll(values, offsets, table, ngram, prior)
     words, bounds = shingle_hashes(values, offsets, ngram=1)
     out = np.empty(len(offsets) - 1, np.float64)
-    _kernel().mean_nll(words, bounds, _positive(ngram), _shift(table), float(prior), table, out)
+    _kernel().mean_nll(words, bounds, at_least_1("ngram", ngram), _shift(table), float(prior), table, out)
     return out
-
-
-def warm() -> None:
-    """Compiles every kernel of this module, or loads it from numba's cache, so that no later call has to."""
-    values, offsets, table = np.frombuffer(b"a b", np.uint8), np.array([0, 3]), empty_counts(4)
-    count_ngrams(values, offsets, table)
-    mean_nll(values, offsets, table)
 
 
 def _shift(table: Counts) -> np.uint64:
@@ -98,16 +96,3 @@ def _shift(table: Counts) -> np.uint64:
     if len(table) != (1 << bits) + 1 or bits < 1:
         raise ValueError(f"table: must be one of empty_counts, got {len(table)} entries")
     return np.uint64(64 - bits)
-
-
-def _positive(ngram: int) -> int:
-    if ngram < 1:
-        raise ValueError(f"ngram: must be at least 1, got {ngram}")
-    return ngram
-
-
-def _kernel() -> Any:
-    """The compiled functions; numba is imported by the first call, not with this module."""
-    from siftlm_kernels import commonness_kernel
-
-    return commonness_kernel

@@ -6,13 +6,17 @@ of the ids, so edges can arrive in blocks and in any order, and no block needs t
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
+from siftlm_kernels.ragged import read_only
+
 Integers = NDArray[np.int64]
 
+_kernel = partial(import_module, "siftlm_kernels.components_kernel")  # numba is imported by the first call
 _BLOCK = 1 << 16  # edges between two looks at the room left
 
 
@@ -35,28 +39,8 @@ def bucket_edges(keys: NDArray[np.uint64], ids: Integers) -> tuple[Integers, Int
     return a[new], b[new]
 
 
-def connected_components(a: Integers, b: Integers) -> tuple[Integers, Integers]:
-    """Returns (ids of all edges, sorted and unique; the smallest id of each one's component).
-
-    Edges join a[i] and b[i]; loops and repeats are allowed. The result does not depend on their order. It is a set
-    of edges itself, so that blocks can be merged: see `merge_components`, and `UnionFind` for the memory it takes.
-    """
-    return merge_components((a, b))
-
-
-def merge_components(*parts: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
-    """Returns `connected_components` of the edges of all parts, which may be edges or results of earlier calls.
-
-    Associative and commutative, with two empty arrays as its neutral element: an accumulator of a combine.
-    """
-    forest = UnionFind()
-    for a, b in parts:
-        forest.add(a, b)
-    return forest.components()
-
-
 class UnionFind:
-    """Components of a growing set of edges over int64 ids; the root of a component is its smallest id.
+    """Finds the components of a growing set of edges over int64 ids; the root of each is its smallest id.
 
     Holds 12 bytes an id (an eighth more while it grows) and 4 bytes a slot of an open-addressing table at a load
     of 0.4 to 0.8: 1e8 ids take 1.9 GB, and their components at the end 2.0 GB. At most 2**31 - 1 ids. An edge
@@ -81,7 +65,7 @@ class UnionFind:
         if len(a) != len(b):
             raise ValueError(f"edges: both ends must be as many, got {len(a)} and {len(b)}")
         for start in range(0, len(a), _BLOCK):
-            left, right = (_read_only(side[start : start + _BLOCK]) for side in (a, b))
+            left, right = (read_only(side[start : start + _BLOCK], np.int64) for side in (a, b))
             self._reserve(2 * len(left))
             self._count = _kernel().join(left, right, self._ids, self._parents, self._slots, self._count)
 
@@ -110,24 +94,3 @@ class UnionFind:
             self._slots = np.empty(0, np.int32)
             self._slots = np.full(size, -1, np.int32)
             _kernel().index(self._ids, self._slots, self._count)
-
-
-def warm() -> None:
-    """Compiles the kernels of this module, or loads them from numba's cache."""
-    forest = UnionFind()
-    forest.add(np.arange(2000), np.arange(2000))
-    forest.components()
-
-
-def _kernel() -> Any:
-    """The compiled functions; numba is imported by the first call, not with this module."""
-    from siftlm_kernels import components_kernel
-
-    return components_kernel
-
-
-def _read_only(ids: Integers) -> Integers:
-    """A contiguous read-only view, for which the kernel is compiled."""
-    view = np.ascontiguousarray(ids, np.int64).view()
-    view.flags.writeable = False
-    return view

@@ -89,7 +89,7 @@ def folding(file: FastTextFile) -> FloatArray | None:
     """Returns the matrix that input rows are multiplied with once, (width, dim), or None where that does not pay."""
     if file.loss not in ("softmax", "hs") or len(file.labels) - 1 > file.dim:
         return None
-    output = file.output.rows(0, len(file.labels))
+    output = file.output[: len(file.labels)]
     return output[1:] - output[:1] if file.loss == "softmax" else output[:-1]
 
 
@@ -97,12 +97,12 @@ def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
     """Returns `input_matrix @ matrix.T` in blocks, (rows, width), or the input matrix where `matrix` is None."""
     rows = file.input.shape[0]
     if matrix is None:
-        return file.input.rows(0, rows)
+        return file.input[:rows]
     folded = np.empty((rows, len(matrix)), np.float32)
     for begin in range(0, rows, _FOLDED_ROWS):
         end = min(rows, begin + _FOLDED_ROWS)
         with np.errstate(all="ignore"):  # a corrupt model may hold anything; its probabilities are NaN
-            np.matmul(file.input.rows(begin, end), matrix.T, out=folded[begin:end])
+            np.matmul(file.input[begin:end], matrix.T, out=folded[begin:end])
     return folded
 
 

@@ -23,7 +23,7 @@ from siftlm_kernels.fasttext_linear_kernel import (
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """What `sum_rows` and the output functions need; `output` is None where the rows are folded already."""
+    """Holds what `sum_rows` and the output functions need; `output` is None where the rows are folded already."""
 
     loss: Loss
     labels: int
@@ -44,22 +44,13 @@ class CompiledModel:
         sizes = np.zeros(0, np.int32)
         if file.has_subwords and file.loss in ("softmax", "hs"):
             sums, sizes = np.empty_like(word_rows), np.empty(file.words, np.int32)
-            sum_subwords(
-                vocabulary.entry_bytes,
-                vocabulary.entry_offsets,
-                file.words,
-                shape,
-                word_rows,
-                ngram_rows,
-                sums,
-                sizes,
-            )
+            entries = vocabulary.entry_bytes, vocabulary.entry_offsets
+            sum_subwords(*entries, file.words, shape, word_rows, ngram_rows, sums, sizes)
             word_rows = sums
-        output = None if matrix is not None else np.ascontiguousarray(file.output.rows(0, len(file.labels)))
+        output = None if matrix is not None else np.ascontiguousarray(file.output[: len(file.labels)])
         children = tree_children(file.label_counts) if file.loss == "hs" else np.zeros((0, 2), np.int32)
-        return CompiledModel(
-            file.loss, len(file.labels), vocabulary, shape, word_rows, sizes, ngram_rows, output, children
-        )
+        labels = len(file.labels)
+        return CompiledModel(file.loss, labels, vocabulary, shape, word_rows, sizes, ngram_rows, output, children)
 
     def probabilities(self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> FloatArray:
         """Does what `FastTextLinear.probabilities` does."""
@@ -80,17 +71,13 @@ class CompiledModel:
         """Probabilities from the mean of the rows, folded or `dim` wide."""
         probabilities = np.empty((len(means), self.labels), np.float32)
         if self.loss == "hs":
-            tree_outputs(
-                means if self.output is None else self._logits(means, self.labels - 1), self.children, probabilities
-            )
+            logits = means if self.output is None else self._logits(means, self.labels - 1)
+            tree_outputs(logits, self.children, probabilities)
             return probabilities
         if self.loss == "softmax":
-            logits = np.zeros((len(means), self.labels), np.float64)
-            if self.output is None:
-                logits[:, 1:] = means
-            else:
-                logits[:] = self._logits(means, self.labels)
-            probabilities[:] = softmax(logits)
+            first = np.zeros((len(means), 1), np.float32)  # the column that was subtracted from the others
+            logits = np.hstack([first, means]) if self.output is None else self._logits(means, self.labels)
+            probabilities[:] = softmax(logits.astype(np.float64))
         else:
             assert self.output is not None
             sigmoid_table_outputs(means, self.output, probabilities)

@@ -24,22 +24,8 @@ _WORD, _LABEL = 0, 1
 
 
 @dataclass(frozen=True)
-class DenseMatrix:
-    """Rows of float32, mapped from the file."""
-
-    values: FloatArray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.values.shape[0], self.values.shape[1]
-
-    def rows(self, begin: int, end: int) -> FloatArray:
-        return self.values[begin:end]
-
-
-@dataclass(frozen=True)
 class QuantisedMatrix:
-    """Rows as product-quantiser codes: `centroids[m]` is the codebook of the m-th group of columns."""
+    """Holds rows as product-quantiser codes: `centroids[m]` is the codebook of the m-th group of columns."""
 
     columns: int
     codes: npt.NDArray[np.uint8]
@@ -50,19 +36,21 @@ class QuantisedMatrix:
     def shape(self) -> tuple[int, int]:
         return len(self.codes), self.columns
 
-    def rows(self, begin: int, end: int) -> FloatArray:
-        parts = [book[self.codes[begin:end, m]] for m, book in enumerate(self.centroids)]
-        rows = np.concatenate(parts, axis=1)
-        return rows if self.norms is None else rows * self.norms[begin:end, None]
+    def __getitem__(self, chosen: slice) -> FloatArray:
+        groups = [book[self.codes[chosen, m]] for m, book in enumerate(self.centroids)]
+        rows = np.concatenate(groups, axis=1)
+        return rows if self.norms is None else rows * self.norms[chosen, None]
 
 
-Matrix = DenseMatrix | QuantisedMatrix
+Matrix = FloatArray | QuantisedMatrix
+"""Rows of float32, mapped from the file or quantised."""
 
 
 @dataclass(frozen=True)
 class FastTextFile:
-    """A supervised model. `entry_bytes[entry_offsets[i]:entry_offsets[i + 1]]` is word i; labels follow the words.
+    """Holds a supervised model.
 
+    `entry_bytes[entry_offsets[i]:entry_offsets[i + 1]]` is word i; labels follow the words.
     `pruned` is None for a model with all its buckets, else (bucket, row behind the words) pairs, shape (kept, 2).
     """
 
@@ -82,35 +70,22 @@ class FastTextFile:
     output: Matrix
 
     @property
-    def hashes_words(self) -> bool:
-        return self.word_ngrams > 1
-
-    @property
     def has_subwords(self) -> bool:
         return self.maxn > 0
 
 
 class _Reader:
-    """A cursor over the bytes of a file; reading past the end is a ValueError that says where."""
+    """Reads the bytes of a file one after the other; past the end it raises a ValueError that says where."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
         self.position = 0
 
     def unpack(self, form: str) -> tuple[Any, ...]:
-        return struct.unpack(form, self.take(struct.calcsize(form)))
-
-    def take(self, size: int) -> Any:
-        self._require(size)
-        self.position += size
-        return self.content[self.position - size : self.position]
+        return struct.unpack_from(form, self.content, self._passed(struct.calcsize(form)))
 
     def array(self, dtype: str, count: int) -> npt.NDArray[Any]:
-        kind = np.dtype(dtype)
-        self._require(count * kind.itemsize)
-        array = np.frombuffer(self.content, kind, count, self.position)
-        self.position += count * kind.itemsize
-        return array
+        return np.frombuffer(self.content, dtype, count, self._passed(count * np.dtype(dtype).itemsize))
 
     def until_zero(self) -> bytes:
         end = self.content.find(b"\0", self.position)
@@ -120,11 +95,14 @@ class _Reader:
         self.position = end + 1
         return bytes(word)
 
-    def _require(self, size: int) -> None:
+    def _passed(self, size: int) -> int:
+        """The position of so many bytes, behind which the next ones are read."""
         if size < 0 or self.position + size > len(self.content):
             raise ValueError(
                 f"{size} bytes wanted at byte {self.position} of {len(self.content)}: cut short or corrupt"
             )
+        self.position += size
+        return self.position - size
 
 
 def read_fasttext(path: str) -> FastTextFile:
@@ -159,21 +137,17 @@ def parse_fasttext(content: Any) -> FastTextFile:
     if version == _OLD_SUPERVISED_VERSION:
         maxn = 0
     words, labels, counts, entry_bytes, entry_offsets, pruned = _dictionary(reader)
-    quantised = _flag(reader)
+    (quantised,) = reader.unpack("?")
     input_matrix = _quantised(reader) if quantised else _dense(reader)
     if pruned is not None and not quantised:
         raise ValueError("a pruned dictionary without a quantised matrix")
-    output_matrix = _quantised(reader) if _flag(reader) and quantised else _dense(reader)
+    output_matrix = _quantised(reader) if reader.unpack("?")[0] and quantised else _dense(reader)
     file = FastTextFile(
         dim, word_ngrams, bucket, minn, maxn, _LOSSES[loss], words, labels, counts, entry_bytes, entry_offsets,
         pruned, input_matrix, output_matrix,
     )  # fmt: skip
     _check(file)
     return file
-
-
-def _flag(reader: _Reader) -> bool:
-    return bool(reader.take(1)[0])
 
 
 def _dictionary(reader: _Reader) -> tuple[Any, ...]:
@@ -188,9 +162,7 @@ def _dictionary(reader: _Reader) -> tuple[Any, ...]:
         if kind != (_WORD if index < words else _LABEL):
             raise ValueError(f"entry {index} of kind {kind}; words must come before labels")
         counts.append(count)
-    pruned = None
-    if pruned_size >= 0:
-        pruned = reader.array("<i4", 2 * pruned_size).reshape(pruned_size, 2)
+    pruned = reader.array("<i4", 2 * pruned_size).reshape(pruned_size, 2) if pruned_size >= 0 else None
     labels = tuple(entry.decode("utf-8", "replace") for entry in entries[words:])
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum([len(entry) for entry in entries], out=offsets[1:])
@@ -198,26 +170,23 @@ def _dictionary(reader: _Reader) -> tuple[Any, ...]:
     return words, labels, np.array(counts[words:], np.int64), packed, offsets, pruned
 
 
-def _dense(reader: _Reader) -> DenseMatrix:
+def _dense(reader: _Reader) -> FloatArray:
     rows, columns = reader.unpack("<2q")
     if rows < 0 or columns <= 0:
         raise ValueError(f"a matrix of {rows} x {columns}")
-    return DenseMatrix(reader.array("<f4", rows * columns).reshape(rows, columns))
+    return reader.array("<f4", rows * columns).reshape(rows, columns)
 
 
 def _quantised(reader: _Reader) -> QuantisedMatrix:
-    has_norms = _flag(reader)
-    rows, columns, code_count = reader.unpack("<2qi")
+    has_norms, rows, columns, code_count = reader.unpack("<?2qi")
     if rows < 0 or columns <= 0 or code_count < 0:
         raise ValueError(f"a matrix of {rows} x {columns}")
     codes = reader.array("u1", code_count)
     books = _codebooks(reader, columns)
     if code_count != rows * len(books):
         raise ValueError(f"{code_count} codes for {rows} rows of {len(books)} groups")
-    norms = None
-    if has_norms:
-        norm_codes = reader.array("u1", rows)
-        norms = _codebooks(reader, 1)[0][norm_codes, 0]
+    norm_codes = reader.array("u1", rows) if has_norms else None
+    norms = None if norm_codes is None else _codebooks(reader, 1)[0][norm_codes, 0]
     return QuantisedMatrix(columns, codes.reshape(rows, len(books)), books, norms)
 
 
@@ -236,7 +205,7 @@ def _check(file: FastTextFile) -> None:
     if columns != file.dim or file.output.shape != (len(file.labels), file.dim):
         raise ValueError(f"matrices {file.input.shape} and {file.output.shape} for dim {file.dim}")
     needed = file.words
-    if file.hashes_words or file.has_subwords:
+    if file.word_ngrams > 1 or file.has_subwords:
         if file.bucket == 0:
             raise ValueError("n-grams but no buckets")
         needed += file.bucket if file.pruned is None else 0

@@ -26,8 +26,13 @@ SIGMOID_BOUND = 8.0
 LOG_OFFSET = 1e-5  # fastText reports exp(log(p + 1e-5))
 
 
+_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+_OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+_ROWS = types.Array(types.float32, 2, "C", readonly=True)
+
+
 class Vocabulary(NamedTuple):
-    """An open-addressing table over the entries; `entries` holds 2 * entry + (longer than 8 bytes), or -1."""
+    """Holds an open-addressing table over the entries; `entries` holds 2 * entry + (longer than 8 bytes), or -1."""
 
     keys: npt.NDArray[np.uint64]
     entries: npt.NDArray[np.int32]
@@ -37,7 +42,7 @@ class Vocabulary(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What of the text becomes a row. `bucket_rows` is empty where bucket b is row words + b."""
+    """Says what of the text becomes a row. `bucket_rows` is empty where bucket b is row words + b."""
 
     word_ngrams: int
     bucket: int
@@ -100,12 +105,7 @@ def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocab
         slot = (slot + np.uint32(1)) & mask
 
 
-@compiled_for(
-    types.void(
-        types.Array(types.uint8, 1, "C", readonly=True), types.Array(types.int64, 1, "C", readonly=True),
-        types.uint64[::1], types.int32[::1],
-    ),
-)  # fmt: skip
+@compiled_for(types.void(_BYTES, _OFFSETS, types.uint64[::1], types.int32[::1]))
 def fill_vocabulary(entry_bytes: Any, entry_offsets: Any, keys: Any, entries: Any) -> None:
     """Enters every word and label into `keys` and `entries`, whose length is a power of two; `entries` is -1 before."""
     mask = np.uint32(len(keys) - 1)
@@ -247,9 +247,6 @@ def _add_words(
     return added, kept
 
 
-_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
-_OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
-_ROWS = types.Array(types.float32, 2, "C", readonly=True)
 _VOCABULARY = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.uint64[::1], types.int32[::1], types.uint8[::1], types.int64[::1], types.int64], Vocabulary
 )

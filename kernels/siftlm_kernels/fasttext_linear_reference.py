@@ -88,9 +88,9 @@ def _outputs(file: FastTextFile, rows: list[int]) -> npt.NDArray[Any]:
         return np.full(len(file.labels), np.nan)
     hidden = np.zeros(file.dim, np.float32)
     for row in rows:
-        hidden += file.input.rows(row, row + 1)[0]
+        hidden += file.input[row : row + 1][0]
     hidden *= np.float32(1.0 / len(rows))
-    logits = [_dot(row, hidden) for row in file.output.rows(0, len(file.labels))]
+    logits = [_dot(row, hidden) for row in file.output[: len(file.labels)]]
     if file.loss == "hs":
         return _tree(file, np.array(logits, np.float64))
     if file.loss == "softmax":

@@ -6,19 +6,23 @@ All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (doc
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, Literal
+from functools import cache, partial
+from importlib import import_module
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels import minhash_reference
 from siftlm_kernels.normal_form import composed
+from siftlm_kernels.ragged import at_least_1, checked
 from siftlm_kernels.unicode_words import word_bytes
 
 Implementation = Literal["auto", "reference", "datasketch"]
 Values = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
+
+_kernel = partial(import_module, "siftlm_kernels.minhash_kernel")  # numba is imported by the first call
 
 
 def minhash(
@@ -123,22 +127,6 @@ def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple
     return out[: bounds[-1]].copy(), bounds
 
 
-def true_jaccard(values: Values, offsets: Offsets, pairs: NDArray[np.int64], *, ngram: int = 5) -> NDArray[np.float64]:
-    """Returns Jaccard similarity of the sets of shingle hashes for `pairs`, int64 (pairs, 2), of document numbers.
-
-    Exact but for collisions of 64-bit hashes; 0 where one of the two has no words. Time is linear in the sizes
-    of the documents named, and in those of the pairs; sort the pairs by their first column, so that the set of a
-    document that leads many pairs is built once.
-    """
-    values, offsets = _checked(values, offsets, ngram)
-    named, numbers = np.unique(np.asarray(pairs, np.int64), return_inverse=True)
-    parts = [values[offsets[row] : offsets[row + 1]] for row in named]
-    bounds = np.zeros(len(named) + 1, np.int64)
-    np.cumsum([len(part) for part in parts], out=bounds[1:])
-    hashes, starts = shingle_hashes(np.concatenate([values[:0], *parts]), bounds, ngram=ngram)
-    return set_jaccard(hashes, starts, numbers.reshape(-1, 2))
-
-
 def set_jaccard(hashes: NDArray[np.uint64], starts: Offsets, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Returns Jaccard similarity of the ragged sets of hashes (repeats do not count) for `pairs`, int64 (pairs, 2).
 
@@ -180,28 +168,7 @@ def _datasketch(values: Values, offsets: Offsets, ngram: int, permutations: int,
     return out
 
 
-def warm() -> None:
-    """Compiles every kernel of this module, or loads it from numba's cache, so that no later call has to."""
-    values, offsets = np.frombuffer(b"a b", np.uint8), np.array([0, 3])
-    minhash_bands(values, offsets, ngram=1)
-    band_hashes(minhash(values, offsets, permutations=2), 1, 2)
-    true_jaccard(values, offsets, np.zeros((1, 2), np.int64))
-
-
-def _kernel() -> Any:
-    """The compiled functions; numba is imported by the first call, not with this module."""
-    from siftlm_kernels import minhash_kernel
-
-    return minhash_kernel
-
-
 def _checked(values: Values, offsets: Offsets, ngram: int) -> tuple[Values, Offsets]:
-    """The arrays in normal form, as read-only views, for which the kernels are compiled."""
-    if ngram < 1:
-        raise ValueError(f"ngram: must be at least 1, got {ngram}")
-    if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
-        raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")
-    values, offsets = composed(np.ascontiguousarray(values, np.uint8), np.ascontiguousarray(offsets, np.int64))
-    values, offsets = values.view(), offsets.view()
-    values.flags.writeable = offsets.flags.writeable = False
-    return values, offsets
+    """The text in normal form."""
+    at_least_1("ngram", ngram)
+    return checked(*composed(*checked(values, offsets)))

@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
 from siftlm_kernels.compiling import compiled
@@ -37,37 +38,30 @@ MAX_HASH = np.uint32(0xFFFFFFFF)
 Integer = Any  # an integer of whatever type numba infers
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> Any:
-    """The address of `array[index]`, to be read or written as `kind` at any alignment."""
-    base = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data  # type: ignore[no-untyped-call]
-    return builder.bitcast(builder.gep(base, [index]), kind.as_pointer())
+def _pointer(context: Any, builder: Any, signature: Any, args: Any, of: int, at: int, kind: Any) -> Any:
+    """The address of element `args[at]` of the array `args[of]`, to be read or written as `kind` at any alignment."""
+    array = cgutils.create_struct_proxy(signature.args[of])  # type: ignore[no-untyped-call]
+    base = array(context, builder, value=args[of]).data
+    return builder.bitcast(builder.gep(base, [args[at]]), kind.as_pointer())
 
 
 def _load_u64_code(_typing: Any, array: Any, _index: Any) -> Any:
     """Eight bytes from `array[index]` on, little-endian where the machine is."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.IntType(64))
-        return builder.load(pointer, align=1)
+        return builder.load(_pointer(context, builder, signature, args, 0, 1, ir.IntType(64)), align=1)
 
     return types.uint64(array, types.intp), generate
-
-
-_load_u64: Any = intrinsic(_load_u64_code)
 
 
 def _store_u64_code(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     """Writes eight bytes from `array[index]` on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.IntType(64))
-        builder.store(args[2], pointer, align=1)
+        builder.store(args[2], _pointer(context, builder, signature, args, 0, 1, ir.IntType(64)), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.uint64), generate
-
-
-_store_u64: Any = intrinsic(_store_u64_code)
 
 
 def _normalise_ascii_code(_typing: Any, source: Any, _at: Any, target: Any, _to: Any) -> Any:
@@ -79,19 +73,16 @@ def _normalise_ascii_code(_typing: Any, source: Any, _at: Any, target: Any, _to:
         def every(byte: int) -> Any:
             return ir.Constant(vector, [byte] * _LANES)
 
-        text = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector), align=1)
+        text = builder.load(_pointer(context, builder, signature, args, 0, 1, vector), align=1)
         lower = builder.or_(text, every(0x20))
         letter = builder.icmp_unsigned("<", builder.sub(lower, every(ord("a"))), every(26))
         digit = builder.icmp_unsigned("<", builder.sub(text, every(ord("0"))), every(10))
         other = builder.or_(digit, builder.icmp_unsigned("==", text, every(ord("_"))))
         words = builder.select(letter, lower, builder.select(other, text, every(0)))
-        builder.store(words, _pointer(context, builder, signature.args[2], args[2], args[3], vector), align=1)
+        builder.store(words, _pointer(context, builder, signature, args, 2, 3, vector), align=1)
         return builder.bitcast(builder.icmp_signed("<", text, every(0)), ir.IntType(_LANES))
 
     return types.uint32(source, types.intp, target, types.intp), generate
-
-
-_normalise_ascii: Any = intrinsic(_normalise_ascii_code)
 
 
 def _word_mask_code(_typing: Any, array: Any, _index: Any) -> Any:
@@ -99,26 +90,10 @@ def _word_mask_code(_typing: Any, array: Any, _index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(8), 64)
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector)
-        text = builder.load(pointer, align=1)
+        text = builder.load(_pointer(context, builder, signature, args, 0, 1, vector), align=1)
         return builder.bitcast(builder.icmp_unsigned("!=", text, ir.Constant(vector, [0] * 64)), ir.IntType(64))
 
     return types.uint64(array, types.intp), generate
-
-
-_word_mask: Any = intrinsic(_word_mask_code)
-
-
-def _trailing_zeros_code(_typing: Any, _value: Any) -> Any:
-    """How many of the lowest bits of a uint64 are 0; 64 for 0."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), generate
-
-
-_trailing_zeros: Any = intrinsic(_trailing_zeros_code)
 
 
 def _lower_code(_typing: Any, a: Any, b: Any, minima: Any, _at: Any, _w: Any, _x: Any, _y: Any, _z: Any) -> Any:
@@ -126,11 +101,12 @@ def _lower_code(_typing: Any, a: Any, b: Any, minima: Any, _at: Any, _w: Any, _x
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(32), PERMUTATION_LANES)
-        places = [_pointer(context, builder, signature.args[k], args[k], args[3], vector) for k in range(3)]
+        places = [_pointer(context, builder, signature, args, k, 3, vector) for k in range(3)]
         factor, mask, least = (builder.load(place, align=4) for place in places)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), PERMUTATION_LANES), [0] * PERMUTATION_LANES)
+        zeros = ir.Constant(vector, [0] * PERMUTATION_LANES)
+        first = ir.Constant(ir.IntType(32), 0)
         for h in args[4:]:
-            one = builder.insert_element(zeros, builder.trunc(h, ir.IntType(32)), ir.Constant(ir.IntType(32), 0))
+            one = builder.insert_element(zeros, builder.trunc(h, ir.IntType(32)), first)
             permuted = builder.mul(builder.xor(builder.shuffle_vector(one, one, zeros), mask), factor)
             least = builder.select(builder.icmp_unsigned("<", permuted, least), permuted, least)
         builder.store(least, places[2], align=4)
@@ -139,7 +115,12 @@ def _lower_code(_typing: Any, a: Any, b: Any, minima: Any, _at: Any, _w: Any, _x
     return types.void(a, b, minima, types.intp, *[types.uint64] * 4), generate
 
 
+_load_u64: Any = intrinsic(_load_u64_code)
+_store_u64: Any = intrinsic(_store_u64_code)
+_normalise_ascii: Any = intrinsic(_normalise_ascii_code)
+_word_mask: Any = intrinsic(_word_mask_code)
 _lower: Any = intrinsic(_lower_code)
+_trailing_zeros: Any = trailing_zeros
 
 
 @compiled
@@ -170,28 +151,29 @@ def _decode(values: Any, at: Integer, end: Integer) -> tuple[Integer, Integer]:
 
 
 @compiled
+def _write(values: Any, at: Integer, end: Integer, table: Any, text: Any, to: Integer) -> tuple[Integer, Integer]:
+    """Writes what the character at `values[at]` adds to `text[to:]`; returns where the next ones are read and go."""
+    point, size = _decode(values, at, end)
+    entry = table[point]
+    _store_u64(text, to, entry & _LOW_56)
+    return at + size, to + np.int64(entry >> np.uint64(56))
+
+
+@compiled
 def _normalise(
     values: Any, at: Integer, stop: Integer, end: Integer, table: Any, text: Any, to: Integer
 ) -> tuple[Integer, Integer]:
     """Fills `text[to:]` from `values[at:]` until `stop` is passed; returns (next position, length of text)."""
     while at < stop:
         if at + _LANES <= end:
-            ascii_bytes = min(_trailing_zeros(np.uint64(_normalise_ascii(values, at, text, to))), _LANES)
+            ascii_bytes = min(np.int64(_trailing_zeros(np.uint64(_normalise_ascii(values, at, text, to)))), _LANES)
             at += ascii_bytes
             to += ascii_bytes
             if ascii_bytes == _LANES:
                 continue
-        point, size = _decode(values, at, end)
-        at += size
-        entry = table[point]
-        _store_u64(text, to, entry & _LOW_56)
-        to += np.int64(entry >> np.uint64(56))
+        at, to = _write(values, at, end, table, text, to)
         while at < stop and values[at] >= 0x80:
-            point, size = _decode(values, at, end)
-            at += size
-            entry = table[point]
-            _store_u64(text, to, entry & _LOW_56)
-            to += np.int64(entry >> np.uint64(56))
+            at, to = _write(values, at, end, table, text, to)
     return at, to
 
 
@@ -207,7 +189,7 @@ def _edges(text: Any, length: Integer, is_open: bool, edges: Any) -> Integer:
         changes = mask ^ (mask << np.uint64(1) | inside)
         inside = mask >> np.uint64(63)
         while changes:
-            edges[count] = base + _trailing_zeros(changes)
+            edges[count] = base + np.int64(_trailing_zeros(changes))
             count += 1
             changes &= changes - np.uint64(1)
     return count
@@ -311,14 +293,6 @@ def _sweep(hashes: Any, count: Integer, a: Any, b: Any, minima: Any) -> None:
 
 
 @compiled
-def _power(ngram: Integer) -> Any:
-    power = np.uint64(1)
-    for _ in range(ngram):
-        power *= SHINGLE_FACTOR
-    return power
-
-
-@compiled
 def _next_shingles(
     values: Any, at: Integer, end: Integer, table: Any, ngram: Integer, scratch: Any, out: Any
 ) -> tuple[Integer, Integer]:
@@ -345,7 +319,9 @@ def _new_scratch(ngram: Integer) -> Any:
     The state is [bytes carried, word open, its hash, words seen, rolling hash, factor ** ngram].
     """
     state = np.zeros(6, np.uint64)
-    state[5] = _power(ngram)
+    state[5] = 1
+    for _ in range(ngram):
+        state[5] *= SHINGLE_FACTOR
     text = np.zeros(_BUFFER_BYTES, np.uint8)
     return text, np.empty(_BUFFER_BYTES, np.int32), np.zeros(_BUFFER_BYTES // 2 + ngram, np.uint64), state
 
@@ -358,18 +334,9 @@ def _begin(ngram: Integer, scratch: Any) -> None:
 
 @compiled
 def _sign(
-    values: Any,
-    at: Integer,
-    end: Integer,
-    table: Any,
-    ngram: Integer,
-    a: Any,
-    b: Any,
-    scratch: Any,
-    hashes: Any,
-    minima: Any,
-    out: Any,
-) -> Any:
+    values: Any, at: Integer, end: Integer, table: Any, ngram: Integer, a: Any, b: Any, scratch: Any, hashes: Any,
+    minima: Any, out: Any,
+) -> Any:  # fmt: skip
     """Writes the signature of `values[at:end]`; returns whether it has words.
 
     The minima are those of the even permutations, then those of the odd ones, as `a` and `b` are; each half is

@@ -5,18 +5,20 @@ Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E he
 
 from __future__ import annotations
 
+import inspect
 from importlib.util import find_spec
 from itertools import groupby, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 from siftlm_kernels.packed_attention_blocks import HEAD_SIZES, query_blocks
-from siftlm_kernels.packed_attention_varlen import causal_varlen
 
 Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
 TRITON_INSTALLED = find_spec("triton") is not None  # once, so that a compiler has nothing to look into
+VARLEN_NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # likewise
 
 
 def packed_attention(
@@ -65,9 +67,8 @@ def packed_attention(
         attended: torch.Tensor = causal_blocks(query_THE, key_TGE, value_TGE, blocks, scale)
         return attended
     if impl == "varlen":
-        return causal_varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
-    repeats = query_THE.shape[1] // key_TGE.shape[1]
-    key_THE, value_THE = _repeated(key_TGE, repeats), _repeated(value_TGE, repeats)
+        return _by_varlen(query_THE, key_TGE, value_TGE, offsets, scale, max_length or len(query_THE))
+    key_THE, value_THE = _repeated(query_THE, key_TGE, value_TGE)
     if impl == "reference":
         return _by_document(query_THE, key_THE, value_THE, offsets, scale)
     if impl == "sdpa":
@@ -81,16 +82,35 @@ def _fastest(query_THE: torch.Tensor) -> Implementation:
     return "triton" if TRITON_INSTALLED and query_THE.shape[-1] in HEAD_SIZES else "varlen"
 
 
-def _repeated(states_TGE: torch.Tensor, repeats: int) -> torch.Tensor:
-    return states_TGE if repeats == 1 else states_TGE.repeat_interleave(repeats, dim=1)
+def _repeated(query: torch.Tensor, *states_TGE: torch.Tensor) -> list[torch.Tensor]:
+    """The states of the heads of keys and values, once for every head of the query."""
+    repeats = query.shape[1] // states_TGE[0].shape[1]
+    return [states if repeats == 1 else states.repeat_interleave(repeats, dim=1) for states in states_TGE]
+
+
+def _by_varlen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float, longest: int
+) -> torch.Tensor:
+    """torch's own kernel, in the words of the installed torch.
+
+    Without split-KV, which `num_splits=1` switches off, a document's output is independent of its neighbours.
+    """
+    if "enable_gqa" not in VARLEN_NAMES:
+        key, value = _repeated(query, key, value)
+    arguments: dict[str, Any] = {"enable_gqa": query.shape[1] != key.shape[1], "num_splits": 1}
+    known = {name: argument for name, argument in arguments.items() if name in VARLEN_NAMES}
+    output = varlen_attn(
+        query, key, value, offsets, offsets, longest, longest, scale=scale, window_size=(-1, 0), **known
+    )
+    assert isinstance(output, torch.Tensor), "a second output comes on request only"
+    return output
 
 
 def _by_document(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float
 ) -> torch.Tensor:
     output = torch.zeros_like(query)
-    bounds = offsets.tolist()
-    for start, stop in pairwise(bounds):
+    for start, stop in pairwise(offsets.tolist()):
         q, k, v = (states[start:stop].float().transpose(0, 1) for states in (query, key, value))
         future = torch.ones(stop - start, stop - start, dtype=torch.bool, device=query.device).triu(1)
         scores = (q @ k.transpose(1, 2) * scale).masked_fill(future, float("-inf"))

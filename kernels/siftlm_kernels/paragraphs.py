@@ -15,17 +15,22 @@ Those whose content is shorter than `min_bytes` are left alone.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import partial
+from importlib import import_module
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels import paragraphs_reference
+from siftlm_kernels.ragged import at_least_1, checked, read_only
 
 Implementation = Literal["auto", "reference"]
 Unit = Literal["line", "paragraph"]
 Values = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
+
+_kernel = partial(import_module, "siftlm_kernels.paragraphs_kernel")  # numba is imported by the first call
 
 
 def paragraphs(
@@ -65,7 +70,7 @@ def cut_spans(
         return paragraphs_reference.cut_spans(values, offsets, cut, unit, min_bytes)
     bounds = np.zeros(len(offsets), np.int64)
     out = np.empty((int(np.count_nonzero(cut)), 2), np.int64)
-    _kernel().spans(values, offsets, _read_only(cut, np.bool_), unit == "paragraph", min_bytes, out, bounds)
+    _kernel().spans(values, offsets, read_only(cut, np.bool_), unit == "paragraph", min_bytes, out, bounds)
     return out[: bounds[-1]].copy(), bounds
 
 
@@ -77,8 +82,8 @@ def without_spans(
     Raises:
         ValueError: the spans of a document do not rise, or reach beyond it.
     """
-    values, offsets = _checked(values, offsets, 1)
-    spans, bounds = _read_only(spans, np.int64), _read_only(bounds, np.int64)
+    values, offsets = checked(values, offsets)
+    spans, bounds = read_only(spans, np.int64), read_only(bounds, np.int64)
     ends = np.zeros(len(offsets), np.int64)
     out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
     wrong = _kernel().remove(values, offsets, spans, bounds, out, ends)
@@ -87,30 +92,6 @@ def without_spans(
     return out[: ends[-1]], ends
 
 
-def warm() -> None:
-    """Compiles every kernel of this module, or loads it from numba's cache, so that no later call has to."""
-    values, offsets = np.frombuffer(b"a\nb", np.uint8), np.array([0, 3])
-    keys, _ = paragraphs(values, offsets)
-    without_spans(values, offsets, *cut_spans(values, offsets, np.ones(len(keys), np.bool_)))
-
-
-def _kernel() -> Any:
-    """The compiled functions; numba is imported by the first call, not with this module."""
-    from siftlm_kernels import paragraphs_kernel
-
-    return paragraphs_kernel
-
-
 def _checked(values: Values, offsets: Offsets, min_bytes: int) -> tuple[Values, Offsets]:
-    if min_bytes < 1:
-        raise ValueError(f"min_bytes: must be at least 1, got {min_bytes}")
-    if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
-        raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")
-    return _read_only(values, np.uint8), _read_only(offsets, np.int64)
-
-
-def _read_only(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """A contiguous read-only view, for which the kernels are compiled."""
-    view = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view
+    at_least_1("min_bytes", min_bytes)
+    return checked(values, offsets)

@@ -1,4 +1,4 @@
-"""Places in runs of elements that lie one after the other."""
+"""Checks ragged arrays, and counts places in runs of elements that lie one after the other."""
 
 from __future__ import annotations
 
@@ -13,3 +13,24 @@ def within(counts: NDArray[Any]) -> NDArray[np.int64]:
     ends = np.cumsum(counts)
     places: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
     return places
+
+
+def checked(values: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns ragged text as `read_only` views, once its offsets rise within its bytes."""
+    if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
+        raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")
+    return read_only(values, np.uint8), read_only(offsets, np.int64)
+
+
+def read_only(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Returns a contiguous read-only view, for which kernels are compiled."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def at_least_1(name: str, value: int) -> int:
+    """Returns the value, or raises a ValueError that names it."""
+    if value < 1:
+        raise ValueError(f"{name}: must be at least 1, got {value}")
+    return value

@@ -40,13 +40,17 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Signal:
-    """A column: its name, its dtype, the group that it is selected by, what it is, and who proposed it."""
+    """Describes a column: the group that it is selected by, what it is made of, what it is, and who proposed it."""
 
-    name: str
-    dtype: str
     group: str
+    name: str
+    counts: str  # of the kernel: one, or two to divide
     definition: str
     source: str
+
+    @property
+    def dtype(self) -> str:
+        return "float64" if "/" in self.counts else {"entropy": "float32"}.get(self.counts, "int64")
 
 
 _GOPHER = "Rae et al. 2021 (Gopher), appendix A1.1"
@@ -56,73 +60,70 @@ _C4_BUILT = "C4 as built by TFDS, c4_utils.py"
 _FINEWEB = "Penedo et al. 2024 (FineWeb), section 3.6"
 _OWN = "siftlm"
 
-SIGNALS: tuple[Signal, ...] = (
-    Signal("char_count", "int64", "basic", "characters of the text", _OWN),
-    Signal("line_count", "int64", "basic", "lines", _OWN),
-    Signal("paragraph_count", "int64", "basic", "paragraphs", _OWN),
-    Signal("uppercase_fraction", "float64", "basic", "upper-case letters / characters", _OWN),
-    Signal("digit_fraction", "float64", "basic", "digits / characters", _OWN),
-    Signal("whitespace_fraction", "float64", "basic", "white space / characters", _OWN),
-    Signal("symbol_fraction", "float64", "basic", "characters neither alphanumeric nor white space / characters", _OWN),
-    Signal("unique_word_fraction", "float64", "basic", "distinct words / words", _OWN),
-    Signal("unigram_entropy", "float32", "basic", "entropy of the words' frequencies, in nats", "RedPajama-V2"),
-    Signal("longest_word_length", "int64", "basic", "characters of the longest word; C4's limit is 1000", _C4_BUILT),
-    Signal("word_count", "int64", "gopher_quality", "words", _GOPHER),
-    Signal("mean_word_length", "float64", "gopher_quality", "characters of the words / words", _GOPHER),
-    Signal("hash_word_ratio", "float64", "gopher_quality", "occurrences of # / words", _GOPHER),
-    Signal("ellipsis_word_ratio", "float64", "gopher_quality", "occurrences of ... and … / words", _GOPHER),
-    Signal("bullet_line_fraction", "float64", "gopher_quality", "lines that start with a bullet / lines", _GOPHER),
-    Signal("ellipsis_line_fraction", "float64", "gopher_quality", "lines that end in ... or … / lines", _GOPHER),
-    Signal("alpha_word_fraction", "float64", "gopher_quality", "words with an alphabetic character / words", _GOPHER),
-    Signal("stop_word_count", "int64", "gopher_quality", "how many of the eight stop words occur", _GOPHER),
-    Signal("duplicate_line_fraction", "float64", "gopher_repetition", "duplicate lines / lines", _GOPHER_A1),
-    Signal(
-        "duplicate_paragraph_fraction", "float64", "gopher_repetition",
-        "duplicate paragraphs / paragraphs", _GOPHER_A1,
+_TABLE: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "basic": (
+        ("char_count", "chars", "characters of the text", _OWN),
+        ("line_count", "lines", "lines", _OWN),
+        ("paragraph_count", "paragraphs", "paragraphs", _OWN),
+        ("uppercase_fraction", "upper/chars", "upper-case letters / characters", _OWN),
+        ("digit_fraction", "digits/chars", "digits / characters", _OWN),
+        ("whitespace_fraction", "spaces/chars", "white space / characters", _OWN),
+        ("symbol_fraction", "symbols/chars", "characters neither alphanumeric nor white space / characters", _OWN),
+        ("unique_word_fraction", "unique_words/words", "distinct words / words", _OWN),
+        ("unigram_entropy", "entropy", "entropy of the words' frequencies, in nats", "RedPajama-V2"),
+        ("longest_word_length", "longest", "characters of the longest word; C4's limit is 1000", _C4_BUILT),
     ),
-    Signal(
-        "duplicate_line_char_fraction", "float64", "gopher_repetition",
-        "characters of duplicate lines / characters", _GOPHER_A1,
+    "gopher_quality": (
+        ("word_count", "words", "words", _GOPHER),
+        ("mean_word_length", "word_chars/words", "characters of the words / words", _GOPHER),
+        ("hash_word_ratio", "hashes/words", "occurrences of # / words", _GOPHER),
+        ("ellipsis_word_ratio", "ellipses/words", "occurrences of ... and … / words", _GOPHER),
+        ("bullet_line_fraction", "bullet_lines/lines", "lines that start with a bullet / lines", _GOPHER),
+        ("ellipsis_line_fraction", "ellipsis_lines/lines", "lines that end in ... or … / lines", _GOPHER),
+        ("alpha_word_fraction", "alpha_words/words", "words with an alphabetic character / words", _GOPHER),
+        ("stop_word_count", "stop_words", "how many of the eight stop words occur", _GOPHER),
     ),
-    Signal(
-        "duplicate_paragraph_char_fraction", "float64", "gopher_repetition",
-        "characters of duplicate paragraphs / characters", _GOPHER_A1,
+    "gopher_repetition": (
+        ("duplicate_line_fraction", "duplicate_lines/lines", "duplicate lines / lines", _GOPHER_A1),
+        ("duplicate_paragraph_fraction", "duplicate_paragraphs/paragraphs",
+         "duplicate paragraphs / paragraphs", _GOPHER_A1),
+        ("duplicate_line_char_fraction", "duplicate_line_chars/chars",
+         "characters of duplicate lines / characters", _GOPHER_A1),
+        ("duplicate_paragraph_char_fraction", "duplicate_paragraph_chars/chars",
+         "characters of duplicate paragraphs / characters", _GOPHER_A1),
+        *((f"top_{n}_gram_char_fraction", f"top_{n}/chars",
+           f"occurrences of the most frequent {n}-gram of words (the first, of several) x its characters, with single "
+           "spaces where it has any, / characters; 0 where none occurs twice, 1 at most", _GOPHER_A1)
+          for n in (2, 3, 4)),
+        *((f"duplicate_{n}_gram_char_fraction", f"duplicate_{n}/chars",
+           f"characters of the words of duplicate {n}-grams, found from left to right and never overlapping, / "
+           "characters", _GOPHER_A1)
+          for n in range(5, 11)),
     ),
-    *(
-        Signal(
-            f"top_{n}_gram_char_fraction", "float64", "gopher_repetition",
-            f"occurrences of the most frequent {n}-gram of words (the first, of several) x its characters, with single "
-            "spaces where it has any, / characters; 0 where none occurs twice, 1 at most", _GOPHER_A1,
-        )
-        for n in (2, 3, 4)
+    "c4": (
+        ("c4_terminal_line_fraction", "c4_terminal_lines/lines",
+         "lines that end in . ? ! \" ' but not in ... / lines", _C4),
+        ("under_3_word_line_fraction", "under_3_lines/lines", "lines of fewer than 3 words / lines", _C4),
+        ("under_5_word_line_fraction", "under_5_lines/lines", "lines of fewer than 5 words / lines", _C4_BUILT),
+        ("javascript_line_fraction", "javascript_lines/lines", "lines that contain 'javascript' / lines", _C4),
+        ("policy_line_fraction", "policy_lines/lines", "lines that contain a policy phrase / lines", _C4_BUILT),
+        ("lorem_ipsum_count", "lorem_ipsum", "occurrences of 'lorem ipsum'", _C4),
+        ("curly_brace_count", "braces", "occurrences of {", _C4),
+        ("sentence_count", "sentences", "sentences", _C4),
     ),
-    *(
-        Signal(
-            f"duplicate_{n}_gram_char_fraction", "float64", "gopher_repetition",
-            f"characters of the words of duplicate {n}-grams, found from left to right and never overlapping, / "
-            "characters", _GOPHER_A1,
-        )
-        for n in range(5, 11)
+    "fineweb": (
+        ("terminal_line_fraction", "terminal_lines/lines", "lines that end in a sentence terminal / lines", _FINEWEB),
+        ("short_line_fraction", "short_lines/lines", "lines of fewer than 30 characters / lines", _FINEWEB),
+        ("duplicate_char_fraction", "duplicate_line_chars/visible_chars",
+         "characters of duplicate lines / characters that are not newlines", _FINEWEB),
+        ("newline_word_ratio", "newlines/words", "newline characters / words", _FINEWEB),
     ),
-    Signal("c4_terminal_line_fraction", "float64", "c4", "lines that end in . ? ! \" ' but not in ... / lines", _C4),
-    Signal("under_3_word_line_fraction", "float64", "c4", "lines of fewer than 3 words / lines", _C4),
-    Signal("under_5_word_line_fraction", "float64", "c4", "lines of fewer than 5 words / lines", _C4_BUILT),
-    Signal("javascript_line_fraction", "float64", "c4", "lines that contain 'javascript' / lines", _C4),
-    Signal("policy_line_fraction", "float64", "c4", "lines that contain a policy phrase / lines", _C4_BUILT),
-    Signal("lorem_ipsum_count", "int64", "c4", "occurrences of 'lorem ipsum'", _C4),
-    Signal("curly_brace_count", "int64", "c4", "occurrences of {", _C4),
-    Signal("sentence_count", "int64", "c4", "sentences", _C4),
-    Signal("terminal_line_fraction", "float64", "fineweb", "lines that end in a sentence terminal / lines", _FINEWEB),
-    Signal("short_line_fraction", "float64", "fineweb", "lines of fewer than 30 characters / lines", _FINEWEB),
-    Signal(
-        "duplicate_char_fraction", "float64", "fineweb",
-        "characters of duplicate lines / characters that are not newlines", _FINEWEB,
-    ),
-    Signal("newline_word_ratio", "float64", "fineweb", "newline characters / words", _FINEWEB),
-)  # fmt: skip
+}  # fmt: skip
+
+SIGNALS = tuple(Signal(group, *row) for group, rows in _TABLE.items() for row in rows)
 """Every column, in the order in which `text_signals` returns them."""
 
-GROUPS: tuple[str, ...] = ("basic", "gopher_quality", "gopher_repetition", "c4", "fineweb")
+GROUPS = tuple(_TABLE)
 
 
 def text_signals(
@@ -145,6 +146,27 @@ def text_signals(
         return reference_columns(values, offsets)
     if impl != "auto":
         raise ValueError(f"impl: must be 'auto' or 'reference', got {impl!r}")
-    from siftlm_kernels.text_signals_columns import compiled_columns
+    return _compiled(values, offsets)
 
-    return compiled_columns(values, offsets)
+
+def _compiled(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> dict[str, Column]:
+    from siftlm_kernels.text_signals_kernel import COUNTS, count_signals
+    from siftlm_kernels.text_signals_tables import character_classes
+
+    documents = len(offsets) - 1
+    table, entropies = np.zeros((documents, len(COUNTS)), np.int64), np.zeros(documents)
+    count_signals(np.ascontiguousarray(values), np.ascontiguousarray(offsets), character_classes(), table, entropies)
+    counts: dict[str, Column] = dict(zip(COUNTS, np.ascontiguousarray(table.T), strict=True))
+    counts["entropy"] = entropies
+    counts["symbols"] = counts["chars"] - counts["alnum"] - counts["spaces"]
+    counts["visible_chars"] = counts["chars"] - counts["newlines"]
+    return {signal.name: _column(signal, counts).astype(signal.dtype, copy=False) for signal in SIGNALS}
+
+
+def _column(signal: Signal, counts: dict[str, Column]) -> Column:
+    if "/" not in signal.counts:
+        return counts[signal.counts]
+    numerator, divisor = (counts[name] for name in signal.counts.split("/"))
+    ratio = np.divide(numerator, divisor, out=np.zeros(len(numerator)), where=divisor != 0)
+    # An n-gram that overlaps itself ("a a a a") counts some characters twice.
+    return np.minimum(ratio, 1.0) if signal.name.startswith("top_") else ratio

@@ -24,7 +24,7 @@ from siftlm_kernels.minhash import minhash, minhash_bands, shingle_hashes
 
 NGRAM, PERMUTATIONS, SEED = 5, 112, 1
 Text = TypeVar("Text")
-WARM = "import time; start = time.perf_counter(); from siftlm_kernels.minhash import warm; warm(); "
+WARM = "import time; start = time.perf_counter(); from siftlm_kernels.__main__ import main; main(); "
 WARM += "print(time.perf_counter() - start)"
 
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components as scipy_components
+from scipy.sparse.csgraph import connected_components
+from tests.kernels.whole import components
 
-from siftlm_kernels.components import UnionFind, bucket_edges, connected_components, merge_components
+from siftlm_kernels.components import UnionFind, bucket_edges
 
 Integers = NDArray[np.int64]
 IDS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 12)
@@ -30,7 +31,7 @@ def expected_components(a: Integers, b: Integers) -> tuple[Integers, Integers]:
     """The same by scipy."""
     ids, numbers = np.unique(np.concatenate([a, b]), return_inverse=True)
     graph = coo_matrix((np.ones(len(a)), (numbers[: len(a)], numbers[len(a) :])), shape=(len(ids), len(ids)))
-    count, found = scipy_components(graph, directed=False)
+    count, found = connected_components(graph, directed=False)
     smallest = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(smallest, found, ids)
     return ids, smallest[found]
@@ -38,7 +39,7 @@ def expected_components(a: Integers, b: Integers) -> tuple[Integers, Integers]:
 
 def assert_components(a: Integers, b: Integers) -> None:
     """Ours and scipy's are equal."""
-    for ours, theirs in zip(connected_components(a, b), expected_components(a, b), strict=True):
+    for ours, theirs in zip(components((a, b)), expected_components(a, b), strict=True):
         assert np.array_equal(ours, theirs)
 
 
@@ -73,8 +74,8 @@ def test_large_graphs_agree_with_scipy(shape: str) -> None:
 def test_no_edges_have_no_components() -> None:
     """Two empty arrays."""
     none = np.zeros(0, np.int64)
-    assert [len(part) for part in connected_components(none, none)] == [0, 0]
-    assert [len(part) for part in merge_components()] == [0, 0]
+    assert [len(part) for part in components((none, none))] == [0, 0]
+    assert [len(part) for part in components()] == [0, 0]
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,12 +86,12 @@ def test_blocks_merge_to_the_same_components_in_any_order(
     """Merging is associative and commutative, as a Beam combine needs it."""
     bounds = [0, *sorted(min(cut, len(edges)) for cut in cuts), len(edges)]
     blocks = [ends(edges[low:high]) for low, high in pairwise(bounds)]
-    whole = connected_components(*ends(edges))
-    parts = [connected_components(*block) for block in blocks]
-    one_by_one = merge_components()
+    whole = components(ends(edges))
+    parts = [components(block) for block in blocks]
+    one_by_one = components()
     for part in parts[::-1]:
-        one_by_one = merge_components(one_by_one, part)
-    for merged in (one_by_one, merge_components(*parts), merge_components(*blocks)):
+        one_by_one = components(one_by_one, part)
+    for merged in (one_by_one, components(*parts), components(*blocks)):
         assert all(np.array_equal(x, y) for x, y in zip(merged, whole, strict=True))
 
 
@@ -110,7 +111,7 @@ def test_a_forest_counts_ids_and_is_empty_after_its_components() -> None:
 def test_edges_of_unequal_length_are_refused() -> None:
     """Both ends come in pairs."""
     with pytest.raises(ValueError, match="as many, got 2 and 1"):
-        connected_components(np.zeros(2, np.int64), np.zeros(1, np.int64))
+        components((np.zeros(2, np.int64), np.zeros(1, np.int64)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -134,5 +135,5 @@ def test_a_hot_bucket_costs_one_edge_a_member() -> None:
     a, b = bucket_edges(np.full(len(ids), 9, np.uint64), ids)
     assert len(a) == len(ids) - 1
     assert not a.any()
-    _, labels = connected_components(a, b)
+    _, labels = components((a, b))
     assert not labels.any()

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.kernels.whole import true_jaccard
 
 from siftlm_kernels import minhash_reference as reference
-from siftlm_kernels.minhash import band_hashes, minhash, minhash_bands, shingle_hashes, spaced_words, true_jaccard
+from siftlm_kernels.minhash import band_hashes, minhash, minhash_bands, shingle_hashes, spaced_words
 
 NONE = 0xFFFFFFFF
 MIXED = st.text(st.sampled_from("abZ_9 .\n\0é ßİẞȺΣя한कि́私はกﬀⅧ😀𠀀K"), max_size=120)

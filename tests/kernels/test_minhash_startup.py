@@ -41,7 +41,7 @@ def test_importing_the_package_imports_no_compiler() -> None:
     """Settings and the command line can name kernels without paying for numba."""
     code = (
         "import sys, siftlm_kernels, siftlm_kernels.minhash, siftlm_kernels.components;"
-        "siftlm_kernels.bucket_edges; siftlm_kernels.minhash_bands;"
+        "siftlm_kernels.components.bucket_edges; siftlm_kernels.minhash.minhash_bands;"
         "print([name for name in ('numba', 'scipy', 'torch', 'apache_beam', 'siftlm') if name in sys.modules])"
     )
     assert output(start(code)) == "[]\n"

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.kernels.whole import components, true_jaccard
 
 from siftlm_kernels import minhash_reference as reference
-from siftlm_kernels.components import bucket_edges, connected_components
-from siftlm_kernels.minhash import minhash, minhash_bands, true_jaccard
+from siftlm_kernels.components import bucket_edges
+from siftlm_kernels.minhash import minhash, minhash_bands
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CRAWLS = [SHARED / "wiki" / f"wikipedia_english_20240801to202408{day}.json.gz" for day in (15, 31)]
@@ -108,7 +109,7 @@ def test_recall_on_recrawled_pages_is_what_the_bands_promise() -> None:
     truth = similar_pairs(shingle_sets(texts), 0.8)
     assert len(truth) > 100
     a, b = candidates(texts)
-    labels = dict(zip(*(part.tolist() for part in connected_components(a, b)), strict=True))
+    labels = dict(zip(*(part.tolist() for part in components((a, b))), strict=True))
     linked = [pair for pair in truth if labels.get(pair[0], -1) == labels.get(pair[1], -2)]
     promised = sum(1 - (1 - similarity**8) ** 14 for similarity in truth.values())  # Mining of Massive Datasets, 3.4.2
     assert len(linked) >= 0.98 * promised

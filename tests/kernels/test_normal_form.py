@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kernels.whole import true_jaccard
 
-from siftlm_kernels.minhash import minhash, minhash_bands, spaced_words, true_jaccard
+from siftlm_kernels.minhash import minhash, minhash_bands, spaced_words
 from siftlm_kernels.normal_form import canonical_order, composed, ignorable_points, normal_form
 
 ASSIGNED = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs")]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from siftlm_kernels.packed_attention import equal_length_runs, packed_attention
-from siftlm_kernels.packed_attention_varlen import causal_arguments
+from siftlm_kernels.packed_attention import VARLEN_NAMES, equal_length_runs, packed_attention
 
 LENGTHS = [[7], [1, 1, 1], [33, 33, 5, 0, 0, 5, 1], [200, 64, 64, 3]]
 
@@ -61,25 +60,9 @@ def test_an_unknown_implementation_is_an_error() -> None:
         packed_attention(*states(4, 2, 2), offsets_of([4]), impl="flash")  # type: ignore[arg-type]
 
 
-def test_causal_attention_is_asked_for_in_the_words_of_the_installed_torch() -> None:
-    """Both signatures of varlen_attn: `is_causal` in torch 2.10, `window_size` since; split-KV off where it is."""
-    first = frozenset({"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k", "is_causal"})
-    assert causal_arguments(first, 0.5, grouped=False) == {"is_causal": True}
-    later = frozenset({"query", "scale", "window_size", "enable_gqa", "num_splits"})
-    assert causal_arguments(later, 0.5, grouped=True) == {
-        "window_size": (-1, 0), "scale": 0.5, "enable_gqa": True, "num_splits": 1,
-    }  # fmt: skip
-
-
-def test_the_installed_torch_takes_these_arguments() -> None:
-    """Whatever its version: every argument is one of its parameters, and causality can be asked for."""
-    import inspect
-
-    from torch.nn.attention.varlen import varlen_attn
-
-    names = frozenset(inspect.signature(varlen_attn).parameters)
-    assert names & {"window_size", "is_causal"}
-    assert set(causal_arguments(names, 1.0, grouped=True)) <= names
+def test_the_installed_torch_takes_the_arguments_of_variable_lengths() -> None:
+    """Causality is asked for by `window_size`, as by every torch since 2.11."""
+    assert {"window_size", "scale"} <= VARLEN_NAMES
 
 
 @pytest.mark.gpu

@@ -29,6 +29,7 @@ class ContaminationSettings(NamedSettings):
     """Looks for the items of a benchmark in the documents, by 13-grams of words."""
 
     kind: Literal["contamination"] = "contamination"
+    table: ClassVar = "annotate.contamination"
     paper: ClassVar = "Brown et al. 2020 (arXiv 2005.14165), appendix C"
     example: ClassVar = {"name": "benchmark", "path": "benchmark.jsonl"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns, the benchmark's for instance.")
@@ -50,11 +51,6 @@ class ContaminationSettings(NamedSettings):
         """The words of the shortest item that is found in a longer text."""
         return min(self.min_words, self.ngram)
 
-    @property
-    def place(self) -> str:
-        """Where the settings stand, for errors."""
-        return f"annotate.contamination.{self.name}"
-
     def scorer(self) -> ContaminationScorer:
         return ContaminationScorer(self)
 
@@ -63,7 +59,7 @@ class ContaminationSettings(NamedSettings):
 
 
 class ContaminationScorer(OneFile["Items"]):
-    """`<name>_overlap`, the share of the document's n-grams that the benchmark has, and `<name>_item`.
+    """Gives `<name>_overlap`, the share of the document's n-grams that the benchmark has, and `<name>_item`.
 
     Words and n-grams are those of `siftlm_kernels.minhash`, compared by 64-bit hashes. `<name>_item` is the number of
     the item, from 0, that has most of them (the first among equals; an n-gram of several items is the first one's),
@@ -72,9 +68,8 @@ class ContaminationScorer(OneFile["Items"]):
     fewer than `min_words` is found in documents that are nothing else.
     """
 
-    def __init__(self, settings: ContaminationSettings) -> None:
-        super().__init__()
-        self.settings = settings
+    settings: ContaminationSettings
+    wanted = "a benchmark's items"
 
     def fields(self) -> list[pa.Field]:
         name = self.settings.name
@@ -83,14 +78,13 @@ class ContaminationScorer(OneFile["Items"]):
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_overlap": "lowest"}
 
-    def path(self) -> str:
-        return self.settings.path
-
-    def unreadable(self, error: Exception) -> UserError:
-        return _unreadable(self.settings, error)
-
-    def open(self) -> Items:
-        return _load(self.settings)
+    def parse(self) -> Items:
+        settings = self.settings
+        texts = pa.array([_text(settings, row, item) for row, item in enumerate(_items(settings))], pa.large_string())
+        items = Items.of(texts, settings.ngram, settings.fewest)
+        if items.facts["items"] == items.facts["without_words"]:
+            raise UserError(f"{self.place()}: must hold items with words, got {settings.path!r} without any")
+        return items
 
     def identity(self, content: str) -> str:
         chosen = self.settings
@@ -180,17 +174,6 @@ class Items:
         return counts, *together[:, np.argsort(together[0], kind="stable")]
 
 
-def _load(settings: ContaminationSettings) -> Items:
-    try:
-        texts = pa.array([_text(settings, row, item) for row, item in enumerate(_items(settings))], pa.large_string())
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's and orjson's errors are ValueErrors
-        raise _unreadable(settings, error) from None
-    items = Items.of(texts, settings.ngram, settings.fewest)
-    if items.facts["items"] == items.facts["without_words"]:
-        raise UserError(f"{settings.place}.path: must hold items with words, got {settings.path!r} without any")
-    return items
-
-
 def _items(settings: ContaminationSettings) -> Iterator[Any]:
     name = settings.path.lower()
     with filesystem.open_read(settings.path) as file:
@@ -218,8 +201,3 @@ def _text(settings: ContaminationSettings, row: int, item: Any) -> str:
                 )
             parts.append(part)
     return "\n".join(parts)
-
-
-def _unreadable(settings: ContaminationSettings, error: Exception) -> UserError:
-    reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-    return UserError(f"{settings.place}.path: must be a benchmark's items, got {settings.path!r}: {reason}")

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
 from siftlm.scorers.ngrams import ImportanceWeights, gumbel_noise, mean_log_weight, word_count
@@ -23,32 +22,27 @@ class DsirSettings(NamedSettings):
     """Weighs documents by importance weights that `siftlm fit-dsir` made from a target and a raw corpus."""
 
     kind: Literal["dsir"] = "dsir"
+    table: ClassVar = "annotate.dsir"
     paper: ClassVar = "Xie et al. 2023 (arXiv 2302.03169)"
     example: ClassVar = {"name": "dsir", "path": "dsir.npz"}
     path: ReadPath = Field(description="The .npz of siftlm fit-dsir.")
     fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the Gumbel noise.")
 
-    @property
-    def place(self) -> str:
-        """Where the settings stand, for errors."""
-        return f"annotate.dsir.{self.name}"
-
     def scorer(self) -> DsirScorer:
         return DsirScorer(self)
 
 
 class DsirScorer(OneFile[ImportanceWeights]):
-    """`<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
+    """Gives `<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
 
     A `top` rule on `<name>_sampled` draws without replacement in proportion to the weights, which is DSIR's
     resampling; on `<name>` it takes the largest weights. All are null for texts of too few words. The noise is a
     keyed hash of the text.
     """
 
-    def __init__(self, settings: DsirSettings) -> None:
-        super().__init__()
-        self.settings = settings
+    settings: DsirSettings
+    wanted = "weights of siftlm fit-dsir"
 
     def fields(self) -> list[pa.Field]:
         name = self.settings.name
@@ -57,17 +51,8 @@ class DsirScorer(OneFile[ImportanceWeights]):
     def good_ends(self) -> dict[str, End]:
         return {field.name: "highest" for field in self.fields()}
 
-    def path(self) -> str:
-        return self.settings.path
-
-    def unreadable(self, error: Exception) -> UserError:
-        return _no_weights(self.settings, error)
-
-    def open(self) -> ImportanceWeights:
-        try:
-            return ImportanceWeights.load(self.settings.path)
-        except (OSError, ValueError, KeyError) as error:
-            raise _no_weights(self.settings, error) from None
+    def parse(self) -> ImportanceWeights:
+        return ImportanceWeights.load(self.settings.path)
 
     def identity(self, content: str) -> str:
         settings = self.settings
@@ -81,8 +66,3 @@ class DsirScorer(OneFile[ImportanceWeights]):
         short = (word_count(sizes, weights.ngrams) < self.settings.fewest_words) | (sizes == 0)
         arrays = [pa.array(np.asarray(column), pa.float64(), mask=short) for column in columns]
         return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(self.fields()))
-
-
-def _no_weights(settings: DsirSettings, error: Exception) -> UserError:
-    reason = getattr(error, "strerror", None) or error
-    return UserError(f"{settings.place}.path: must be weights of siftlm fit-dsir, got {settings.path!r}: {reason}")

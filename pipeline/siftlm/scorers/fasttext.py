@@ -28,16 +28,13 @@ class ClassifierSettings(NamedSettings):
     """Gives the probability of a label of a fastText classifier as the column `name`."""
 
     kind: Literal["classifier"] = "classifier"
+    table: ClassVar = "annotate.classifiers"
     paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
     example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
     path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")
     label: str = Field(min_length=1, description="The label, with or without `__label__`.")
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, ten times slower.")
-
-    @property
-    def place(self) -> str:
-        return f"annotate.classifiers.{self.name}"
 
     def scorer(self) -> ClassifierScorer:
         return ClassifierScorer(self)
@@ -47,26 +44,15 @@ class ClassifierSettings(NamedSettings):
 
 
 class ModelScorer(OneFile[FastTextLinear]):
-    """What scorers with a fastText model have in common: its file, named in errors by its place."""
+    """Keeps the fastText model of a scorer."""
 
-    def __init__(self, path: str, place: str) -> None:
-        super().__init__()
-        self._path, self._place = path, place
+    wanted = "a fastText model"
 
-    def path(self) -> str:
-        return self._path
-
-    def open(self) -> FastTextLinear:
+    def parse(self) -> FastTextLinear:
         try:
-            return _load(self._path, filesystem.signature(self._path))
-        except OSError as error:
-            raise self.unreadable(error) from None
-        except ValueError as error:
-            raise UserError(f"{self._place}: {error}") from None
-
-    def unreadable(self, error: Exception) -> UserError:
-        reason = getattr(error, "strerror", None) or error
-        return UserError(f"{self._place}: must be a fastText model, got {self._path!r}: {reason}")
+            return _load(self.path(), filesystem.signature(self.path()))
+        except ValueError as error:  # which says what the file must be
+            raise UserError(f"{self.place()}: {error}") from None
 
 
 @lru_cache(maxsize=16)
@@ -76,14 +62,12 @@ def _load(path: str, _signature: str) -> FastTextLinear:
 
 
 class ClassifierScorer(ModelScorer):
-    """The column `name`: P(label) as fastText reports it, null where the model knows nothing of a text.
+    """Gives the column `name`: P(label) as fastText reports it, null where the model knows nothing of a text.
 
     fastText reports p + 1e-5. Newlines count as spaces, so a document is one line, as in training.
     """
 
-    def __init__(self, settings: ClassifierSettings) -> None:
-        super().__init__(settings.path, f"{settings.place}.path")
-        self.settings = settings
+    settings: ClassifierSettings
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(self.settings.name, pa.float32())]
@@ -95,22 +79,22 @@ class ClassifierScorer(ModelScorer):
         return digest("classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content)
 
     def check(self) -> None:
-        model = self.fresh()
-        label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
+        self._label_column(self.fresh())
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         model = self.loaded()
-        column = label_column(model.labels, self.settings.label, f"{self.settings.place}.label")
+        column = self._label_column(model)
         probabilities = model.probabilities(*ragged_text(batch["text"]), impl=self.settings.impl)[:, column]
         scores = pa.array(probabilities, pa.float32(), mask=np.isnan(probabilities))
         return pa.RecordBatch.from_arrays([scores], schema=pa.schema(self.fields()))
 
-
-def label_column(labels: tuple[str, ...], label: str, place: str) -> int:
-    """The column of a label, written with its prefix or without; raises UserError with the nearest ones."""
-    for candidate in (label, LABEL_PREFIX + label):
-        if candidate in labels:
-            return labels.index(candidate)
-    bare = [known.removeprefix(LABEL_PREFIX) for known in labels]
-    near = difflib.get_close_matches(label.removeprefix(LABEL_PREFIX), bare, n=3, cutoff=0.4) or bare[:10]
-    raise UserError(f"{place}: must be a label of the model, got {label!r}; nearest: {', '.join(near)}")
+    def _label_column(self, model: FastTextLinear) -> int:
+        """The column of the label, written with its prefix or without; raises UserError with the nearest ones."""
+        label = self.settings.label
+        for candidate in (label, LABEL_PREFIX + label):
+            if candidate in model.labels:
+                return model.labels.index(candidate)
+        bare = [known.removeprefix(LABEL_PREFIX) for known in model.labels]
+        near = difflib.get_close_matches(label.removeprefix(LABEL_PREFIX), bare, n=3, cutoff=0.4) or bare[:10]
+        place = f"{self.settings.place}.label"
+        raise UserError(f"{place}: must be a label of the model, got {label!r}; nearest: {', '.join(near)}")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from siftlm import filesystem
 from siftlm.errors import UserError
-from siftlm.scorers.protocol import Scorer, Silent
+from siftlm.scorers.protocol import Scorer, ScorerSettings
 
 T = TypeVar("T")
 
@@ -54,22 +54,19 @@ def changed(path: str) -> UserError:
     return UserError(f"{path}: must stay as it is while a run reads it, got another content; run again")
 
 
-class Held(Silent, Generic[T]):
-    """What a scorer has loaded from its files, and loads again when these are other ones.
+class Held(Scorer, Generic[T]):
+    """Keeps what a scorer has loaded from its files, and loads it again when these are other ones.
 
     A subclass says which files (`reads`), what digests their content (`content`), what the digest of its columns is
     given that (`identity`), and how they are loaded (`open`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ScorerSettings) -> None:
+        super().__init__(settings)
         self._loading = Lock()
         self._value: T | None = None
         self._content = ""
         self._states: dict[str, str] = {}
-
-    def reads(self) -> list[str]:
-        """The files that decide the columns."""
-        raise NotImplementedError
 
     def content(self) -> str:
         """A digest of the bytes of the files."""
@@ -90,16 +87,13 @@ class Held(Silent, Generic[T]):
         self.fresh()
 
     def load(self, digest: str) -> None:
-        """Loads what has this digest; raises UserError where the files are others by now."""
         self.fresh()
         if self.identity(self._content) != digest:
             raise changed(self.reads()[0])
 
     def loaded(self) -> T:
         """What is loaded, or what the files hold now if nothing is."""
-        if self._value is None:
-            return self.fresh()
-        return self._value
+        return self.fresh() if self._value is None else self._value
 
     def fresh(self) -> T:
         """What the files hold now, loaded unless it is."""
@@ -114,17 +108,23 @@ class Held(Silent, Generic[T]):
 
 
 class OneFile(Held[T]):
-    """Holds what a scorer has loaded from a single file.
+    """Keeps what a scorer has loaded from the file at its settings' `path`.
 
-    A subclass says where the file is (`path`), and how a user is told that it is no good (`unreadable`).
+    A subclass says how its content is read (`parse`), and in words what it must be (`wanted`).
     """
+
+    wanted: ClassVar[str]
 
     def path(self) -> str:
         """The file."""
-        raise NotImplementedError
+        return str(self.settings.path)  # type: ignore[attr-defined]
 
-    def unreadable(self, error: Exception) -> UserError:
-        """The line for a user whose file cannot be read, or holds something else."""
+    def place(self) -> str:
+        """Where the configuration names the file, for errors."""
+        return f"{self.settings.place}.path"  # type: ignore[attr-defined]
+
+    def parse(self) -> T:
+        """What the file holds; an OSError, ValueError or KeyError where it is no good."""
         raise NotImplementedError
 
     def reads(self) -> list[str]:
@@ -134,4 +134,14 @@ class OneFile(Held[T]):
         try:
             return filesystem.fingerprint(self.path())
         except OSError as error:
-            raise self.unreadable(error) from None
+            raise self._unreadable(error) from None
+
+    def open(self) -> T:
+        try:
+            return self.parse()
+        except (OSError, ValueError, KeyError) as error:  # pyarrow's and orjson's errors are ValueErrors
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> UserError:
+        reason = str(getattr(error, "strerror", None) or error).partition("\n")[0]
+        return UserError(f"{self.place()}: must be {self.wanted}, got {self.path()!r}: {reason}")

@@ -47,14 +47,18 @@ class LanguageSettings(ScorerSettings):
 
 
 class LanguageScorer(ModelScorer):
-    """`language` (the label without `__label__`) and `language_score` (its probability, from fastText).
+    """Gives `language` (the label without `__label__`) and `language_score` (its probability, from fastText).
 
     Both are null where a text has no word. Equal probabilities go to the label that the model lists first.
     """
 
-    def __init__(self, settings: LanguageSettings) -> None:
-        super().__init__(settings.path or packaged_model(), f"{PLACE}.path")
-        self.settings = settings
+    settings: LanguageSettings
+
+    def path(self) -> str:
+        return self.settings.path or packaged_model()
+
+    def place(self) -> str:
+        return f"{PLACE}.path"
 
     def fields(self) -> list[pa.Field]:
         return [pa.field("language", pa.string()), pa.field("language_score", pa.float32())]
@@ -86,8 +90,8 @@ class LanguageScorer(ModelScorer):
 @lru_cache(maxsize=1)
 def packaged_model() -> str:
     """The path of lid.176.ftz inside the installed package, which is found but not imported."""
-    found = importlib.util.find_spec(_PACKAGE)
-    for folder in (found.submodule_search_locations or []) if found else []:
+    package = importlib.util.find_spec(_PACKAGE)
+    for folder in (package.submodule_search_locations or []) if package else []:
         path = Path(folder) / _FILE
         if path.is_file():
             return str(path)

@@ -13,7 +13,7 @@ from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.scorers.score import ScoreSettings
+from siftlm.scorers.score import ScoreScorer, ScoreSettings
 from siftlm.settings import End
 
 if TYPE_CHECKING:
@@ -107,23 +107,15 @@ class LMSettings(ScoreSettings):
         return LMScorer(self)
 
 
-class LMScorer(Held["DocumentScorer"]):
-    """Documents in, score columns out. Nothing is loaded before the first document."""
+class LMScorer(Held["DocumentScorer"], ScoreScorer):
+    """Gives the score columns of documents. Nothing is loaded before the first document."""
 
-    def __init__(self, settings: LMSettings) -> None:
-        super().__init__()
-        self.settings = settings
-
-    @property
-    def place(self) -> str:
-        """Where the settings stand, for errors."""
-        return f"score.{self.settings.name}"
+    settings: LMSettings
 
     def __reduce__(self) -> tuple[type[LMScorer], tuple[LMSettings]]:
         return LMScorer, (self.settings,)  # a worker loads its own model
 
     def fields(self) -> list[pa.Field]:
-        """The columns that `score` gives."""
         return score_fields(self.settings.per_token)
 
     def good_ends(self) -> dict[str, End]:
@@ -141,7 +133,7 @@ class LMScorer(Held["DocumentScorer"]):
     def open(self) -> DocumentScorer:
         from siftlm.scorers.lm_documents import DocumentScorer
 
-        return DocumentScorer(self.place, self.settings, self.files)
+        return DocumentScorer(self.settings.place, self.settings, self.files)
 
     def identity(self, content: str) -> str:
         """32 hex digits over all that decides the numbers: the model's files, the settings, this code's version."""
@@ -152,22 +144,12 @@ class LMScorer(Held["DocumentScorer"]):
         return xxhash.xxh3_128_hexdigest(parts.encode())
 
     def metadata(self) -> dict[str, str]:
-        """What a reader must know to use or repeat the scores; loads the model."""
         return self.loaded().metadata()
 
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The score columns of the rows of `batch`, in their order; `batch` has a column `text`.
-
-        Threads may call it at a time: one's documents are tokenised while another's are in the model.
-        """
-        return self.begin(self.tokenise(batch.column("text"))).finish()
-
     def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
-        """The first part of `score`: what goes for every model of the same `tokens_digest`."""
         return self.loaded().tokenise(texts)
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
-        """The second part, which is under way when this returns; its `finish` waits for the columns."""
         return self.loaded().begin(documents)
 
     def tokens_digest(self) -> str | None:
@@ -184,4 +166,4 @@ class LMScorer(Held["DocumentScorer"]):
     def files(self) -> ModelFiles:
         """Where the model is; a hub model is fetched when first asked for."""
         chosen = self.settings
-        return find_model(f"{self.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)
+        return find_model(f"{chosen.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from siftlm.scorers.protocol import Fileless, ScorerSettings, ragged_text
+from siftlm.scorers.protocol import Scorer, ScorerSettings, ragged_text
 from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 
@@ -95,11 +95,10 @@ def best_shape(similarity: float, permutations: int) -> tuple[int, int]:
     return index.b, index.r
 
 
-class ShingleScorer(Fileless):
-    """`bands` (uint64, one hash a band) and `has_shingles`, false for a text without a word, which matches nothing."""
+class ShingleScorer(Scorer):
+    """Gives `bands` (uint64, a hash a band) and `has_shingles`, false for a text without a word: it matches nothing."""
 
-    def __init__(self, settings: ShingleSettings) -> None:
-        self.settings = settings
+    settings: ShingleSettings
 
     def fields(self) -> list[pa.Field]:
         bands = pa.list_(pa.uint64(), self.settings.bands)
@@ -128,11 +127,10 @@ class ShingleScorer(Fileless):
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(self.fields()))
 
 
-class SignatureScorer(Fileless):
-    """Writes the column `minhash`: the bytes of a datasketch.LeanMinHash of every document's shingles."""
+class SignatureScorer(Scorer):
+    """Gives the column `minhash`: the bytes of a datasketch.LeanMinHash of every document's shingles."""
 
-    def __init__(self, settings: SignatureSettings) -> None:
-        self.settings = settings
+    settings: SignatureSettings
 
     def fields(self) -> list[pa.Field]:
         return [pa.field(SIGNATURE, pa.binary(), nullable=False)]

@@ -11,7 +11,6 @@ import pyarrow as pa
 from pydantic import Field
 
 from siftlm import filesystem
-from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
 from siftlm.scorers.score import ScoreSettings, SumScorer
@@ -44,40 +43,26 @@ class NgramScorer(SumScorer, OneFile["Arpa"]):
     `token_count` counts the words and these ends.
     """
 
-    def __init__(self, settings: NgramModelSettings) -> None:
-        super().__init__()
-        self.settings: NgramModelSettings = settings
+    settings: NgramModelSettings
+    wanted = "an n-gram model in ARPA format"
 
-    def path(self) -> str:
-        return self.settings.path
-
-    def open(self) -> Arpa:
-        try:
-            with (
-                filesystem.open_read(self.settings.path) as file,
-                pa.input_stream(file, compression="gzip" if self.settings.path.endswith(".gz") else None) as stream,
-            ):
-                return Arpa.parse(stream.read().decode().splitlines())
-        except (OSError, ValueError) as error:  # pyarrow's errors, and of bytes that are no UTF-8, too
-            raise self.unreadable(error) from None
+    def parse(self) -> Arpa:
+        compression = "gzip" if self.settings.path.endswith(".gz") else None
+        with filesystem.open_read(self.settings.path) as file, pa.input_stream(file, compression=compression) as stream:
+            return Arpa.parse(stream.read().decode().splitlines())
 
     def identity(self, content: str) -> str:
         return digest("ngram", VERSION, self.settings.lowercase, content)
 
     def sums(self, texts: Sequence[str]) -> tuple[list[float], list[int]]:
         model = self.loaded()
-        found = [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
-        return [sum(nats) for nats in found], [len(nats) for nats in found]
-
-    def unreadable(self, error: Exception) -> UserError:
-        reason = getattr(error, "strerror", None) or error
-        place = f"score.{self.settings.name}.path"
-        return UserError(f"{place}: must be an n-gram model in ARPA format, got {self.settings.path!r}: {reason}")
+        nats = [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
+        return [sum(of_text) for of_text in nats], [len(of_text) for of_text in nats]
 
 
 @dataclass(frozen=True)
 class Arpa:
-    """The n-grams of a model by their words with a space between them; logarithms are natural ones."""
+    """Holds the n-grams of a model by their words with a space between them; logarithms are natural ones."""
 
     order: int
     logs: dict[str, float]  # of the last word given those before it
@@ -117,8 +102,8 @@ class Arpa:
         """
         total = 0.0
         for start in range(len(ngram)):
-            found = self.logs.get(" ".join(ngram[start:]))
-            if found is not None:
-                return total + found
+            entry = self.logs.get(" ".join(ngram[start:]))
+            if entry is not None:
+                return total + entry
             total += self.backoffs.get(" ".join(ngram[start:-1]), 0.0)
         raise AssertionError(f"every token has an entry of its own, {ngram[-1]!r} has none")

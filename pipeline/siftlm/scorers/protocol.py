@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,31 +61,42 @@ class ScorerSettings(Settings):
 class NamedSettings(ScorerSettings):
     """The settings of a scorer of which a run may have several, each with a name that begins its columns."""
 
+    table: ClassVar[str] = "annotate.others"  # of the configuration
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
 
+    @property
+    def place(self) -> str:
+        """Where the settings stand, for errors."""
+        return f"{self.table}.{self.name}"
 
-class Scorer(Protocol):
-    """Columns of documents. Making one is cheap; what it needs is loaded by the first `score`.
+
+class Scorer:
+    """Gives columns of documents; what it needs beside its settings is loaded by the first `score`.
 
     A scorer is used by several threads at a time, and its columns depend on the text, the settings and the
-    model files alone.
+    model files alone. A subclass that reads files is a `files.Held` or `files.OneFile`.
     """
+
+    settings: ScorerSettings
+
+    def __init__(self, settings: ScorerSettings) -> None:
+        self.settings = settings
 
     def fields(self) -> list[pa.Field]:
         """The columns that `score` gives, known without loading anything."""
-        ...
+        raise NotImplementedError
 
     def good_ends(self) -> dict[str, End]:
         """Which values are the good ones, by the name of the column that selection sees; none where nobody can know."""
-        ...
+        return {}
 
     def values(self) -> dict[str, list[str]]:
         """The only values that columns can have, for those of which that is known."""
-        ...
+        return {}
 
     def facts(self) -> dict[str, int]:
         """What the manifest says of the benchmark that is looked for; empty where none is."""
-        ...
+        return {}
 
     def digest(self) -> str:
         """Changes when the columns may: with the bytes of the model files or the code; loads nothing.
@@ -93,11 +104,11 @@ class Scorer(Protocol):
         Raises:
             UserError: a file is missing.
         """
-        ...
+        raise NotImplementedError
 
     def reads(self) -> Sequence[str]:
         """The files that decide the columns beside the settings."""
-        ...
+        return ()
 
     def load(self, digest: str) -> None:
         """Makes sure that what `score` uses has this digest, and loads it where it does not yet.
@@ -105,7 +116,6 @@ class Scorer(Protocol):
         Raises:
             UserError: the files have another one by now.
         """
-        ...
 
     def check(self) -> None:
         """Finds a user's mistake before any work starts, at the price of opening the model files.
@@ -113,37 +123,10 @@ class Scorer(Protocol):
         Raises:
             UserError: a file is missing or is not what the settings say.
         """
-        ...
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
-        ...
-
-
-class Silent:
-    """The answers of a scorer that has nothing to say of its columns."""
-
-    def good_ends(self) -> dict[str, End]:
-        return {}
-
-    def values(self) -> dict[str, list[str]]:
-        return {}
-
-    def facts(self) -> dict[str, int]:
-        return {}
-
-
-class Fileless(Silent):
-    """The part of a scorer that reads no file."""
-
-    def reads(self) -> Sequence[str]:
-        return ()
-
-    def load(self, digest: str) -> None:
-        """There is nothing to load."""
-
-    def check(self) -> None:
-        """Nothing can be wrong that the settings do not show."""
+        raise NotImplementedError
 
 
 def ragged_text(texts: pa.Array) -> Ragged:

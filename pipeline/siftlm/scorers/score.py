@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from siftlm.scorers.contract import DERIVED, LOW_IS_GOOD, NON_FINITE, NULL_TEXT, SUM_FIELDS
-from siftlm.scorers.protocol import NamedSettings, Scorer, Silent
+from siftlm.scorers.protocol import NamedSettings, Scorer
 from siftlm.settings import End
 
 
 class ScoreSettings(NamedSettings):
     """The settings of a language model of whatever kind; the step `scores/<name>` stores what it says of documents."""
+
+    table: ClassVar[str] = "score"
 
     @property
     def origin(self) -> str:
@@ -68,7 +70,7 @@ class Pending(Protocol):
         ...
 
 
-class ScoreScorer(Scorer, Protocol):
+class ScoreScorer(Scorer):
     """A scorer for `scores/<name>`: `score` in two parts, so that a window is read while one is in the model.
 
     Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
@@ -77,26 +79,28 @@ class ScoreScorer(Scorer, Protocol):
 
     def metadata(self) -> dict[str, str]:
         """What a reader must know to use or repeat the scores; loads the model."""
-        ...
+        return {}
 
     def tokens_digest(self) -> str | None:
         """Equal for scorers that can share what `tokenise` gives; None for one that shares it with no other."""
-        ...
+        return None
 
     def tokenise(self, texts: pa.Array) -> Any:
         """The first part of `score`; what comes out can be indexed by the numbers of documents."""
-        ...
+        raise NotImplementedError
 
     def begin(self, documents: Any) -> Pending:
         """The second part, over what `tokenise` gave here or in a scorer of the same `tokens_digest`."""
-        ...
+        raise NotImplementedError
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return self.begin(self.tokenise(batch["text"])).finish()
 
 
-class SumScorer(Silent):
+class SumScorer(ScoreScorer):
     """Makes a score of two numbers that a component gives: a text's nats and its tokens.
 
-    A subclass has `settings` and `sums`, and of the rest of a scorer `digest`, `reads`, `load` and `check`, by
-    `protocol.Fileless` or `files.Held` for instance.
+    A subclass has `sums`, and `digest` or, for a model in a file, the base `files.OneFile`.
     """
 
     settings: ScoreSettings
@@ -111,16 +115,13 @@ class SumScorer(Silent):
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD if column != "nll_head"}
 
-    def metadata(self) -> dict[str, str]:
-        return {}
+    def tokenise(self, texts: pa.Array) -> Texts:
+        return Texts(texts)
 
-    def tokens_digest(self) -> str | None:
-        return None
-
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def begin(self, documents: Texts) -> Done:
         """The columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
-        texts = batch["text"]
-        nats, counts = (np.asarray(found) for found in self.sums([text or "" for text in texts.to_pylist()]))
+        texts = documents.texts
+        nats, counts = (np.asarray(sums) for sums in self.sums([text or "" for text in texts.to_pylist()]))
         null = pc.is_null(texts).to_numpy(zero_copy_only=False)
         infinite = ~np.isfinite(nats.astype(np.float64))
         error = pc.if_else(pa.array(infinite), NON_FINITE, pa.scalar(None, pa.string()))
@@ -132,13 +133,7 @@ class SumScorer(Silent):
             "error": pc.if_else(pa.array(null), NULL_TEXT, error),
             "scored_token_count": tokens,
         }
-        return pa.RecordBatch.from_pydict(columns, schema=pa.schema(self.fields()))
-
-    def tokenise(self, texts: pa.Array) -> Texts:
-        return Texts(texts)
-
-    def begin(self, documents: Texts) -> Done:
-        return Done(self.score(pa.record_batch({"text": documents.texts})))
+        return Done(pa.RecordBatch.from_pydict(columns, schema=pa.schema(self.fields())))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from siftlm.scorers.protocol import Fileless, ScorerSettings, ragged_text
+from siftlm.scorers.protocol import Scorer, ScorerSettings, ragged_text
 from siftlm.store import digest
 from siftlm_kernels.caching import cache_folder
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
@@ -40,11 +40,10 @@ class SignalsSettings(ScorerSettings):
         return SignalsScorer(self)
 
 
-class SignalsScorer(Fileless):
-    """One column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
+class SignalsScorer(Scorer):
+    """Gives a column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
 
-    def __init__(self, settings: SignalsSettings) -> None:
-        self.settings = settings
+    settings: SignalsSettings
 
     def signals(self) -> list[Signal]:
         return [signal for signal in SIGNALS if signal.group in self.settings.groups]
