@@ -5,14 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from siftlm.scorers.contamination import ContaminationSettings
 from siftlm.scorers.dsir import DsirSettings
-from siftlm.scorers.fasttext import ClassifierSettings
 from siftlm.scorers.files import pinned
-from siftlm.scorers.language import LanguageSettings
 from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.minhash import ShingleSettings, SignatureSettings
-from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import NamedSettings, Scorer, ScorerSettings
 from siftlm.scorers.score import ScoreScorer, ScoreSettings
 from siftlm.scorers.settings import AnnotateSettings, AnyAnnotator, AnyScore
@@ -22,16 +18,11 @@ __all__ = [
     "AnnotateSettings",
     "AnyAnnotator",
     "AnyScore",
-    "ClassifierSettings",
-    "ContaminationSettings",
     "DsirSettings",
     "LMSettings",
-    "LanguageSettings",
     "NamedSettings",
-    "NgramModelSettings",
     "ScoreScorer",
     "ScoreSettings",
-    "Scorer",
     "ScorerSettings",
     "ShingleSettings",
     "SignalsSettings",

@@ -48,7 +48,6 @@ class ContaminationSettings(NamedSettings):
 
     @property
     def fewest(self) -> int:
-        """The words of the shortest item that is found in a longer text."""
         return min(self.min_words, self.ngram)
 
     def scorer(self) -> ContaminationScorer:
@@ -108,7 +107,7 @@ class ContaminationScorer(OneFile["Items"]):
 
 @dataclass(frozen=True)
 class Ngrams:
-    """The n-grams of some items: hashes in order, the item of each, and a filter that most others don't pass."""
+    """Holds n-grams of items: hashes in order, the item of each, and a filter that most others don't pass."""
 
     hashes: NDArray[np.uint64]
     items: NDArray[np.int64]
@@ -143,16 +142,16 @@ class Items:
         from siftlm_kernels.minhash import shingle_hashes
 
         words = np.diff(shingle_hashes(*ragged_text(texts), ngram=1)[1])
-        whole = (words >= fewest) & (words < ngram)
-        shared = np.where(whole, words, ngram)
+        short = (words >= fewest) & (words < ngram)
+        shared = np.where(short, words, ngram)
         indices = []
-        for length in [ngram, *np.unique(words[whole]).tolist()]:
-            mine = np.flatnonzero(shared == length)
-            hashes, bounds = shingle_hashes(*ragged_text(texts.take(pa.array(mine))), ngram=length)
-            indices.append((length, Ngrams.of(hashes, np.repeat(mine, np.diff(bounds)))))
+        for length in [ngram, *np.unique(words[short]).tolist()]:
+            items = np.flatnonzero(shared == length)
+            hashes, bounds = shingle_hashes(*ragged_text(texts.take(pa.array(items))), ngram=length)
+            indices.append((length, Ngrams.of(hashes, np.repeat(items, np.diff(bounds)))))
         facts = {
             "items": len(words),
-            "found_whole": int(whole.sum()),
+            "found_whole": int(short.sum()),
             "too_short": int(((words > 0) & (words < fewest)).sum()),
             "without_words": int((words == 0).sum()),
         }
@@ -162,15 +161,15 @@ class Items:
         """How many n-grams each text has; then all that is found, by text: which text, n-gram and item."""
         from siftlm_kernels.minhash import shingle_hashes
 
-        found: list[NDArray[np.int64]] = []
+        matches: list[NDArray[np.int64]] = []
         counts = np.zeros(len(texts[1]) - 1, np.int64)
         for length, index in self.indices:  # the n-grams themselves come first
             hashes, bounds = shingle_hashes(*texts, ngram=length)
-            counts = counts if found else np.diff(bounds)
+            counts = counts if matches else np.diff(bounds)
             at, items = index.find(hashes)
             rows = np.searchsorted(bounds, at, side="right") - 1
-            found.append(np.stack([rows, np.minimum(at - bounds[rows], counts[rows] - 1), items]))
-        together = np.concatenate(found, axis=1)
+            matches.append(np.stack([rows, np.minimum(at - bounds[rows], counts[rows] - 1), items]))
+        together = np.concatenate(matches, axis=1)
         return counts, *together[:, np.argsort(together[0], kind="stable")]
 
 
@@ -190,14 +189,14 @@ def _items(settings: ContaminationSettings) -> Iterator[Any]:
 
 def _text(settings: ContaminationSettings, row: int, item: Any) -> str:
     """The text of an item: its fields, a line each."""
-    parts: list[str] = []
+    lines: list[str] = []
     for field in settings.text_fields:
         value = item.get(field) if isinstance(item, dict) else None
-        for part in value if isinstance(value, list) else [value]:
-            if not isinstance(part, str):
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
                 raise UserError(
                     f"{settings.place}.text_fields: must name texts or lists of texts of every item, got {field!r}, "
-                    f"which is {type(part).__name__} in item {row} of {settings.path}"
+                    f"which is {type(text).__name__} in item {row} of {settings.path}"
                 )
-            parts.append(part)
-    return "\n".join(parts)
+            lines.append(text)
+    return "\n".join(lines)

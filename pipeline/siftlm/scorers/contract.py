@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,6 @@ SCORE_FIELDS: tuple[pa.Field, ...] = (
 )
 """A row without an error has no null but `error`. A row with one has a null `nll_sum` and `nll_head`."""
 
-
 SUM_FIELDS = tuple(f for f in SCORE_FIELDS if f.name not in ("nll_head", "truncated"))
 """The columns that every score has. A component that gives nats and tokens of whole texts has no other."""
 
@@ -49,7 +49,7 @@ def score_fields(per_token: Sequence[str] = ()) -> list[pa.Field]:
 
 @dataclass(frozen=True)
 class TokenisedDocuments:
-    """N documents as T tokens, one document after the other, each with the token that is put before its text.
+    """Holds N documents as T tokens, one document after the other, each behind the token that is put before its text.
 
     A document's first token is read, the others are predicted.
     """
@@ -73,10 +73,10 @@ class TokenisedDocuments:
         spans = zip(self.offsets[documents].tolist(), self.offsets[documents + 1].tolist(), strict=True)
         tokens = [self.tokens[:0], *(self.tokens[start:stop] for start, stop in spans)]
         offsets = np.concatenate([[0], np.cumsum(self.lengths[documents])])
-        return TokenisedDocuments(
-            np.concatenate(tokens), offsets, self.token_count[documents], self.byte_count[documents],
-            self.truncated[documents], self.null[documents],
-        )  # fmt: skip
+        rows: list[NDArray[Any]] = [
+            column[documents] for column in (self.token_count, self.byte_count, self.truncated, self.null)
+        ]
+        return TokenisedDocuments(np.concatenate(tokens), offsets, *rows)
 
 
 def score_batch(
@@ -110,10 +110,10 @@ def score_batch(
 def _span_sums(values: NDArray[np.float64], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.float64]:
     """The sum of values[start:stop] for every span; the last value is in none."""
     sums = np.zeros(len(starts))
-    held = stops > starts
-    if held.any():
-        edges = np.stack([starts[held], stops[held]], 1).ravel()
-        sums[held] = np.add.reduceat(values, edges)[::2]
+    filled = stops > starts
+    if filled.any():
+        edges = np.stack([starts[filled], stops[filled]], 1).ravel()
+        sums[filled] = np.add.reduceat(values, edges)[::2]
     return sums
 
 

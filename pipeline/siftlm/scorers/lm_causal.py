@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from siftlm.errors import UserError
+from siftlm.scorers.lm_files import reason_of
 from siftlm.scorers.lm_head import PartedHead
 
 PROBE_TOKENS = 24  # half of them the beginning that two texts share
@@ -44,12 +45,12 @@ def usable_positions(model: Any) -> int | None:
 
 def _has_tables(model: Any) -> bool:
     tokens = model.get_input_embeddings()
-    return any(isinstance(part, torch.nn.Embedding) and part is not tokens for part in model.modules())
+    return any(isinstance(module, torch.nn.Embedding) and module is not tokens for module in model.modules())
 
 
 def _embeds(model: Any, length: int) -> bool:
     """Whether so many tokens reach the first block."""
-    lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part)]
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
     if not lists:
         return True
 
@@ -85,8 +86,8 @@ def has_parted_head(place: str, name: str, model: Any, positions: int | None) ->
         logits_BLV = model(ids_BL, attention_mask=mask_BL, use_cache=False).logits.float()
         alone_BLV = model(ids_BL[:1, :half], attention_mask=mask_BL[:1, :half], use_cache=False).logits.float()
     except FORWARD_ERRORS as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{place}: must score a text of {2 * half} tokens, got {name!r}; {reason}") from error
+        message = f"{place}: must score a text of {2 * half} tokens, got {name!r}; {reason_of(error)}"
+        raise UserError(message) from error
     change_L = (logits_BLV[0] - logits_BLV[1]).abs().amax(-1)
     change_L[:half] = change_L[:half].maximum((logits_BLV[0, :half] - alone_BLV[0]).abs().amax(-1))  # with no ending
     # Weights that give no numbers say nothing of the order; every document is then an error, `non_finite_nll`.

@@ -44,7 +44,7 @@ DEFAULT_CONTEXT = 2048  # of a model that names none
 
 @dataclass(frozen=True)
 class Scoring:
-    """Documents that are on their way through a model."""
+    """Holds documents that are on their way through a model."""
 
     scorer: DocumentScorer
     documents: TokenisedDocuments
@@ -54,10 +54,14 @@ class Scoring:
     def finish(self) -> pa.RecordBatch:
         """Returns the score columns, one row a document, in order; a failure leaves nothing under way."""
         try:
-            return self.scorer.finish(self.documents, self.columns, self.passes)
+            for going in self.passes:
+                self.scorer.forward.finish(going)
+            self.scorer.repeat_infinite(self.documents, self.columns)
         except BaseException:
             self.cancel()
             raise
+        named = dict(zip(TOKEN_OUTPUTS, self.columns, strict=False))
+        return score_batch(self.documents, named, self.scorer.settings.per_token)
 
     def cancel(self) -> None:
         """Leaves out what has not begun: nobody will ask for it."""
@@ -85,7 +89,7 @@ class DocumentScorer:
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
-        self.rank_agreement: float | None = self._quantise() if int8 else None
+        self.engine = self._quantise() if int8 else {}  # what computes the scores where it is not torch
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -117,18 +121,12 @@ class DocumentScorer:
         """Returns the score columns, one row a document, in order."""
         return self.begin(documents).finish()
 
-    def finish(
-        self, documents: TokenisedDocuments, columns: Sequence[NDArray[np.float32]], passes: Sequence[Pass]
-    ) -> pa.RecordBatch:
-        """Returns the score columns of what `begin` began."""
-        for going in passes:
-            self.forward.finish(going)
+    def repeat_infinite(self, documents: TokenisedDocuments, columns: Sequence[NDArray[np.float32]]) -> None:
+        """Computes documents whose nats are not finite again, in float32."""
         infinite = np.flatnonzero(~np.isfinite(columns[0]))
         if len(infinite) and self.model.dtype != "fp32":
             failed = np.unique(np.searchsorted(documents.offsets, infinite, side="right") - 1)
             self._exact.finish(self._begin(failed, documents, self._exact, columns))
-        named = dict(zip(TOKEN_OUTPUTS, columns, strict=False))
-        return score_batch(documents, named, self.settings.per_token)
 
     def metadata(self) -> dict[str, str]:
         """Strings for the metadata of a score file."""
@@ -152,13 +150,7 @@ class DocumentScorer:
             "tokenizer_backend": self.tokenizer.backend,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-        } | self._engine()
-
-    def _engine(self) -> dict[str, str]:
-        """What computed the scores where it was not torch."""
-        if self.rank_agreement is None:
-            return {}
-        return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{self.rank_agreement:.4f}"}
+        } | self.engine
 
     def _bytes(self, text: str, ids: NDArray[np.int32]) -> int:
         """The UTF-8 bytes of the text that its first tokens cover."""
@@ -173,12 +165,12 @@ class DocumentScorer:
         """Documents that are sorted together: `window_documents` of them, or SORT_BYTES of text."""
         scored = np.flatnonzero(documents.lengths > 1)
         sizes = documents.byte_count[scored].tolist()
-        first = held = 0
+        first = total = 0
         for index, size in enumerate(sizes):
-            if index > first and (index - first == self.settings.window_documents or held > SORT_BYTES):
+            if index > first and (index - first == self.settings.window_documents or total > SORT_BYTES):
                 yield scored[first:index]
-                first, held = index, 0
-            held += size
+                first, total = index, 0
+            total += size
         if first < len(sizes):
             yield scored[first:]
 
@@ -192,12 +184,13 @@ class DocumentScorer:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
 
-    def _quantise(self) -> float:
-        """Puts the int8 model in the place of the float32 one; their rank agreement on sample texts."""
+    def _quantise(self) -> dict[str, str]:
+        """Puts the int8 model in the place of the float32 one; says how well they agree on sample texts."""
         exact = self.score(self.tokenise(sample_texts()))
         self.model = int8_model(f"{self.place}.dtype", self.model, self.cores)
         self.forward = self._forward(self.model)
-        return check_ranks(f"{self.place}.dtype", exact, self.score(self.tokenise(sample_texts())))
+        agreement = check_ranks(f"{self.place}.dtype", exact, self.score(self.tokenise(sample_texts())))
+        return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{agreement:.4f}"}
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""
@@ -227,8 +220,8 @@ class DocumentScorer:
     def _affordable(self, context: int) -> int:
         """The window by default: shorter where a model's logits exist for all of it at once."""
         most = WHOLE_LOGITS // self.model.vocabulary
-        whole = self.settings.dtype == "int8" or not (self.model.packed or self.model.parts)
-        if not whole or context <= most:
+        undivided = self.settings.dtype == "int8" or not (self.model.packed or self.model.parts)
+        if not undivided or context <= most:
             return context
         log.warning(
             "%s: windows of %d tokens, not the model's %d: its logits take %.1f GiB of memory for each, and cannot be "

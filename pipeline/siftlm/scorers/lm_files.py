@@ -77,9 +77,9 @@ def find_model(place: str, model: str, gguf_file: str | None, revision: str | No
 
 def _pickled(place: str, folder: Path, allow_pickle: bool) -> bool:
     """Whether the weights are pickled, where that is admitted."""
-    if _any(folder, SAFE_WEIGHTS):
+    if any(_matches(path, SAFE_WEIGHTS) for path in folder.iterdir()):
         return False
-    if not _any(folder, PICKLED_WEIGHTS):
+    if not any(_matches(path, PICKLED_WEIGHTS) for path in folder.iterdir()):
         raise UserError(f"{place}: must hold weights (*.safetensors), got {str(folder)!r} without any")
     if not allow_pickle:
         raise UserError(
@@ -120,12 +120,12 @@ def _why_not(error: Exception) -> str:
         (errors.HFValidationError, "a hub id is a name, or an owner and a name with a slash between them"),
         (errors.LocalEntryNotFoundError, "the hub cannot be reached, and no copy of it is in the cache"),
     ]
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((words for kind, words in reasons if isinstance(error, kind)), lines[0])
+    return next((words for kind, words in reasons if isinstance(error, kind)), reason_of(error))
 
 
-def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
-    return any(_matches(path, patterns) for path in folder.iterdir())
+def reason_of(error: Exception) -> str:
+    """Returns the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
@@ -141,10 +141,8 @@ def _names_class(path: Path) -> bool:
 
 
 def _digest_of(paths: Sequence[Path]) -> str:
-    whole = xxhash.xxh3_128()
-    for path in paths:
-        whole.update(f"{path.name}\0{_file_digest(str(path), filesystem.signature(str(path)))}\n".encode())
-    return whole.hexdigest()
+    lines = (f"{path.name}\0{_file_digest(str(path), filesystem.signature(str(path)))}\n" for path in paths)
+    return xxhash.xxh3_128_hexdigest("".join(lines).encode())
 
 
 @lru_cache(maxsize=4096)

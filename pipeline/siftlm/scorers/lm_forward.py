@@ -29,35 +29,24 @@ log = logging.getLogger(__name__)
 LOGITS = 1 << 27  # float32 values of a batch's logits where they exist at once: 512 MiB
 Tokens = NDArray[np.int32]
 Floats = NDArray[np.float32]
-
-
 Planned = tuple[NDArray[np.int64], Callable[[Windows, Tokens, Sequence[Floats]], None]]
 """Which windows go together, and what fills in the columns of a pass at their tokens."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Windows that go through the model together, and the work that fills in the columns at their tokens."""
-
-    members: NDArray[np.int64]
-    work: Callable[[], None]
-
-
-@dataclass(frozen=True)
 class Pass:
-    """Windows that are on their way through a model, and where what it says of them belongs."""
+    """Holds windows that are on their way through a model, and where what it says of them belongs."""
 
     stretches: Windows
     tokens: Tokens
     columns: Sequence[Floats]
     row_tokens: int
-    batches: list[Batch]
-    coming: list[Future[bool]]
+    batches: list[tuple[NDArray[np.int64], Future[bool]]]  # windows that go together, and whether memory had room
 
     def cancel(self) -> None:
         """Leaves out the batches that have not begun."""
-        for future in self.coming:
-            future.cancel()
+        for _, done in self.batches:
+            done.cancel()
 
 
 def single_threaded_workers(count: int) -> ThreadPoolExecutor:
@@ -101,8 +90,7 @@ class Forward:
     def finish(self, going: Pass) -> None:
         """Waits for the windows of `begin`; those that memory had no room for go again in smaller batches."""
         while going.batches:
-            pairs = zip(going.batches, going.coming, strict=True)
-            failed = [batch.members for batch, coming in pairs if not coming.result()]
+            failed = [members for members, done in going.batches if not done.result()]
             pending = np.concatenate([np.zeros(0, np.int64), *failed])
             if failed:
                 self._halve(going.row_tokens, int(going.stretches[pending].length.max()))
@@ -112,11 +100,10 @@ class Forward:
         packing = self.packing
         plan = self._packed if self.model.packed else self._padded
         batches = [
-            Batch(members, partial(work, stretches[members], tokens, columns))
+            (members, self.workers.submit(_attempt, self.place, work, stretches[members], tokens, columns))
             for members, work in plan(order, stretches[order].length.tolist(), packing)
         ]
-        coming = [self.workers.submit(_attempt, batch, self.place) for batch in batches]
-        return Pass(stretches, tokens, columns, packing.row_tokens, batches, coming)
+        return Pass(stretches, tokens, columns, packing.row_tokens, batches)
 
     def _halve(self, row_tokens: int, longest: int) -> None:
         """Rows of half of `row_tokens`, which were too many; UserError when the longest window does not fit."""
@@ -184,8 +171,8 @@ class Forward:
             logits_CV = parts.logits(filled(values_CX, positions))[: len(values_CX)] if parts else values_CX
             log_p_CV = logits_CV.float().log_softmax(-1)
             target_C = torch.from_numpy(tokens[places[block]].astype(np.int64)).to(log_p_CV.device)
-            found = token_statistics(log_p_CV, target_C) if self.statistics else [target_nll(log_p_CV, target_C)]
-            for column, values in zip(columns, _arrays(found), strict=True):
+            values_C = token_statistics(log_p_CV, target_C) if self.statistics else [target_nll(log_p_CV, target_C)]
+            for column, values in zip(columns, _arrays(values_C), strict=True):
                 column[places[block]] = values
 
 
@@ -215,10 +202,10 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _attempt(batch: Batch, place: str) -> bool:
+def _attempt(place: str, work: Callable[..., None], *arguments: object) -> bool:
     """Whether a batch is done, and not out of memory."""
     try:
-        batch.work()
+        work(*arguments)
     except IndexError as error:
         raise UserError(
             f"{place}.context_tokens: must be positions that the model has, got too few of them; {error}"

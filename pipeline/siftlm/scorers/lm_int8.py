@@ -21,6 +21,7 @@ import pyarrow as pa
 import torch
 
 from siftlm.errors import UserError
+from siftlm.scorers.lm_files import reason_of
 from siftlm.scorers.lm_model import LanguageModel
 from siftlm.statistics.units import bits_per_byte, perplexity
 
@@ -33,7 +34,7 @@ CONVERSION_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError,
 
 @dataclass
 class Int8Model(LanguageModel):
-    """A converted model: `logits` of padded batches, no body, and no weights in torch."""
+    """Runs a converted model: `logits` of padded batches, no body, and no weights in torch."""
 
     generator: Any = None
     rows: int = 0
@@ -76,13 +77,11 @@ def int8_model(place: str, model: LanguageModel, workers: int) -> Int8Model:
                 f"{folder}/int8", compute_type="int8", inter_threads=workers, intra_threads=1, max_queued_batches=-1
             )
         except CONVERSION_ERRORS as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{place}: must be a dtype of this architecture, got int8 for {model.model_type}, which CTranslate2 "
-                f"{__version__} does not convert; {reason}"
+                f"{__version__} does not convert; {reason_of(error)}"
             ) from error
-    context, family = model.context, model.model_type
-    return Int8Model(None, None, model.device, "int8", context, family, generator=generator, rows=rows)
+    return Int8Model(None, None, model.device, "int8", model.context, model.model_type, generator=generator, rows=rows)
 
 
 def sample_texts() -> pa.Array:
@@ -97,16 +96,16 @@ def check_ranks(place: str, exact: pa.RecordBatch, rounded: pa.RecordBatch) -> f
     Raises:
         UserError: at `place`, where it is below RANK_AGREEMENT.
     """
-    found = {
+    agreement = {
         name: _spearman([rate(batch["nll_sum"], batch[count]) for batch in (exact, rounded)])
         for name, rate, count in (
             ("perplexity", perplexity, "scored_token_count"),
             ("bits per byte", bits_per_byte, "byte_count"),
         )
     }
-    said = ", ".join(f"{value:.4f} by {name}" for name, value in found.items())
+    said = ", ".join(f"{value:.4f} by {name}" for name, value in agreement.items())
     log.info("%s: int8 ranks %d sample texts as fp32 does: Spearman %s", place, len(exact), said)
-    lowest = min(found.values())
+    lowest = min(agreement.values())
     if not lowest >= RANK_AGREEMENT:
         raise UserError(
             f"{place}: must rank sample texts as fp32 does, with a Spearman correlation of {RANK_AGREEMENT} or more, "
@@ -151,7 +150,7 @@ def _name_as_transformers_4(model: Any) -> None:
 
 
 class _Numbers:
-    """A tokenizer whose tokens are their ids: text never reaches CTranslate2."""
+    """Stands for a tokenizer whose tokens are their ids: text never reaches CTranslate2."""
 
     bos_token = eos_token = unk_token = "0"
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from siftlm.errors import UserError
 from siftlm.scorers.lm_attention import use_packed_attention
 from siftlm.scorers.lm_causal import has_parted_head, usable_positions
-from siftlm.scorers.lm_files import ModelFiles
+from siftlm.scorers.lm_files import ModelFiles, reason_of
 from siftlm.scorers.lm_fused import fuse_gelu
 from siftlm.scorers.lm_head import PartedHead
 from siftlm_kernels.packed_attention_blocks import query_blocks
@@ -40,7 +40,7 @@ LOAD_ERRORS = (
 
 @dataclass
 class LanguageModel:
-    """A model ready to score. `body` maps tokens to hidden states where documents can be packed, else it is None."""
+    """Runs a model; `body` maps tokens to hidden states where documents can be packed, else it is None."""
 
     model: Any
     body: Any
@@ -169,9 +169,9 @@ def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[s
                 output_loading_info=True, **source,
             )  # fmt: skip
     except LOAD_ERRORS as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{place}: must be a causal language model that transformers can load, got {_name(files)!r}; {reason}"
+            f"{place}: must be a causal language model that transformers can load, got {_name(files)!r}; "
+            f"{reason_of(error)}"
         ) from error
     model, report = loaded
     if _reads_a_source(files, trust):

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches `[start, stop)` of tokens that one forward pass reads each, as int64 arrays `[W]`.
+    """Holds stretches `[start, stop)` of tokens that one forward pass reads each, as int64 arrays `[W]`.
 
     Positions count in an array that holds all documents one after the other. A window scores the tokens from
     `first_new`; what is before them is context. Its last token is predicted, never read.
@@ -70,7 +70,7 @@ def aligned(length: int, alignment: int) -> int:
 
 @dataclass(frozen=True)
 class Packing:
-    """How windows share rows.
+    """Says how windows share rows.
 
     `alignment` makes lengths equal that are nearly so, so that one call attends to all of them. `fill_stretch` covers
     the rest of a row with documents of that many filler tokens, for kernels that leave undefined what no document
@@ -106,7 +106,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of packed windows, ready for a model."""
+    """Holds a row of packed windows, ready for a model."""
 
     tokens: Ints  # [T]
     positions: Ints  # [T], restarting at 0 in every window
@@ -126,13 +126,13 @@ def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     total, filled = max(packing.row_tokens, int(bounds[-1])), int(bounds[-1])
     place = within(sizes)
-    held = place < np.repeat(lengths, sizes)
+    read = place < np.repeat(lengths, sizes)
     ids, positions = np.full(total, fill, np.int64), np.zeros(total, np.int64)
-    ids[:filled][held] = tokens[(np.repeat(chosen.start, sizes) + place)[held]]
+    ids[:filled][read] = tokens[(np.repeat(chosen.start, sizes) + place)[read]]
     positions[:filled] = np.minimum(place, np.repeat(lengths - 1, sizes))
     places = predicted(chosen)
-    read = places + np.repeat(bounds[:-1] - chosen.start - 1, chosen.stop - chosen.first_new)
-    return Row(ids, positions, _offsets(bounds.tolist(), packing, total), read, places)
+    states = places + np.repeat(bounds[:-1] - chosen.start - 1, chosen.stop - chosen.first_new)
+    return Row(ids, positions, _offsets(bounds.tolist(), packing, total), states, places)
 
 
 def predicted(chosen: Windows) -> Ints:

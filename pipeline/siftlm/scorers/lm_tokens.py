@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
 from siftlm.errors import UserError
-from siftlm.scorers.lm_files import ModelFiles
+from siftlm.scorers.lm_files import ModelFiles, reason_of
 from siftlm_kernels.ragged import within
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ SAMPLE_TEXTS = (
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """A loaded tokenizer. `encode` gives ids without any prefix; `prefix` is the token put before a text."""
+    """Encodes texts: `encode` gives ids without any prefix; `prefix` is the token put before a text."""
 
     encode: Encode
     prefix: int | None
@@ -135,8 +135,8 @@ def _from_folder(place: str, files: ModelFiles, trust: bool) -> Any:
             str(files.folder), gguf_file=files.gguf_file, trust_remote_code=trust, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; {reason}") from error
+        message = f"{place}: must hold a tokenizer, got {str(files.folder)!r}; {reason_of(error)}"
+        raise UserError(message) from error
 
 
 def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
@@ -147,16 +147,16 @@ def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
     """
     separator = tokenizer.get_added_vocab().get(DOCUMENT_SEPARATOR)
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    by_mode = {"none": [None], "bos": [bos], "eos": [eos], "auto": [separator, bos, eos]}
+    by_mode = {"bos": [bos], "eos": [eos], "auto": [separator, bos, eos]}
     if bos_mode == "none":
         return None
-    found = [token for token in by_mode[bos_mode] if token is not None]
-    if not found:
+    tokens = [token for token in by_mode[bos_mode] if token is not None]
+    if not tokens:
         raise UserError(
             f"{place}: must have a BOS or EOS token for bos_mode = {bos_mode!r}, got a tokenizer without; "
             'bos_mode = "none" leaves the first token unscored'
         )
-    return int(found[0])
+    return int(tokens[0])
 
 
 def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
@@ -227,8 +227,7 @@ def _cut(fast: Any, text: str, end: int) -> int | None:
 
 def _independent(fast: Any, text: str, at: int) -> bool:
     before, after = text[at - 2048 : at], text[at : at + 2048]
-    whole = _ids(fast, before + after)
-    return np.array_equal(whole, np.concatenate([_ids(fast, before), _ids(fast, after)]))
+    return np.array_equal(_ids(fast, before + after), np.concatenate([_ids(fast, before), _ids(fast, after)]))
 
 
 def _ids(fast: Any, text: str) -> np.ndarray:
@@ -243,7 +242,7 @@ def _faster_encoder(fast: Any, own: Encode) -> Encode | None:
         encode = _gigatoken(fast, own)
         theirs, ours = encode(SAMPLE_TEXTS), own(SAMPLE_TEXTS)
     except Exception as error:  # noqa: BLE001  whatever it raises, the model's own tokenizer is there
-        log.info("gigatoken does not take this tokenizer (%s)", _first_line(error))
+        log.info("gigatoken does not take this tokenizer (%s)", reason_of(error))
         return None
     if not (np.array_equal(theirs.offsets, ours.offsets) and np.array_equal(theirs.ids, ours.ids)):
         log.info("gigatoken gives other ids than the model's tokenizer; using `tokenizers`")
@@ -253,7 +252,7 @@ def _faster_encoder(fast: Any, own: Encode) -> Encode | None:
         try:
             return encode(texts)
         except Exception as error:  # noqa: BLE001
-            log.warning("gigatoken failed on a text (%s); `tokenizers` encodes it", _first_line(error))
+            log.warning("gigatoken failed on a text (%s); `tokenizers` encodes it", reason_of(error))
             return own(texts)
 
     return encode_or_own
@@ -281,12 +280,12 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
         odd = {n for n, text in enumerate(texts) if normal is not None and not is_normal(normal, text)}
         with panics_as_errors():
             ids = tokenizer.encode_batch(["" if n in odd else text for n, text in enumerate(texts)])
-        found = TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
-        beyond = np.searchsorted(found.offsets, np.flatnonzero(found.ids >= size), side="right") - 1
+        encoded = TokenIds.of(awkward.to_numpy(awkward.flatten(ids)), awkward.to_numpy(awkward.num(ids)))
+        beyond = np.searchsorted(encoded.offsets, np.flatnonzero(encoded.ids >= size), side="right") - 1
         odd.update(beyond.tolist())
         if not odd:
-            return found
-        each, chosen = found.texts(), sorted(odd)
+            return encoded
+        each, chosen = encoded.texts(), sorted(odd)
         for index, right in zip(chosen, own([texts[index] for index in chosen]).texts(), strict=True):
             each[index] = right
         return _joined(each)
@@ -310,7 +309,3 @@ def panics_as_errors() -> Iterator[None]:
         if type(error).__name__ == "PanicException":
             raise RuntimeError(str(error)) from error
         raise
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -56,7 +56,7 @@ class NgramSettings(Settings):
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of word characters, and runs of what is neither word nor space, of the lower-cased text."""
+    """Gives runs of word characters, and of what is neither word nor space, of the lower-cased text."""
     return _WORDS.findall(text.lower())
 
 
@@ -69,15 +69,16 @@ def bucket_of(ngram: str, buckets: int) -> int:
 def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]:
     """Returns the bucket of every n-gram of the text, all orders from 1 to `ngrams`."""
     words = words_of(text)
-    found = [bucket_of(word, buckets) for word in words]
+    numbers = [bucket_of(word, buckets) for word in words]
     for order in range(2, ngrams + 1):
-        found += [bucket_of(" ".join(gram), buckets) for gram in zip(*(words[i:] for i in range(order)), strict=False)]
-    return np.array(found, np.int64)
+        grams = zip(*(words[i:] for i in range(order)), strict=False)
+        numbers += [bucket_of(" ".join(gram), buckets) for gram in grams]
+    return np.array(numbers, np.int64)
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """Counts by bucket, int64; those of two corpora add up with `+`, in any order."""
+    """Holds counts by bucket, int64; those of two corpora add up with `+`, in any order."""
 
     ngrams: int
     counts: npt.NDArray[np.int64]
@@ -91,16 +92,13 @@ class NgramCounts:
         return cls(settings.ngrams, counts)
 
     def __add__(self, other: NgramCounts) -> NgramCounts:
-        assert (self.ngrams, len(self.counts)) == (other.ngrams, len(other.counts)), (
-            self.ngrams,
-            other.ngrams,
-        )
+        assert (self.ngrams, len(self.counts)) == (other.ngrams, len(other.counts)), (self, other)
         return NgramCounts(self.ngrams, self.counts + other.counts)
 
 
 @dataclass(frozen=True)
 class ImportanceWeights:
-    """Log importance `log_ratio[buckets]` of target over raw; scores texts."""
+    """Scores texts by the log importance `log_ratio[buckets]` of target over raw."""
 
     ngrams: int
     log_ratio: Floats

@@ -59,7 +59,7 @@ class ScoreSettings(NamedSettings):
 
 
 class Pending(Protocol):
-    """Scores of a window of documents that are on their way."""
+    """Holds scores of a window of documents that are on their way."""
 
     def finish(self) -> pa.RecordBatch:
         """Waits for the columns."""
@@ -71,7 +71,7 @@ class Pending(Protocol):
 
 
 class ScoreScorer(Scorer):
-    """A scorer for `scores/<name>`: `score` in two parts, so that a window is read while one is in the model.
+    """Scores for the step `scores/<name>` in two parts, so that a window is read while one is in the model.
 
     Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
     gives nats and tokens in one go.
@@ -138,7 +138,7 @@ class SumScorer(ScoreScorer):
 
 @dataclass(frozen=True)
 class Texts:
-    """Documents for a scorer that reads them as they are."""
+    """Holds documents for a scorer that reads them as they are."""
 
     texts: pa.Array
 
@@ -148,7 +148,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Done:
-    """Scores that are there already."""
+    """Holds scores that are there already."""
 
     columns: pa.RecordBatch
 
