@@ -60,10 +60,10 @@ def _is_private(folder: Path) -> bool:
     """Whether a folder, made where it is missing, belongs to this user and nobody else may write into it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = folder.lstat()
+        state = folder.lstat()
     except OSError:
         return False
-    return facts.st_uid == os.geteuid() and not facts.st_mode & OTHERS_WRITE and not folder.is_symlink()
+    return state.st_uid == os.geteuid() and not state.st_mode & OTHERS_WRITE and not folder.is_symlink()
 
 
 def _can_write(folder: Path) -> bool:

@@ -56,22 +56,19 @@ def linear_nll(
         ValueError: shapes that do not fit, or a target outside the vocabulary.
     """
     head = Head.checked(hidden_RD, classifier_VD, target_R, bias, scale, softcap, vocab_size, ignore_index)
-    if _chosen(impl, hidden_RD) == "triton":
+    if impl not in ("auto", "reference", "triton"):
+        raise ValueError(f"impl: must be auto, reference or triton, got {impl!r}")
+    if impl == "triton" or (impl == "auto" and _triton_is_fast(hidden_RD)):
         from siftlm_kernels.linear_nll_triton import fused_nll
 
         return fused_nll(hidden_RD, target_R, head)
     return chunked_nll(hidden_RD, target_R, head)
 
 
-def _chosen(impl: Implementation, hidden: torch.Tensor) -> Literal["reference", "triton"]:
-    """`impl`, with `auto` decided from the arguments alone."""
-    if impl not in ("auto", "reference", "triton"):
-        raise ValueError(f"impl: must be auto, reference or triton, got {impl!r}")
-    if impl != "auto":
-        return impl
-    half = hidden.dtype in (torch.float16, torch.bfloat16)
-    fast = hidden.is_cuda and half and torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE
-    return "triton" if fast and triton_installed() else "reference"
+def _triton_is_fast(hidden: torch.Tensor) -> bool:
+    if not hidden.is_cuda or hidden.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    return torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE and triton_installed()
 
 
 def triton_installed() -> bool:

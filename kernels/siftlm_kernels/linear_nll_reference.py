@@ -18,7 +18,7 @@ VOCABULARY_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier over tokens, and what it does to its logits. The fields are `linear_nll`'s arguments."""
+    """Holds a classifier over tokens, and what it does to its logits. The fields are `linear_nll`'s arguments."""
 
     classifier: torch.Tensor  # [V, D], padding rows cut off
     bias: torch.Tensor | None
@@ -28,16 +28,10 @@ class Head:
 
     @classmethod
     def checked(
-        cls,
-        hidden: torch.Tensor,
-        classifier: torch.Tensor,
-        target: torch.Tensor,
-        bias: torch.Tensor | None,
-        scale: float | None,
-        softcap: float | None,
-        vocab_size: int | None,
-        ignore_index: int,
-    ) -> Head:
+        cls, hidden: torch.Tensor, classifier: torch.Tensor, target: torch.Tensor, bias: torch.Tensor | None,
+        scale: float | None = None, softcap: float | None = None, vocab_size: int | None = None,
+        ignore_index: int = -100,
+    ) -> Head:  # fmt: skip
         """Returns the head, or ValueError where the arguments do not fit together."""
         if hidden.ndim != 2 or classifier.ndim != 2 or hidden.shape[1] != classifier.shape[1]:
             raise ValueError(
@@ -124,17 +118,13 @@ def linear_token_statistics(
     target_R: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    vocab_size: int | None = None,
-    ignore_index: int = -100,
 ) -> TokenStatistics:
     """Returns `linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
 
     With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
     The nll column has the same bits as `linear_nll(impl="reference")`.
     """
-    head = Head.checked(hidden_RD, classifier_VD, target_R, bias, scale, softcap, vocab_size, ignore_index)
+    head = Head.checked(hidden_RD, classifier_VD, target_R, bias)
     return TokenStatistics(*_by_chunks(hidden_RD, target_R, head, lambda h, t: _chunk_statistics(h, t, head)))
 
 

@@ -255,11 +255,11 @@ def _carry(text: Any, length: Integer, edges: Any, count: Integer, h: Any, state
     if count % 2 == 0:
         return
     start = np.int64(edges[count - 1])
-    whole = (length - start) // 8 * 8
-    state[2] = _hash_bytes(text, start, start + whole, h if count == 1 else WORD_SEED)
-    state[0], state[1] = length - start - whole, 1
-    for k in range(length - start - whole):
-        text[k] = text[start + whole + k]
+    left = (length - start) % 8
+    state[2] = _hash_bytes(text, start, length - left, h if count == 1 else WORD_SEED)
+    state[0], state[1] = left, 1
+    for k in range(left):
+        text[k] = text[length - left + k]
 
 
 @compiled

@@ -53,10 +53,8 @@ def word_hash(word: str) -> int:
 
 def shingles(text: bytes, ngram: int) -> list[list[str]]:
     """Returns the runs of `ngram` words, repeats included, or all words where there are fewer."""
-    found = [word for word in words(text) if word]
-    if not found:
-        return []
-    return [found[i : i + ngram] for i in range(max(1, len(found) - ngram + 1))]
+    each = [word for word in words(text) if word]
+    return [each[i : i + ngram] for i in range(max(1, len(each) - ngram + 1))] if each else []
 
 
 def shingle_hash(shingle: list[str]) -> int:

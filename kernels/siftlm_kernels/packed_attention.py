@@ -1,6 +1,6 @@
 """Computes causal attention over documents packed one after the other, each confined to itself.
 
-Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E head size, N documents.
+Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E head size, N documents, W blocks.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from importlib.util import find_spec
 from itertools import groupby, pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
-from siftlm_kernels.packed_attention_blocks import HEAD_SIZES, query_blocks
+from siftlm_kernels.ragged import within
 
 Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
 TRITON_INSTALLED = find_spec("triton") is not None  # once, so that a compiler has nothing to look into
+BLOCK_Q = 64
+HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
 VARLEN_NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # likewise
 
 
@@ -74,6 +78,27 @@ def packed_attention(
     if impl == "sdpa":
         return _by_equal_length(query_THE, key_THE, value_THE, offsets, scale)
     raise ValueError(f"impl: must be auto, reference, sdpa, triton or varlen, got {impl!r}")
+
+
+def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np.int32]:
+    """Returns int32 `[W, 3]`: the first query of each block, and the start and stop of its document.
+
+    Blocks with the most keys come first.
+
+    A document is cut from its own beginning, so that what a block computes depends on its document alone. Two blocks
+    at least: what is missing are blocks without a query, for compilers that treat lengths of 0 and 1 as constants.
+
+    Args:
+        offsets: int32 `[N + 1]`, ascending; repeated values are empty documents.
+    """
+    starts, stops = offsets[:-1], offsets[1:]
+    counts = -(-(stops - starts) // block)
+    document = np.repeat(np.arange(len(counts)), counts)
+    place = within(counts)
+    order = np.argsort(-place, kind="stable")
+    document, place = document[order], place[order]
+    blocks = np.stack([starts[document] + place * block, starts[document], stops[document]], 1).astype(np.int32)
+    return blocks if len(blocks) > 1 else np.concatenate([blocks, np.zeros((2 - len(blocks), 3), np.int32)])
 
 
 def _fastest(query_THE: torch.Tensor) -> Implementation:

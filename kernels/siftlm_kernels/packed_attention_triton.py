@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from siftlm_kernels.packed_attention_blocks import BLOCK_Q
+from siftlm_kernels.packed_attention import BLOCK_Q
 
 BLOCK_K = 32  # with BLOCK_Q, 4 warps and 3 stages: the fastest on an H200 for all but the longest documents
 LOG2_E = 1.4426950408889634
@@ -83,8 +83,8 @@ def causal_blocks(
     """Returns `packed_attention` by the kernel; `blocks` as of `query_blocks`. A compiler sees one operator."""
     (tokens, heads, size), groups = query_THE.shape, key_TGE.shape[1]
     output = torch.empty((tokens, heads, size), dtype=query_THE.dtype, device=query_THE.device)
-    states = [part if part.stride(-1) == 1 else part.contiguous() for part in (query_THE, key_TGE, value_TGE)]
-    strides = [stride for part in (*states, output) for stride in part.stride()[:2]]
+    states = [state if state.stride(-1) == 1 else state.contiguous() for state in (query_THE, key_TGE, value_TGE)]
+    strides = [stride for state in (*states, output) for stride in state.stride()[:2]]
     kernel: Any = _attend
     kernel[(len(blocks), heads)](
         *states, output, blocks, *strides, scale * LOG2_E,

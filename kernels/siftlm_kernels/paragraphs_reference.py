@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Sized
 from itertools import pairwise
 
 import numpy as np
@@ -16,12 +16,11 @@ Lines = list[bytes]
 
 def paragraphs(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tuple[NDArray[np.uint64], Offsets]:
     """Does what `siftlm_kernels.paragraphs.paragraphs` does."""
-    found = [
+    hashes = [
         [xxhash.xxh64_intdigest(content) for content, _, _ in _paragraphs(lines, unit, min_bytes)]
         for lines in _documents(values, offsets)
     ]
-    keys = np.array([key for keys in found for key in keys], np.uint64)
-    return keys, np.cumsum([0, *map(len, found)], dtype=np.int64)
+    return np.array([key for keys in hashes for key in keys], np.uint64), _bounds(hashes)
 
 
 def cut_spans(
@@ -29,14 +28,17 @@ def cut_spans(
 ) -> tuple[NDArray[np.int64], Offsets]:
     """Does what `siftlm_kernels.paragraphs.cut_spans` does."""
     going = iter(cut.tolist())
-    found = []
+    spans = []
     for lines in _documents(values, offsets):
         gone = {n for _, first, end in _paragraphs(lines, unit, min_bytes) if next(going) for n in range(first, end)}
         if gone and not any(line.strip() for n, line in enumerate(lines) if n not in gone):
             gone = set(range(len(lines)))
-        found.append(_spans(lines, gone))
-    spans = np.array([span for spans in found for span in spans], np.int64).reshape(-1, 2)
-    return spans, np.cumsum([0, *map(len, found)], dtype=np.int64)
+        spans.append(_spans(lines, gone))
+    return np.array([span for each in spans for span in each], np.int64).reshape(-1, 2), _bounds(spans)
+
+
+def _bounds(ragged: Sequence[Sized]) -> Offsets:
+    return np.cumsum([0, *map(len, ragged)], dtype=np.int64)
 
 
 def _documents(values: Values, offsets: Offsets) -> Iterator[Lines]:

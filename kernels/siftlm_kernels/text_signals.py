@@ -40,7 +40,7 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Signal:
-    """Describes a column: the group that it is selected by, what it is made of, what it is, and who proposed it."""
+    """Describes a column: its group, what it is made of, what it is, and who proposed it."""
 
     group: str
     name: str

@@ -110,7 +110,7 @@ def _mixed(hash_: np.uint64, value: np.uint64) -> np.uint64:
 
 
 @compiled
-def _found(values: Any, start: int, begin: int, end: int, phrase: Any) -> bool:
+def _is_at(values: Any, start: int, begin: int, end: int, phrase: Any) -> bool:
     """Whether the bytes from `start` are `phrase`, ASCII case aside."""
     if start < begin or start + len(phrase) > end:
         return False
@@ -128,18 +128,18 @@ def _marks(values: Any, i: int, begin: int, end: int, point: Any, counts: Any) -
     """The phrases whose rarest letter is the one at byte `i`."""
     letter = point | 32
     if letter == 106:  # j
-        return SCRIPT_MARK if _found(values, i, begin, end, _JAVASCRIPT) else 0
+        return SCRIPT_MARK if _is_at(values, i, begin, end, _JAVASCRIPT) else 0
     if letter == 118:  # v
-        return POLICY_MARK if _found(values, i - 3, begin, end, _PRIVACY) else 0
+        return POLICY_MARK if _is_at(values, i - 3, begin, end, _PRIVACY) else 0
     if letter == 109:  # m
-        if _found(values, i - 4, begin, end, _LOREM_IPSUM):
+        if _is_at(values, i - 4, begin, end, _LOREM_IPSUM):
             counts[LOREM] += 1
-        return POLICY_MARK if _found(values, i - 3, begin, end, _TERMS) else 0
+        return POLICY_MARK if _is_at(values, i - 3, begin, end, _TERMS) else 0
     if (
-        _found(values, i - 3, begin, end, _COOKIE_POLICY)
-        or _found(values, i - 8, begin, end, _USES_COOKIES)
-        or _found(values, i - 10, begin, end, _USE_OF_COOKIES)
-        or _found(values, i - 7, begin, end, _USE_COOKIES)
+        _is_at(values, i - 3, begin, end, _COOKIE_POLICY)
+        or _is_at(values, i - 8, begin, end, _USES_COOKIES)
+        or _is_at(values, i - 10, begin, end, _USE_OF_COOKIES)
+        or _is_at(values, i - 7, begin, end, _USE_COOKIES)
     ):
         return POLICY_MARK
     return 0
@@ -557,8 +557,9 @@ def _compare(
         counts[PARAGRAPHS] = _paragraphs(lines[L_PARAGRAPH], n_lines)
     else:
         counts[DUPLICATE_LINES], counts[DUPLICATE_LINE_CHARS] = _duplicates(lines[L_ID], lines[L_CHARS], n_lines)
-        found = _duplicate_paragraphs(lines, n_lines, table)
-        counts[PARAGRAPHS], counts[DUPLICATE_PARAGRAPHS], counts[DUPLICATE_PARAGRAPH_CHARS] = found
+        paragraphs, duplicates, characters = _duplicate_paragraphs(lines, n_lines, table)
+        counts[PARAGRAPHS], counts[DUPLICATE_PARAGRAPHS] = paragraphs, duplicates
+        counts[DUPLICATE_PARAGRAPH_CHARS] = characters
     ids = words[W_ID]
     occurrences = words[W_START]
     occurrences[:n_words] = 0

@@ -61,7 +61,7 @@ def split_words(text: str) -> list[tuple[str, bool]]:
     letter or digit behind it or behind a word divider. Marks and punctuation stay with what is before them, or else
     with what follows.
     """
-    found: list[tuple[str, bool]] = []
+    words: list[tuple[str, bool]] = []
     for token in text.split():
         starts, has_letter, ended = [0], False, False
         for at, character in enumerate(token):
@@ -72,8 +72,8 @@ def split_words(text: str) -> list[tuple[str, bool]]:
             if ended or (solo and has_letter):
                 starts.append(at)
             has_letter, ended = True, solo
-        found += [(token[start:end], start == 0) for start, end in pairwise([*starts, len(token)])]
-    return found
+        words += [(token[start:end], start == 0) for start, end in pairwise([*starts, len(token)])]
+    return words
 
 
 def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:

@@ -13,8 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siftlm_kernels.packed_attention import packed_attention
-from siftlm_kernels.packed_attention_blocks import query_blocks
+from siftlm_kernels.packed_attention import packed_attention, query_blocks
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the interpreting process")

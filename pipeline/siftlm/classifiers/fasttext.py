@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -44,7 +44,7 @@ def fasttext_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages of a training set, in equally long columns; language and domain only feed the report."""
+    """Holds the pages of a training set, in equally long columns; language and domain only feed the report."""
 
     doc_ids: Sequence[str]
     texts: Sequence[str]
@@ -129,24 +129,18 @@ def _train_fasttext(examples: str, settings: TrainingSettings) -> Any:
 
 def predict(model: Any, texts: Sequence[str]) -> Floats:
     """Returns P(include) of each text, float64."""
-    return np.array([_probability(model, fasttext_line(text)) for text in texts], np.float64)
-
-
-def _probability(model: Any, line: str) -> float:
     # The pybind method, since fasttext's own predict asserts on an empty line and warns on every call.
-    for probability, label in model.f.predict(f"{line}\n", -1, 0.0, "strict"):
-        if label == INCLUDE:
-            return min(float(probability), 1.0)  # fastText adds 1e-5 to its softmax
-    return 0.0
+    labels = (model.f.predict(f"{fasttext_line(text)}\n", -1, 0.0, "strict") for text in texts)
+    shares = (next((share for share, label in of_text if label == INCLUDE), 0.0) for of_text in labels)
+    return np.minimum(np.fromiter(shares, np.float64, len(texts)), 1.0)  # fastText adds 1e-5 to its softmax
 
 
 def _held_out_report(
     model: Any, pages: Pages, labels: Labels, held_out: Booleans, settings: TrainingSettings
 ) -> dict[str, Any]:
-    positions = np.flatnonzero(held_out & labels.used)
-    test = [int(index) for index in positions]
+    test = np.flatnonzero(held_out & labels.used).tolist()
     scores = predict(model, [pages.texts[index] for index in test])
-    gold = labels.gold[positions]
+    gold = labels.gold[test]
     weights = np.array([len(pages.texts[index].encode("utf-8", "replace")) for index in test], np.float64)
     chosen = scores >= 0.5
     return {
@@ -213,16 +207,12 @@ def telling_words(model: Any, words: int, fewest: int) -> dict[str, list[tuple[s
     labels = model.get_labels()
     outputs = model.get_output_matrix()
     direction = outputs[labels.index(INCLUDE)] - outputs[labels.index(EXCLUDE)]
-    ranked = sorted(_weighted_words(model, names, counts, direction, fewest))
+    ranked = sorted(
+        (float(model.get_input_vector(index) @ direction), name)
+        for index, (name, count) in enumerate(zip(names, counts, strict=True))
+        if count >= fewest and name != "</s>"
+    )
     return {
         "include": [(name, weight) for weight, name in reversed(ranked[-words:] if words else [])],
         "exclude": [(name, weight) for weight, name in ranked[:words]],
     }
-
-
-def _weighted_words(
-    model: Any, names: Sequence[str], counts: Sequence[int], direction: Floats, fewest: int
-) -> Iterator[tuple[float, str]]:
-    for index, (name, count) in enumerate(zip(names, counts, strict=True)):
-        if count >= fewest and name != "</s>":
-            yield float(model.get_input_vector(index) @ direction), name

@@ -63,7 +63,8 @@ def train_classifier(
     weights = f"{config.folder}/correlation/weights.parquet" if weights is None else weights
     table = None if settings.labels == "given" else _weights(weights)
     chosen = None if table is None else _of_target(table, settings.target)
-    _check_sources(settings)
+    if settings.labels == "given" and not (settings.good and settings.web):
+        raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
     with open_corpus(config, progress) as corpus:
         read = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
     labels = given_labels(np.isin(read.sources, settings.good)) if chosen is None else _labels(read, chosen, settings)
@@ -95,11 +96,6 @@ def two_corpora(good: Sequence[str], web: Sequence[str], out: str, overrides: Se
         "dsir": {"target": ["good"], "raw": ["web"]},
     }
     return validated(LoopConfig, tree, list(overrides), "command line")
-
-
-def _check_sources(settings: TrainingSettings) -> None:
-    if settings.labels == "given" and not (settings.good and settings.web):
-        raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
 
 
 def _weights(path: str) -> pa.Table:
@@ -140,10 +136,10 @@ def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | No
         if "language" not in table.column_names:
             table = table.append_column("language", pa.nulls(table.num_rows, pa.string()))
         wanted = _wanted(corpus, task, table, column, settings, units)
+        columns = {name: table[name] for name in ("doc_id", "domain", "source", "language")}
+        columns["unit"] = table[column if units is not None else "source"]
         place = {"shard": np.full(table.num_rows, number), "row": np.arange(table.num_rows)}
-        unit = table[column if units is not None else "source"]
-        names = ("doc_id", "domain", "source", "language")
-        tables.append(pa.table({**{name: table[name] for name in names}, "unit": unit, **place}).filter(wanted))
+        tables.append(pa.table({**columns, **place}).filter(wanted))
     chosen = _drawn(pa.concat_tables(tables), settings)
     if not chosen.num_rows:
         raise UserError("classifier: some page of the run must belong to a unit of the weights, got none")
@@ -155,7 +151,7 @@ def _wanted(
 ) -> pa.Array:
     alive = pc.is_null(corpus.reasons(task))
     if units is None:
-        return pc.and_(alive, pa.array([task.facts["source"] in (*settings.good, *settings.web)] * table.num_rows))
+        return pc.and_(alive, pa.scalar(task.facts["source"] in (*settings.good, *settings.web)))
     return pc.and_(alive, pa.array([unit in units for unit in table[column].to_pylist()]))
 
 
@@ -182,13 +178,13 @@ def _with_texts(corpus: Corpus, chosen: pa.Table) -> _Read:
 def _labels(read: _Read, weights: pa.Table, settings: TrainingSettings) -> Labels:
     """Labels of the pages by what their unit has."""
     place = {unit: n for n, unit in enumerate(weights["unit"].to_pylist())}
-    mine = np.array([place[unit] for unit in read.units], np.int64)
+    rows = np.array([place[unit] for unit in read.units], np.int64)
     estimates, weight = weights["estimate"].to_numpy(), weights["weight"].to_numpy()
     if settings.labels == "weight":
-        return hard_labels(weight[mine])
+        return hard_labels(weight[rows])
     if settings.labels == "rank":
-        return rank_labels(read.pages.doc_ids, include_probability(estimates)[mine], weight[mine], settings)
-    return extreme_labels(read.pages.doc_ids, estimates[mine], settings)
+        return rank_labels(read.pages.doc_ids, include_probability(estimates)[rows], weight[rows], settings)
+    return extreme_labels(read.pages.doc_ids, estimates[rows], settings)
 
 
 def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> str:

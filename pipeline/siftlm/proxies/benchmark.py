@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from siftlm.corpus import BENCHMARK, Corpus, open_corpus
@@ -34,7 +33,7 @@ FEWEST = 10  # questions of a task
 
 @dataclass(frozen=True)
 class Question:
-    """A passage and its continuations, the right one first."""
+    """Holds a passage and its continuations, the right one first."""
 
     context: str
     choices: list[str]
@@ -51,17 +50,15 @@ def benchmark(config: LoopConfig, progress: Progress) -> pa.Table:
         raise UserError("benchmark: must be a table of settings for this command, got nothing")
     with open_corpus(config, progress) as corpus:
         tasks = {name: questions(corpus, name, sources, settings) for name, sources in settings.tasks.items()}
-        rows = [row for model in corpus.models() for row in _model_rows(corpus, model, tasks)]
+        rows = [
+            {"model": model.name, "benchmark": f"{name}_{kind}", "error": error, "questions": len(asked)}
+            for model in corpus.models()
+            for name, asked in tasks.items()
+            for kind, error in zip(("choice", "bits"), _errors(corpus, model, name, asked), strict=True)
+        ]
         table = pa.Table.from_pylist(rows)
         write_table(table, f"{config.folder}/errors.csv")
     return table
-
-
-def _model_rows(corpus: Corpus, model: ScoreSettings, tasks: dict[str, list[Question]]) -> Iterator[dict[str, object]]:
-    for name, asked in tasks.items():
-        choice, bits = _errors(corpus, model, name, asked)
-        for benchmark_name, error in ((f"{name}_choice", choice), (f"{name}_bits", bits)):
-            yield {"model": model.name, "benchmark": benchmark_name, "error": error, "questions": len(asked)}
 
 
 def _errors(corpus: Corpus, model: ScoreSettings, task: str, asked: list[Question]) -> tuple[float, float]:
@@ -97,7 +94,9 @@ def questions(corpus: Corpus, task: str, sources: Sequence[str], settings: Quest
     seed = corpus.config.seed
     pages = list(_pages(corpus, sources))
     passages = [passage for page in pages for passage in cut(*page, settings)]
-    drawn = _in_keyed_order([name for name, *_ in passages], seed, "question")[: settings.questions]
+    names = [name for name, *_ in passages]
+    order = np.lexsort((np.array(names, dtype=str), keyed_uniform(names, seed, "question")))
+    drawn = order[: settings.questions].tolist()
     made = [made for n in drawn if (made := _question(passages, n, settings.choices, seed))]
     if len(made) < FEWEST:
         words = settings.context_words + settings.answer_words
@@ -129,11 +128,6 @@ def _question(passages: Sequence[Passage], number: int, choices: int, seed: int)
         if passages[other][1] != doc_id and passages[other][3] != right:
             wrong.setdefault(passages[other][3])
     return Question(context, [right, *list(wrong)[: choices - 1]]) if len(wrong) >= choices - 1 else None
-
-
-def _in_keyed_order(names: Sequence[str], seed: int, purpose: str) -> list[int]:
-    place: npt.NDArray[np.float64] = keyed_uniform(names, seed, purpose)
-    return [int(n) for n in np.lexsort((np.array(names, dtype=str), place))]
 
 
 def _pages(corpus: Corpus, sources: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -40,12 +40,12 @@ def _training_texts(corpus: Corpus, sources: Sequence[str]) -> Iterator[str]:
 
     So the first `max_bytes` are a fair share of all sources. They are held in memory.
     """
-    found: list[tuple[float, str, str]] = []
+    placed: list[tuple[float, str, str]] = []
     for task in corpus.shards:
         if task.facts["source"] in sources:
             reasons, _ = out_already(task, corpus.store)
             rows = reasons.to_numpy(zero_copy_only=False) == HELD_OUT
             doc_ids = read_columns(task, corpus.store, {"doc_id"})["doc_id"].filter(pa.array(rows)).to_pylist()
             place = keyed_uniform(doc_ids, corpus.config.seed, "family order").tolist()
-            found += zip(place, doc_ids, corpus.texts(task, rows), strict=True)
-    yield from (text for *_, text in sorted(found))
+            placed += zip(place, doc_ids, corpus.texts(task, rows), strict=True)
+    yield from (text for *_, text in sorted(placed))

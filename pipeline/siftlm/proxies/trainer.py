@@ -83,12 +83,12 @@ def train_reference(texts: Iterable[str], settings: ReferenceSettings, folder: s
 
 
 def _limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
-    held = 0
+    read = 0
     for text in texts:
-        held += len(text.encode("utf-8", "replace"))
+        read += len(text.encode("utf-8", "replace"))
         if text:
             yield text
-        if held >= max_bytes:
+        if read >= max_bytes:
             return
 
 
@@ -135,24 +135,19 @@ def _new_model(settings: ReferenceSettings, tokenizer: Tokenizer) -> Any:
     torch.manual_seed(settings.seed)
     if settings.shape == "gpt2":
         shape: dict[str, Any] = {"n_embd": settings.width, "n_layer": settings.layers, "n_head": settings.heads}
-        dropped: dict[str, Any] = dict.fromkeys(
-            ("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0
-        )  # few passes: nothing to regularise
-        return GPT2LMHeadModel(
-            GPT2Config(vocab_size=size, n_positions=settings.context_tokens, **shape, **dropped, **ends)
-        )
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=size,
-            hidden_size=settings.width,
-            intermediate_size=settings.width * 8 // 3,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            max_position_embeddings=settings.context_tokens,
-            tie_word_embeddings=True,
-            **ends,
-        )
+        shape |= dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0)  # few passes: nothing to regularise
+        return GPT2LMHeadModel(GPT2Config(vocab_size=size, n_positions=settings.context_tokens, **shape, **ends))
+    config = LlamaConfig(
+        vocab_size=size,
+        hidden_size=settings.width,
+        intermediate_size=settings.width * 8 // 3,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=settings.context_tokens,
+        tie_word_embeddings=True,
+        **ends,
     )
+    return LlamaForCausalLM(config)
 
 
 def _train(model: Any, rows: torch.Tensor, settings: ReferenceSettings) -> dict[str, Any]:
@@ -210,15 +205,11 @@ def _bits_per_byte(model: Any, tokenizer: Tokenizer, texts: list[str], context: 
         return None
     tokens = sum(len(e.ids) + 1 for e in tokenizer.encode_batch(texts, add_special_tokens=False))
     model.eval()
+    nats = 0.0
     with torch.no_grad():
-        nats = sum(
-            float(
-                torch.nn.functional.cross_entropy(
-                    model(input_ids=row[None, :-1], use_cache=False).logits[0].float(), row[1:], reduction="sum"
-                )
-            )
-            for row in rows
-        )
+        for row in rows:
+            logits = model(input_ids=row[None, :-1], use_cache=False).logits[0].float()
+            nats += float(torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum"))
     of_all = nats / (rows.shape[0] * context) * tokens
     return round(float(bits_per_byte(pa.scalar(of_all), pa.scalar(size)).as_py()), 4)
 
@@ -232,12 +223,7 @@ def _save(model: Any, tokenizer: Tokenizer, context: int, folder: str) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".train-") as temporary:
         made = Path(temporary) / "model"
         model.save_pretrained(made, safe_serialization=True)
-        fast_tokenizer(
-            tokenizer_object=tokenizer,
-            bos_token=SEPARATOR,
-            eos_token=SEPARATOR,
-            unk_token=SEPARATOR,
-            model_max_length=context,
-        ).save_pretrained(made)
+        ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), SEPARATOR)
+        fast_tokenizer(tokenizer_object=tokenizer, model_max_length=context, **ends).save_pretrained(made)
         if not target.exists():
             os.replace(made, target)

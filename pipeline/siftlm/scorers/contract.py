@@ -49,7 +49,7 @@ def score_fields(per_token: Sequence[str] = ()) -> list[pa.Field]:
 
 @dataclass(frozen=True)
 class TokenisedDocuments:
-    """Holds N documents as T tokens, one document after the other, each behind the token that is put before its text.
+    """Holds N documents as T tokens in a row, each document behind the token that is put before its text.
 
     A document's first token is read, the others are predicted.
     """

@@ -21,7 +21,7 @@ from siftlm.scorers.lm_causal import has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles, reason_of
 from siftlm.scorers.lm_fused import fuse_gelu
 from siftlm.scorers.lm_head import PartedHead
-from siftlm_kernels.packed_attention_blocks import query_blocks
+from siftlm_kernels.packed_attention import query_blocks
 
 log = logging.getLogger(__name__)
 
