@@ -17,17 +17,13 @@ config: Any = numba_config  # its variables have no types
 _decorating = Lock()
 
 
-def compiled(function: Kernel) -> Kernel:
-    """Compiles a function by numba at its first call: it releases the GIL and is cached on disk if possible."""
-    return _compiled(function)
-
-
 def compiled_for(signature: Any) -> Callable[[Kernel], Kernel]:
-    """Returns the same for one signature, compiled, or read from the cache, when it is decorated."""
-    return lambda function: _compiled(function, signature)
+    """Returns `compiled` for one signature: compiled, or read from the cache, when it is decorated."""
+    return lambda function: compiled(function, signature)
 
 
-def _compiled(function: Kernel, signature: Any = None) -> Kernel:
+def compiled(function: Kernel, signature: Any = None) -> Kernel:
+    """Compiles a function by numba at its first call: it releases the GIL and is cached on disk if possible."""
     folder = cache_folder()
     if folder is not None:
         try:

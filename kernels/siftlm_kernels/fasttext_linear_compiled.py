@@ -53,7 +53,6 @@ class CompiledModel:
         return CompiledModel(file.loss, labels, vocabulary, shape, word_rows, sizes, ngram_rows, output, children)
 
     def probabilities(self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> FloatArray:
-        """Does what `FastTextLinear.probabilities` does."""
         documents = len(offsets) - 1
         sums = np.empty((documents, self.word_rows.shape[1]), np.float32)
         added = np.empty(documents, np.int64)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from siftlm_kernels import TRITON_INSTALLED
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 
 Implementation = Literal["auto", "reference", "triton"]
@@ -68,11 +69,4 @@ def linear_nll(
 def _triton_is_fast(hidden: torch.Tensor) -> bool:
     if not hidden.is_cuda or hidden.dtype not in (torch.float16, torch.bfloat16):
         return False
-    return torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE and triton_installed()
-
-
-def triton_installed() -> bool:
-    """Tells whether `import triton` would find a package; nothing is imported."""
-    from importlib.util import find_spec
-
-    return find_spec("triton") is not None
+    return torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE and TRITON_INSTALLED

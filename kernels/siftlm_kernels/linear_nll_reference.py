@@ -113,11 +113,7 @@ def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> 
 
 
 def linear_token_statistics(
-    hidden_RD: torch.Tensor,
-    classifier_VD: torch.Tensor,
-    target_R: torch.Tensor,
-    *,
-    bias: torch.Tensor | None = None,
+    hidden_RD: torch.Tensor, classifier_VD: torch.Tensor, target_R: torch.Tensor, *, bias: torch.Tensor | None = None
 ) -> TokenStatistics:
     """Returns `linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
 

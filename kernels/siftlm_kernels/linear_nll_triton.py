@@ -162,7 +162,6 @@ def _copyable(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _ordered_sum(sums_SR: torch.Tensor) -> torch.Tensor:
-    """The splits added one after the other."""
     total_R = sums_SR[0].clone()
     for split in sums_SR[1:]:
         total_R += split

@@ -4,7 +4,7 @@ A document passes through blocks that stay in the first-level cache, in four ste
 between words), `_edges` (where words begin and end, 64 bytes at a time), `_hash_words` and `_roll` (shingles), and
 `_sweep` (minima under all permutations). Vectors are written in LLVM's own terms, so they compile on every machine.
 
-Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone;
+All that may change is in this one file, because numba's cache looks at the file of the outermost function alone;
 tables come as arguments for the same reason.
 """
 
@@ -20,7 +20,7 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
 from siftlm_kernels.compiling import compiled
-from siftlm_kernels.splitmix import mix
+from siftlm_kernels.splitmix import mix, step
 
 BLOCK_BYTES = 4096
 _BUFFER_BYTES = 2 * BLOCK_BYTES + 256  # a character grows by at most two thirds, and stores run ahead
@@ -28,7 +28,6 @@ _LANES = 32
 PERMUTATION_LANES = 8
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
-WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
 SHINGLE_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _32 = np.uint64(32)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -124,12 +123,6 @@ _trailing_zeros: Any = trailing_zeros
 
 
 @compiled
-def _step(h: Any, chunk: Any) -> Any:
-    h = (h ^ chunk) * WORD_FACTOR
-    return h ^ (h >> _32)
-
-
-@compiled
 def _decode(values: Any, at: Integer, end: Integer) -> tuple[Integer, Integer]:
     """(code point, bytes) at `values[at]`; (U+FFFD, 1) where no well-formed UTF-8 sequence begins."""
     first = int(values[at])
@@ -205,10 +198,10 @@ def _load_chunk(text: Any, start: Integer, length: Integer) -> Any:
 def _hash_bytes(text: Any, start: Integer, stop: Integer, h: Any) -> Any:
     """The word hash `h` continued over `text[start:stop]`, zero-padded to a multiple of 8."""
     while stop - start > 8:
-        h = _step(h, _load_u64(text, start))
+        h = step(h, _load_u64(text, start))
         start += 8
     if stop > start:
-        h = _step(h, _load_chunk(text, start, stop - start))
+        h = step(h, _load_chunk(text, start, stop - start))
     return h
 
 
@@ -218,8 +211,8 @@ def _hash_words(text: Any, edges: Any, count: Integer, words: Any, to: Integer) 
     for k in range(count // 2):
         start = np.int64(edges[2 * k])
         length = np.int64(edges[2 * k + 1]) - start
-        h = _step(WORD_SEED, _load_chunk(text, start, max(1, min(length, 8))))
-        longer = _step(h, _load_chunk(text, start + 8, max(1, min(length - 8, 8))))
+        h = step(WORD_SEED, _load_chunk(text, start, max(1, min(length, 8))))
+        longer = step(h, _load_chunk(text, start + 8, max(1, min(length - 8, 8))))
         h = longer if length > 8 else h
         if length > 16:
             h = _hash_bytes(text, start + 16, start + length, h)
@@ -365,9 +358,9 @@ def signatures(values: Any, offsets: Any, table: Any, ngram: Integer, a: Any, b:
 
 @compiled
 def _band(signature: Any, index: Integer, rows: Integer) -> Any:
-    h = _step(WORD_SEED, np.uint64(index))
+    h = step(WORD_SEED, np.uint64(index))
     for k in range(index * rows, (index + 1) * rows):
-        h = _step(h, np.uint64(signature[k]))
+        h = step(h, np.uint64(signature[k]))
     return mix(h)
 
 

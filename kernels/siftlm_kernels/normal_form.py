@@ -37,12 +37,10 @@ def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDA
     find_changing(values, chunks, offsets, canonical_order(), changing)
     if not changing.any():
         return values, offsets
-    parts = [values[start:end].tobytes() for start, end in pairwise(offsets)]
+    texts = [values[start:end].tobytes() for start, end in pairwise(offsets)]
     for row in np.flatnonzero(changing):
-        parts[row] = normal_form(parts[row].decode(errors="replace")).encode()
-    bounds = np.zeros(len(offsets), np.int64)
-    np.cumsum([len(part) for part in parts], out=bounds[1:])
-    return np.frombuffer(b"".join(parts), np.uint8), bounds
+        texts[row] = normal_form(texts[row].decode(errors="replace")).encode()
+    return np.frombuffer(b"".join(texts), np.uint8), np.cumsum([0, *map(len, texts)], dtype=np.int64)
 
 
 @cache
@@ -54,8 +52,8 @@ def canonical_order() -> NDArray[np.uint8]:
     order = np.zeros(CODE_POINTS, np.uint8)
     for text in NORMAL_ORDER.split():
         span, _, value = text.partition(":")
-        first, _, last = span.partition("-")
-        order[int(first, 16) : int(last or first, 16) + 1] = int(value)
+        ((first, last),) = spans(span)
+        order[first : last + 1] = int(value)
     order[ignorable_points()] = 254
     order.flags.writeable = False
     return order
@@ -63,14 +61,15 @@ def canonical_order() -> NDArray[np.uint8]:
 
 def ignorable_points() -> list[int]:
     """Returns the code points that are shown as nothing, in ascending order."""
-    return [point for first, last in _ignorable_spans() for point in range(first, last + 1)]
+    return [point for first, last in spans(IGNORABLE_RANGES) for point in range(first, last + 1)]
 
 
-def _ignorable_spans() -> list[tuple[int, int]]:
-    spans = [text.partition("-") for text in IGNORABLE_RANGES.split()]
-    return [(int(first, 16), int(last or first, 16)) for first, _, last in spans]
+def spans(ranges: str) -> list[tuple[int, int]]:
+    """Returns the code points `(first, last)` of ranges in hexadecimal: `first-last`, or one alone."""
+    ends = [text.partition("-") for text in ranges.split()]
+    return [(int(first, 16), int(last or first, 16)) for first, _, last in ends]
 
 
 @cache
 def _ignorable() -> re.Pattern[str]:
-    return re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _ignorable_spans())}]+")
+    return re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in spans(IGNORABLE_RANGES))}]+")

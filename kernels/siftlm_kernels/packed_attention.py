@@ -6,7 +6,6 @@ Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E he
 from __future__ import annotations
 
 import inspect
-from importlib.util import find_spec
 from itertools import groupby, pairwise
 from typing import Any, Literal
 
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
+from siftlm_kernels import TRITON_INSTALLED
 from siftlm_kernels.ragged import within
 
 Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
-TRITON_INSTALLED = find_spec("triton") is not None  # once, so that a compiler has nothing to look into
 BLOCK_Q = 64
 HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
-VARLEN_NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # likewise
+VARLEN_NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # asked once, like TRITON_INSTALLED
 
 
 def packed_attention(

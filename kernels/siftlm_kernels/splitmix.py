@@ -1,6 +1,6 @@
-"""The finaliser of splitmix64 (Steele, Lea, Flood 2014; variant 13 of Stafford's mixers), compiled.
+"""Compiles mixers of 64 bits: the finaliser of splitmix64 (variant 13 of Stafford's mixers), and one round of its kin.
 
-Published and fixed: a kernel of another file that numba cached with it inside never grows stale.
+Fixed for ever (Steele, Lea, Flood 2014): a kernel of another file that numba cached with one inside never grows stale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 from siftlm_kernels.compiling import compiled
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_30, _27, _31, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
+FACTOR = np.uint64(0xD6E8FEB86659FD93)
 
 
 @compiled
@@ -21,3 +22,10 @@ def mix(h: Any) -> Any:
     h = (h ^ (h >> _30)) * _FIRST
     h = (h ^ (h >> _27)) * _SECOND
     return h ^ (h >> _31)
+
+
+@compiled
+def step(h: Any, value: Any) -> Any:
+    """Mixes 64 bits more into a hash."""
+    h = (h ^ value) * FACTOR
+    return h ^ (h >> _32)

@@ -5,7 +5,7 @@ occurrence: a hash finds it, a comparison of the bytes decides). An n-gram's ide
 of its last word, so no n-gram is ever hashed as text, nothing rests on a hash being free of collisions, and an
 n-gram is looked at only where its (n-1)-gram occurs twice: in prose, the eight longer sizes cost next to nothing.
 
-Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
+All that may change is in this one file, because numba's cache looks at the file of the outermost function alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import types
 
 from siftlm_kernels.compiling import compiled, compiled_for
+from siftlm_kernels.splitmix import FACTOR, step
 from siftlm_kernels.text_signals_tables import (
     ALNUM,
     ALPHA,
@@ -78,7 +79,6 @@ _JAVASCRIPT, _LOREM_IPSUM, (_TERMS, _PRIVACY, *_COOKIES) = (
 _COOKIE_POLICY, _USES_COOKIES, _USE_OF_COOKIES, _USE_COOKIES = _COOKIES
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xD6E8FEB86659FD93)
 _S32 = np.uint64(32)
 _INEXACT = np.uint64(1 << 63)  # marks a key that is a hash, not the bytes themselves
 
@@ -101,12 +101,6 @@ def _code_point(values: Any, i: int, end: int) -> tuple[Any, int]:
         point = high | (np.int64(values[i + 2]) & 0x3F) << 6 | (np.int64(values[i + 3]) & 0x3F)
         return min(point, 0x10FFFF), 4
     return 0xFFFD, 1
-
-
-@compiled
-def _mixed(hash_: np.uint64, value: np.uint64) -> np.uint64:
-    mixed = (hash_ ^ value) * _MIX
-    return mixed ^ (mixed >> _S32)
 
 
 @compiled
@@ -159,7 +153,6 @@ def _stop_word(key: Any, size: int) -> int:
 def _close_line(
     values: Any, begin: int, line: int, classes: Any, marks: int, words: int, lines: Any, counts: Any
 ) -> None:
-    """Counts what a finished line is."""
     start, size, chars = begin + lines[L_START, line], lines[L_BYTES, line], lines[L_CHARS, line]
     last = values[start + size - 1]
     dots = size >= 3 and last == 46 and values[start + size - 2] == 46 and values[start + size - 3] == 46
@@ -198,7 +191,7 @@ def _word_key(values: Any, start: int, end: int, key: Any, ascii_only: bool) -> 
         return key
     hashed = _HASH
     for i in range(start, end):
-        hashed = (hashed ^ np.uint64(values[i])) * _MIX
+        hashed = (hashed ^ np.uint64(values[i])) * FACTOR
     return hashed ^ (hashed >> _S32) | _INEXACT
 
 
@@ -234,7 +227,7 @@ def _scan(
             spaces += 1
             spaced = True
             trailing += width - 1
-            line_hash = _mixed(line_hash, np.uint64(point))
+            line_hash = step(line_hash, np.uint64(point))
             i += width
             continue
         # A word begins here; a line too, where it is the first since the newline.
@@ -308,7 +301,7 @@ def _scan(
             stops |= _stop_word(key, size)
         n_words += 1
         line_words += 1
-        line_hash = _mixed(line_hash, key)
+        line_hash = step(line_hash, key)
         lines[L_BYTES, n_lines] = i - begin - lines[L_START, n_lines]
         lines[L_CHARS, n_lines] = lines[L_BYTES, n_lines] - (trailing - line_trailing)
         line_keys[n_lines] = line_hash | _INEXACT
@@ -332,7 +325,7 @@ def _slot_bits(entries: int) -> int:
 
 @compiled
 def _slot(key: Any, bits: int) -> Any:
-    key = (key ^ (key >> np.uint64(29))) * _MIX
+    key = (key ^ (key >> np.uint64(29))) * FACTOR
     key = (key ^ (key >> _S32)) * _HASH
     return np.int64(key >> np.uint64(64 - bits))
 

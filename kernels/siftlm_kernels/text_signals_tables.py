@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from siftlm_kernels.normal_form import CODE_POINTS
+from siftlm_kernels.normal_form import CODE_POINTS, spans
 from siftlm_kernels.unicode_words import SOLO_BLOCKS
 
 SPACE = 1  # str.isspace: what str.split splits at
@@ -68,8 +68,7 @@ AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F
 
 def sentence_terminals() -> list[int]:
     """Returns the code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
-    bounds = [[int(end, 16) for end in part.split("-")] for part in _SENTENCE_TERMINAL.split()]
-    return [*(point for pair in bounds for point in range(pair[0], pair[-1] + 1)), *TIBETAN_SHADS]
+    return [*(point for first, last in spans(_SENTENCE_TERMINAL) for point in range(first, last + 1)), *TIBETAN_SHADS]
 
 
 # `j`, `v`, `m` and `k` are the rarest letters of the phrases: one of them is where a search begins.
@@ -81,17 +80,14 @@ def character_classes() -> npt.NDArray[np.uint16]:
     """Returns the bits of every code point, as this Python's own `str` methods see it."""
     every = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
     classes = np.zeros(CODE_POINTS, np.uint16)
-    classes |= np.strings.isspace(every) * np.uint16(SPACE)
-    classes |= np.strings.isalpha(every) * np.uint16(ALPHA)
-    classes |= np.strings.isalnum(every) * np.uint16(ALNUM)
-    classes |= np.strings.isdigit(every) * np.uint16(DIGIT)
-    classes |= np.strings.isupper(every) * np.uint16(UPPER)
+    tests = {"isspace": SPACE, "isalpha": ALPHA, "isalnum": ALNUM, "isdigit": DIGIT, "isupper": UPPER}
+    for name, bit in tests.items():
+        classes |= getattr(np.strings, name)(every) * np.uint16(bit)
     for first, last in SOLO_BLOCKS:
         block = classes[first : last + 1]
         block[block & ALNUM != 0] |= SOLO
     classes[THAI_AND_LAO] |= SPACED_SENTENCES
-    classes[[ord(c) for c in WORD_DIVIDERS]] |= DIVIDER
     classes[sentence_terminals()] |= TERMINAL
-    classes[[ord(c) for c in CLOSERS]] |= CLOSER
-    classes[[ord(c) for c in _SPECIAL]] |= SPECIAL
+    for characters, bit in ((WORD_DIVIDERS, DIVIDER), (CLOSERS, CLOSER), (_SPECIAL, SPECIAL)):
+        classes[[ord(character) for character in characters]] |= bit
     return classes

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from siftlm_kernels.normal_form import CODE_POINTS, ignorable_points
+from siftlm_kernels.normal_form import CODE_POINTS, ignorable_points, spans
 from siftlm_kernels.unicode_ranges import LOWER_RANGES, WORD_RANGES
 
 SEPARATOR, WORD, SOLO, IGNORED = 0, 1, 2, 3
@@ -22,44 +22,29 @@ SEPARATOR, WORD, SOLO, IGNORED = 0, 1, 2, 3
 # Blocks of the scripts without spaces between words: those whose letters Unicode Standard Annex 14 lets a line break
 # at without a space (line-break classes SA, ID, CJ, AK, AS and AP), but for Hangul and full-width Latin letters.
 SOLO_BLOCKS = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
-    (0x1A20, 0x1AAF),  # Tai Tham
-    (0x1B00, 0x1B7F),  # Balinese
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF),  # Thai and Lao, Myanmar, Khmer
+    (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0x1B00, 0x1B7F),  # Tai Le and New Tai Lue, Tai Tham, Balinese
     (0x1BC0, 0x1BFF),  # Batak
     (0x3000, 0x312F),  # CJK symbols such as 々 and 〇, Hiragana, Katakana, Bopomofo
-    (0x3190, 0x31BF),  # Kanbun, Bopomofo Extended
-    (0x31F0, 0x31FF),  # Katakana Phonetic Extensions
-    (0x3400, 0x4DBF),  # CJK Extension A
-    (0x4E00, 0x9FFF),  # CJK Unified Ideographs
-    (0xA000, 0xA48F),  # Yi
-    (0xA980, 0xA9FF),  # Javanese, Myanmar Extended-B
-    (0xAA00, 0xAADF),  # Cham, Myanmar Extended-A, Tai Viet
-    (0xF900, 0xFAFF),  # CJK Compatibility Ideographs
-    (0xFF66, 0xFF9F),  # half-width Katakana
-    (0x11000, 0x1107F),  # Brahmi
-    (0x11300, 0x1137F),  # Grantha
-    (0x11700, 0x1174F),  # Ahom
-    (0x11900, 0x1195F),  # Dives Akuru
-    (0x11EE0, 0x11F5F),  # Makasar, Kawi
-    (0x16FE0, 0x18AFF),  # Ideographic Symbols, Tangut, Tangut Components
-    (0x18D00, 0x18D7F),  # Tangut Supplement
+    (0x3190, 0x31BF), (0x31F0, 0x31FF),  # Kanbun and Bopomofo Extended, Katakana Phonetic Extensions
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),  # Han
+    (0xA000, 0xA48F), (0xA980, 0xA9FF),  # Yi, Javanese and Myanmar Extended-B
+    (0xAA00, 0xAADF), (0xFF66, 0xFF9F),  # Cham, Myanmar Extended-A and Tai Viet; half-width Katakana
+    (0x11000, 0x1107F), (0x11300, 0x1137F), (0x11700, 0x1174F),  # Brahmi, Grantha, Ahom
+    (0x11900, 0x1195F), (0x11EE0, 0x11F5F),  # Dives Akuru, Makasar and Kawi
+    (0x16FE0, 0x18AFF), (0x18D00, 0x18D7F),  # Ideographic Symbols, Tangut and its Components; Tangut Supplement
     (0x1AFF0, 0x1B2FF),  # Kana Extended-B, Kana Supplement, Kana Extended-A, Small Kana Extension, Nushu
-    (0x20000, 0x3FFFF),  # CJK Extensions B to J
-)
+)  # fmt: skip
 
 
 @cache
 def word_classes() -> NDArray[np.uint8]:
     """Class of every code point, indexed by it: SEPARATOR, WORD (in a run), SOLO (a word by itself) or IGNORED."""
     classes = np.zeros(CODE_POINTS, np.uint8)
-    for text in WORD_RANGES.split():
-        first, _, last = text.partition("-")
-        classes[int(first, 16) : int(last or first, 16) + 1] = WORD
-    for first_solo, last_solo in SOLO_BLOCKS:
-        block = classes[first_solo : last_solo + 1]
+    for first, last in spans(WORD_RANGES):
+        classes[first : last + 1] = WORD
+    for first, last in SOLO_BLOCKS:
+        block = classes[first : last + 1]
         block[block == WORD] = SOLO
     classes[ignorable_points()] = IGNORED
     classes.flags.writeable = False
@@ -73,8 +58,8 @@ def simple_lower() -> NDArray[np.int32]:
     for text in LOWER_RANGES.split():
         span, _, offset = text.partition(":")
         ends, _, step = span.partition("/")
-        first, _, last = ends.partition("-")
-        lower[int(first, 16) : int(last or first, 16) + 1 : int(step or "1")] += int(offset, 16)
+        ((first, last),) = spans(ends)
+        lower[first : last + 1 : int(step or "1")] += int(offset, 16)
     lower.flags.writeable = False
     return lower
 

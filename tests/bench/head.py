@@ -16,7 +16,8 @@ from functools import partial
 import torch
 from torch.nn.functional import cross_entropy
 
-from siftlm_kernels.linear_nll import linear_nll, triton_installed
+from siftlm_kernels import TRITON_INSTALLED
+from siftlm_kernels.linear_nll import linear_nll
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 Rows = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -41,7 +42,7 @@ def peers(device: str) -> Iterator[tuple[str, Rows]]:
     else:
         yield "chunked", chunked
     yield "linear_nll reference", partial(linear_nll, impl="reference")
-    if device == "cuda" and triton_installed():
+    if device == "cuda" and TRITON_INSTALLED:
         yield "linear_nll triton", partial(linear_nll, impl="triton")
     try:
         from cut_cross_entropy import linear_cross_entropy

@@ -78,7 +78,6 @@ def train_classifier(
 
 
 def _is_report(folder: str) -> bool:
-    """Whether a folder has the report of a classifier of ours."""
     try:
         return {"page_count", "settings"} <= set(orjson.loads(filesystem.read_bytes(f"{folder}/{REPORT}")))
     except (OSError, orjson.JSONDecodeError, TypeError):
@@ -176,7 +175,6 @@ def _with_texts(corpus: Corpus, chosen: pa.Table) -> _Read:
 
 
 def _labels(read: _Read, weights: pa.Table, settings: TrainingSettings) -> Labels:
-    """Labels of the pages by what their unit has."""
     place = {unit: n for n, unit in enumerate(weights["unit"].to_pylist())}
     rows = np.array([place[unit] for unit in read.units], np.int64)
     estimates, weight = weights["estimate"].to_numpy(), weights["weight"].to_numpy()

@@ -39,7 +39,6 @@ class Question:
     choices: list[str]
 
     def texts(self) -> list[str]:
-        """Returns the passage alone, then with each continuation."""
         return [self.context, *(f"{self.context} {choice}" for choice in self.choices)]
 
 

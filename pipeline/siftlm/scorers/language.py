@@ -33,9 +33,7 @@ class LanguageSettings(ScorerSettings):
     paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
     example: ClassVar = {}
     first_bytes: int | None = Field(
-        None,
-        ge=16,
-        description="Look at this many bytes of a text at most, cut between characters; all by default.",
+        None, ge=16, description="Look at this many bytes of a text at most, cut between characters; all by default."
     )
     path: ReadPath | None = Field(
         None, description="Another fastText model whose labels are languages; default lid.176."
@@ -79,7 +77,8 @@ class LanguageScorer(ModelScorer):
         if self.settings.first_bytes is not None:
             values, offsets = beginnings(values, offsets, self.settings.first_bytes)
         probabilities = model.probabilities(values, offsets, impl=self.settings.impl)
-        unknown = np.isnan(probabilities[:, 0]) | _without_words(texts)
+        wordless = pc.match_substring_regex(texts, _NO_WORD).to_numpy(zero_copy_only=False).astype(np.bool_)
+        unknown = np.isnan(probabilities[:, 0]) | wordless
         best = np.argmax(probabilities, axis=1)
         names = pa.array([label.removeprefix(LABEL_PREFIX) for label in model.labels], pa.string())
         languages = names.take(pa.array(best, mask=unknown))
@@ -113,8 +112,3 @@ def beginnings(
     np.cumsum(ends - offsets[:-1], out=bounds[1:])
     pieces = [values[start:end] for start, end in zip(offsets[:-1], ends, strict=True)]
     return np.concatenate(pieces), bounds
-
-
-def _without_words(texts: pa.Array) -> npt.NDArray[np.bool_]:
-    matches = pc.match_substring_regex(texts, _NO_WORD)
-    return np.asarray(matches.to_numpy(zero_copy_only=False), np.bool_)

@@ -1,4 +1,4 @@
-"""Registers packed attention as an attention implementation of transformers."""
+"""Fits a model of transformers to packed rows: attention within documents, and GELU fused into the product before."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from siftlm_kernels.packed_attention import packed_attention
 
 NAME = "siftlm_packed"
+TANH_FORM = ("gelu_new", "gelu_pytorch_tanh")  # what the epilogue computes
 
 
 def use_packed_attention(model: Any) -> None:
@@ -42,3 +43,28 @@ def packed_forward(
         query, key, value, cu_seq_lens_q, scale=scaling, max_length=max_length_q, blocks=attention_blocks
     )
     return attended[None], None
+
+
+class FusedMLP(torch.nn.Module):
+    """Computes `GPT2MLP` up to rounding, with a pass over memory less: GELU is taken before its input is rounded."""
+
+    def __init__(self, mlp: Any) -> None:
+        super().__init__()
+        self.c_fc, self.c_proj = mlp.c_fc, mlp.c_proj
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        rows = hidden_BTD.flatten(0, 1)
+        inner = torch._addmm_activation(self.c_fc.bias, rows, self.c_fc.weight, use_gelu=True)
+        output: torch.Tensor = self.c_proj(inner).view(hidden_BTD.shape)
+        return output
+
+
+def fuse_gelu(model: Any) -> None:
+    """Puts a `FusedMLP` in the place of every `GPT2MLP` with the tanh form of GELU."""
+    if getattr(model.config, "activation_function", None) not in TANH_FORM:
+        return
+    from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
+
+    for block in list(model.modules()):
+        if isinstance(mlp := getattr(block, "mlp", None), GPT2MLP):
+            block.mlp = FusedMLP(mlp)

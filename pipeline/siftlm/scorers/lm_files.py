@@ -110,7 +110,6 @@ def _from_hub(
 
 
 def _why_not(error: Exception) -> str:
-    """Why the hub gave no model, in one line."""
     from huggingface_hub import errors
 
     reasons: list[tuple[type[Exception], str]] = [  # the special ones before the general ones

@@ -197,11 +197,6 @@ def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenSta
     return TokenStatistics(nll, torch.special.entr(p).sum(-1), el2n)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Tells whether an allocator gave up: CUDA has a class for it, the CPU's raises a RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
 def _attempt(place: str, work: Callable[..., None], *arguments: object) -> bool:
     """Whether a batch is done, and not out of memory."""
     try:
@@ -210,10 +205,12 @@ def _attempt(place: str, work: Callable[..., None], *arguments: object) -> bool:
         raise UserError(
             f"{place}.context_tokens: must be positions that the model has, got too few of them; {error}"
         ) from error
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
+    except torch.OutOfMemoryError:  # of CUDA
         return False
+    except RuntimeError as error:
+        if "not enough memory" in str(error):  # of a CPU's allocator
+            return False
+        raise
     return True
 
 

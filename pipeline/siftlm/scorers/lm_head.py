@@ -59,7 +59,6 @@ class PartedHead:
         return states_BLD
 
     def logits(self, states_CD: torch.Tensor) -> torch.Tensor:
-        """Returns `[C, V]`."""
         logits_1CV: torch.Tensor = self.head(inputs_embeds=states_CD[None], use_cache=False).logits
         return logits_1CV[0]
 

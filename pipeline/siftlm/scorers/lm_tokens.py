@@ -35,7 +35,6 @@ class TokenIds(NamedTuple):
 
     @classmethod
     def of(cls, ids: NDArray[Any], lengths: NDArray[Any] | Sequence[int]) -> TokenIds:
-        """Makes token ids from those of all texts and the number of each."""
         return cls(ids.astype(np.int32, copy=False), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
     def cut(self, tokens: int) -> TokenIds:
@@ -49,11 +48,9 @@ class TokenIds(NamedTuple):
         return TokenIds(ids, self.offsets + np.arange(len(self.offsets)))
 
     def text(self, index: int) -> NDArray[np.int32]:
-        """Returns the ids of one text."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def texts(self) -> list[NDArray[np.int32]]:
-        """Returns the ids of every text."""
         return np.split(self.ids, self.offsets[1:-1]) if len(self.offsets) > 1 else []
 
 
@@ -220,14 +217,11 @@ def encode_long(fast: Any, text: str) -> np.ndarray:
 def _cut(fast: Any, text: str, end: int) -> int | None:
     """A place to cut shortly before `end`, or None: a line break or space before a letter, if the ids agree."""
     for at in range(end, end - 2048, -1):
-        if text[at - 1 : at].isspace() != text[at : at + 1].isspace() and _independent(fast, text, at):
-            return at
+        if text[at - 1 : at].isspace() != text[at : at + 1].isspace():
+            before, after = text[at - 2048 : at], text[at : at + 2048]
+            if np.array_equal(_ids(fast, before + after), np.concatenate([_ids(fast, before), _ids(fast, after)])):
+                return at
     return None
-
-
-def _independent(fast: Any, text: str, at: int) -> bool:
-    before, after = text[at - 2048 : at], text[at : at + 2048]
-    return np.array_equal(_ids(fast, before + after), np.concatenate([_ids(fast, before), _ids(fast, after)]))
 
 
 def _ids(fast: Any, text: str) -> np.ndarray:

@@ -10,9 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from siftlm.scorers.protocol import Scorer, ScorerSettings, ragged_text
+from siftlm.scorers.protocol import KernelScorer, ScorerSettings, ragged_text
 from siftlm.store import digest
-from siftlm_kernels.caching import cache_folder
 
 VERSION = 4
 SHINGLES_KEY = b"siftlm.shingles"
@@ -69,7 +68,6 @@ class SignatureSettings(ScorerSettings):
 
     @classmethod
     def of(cls, shingles: ShingleSettings) -> SignatureSettings:
-        """Returns the signatures that go with the bands."""
         permutations = shingles.permutations or shingles.bands * shingles.rows
         return cls(ngram=shingles.ngram, permutations=permutations, seed=shingles.seed)
 
@@ -95,7 +93,7 @@ def best_shape(similarity: float, permutations: int) -> tuple[int, int]:
     return index.b, index.r
 
 
-class ShingleScorer(Scorer):
+class ShingleScorer(KernelScorer):
     """Gives `bands` (uint64, a hash a band) and `has_shingles`, false for a text without a word: it matches nothing."""
 
     settings: ShingleSettings
@@ -110,10 +108,6 @@ class ShingleScorer(Scorer):
     def digest(self) -> str:
         return digest("shingles", VERSION, self.settings.model_dump(exclude={"similarity", "permutations"}))
 
-    def check(self) -> None:
-        """Nothing can be wrong that the settings do not show; where compiled kernels go may be worth a word."""
-        cache_folder()
-
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         from siftlm_kernels.minhash import minhash_bands
 
@@ -127,7 +121,7 @@ class ShingleScorer(Scorer):
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(self.fields()))
 
 
-class SignatureScorer(Scorer):
+class SignatureScorer(KernelScorer):
     """Gives the column `minhash`: the bytes of a datasketch.LeanMinHash of every document's shingles."""
 
     settings: SignatureSettings
@@ -137,9 +131,6 @@ class SignatureScorer(Scorer):
 
     def digest(self) -> str:
         return digest("signatures", 1, self.settings.model_dump())
-
-    def check(self) -> None:
-        cache_folder()
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         from siftlm_kernels.minhash import minhash

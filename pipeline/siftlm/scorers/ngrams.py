@@ -85,7 +85,6 @@ class NgramCounts:
 
     @classmethod
     def of(cls, texts: Iterable[str], settings: NgramSettings) -> NgramCounts:
-        """Returns the counts of a corpus."""
         counts = np.zeros(settings.buckets, np.int64)
         for text in texts:
             counts += np.bincount(ngram_buckets(text, settings.ngrams, settings.buckets), minlength=settings.buckets)
@@ -129,7 +128,6 @@ class ImportanceWeights:
 
     @classmethod
     def load(cls, path: str) -> ImportanceWeights:
-        """Reads weights that `save` wrote."""
         with filesystem.open_read(path) as file:
             stored = read_npz(file)
         return cls(int(stored["ngrams"]), stored["log_ratio"])

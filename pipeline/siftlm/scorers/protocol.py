@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from siftlm.settings import End, Settings
+from siftlm_kernels.caching import cache_folder
 
 Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -127,6 +128,13 @@ class Scorer:
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
         raise NotImplementedError
+
+
+class KernelScorer(Scorer):
+    """Gives columns by compiled kernels."""
+
+    def check(self) -> None:
+        cache_folder()  # nothing can be wrong that the settings do not show, but where kernels go may be worth a word
 
 
 def ragged_text(texts: pa.Array) -> Ragged:

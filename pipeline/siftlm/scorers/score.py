@@ -41,7 +41,6 @@ class ScoreSettings(NamedSettings):
         raise NotImplementedError(f"{self.kind} awaits no model, got {folder}")
 
     def scorer(self) -> ScoreScorer:
-        """Makes the scorer, which loads nothing yet."""
         raise NotImplementedError(f"{self.kind} must have a scorer")
 
     def columns(self) -> list[pa.Field]:
@@ -54,7 +53,6 @@ class ScoreSettings(NamedSettings):
         return (f"{self.name}_perplexity",)
 
     def charts(self) -> Sequence[str]:
-        """Returns the columns whose distribution the report draws even if no rule reads them."""
         return *self.perplexities(), f"{self.name}_bits_per_byte"
 
 

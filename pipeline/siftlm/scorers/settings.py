@@ -44,8 +44,7 @@ class AnnotateSettings(Settings):
         description="The text signals of Gopher, C4 and FineWeb; false leaves them out.",
     )
     classifiers: list[ClassifierSettings] = Field(
-        default_factory=list,
-        description="fastText classifiers, each a column with the probability of a label.",
+        default_factory=list, description="fastText classifiers, each a column with the probability of a label."
     )
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
@@ -72,5 +71,4 @@ class AnnotateSettings(Settings):
                 yield f"annotate.{key}", value
 
     def scorers(self) -> tuple[ScorerSettings, ...]:
-        """Gives every scorer in the order of its columns."""
         return tuple(settings for _, settings in self.placed())

@@ -8,9 +8,8 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from siftlm.scorers.protocol import Scorer, ScorerSettings, ragged_text
+from siftlm.scorers.protocol import KernelScorer, ScorerSettings, ragged_text
 from siftlm.store import digest
-from siftlm_kernels.caching import cache_folder
 from siftlm_kernels.text_signals import GROUPS, SIGNALS, Signal, text_signals
 
 VERSION = 3
@@ -40,7 +39,7 @@ class SignalsSettings(ScorerSettings):
         return SignalsScorer(self)
 
 
-class SignalsScorer(Scorer):
+class SignalsScorer(KernelScorer):
     """Gives a column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
 
     settings: SignalsSettings
@@ -54,10 +53,6 @@ class SignalsScorer(Scorer):
     def digest(self) -> str:
         # What is a letter or white space is the interpreter's Unicode's to say.
         return digest("signals", VERSION, self.settings.model_dump(), unicodedata.unidata_version)
-
-    def check(self) -> None:
-        """Nothing can be wrong that the settings do not show; where compiled kernels go may be worth a word."""
-        cache_folder()
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = text_signals(*ragged_text(batch["text"]))
