@@ -50,10 +50,10 @@ def canonical_order() -> NDArray[np.uint8]:
     254 stands for an ignorable one, 255 for one that normal form C may change.
     """
     order = np.zeros(CODE_POINTS, np.uint8)
-    for text in NORMAL_ORDER.split():
-        span, _, value = text.partition(":")
-        ((first, last),) = spans(span)
-        order[first : last + 1] = int(value)
+    for group in NORMAL_ORDER.split(";"):
+        value, _, ranges = group.partition(":")
+        for first, last in spans(ranges):
+            order[first : last + 1] = int(value)
     order[ignorable_points()] = 254
     order.flags.writeable = False
     return order

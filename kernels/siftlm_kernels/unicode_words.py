@@ -55,11 +55,11 @@ def word_classes() -> NDArray[np.uint8]:
 def simple_lower() -> NDArray[np.int32]:
     """Returns simple lower-case mapping of every code point, indexed by it; itself where it has none."""
     lower = np.arange(CODE_POINTS, dtype=np.int32)
-    for text in LOWER_RANGES.split():
-        span, _, offset = text.partition(":")
-        ends, _, step = span.partition("/")
-        ((first, last),) = spans(ends)
-        lower[first : last + 1 : int(step or "1")] += int(offset, 16)
+    for group in LOWER_RANGES.split(";"):
+        rule, _, ranges = group.partition(":")
+        offset, _, step = rule.partition("/")
+        for first, last in spans(ranges):
+            lower[first : last + 1 : int(step or "1")] += int(offset, 16)
     lower.flags.writeable = False
     return lower
 

@@ -113,13 +113,13 @@ class SumScorer(ScoreScorer):
     def good_ends(self) -> dict[str, End]:
         return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD if column != "nll_head"}
 
-    def tokenise(self, texts: pa.Array) -> Texts:
-        return Texts(texts)
+    def tokenise(self, texts: pa.Array) -> NDArray[np.object_]:
+        return np.asarray(texts.to_numpy(zero_copy_only=False), np.object_)
 
-    def begin(self, documents: Texts) -> Done:
+    def begin(self, documents: NDArray[np.object_]) -> Done:
         """The columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
-        texts = documents.texts
-        nats, counts = (np.asarray(sums) for sums in self.sums([text or "" for text in texts.to_pylist()]))
+        texts = pa.array(documents, pa.large_string())
+        nats, counts = (np.asarray(sums) for sums in self.sums([text or "" for text in documents]))
         null = pc.is_null(texts).to_numpy(zero_copy_only=False)
         infinite = ~np.isfinite(nats.astype(np.float64))
         error = pc.if_else(pa.array(infinite), NON_FINITE, pa.scalar(None, pa.string()))
@@ -132,16 +132,6 @@ class SumScorer(ScoreScorer):
             "scored_token_count": tokens,
         }
         return Done(pa.RecordBatch.from_pydict(columns, schema=pa.schema(self.fields())))
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Holds documents for a scorer that reads them as they are."""
-
-    texts: pa.Array
-
-    def __getitem__(self, documents: NDArray[np.int64]) -> Texts:
-        return Texts(self.texts.take(pa.array(documents)))
 
 
 @dataclass(frozen=True)
