@@ -1,7 +1,6 @@
 """Measures how well the other documents of a corpus predict each one, from a table of n-gram counts.
 
-All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
-`values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state.
+All functions take ragged text (`ragged`), release the GIL and have no state: call them from several threads.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ from numpy.typing import NDArray
 
 from siftlm_kernels import commonness_reference
 from siftlm_kernels.minhash import shingle_hashes
-from siftlm_kernels.ragged import at_least_1
+from siftlm_kernels.ragged import Offsets, Values, at_least_1
 
 Implementation = Literal["auto", "reference"]
-Values = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
 Counts = NDArray[np.int64]
 
 _kernel = partial(import_module, "siftlm_kernels.commonness_kernel")  # numba is imported by the first call

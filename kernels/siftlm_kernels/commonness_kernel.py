@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from siftlm_kernels.compiling import compiled
+from siftlm_kernels.compiling import Integer, compiled
 from siftlm_kernels.splitmix import mix
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 LN2 = 0.6931471805599453
 TINY, TINY_BITS = 2.0**-512, 512
 TERMS = 13  # of the logarithm's series, whose argument's square is below 0.03
-
-Integer = Any  # an integer of whatever type numba infers
 
 
 @compiled

@@ -12,6 +12,7 @@ from numba import njit
 
 from siftlm_kernels.caching import cache_folder
 
+Integer = Any  # an integer of whatever type numba infers
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 config: Any = numba_config  # its variables have no types
 _decorating = Lock()

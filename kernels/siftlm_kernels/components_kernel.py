@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from siftlm_kernels.compiling import compiled
-
-Integer = Any  # an integer of whatever type numba infers
+from siftlm_kernels.compiling import Integer, compiled
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _SMALL = 24  # below this, insertion beats partitioning

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from siftlm_kernels.fasttext_linear_file import FastTextFile, read_fasttext
+from siftlm_kernels.fasttext_linear_file import FastTextFile, FloatArray, read_fasttext
 
 if TYPE_CHECKING:
     from siftlm_kernels.fasttext_linear_compiled import CompiledModel
 
 Impl = Literal["auto", "reference", "fasttext"]
-FloatArray = npt.NDArray[np.float32]
 
 LOG_OFFSET = 1e-5
 _FOLDED_ROWS = 1 << 16  # rows of the input matrix that are multiplied at a time

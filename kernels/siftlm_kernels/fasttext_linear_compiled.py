@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from siftlm_kernels.fasttext_linear import LOG_OFFSET, FloatArray, fold, folding, tree_children
-from siftlm_kernels.fasttext_linear_file import FastTextFile, Loss
+from siftlm_kernels.fasttext_linear import LOG_OFFSET, fold, folding, tree_children
+from siftlm_kernels.fasttext_linear_file import FastTextFile, FloatArray, Loss
 from siftlm_kernels.fasttext_linear_kernel import (
     Shape,
     Vocabulary,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from siftlm_kernels.fasttext_linear import LOG_OFFSET, FloatArray, tree_children
-from siftlm_kernels.fasttext_linear_file import FastTextFile
+from siftlm_kernels.fasttext_linear import LOG_OFFSET, tree_children
+from siftlm_kernels.fasttext_linear_file import FastTextFile, FloatArray
 
 _EOS = b"</s>"
 _SPACE = re.compile(rb"[ \n\r\t\v\f\0]+")

@@ -1,7 +1,6 @@
 """Computes MinHash signatures and LSH band hashes of documents, straight from their UTF-8 bytes.
 
-All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
-`values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state: call them from several threads.
+All functions take ragged text (`ragged`), release the GIL and have no state: call them from several threads.
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ from numpy.typing import NDArray
 
 from siftlm_kernels import minhash_reference
 from siftlm_kernels.normal_form import composed
-from siftlm_kernels.ragged import at_least_1, checked
+from siftlm_kernels.ragged import Offsets, Values, at_least_1, checked
 from siftlm_kernels.unicode_words import word_bytes
 
 Implementation = Literal["auto", "reference", "datasketch"]
-Values = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
 
 _kernel = partial(import_module, "siftlm_kernels.minhash_kernel")  # numba is imported by the first call
 
@@ -66,9 +63,13 @@ def minhash(
     values, offsets = _checked(values, offsets, ngram)
     if impl == "reference":
         return minhash_reference.minhash(values, offsets, ngram, permutations, seed)
-    if impl == "datasketch":
-        return _datasketch(values, offsets, ngram, permutations, seed)
     out = np.empty((len(offsets) - 1, permutations), np.uint32)
+    if impl == "datasketch":
+        from siftlm_kernels import minhash_datasketch
+
+        family = minhash_datasketch.permutation_family(permutations, seed)
+        minhash_datasketch.signatures(*spaced_words(values, offsets), ngram, *family, out)
+        return out
     _kernel().signatures(values, offsets, word_bytes(), ngram, *_even_odd(permutations, seed), out)
     return out
 
@@ -157,15 +158,6 @@ def spaced_words(values: Values, offsets: Offsets) -> tuple[Values, Offsets]:
     out = np.empty(2 * int(offsets[-1] - offsets[0]) + 1, np.uint8)
     _kernel().spaced(values, offsets, word_bytes(), out, bounds[1:])
     return out[: bounds[-1]].copy(), bounds
-
-
-def _datasketch(values: Values, offsets: Offsets, ngram: int, permutations: int, seed: int) -> NDArray[np.uint32]:
-    from siftlm_kernels import minhash_datasketch
-
-    out = np.empty((len(offsets) - 1, permutations), np.uint32)
-    family = minhash_datasketch.permutation_family(permutations, seed)
-    minhash_datasketch.signatures(*spaced_words(values, offsets), ngram, *family, out)
-    return out
 
 
 def _checked(values: Values, offsets: Offsets, ngram: int) -> tuple[Values, Offsets]:

@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
-from siftlm_kernels.compiling import compiled
+from siftlm_kernels.compiling import Integer, compiled
 from siftlm_kernels.splitmix import mix, step
 
 BLOCK_BYTES = 4096
@@ -33,8 +33,6 @@ _32 = np.uint64(32)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW_56 = np.uint64(0x00FFFFFFFFFFFFFF)
 MAX_HASH = np.uint32(0xFFFFFFFF)
-
-Integer = Any  # an integer of whatever type numba infers
 
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Any, of: int, at: int, kind: Any) -> Any:

@@ -1,7 +1,6 @@
 """Hashes lines or paragraphs of documents, and removes some of them from a text.
 
-All functions take ragged text: `values`, uint8 bytes, and `offsets`, int64 (documents + 1), where document i is
-`values[offsets[i]:offsets[i + 1]]`. They release the GIL and have no state: call them from several threads.
+All functions take ragged text (`ragged`), release the GIL and have no state: call them from several threads.
 
 A document is the list of its lines, `text.split(b"\\n")`; a line is blank where `line.strip()` is empty (ASCII
 whitespace, so a carriage return before the line feed does not count). A paragraph, by `unit`, is
@@ -23,12 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels import paragraphs_reference
-from siftlm_kernels.ragged import at_least_1, checked, read_only
+from siftlm_kernels.ragged import Offsets, Values, at_least_1, checked, read_only
 
 Implementation = Literal["auto", "reference"]
 Unit = Literal["line", "paragraph"]
-Values = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
 
 _kernel = partial(import_module, "siftlm_kernels.paragraphs_kernel")  # numba is imported by the first call
 
@@ -41,7 +38,8 @@ def paragraphs(
     XXH64 with seed 0 (Collet's specification). The odds that any two of n different contents share a hash are
     n^2 / 2^65: 3e-8 for 1e6, 3 % for 1e9.
     """
-    values, offsets = _checked(values, offsets, min_bytes)
+    at_least_1("min_bytes", min_bytes)
+    values, offsets = checked(values, offsets)
     if impl == "reference":
         return paragraphs_reference.paragraphs(values, offsets, unit, min_bytes)
     bounds = np.zeros(len(offsets), np.int64)
@@ -65,7 +63,8 @@ def cut_spans(
     lines that are in no paragraph that goes; nothing, where all of these are blank and a paragraph goes. Spans of one
     document rise and do not touch.
     """
-    values, offsets = _checked(values, offsets, min_bytes)
+    at_least_1("min_bytes", min_bytes)
+    values, offsets = checked(values, offsets)
     if impl == "reference":
         return paragraphs_reference.cut_spans(values, offsets, cut, unit, min_bytes)
     bounds = np.zeros(len(offsets), np.int64)
@@ -90,8 +89,3 @@ def without_spans(
     if wrong >= 0:
         raise ValueError(f"spans: must rise within their document, got others in document {wrong}")
     return out[: ends[-1]], ends
-
-
-def _checked(values: Values, offsets: Offsets, min_bytes: int) -> tuple[Values, Offsets]:
-    at_least_1("min_bytes", min_bytes)
-    return checked(values, offsets)

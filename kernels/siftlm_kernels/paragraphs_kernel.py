@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from siftlm_kernels.compiling import compiled
+from siftlm_kernels.compiling import Integer, compiled
 
 PRIME_1, PRIME_2 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F)
 PRIME_3, PRIME_4 = np.uint64(0x165667B19E3779F9), np.uint64(0x85EBCA77C2B2AE63)
@@ -18,8 +18,6 @@ PRIME_5 = np.uint64(0x27D4EB2F165667C5)
 _START_1, _START_4 = np.uint64(0x60EA27EEADC0B5D6), np.uint64(0x61C8864E7A143579)  # PRIME_1 + PRIME_2, -PRIME_1
 _64 = np.uint64(64)
 _LINE_FEED = np.uint8(10)
-
-Integer = Any  # an integer of whatever type numba infers
 
 
 @compiled

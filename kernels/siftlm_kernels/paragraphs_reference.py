@@ -9,8 +9,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-Values = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
+from siftlm_kernels.ragged import Offsets, Values
+
 Lines = list[bytes]
 
 

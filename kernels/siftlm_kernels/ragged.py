@@ -1,4 +1,8 @@
-"""Checks ragged arrays, and counts places in runs of elements that lie one after the other."""
+"""Checks ragged arrays, and counts places in runs of elements that lie one after the other.
+
+Ragged text is `values`, uint8 bytes, and `offsets`, int64 (documents + 1): document i is
+`values[offsets[i]:offsets[i + 1]]`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Values = NDArray[np.uint8]
+Offsets = NDArray[np.int64]
 
 
 def within(counts: NDArray[Any]) -> NDArray[np.int64]:
@@ -15,7 +22,7 @@ def within(counts: NDArray[Any]) -> NDArray[np.int64]:
     return places
 
 
-def checked(values: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def checked(values: NDArray[Any], offsets: NDArray[Any]) -> tuple[Values, Offsets]:
     """Returns ragged text as `read_only` views, once its offsets rise within its bytes."""
     if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(values) or np.any(np.diff(offsets) < 0):
         raise ValueError(f"offsets: must rise from 0 or more to at most the {len(values)} bytes of values")

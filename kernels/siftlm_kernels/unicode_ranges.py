@@ -94,7 +94,7 @@ a790-a792 a796-a7a8 a7b4-a7c2 a7c7-a7c9 a7d6-a7d8; -c7: 130; -79: 178; +d2: 181;
 -a543: a7c5; -8a38: a7c6; +28: 10400-10427 104b0-104d3; +27: 10570-1057a 1057c-1058a 1058c-10592 10594-10595; +22:
 1e900-1e921
 """
-"""`+offset: ranges; ...` in hexadecimal: all code points of the ranges, with `/2` every second one, move by the offset."""
+"""`+offset: ranges; ...` in hexadecimal: code points of the ranges, with `/2` every second one, move by the offset."""
 
 NORMAL_ORDER = """
 1: 334-337 1cd4 1ce2-1ce8 20d2-20d3 20d8-20da 20e5-20e6 20ea-20eb 10a39 16af0-16af4 1bc9e 1d167-1d169; 6: 16ff0-16ff1;

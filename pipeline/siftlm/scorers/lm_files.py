@@ -33,6 +33,10 @@ class ModelFiles:
     revision: str | None  # the commit, for a model from the hub
 
     @property
+    def name(self) -> str:
+        return str(self.folder / (self.gguf_file or ""))
+
+    @property
     def paths(self) -> list[Path]:
         """The files that decide what the model computes, by name."""
         if self.gguf_file:

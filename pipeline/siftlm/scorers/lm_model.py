@@ -125,7 +125,7 @@ def load_model(
     """
     model = _checked(place, files, _from_files(place, files, trust))
     context = usable_positions(model)
-    parted = has_parted_head(place, _name(files), model, context)
+    parted = has_parted_head(place, files.name, model, context)
     name: str = dtype
     if dtype == "auto":
         name = "fp32" if device.type == "cpu" else _half_precision(model, device)
@@ -169,13 +169,13 @@ def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[s
             )  # fmt: skip
     except LOAD_ERRORS as error:
         raise UserError(
-            f"{place}: must be a causal language model that transformers can load, got {_name(files)!r}; "
+            f"{place}: must be a causal language model that transformers can load, got {files.name!r}; "
             f"{reason_of(error)}"
         ) from error
     model, report = loaded
     if _reads_a_source(files, trust):
         raise UserError(
-            f"{place}: must be a causal language model, got {model.config.model_type} {_name(files)!r}, whose decoder "
+            f"{place}: must be a causal language model, got {model.config.model_type} {files.name!r}, whose decoder "
             "was trained beside an encoder"
         )
     return model, report
@@ -211,12 +211,12 @@ def _checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) 
     absent = sorted(str(key) for key in [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())])
     if absent:
         raise UserError(
-            f"{place}: must hold every weight of its architecture, got {_name(files)!r} without {absent[0]}"
+            f"{place}: must hold every weight of its architecture, got {files.name!r} without {absent[0]}"
             f" and {len(absent) - 1} others"
         )
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
-            raise UserError(f"{place}: must hold finite weights, got NaN or infinity in {name} of {_name(files)!r}")
+            raise UserError(f"{place}: must hold finite weights, got NaN or infinity in {name} of {files.name!r}")
     return model.eval().requires_grad_(False)
 
 
@@ -237,7 +237,3 @@ def _half_precision(model: Any, device: torch.device) -> str:
         states = probe.base_model(ids, output_hidden_states=True, use_cache=False).hidden_states
     largest = max(float(state.abs().max()) for state in states)
     return "fp16" if largest < 65504 / 4 else "bf16"  # NaN compares false
-
-
-def _name(files: ModelFiles) -> str:
-    return str(files.folder / files.gguf_file) if files.gguf_file else str(files.folder)

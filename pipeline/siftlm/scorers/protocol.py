@@ -100,11 +100,7 @@ class Scorer:
         return {}
 
     def digest(self) -> str:
-        """Changes when the columns may: with the bytes of the model files or the code; loads nothing.
-
-        Raises:
-            UserError: a file is missing.
-        """
+        """Changes when the columns may, with the bytes of files or the code; a UserError where a file is missing."""
         raise NotImplementedError
 
     def reads(self) -> Sequence[str]:
@@ -112,18 +108,10 @@ class Scorer:
         return ()
 
     def load(self, digest: str) -> None:
-        """Makes sure that what `score` uses has this digest, and loads it where it does not yet.
-
-        Raises:
-            UserError: the files have another one by now.
-        """
+        """Loads what `score` uses, where that has not this digest yet; a UserError where the files have another."""
 
     def check(self) -> None:
-        """Finds a user's mistake before any work starts, at the price of opening the model files.
-
-        Raises:
-            UserError: a file is missing or is not what the settings say.
-        """
+        """Raises a UserError for a file that is missing or not what the settings say, by opening it."""
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
