@@ -11,7 +11,6 @@ The model goes into a run's configuration by its path:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,12 +65,12 @@ def train_classifier(
     if settings.labels == "given" and not (settings.good and settings.web):
         raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
     with open_corpus(config, progress) as corpus:
-        read = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
-    labels = given_labels(np.isin(read.sources, settings.good)) if chosen is None else _labels(read, chosen, settings)
+        pages, units = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
+    labels = given_labels(np.isin(units, settings.good)) if chosen is None else _labels(pages, units, chosen, settings)
     filesystem.makedirs(out)
     with progress.working("classifier"):
-        _, report = train(read.pages, labels, settings, f"{out}/{MODEL}")
-    report = {"target": settings.target, "labels": settings.labels, "page_count": len(read.pages), **report}
+        _, report = train(pages, labels, settings, f"{out}/{MODEL}")
+    report = {"target": settings.target, "labels": settings.labels, "page_count": len(pages), **report}
     content = {**report, "settings": settings.model_dump()}
     filesystem.write_bytes(f"{out}/{REPORT}", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return report
@@ -117,15 +116,11 @@ def _of_target(weights: pa.Table, target: str | None) -> pa.Table:
     return weights.filter(pc.equal(weights["target"], target))
 
 
-@dataclass(frozen=True)
-class _Read:
-    pages: Pages
-    sources: list[str]
-    units: list[str]
+def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> tuple[Pages, list[str]]:
+    """The pages of the units (or of the two corpora), at most `most_pages` by a keyed draw, in the run's order.
 
-
-def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> _Read:
-    """The pages of the units (or of the two corpora), at most `most_pages` by a keyed draw, in the run's order."""
+    With the unit of each (or its source).
+    """
     column = {"page": "doc_id"}.get(corpus.config.matrix.unit, corpus.config.matrix.unit)
     if units is not None and column == "chunk":
         raise UserError("matrix.unit: must be a property of a page to label pages by it, got 'chunk'")
@@ -135,7 +130,7 @@ def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | No
         if "language" not in table.column_names:
             table = table.append_column("language", pa.nulls(table.num_rows, pa.string()))
         wanted = _wanted(corpus, task, table, column, settings, units)
-        columns = {name: table[name] for name in ("doc_id", "domain", "source", "language")}
+        columns = {name: table[name] for name in ("doc_id", "domain", "language")}
         columns["unit"] = table[column if units is not None else "source"]
         place = {"shard": np.full(table.num_rows, number), "row": np.arange(table.num_rows)}
         tables.append(pa.table({**columns, **place}).filter(wanted))
@@ -162,27 +157,26 @@ def _drawn(table: pa.Table, settings: TrainingSettings) -> pa.Table:
     return table.take(pa.array(np.sort(order[: settings.most_pages])))
 
 
-def _with_texts(corpus: Corpus, chosen: pa.Table) -> _Read:
+def _with_texts(corpus: Corpus, chosen: pa.Table) -> tuple[Pages, list[str]]:
     texts: list[str] = []
     for number, task in enumerate(corpus.shards):
         total = corpus.store.marker(DOCUMENTS, task.inputs[DOCUMENTS]).rows_out
         rows = np.zeros(total, bool)
         rows[chosen.filter(pc.equal(chosen["shard"], number))["row"].to_numpy()] = True
         texts += corpus.texts(task, rows)
-    columns = {name: chosen[name].to_pylist() for name in ("doc_id", "language", "domain", "source", "unit")}
-    pages = Pages(columns["doc_id"], texts, columns["language"], columns["domain"])
-    return _Read(pages, columns["source"], columns["unit"])
+    columns = {name: chosen[name].to_pylist() for name in ("doc_id", "language", "domain", "unit")}
+    return Pages(columns["doc_id"], texts, columns["language"], columns["domain"]), columns["unit"]
 
 
-def _labels(read: _Read, weights: pa.Table, settings: TrainingSettings) -> Labels:
+def _labels(pages: Pages, units: Sequence[str], weights: pa.Table, settings: TrainingSettings) -> Labels:
     place = {unit: n for n, unit in enumerate(weights["unit"].to_pylist())}
-    rows = np.array([place[unit] for unit in read.units], np.int64)
+    rows = np.array([place[unit] for unit in units], np.int64)
     estimates, weight = weights["estimate"].to_numpy(), weights["weight"].to_numpy()
     if settings.labels == "weight":
         return hard_labels(weight[rows])
     if settings.labels == "rank":
-        return rank_labels(read.pages.doc_ids, include_probability(estimates)[rows], weight[rows], settings)
-    return extreme_labels(read.pages.doc_ids, estimates[rows], settings)
+        return rank_labels(pages.doc_ids, include_probability(estimates)[rows], weight[rows], settings)
+    return extreme_labels(pages.doc_ids, estimates[rows], settings)
 
 
 def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> str:
@@ -201,4 +195,4 @@ def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> 
 
 def _counts(corpus: Corpus, sources: Sequence[str], settings: DsirFitSettings) -> NgramCounts:
     drawn = TrainingSettings(labels="given", good=list(sources), most_pages=settings.most_pages)
-    return NgramCounts.of(_read_pages(corpus, drawn, None).pages.texts, settings)
+    return NgramCounts.of(_read_pages(corpus, drawn, None)[0].texts, settings)

@@ -39,12 +39,10 @@ class ContaminationSettings(NamedSettings):
     )
     ngram: int = Field(13, ge=1, le=64, description="Words in a row that a document and an item must share.")
     min_words: int = Field(
-        8,
-        ge=1,
-        le=64,
-        description="An item of fewer words than `ngram` must be shared whole; one of fewer than this is not found in "
-        "a longer text, and the run counts it (GPT-3's n was 8 to 13, by the length of a benchmark's items).",
-    )
+        8, ge=1, le=64, description="An item of fewer words than `ngram` must be shared whole; one of fewer than this "
+        "is not found in a longer text, and the run counts it (GPT-3's n was 8 to 13, by the length of a benchmark's "
+        "items).",
+    )  # fmt: skip
 
     @property
     def fewest(self) -> int:

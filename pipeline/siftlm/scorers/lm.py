@@ -53,16 +53,13 @@ class LMSettings(ScoreSettings):
         "(the special token, for most), or plain text.",
     )  # fmt: skip
     max_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="Score only this many tokens of a document; default all. `<name>_token_count` counts all the same.",
-    )
+        None, ge=1, description="Score only this many tokens of a document; default all. `<name>_token_count` counts "
+        "all the same.",
+    )  # fmt: skip
     batch_tokens: int | None = Field(
-        None,
-        ge=16,
-        description="Tokens of a forward pass; default 2,048 on a CPU, on CUDA 65,536, and up to 262,144 "
+        None, ge=16, description="Tokens of a forward pass; default 2,048 on a CPU, on CUDA 65,536, and up to 262,144 "
         "for models narrower than 512.",
-    )
+    )  # fmt: skip
     window_documents: int = Field(4096, ge=1, description="Documents that are sorted by length together.")
     threads: int | None = Field(
         None, ge=1, description="Rows in the model at a time on a CPU, one thread each; default one a core."

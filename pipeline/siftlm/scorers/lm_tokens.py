@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
@@ -159,8 +159,8 @@ def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
 def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
     """gigatoken where it gives the ids of the model's own tokenizer, else that."""
     if fast is None:
-        return "python", _python_encoder(tokenizer, literal)
-    own = _fast_encoder(fast)
+        return "python", partial(_encode_python, tokenizer, literal)
+    own = partial(_encode_fast, fast)
     if backend != "tokenizers" and not literal:  # gigatoken has no switch for special tokens in the text
         encode = _faster_encoder(fast, own)
         if encode is not None:
@@ -168,27 +168,18 @@ def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) 
     return "tokenizers", own
 
 
-def _fast_encoder(fast: Any) -> Encode:
-    def encode(texts: Sequence[str]) -> TokenIds:
-        short = [text for text in texts if len(text) <= PIECE_CHARACTERS]
-        encodings = iter(fast.encode_batch_fast(short, add_special_tokens=False) if short else ())
-        return _joined(
-            np.array(next(encodings).ids, np.int32) if len(text) <= PIECE_CHARACTERS else encode_long(fast, text)
-            for text in texts
-        )
-
-    return encode
+def _encode_fast(fast: Any, texts: Sequence[str]) -> TokenIds:
+    short = [text for text in texts if len(text) <= PIECE_CHARACTERS]
+    encodings = iter(fast.encode_batch_fast(short, add_special_tokens=False) if short else ())
+    return _joined(
+        np.array(next(encodings).ids, np.int32) if len(text) <= PIECE_CHARACTERS else encode_long(fast, text)
+        for text in texts
+    )
 
 
-def _python_encoder(tokenizer: Any, literal: bool) -> Encode:
-    def encode(texts: Sequence[str]) -> TokenIds:
-        encoded = (
-            tokenizer.encode(text, add_special_tokens=False, split_special_tokens=literal, verbose=False)
-            for text in texts
-        )
-        return _joined(np.array(ids, np.int32) for ids in encoded)
-
-    return encode
+def _encode_python(tokenizer: Any, literal: bool, texts: Sequence[str]) -> TokenIds:
+    encode = partial(tokenizer.encode, add_special_tokens=False, split_special_tokens=literal, verbose=False)
+    return _joined(np.array(encode(text), np.int32) for text in texts)
 
 
 def _joined(arrays: Iterable[NDArray[np.int32]]) -> TokenIds:
