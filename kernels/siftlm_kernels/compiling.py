@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, TypeVar, cast
 
@@ -27,20 +26,12 @@ def compiled(function: Kernel, signature: Any = None) -> Kernel:
     """Compiles a function by numba at its first call: it releases the GIL and is cached on disk if possible."""
     folder = cache_folder()
     if folder is not None:
-        try:
-            with _numba_keeps_in(folder):
+        with _decorating:  # what others decorate is kept where it was
+            before, config.CACHE_DIR = config.CACHE_DIR, folder
+            try:
                 return cast(Kernel, njit(signature, nogil=True, cache=True)(function))
-        except RuntimeError:  # there is no source file beside which a cache could grow stale, in a zip archive say
-            pass
+            except RuntimeError:  # there is no source file beside which a cache could grow stale, in a zip archive say
+                pass
+            finally:
+                config.CACHE_DIR = before
     return cast(Kernel, njit(signature, nogil=True)(function))
-
-
-@contextmanager
-def _numba_keeps_in(folder: str) -> Iterator[None]:
-    """Makes numba keep in `folder` what is decorated meanwhile, and leaves what others decorate where it was."""
-    with _decorating:
-        before, config.CACHE_DIR = config.CACHE_DIR, folder
-        try:
-            yield
-        finally:
-            config.CACHE_DIR = before

@@ -5,32 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from siftlm.scorers.dsir import DsirSettings
-from siftlm.scorers.files import pinned
-from siftlm.scorers.lm import LMSettings
-from siftlm.scorers.minhash import ShingleSettings, SignatureSettings
-from siftlm.scorers.protocol import NamedSettings, Scorer, ScorerSettings
-from siftlm.scorers.score import ScoreScorer, ScoreSettings
-from siftlm.scorers.settings import AnnotateSettings, AnyAnnotator, AnyScore
-from siftlm.scorers.signals import SignalsSettings
-
-__all__ = [
-    "AnnotateSettings",
-    "AnyAnnotator",
-    "AnyScore",
-    "DsirSettings",
-    "LMSettings",
-    "NamedSettings",
-    "ScoreScorer",
-    "ScoreSettings",
-    "ScorerSettings",
-    "ShingleSettings",
-    "SignalsSettings",
-    "SignatureSettings",
-    "open_score",
-    "open_scorer",
-    "pinned",
-]
+from siftlm.scorers.dsir import DsirSettings as DsirSettings
+from siftlm.scorers.files import pinned as pinned
+from siftlm.scorers.lm import LMSettings as LMSettings
+from siftlm.scorers.minhash import ShingleSettings as ShingleSettings
+from siftlm.scorers.minhash import SignatureSettings as SignatureSettings
+from siftlm.scorers.protocol import NamedSettings as NamedSettings
+from siftlm.scorers.protocol import Scorer
+from siftlm.scorers.protocol import ScorerSettings as ScorerSettings
+from siftlm.scorers.score import ScoreScorer as ScoreScorer
+from siftlm.scorers.score import ScoreSettings as ScoreSettings
+from siftlm.scorers.settings import AnnotateSettings as AnnotateSettings
+from siftlm.scorers.settings import AnyAnnotator as AnyAnnotator
+from siftlm.scorers.settings import AnyScore as AnyScore
+from siftlm.scorers.signals import SignalsSettings as SignalsSettings
 
 
 def open_scorer(settings: ScorerSettings) -> Scorer:
