@@ -125,10 +125,7 @@ def linear_token_statistics(
 
 
 def _by_chunks(
-    hidden_RD: torch.Tensor,
-    target_R: torch.Tensor,
-    head: Head,
-    columns: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
+    hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head, columns: Callable[..., tuple[torch.Tensor, ...]]
 ) -> tuple[torch.Tensor, ...]:
     """The columns of all rows, computed on full chunks; ignored rows are 0."""
     ignored = target_R == head.ignore_index
@@ -164,9 +161,7 @@ def _shifted_nll(hidden_CD: torch.Tensor, target_logits: torch.Tensor, head: Hea
     return torch.stack(blocks, -1).logsumexp(-1) - target_logits[:, 0]
 
 
-def _chunk_statistics(
-    hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _chunk_statistics(hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head) -> TokenStatistics:
     nll_C = _chunk_nll(hidden_CD, target_C, head)
     target_logits = head.target_logits(hidden_CD, target_C)
     mean_shift_C = torch.zeros_like(nll_C)  # sum_v p_v (l_v - l_t)
@@ -177,4 +172,4 @@ def _chunk_statistics(
         mean_shift_C += (p_CB * shifted_CB).sum(-1)
         squares_C += p_CB.square_().sum(-1)
     el2n_C = (squares_C - 2 * (-nll_C).exp() + 1).clamp_min_(0.0).sqrt()
-    return nll_C, (nll_C - mean_shift_C).clamp_min_(0.0), el2n_C
+    return TokenStatistics(nll_C, (nll_C - mean_shift_C).clamp_min_(0.0), el2n_C)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError
 from siftlm.scorers.contract import TOKEN_OUTPUTS, TokenisedDocuments, score_batch
 from siftlm.scorers.lm_files import ModelFiles
-from siftlm.scorers.lm_forward import Forward, Pass, single_threaded_workers
+from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
 from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
 from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
@@ -48,7 +48,7 @@ class Scoring:
 
     scorer: DocumentScorer
     documents: TokenisedDocuments
-    columns: list[NDArray[np.float32]]
+    columns: list[Floats]
     passes: list[Pass]
 
     def finish(self) -> pa.RecordBatch:
@@ -121,7 +121,7 @@ class DocumentScorer:
         """Returns the score columns, one row a document, in order."""
         return self.begin(documents).finish()
 
-    def repeat_infinite(self, documents: TokenisedDocuments, columns: Sequence[NDArray[np.float32]]) -> None:
+    def repeat_infinite(self, documents: TokenisedDocuments, columns: Sequence[Floats]) -> None:
         """Computes documents whose nats are not finite again, in float32."""
         infinite = np.flatnonzero(~np.isfinite(columns[0]))
         if len(infinite) and self.model.dtype != "fp32":
@@ -175,11 +175,7 @@ class DocumentScorer:
             yield scored[first:]
 
     def _begin(
-        self,
-        group: NDArray[np.int64],
-        documents: TokenisedDocuments,
-        forward: Forward,
-        columns: Sequence[NDArray[np.float32]],
+        self, group: NDArray[np.int64], documents: TokenisedDocuments, forward: Forward, columns: Sequence[Floats]
     ) -> Pass:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
