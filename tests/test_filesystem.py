@@ -16,7 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siftlm import filesystem
+from siftlm import filesystem, patterns
 from siftlm.errors import UserError
 
 
@@ -27,9 +27,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-def names(root: str, *patterns: str) -> list[str]:
+def names(root: str, *wanted: str) -> list[str]:
     """What patterns match, below the root."""
-    found = filesystem.survey([f"{root}/{pattern}" if pattern else root for pattern in patterns]).files
+    found = patterns.survey([f"{root}/{pattern}" if pattern else root for pattern in wanted]).files
     return [file.path.partition(root.removeprefix("memory://"))[2].lstrip("/") for file in found]
 
 
@@ -82,7 +82,7 @@ def test_no_local_name_is_read_as_a_url(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path / "in")
     for name in set(ODD) - {"c?d.txt", "a*b.txt"}:
         for path in (name, f"./{name}", str(tmp_path / "in" / name)):
-            assert filesystem.survey([path]).files == [filesystem.InputFile(f"{tmp_path}/in/{name}", len(name))]
+            assert patterns.survey([path]).files == [patterns.InputFile(f"{tmp_path}/in/{name}", len(name))]
             assert filesystem.read_bytes(path) == name.encode()
         assert filesystem.fingerprint(name) == xxhash.xxh3_128_hexdigest(name.encode())
 
@@ -91,7 +91,7 @@ def test_names_of_objects_are_no_chains_either() -> None:
     """`::` in an object's name is a part of it."""
     for name in ("File::Spec.txt", "zip::x", "a#b"):
         filesystem.write_bytes(f"memory://chained/{name}", name.encode())
-        assert filesystem.survey([f"memory://chained/{name}"]).files[0].size == len(name)
+        assert patterns.survey([f"memory://chained/{name}"]).files[0].size == len(name)
         assert filesystem.read_bytes(f"memory://chained/{name}") == name.encode()
 
 
@@ -123,7 +123,7 @@ def test_a_file_is_taken_once_however_its_path_is_written(tmp_path: Path, monkey
     (tmp_path / "link").symlink_to("elsewhere/deep")
     monkeypatch.chdir(tmp_path)
     paths = ["in", "./in/", "in//x.txt", "in/./x.txt", "elsewhere/../in/*", f"file://{tmp_path}/in", "link/../../in"]
-    assert filesystem.survey(paths).files == [filesystem.InputFile(f"{tmp_path}/in/x.txt", 1)]
+    assert patterns.survey(paths).files == [patterns.InputFile(f"{tmp_path}/in/x.txt", 1)]
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/closed; Permission denied$"):
-        filesystem.survey([f"{tmp_path}/in"])
+        patterns.survey([f"{tmp_path}/in"])
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_folder_that_tells_no_names_is_not_taken_for_empty(
     monkeypatch.setattr(os, "lstat", lstat)
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UserError, match=r"^paths: folders must be readable, got .*/in/closed; Permission denied$"):
-        filesystem.survey([f"{tmp_path}/{pattern}"])
+        patterns.survey([f"{tmp_path}/{pattern}"])
 
 
 @pytest.mark.parametrize("mark", ["siftlm.json", "siftlm-store.json", ".store.lock"])
@@ -186,7 +186,7 @@ def test_folders_of_runs_are_passed_over_unless_a_pattern_spells_what_it_wants(r
     for pattern in ("runs/a", "runs/a/*", "runs/a/**"):
         with pytest.raises(UserError, match="to read what another run kept, name its data folder"):
             names(root, pattern)
-    assert [name.endswith("runs/a") for name in filesystem.survey([root]).passed_over] == [True]
+    assert [name.endswith("runs/a") for name in patterns.survey([root]).passed_over] == [True]
 
 
 def test_own_folders_are_never_input_whatever_leads_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +198,12 @@ def test_own_folders_are_never_input_whatever_leads_to_them(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     own = [f"{tmp_path}/alias/out", "elsewhere/../elsewhere/store/", f"file://{tmp_path}/in/metrics.prom"]
     for pattern in ("in", "in/", "in/**", "alias/*", f"file://{tmp_path}/in", "./elsewhere/../in"):
-        found = filesystem.survey([pattern], own)
+        found = patterns.survey([pattern], own)
         assert [os.path.basename(file.path) for file in found.files] == ["x.txt"], pattern
         assert {os.path.basename(place) for place in found.passed_over} == {"out", "store", "metrics.prom"}
     for pattern in ("in/out/data", "in/out/data/y.txt", "in/z.txt", "in/metrics.prom"):
         with pytest.raises(UserError, match=r"must match files that are not a run's own"):
-            filesystem.survey([pattern], own)
+            patterns.survey([pattern], own)
 
 
 def test_links_to_files_are_files_and_others_are_named(tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_links_to_files_are_files_and_others_are_named(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/x.jsonl").symlink_to("../blob")
     for pattern in ("in", "in/*", "in/*.jsonl", "in/x.jsonl"):
-        assert filesystem.survey([f"{tmp_path}/{pattern}"]).files == [filesystem.InputFile(f"{tmp_path}/in/x.jsonl", 7)]
+        assert patterns.survey([f"{tmp_path}/{pattern}"]).files == [patterns.InputFile(f"{tmp_path}/in/x.jsonl", 7)]
     (tmp_path / "in/_old").symlink_to("nothing")
     assert names(str(tmp_path), "in") == ["in/x.jsonl"]
     for target in ("nothing", ".."):
         (tmp_path / "in/link").symlink_to(target)
         with pytest.raises(UserError, match=rf"^paths: links .* got {tmp_path}/in/link; remove it"):
-            filesystem.survey([f"{tmp_path}/in"])
+            patterns.survey([f"{tmp_path}/in"])
         (tmp_path / "in/link").unlink()
 
 
@@ -229,7 +229,7 @@ def test_a_name_that_is_not_utf8_is_a_users_error(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(UserError, match=r"^paths: names of files must be UTF-8, got b'.*/\\xff\.txt'; rename it"):
-        filesystem.survey([str(tmp_path)])
+        patterns.survey([str(tmp_path)])
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "nothing/*.txt", "*.none"])
@@ -237,7 +237,7 @@ def test_a_pattern_without_a_match_is_a_users_error(root: str, pattern: str) -> 
     """A typing mistake does not become an empty corpus."""
     filesystem.write_bytes(f"{root}/x.txt", b"x")
     with pytest.raises(UserError, match=r"^paths: .* got '.*', which matches none"):
-        filesystem.survey([f"{root}/x.txt", f"{root}/{pattern}"])
+        patterns.survey([f"{root}/x.txt", f"{root}/{pattern}"])
 
 
 @pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3")])
@@ -259,8 +259,8 @@ def test_an_unknown_scheme_is_a_users_error() -> None:
 def test_file_urls_are_local_paths(tmp_path: Path) -> None:
     """file:// and plain paths are the same file."""
     (tmp_path / "x.txt").write_bytes(b"x")
-    assert filesystem.survey([f"file://{tmp_path}/x.txt", f"{tmp_path}/x.txt"]).files == [
-        filesystem.InputFile(f"{tmp_path}/x.txt", 1)
+    assert patterns.survey([f"file://{tmp_path}/x.txt", f"{tmp_path}/x.txt"]).files == [
+        patterns.InputFile(f"{tmp_path}/x.txt", 1)
     ]
 
 
@@ -304,7 +304,7 @@ def test_objects_are_known_by_the_digest_that_their_store_keeps(
     bucket.pipe_file("/b/x", b"text")
     monkeypatch.setattr(_Bucket, "digests", digests)
     monkeypatch.setattr(_Bucket, "_open", None)
-    monkeypatch.setattr(filesystem, "_open_filesystem", lambda path: (bucket, "/b/x"))
+    monkeypatch.setattr(filesystem, "remote", lambda path: (bucket, "/b/x"))
     assert filesystem.fingerprint("gs://b/x").split(":")[1:] == ["abc", "4"]
 
 

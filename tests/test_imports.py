@@ -47,6 +47,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "statistics",
             "stopping",
             "store",
+            "tables",
             "writing",
         }
     ),

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from siftlm.engine.audit import AuditError, Lineage, audit
-from siftlm.store import Marker, Store, digest, open_parquet
+from siftlm.store import Marker, Store, digest
+from siftlm.tables import open_parquet
 
 SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("text", pa.large_string())])
 

@@ -21,7 +21,7 @@ from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.step import Output, Shard
 from siftlm.errors import UserError
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers import InputSettings, claimed_records, read_shard
 from siftlm.stages import annotate, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS

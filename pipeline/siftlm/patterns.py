@@ -1,4 +1,4 @@
-"""Matches patterns with files of this machine, and tells which part of a name matched which part.
+"""Finds the files that paths, directories and patterns name, and tells which part of a name matched which part.
 
 `*`, `?` and `[...]` stay within a part, `**` is any number of folders. A part that is there under that very name is
 that name: brackets are common in names of files.
@@ -9,13 +9,161 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import translate
+from functools import cache
 from typing import NamedTuple
 
 from siftlm.errors import UserError
+from siftlm.filesystem import base_name, exists, local, remote
+from siftlm.paths import absolute, canonical, is_local, is_within
+from siftlm.writing import TEMPORARY
 
+OWNER = "siftlm.json"
+STORE_MARK, STORE_LOCK = "siftlm-store.json", ".store.lock"
+RUN_MARKS = (OWNER, STORE_MARK, STORE_LOCK)
+"""Files that say of a folder that a run made it, the last of them in stores of earlier versions too."""
 _SIGNS = frozenset("*?[")
 _LEFT_BEHIND = (".crc", ".tmp")
+
+
+@dataclass(frozen=True, order=True)
+class InputFile:
+    """Names a file that a pattern matched: a path that `open_read` opens, and its size.
+
+    `named` says whether a path names it in full or a pattern spells its ending, so that it is meant.
+    """
+
+    path: str
+    size: int
+    named: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Lists the files that patterns name, sorted by path, and what is not among them though it is there.
+
+    That is the folders of runs, and by name what other jobs leave behind: files, and folders with a slash behind them.
+    """
+
+    files: list[InputFile]
+    passed_over: list[str]
+    left_behind: list[str]
+
+
+def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
+    """Returns the files that paths, directories and globs name: sorted by path, each once.
+
+    Below a directory or a wildcard, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out with
+    all that is in them, unless the pattern spells that sign itself (`_part-*`): other jobs leave them behind
+    (`_SUCCESS`, `_temporary`). A path that names one file in full is always taken. Links to files are files; one to a
+    folder may be a loop.
+
+    What lies in the `own` folders of a run is never its input. Folders of other runs are passed over unless the
+    pattern spells what it wants of them: `runs` leaves out what `runs/first/data` and `runs/*/data` take.
+
+    Raises:
+        UserError: a path or pattern matches no file, or those of runs alone, a name is not UTF-8, a link below a folder
+            leads to no file, or a scheme needs a package that is not installed.
+    """
+    files: dict[str, InputFile] = {}
+    runs = _Runs([canonical(folder) for folder in own])
+    passed_over: dict[str, None] = {}
+    hidden: set[str] = set()
+    for path in paths:
+        before, matches, left = len(passed_over), {}, set[str]()
+        for file, parts in _matches(path):
+            run = runs.above(file.path, parts)
+            if is_hidden(parts):
+                if run is None and not TEMPORARY.fullmatch(parts[-1].name):  # which siftlm has not finished
+                    left.add(left_behind(file.path, parts))
+            elif run:
+                passed_over[run] = None
+            else:
+                matches[file.path] = file
+        if not matches:
+            raise _nothing_at(path, [*passed_over][before:] or [*passed_over], sorted(left))
+        hidden |= left
+        files.update(matches)
+    for name in files:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"paths: names of files must be UTF-8, got {os.fsencode(name)!r}; rename it") from None
+    return Expansion(sorted(files.values()), list(passed_over), sorted(hidden - files.keys()))
+
+
+def _nothing_at(path: str, passed_over: Sequence[str], hidden: Sequence[str]) -> UserError:
+    if not passed_over:
+        left = f" but what other jobs leave behind, {hidden[0]} for instance" if hidden else ""
+        return UserError(f"paths: every path and pattern must match a file, got {path!r}, which matches none{left}")
+    return UserError(
+        f"paths: every path must match files that are not a run's own, got {path!r} with those of {passed_over[0]}; "
+        f"to read what another run kept, name its data folder"
+    )
+
+
+class _Runs:
+    """Finds the folders of runs that patterns reach into; what is known of a folder is remembered."""
+
+    def __init__(self, own: Sequence[str]) -> None:
+        self._own = own
+        self._canonical, self._is_marked = cache(canonical), cache(_has_mark)
+
+    def above(self, path: str, parts: Sequence[MatchedPart]) -> str | None:
+        """The folder of a run that a file belongs to: of this one, or the outermost that the pattern does not spell."""
+        if self._own:
+            folder, _, name = path.rpartition("/")
+            leads_away = is_local(path) and os.path.islink(path)
+            place = canonical(path) if leads_away else f"{self._canonical(folder)}/{name}"
+            if mine := next((own for own in self._own if is_within(place, own)), None):
+                return mine
+        folder, above = path, []
+        for part in reversed(parts):
+            folder = folder.rpartition("/")[0]
+            if not part.is_spelled:
+                above.append(folder)
+        return next((folder for folder in reversed(above) if self._is_marked(folder)), None)
+
+
+def _has_mark(folder: str) -> bool:
+    """Whether a run made a folder, by a listing where the match may have left one in memory."""
+    if is_local(folder):
+        return any(exists(f"{folder}/{mark}") for mark in RUN_MARKS)
+    fs, inner = remote(folder)
+    return not {base_name(name) for name in fs.ls(inner, detail=False)}.isdisjoint(RUN_MARKS)
+
+
+def _matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
+    """The files of one path, directory or pattern, hidden ones too, each with its parts upon those of the pattern."""
+    return _local_matches(local(path)) if is_local(path) else _remote_matches(path)
+
+
+def _local_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
+    pattern = absolute(path) + ("/" if path.endswith("/") else "")
+    for matched, name in local_matches(pattern):
+        parts = aligned(pattern, matched, name)
+        if is_hidden(parts):
+            yield InputFile(name, 0), parts
+        elif os.path.isfile(name):
+            yield InputFile(name, os.path.getsize(name), parts[-1].is_meant), parts
+        elif os.path.islink(name):
+            raise leads_elsewhere(name)
+
+
+def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
+    fs, inner = remote(path)
+    if fs.isfile(inner):
+        places = {inner: {"type": "file", "size": fs.size(inner)}}
+    elif fs.isdir(inner):
+        places = {inner: {"type": "directory"}}
+    else:
+        places = fs.glob(inner, detail=True) if has_signs(inner) else {}
+    for matched, place in places.items():
+        files = {matched: place} if place["type"] == "file" else fs.find(matched, detail=True)
+        for name in (name for name, file in files.items() if file["type"] == "file"):
+            parts = aligned(inner, matched, name)
+            yield InputFile(str(fs.unstrip_protocol(name)), int(files[name]["size"]), parts[-1].is_meant), parts
 
 
 class MatchedPart(NamedTuple):

@@ -13,13 +13,14 @@ import xxhash
 
 from siftlm import filesystem, paths
 
+CHANGED = "its checksum is not that of what was written"
 DIGEST_BYTES = 16  # of xxh3_128, before what `sealed` wraps
 KNOWN = 1 << 16  # files whose seals a process remembers to have looked at
 
 
 @dataclass(frozen=True)
 class Seal:
-    """What a file was when it was written: its bytes, their xxh3_128, and the digest that an object store keeps."""
+    """Tells what a file was when it was written: its bytes, their xxh3_128, and the digest that its store keeps."""
 
     size: int
     digest: str
@@ -34,15 +35,12 @@ class Seal:
         """Returns what is wrong with the file that `stream` reads; None where it is as it was written."""
         if self.kept and filesystem.kept_digest(path) == self.kept:
             return None
-        return self._difference(stream)
-
-    def _difference(self, stream: BinaryIO) -> str | None:
         size = stream.seek(0, 2)
         if size != self.size:
             return f"it has {size:,} bytes, {self.size:,} were written"
         stream.seek(0)
         if filesystem.hash_stream(stream) != self.digest:
-            return "its checksum is not that of what was written"
+            return CHANGED
         stream.seek(0)
         return None
 
@@ -68,7 +66,7 @@ def _signature(path: str, stream: BinaryIO) -> str:
 
 
 class SealingStream:
-    """A stream for writing that knows the seal of what went through it."""
+    """Passes on what is written, and knows the seal of all that went through it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._digest, self._size = stream, xxhash.xxh3_128(), 0

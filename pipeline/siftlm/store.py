@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from errno import EISDIR, ENOENT, ENOTDIR
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 import orjson
@@ -27,18 +28,14 @@ import xxhash
 
 from siftlm import filesystem, seals
 from siftlm.errors import UserError, one_line
-from siftlm.seals import Seal, SealingStream
+from siftlm.seals import CHANGED, Seal
+from siftlm.tables import MANY_ROWS, Choice, ShardWriter, at_hand, chosen, open_parquet, rows_of_group
 
 log = logging.getLogger(__name__)
 
 DAMAGE = re.compile(r"store: must hold every file as it was written, got (.+?): (.+?); ")
-THREADED_ROWS = 1 << 16  # what takes less is read faster without handing it to other threads
-THREADED_BYTES = 1 << 20
-SMALL_BYTES = 1 << 18  # what is no larger is read at once
 GONE = "it is gone"
 T = TypeVar("T")
-Choice = Sequence[str] | Callable[[list[str]], list[str]] | None
-"""Which columns to read: some names, what chooses among those that are there, or None for all of them."""
 
 _damages: dict[str, tuple[str, str]] = {}
 """Markers that this process removed, and the damage for which it did."""
@@ -52,7 +49,7 @@ def digest(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Marker:
-    """What one committed output says of itself; the audit adds these up.
+    """Holds what one committed output says of itself; the audit adds these up.
 
     rows_in = rows_out + the sum of `dropped` + the sum of `errors`, always. `files` seals the files of the output, by
     what their names have behind the key. `content` digests the output where a later stage wants to know whether it
@@ -77,7 +74,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of committed stage outputs, local or remote; picklable, so that workers open their own.
+    """Reads and writes committed outputs of stages in a folder, local or remote; picklable for workers.
 
     Nothing is removed from a store that is not `owned`: one of an earlier run, say.
     """
@@ -102,28 +99,23 @@ class Store:
         An output whose marker or size is not as it was written is named, and is not there any more.
         """
         sizes = filesystem.list_sizes(f"{self.root}/{stage}")
-        found = (self._whole(stage, key, sizes) for key in keys if f"{key}.done" in sizes)
-        return {marker.key: marker for marker in found if marker is not None}
+        markers = (_or_none(partial(self._whole, stage, key, sizes)) for key in keys if f"{key}.done" in sizes)
+        return {marker.key: marker for marker in markers if marker is not None}
 
     def find(self, stage: str, key: str) -> Marker | None:
         """Returns the marker of one output after a look at all of its files; None where there is none.
 
         Damage is named, and then there is none.
         """
-        if not self.is_done(stage, key):
-            return None
-        try:
-            marker = self.marker(stage, key)
-            for suffix in marker.files:
-                with self.opened(stage, key, suffix):
-                    pass
-            strange = set(filesystem.list_names(self.path(stage, key, ""))) - {name[1:] for name in marker.files}
-            if strange:
-                folder = self.path(stage, key, "")
-                raise self.damaged(f"{folder}/{min(strange)}", "it was not written by a run", stage, key)
-        except UserError as error:
-            tell_damage(error)
-            return None
+        return _or_none(partial(self._sound, stage, key)) if self.is_done(stage, key) else None
+
+    def _sound(self, stage: str, key: str) -> Marker:
+        marker, folder = self.marker(stage, key), self.path(stage, key, "")
+        for suffix in marker.files:
+            with self.opened(stage, key, suffix):
+                pass
+        if strange := set(filesystem.list_names(folder)) - {name[1:] for name in marker.files}:
+            raise self.damaged(f"{folder}/{min(strange)}", "it was not written by a run", stage, key)
         return marker
 
     def seals(self, stage: str, key: str) -> dict[str, Seal]:
@@ -131,15 +123,11 @@ class Store:
         names = filesystem.list_names(self.path(stage, key, ""))
         return {f"/{name}": Seal.of(self.path(stage, key, f"/{name}")) for name in names}
 
-    def _whole(self, stage: str, key: str, sizes: Mapping[str, int]) -> Marker | None:
-        try:
-            marker = self.marker(stage, key)
-            for suffix, seal in marker.files.items():
-                if "/" not in suffix and sizes.get(f"{key}{suffix}") != seal.size:
-                    raise self.damaged(self.path(stage, key, suffix), "it is not whole", stage, key)
-        except UserError as error:
-            tell_damage(error)
-            return None
+    def _whole(self, stage: str, key: str, sizes: Mapping[str, int]) -> Marker:
+        marker = self.marker(stage, key)
+        for suffix, seal in marker.files.items():
+            if "/" not in suffix and sizes.get(f"{key}{suffix}") != seal.size:
+                raise self.damaged(self.path(stage, key, suffix), "it is not whole", stage, key)
         return marker
 
     def marker(self, stage: str, key: str) -> Marker:
@@ -148,11 +136,8 @@ class Store:
             told = orjson.loads(filesystem.read_bytes(path))
         check = told.pop("check", "") if isinstance(told, dict) else None
         if check != digest(told) or (told["stage"], told["key"]) != (stage, key):
-            raise self.damaged(path, "its checksum is not that of what was written", stage, key)
+            raise self.damaged(path, CHANGED, stage, key)
         return Marker(**{**told, "files": {suffix: Seal(**seal) for suffix, seal in told["files"].items()}})
-
-    def markers(self, stage: str, keys: Iterable[str]) -> list[Marker]:
-        return [self.marker(stage, key) for key in keys]
 
     def commit(self, marker: Marker) -> Marker:
         """Marks an output as complete; called after every file of it is in place."""
@@ -177,19 +162,12 @@ class Store:
         with self._damage_named(path):
             content = seals.unsealed(filesystem.read_bytes(path))
         if content is None:
-            raise self.damaged(path, "its checksum is not that of what was written")
+            raise self.damaged(path, CHANGED)
         return content
 
     def holds_sealed(self, path: str) -> bool:
         """Tells whether a file of `write_sealed` is there; a damaged one is named and removed."""
-        if not filesystem.exists(path):
-            return False
-        try:
-            self.read_sealed(path)
-        except UserError as error:
-            tell_damage(error)
-            return False
-        return True
+        return filesystem.exists(path) and _or_none(partial(self.read_sealed, path)) is not None
 
     def damaged(self, path: str, reason: str, stage: str | None = None, key: str = "") -> UserError:
         """Returns the error that names a file which is not as it was written.
@@ -205,7 +183,6 @@ class Store:
         remedy = "run again to have it made anew" if mended else f"remove {forgotten} and run again"
         return UserError(f"store: must hold every file as it was written, got {path}: {reason}; {remedy}")
 
-    @contextmanager
     def writer(
         self,
         stage: str,
@@ -213,45 +190,31 @@ class Store:
         schema: pa.Schema,
         *,
         suffix: str = ".parquet",
-        metadata: Mapping[str, str] | None = None,
-    ) -> Iterator[ShardWriter]:
+        metadata: dict[str, str] | None = None,
+    ) -> AbstractContextManager[ShardWriter]:
         """Gives a Parquet writer whose file appears under its name only when the block ends well."""
-        with open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False) as shard:
-            yield shard
+        return open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False)
 
     def batches(self, stage: str, key: str, *, rows: int = 512, columns: Choice = None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of one output in order, at most `rows` at a time and a row group in memory."""
         return self.row_range(stage, key, 0, sys.maxsize, rows=rows, columns=columns)
 
     def row_range(
-        self,
-        stage: str,
-        key: str,
-        start: int,
-        end: int,
-        *,
-        rows: int = 512,
-        columns: Choice = None,
+        self, stage: str, key: str, start: int, end: int, *, rows: int = 512, columns: Choice = None
     ) -> Iterator[pa.RecordBatch]:
         """Yields rows [start, end) of one output, reading only the row groups that hold them."""
         with self.open(stage, key) as file:
-            names, first = _chosen(file, columns), 0
+            names, first = chosen(file, columns), 0
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 if first < end and last > start:
-                    yield from _clip(file, group, max(start - first, 0), min(end, last) - first, rows, names)
+                    yield from rows_of_group(file, group, max(start - first, 0), min(end, last) - first, rows, names)
                 first = last
 
-    def table(
-        self,
-        stage: str,
-        key: str,
-        columns: Choice = None,
-        suffix: str = ".parquet",
-    ) -> pa.Table:
+    def table(self, stage: str, key: str, columns: Choice = None, suffix: str = ".parquet") -> pa.Table:
         """Returns one output as a table; for narrow columns, never for texts."""
         with self.open(stage, key, suffix) as file:
-            return file.read(columns=_chosen(file, columns), use_threads=file.metadata.num_rows > THREADED_ROWS)
+            return file.read(columns=chosen(file, columns), use_threads=file.metadata.num_rows > MANY_ROWS)
 
     def rows(self, stage: str, key: str) -> int:
         """Returns how many rows an output has."""
@@ -268,7 +231,7 @@ class Store:
         with (
             self.opened(stage, key, suffix) as stream,
             self._damage_named(self.path(stage, key, suffix), stage, key),
-            pq.ParquetFile(_at_hand(stream), pre_buffer=False, page_checksum_verification=True) as file,
+            pq.ParquetFile(at_hand(stream), pre_buffer=False, page_checksum_verification=True) as file,
         ):
             yield file
 
@@ -310,13 +273,12 @@ def _removed(path: str) -> bool:
     return True
 
 
-def damage_in(error: BaseException) -> tuple[str, str] | None:
-    """Returns (path, reason) of the damaged file of the store behind an error, in whichever process it was found."""
-    found: BaseException | None = error
-    while found is not None:
-        if told := DAMAGE.search(str(found)):
+def damage_in(error: BaseException | None) -> tuple[str, str] | None:
+    """Returns (path, reason) of the damaged file of the store behind an error, in whichever process it was met."""
+    while error is not None:
+        if told := DAMAGE.search(str(error)):
             return told[1], told[2]
-        found = found.__cause__ or found.__context__
+        error = error.__cause__ or error.__context__
     return None
 
 
@@ -327,6 +289,15 @@ def tell_damage(error: BaseException) -> str:
         raise error
     log.warning("%s", one_line(f"store: {told[0]} is damaged, {told[1]}; it is made again"))
     return told[0]
+
+
+def _or_none(look: Callable[[], T]) -> T | None:
+    """What `look` returns; None where it finds damage, which is named."""
+    try:
+        return look()
+    except UserError as error:
+        tell_damage(error)
+        return None
 
 
 def mended(work: Callable[[], T]) -> T:
@@ -340,118 +311,7 @@ def mended(work: Callable[[], T]) -> T:
         try:
             return work()
         except (UserError, RuntimeError) as error:
-            found = damage_in(error)
-            if found is None or found[0] in told:
+            damage = damage_in(error)
+            if damage is None or damage[0] in told:
                 raise
             told.add(tell_damage(error))
-
-
-def _at_hand(stream: BinaryIO) -> BinaryIO | pa.BufferReader:
-    """The same bytes, in memory where they are few: Arrow asks a stream of Python's for a piece at a time."""
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    return pa.BufferReader(stream.read()) if size <= SMALL_BYTES else stream
-
-
-def _chosen(file: pq.ParquetFile, columns: Choice) -> list[str] | None:
-    if callable(columns):
-        return columns(file.schema_arrow.names)
-    return None if columns is None else list(columns)
-
-
-def _clip(
-    file: pq.ParquetFile, group: int, start: int, end: int, rows: int, names: list[str] | None
-) -> Iterator[pa.RecordBatch]:
-    """Rows [start, end) of one row group."""
-    row = 0
-    large = file.metadata.row_group(group).total_byte_size > THREADED_BYTES
-    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=large):
-        low, high = max(start - row, 0), min(end - row, batch.num_rows)
-        if low < high:
-            yield batch.slice(low, high - low)
-        row += batch.num_rows
-
-
-ROW_GROUP_BYTES = 32 << 20
-ROW_GROUP_ROWS = 16_384
-COMPRESSION_LEVEL = 1
-
-
-class ShardWriter:
-    """Writes record batches in row groups bounded in bytes and rows; boundaries depend on the rows alone."""
-
-    def __init__(
-        self,
-        writer: pq.ParquetWriter,
-        schema: pa.Schema,
-        row_group_bytes: int,
-        row_group_rows: int,
-        stream: SealingStream,
-    ) -> None:
-        self._writer = writer
-        self._schema = schema
-        self._stream = stream
-        self._row_group_bytes = row_group_bytes
-        self._row_group_rows = row_group_rows
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_bytes = 0
-        self._waiting_rows = 0
-        self.rows = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows. A batch is never split, so callers keep batches small."""
-        if batch.num_rows == 0:
-            return
-        self._waiting.append(batch.cast(self._schema) if batch.schema != self._schema else batch)
-        self._waiting_bytes += batch.nbytes
-        self._waiting_rows += batch.num_rows
-        self.rows += batch.num_rows
-        if self._waiting_bytes >= self._row_group_bytes or self._waiting_rows >= self._row_group_rows:
-            self.flush()
-
-    @property
-    def seal(self) -> Seal:
-        """Of the whole file, once the writer's block has ended."""
-        return self._stream.seal
-
-    def flush(self) -> None:
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting, self._waiting_bytes, self._waiting_rows = [], 0, 0
-
-
-@contextmanager
-def open_parquet(
-    path: str,
-    schema: pa.Schema,
-    *,
-    metadata: Mapping[str, str] | None = None,
-    row_group_bytes: int = ROW_GROUP_BYTES,
-    row_group_rows: int = ROW_GROUP_ROWS,
-    compression_level: int = COMPRESSION_LEVEL,
-    durable: bool = True,
-) -> Iterator[ShardWriter]:
-    """Gives a zstd Parquet file of `schema` at `path`, atomically: the name exists only when the file is whole."""
-    if metadata:
-        schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
-    with filesystem.open_write(path, durable=durable) as file:
-        stream = SealingStream(file)
-        with pq.ParquetWriter(
-            stream,
-            schema,
-            compression="zstd",
-            compression_level=compression_level,
-            use_dictionary=_repetitive(schema),
-            write_statistics=True,
-            write_page_checksum=True,
-        ) as parquet:
-            shard = ShardWriter(parquet, schema, row_group_bytes, row_group_rows, stream)
-            yield shard
-            shard.flush()
-
-
-def _repetitive(schema: pa.Schema) -> list[str]:
-    """The string columns whose values repeat, worth a dictionary; texts, ids and digests are not."""
-    unique = {"text", "doc_id", "url", "metadata", "detail", "record_id"}
-    return [f.name for f in schema if pa.types.is_string(f.type) and f.name not in unique]

@@ -426,7 +426,8 @@ def test_memory_of_a_run_does_not_follow_the_rows_of_a_batch(bench: Any) -> None
     """Rows of a megabyte are read a row group at a time, not 512 at a time."""
     import pyarrow as pa
 
-    from siftlm.store import Marker, Store, open_parquet
+    from siftlm.store import Marker, Store
+    from siftlm.tables import open_parquet
 
     store = Store(str(bench.root))
     schema = pa.schema([pa.field("text", pa.large_string())])

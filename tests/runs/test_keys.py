@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from siftlm.config import RunConfig, parse
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.scorers.lm import SAME_NUMBERS
 from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted

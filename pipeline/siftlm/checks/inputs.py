@@ -13,7 +13,7 @@ from siftlm.checks.validate import check_fields
 from siftlm.config import RunConfig
 from siftlm.engine.runner import is_local
 from siftlm.engine.step import Shard
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers.settings import InputSettings
 from siftlm.scorers import open_score
 from siftlm.stages import inputs, score

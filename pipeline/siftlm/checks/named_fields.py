@@ -10,7 +10,7 @@ from siftlm.checks.mentions import components
 from siftlm.config import RunConfig
 from siftlm.documents import registered_domain
 from siftlm.errors import UserError, nearest
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers import InputSettings, read_shard
 from siftlm.readers.presence import count_values, field_names
 from siftlm.store import Marker

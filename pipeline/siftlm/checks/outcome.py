@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from siftlm.checks.mentions import Mentions, components
 from siftlm.config import RunConfig
 from siftlm.errors import UserError
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion
 from siftlm.store import Marker

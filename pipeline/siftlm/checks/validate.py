@@ -16,7 +16,7 @@ from siftlm.checks.outcome import ALLOW
 from siftlm.config import RunConfig
 from siftlm.engine.runner import check as check_runner
 from siftlm.errors import UserError, nearest
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers import read_shard
 from siftlm.readers.settings import InputSettings
 from siftlm.readers.suspicion import suspicion

@@ -34,7 +34,7 @@ class StageCounts:
     def look(self, store: Store) -> None:
         """Counts the shards that were committed since the last look."""
         new = (self.wanted & store.done(self.stage)) - self.done
-        for marker in store.markers(self.stage, sorted(new)):
+        for marker in (store.marker(self.stage, key) for key in sorted(new)):
             self.rows_in += marker.rows_in
             self.rows_out += marker.rows_out
         self.done |= new

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from siftlm import filesystem
 from siftlm.statistics.hashing import finalise
-from siftlm.store import Store, open_parquet
+from siftlm.store import Store
+from siftlm.tables import open_parquet
 
 Integers = NDArray[np.int64]
 Edges = tuple[Integers, Integers]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from siftlm import filesystem
 from siftlm.errors import UserError
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers.detection import HEAD_BYTES, detect, format_of_name, without_packing
 from siftlm.readers.settings import InputSettings
 

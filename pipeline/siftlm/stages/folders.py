@@ -19,7 +19,7 @@ from siftlm.engine.gather import GATHERED
 from siftlm.engine.spill import LINKS
 from siftlm.engine.values import SUFFIX
 from siftlm.errors import UserError
-from siftlm.filesystem import OWNER, STORE_LOCK, STORE_MARK
+from siftlm.patterns import OWNER, STORE_LOCK, STORE_MARK
 from siftlm.report.manifest import CARD, MANIFEST, REPORT
 from siftlm.stages.inputs import CACHE
 from siftlm.stages.write import PART

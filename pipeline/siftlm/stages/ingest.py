@@ -19,7 +19,8 @@ from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
 from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
-from siftlm.store import Marker, ShardWriter, Store, digest
+from siftlm.store import Marker, Store, digest
+from siftlm.tables import ShardWriter
 
 VERSION = 8
 STAGE = "documents"

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from siftlm import filesystem, paths
+from siftlm import filesystem, paths, patterns
 from siftlm.errors import UserError
-from siftlm.filesystem import InputFile
+from siftlm.patterns import InputFile
 from siftlm.readers.folder_documents import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
 from siftlm.store import Store
@@ -105,7 +105,7 @@ def _check_readable(place: str, path: str) -> None:
 
 def _found(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
     """The files of a source; one that any of its paths means is meant, whatever a folder would make of it."""
-    led = [filesystem.survey([path], own) for path in settings.paths]
+    led = [patterns.survey([path], own) for path in settings.paths]
     folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
     files = {file.path: file for folder in folders for file in folder.files}
     skipped = {path for folder in folders for path in folder.skipped} - files.keys()

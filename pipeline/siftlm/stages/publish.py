@@ -30,7 +30,8 @@ from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.inputs import digests
 from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
-from siftlm.store import Marker, Store, open_parquet
+from siftlm.store import Marker, Store
+from siftlm.tables import open_parquet
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from siftlm.stages.eligible import out_already
 from siftlm.stages.places import FAILED
 from siftlm.stages.reference import STAGE as REFERENCE
 from siftlm.stages.texts import TEXTS, document_batches
-from siftlm.store import Marker, ShardWriter, Store, digest
+from siftlm.store import Marker, Store, digest
+from siftlm.tables import ShardWriter
 
 VERSION = 1
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs

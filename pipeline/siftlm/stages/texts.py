@@ -15,7 +15,8 @@ from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.store import Choice, Store
+from siftlm.store import Store
+from siftlm.tables import Choice
 
 PARAGRAPHS = "paragraphs"
 IDS = "ids"  # of shards some of whose documents came with ids that others have

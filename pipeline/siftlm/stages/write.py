@@ -32,7 +32,8 @@ from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.select import output_runs
 from siftlm.statistics.hashing import hash_strings, keyed
-from siftlm.store import Marker, Store, digest, open_parquet
+from siftlm.store import Marker, Store, digest
+from siftlm.tables import open_parquet
 
 VERSION = 2
 STAGE = "data"
