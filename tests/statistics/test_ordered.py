@@ -42,8 +42,8 @@ def test_the_map_of_floats_can_be_undone(values: list[float]) -> None:
 def test_the_map_of_integers_keeps_their_order_and_can_be_undone(values: list[int]) -> None:
     """Sorting the keys sorts the integers."""
     array = np.array(values, np.int64)
-    keys = ordered.from_int(array)
-    np.testing.assert_array_equal(ordered.to_int(np.sort(keys)), np.sort(array))
+    keys = ordered.from_number(array)
+    np.testing.assert_array_equal(ordered.to_number(np.sort(keys), array.dtype), np.sort(array))
 
 
 def test_nan_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
@@ -39,12 +40,12 @@ def read_shard(
         OSError: the file itself cannot be read; that is worth another try, or an error of the run.
     """
     with filesystem.open_read(path) as file:
-        found = detected(path, file, settings)
-        format_ = FORMATS[found.format]
-        entries = format_.open_reader()(file, found.compression, settings)
-        most = most_bytes(_size(file), settings.max_expansion)
-        entries = bounded(entries, most, partial(format_.count, file))
-        yield from batched(entries, batch_documents, batch_bytes)
+        kind = detected(path, file, settings)
+        format_ = FORMATS[kind.format]
+        entries = format_.open_reader()(file, kind.compression, settings)
+        most = most_bytes(file.seek(0, 2), settings.max_expansion)
+        file.seek(0)
+        yield from batched(bounded(entries, most, partial(format_.count, file)), batch_documents, batch_bytes)
 
 
 def claimed_records(path: str, settings: InputSettings) -> int:
@@ -53,15 +54,7 @@ def claimed_records(path: str, settings: InputSettings) -> int:
         return FORMATS[detected(path, file, settings).format].count(file)
 
 
-def _size(file: BinaryIO) -> int:
-    size = file.seek(0, 2)
-    file.seek(0)
-    return size
-
-
 def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
     """What an open file is, as far as the settings leave it open; the file is at its beginning."""
-    head = read_head(file)
-    compression = None if settings.compression == "auto" else settings.compression
-    found = detect(path, head, compression)
-    return found if settings.format == "auto" else Detected(settings.format, found.compression)
+    kind = detect(path, read_head(file), None if settings.compression == "auto" else settings.compression)
+    return kind if settings.format == "auto" else replace(kind, format=settings.format)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from siftlm.readers.headers import header_fields
+from siftlm.readers.headers import content_length, header_fields
 from siftlm.readers.lines import as_flaw
 from siftlm.readers.records import Flaw
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import Block, Fault, read_blocks
+from siftlm.readers.streams import Fault, read_blocks
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -29,6 +29,13 @@ _WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)(?!\r?\n)[^
 _ARC_HEADER = re.compile(  # some urls have spaces
     rb"([a-zA-Z][a-zA-Z0-9+.-]*:[^\n]*?) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n"
 )
+_ARC_FIELDS = (
+    "warc-target-uri",
+    "warc-ip-address",
+    "warc-date",
+    "content-type",
+    "content-length",
+)  # in WARC
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
 _ARC_START = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*(?::|\Z)")
 _LINE_ENDS = b"\r\n"
@@ -37,7 +44,7 @@ _LONGEST_START = 64
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRecord:
-    """A record: its header by lower-case name, and its block, cut after the bytes that the caller wants."""
+    """Holds a record: its header by lower-case name, and its block, cut after the bytes that the caller wants."""
 
     offset: int
     header: dict[str, str]
@@ -53,14 +60,13 @@ class _Dialect:
     end: re.Pattern[bytes]
 
 
-def _either(one: re.Pattern[bytes], other: re.Pattern[bytes]) -> re.Pattern[bytes]:
-    return re.compile(one.pattern + b"|" + other.pattern)
-
-
 _NOTHING = re.compile(rb"(?!)")
 _WARC = _Dialect(_WARC_HEADER, _WARC_START, _WARC_NEXT, re.compile(rb"\r\n\r\n|\n\n"))
 _ARC = _Dialect(_ARC_HEADER, _ARC_START, _ARC_NEXT, _NOTHING)  # one line end proves nothing
-_UNKNOWN = _Dialect(_NOTHING, _either(_WARC_START, _ARC_START), _either(_WARC_NEXT, _ARC_NEXT), _NOTHING)
+_ANY_START, _ANY_NEXT = (
+    re.compile(warc.pattern + b"|" + arc.pattern) for warc, arc in ((_WARC_START, _ARC_START), (_WARC_NEXT, _ARC_NEXT))
+)
+_UNKNOWN = _Dialect(_NOTHING, _ANY_START, _ANY_NEXT, _NOTHING)
 """Of an archive whose beginning is cut or damaged, until a record of either kind is found."""
 
 
@@ -85,21 +91,15 @@ class _Window:
             elif isinstance(event, Fault):
                 self.fault = event
             else:
-                self._append(event)
+                if event.first:
+                    self._members.append((self.at + len(self.buffer), event.member))
+                self.buffer += event.content
+                self.drop(0)
         return len(self.buffer) >= size
-
-    def _append(self, block: Block) -> None:
-        if block.first:
-            self._members.append((self.at + len(self.buffer), block.member))
-        self.buffer += block.content
-        self._forget_members()
 
     def drop(self, size: int) -> None:
         del self.buffer[:size]
         self.at += size
-        self._forget_members()
-
-    def _forget_members(self) -> None:
         while len(self._members) > 1 and self._members[1][0] <= self.at:
             self._members.popleft()
 
@@ -114,11 +114,12 @@ class _Window:
         """Where in the first `end` bytes of the buffer members begin, but for its very first byte."""
         return [place - self.at for place, _ in self._members if 0 < place - self.at < end]
 
-    def resume(self) -> None:
-        """Goes on behind the damage; what is left before it is given up."""
-        self.fault = None
-        self.at += len(self.buffer)
-        self.buffer.clear()
+    def resume(self, offset: int | None = None) -> Flaw:
+        """Goes on behind the damage, which is returned; what is left before it, of the record there, is given up."""
+        assert self.fault is not None, "called where there is damage"
+        flaw, self.fault = as_flaw(self.fault), None
+        self.drop(len(self.buffer))
+        return flaw if offset is None else flaw._replace(offset=offset)
 
     def rewind(self, to: int) -> bool:
         """Puts the window back to byte `to` of the content; False where the file is compressed."""
@@ -141,8 +142,7 @@ def read_archive(
             dialect = dialect or _dialect(window)
             yield _next_record(window, dialect or _UNKNOWN, block_bytes)
         elif window.fault:
-            yield as_flaw(window.fault)
-            window.resume()
+            yield window.resume()
 
 
 def _dialect(window: _Window) -> _Dialect | None:
@@ -170,21 +170,25 @@ class _Opening:
     header_bytes: int
     length: int
 
+    @property
+    def mismatch(self) -> tuple[str, str]:
+        return "length_mismatch", f"Content-Length is {self.length}, and no record ends there"
+
 
 def _next_record(window: _Window, dialect: _Dialect, block_bytes: int) -> ArchiveRecord | Flaw:
     """The record or the broken record at the window, which is then behind it."""
     offset = window.offset()
-    found = _header(window, dialect)
-    if found is None:
-        begun = window.ended and dialect.start.match(window.buffer)
-        reason = "truncated_record" if begun else "not_a_record"
+    header = _header(window, dialect)
+    if header is None:
+        reason = "truncated_record" if window.ended and dialect.start.match(window.buffer) else "not_a_record"
         return _broken(window, dialect, offset, reason, "no record header", 1)
-    size, header = found
-    length = header.get("content-length", "")
-    if not (length.isascii() and length.isdigit() and len(length) < 16):
-        return _broken(window, dialect, offset, "bad_header", f"Content-Length is {length[:40]!r}", size)
-    opening = _Opening(window.at, offset, window.begins_member(), header, size, int(length))
-    if opening.length > block_bytes:
+    size, fields = header
+    length = content_length(fields)
+    if length is None:
+        detail = f"Content-Length is {fields.get('content-length', '')[:40]!r}"
+        return _broken(window, dialect, offset, "bad_header", detail, size)
+    opening = _Opening(window.at, offset, window.begins_member(), fields, size, length)
+    if length > block_bytes:
         return _long_record(window, dialect, opening, block_bytes + 1)
     return _short_record(window, dialect, opening)
 
@@ -192,14 +196,14 @@ def _next_record(window: _Window, dialect: _Dialect, block_bytes: int) -> Archiv
 def _short_record(window: _Window, dialect: _Dialect, opening: _Opening) -> ArchiveRecord | Flaw:
     """A record that fits into the window whole, so that a wrong length can be looked into."""
     size = opening.header_bytes + opening.length
-    whole = window.fill(size)
+    complete = window.fill(size)
     if (place := _next_member(window, dialect, size)) is not None:
         window.drop(place)
-        return _mismatch(opening)
-    if not whole:
+        return Flaw("error", *opening.mismatch, opening.offset)
+    if not complete:
         return _incomplete(window, dialect, opening)
     if not _ends_well(window, dialect, size):
-        return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), opening.header_bytes)
+        return _broken(window, dialect, opening.offset, *opening.mismatch, opening.header_bytes)
     block = bytes(window.buffer[opening.header_bytes : size])
     window.drop(size)
     return _finish(window, dialect, opening, block)
@@ -213,8 +217,10 @@ def _long_record(window: _Window, dialect: _Dialect, opening: _Opening, wanted: 
     if _skip(window, dialect, opening.length) and _ends_well(window, dialect, 0):
         return _finish(window, dialect, opening, block)
     if not window.fault and window.rewind(opening.place):
-        return _broken(window, dialect, opening.offset, *_mismatch_reason(opening), 1)
-    return _incomplete(window, dialect, opening) if not window.buffer else _mismatch(opening)
+        return _broken(window, dialect, opening.offset, *opening.mismatch, 1)
+    return (
+        _incomplete(window, dialect, opening) if not window.buffer else Flaw("error", *opening.mismatch, opening.offset)
+    )
 
 
 def _finish(window: _Window, dialect: _Dialect, opening: _Opening, block: bytes) -> ArchiveRecord | Flaw:
@@ -226,28 +232,20 @@ def _finish(window: _Window, dialect: _Dialect, opening: _Opening, block: bytes)
     if opening.first and not dialect.start.match(window.buffer):
         window.fill(MAX_HEADER_BYTES)  # what is left of the member is no record; does it end well?
         if window.fault and window.fault.member == opening.offset:
-            return _absorb(window, opening.offset)
+            return window.resume(opening.offset)
     return ArchiveRecord(opening.offset, opening.header, block, opening.length)
 
 
 def _incomplete(window: _Window, dialect: _Dialect, opening: _Opening) -> Flaw:
     """A record whose block ends early: by damage, with the content, or because its length is not true."""
     if window.fault:
-        return _absorb(window, opening.offset)
+        return window.resume(opening.offset)
     if following := dialect.following.search(window.buffer, min(opening.header_bytes, len(window.buffer))):
         window.drop(following.start())
-        return _mismatch(opening)
+        return Flaw("error", *opening.mismatch, opening.offset)
     window.drop(len(window.buffer))
     detail = f"the content ends before its {opening.length} bytes do"
     return Flaw("error", "truncated_record", detail, opening.offset)
-
-
-def _mismatch(opening: _Opening) -> Flaw:
-    return Flaw("error", *_mismatch_reason(opening), opening.offset)
-
-
-def _mismatch_reason(opening: _Opening) -> tuple[str, str]:
-    return "length_mismatch", f"Content-Length is {opening.length}, and no record ends there"
 
 
 def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | None:
@@ -256,7 +254,10 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
     while True:
         more = window.fill(wanted)
         if match := dialect.header.match(window.buffer, 0, MAX_HEADER_BYTES):
-            return match.end(), _arc_fields(match) if dialect is _ARC else header_fields(match[0])
+            if dialect is not _ARC:
+                return match.end(), header_fields(match[0])
+            values = (value.decode("utf-8", "replace") for value in match.groups())
+            return match.end(), {"warc-type": "arc", **dict(zip(_ARC_FIELDS, values, strict=True))}
         if not more or wanted >= MAX_HEADER_BYTES or not dialect.start.match(window.buffer):
             return None
         wanted *= 4
@@ -264,21 +265,8 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
 
 def record_header(content: bytes, place: int) -> bytes | None:
     """Returns the header of the WARC record at `place` and its blank line; None where there is none."""
-    found = _WARC_HEADER.match(content, place, place + MAX_HEADER_BYTES)
-    return found[0] if found else None
-
-
-def _arc_fields(match: re.Match[bytes]) -> dict[str, str]:
-    """The header line of an ARC record, named as WARC names these things."""
-    url, address, date, kind, length = (part.decode("utf-8", "replace") for part in match.groups())
-    return {
-        "warc-type": "arc",
-        "warc-target-uri": url,
-        "warc-ip-address": address,
-        "warc-date": date,
-        "content-type": kind,
-        "content-length": length,
-    }
+    header = _WARC_HEADER.match(content, place, place + MAX_HEADER_BYTES)
+    return header[0] if header else None
 
 
 def _next_member(window: _Window, dialect: _Dialect, end: int) -> int | None:
@@ -322,21 +310,15 @@ def _blank_bytes(window: _Window, start: int) -> int:
             return end - start
 
 
-def _absorb(window: _Window, offset: int) -> Flaw:
-    """The record and the damage in it, as one flaw."""
-    fault = window.fault
-    assert fault is not None, "called where there is damage"
-    window.resume()
-    return Flaw("error", fault.reason, fault.detail, offset)
-
-
 def _broken(window: _Window, dialect: _Dialect, offset: int, reason: str, detail: str, start: int) -> Flaw:
     """A flaw; the window is put to the next record after byte `start` of it, behind damage, or to the end."""
     while True:
         following = dialect.following.search(window.buffer, start)
         place = _next_member(window, dialect, following.start() if following else len(window.buffer))
-        if place is not None or following:
-            window.drop(place if place is not None else following.start() if following else 0)
+        if place is None and following:
+            place = following.start()
+        if place is not None:
+            window.drop(place)
             return Flaw("error", reason, detail, offset)
         keep = min(len(window.buffer), MAX_HEADER_BYTES)
         window.drop(len(window.buffer) - keep)
@@ -344,6 +326,6 @@ def _broken(window: _Window, dialect: _Dialect, offset: int, reason: str, detail
         if not window.fill(keep + 1):
             break
     if window.fault:
-        return _absorb(window, offset)
+        return window.resume(offset)
     window.drop(len(window.buffer))
     return Flaw("error", reason, detail, offset)

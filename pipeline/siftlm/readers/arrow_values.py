@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,7 @@ def _converter(kind: pa.DataType) -> Converter:
 
 def _plain(array: pa.Array, _limit: int) -> list[Any]:
     """Booleans, integers, decimals, floats, nulls and whatever else Arrow converts by itself."""
-    found: list[Any] = array.to_pylist()
-    return found
+    return list(array.to_pylist())
 
 
 def _strings(array: pa.Array, limit: int) -> list[Any]:
@@ -86,15 +86,15 @@ def _strings(array: pa.Array, limit: int) -> list[Any]:
         return _plain(array, limit)
 
 
-def _numbers(array: pa.Array, kind: pa.DataType) -> list[int | None]:
-    numbers: list[int | None] = array.view(kind).to_pylist()
-    return numbers
+def _each(array: pa.Array, kind: pa.DataType, convert: Callable[[int], str]) -> list[Any]:
+    """What `convert` makes of the numbers of `kind` that an array stores."""
+    return [None if number is None else convert(number) for number in array.view(kind).to_pylist()]
 
 
 def _dates(array: pa.Array, _limit: int) -> list[Any]:
     if kinds.is_date32(array.type):
-        return _each(_numbers(array, pa.int32()), lambda days: _date(days))
-    return _each(_numbers(array, pa.int64()), lambda ms: _date(ms // (1000 * _SECONDS_A_DAY)))
+        return _each(array, pa.int32(), _date)
+    return _each(array, pa.int64(), lambda ms: _date(ms // (1000 * _SECONDS_A_DAY)))
 
 
 def _date(days: int) -> str:
@@ -103,9 +103,8 @@ def _date(days: int) -> str:
 
 
 def _times(array: pa.Array, _limit: int) -> list[Any]:
-    unit = array.type.unit
     width = pa.int32() if kinds.is_time32(array.type) else pa.int64()
-    return _each(_numbers(array, width), lambda number: _clock(number, _UNITS[unit]))
+    return _each(array, width, partial(_clock, digits=_UNITS[array.type.unit]))
 
 
 def _timestamps(array: pa.Array, _limit: int) -> list[Any]:
@@ -115,7 +114,7 @@ def _timestamps(array: pa.Array, _limit: int) -> list[Any]:
         days, rest = divmod(number, _SECONDS_A_DAY * 10**digits)
         return f"{_date(days)}T{_clock(rest, digits)}{zone}"
 
-    return _each(_numbers(array, pa.int64()), stamp)
+    return _each(array, pa.int64(), stamp)
 
 
 def _clock(number: int, digits: int) -> str:
@@ -139,27 +138,21 @@ def _durations(array: pa.Array, _limit: int) -> list[Any]:
         seconds, fraction = divmod(abs(number), 10**digits)
         return f"{'-' * (number < 0)}PT{seconds}{_fraction(fraction, digits)}S"
 
-    return _each(_numbers(array, pa.int64()), duration)
+    return _each(array, pa.int64(), duration)
 
 
 def _intervals(array: pa.Array, _limit: int) -> list[Any]:
-    return [
-        None if found is None else f"P{found.months}M{found.days}DT{found.nanoseconds / 10**9:.9f}S"
-        for found in array.to_pylist()
-    ]
-
-
-def _each(numbers: list[int | None], convert: Callable[[int], str]) -> list[Any]:
-    return [None if number is None else convert(number) for number in numbers]
+    spans = array.to_pylist()
+    return [span and f"P{span.months}M{span.days}DT{span.nanoseconds / 10**9:.9f}S" for span in spans]
 
 
 def _extensions(array: pa.Array, limit: int) -> list[Any]:
-    found = values(array.storage, limit)
+    stored = values(array.storage, limit)
     if array.type.extension_name == "arrow.uuid":
-        return [str(uuid.UUID(bytes=value)) if isinstance(value, bytes) else value for value in found]
+        return [str(uuid.UUID(bytes=value)) if isinstance(value, bytes) else value for value in stored]
     if array.type.extension_name == "arrow.bool8":
-        return [bool(value) if isinstance(value, int) else value for value in found]
-    return found
+        return [bool(value) if isinstance(value, int) else value for value in stored]
+    return stored
 
 
 def _dictionaries(array: pa.DictionaryArray, limit: int) -> list[Any]:
@@ -170,14 +163,9 @@ def _dictionaries(array: pa.DictionaryArray, limit: int) -> list[Any]:
 
 
 def _runs(array: pa.Array, limit: int) -> list[Any]:
-    ends, found = array.run_ends.to_pylist(), values(array.values, limit)
-    run = array.find_physical_offset()
-    made = []
-    for row in range(array.offset, array.offset + len(array)):
-        while ends[run] <= row:
-            run += 1
-        made.append(found[run])
-    return made
+    by_run = values(array.values, limit)
+    rows = np.arange(array.offset, array.offset + len(array))
+    return [by_run[run] for run in np.searchsorted(array.run_ends.to_numpy(), rows, side="right").tolist()]
 
 
 def _lists(array: Any, limit: int) -> list[Any]:
@@ -188,14 +176,10 @@ def _lists(array: Any, limit: int) -> list[Any]:
 
 
 def _maps(array: pa.MapArray, limit: int) -> list[Any]:
-    made = []
-    for scalar in array:
-        if scalar.is_valid:
-            entries = scalar.values
-            pairs = zip(values(entries.field(0), limit), values(entries.field(1), limit), strict=True)
-            made.append(_whole([list(pair) for pair in pairs], limit))
-        else:
-            made.append(None)
+    made: list[Any] = []
+    for entries in (scalar.values if scalar.is_valid else None for scalar in array):
+        fields = [] if entries is None else [values(entries.field(number), limit) for number in (0, 1)]
+        made.append(_whole([list(pair) for pair in zip(*fields, strict=True)], limit) if fields else None)
     return made
 
 
@@ -225,13 +209,11 @@ def _whole(made: Any, limit: int) -> Any:
 
 def _weight(value: Any) -> int:
     """Bytes or characters of all strings in a value: a dictionary may give one many times."""
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, TooLong):
-        return value.size
     if isinstance(value, list | dict):
         return sum(map(_weight, value.values() if isinstance(value, dict) else value))
-    return 1
+    if isinstance(value, TooLong):
+        return value.size
+    return len(value) if isinstance(value, str | bytes) else 1
 
 
 _CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter], ...] = (

@@ -29,16 +29,16 @@ _LINE_END = re.compile(rb"\r?\n|\r\Z")
 
 
 class PageError(Exception):
-    """A response that gives no text: the reason and the detail of its flaw."""
+    """Says why a response gives no text: the reason and the detail of its flaw."""
 
 
 class CodingError(ValueError):
-    """A body is not in the coding that its header names, or is damaged."""
+    """Says that a body is not in the coding that its header names, or is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response with its body decoded as its headers say; `misread` where they say what is not so."""
+    """Holds an HTTP response with its body decoded as its headers say; `misread` where they say what is not so."""
 
     status: int | None
     content_type: str | None
@@ -82,12 +82,11 @@ def _split(block: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
     Bare LFs end lines too, as browsers and RFC 9112, 2.2, have it.
     """
     start = 0
-    while found := _STATUS.match(block, start):
-        end = _HEADER_END.search(block, found.end() - 1)
-        head, start = block[found.end() : end.start() if end else len(block)], end.end() if end else len(block)
-        if found[1].startswith(b"1") and _STATUS.match(block, start):
-            continue
-        return int(found[1]), header_lines(head), block[start:]
+    while status := _STATUS.match(block, start):
+        end = _HEADER_END.search(block, status.end() - 1)
+        head, start = block[status.end() : end.start() if end else len(block)], end.end() if end else len(block)
+        if not (status[1].startswith(b"1") and _STATUS.match(block, start)):
+            return int(status[1]), header_lines(head), block[start:]
     raise PageError("bad_http", "no HTTP status line")
 
 
@@ -99,16 +98,14 @@ def _decoded(body: bytes, codings: list[str], limit: int) -> tuple[bytes, str | 
     for place, coding in enumerate(reversed(codings), 1):
         most = limit if place == len(codings) else 2 * limit + (1 << 16)  # a page is not longer when it is packed
         try:
-            body = _undone(coding, body, most)
+            body = _CODINGS.get(coding, _unknown)(body, most)
         except CodingError as error:
             misread = f"{coding}: {error}"
     return body[: limit + 1], misread
 
 
-def _undone(coding: str, body: bytes, limit: int) -> bytes:
-    if coding not in _CODINGS:
-        raise CodingError("unknown coding")
-    return _CODINGS[coding](body, limit)
+def _unknown(_body: bytes, _limit: int) -> bytes:
+    raise CodingError("unknown coding")
 
 
 def revealed(body: bytes, limit: int) -> bytes:
@@ -123,18 +120,14 @@ def revealed(body: bytes, limit: int) -> bytes:
     for _ in range(_MAX_CODINGS):
         if body.startswith((_GZIP_MAGIC, _ZSTD_MAGIC)):
             try:
-                body = _undone("gzip" if body.startswith(_GZIP_MAGIC) else "zstd", body, limit)
+                body = _CODINGS["gzip" if body.startswith(_GZIP_MAGIC) else "zstd"](body, limit)
             except CodingError as error:
                 raise PageError("bad_content_encoding", str(error)) from error
-        elif is_binary(body) and (found := _hidden_text(body, limit)):
-            body = found
+        elif is_binary(body) and (text := next(filter(None, (undo(body, limit) for undo in _UNTOLD)), None)):
+            body = text
         else:
             break
     return body
-
-
-def _hidden_text(body: bytes, limit: int) -> bytes | None:
-    return next((text for undo in (_zlib, _brotli, _raw) if (text := undo(body, limit))), None)
 
 
 def _unpacked(open_member: Callable[[], Member], body: bytes, limit: int, magic: bytes = b"") -> tuple[bytes, bool]:
@@ -200,7 +193,7 @@ def _whole_text(open_member: Callable[[], Member], body: bytes, limit: int) -> b
 
 
 class BrotliMember:
-    """brotli's decompressor with the interface of bz2's."""
+    """Gives brotli's decompressor the interface of bz2's."""
 
     unused_data = b""
 
@@ -232,14 +225,14 @@ def _dechunked(body: bytes, _limit: int) -> bytes:
     parts: list[bytes] = []
     at = 0
     while at < len(body) and not (at and _CUT_SIZE.match(body, at)):
-        found = _CHUNK_SIZE.match(body, at)
-        if found is None:
+        header = _CHUNK_SIZE.match(body, at)
+        if header is None:
             raise _damaged_chunks(at)
-        size = int(found[1], 16)
+        size = int(header[1], 16)
         if size == 0:
             break
-        at = found.end() + size
-        parts.append(body[found.end() : at])
+        at = header.end() + size
+        parts.append(body[header.end() : at])
         end = _LINE_END.match(body, at)
         if at < len(body) and not end:
             raise _damaged_chunks(at)
@@ -250,11 +243,11 @@ def _dechunked(body: bytes, _limit: int) -> bytes:
 def _is_chunked(body: bytes) -> bool:
     """Whether all of a body is chunks, as RFC 9112, 7.1, has them to the letter, behind at least one the last."""
     at = 0
-    while found := _CHUNK.match(body, at):
-        size = int(found[1], 16)
+    while header := _CHUNK.match(body, at):
+        size = int(header[1], 16)
         if size == 0:
             return at > 0 and _LAST_CHUNK.match(body, at) is not None
-        at = found.end() + size + 2
+        at = header.end() + size + 2
         if body[at - 2 : at] != b"\r\n":
             return False
     return False
@@ -265,9 +258,8 @@ def _damaged_chunks(at: int) -> Exception:
     return PageError("bad_content_encoding", detail) if at else CodingError(detail)
 
 
-_zlib = partial(_whole_text, partial(GzipMember, 15))
-_raw = partial(_whole_text, partial(GzipMember, -15))
-_brotli = partial(_whole_text, BrotliMember)
+_UNTOLD = [partial(_whole_text, member) for member in (partial(GzipMember, 15), BrotliMember, partial(GzipMember, -15))]
+"""Undo codings that no first bytes tell of, the likeliest first."""
 
 _gzip = partial(_members, GzipMember, _GZIP_MAGIC)
 _CODINGS: dict[str, Callable[[bytes, int], bytes]] = {

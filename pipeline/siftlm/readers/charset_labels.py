@@ -51,16 +51,7 @@ x-user-defined: x-user-defined
 """
 
 
-def _by_label() -> dict[str, str]:
-    found: dict[str, str] = {}
-    name = ""
-    for word in _LABELS.split():
-        if word.endswith(":"):
-            name = word.removesuffix(":")
-        else:
-            found[word] = name
-    return found
-
-
-CHARSETS = _by_label()
+CHARSETS = {
+    label: line.partition(":")[0] for line in _LABELS.replace("\n    ", " ").splitlines() for label in line.split()[1:]
+}
 """Label to name, both in lower case: 228 labels of 40 charsets."""

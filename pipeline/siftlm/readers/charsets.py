@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 
 import endec
 from resiliparse.parse.encoding import detect_encoding
@@ -51,12 +52,11 @@ def decode_page(body: bytes, declared: str | None) -> tuple[str, str]:
     for mark, charset in _BOMS:
         if body.startswith(mark):
             return _decoded(body[len(mark) :], charset), charset
-    said = _wide_start(body) or known_charset(declared) or _written(body)
+    wide = next((charset for start, charset in _WIDE_STARTS if body.startswith(start)), None)
+    said = wide or known_charset(declared) or _written(body)
     if not _may_pass_as_utf8(said, body):
-        try:
+        with suppress(UnicodeDecodeError):
             return body.decode(), "utf-8"
-        except UnicodeDecodeError:
-            pass
     charset = said or _guess(body)
     if charset == "utf-8" and body.decode("utf-8", "ignore").isascii():
         charset = _guess(body)  # says UTF-8, and not one of its characters is
@@ -85,32 +85,24 @@ def known_charset(label: str | None) -> str | None:
 
 def _may_pass_as_utf8(charset: str | None, body: bytes) -> bool:
     """Whether bytes that are valid UTF-8 may all the same be what the page says, as those of 7-bit charsets are."""
-    if charset in _SEVEN_BIT.values():
-        return True
-    return ((charset or "").startswith(("utf-16", "utf-32")) and b"\0" in body) or any(
-        mark in body for mark in _ISO_2022
-    )
-
-
-def _wide_start(body: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte order mark, by the first character of its markup."""
-    return next((charset for start, charset in _WIDE_STARTS if body.startswith(start)), None)
+    wide = (charset or "").startswith(("utf-16", "utf-32")) and b"\0" in body
+    return wide or charset in _SEVEN_BIT.values() or any(mark in body for mark in _ISO_2022)
 
 
 def _written(body: bytes) -> str | None:
     """What the page itself says that it is in; it says so in ASCII, so it cannot be in UTF-16."""
     head = body[:_META_BYTES]
-    found = _XML.match(head) or _META.search(head)
-    charset = known_charset(found[1].decode("ascii", "replace")) if found else None
+    label = _XML.match(head) or _META.search(head)
+    charset = known_charset(label[1].decode("ascii", "replace")) if label else None
     if charset in ("utf-16le", "utf-16be"):
         return "utf-8"
     return "windows-1252" if charset == "x-user-defined" else charset
 
 
 def _guess(body: bytes) -> str:
-    found = known_charset(detect_encoding(body, html5_compatible=False)) or "utf-8"
+    charset = known_charset(detect_encoding(body, html5_compatible=False)) or "utf-8"
     # They differ where the one has frames of tables and the other the Ukrainian letters, of which pages have more.
-    return "koi8-u" if found == "koi8-r" else found
+    return "koi8-u" if charset == "koi8-r" else charset
 
 
 def _decoded(body: bytes, charset: str) -> str:

@@ -6,28 +6,24 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 from siftlm.readers.archive import record_header
 from siftlm.readers.encodings import head_in_utf8
 from siftlm.readers.formats import FORMATS
-from siftlm.readers.headers import header_fields, is_wat_record
+from siftlm.readers.headers import content_length, header_fields, is_wat_record
 from siftlm.readers.settings import Compression, Format
 from siftlm.readers.streams import DAMAGE, codec_of, compression_of
 from siftlm.readers.zstd import MAX_DICTIONARY_BYTES, MAX_WINDOW_BYTES, dictionary_bytes
+
+Kind = Format | Literal["wat"]
+"""The format of a file; `wat` is known only to be refused."""
 
 HEAD_BYTES = 1 << 16
 """How much of the beginning of a file `detect` wants to see, behind the dictionary that it may begin with."""
 
 _PACKED = re.compile(r"\.(gz|gzip|zst|zstd|bz2|xz)$")
-_PACKED_BY_NAME: dict[str, Compression] = {
-    "gz": "gzip",
-    "gzip": "gzip",
-    "zst": "zstd",
-    "zstd": "zstd",
-    "bz2": "bzip2",
-    "xz": "xz",
-}
+_BY_ENDING: dict[str, Compression] = {"gz": "gzip", "zst": "zstd", "bz2": "bzip2", "xz": "xz"}
 _WARC = re.compile(rb"[\r\n]*WARC/\d+\.\d")
 _ARC = re.compile(rb"filedesc:[^\n ]* [\w.:-]+ \d{8,14} ")
 _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
@@ -35,9 +31,9 @@ _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """The format and the compression of a file. `wat` is known only to be refused."""
+    """Names the format and the compression of a file."""
 
-    format: Format | Literal["wat"]
+    format: Kind
     compression: Compression
 
 
@@ -63,11 +59,10 @@ def detect(name: str, head: bytes, compression: Compression | None = None) -> De
 
 def _compression(name: str, head: bytes) -> Compression:
     """By content; by name where the content is neither compressed nor text: then its beginning is damaged."""
-    found = compression_of(head)
-    named = _PACKED.search(name.lower())
-    if found == "none" and named and head and not _is_text(head):
-        return _PACKED_BY_NAME[named[1]]
-    return found
+    by_content, named = compression_of(head), _PACKED.search(name.lower())
+    if by_content == "none" and named and head and not _is_text(head):
+        return _BY_ENDING.get(named[1], cast(Compression, named[1]))
+    return by_content
 
 
 def _is_text(head: bytes) -> bool:
@@ -95,7 +90,7 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
     return bytes(content)
 
 
-def format_of_name(name: str) -> Format | Literal["wat"] | None:
+def format_of_name(name: str) -> Kind | None:
     """The format that the ending of a name tells of, a compression's aside."""
     bare = without_packing(name)
     return next((name for name, of in FORMATS.items() if re.search(of.endings, bare)), None)
@@ -106,19 +101,17 @@ def without_packing(name: str) -> str:
     return _PACKED.sub("", name.lower())
 
 
-def _format_of_content(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"] | None:
+def _format_of_content(content: bytes, named: Kind | None) -> Kind | None:
     if content.startswith(b"PAR1"):
         return "parquet"
     if _WARC.match(content):
         return _kind_of_archive(content.lstrip(b"\r\n"), named)
     if _ARC.match(content):
         return "warc"
-    if named is None and _OBJECT.match(head_in_utf8(content)):
-        return "jsonl"
-    return None
+    return "jsonl" if named is None and _OBJECT.match(head_in_utf8(content)) else None
 
 
-def _kind_of_archive(content: bytes, named: Format | Literal["wat"] | None) -> Format | Literal["wat"]:
+def _kind_of_archive(content: bytes, named: Kind | None) -> Kind:
     """By the first record that is neither about the file nor about a page; by its name where there is none."""
     described = False
     for header in _headers(content):
@@ -140,8 +133,7 @@ def _headers(content: bytes) -> Iterator[dict[str, str]]:
     while header := record_header(content, place):
         fields = header_fields(header)
         yield fields
-        length = fields.get("content-length", "")
-        if not (length.isascii() and length.isdigit() and len(length) < 16):
+        if (length := content_length(fields)) is None:
             return
-        place += len(header) + int(length)
+        place += len(header) + length
         place = len(content) - len(content[place:].lstrip(b"\r\n"))

@@ -6,22 +6,22 @@ import codecs
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 
+from siftlm.readers.records import Flaw
 from siftlm.readers.streams import Block, Fault
 
 UTF8_MARK = codecs.BOM_UTF8
 # The marks of UTF-32 come first: that of little-endian UTF-16 begins the one of UTF-32.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+_MARKS = {
+    "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
 _LONGEST_MARK = 4
 _DAMAGE = "siftlm.damage"
 _FEW = 6  # bytes above ASCII, too few to tell an encoding that writes whole words with them
 _SEEN = 4096  # bytes that say whether every second one is a NUL
 
-UTF16_WITHOUT_MARK = "utf16_without_mark"
 BAD_UTF8 = "bad_utf8"
 
 
@@ -42,13 +42,11 @@ def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
     source = iter(blocks)
     first: list[Block | Fault] = []
     head = b""
-    for block in source:
+    while len(head) < _LONGEST_MARK and (block := next(source, None)):
         first.append(block)
         if isinstance(block, Fault):
             break
         head += block.content
-        if len(head) >= _LONGEST_MARK:
-            break
     encoding = marked(head)
     every = chain(first, source)
     return _transcoded(every, *encoding) if encoding else every
@@ -56,7 +54,7 @@ def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
 
 def marked(head: bytes) -> tuple[str, int] | None:
     """Returns the encoding that a byte order mark of UTF-16 or UTF-32 announces, and the size of the mark."""
-    return next(((name, len(mark)) for mark, name in _MARKS if head.startswith(mark)), None)
+    return next(((name, len(mark)) for name, mark in _MARKS.items() if head.startswith(mark)), None)
 
 
 def head_in_utf8(head: bytes) -> bytes:
@@ -82,12 +80,29 @@ def _transcoded(blocks: Iterable[Block | Fault], encoding: str, mark: int) -> It
         yield Block(end.encode("utf-8", "surrogatepass"), member, False)
 
 
+def not_utf8(content: bytes, where: str, offset: int, *, wide: bool = True) -> Flaw | None:
+    """Returns the flaw of content that is not UTF-8, or UTF-16 if `wide`, with what it probably is; else None."""
+    at = first_bad_byte(content)
+    if at is None and not (wide and is_utf16(content)):
+        return None
+    return Flaw("error", *undecodable(content, at or 0, where), offset)
+
+
 def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
     """Returns reason and detail of content that is not UTF-8 at byte `at`, with what it probably is."""
     if is_utf16(content):
-        return UTF16_WITHOUT_MARK, f"{where} looks like UTF-16 or UTF-32 without a byte order mark; write it as UTF-8"
+        return "utf16_without_mark", f"{where} looks like UTF-16 or UTF-32 without a byte order mark; write it as UTF-8"
     guess = _likely(content, at)
     return BAD_UTF8, f"byte {at} of {where}" + (f", which looks like {guess}" if guess else "")
+
+
+def first_bad_byte(content: bytes) -> int | None:
+    """Returns where content stops being UTF-8; None where it is all UTF-8."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
 
 
 def is_utf16(content: bytes) -> bool:

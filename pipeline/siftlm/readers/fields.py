@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from siftlm.readers.encodings import undecodable
+from siftlm.readers.encodings import first_bad_byte, not_utf8
 from siftlm.readers.metadata import pack, text_or_hex
 from siftlm.readers.records import UNREADABLE, Flaw, Record, TooLong, checked, too_large
 from siftlm.readers.settings import InputSettings
@@ -17,19 +17,20 @@ ABSENT: Any = object()
 MOST_NAME_BYTES = 1 << 16
 """Of an id, a url or a domain, in UTF-8: what is longer is none. Servers take urls of 8 to 64 KiB."""
 
+_PLACES = ("id_field", "url_field", "domain_field")
+_KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 _WHOLE_DIGITS = 40  # of a decimal; a larger one keeps its exponent
 _MAYBE_ROUNDED = re.compile(r"[:,\[]-?[0-9](\.[0-9]+)?e[0-9]")  # a float of JSON above 64 bits may have been an integer
 
 
 class Fields:
-    """Which fields of a row become the columns of a record, prepared once a shard."""
+    """Makes records of rows by the fields that the settings name, prepared once a shard."""
 
     def __init__(self, settings: InputSettings, exact: Callable[[bytes], Any] | None = None) -> None:
         """`exact` reads a row again with its integers as they are written, where a parser may have rounded them."""
         self._settings, self._exact = settings, exact
         self._text = split_path(settings.text_field)
-        named = (settings.id_field, settings.url_field, settings.domain_field)
-        self._paths = [None if path is None else split_path(path) for path in named]
+        self._paths = [split_path(path) if path else None for path in map(settings.extra_fields.get, _PLACES)]
         self._metadata = [(path, split_path(path)) for path in settings.metadata_fields]
 
     def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
@@ -37,34 +38,26 @@ class Fields:
         names, metadata, lost = self._beside(row)
         if self._exact and (float in map(type, names) or (metadata and _MAYBE_ROUNDED.search(metadata))):
             names, metadata, lost = self._beside(self._exact(content))
-        return self._made(find(row, self._text), names, metadata, lost, offset)
-
-    def made(self, text: Any, names: Sequence[Any], metadata: Mapping[str, Any], offset: int) -> Record | Flaw:
-        """Returns the record of a text, id, url, domain and metadata, ABSENT where the row has none."""
-        return self._made(text, names, *self._pack(metadata), offset)
+        return self.made(find(row, self._text), names, metadata, lost, offset)
 
     def _beside(self, row: Mapping[str, Any]) -> tuple[list[Any], str | None, Sequence[str]]:
-        names = [ABSENT if path is None else find(row, path) for path in self._paths]
-        if not self._metadata:
-            return names, None, ()
-        return names, *self._pack({name: find(row, path) for name, path in self._metadata})
+        names = [find(row, path) if path else ABSENT for path in self._paths]
+        return names, *self.pack({name: find(row, path) for name, path in self._metadata})
 
-    def _pack(self, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
-        """The metadata as JSON, null where the row has none of that name, and the names of what JSON cannot carry."""
+    def pack(self, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
+        """Returns metadata as JSON, None where none is asked for, and the names of what JSON cannot carry."""
         if not metadata:
             return None, ()
         return pack({name: None if value is ABSENT else value for name, value in metadata.items()})
 
-    def _made(
+    def made(
         self, text: Any, names: Sequence[Any], metadata: str | None, lost: Sequence[str], offset: int
     ) -> Record | Flaw:
+        """Returns the record of a text, of id, url and domain, ABSENT where the row has none, and packed metadata."""
         content = _content(text, self._settings, offset)
         if isinstance(content, Flaw):
             return content
-        record_id, url, domain = names
-        record_id = None if record_id is ABSENT else _name(record_id)
-        url = None if url is ABSENT else _url(url)
-        domain = None if domain is ABSENT else _name(domain)
+        record_id, url, domain = _name(names[0]), _url(names[1]), _name(names[2])
         record = Record(content, offset, record_id, url, domain, metadata)
         if lost or record_id is UNREADABLE or url is UNREADABLE or domain is UNREADABLE:
             record = _without_unusable(record, lost)
@@ -73,10 +66,9 @@ class Fields:
 
 def _without_unusable(record: Record, lost: Sequence[str]) -> Record:
     """The record with None for names that are none, and all that could not be used by its place in the settings."""
-    found = {"id_field": record.record_id, "url_field": record.url, "domain_field": record.domain}
-    unusable = [place for place, name in found.items() if name is UNREADABLE]
-    record_id, url, domain = (None if name is UNREADABLE else name for name in found.values())
-    places = (*unusable, *(f"metadata_fields.{name}" for name in lost))
+    bad = [place for place, name in zip(_PLACES, record[2:5], strict=True) if name is UNREADABLE]
+    record_id, url, domain = (None if name is UNREADABLE else name for name in record[2:5])
+    places = (*bad, *(f"metadata_fields.{name}" for name in lost))
     return record._replace(record_id=record_id, url=url, domain=domain, unusable=places)
 
 
@@ -110,11 +102,7 @@ def _content(text: Any, settings: InputSettings, offset: int) -> bytes | Flaw:
             return Flaw("error", "lone_surrogate", detail, offset)
     where = repr(settings.text_field)
     if isinstance(text, bytes):
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            return Flaw("error", *undecodable(text, error.start, where), offset)
-        return text
+        return not_utf8(text, where, offset, wide=False) or text
     if text is ABSENT:
         return Flaw("error", "missing_field", f"no field {where}", offset)
     if text is None:
@@ -123,33 +111,29 @@ def _content(text: Any, settings: InputSettings, offset: int) -> bytes | Flaw:
         return too_large(text.size, settings.max_document_bytes, offset)
     if text is UNREADABLE:
         return Flaw("error", "unreadable_text", f"{where} is there and cannot be read", offset)
-    return Flaw("error", "wrong_type", f"{where} must be a string, got {_kind(text)}", offset)
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__
+    return Flaw(
+        "error", "wrong_type", f"{where} must be a string, got {_KINDS.get(type(text), type(text).__name__)}", offset
+    )
 
 
 def _url(value: Any) -> Any:
     """A url: a string; None where it is absent, null or empty, UNREADABLE where it is anything else."""
     if isinstance(value, str):
         return _bounded(value)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is ABSENT or (isinstance(value, float) and math.isnan(value)):
         return None
-    try:
-        return _bounded(value.decode()) if isinstance(value, bytes) else UNREADABLE
-    except UnicodeDecodeError:
-        return UNREADABLE
+    return _bounded(value.decode()) if isinstance(value, bytes) and first_bad_byte(value) is None else UNREADABLE
 
 
 def _name(value: Any) -> Any:
     """An id or a domain: a string, or what prints as one; as `_url` where there is none."""
     if isinstance(value, str):
         return _bounded(value)
-    if value is None:
+    if value is None or value is ABSENT:
         return None
     if isinstance(value, bytes):
-        return _bounded(_printable(value))
+        text = text_or_hex(value)
+        return _bounded(text if text.isprintable() else value.hex())
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -170,12 +154,6 @@ def _decimal(value: Decimal) -> str:
     if value.is_finite() and abs(value.adjusted()) < _WHOLE_DIGITS and value == value.to_integral_value():
         return str(int(value))
     return str(value)
-
-
-def _printable(value: bytes) -> str:
-    """Bytes that are printable text as that, others, a UUID for one, in hexadecimal digits."""
-    text = text_or_hex(value)
-    return text if text.isprintable() else value.hex()
 
 
 def _bounded(value: str) -> Any:

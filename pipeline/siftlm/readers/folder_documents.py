@@ -42,28 +42,25 @@ _UNTOLD = re.compile(r"[^.]*(\.\d+)*")  # part-00000, shard.0001: no ending that
 
 @dataclass(frozen=True)
 class Folder:
-    """The documents of a path, the format of each by its path, and what was left out."""
+    """Holds the documents of a path, the format of each by its path, and what was left out."""
 
     files: tuple[InputFile, ...]
     formats: dict[str, str]
     skipped: tuple[str, ...] = ()
 
 
-def documents_of(path: str, found: Sequence[InputFile], settings: InputSettings) -> Folder:
+def documents_of(path: str, files: Sequence[InputFile], settings: InputSettings) -> Folder:
     """Returns the files of one path that are documents.
 
     Raises:
         UserError: the path is of a folder with documents of several formats, or with none.
     """
-    named = [file for file in found if file.named]
-    told = {file.path: _told(file, settings) for file in named}
-    chosen, skipped = _chosen(path, [file for file in found if not file.named], settings)
+    # What a path names is taken at its word, as far as name and settings tell; its content goes before its name.
+    asked = None if settings.format == "auto" else settings.format
+    named = [file for file in files if file.named]
+    told: dict[str, str] = {file.path: asked or format_of_name(file.path) or OTHER for file in named}
+    chosen, skipped = _chosen(path, [file for file in files if not file.named], settings)
     return Folder((*named, *(file for file, _ in chosen)), {**told, **{f.path: kind for f, kind in chosen}}, skipped)
-
-
-def _told(file: InputFile, settings: InputSettings) -> str:
-    """The format of a file that a path names, as far as name and settings tell; its content goes before its name."""
-    return settings.format if settings.format != "auto" else format_of_name(file.path) or OTHER
 
 
 def _chosen(
@@ -72,20 +69,22 @@ def _chosen(
     """The documents among the files of a folder with their format, and the paths of the others."""
     if not files:
         return [], ()
-    formats = dict(zip((file.path for file in files), _formats(files), strict=True))
+    with ThreadPoolExecutor(THREADS) as pool:
+        formats = dict(zip((file.path for file in files), pool.map(_format, files), strict=True))
     wanted = _wanted(path, formats, settings)
     asked = None if settings.format == "auto" else settings.format
     chosen = [(file, asked or formats[file.path] or OTHER) for file in files if formats[file.path] in wanted]
     if not chosen:
         raise _nothing_known(path, files, settings)
-    return chosen, tuple(name for name, found in formats.items() if found not in wanted)
+    return chosen, tuple(name for name, kind in formats.items() if kind not in wanted)
 
 
 def _wanted(path: str, formats: dict[str, str | None], settings: InputSettings) -> frozenset[str | None]:
     """The formats of a folder whose files are documents: one, or none."""
     there = {name for name in formats.values() if name is not None and name != NO_DOCUMENT}
     # What lies beside documents of another format is about them: notes and lists in text, facts in JSON.
-    weak = {"text", *(["jsonl"] if _only_plain_json(formats) else [])}
+    plain_json = all(name.lower().endswith(".json") for name, kind in formats.items() if kind == "jsonl")
+    weak = {"text", "jsonl"} if plain_json else {"text"}
     if settings.format != "auto":
         if settings.format in there:
             return frozenset({settings.format})
@@ -102,35 +101,22 @@ def _pages_twice(formats: dict[str, str | None]) -> bool:
     return len(set(stems)) < len(stems)
 
 
-def _only_plain_json(formats: dict[str, str | None]) -> bool:
-    """Whether all the JSON of a folder is in files called .json, not .jsonl and not compressed."""
-    return all(name.lower().endswith(".json") for name, found in formats.items() if found == "jsonl")
-
-
-def _formats(files: Sequence[InputFile]) -> list[str | None]:
-    """The format of every file; NO_DOCUMENT for what is none, None for what nobody knows."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_format, files))
-
-
 def _format(file: InputFile) -> str | None:
+    """The format of a file; NO_DOCUMENT for what is none, None for what nobody knows."""
     name = file.path.rpartition("/")[2]
     bare, told = without_packing(name), format_of_name(name)
     if told in (None, "text") and (_ABOUT.fullmatch(bare) or _NEVER.fullmatch(bare)):
         return NO_DOCUMENT
     if _ABOUT_JSON.fullmatch(name.lower()):
         return NO_DOCUMENT
-    return told or (_format_of_content(file) if _UNTOLD.fullmatch(bare) else None)
-
-
-def _format_of_content(file: InputFile) -> str | None:
-    """By its beginning. Anything may be text, so that tells nothing."""
+    if told or not _UNTOLD.fullmatch(bare):
+        return told
     try:
         with filesystem.open_read(file.path) as stream:
-            found = detect(file.path, stream.read(HEAD_BYTES)).format
+            kind = detect(file.path, stream.read(HEAD_BYTES)).format
     except FileNotFoundError:
         return None  # removed meanwhile: it is no input any more
-    return None if found == "text" else found
+    return None if kind == "text" else kind  # anything may be text, so that tells nothing
 
 
 def _several(path: str, formats: dict[str, str | None], left: set[str]) -> UserError:

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, BinaryIO, Literal
+from pkgutil import resolve_name
+from typing import BinaryIO, Literal, cast
 
 from siftlm.readers.records import Reader
 from siftlm.readers.settings import Compression, Format, InputSettings
 
-FieldNames = Callable[[BinaryIO, Compression, InputSettings], set[str]]
-Counter = Callable[[BinaryIO], int]
-
 
 @dataclass(frozen=True)
 class FileFormat:
-    """What siftlm must know of a format; functions are named rather than imported, for readers load much."""
+    """Says what siftlm must know of a format; functions are named rather than imported, for readers load much."""
 
     words: str  # what the reader does; empty for a format that is known only to be refused
     reader: str  # a Reader
     endings: str  # a regular expression of how names end, a compression's ending aside
-    fields: str | None = None  # a FieldNames, for formats whose records have fields
-    counter: str | None = None  # a Counter, for formats whose files say how many records they have
+    fields: str | None = None  # (file, compression, settings) -> names, for formats whose records have fields
+    counter: str | None = None  # (file) -> int, for formats whose files say how many records they have
     lines: bool = False  # whether the bytes are text
     paper: str = ""
 
     def open_reader(self) -> Reader:
         """Loads the reader."""
-        reader: Reader = _named(self.reader)
-        return reader
+        return cast(Reader, resolve_name(self.reader))
 
     def field_names(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
         """Names the fields of the first records."""
-        names: FieldNames | None = _named(self.fields) if self.fields else None
-        return names(file, compression, settings) if names else set()
+        return set(resolve_name(self.fields)(file, compression, settings) if self.fields else ())
 
     def count(self, file: BinaryIO) -> int:
         """Tells how many records a file says it has; 0 where it does not say."""
-        counter: Counter | None = _named(self.counter) if self.counter else None
-        return counter(file) if counter else 0
+        return int(resolve_name(self.counter)(file)) if self.counter else 0
 
 
 FORMATS: dict[Format | Literal["wat"], FileFormat] = {
@@ -56,12 +49,7 @@ FORMATS: dict[Format | Literal["wat"], FileFormat] = {
         r"\.wet$",
         fields="siftlm.readers.presence:of_archive",
     ),
-    "wat": FileFormat(
-        "",
-        "siftlm.readers.warc:read_warc",
-        r"\.wat$",
-        fields="siftlm.readers.presence:of_archive",
-    ),
+    "wat": FileFormat("", "siftlm.readers.warc:read_warc", r"\.wat$", fields="siftlm.readers.presence:of_archive"),
     "jsonl": FileFormat(
         "Reads a field of JSON objects, one a line or in lists.",
         "siftlm.readers.jsonl:read_jsonl",
@@ -83,8 +71,3 @@ FORMATS: dict[Format | Literal["wat"], FileFormat] = {
         lines=True,
     ),
 }
-
-
-def _named(place: str) -> Any:
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)

@@ -77,7 +77,6 @@ _MARKUP = re.compile(rf"<(?:(/?)([a-zA-Z][^\s/>]*+)((?:\s++|/(?!>)|{_NAMED})*+)(
 """A tag with its attributes, in which quoted brackets end nothing (13.2.5.32 to 13.2.5.40); or how a comment begins.
 Whatever begins a tag is one, to the end of the page if need be, so that nothing is looked at twice."""
 _COMMENT_END = re.compile(r"(?<=<!--)-?>|--!?>")
-_CDATA = "<![CDATA["
 _RAW = {
     name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
     for name in _tags("iframe noembed noframes script style textarea title xmp")
@@ -115,7 +114,7 @@ def _most_active(html: str) -> int:
 
 @dataclass(slots=True, eq=False)
 class _Formatting:
-    """An entry of the list of active formatting elements; `open` while it is on the stack, too."""
+    """Stands in the list of active formatting elements; `open` while it is on the stack, too."""
 
     name: str
     attributes: str
@@ -124,7 +123,7 @@ class _Formatting:
 
 @dataclass(slots=True)
 class _Cost:
-    """The parser's stack and list, and what has been spent so far."""
+    """Follows the parser's stack and list, and counts what has been spent so far."""
 
     stack: list[tuple[str, _Formatting | None]] = field(default_factory=list)
     active: list[_Formatting | None] = field(default_factory=list)  # None where a barrier begins
@@ -159,7 +158,7 @@ class _Cost:
                 self._push(name, None)
             return
         while self.in_foreign:
-            self._pop()
+            self._take()
         if name in _ONCE or (name == "form" and self.form and not self.counts["template"]):
             return  # the parser has one already
         if name in _TABLE_PARTS and not (self.counts["table"] or self.counts["template"]):
@@ -168,8 +167,11 @@ class _Cost:
             self._start_formatting(name, attributes)
             return
         self.steps += len(self.stack)
-        self._close_implied(name)
-        if name not in _BLOCKS:
+        if name in _CLOSES:
+            self._close(*_CLOSES[name])
+        if name in _BLOCKS and name not in _TABLE_PARTS:
+            self._close(*_PARAGRAPH)
+        elif name not in _BLOCKS:
             self.remake()
         if name == "option":
             self.options += 1
@@ -186,7 +188,9 @@ class _Cost:
         if name in _ONCE:
             return  # what is open in them stays open
         if name == "form" and not self.counts["template"]:
-            self._end_form()
+            self.form = False
+            if (place := self._innermost(frozenset(["form"]), _SCOPES)) is not None:
+                self._take(place)  # and leaves on the stack what is open in the form
             return
         if name in _FORMATTING and self._end_formatting(name):
             return
@@ -231,24 +235,11 @@ class _Cost:
             self._close(frozenset([name]), _BLOCKS | _SCOPES)
         return True
 
-    def _end_form(self) -> None:
-        """Takes the form off the stack, and leaves on it what is open in the form."""
-        self.form = False
-        place = self._innermost(frozenset(["form"]), _SCOPES)
-        if place is not None:
-            self._take(place)
-
-    def _close_implied(self, name: str) -> None:
-        if name in _CLOSES:
-            self._close(*_CLOSES[name])
-        if name in _BLOCKS and name not in _TABLE_PARTS:
-            self._close(*_PARAGRAPH)
-
     def _close(self, names: frozenset[str], stops: frozenset[str]) -> None:
         """Closes the innermost element of those names and what is in it, if none of `stops` is in between."""
         place = self._innermost(names, stops)
         while place is not None and len(self.stack) > place:
-            self._pop()
+            self._take()
 
     def _innermost(self, names: frozenset[str], stops: frozenset[str]) -> int | None:
         """Where the innermost element of those names is on the stack, if none of `stops` is in between."""
@@ -271,10 +262,7 @@ class _Cost:
             self.plain += 1
             self.deepest = max(self.deepest, self.plain)
 
-    def _pop(self) -> None:
-        self._take(-1)
-
-    def _take(self, place: int) -> None:
+    def _take(self, place: int = -1) -> None:
         name, entry = self.stack.pop(place)
         self.foreign.pop(place)
         self.counts[name] -= 1
@@ -314,6 +302,6 @@ def _behind(html: str, start: int, markup: re.Match[str], foreign: bool) -> int:
     if markup[5]:
         end = _COMMENT_END.search(html, markup.end())
         return end.end() if end else len(html)
-    mark = "]]>" if foreign and html.startswith(_CDATA, start) else ">"
-    found = html.find(mark, start)
-    return found + len(mark) if found >= 0 else len(html)
+    mark = "]]>" if foreign and html.startswith("<![CDATA[", start) else ">"
+    place = html.find(mark, start)
+    return place + len(mark) if place >= 0 else len(html)

@@ -37,6 +37,12 @@ def _text(line: bytes) -> str:
         return line.decode("latin-1")
 
 
+def content_length(header: dict[str, str]) -> int | None:
+    """Returns the bytes of the block of a record with this header; None where it does not say."""
+    length = header.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
+
+
 def is_wat_record(header: dict[str, str]) -> bool:
     """Tells whether a record with this header may be one of a WAT file: metadata of a page in JSON."""
     mime = header.get("content-type", "").partition(";")[0].strip().lower()

@@ -37,7 +37,7 @@ _TAIL = 1 << 10  # bytes in which a beginning may stand that is not held to its 
 
 
 class Value(NamedTuple):
-    """A value as it stands in the stream. `offset` is in the uncompressed text; `size` is its bytes.
+    """Holds a value as it stands in the stream. `offset` is in the uncompressed text; `size` is its bytes.
 
     `content` is None where it is longer than what is held in memory; `whole` is false where it has no end.
     """
@@ -130,8 +130,8 @@ class Values:
         self._first, self._in_string, self._at = first, first == b'"', 1
         if first in (b"{", b"["):
             self._open.open(first[0])
-        found = self._pattern().search(self._held, 1) if self.offset < self._sure else None
-        self._stop = found.end() if found else None
+        next_one = self._pattern().search(self._held, 1) if self.offset < self._sure else None
+        self._stop = next_one.end() if next_one else None
         return True
 
     def _finish(self) -> Value | None:
@@ -145,14 +145,13 @@ class Values:
             sound = self._leave_string(stop) if self._in_string else self._next_mark(stop)
             if not sound:
                 return self._broken() if sound is False or self._stop is not None else None
-        return self._string() if self._first == b'"' else self._cut(self._at, whole=True)
-
-    def _string(self) -> Value | None:
-        """A string that stands for itself; one before a colon is what is left of an object."""
-        behind = _BEHIND.search(self._held, self._at)
-        if behind is None:
-            return None
-        return self._broken() if behind[0] == b":" else self._cut(self._at, whole=True)
+        if self._first == b'"':  # which stands for itself; one before a colon is what is left of an object
+            behind = _BEHIND.search(self._held, self._at)
+            if behind is None:
+                return None
+            if behind[0] == b":":
+                return self._broken()
+        return self._cut(self._at, whole=True)
 
     def _next_mark(self, stop: int) -> bool | None:
         """Goes behind the next bracket, or into a string that goes on; None where it is not there yet.
@@ -224,17 +223,14 @@ class Values:
     def _resume(self) -> Value | None:
         """The value in work up to where the next one begins, if that is held."""
         assert self._starts is not None
-        found = self._starts.search(self._held, self._at)
-        if found is None:
+        next_one = self._starts.search(self._held, self._at)
+        if next_one is None:
             self._at = max(self._at, len(self._held) - _TAIL)
             return None
-        self._go_back(found.end())
-        return self._cut(found.end(), whole=False)
-
-    def _go_back(self, start: int) -> None:
-        self._rewound += max(0, self._reach - self.offset - start)
+        self._rewound += max(0, self._reach - self.offset - next_one.end())
         if self._rewound > 2 * self._reach:
             self._sure = max(self._sure, self._reach)
+        return self._cut(next_one.end(), whole=False)
 
     def _pattern(self) -> re.Pattern[bytes]:
         return starts(self._laid_out())
@@ -265,8 +261,7 @@ class Values:
         content = None if size > self._limit else bytes(self._held[:end])
         value = Value(content, self.offset - self._dropped, size, whole)
         self._before = bytes(self._held[max(0, end - _LONGEST_LEAD) : end])
-        self._dropped, self._first, self._in_string, self._starts = 0, b"", False, None
-        self._own = None
+        self._dropped, self._first, self._in_string, self._starts, self._own = 0, b"", False, None, None
         self._open.clear()
         self._drop(end)
         return value
@@ -307,6 +302,6 @@ def split_values(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Value 
 
 
 def _end(pattern: re.Pattern[bytes], content: bytearray, start: int, stop: int = sys.maxsize) -> int:
-    found = pattern.match(content, start, stop)
-    assert found is not None, "the pattern matches nothing at all too"
-    return found.end()
+    match = pattern.match(content, start, stop)
+    assert match is not None, "the pattern matches nothing at all too"
+    return match.end()

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, undecodable
+from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, not_utf8
 from siftlm.readers.fields import Fields
 from siftlm.readers.json_values import Value, Values, split_values
 from siftlm.readers.lines import LongLine, beginning, line_end, split_lines
@@ -21,7 +21,6 @@ from siftlm.readers.streams import Block, Fault, read_blocks
 
 _BLANK = b" \t\r\n\v\f\0"  # some downloaders pad files with zeros
 _LIST = "a line must be a JSON object, got a list between other lines"
-_NO_END = "{} bytes that begin a value and have no end"
 _MAY_BE_SEVERAL = frozenset({"broken_json", "json_list", BAD_UTF8})
 _TEXT = "text"  # the field that a string in a list stands for, unless the settings name another
 
@@ -31,7 +30,7 @@ Row = tuple[dict[str, Any], int, bytes]
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """Yields a record or a flaw for every value: a line, an object, or an element of a list."""
-    fields = Fields(settings, partial(_exact, _depth(settings)))
+    fields = Fields(settings, partial(_exact, settings))
     for row in read_rows(file, compression, settings):
         if isinstance(row, Flaw):
             yield row
@@ -43,10 +42,11 @@ def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings
 def _explained(flaw: Flaw, row: Row) -> Flaw:
     """The flaw of a text; a record that is not UTF-8, or not JSON, was read as far as that goes."""
     _, offset, content = row
-    if flaw.reason not in ("lone_surrogate", "unreadable_text"):
+    if flaw.reason == "unreadable_text":
+        flaw = flaw._replace(reason="broken_json")
+    elif flaw.reason != "lone_surrogate":
         return flaw
-    broken = flaw._replace(reason="broken_json") if flaw.reason == "unreadable_text" else flaw
-    return _bad_utf8(content, offset) or broken
+    return not_utf8(content, "the record", offset) or flaw
 
 
 def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Row | Flaw]:
@@ -56,7 +56,8 @@ def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings)
     every = chain(first, blocks)
     if _is_lines(head):
         return _lines(every, settings, line_end(head))
-    return _values(_in_lf(every) if line_end(head) == b"\r" else every, settings)
+    blocks = _in_lf(every) if line_end(head) == b"\r" else every
+    return _rows(split_values(blocks, settings.max_record_bytes), settings)
 
 
 def _in_lf(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
@@ -93,11 +94,6 @@ def _first_end(start: bytes) -> int | None:
     return value.size if value and value.whole else None
 
 
-def _depth(settings: InputSettings) -> int:
-    """How many objects deep the fields of the settings lie."""
-    return max(path.count(".") for path in (settings.text_field, *settings.extra_fields.values()))
-
-
 def _is_json(content: bytes) -> bool:
     try:
         orjson.loads(content)
@@ -108,64 +104,53 @@ def _is_json(content: bytes) -> bool:
 
 def _lines(blocks: Iterable[Block | Fault], settings: InputSettings, end: bytes) -> Iterator[Row | Flaw]:
     limit = settings.max_record_bytes
-    depth = _depth(settings)
     for line in split_lines(blocks, limit, end):
         if isinstance(line, Flaw):
             yield line
         elif isinstance(line, LongLine):
             yield too_large(line.size, limit, line.offset)
         elif line.content.strip(_BLANK):
-            rows = _rows_of_line(line.content, line.offset, depth)
+            rows = _rows_of_line(line.content, line.offset, settings)
             # What damage cut off is part of the damage, which is an entry of its own.
             yield from (row for row in rows if line.whole or not isinstance(row, Flaw))
 
 
-def _rows_of_line(content: bytes, offset: int, depth: int) -> list[Row | Flaw]:
+def _rows_of_line(content: bytes, offset: int, settings: InputSettings) -> list[Row | Flaw]:
     """The object of a line; or those of one that holds several, side by side, between CRs, before commas or in a list.
 
     What else a line may hold is one flaw, of the whole line.
     """
-    row = _row(content, offset, depth)
+    row = _row(content, offset, settings)
     if not isinstance(row, Flaw) or row.reason not in _MAY_BE_SEVERAL:
         return [row]
-    found = list(split_values([Block(content, 0, True)], len(content)))
-    if not all(isinstance(value, Value) and value.content and value.content.startswith(b"{") for value in found):
+    values = list(split_values([Block(content, 0, True)], len(content)))
+    if not all(isinstance(value, Value) and value.content and value.content.startswith(b"{") for value in values):
         return [row]
-    rows = [_row_of_value(value, offset, depth) for value in found if isinstance(value, Value)]
+    rows = list(_rows(values, settings, offset))
     return rows if any(not isinstance(each, Flaw) for each in rows) else [row]
 
 
-def _row_of_value(value: Value, start: int, depth: int) -> Row | Flaw:
-    if not value.whole or value.content is None:
-        return Flaw("error", "broken_json", _NO_END.format(value.size), start + value.offset)
-    return _row(value.content, start + value.offset, depth)
-
-
-def _values(blocks: Iterable[Block | Fault], settings: InputSettings) -> Iterator[Row | Flaw]:
-    limit = settings.max_record_bytes
-    for value in split_values(blocks, limit):
+def _rows(values: Iterable[Value | Flaw], settings: InputSettings, start: int = 0) -> Iterator[Row | Flaw]:
+    """The objects of values whose offsets count from `start`: a string is a text, unless the settings name a field."""
+    for value in values:
         if isinstance(value, Flaw):
             yield value
         elif not value.whole:
-            yield Flaw("error", "broken_json", _NO_END.format(value.size), value.offset)
+            detail = f"{value.size} bytes that begin a value and have no end"
+            yield Flaw("error", "broken_json", detail, start + value.offset)
         elif value.content is None:
-            yield too_large(value.size, limit, value.offset)
+            yield too_large(value.size, settings.max_record_bytes, start + value.offset)
+        elif value.content.startswith(b'"') and settings.text_field == _TEXT:
+            yield _row(b'{"%b":%b}' % (_TEXT.encode(), value.content), start + value.offset, settings)
         else:
-            yield _element(value.content, value.offset, settings)
+            yield _row(value.content, start + value.offset, settings)
 
 
-def _element(content: bytes, offset: int, settings: InputSettings) -> Row | Flaw:
-    """An element of a list, or one of several values: a string is a text where the field of texts has its own name."""
-    if content.startswith(b'"') and settings.text_field == _TEXT:
-        content = b'{"%b":%b}' % (_TEXT.encode(), content)
-    return _row(content, offset, _depth(settings))
-
-
-def _row(content: bytes, offset: int, depth: int) -> Row | Flaw:
+def _row(content: bytes, offset: int, settings: InputSettings) -> Row | Flaw:
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        value = _second_look(content, offset, str(error), depth)
+        value = _second_look(content, offset, str(error), settings)
     if type(value) is dict:
         return value, offset, content
     if isinstance(value, Flaw):
@@ -175,7 +160,7 @@ def _row(content: bytes, offset: int, depth: int) -> Row | Flaw:
     return Flaw("error", "wrong_type", f"a record must be a JSON object, got {type(value).__name__}", offset)
 
 
-def _second_look(content: bytes, offset: int, complaint: str, depth: int) -> Any:
+def _second_look(content: bytes, offset: int, complaint: str, settings: InputSettings) -> Any:
     """The value of a record that orjson refuses, as far as it can be read, or why it has none."""
     text = content.decode("utf-8-sig", "surrogateescape")
     try:
@@ -183,27 +168,23 @@ def _second_look(content: bytes, offset: int, complaint: str, depth: int) -> Any
     except RecursionError:
         reason = "json_too_deep"
     except ValueError:
-        reason = "json_list" if text.lstrip().startswith("[") else "broken_json"
-    found = None if reason == "json_list" else members(text, depth)
-    if found is not None:
-        return found
-    bad = _bad_utf8(content, offset)
-    return bad or Flaw("error", reason, _LIST if reason == "json_list" else complaint, offset)
+        reason = "broken_json"
+        if text.lstrip().startswith("["):
+            return not_utf8(content, "the record", offset) or Flaw("error", "json_list", _LIST, offset)
+    if (row := members(text, _depth(settings))) is not None:
+        return row
+    return not_utf8(content, "the record", offset) or Flaw("error", reason, complaint, offset)
 
 
-def _bad_utf8(content: bytes, offset: int) -> Flaw | None:
-    """The flaw of a record that is not UTF-8, with what it probably is."""
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        return Flaw("error", *undecodable(content, error.start, "the record"), offset)
-    return Flaw("error", *undecodable(content, 0, "the record"), offset) if is_utf16(content) else None
-
-
-def _exact(depth: int, content: bytes) -> Any:
+def _exact(settings: InputSettings, content: bytes) -> Any:
     """The value of a record with its integers as they are written: orjson rounds those above 64 bits."""
     text = content.decode("utf-8-sig", "surrogateescape")
     try:
         return parse(text)
     except (ValueError, RecursionError):
-        return members(text, depth)
+        return members(text, _depth(settings))
+
+
+def _depth(settings: InputSettings) -> int:
+    """How many objects deep the fields of the settings lie."""
+    return max(path.count(".") for path in (settings.text_field, *settings.extra_fields.values()))

@@ -76,15 +76,15 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, b"<\0", 
 
 def essence(content_type: str | None) -> str | None:
     """Returns the type and subtype of a Content-Type in lower case; None where it is not valid or says nothing."""
-    found = _ESSENCE.match(content_type or "")
-    mime = found[1].lower() if found else None
+    match = _ESSENCE.match(content_type or "")
+    mime = match[1].lower() if match else None
     return None if mime in _SAYS_NOTHING else mime
 
 
 def charset_parameter(content_type: str | None) -> str | None:
     """Returns the charset that a Content-Type names."""
-    found = _CHARSET.search(content_type or "")
-    return found[1] if found else None
+    match = _CHARSET.search(content_type or "")
+    return match[1] if match else None
 
 
 def sniffed(body: bytes) -> str:
@@ -107,8 +107,8 @@ def is_xhtml(body: bytes) -> bool:
 def magic(body: bytes) -> str | None:
     """Returns the type of a body that begins like a file of no text and has binary bytes, or None."""
     head = body[:HEAD_BYTES]
-    if found := _PRINTABLE.match(head):
-        return _PRINTABLE_MIME[found[1]]
+    if printable := _PRINTABLE.match(head):
+        return _PRINTABLE_MIME[printable[1]]
     if head.startswith(_WIDE) or head.translate(None, _BINARY) == head:
         return None
     return next((mime for pattern, mime in _MAGIC if pattern.match(head)), None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -59,6 +61,10 @@ def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionarie
         return _opened(file, metadata, dictionaries)
 
 
+def _with_dictionaries(file: BinaryIO, opened: pq.ParquetFile, columns: tuple[str, ...]) -> Any:
+    return open_parquet(file, opened, columns) if columns else opened
+
+
 def _opened(file: BinaryIO, metadata: Any, dictionaries: tuple[str, ...]) -> Any:
     return pq.ParquetFile(
         file,
@@ -84,13 +90,16 @@ def _without_arrow_schema(file: BinaryIO) -> Any:
     return pq.read_metadata(io.BytesIO(_MAGIC + before + _SET_ASIDE + after + end)) if name else None
 
 
+def _leaves(opened: pq.ParquetFile) -> list[Any]:
+    return [opened.metadata.schema.column(number) for number in range(opened.metadata.num_columns)]
+
+
 def _untold(opened: pq.ParquetFile) -> frozenset[str]:
     """The leaves whose bytes only Arrow's schema would explain, where that cannot be read: integers of 128 bits."""
     if _SET_ASIDE not in (opened.metadata.metadata or {}):
         return frozenset()
-    leaves = [opened.metadata.schema.column(number) for number in range(opened.metadata.num_columns)]
-    raw = (leaf for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" and leaf.logical_type.type == "NONE")
-    return frozenset(leaf.path for leaf in raw)
+    raw = [leaf for leaf in _leaves(opened) if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY"]
+    return frozenset(leaf.path for leaf in raw if leaf.logical_type.type == "NONE")
 
 
 def count_rows(file: BinaryIO) -> int:
@@ -106,16 +115,15 @@ def count_rows(file: BinaryIO) -> int:
 
 def column_paths(opened: pq.ParquetFile) -> list[str]:
     """The leaves of the schema, objects by dots."""
-    return [opened.metadata.schema.column(i).path for i in range(opened.metadata.num_columns)]
+    return [leaf.path for leaf in _leaves(opened)]
 
 
 def _unreadable(file: BinaryIO, error: Exception) -> Flaw:
     _raise_if_from_disk(error)
-    file.seek(0, 2)
-    size = file.tell()
+    size = file.seek(0, 2)
     file.seek(max(size - 4, 0))
-    cut = file.read(4) != _MAGIC
-    return Flaw("error", "truncated_parquet" if cut else "corrupt_parquet", f"{size} bytes: {error}", 0)
+    reason = "corrupt_parquet" if file.read(4) == _MAGIC else "truncated_parquet"
+    return Flaw("error", reason, f"{size} bytes: {error}", 0)
 
 
 def _raise_if_from_disk(error: Exception) -> None:
@@ -151,7 +159,7 @@ class _Table:
         self._file, self._opened, self._names, self._settings = file, opened, names, settings
         self._fields = Fields(settings)
         self._untold = _untold(opened)
-        self._by_dictionary: tuple[tuple[str, ...], Any] = ((), opened)
+        self._source = lru_cache(maxsize=1)(partial(_with_dictionaries, file, opened))  # for most groups
 
     def read_group(self, group: int, first: int) -> Iterator[Record | Flaw]:
         """The rows of a row group. A column that is damaged costs its own values, the text the rows."""
@@ -186,30 +194,20 @@ class _Table:
         # To ask for the metadata of columns that are not as they should be would end the process; to read does not.
         next(self._opened.iter_batches(1, row_groups=[group], columns=names), None)
         chosen = [i for i, path in enumerate(column_paths(self._opened)) if any(_is_at(path, n) for n in names)]
-        facts, schema = self._opened.metadata.row_group(group), self._opened.metadata.schema
-        return parquet_pages.plan(facts, schema, self._file, chosen, self._settings.text_field)
-
-    def _source(self, dictionaries: tuple[str, ...]) -> Any:
-        """The file with some columns as dictionaries; row groups mostly ask for the same."""
-        if self._by_dictionary[0] != dictionaries:
-            source = open_parquet(self._file, self._opened, dictionaries) if dictionaries else self._opened
-            self._by_dictionary = (dictionaries, source)
-        return self._by_dictionary[1]
+        metadata, text = self._opened.metadata, self._settings.text_field
+        return parquet_pages.plan(metadata.row_group(group), metadata.schema, self._file, chosen, text)
 
     def _readable(self, group: int, names: list[str]) -> list[str] | None:
         """The columns that can be read to their end; None where the text cannot, or where all can."""
-        good = [name for name in names if self._reads(group, name)]
+        good = []
+        for name in names:
+            try:
+                plan = self._plan(group, [name])
+                deque(self._source(plan.by_dictionary).iter_batches(plan.rows, row_groups=[group], columns=[name]), 0)
+                good.append(name)
+            except _ERRORS as error:
+                _raise_if_from_disk(error)
         return good if self._settings.text_field in good and len(good) < len(names) else None
-
-    def _reads(self, group: int, name: str) -> bool:
-        try:
-            plan = self._plan(group, [name])
-            for _ in self._source(plan.by_dictionary).iter_batches(plan.rows, row_groups=[group], columns=[name]):
-                pass
-        except _ERRORS as error:
-            _raise_if_from_disk(error)
-            return False
-        return True
 
     def _rows(self, batch: pa.RecordBatch, first: int, read: list[str]) -> Iterator[Record | Flaw]:
         settings, fields = self._settings, self._fields
@@ -221,7 +219,8 @@ class _Table:
         names[1] = _strings_only(names[1], _column(batch, settings.url_field))
         metadata = {path: self._values(batch, path, read, MOST_VALUE_BYTES) for path in settings.metadata_fields}
         for at, (text, *named) in enumerate(zip(texts, *names, strict=True)):
-            yield fields.made(text, named, {path: column[at] for path, column in metadata.items()}, first + at)
+            packed = fields.pack({path: column[at] for path, column in metadata.items()})
+            yield fields.made(text, named, *packed, first + at)
 
     def _values(self, batch: pa.RecordBatch, path: str | None, read: list[str], limit: int) -> list[Any]:
         """A field of every row; UNREADABLE where the file has the column and it is not read."""
@@ -239,18 +238,20 @@ def _column(batch: pa.RecordBatch, path: str | None) -> pa.Array | None:
     columns: Mapping[str, pa.Array] = dict(zip(batch.schema.names, batch.columns, strict=True))
     if path in columns:
         return columns[path]
-    found: pa.Array | None = None
+    column: pa.Array | None = None
     for name in split_path(path):
-        found = columns.get(name)
-        if found is None:
+        column = columns.get(name)
+        if column is None:
             return None
-        names = [field.name for field in found.type] if pa.types.is_struct(found.type) else []
-        columns = dict(zip(names, found.flatten(), strict=True)) if names else {}
-    return found
+        is_object = pa.types.is_struct(column.type)
+        columns = (
+            {field.name: inner for field, inner in zip(column.type, column.flatten(), strict=True)} if is_object else {}
+        )
+    return column
 
 
-def _strings_only(found: list[Any], column: pa.Array | None) -> list[Any]:
+def _strings_only(names: list[Any], column: pa.Array | None) -> list[Any]:
     """The values of a column of strings; others, which may print as one, are none."""
     if column is None or is_string(column.type):
-        return found
-    return [None if value is None or value != value else UNREADABLE for value in found]
+        return names
+    return [None if value is None or value != value else UNREADABLE for value in names]

@@ -35,15 +35,15 @@ class _Leaf(NamedTuple):
     delta: bool  # whether a value may be written as a change of the one before
 
 
-def plan(facts: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: str) -> ReadPlan:
+def plan(row_group: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: str) -> ReadPlan:
     """How to read the columns `chosen` of a row group so that a batch stays small."""
-    leaves = [_leaf(facts.column(number), schema.column(number), file) for number in chosen]
+    leaves = [_leaf(row_group.column(number), schema.column(number), file) for number in chosen]
     is_text = {leaf.path: leaf.path == text or leaf.path.startswith(f"{text}.") for leaf in leaves}
     out = {leaf.path for leaf in leaves if leaf.dictionary > MOST_EXTRA_BYTES and not is_text[leaf.path]}
     read = [leaf for leaf in leaves if leaf.path not in out]
     kept = _kept_as_dictionaries(read)
     plain = [leaf for leaf in read if leaf.path not in kept]
-    row_bytes = sum(leaf.size for leaf in plain) // max(facts.num_rows, 1)
+    row_bytes = sum(leaf.size for leaf in plain) // max(row_group.num_rows, 1)
     longest = sum(leaf.size if leaf.delta else leaf.dictionary for leaf in plain)
     rows = min(MOST_ROWS, BATCH_BYTES // max(row_bytes, 1), REPEATED_BYTES // max(longest, 1))
     return ReadPlan(max(1, rows), tuple(sorted(kept)), frozenset(out))

@@ -31,16 +31,16 @@ def count_values(documents: pa.RecordBatch, settings: InputSettings) -> Counter[
         counts[place] = len(column) - column.null_count
     if settings.metadata_fields:
         for packed in documents["metadata"].to_pylist():
-            found = orjson.loads(packed) if packed else {}
-            counts.update(f"metadata_fields.{name}" for name, value in found.items() if value is not None)
+            metadata = orjson.loads(packed) if packed else {}
+            counts.update(f"metadata_fields.{name}" for name, value in metadata.items() if value is not None)
     return counts
 
 
 def field_names(path: str, settings: InputSettings) -> set[str]:
     """Returns the fields in the first records of a file, with dots into objects; none where it is unreadable."""
     with filesystem.open_read(path) as file:
-        found = detected(path, file, settings)
-        return FORMATS[found.format].field_names(file, found.compression, settings)
+        kind = detected(path, file, settings)
+        return FORMATS[kind.format].field_names(file, kind.compression, settings)
 
 
 def of_parquet(file: BinaryIO, _compression: Compression, _settings: InputSettings) -> set[str]:

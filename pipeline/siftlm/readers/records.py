@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 import numpy as np
@@ -128,17 +129,15 @@ def bounded(entries: Iterable[Record | Flaw], most: int, claimed: Callable[[], i
 
 def _long(record: Record) -> dict[str, str]:
     """The values beside the text that are longer than what a record counts for anyhow, by their place in a record."""
-    found = {name: getattr(record, name) for name in _BESIDE}
-    return {name: value for name, value in found.items() if value is not None and len(value) > ENTRY_BYTES}
+    values = {name: getattr(record, name) for name in _BESIDE}
+    return {name: value for name, value in values.items() if value is not None and len(value) > ENTRY_BYTES}
 
 
 def _bare(record: Record) -> Record:
     """The record without its long values, which are counted as unusable."""
     long = _long(record)
-    if not long:
-        return record
-    places = [_BESIDE[name] for name in long]
-    return record._replace(**dict.fromkeys(long), unusable=(*record.unusable, *places))  # type: ignore[arg-type]
+    unusable = (*record.unusable, *(_BESIDE[name] for name in long))
+    return record._replace(**dict.fromkeys(long), unusable=unusable)  # type: ignore[arg-type]
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
@@ -146,54 +145,36 @@ def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes:
 
     A batch ends early with the document that fills `batch_bytes`. The same entries give the same batches.
     """
-    pending = _UnfinishedBatch()
-    position = 0
+    records: dict[int, Record] = {}
+    rejects: list[Reject] = []
+    position = size = 0
     for entry in entries:
-        pending.add(position, entry)
-        position += entry.records if isinstance(entry, Flaw) else 1
-        if max(len(pending.records), len(pending.rejects)) >= batch_documents or pending.bytes >= batch_bytes:
-            yield pending.batch()
-            pending = _UnfinishedBatch()
-    if pending.records or pending.rejects:
-        yield pending.batch()
-
-
-@dataclass(slots=True)
-class _UnfinishedBatch:
-    """A batch in the making."""
-
-    positions: list[int] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    unusable: Counter[str] = field(default_factory=Counter)
-    bytes: int = 0
-
-    def add(self, position: int, entry: Record | Flaw) -> None:
         if isinstance(entry, Flaw):
-            self.rejects.append(Reject(position, entry.offset, entry.kind, entry.reason, entry.detail, entry.records))
-            return
-        self.positions.append(position)
-        self.records.append(entry)
-        self.bytes += len(entry.text) + len(entry.url or "") + len(entry.metadata or "") + len(entry.domain or "")
-        if entry.unusable:
-            self.unusable.update(entry.unusable)
+            rejects.append(Reject(position, entry.offset, entry.kind, entry.reason, entry.detail, entry.records))
+            position += entry.records
+        else:
+            records[position] = entry
+            size += len(entry.text) + len(entry.url or "") + len(entry.metadata or "") + len(entry.domain or "")
+            position += 1
+        if max(len(records), len(rejects)) >= batch_documents or size >= batch_bytes:
+            yield _batch(records, rejects)
+            records, rejects, size = {}, [], 0
+    if records or rejects:
+        yield _batch(records, rejects)
 
-    def batch(self) -> ReadBatch:
-        records = self.records
-        columns = [
-            pa.array(self.positions, pa.int64()),
-            pa.array([record.record_id for record in records], pa.string()),
-            _texts([record.text for record in records]),
-            pa.array([record.url for record in records], pa.string()),
-            pa.array([record.domain for record in records], pa.string()),
-            pa.array([record.metadata for record in records], pa.string()),
-        ]
-        return ReadBatch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA), self.rejects, self.unusable)
+
+def _batch(by_position: dict[int, Record], rejects: list[Reject]) -> ReadBatch:
+    records = by_position.values()
+    columns = {
+        "position": pa.array(list(by_position), pa.int64()),
+        "text": _texts([record.text for record in records]),
+        **{name: pa.array(list(map(attrgetter(name), records)), pa.string()) for name in _BESIDE},
+    }
+    unusable = Counter(place for record in records for place in record.unusable)
+    return ReadBatch(pa.RecordBatch.from_pydict(columns, schema=RECORD_SCHEMA), rejects, unusable)
 
 
 def _texts(contents: list[bytes]) -> pa.Array:
     """Texts as an Arrow column; readers have made sure of the UTF-8, so it is not looked at again."""
-    offsets = np.zeros(len(contents) + 1, np.int64)
-    np.cumsum([len(content) for content in contents], out=offsets[1:])
-    values = pa.py_buffer(b"".join(contents))
-    return pa.LargeStringArray.from_buffers(len(contents), pa.py_buffer(offsets), values)
+    offsets = np.cumsum([0, *map(len, contents)], dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(contents), pa.py_buffer(offsets), pa.py_buffer(b"".join(contents)))

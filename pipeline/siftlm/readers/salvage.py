@@ -39,7 +39,7 @@ def members(content: str, depth: int) -> dict[str, Any] | None:
     opening = _OPENING.match(content)
     if opening is None:
         return None
-    found: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     at = opening.end()
     while key := _KEY.match(content, at):
         end = _value_end(content, key.end())
@@ -47,11 +47,11 @@ def members(content: str, depth: int) -> dict[str, Any] | None:
             return None
         name = _value(key[1], 0)
         if name is not UNREADABLE:
-            found[name] = _value(content[key.end() : end], depth)
+            row[name] = _value(content[key.end() : end], depth)
         at = end + 1
         if content[end] == "}":
-            return None if content[at:].strip() else found
-    return found if found and _CLOSING.fullmatch(content, at) else None  # behind a comma, which only JSON5 allows
+            return None if content[at:].strip() else row
+    return row if row and _CLOSING.fullmatch(content, at) else None  # behind a comma, which only JSON5 allows
 
 
 def _value_end(content: str, start: int) -> int | None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from siftlm.readers.records import EXPANDS
 from siftlm.readers.settings import Compression
@@ -38,7 +38,7 @@ _PROBE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Bytes of the content. `member` is the file offset of their member, `first` whether they begin it."""
+    """Holds bytes of the content. `member` is the file offset of their member, `first` whether they begin it."""
 
     content: bytes
     member: int
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Damage in the file: from the member at `member` on, up to the next block, content is lost."""
+    """Tells of damage in the file: from the member at `member` on, up to the next block, content is lost."""
 
     reason: str
     detail: str
@@ -55,7 +55,7 @@ class Fault:
 
 
 class Member(Protocol):
-    """A decompressor of one member, as in `bz2`."""
+    """Decompresses one member, as in `bz2`."""
 
     @property
     def eof(self) -> bool: ...
@@ -67,7 +67,7 @@ class Member(Protocol):
 
 
 class GzipMember:
-    """zlib's decompressor with the interface of bz2's; `wbits` as in zlib: gzip, zlib's own or no header."""
+    """Gives zlib's decompressor the interface of bz2's; `wbits` as in zlib: gzip, zlib's own or no header."""
 
     def __init__(self, wbits: int = 31) -> None:
         self._stream = zlib.decompressobj(wbits=wbits)
@@ -93,16 +93,11 @@ class GzipMember:
         return content
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """How the members of a compression begin, and what decompresses one."""
+class Codec(NamedTuple):
+    """Says how the members of a compression begin, and what decompresses one."""
 
     magics: tuple[bytes, ...]
     open_member: Callable[[], Member]
-
-    @property
-    def longest_magic(self) -> int:
-        return max(map(len, self.magics))
 
 
 # A frame, or one of the sixteen skippable frames (RFC 8878, 3.1.1 and 3.1.2).
@@ -113,7 +108,7 @@ CODECS: dict[Compression, Codec] = {
     "gzip": Codec((b"\x1f\x8b\x08",), GzipMember),
     "zstd": Codec(_ZSTD_MAGICS, ZstdMember),
     "bzip2": Codec(tuple(b"BZh%d" % n + mark for n in range(1, 10) for mark in _BZIP2_MARKS), bz2.BZ2Decompressor),
-    "xz": Codec((b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)),
+    "xz": Codec((b"\xfd7zXZ\x00",), lzma.LZMADecompressor),
 }
 
 DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
@@ -129,19 +124,16 @@ def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Cod
     codec = CODECS[compression]
     if compression == "zstd":
         dictionary = read_dictionary(opening) if dictionary_bytes(opening) else None
-        return replace(codec, open_member=partial(ZstdMember, window, dictionary))
+        return codec._replace(open_member=partial(ZstdMember, window, dictionary))
     if compression == "xz":
         memory = max(_XZ_MEMORY_BYTES, window)
-        return replace(codec, open_member=lambda: lzma.LZMADecompressor(memlimit=memory))
+        return codec._replace(open_member=partial(lzma.LZMADecompressor, memlimit=memory))
     return codec
 
 
 def compression_of(head: bytes) -> Compression:
     """Returns the compression that the first bytes of a file announce."""
-    for name, codec in CODECS.items():
-        if head.startswith(codec.magics):
-            return name
-    return "none"
+    return next((name for name, codec in CODECS.items() if head.startswith(codec.magics)), "none")
 
 
 def most_bytes(size: int, expansion: int) -> int:
@@ -200,35 +192,29 @@ class _Source:
     """The raw bytes of a file; seeking inside what was read last costs nothing."""
 
     def __init__(self, file: BinaryIO, offset: int) -> None:
-        self.offset = offset
-        self._file = file
-        self._chunk = b""
-        self._chunk_at = offset
+        self.offset = self._chunk_at = offset
+        self._file, self._chunk = file, b""
 
     def take(self) -> bytes:
         """The next bytes, as many as are at hand; none at the end of the file."""
-        content = self._at_hand()
+        content = self._at_hand(1)
         self.offset += len(content)
         return content
 
     def peek(self, size: int) -> bytes:
         """The next `size` bytes without taking them; fewer at the end of the file."""
-        content = self._at_hand()
-        if len(content) < size:
-            self._file.seek(self.offset)
-            self._chunk, self._chunk_at = self._file.read(max(size, READ_BYTES)), self.offset
-        return self._at_hand()[:size]
+        return self._at_hand(size)[:size]
 
-    def _at_hand(self) -> bytes:
+    def _at_hand(self, size: int) -> bytes:
         at = self.offset - self._chunk_at
-        if not 0 <= at < len(self._chunk):
+        if not 0 <= at <= len(self._chunk) - size:
             self._file.seek(self.offset)
-            self._chunk, self._chunk_at, at = self._file.read(READ_BYTES), self.offset, 0
+            self._chunk, self._chunk_at, at = self._file.read(max(size, READ_BYTES)), self.offset, 0
         return self._chunk[at:] if at else self._chunk
 
 
 def _member_blocks(source: _Source, codec: Codec, name: str) -> Iterator[Block | Fault]:
-    while head := source.peek(codec.longest_magic):
+    while head := source.peek(max(map(len, codec.magics))):
         start = source.offset
         if head.startswith(codec.magics):
             yield from _read_member(source, codec, name)
@@ -321,24 +307,23 @@ def _pieces(source: _Source, step: int) -> Iterator[bytes]:
 def _skip_to_member(source: _Source, codec: Codec, name: str, start: int, detail: str) -> Fault:
     """Puts the source at the next member that can be read, or at the end; tells what was lost."""
     source.offset = start + 1
-    found = _find_member(source, codec)
-    where = f"reading goes on at byte {source.offset}" if found else "nothing readable follows"
+    where = "nothing readable follows"
+    if (offset := _find_member(source, codec)) is not None:
+        source.offset, where = offset, f"reading goes on at byte {offset}"
     return Fault(f"corrupt_{name}", f"member at byte {start}: {detail}; {where}", start)
 
 
-def _find_member(source: _Source, codec: Codec) -> bool:
-    """Puts the source at the next member, if there is one, else at the end of the file."""
+def _find_member(source: _Source, codec: Codec) -> int | None:
+    """Where the next member begins; None, and the source at its end, where there is none."""
     window = b""
     while content := source.take():
         window += content
-        base = source.offset - len(window)
         tail = _PROBE_BYTES if source.peek(1) else 0
         for at in sorted(_all_positions(window, codec.magics)):
             if at < len(window) - tail and _opens(codec, window[at : at + _PROBE_BYTES]):
-                source.offset = base + at
-                return True
+                return source.offset - len(window) + at
         window = window[len(window) - tail :] if len(window) > tail else window
-    return False
+    return None
 
 
 def _all_positions(window: bytes, magics: tuple[bytes, ...]) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from siftlm.readers.encodings import UTF8_MARK, in_utf8, is_utf16, undecodable
+from siftlm.readers.encodings import UTF8_MARK, in_utf8, not_utf8
 from siftlm.readers.lines import LongLine, as_flaw, by_lines
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
@@ -82,10 +82,4 @@ def _paragraph(parts: list[bytes], size: int, start: int, settings: InputSetting
 
 
 def _document(content: bytes, offset: int, settings: InputSettings) -> Record | Flaw:
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        return Flaw("error", *undecodable(content, error.start, "the text"), offset)
-    if is_utf16(content):
-        return Flaw("error", *undecodable(content, 0, "the text"), offset)
-    return checked(Record(content, offset), settings)
+    return not_utf8(content, "the text", offset) or checked(Record(content, offset), settings)

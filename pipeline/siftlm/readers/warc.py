@@ -18,7 +18,6 @@ from siftlm.readers.wet import read_conversion
 
 _PAGE_KINDS = frozenset({"response", "resource", "arc"})
 _OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
-_WIDE_CHARSETS = ("utf-16", "utf-32")
 _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
@@ -30,88 +29,82 @@ def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings)
     An archive that only describes pages, a WAT file, ends with an error that says so.
     """
     described = others = False
-    for found in read_archive(file, compression, settings, settings.max_record_bytes):
-        if isinstance(found, Flaw):
-            yield found
+    for record in read_archive(file, compression, settings, settings.max_record_bytes):
+        if isinstance(record, Flaw):
+            yield record
             continue
-        described = described or is_wat_record(found.header)
-        others = others or not (is_wat_record(found.header) or _kind(found) == "warcinfo")
-        yield _read(found, settings)
+        describes = is_wat_record(record.header)
+        described = described or describes
+        others = others or not (describes or _kind(record) == "warcinfo")
+        yield _read(record, settings)
     if described and not others:
         detail = "a WAT file holds metadata and no text; read the WARC or WET file of the same name"
         yield Flaw("error", "wat_file", detail, 0)
 
 
-def _kind(found: ArchiveRecord) -> str:
-    return found.header.get("warc-type", "unknown").lower()
+def _kind(record: ArchiveRecord) -> str:
+    return record.header.get("warc-type", "unknown").lower()
 
 
-def _read(found: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
-    kind = _kind(found)
+def _read(record: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
+    kind, url, offset = _kind(record), target_url(record.header), record.offset
     if kind == "conversion" and settings.format != "warc":
-        return read_conversion(found, settings)
-    url = target_url(found.header)
+        return read_conversion(record, settings)
     if kind not in _PAGE_KINDS or settings.format == "wet":
         reason = f"{kind}_record" if kind in _PAGE_KINDS | _OTHER_KINDS else "unknown_record"
-        return Flaw("skipped", reason, url or kind[:100], found.offset)
+        return Flaw("skipped", reason, url or kind[:100], offset)
     if kind == "arc" and (url or "").startswith("filedesc:"):
-        return Flaw("skipped", "warcinfo_record", url or "", found.offset)
+        return Flaw("skipped", "warcinfo_record", url or "", offset)
     if (url or "").startswith(_SCHEMES_WITHOUT_PAGES):
-        return Flaw("skipped", "not_http", url or "", found.offset)
+        return Flaw("skipped", "not_http", url or "", offset)
     unpacked = 0
     try:
-        response = _response(found, kind, settings)
+        response = _response(record, kind, settings)
         unpacked = len(response.body)
-        mime = _mime(found, response)
-        if no_page := _no_page(found, response, mime, url):
-            return no_page._replace(unpacked=unpacked)
+        mime = _mime(record, response)
+        if response.status is not None and not 200 <= response.status < 300:
+            return Flaw("skipped", "http_status", f"{response.status} {url}", offset, unpacked)
+        if mime not in HTML and mime not in TEXT:
+            return Flaw("skipped", "content_type", f"{mime} {url}", offset, unpacked)
         body = revealed(response.body, settings.max_document_bytes)
         unpacked += len(body) if body is not response.body else 0
         response = replace(response, content_type=mime, body=body)
-        return _document(found, response, url, settings)._replace(unpacked=unpacked)
+        return _document(record, response, url, settings)._replace(unpacked=unpacked)
     except PageError as error:
         reason, detail = error.args
-        return Flaw("error", reason, f"{url}: {detail}", found.offset, unpacked)
+        return Flaw("error", reason, f"{url}: {detail}", offset, unpacked)
 
 
-def _no_page(found: ArchiveRecord, response: Response, mime: str, url: str | None) -> Flaw | None:
-    if response.status is not None and not 200 <= response.status < 300:
-        return Flaw("skipped", "http_status", f"{response.status} {url}", found.offset)
-    if mime not in HTML and mime not in TEXT:
-        return Flaw("skipped", "content_type", f"{mime} {url}", found.offset)
-    return None
-
-
-def _document(found: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
+def _document(record: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
     limit, body, mime = settings.max_document_bytes, response.body, response.content_type
-    if max(len(body), found.length - (1 << 16)) > limit:
-        size = max(len(body), found.length)
-        return Flaw("error", "document_too_large", f"{size} bytes or more, more than {limit}: {url}", found.offset)
+    if max(len(body), record.length - (1 << 16)) > limit:
+        size = max(len(body), record.length)
+        return Flaw("error", "document_too_large", f"{size} bytes or more, more than {limit}: {url}", record.offset)
     if other := magic(body):
-        return Flaw("skipped", "content_type", f"{other}, as {mime} {url}", found.offset)
-    if is_binary(body) and not (known_charset(response.charset) or "").startswith(_WIDE_CHARSETS):
+        return Flaw("skipped", "content_type", f"{other}, as {mime} {url}", record.offset)
+    if is_binary(body) and not (known_charset(response.charset) or "").startswith(("utf-16", "utf-32")):
         raise PageError("bad_content_encoding" if response.misread else "binary_body", response.misread or mime)
     text, charset = decode_page(body, response.charset)
     if mime in HTML:
         text = page_text(text, main_content=settings.main_content)
-    values: dict[str, str | int | None] = {**found.header, "charset": charset, "http.status": response.status}
+    values: dict[str, str | int | None] = {**record.header, "charset": charset, "http.status": response.status}
     values |= {f"http.{name}": value for name, value in response.headers.items()}
-    identity = record_id(found.header, settings)
-    return checked(Record(text.encode(), found.offset, identity, url, None, pack_metadata(values, settings)), settings)
+    identity, metadata = record_id(record.header, settings), pack_metadata(values, settings)
+    return checked(Record(text.encode(), record.offset, identity, url, None, metadata), settings)
 
 
-def _response(found: ArchiveRecord, kind: str, settings: InputSettings) -> Response:
+def _response(record: ArchiveRecord, kind: str, settings: InputSettings) -> Response:
     """The response in a record; a resource, what old ARC files hold, and HTTP/0.9 may be a bare body."""
-    declared = found.header.get("content-type")
+    declared = record.header.get("content-type")
     is_http = kind == "response" and essence(declared) in (None, "application/http")
-    if is_http or found.block.startswith(b"HTTP/"):
-        return parse_response(found.block, settings.max_document_bytes)
-    return Response(None, essence(declared), charset_parameter(declared), {}, found.block)
+    if is_http or record.block.startswith(b"HTTP/"):
+        return parse_response(record.block, settings.max_document_bytes)
+    return Response(None, essence(declared), charset_parameter(declared), {}, record.block)
 
 
-def _mime(found: ArchiveRecord, response: Response) -> str:
-    """The type that the response says, else the one that the crawler found, else what its first bytes look like."""
-    said = response.content_type or essence(found.header.get("warc-identified-payload-type"))
+def _mime(record: ArchiveRecord, response: Response) -> str:
+    """The type that the response says, else the one that the crawler record, else what its first bytes look like."""
+    said = response.content_type or essence(record.header.get("warc-identified-payload-type"))
     if said in XML and is_xhtml(response.body):
         return "application/xhtml+xml"
     return said or sniffed(response.body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
+
 import zstandard
 
 MAX_WINDOW_BYTES = 1 << 31
@@ -14,7 +16,6 @@ DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 MAX_DICTIONARY_BYTES = 64 << 20  # zstd trains dictionaries of 110 KB; the Internet Archive's have a few megabytes
 _FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
-_LONGEST_HEADER = 18
 _RLE, _RESERVED = 1, 3  # kinds of blocks
 
 
@@ -52,7 +53,7 @@ def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
 
 
 class ZstdMember:
-    """One frame, with the interface of `bz2.BZ2Decompressor`; a skippable frame gives nothing.
+    """Decompresses one frame, with the interface of `bz2.BZ2Decompressor`; a skippable frame gives nothing.
 
     The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each behind a 3-byte header,
     and an optional checksum. Every call gives the content of at most `max_length` bytes worth of blocks, at
@@ -61,14 +62,10 @@ class ZstdMember:
 
     def __init__(self, window: int = MAX_WINDOW_BYTES, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
         self._window, self._dictionary = window, dictionary
-        self._input = bytearray()
-        self._at = 0
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._checksum_bytes = 0
-        self._ending = False
-        self.eof = False
-        self.unused_data = b""
-        self.needs_input = True
+        self._input, self._at = bytearray(), 0
+        self._in_last_block = False
+        self._steps = self._contents()
+        self.eof, self.needs_input, self.unused_data = False, True, b""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Returns content that `data` and what came before it give, up to about `max_length` bytes.
@@ -83,78 +80,55 @@ class ZstdMember:
         self.needs_input = False
         parts: list[bytes] = []
         given = 0
-        while not self.eof and not self.needs_input and given < max_length:
-            content = self._step()
-            parts.append(content)
-            given += len(content)
-            if self._ending and content:
-                break  # so that the content is out before its checksum can turn out to be wrong
-        if self.eof:
+        for content in self._steps:
+            self.needs_input = content is None
+            parts.append(content or b"")
+            given += len(parts[-1])
+            # The content of the last block is out before its checksum can turn out to be wrong.
+            if self.needs_input or given >= max_length or (content and self._in_last_block):
+                break
+        else:
+            self.eof = True
             self.unused_data = bytes(self._input[self._at :])
         return b"".join(parts)
 
-    def _step(self) -> bytes:
-        if self._frame is None:
-            return self._begin()
-        return self._end(self._frame) if self._ending else self._next_block(self._frame)
-
-    def _take(self, size: int) -> bytes | None:
-        """The next `size` bytes; None, and `needs_input`, while they are not there."""
-        if len(self._input) - self._at < size:
-            self.needs_input = True
-            return None
-        self._at += size
-        return bytes(self._input[self._at - size : self._at])
-
-    def _begin(self) -> bytes:
-        head = bytes(self._input[self._at : self._at + _LONGEST_HEADER])
-        if len(head) < 8:
-            self.needs_input = True
-            return b""
+    def _contents(self) -> Iterator[bytes | None]:
+        """The content of the frame, block by block; None where more input is needed."""
+        head = yield from self._take(8)
         if head[1:4] == _SKIPPABLE_MAGIC:
-            return self._skip(8 + int.from_bytes(head[4:8], "little"))
+            yield from self._take(int.from_bytes(head[4:8], "little"))
+            return
+        self._at -= 8
         try:
-            size = zstandard.frame_header_size(head)
-            if len(head) < size:
-                self.needs_input = True
-                return b""
-            facts = zstandard.get_frame_parameters(head)
+            head = yield from self._take(zstandard.frame_header_size(head))
+            parameters = zstandard.get_frame_parameters(head)
         except zstandard.ZstdError as error:
             raise ValueError(f"not a zstd frame: {error}") from error
-        if facts.window_size > self._window:
-            raise WindowError(f"the window must be at most {self._window} bytes, got {facts.window_size}")
-        self._checksum_bytes = 4 if facts.has_checksum else 0
-        reader = zstandard.ZstdDecompressor(dict_data=self._dictionary, max_window_size=self._window)
-        self._frame = reader.decompressobj()
-        return self._feed(self._frame, self._take(size) or b"")
-
-    def _skip(self, size: int) -> bytes:
-        if self._take(size) is not None:
-            self.eof = True
-        return b""
-
-    def _next_block(self, frame: zstandard.ZstdDecompressionObj) -> bytes:
-        header = self._input[self._at : self._at + 3]
-        if len(header) < 3:
-            self.needs_input = True
-            return b""
-        bits = int.from_bytes(header, "little")
-        last, kind, size = bits & 1, bits >> 1 & 3, bits >> 3
-        if kind == _RESERVED:
-            raise ValueError("a block of a reserved kind")
-        block = self._take(3 + (1 if kind == _RLE else size))
-        self._ending = bool(last) and block is not None
-        return self._feed(frame, block or b"")
-
-    def _end(self, frame: zstandard.ZstdDecompressionObj) -> bytes:
-        checksum = self._take(self._checksum_bytes)
-        self.eof = checksum is not None
-        return self._feed(frame, checksum or b"")
-
-    def _feed(self, frame: zstandard.ZstdDecompressionObj, compressed: bytes) -> bytes:
-        if not compressed:
-            return b""
+        if parameters.window_size > self._window:
+            raise WindowError(f"the window must be at most {self._window} bytes, got {parameters.window_size}")
         try:
-            return bytes(frame.decompress(compressed))
+            yield from self._blocks(head, 4 if parameters.has_checksum else 0)
         except zstandard.ZstdError as error:
             raise ValueError(str(error)) from error
+
+    def _blocks(self, head: bytes, checksum_bytes: int) -> Iterator[bytes | None]:
+        frame = zstandard.ZstdDecompressor(dict_data=self._dictionary, max_window_size=self._window).decompressobj()
+        yield frame.decompress(head)
+        while not self._in_last_block:
+            header = yield from self._take(3)
+            bits = int.from_bytes(header, "little")
+            last, kind, size = bits & 1, bits >> 1 & 3, bits >> 3
+            if kind == _RESERVED:
+                raise ValueError("a block of a reserved kind")
+            block = yield from self._take(1 if kind == _RLE else size)
+            self._in_last_block = bool(last)
+            yield frame.decompress(header + block)
+        checksum = yield from self._take(checksum_bytes)
+        yield frame.decompress(checksum) if checksum else b""
+
+    def _take(self, size: int) -> Generator[None, None, bytes]:
+        """The next `size` bytes; None while they are not there."""
+        while len(self._input) - self._at < size:
+            yield None
+        self._at += size
+        return bytes(self._input[self._at - size : self._at])

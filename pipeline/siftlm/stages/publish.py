@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from siftlm import filesystem, paths
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError, one_line
-from siftlm.filesystem import OWNER
+from siftlm.patterns import OWNER
 from siftlm.report.card import dataset_card
 from siftlm.report.manifest import CARD, MANIFEST, REPORT, paper, read_manifest, write_manifest
 from siftlm.stages import folders

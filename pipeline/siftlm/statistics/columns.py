@@ -15,8 +15,8 @@ def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
     index = columns.schema.get_field_index(name)
     assert index >= 0, f"no single column {name!r} among {columns.schema.names}"
     values = columns.column(index)
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def numbers(columns: pa.RecordBatch | pa.Table, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:

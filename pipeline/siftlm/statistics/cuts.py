@@ -19,15 +19,7 @@ import numpy as np
 from siftlm.statistics.ordered import LARGEST, BoolArray, Int64Array, UInt64Array
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
-from siftlm.statistics.wide import (
-    Wide,
-    common_prefix,
-    equal,
-    leading,
-    less,
-    shift_left,
-    shift_right,
-)
+from siftlm.statistics.wide import Wide, common_prefix, equal, leading, less, shift_left, shift_right, taken
 
 ENTRY_LIMIT = 1 << 18
 """Entries of a histogram, 56 bytes each: 15 MB, and one pass for corpora of up to 262,144 distinct ranks."""
@@ -38,7 +30,7 @@ POOL = np.uint64(2**64 - 16)
 
 
 class Ranked(NamedTuple):
-    """Documents to rank; arrays [documents]. The lowest 4 bits of a group say which pool it may fall into."""
+    """Holds documents to rank; arrays [documents]. The lowest 4 bits of a group say which pool it may fall into."""
 
     group: UInt64Array
     key: UInt64Array
@@ -49,7 +41,7 @@ class Ranked(NamedTuple):
 @stored
 @dataclass(frozen=True)
 class Target:
-    """Where to cut a group: after a `share` of its mass, or after an `amount` of it.
+    """Says where to cut a group: after a `share` of its mass, or after an `amount` of it.
 
     The document that the target falls into lies before the cut, or, with `midpoint`, on the side on which
     more than half of it lies: adjacent bands then share no document and leave none out.
@@ -74,7 +66,7 @@ class Target:
 @stored
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Where each group is cut: arrays [groups] and, for key, tie and include, [groups, targets].
+    """Tells where each group is cut: arrays [groups] and, for key, tie and include, [groups, targets].
 
     `include` says whether the rank of the cut itself lies before it. `documents` and `mass` are the groups'
     totals.
@@ -98,19 +90,18 @@ class Cuts:
         """Returns the index of the group, or of its pool, in `groups`."""
         if not len(group):
             return np.empty(0, np.int64)
-        found = _position(self.groups, group)
-        missing = self.groups[found] != group
-        found[missing] = _position(self.groups, group[missing] | POOL)
-        assert not missing.any() or (self.groups[found[missing]] == group[missing] | POOL).all(), (
-            "a group was never counted"
-        )
-        return found
+        row = _position(self.groups, group)
+        missing = self.groups[row] != group
+        pool = group[missing] | POOL
+        row[missing] = _position(self.groups, pool)
+        assert (self.groups[row[missing]] == pool).all(), "a group was never counted"
+        return row
 
 
 @stored
 @dataclass(frozen=True, eq=False)
 class _Open:
-    """Ranges still open, sorted and disjoint: arrays [cells].
+    """Holds ranges still open, sorted and disjoint: arrays [cells].
 
     All ranks of a cell share the `depth` leading bits of `start`, whose other bits are 0; `before` is the
     mass of the group below the cell.
@@ -125,7 +116,7 @@ class _Open:
 @stored
 @dataclass(frozen=True, eq=False)
 class _Pending:
-    """Targets not yet met: arrays [pending]; `amount` counts from the start of the group."""
+    """Holds targets not yet met: arrays [pending]; `amount` counts from the start of the group."""
 
     row: Int64Array
     target: Int64Array
@@ -136,7 +127,7 @@ class _Pending:
 @stored
 @dataclass(frozen=True, eq=False)
 class Search:
-    """How far the search for `targets` has come. Groups with fewer than `min_group` documents are pooled."""
+    """Tells how far the search for `targets` has come. Groups with fewer than `min_group` documents are pooled."""
 
     targets: tuple[Target, ...]
     min_group: int = 1
@@ -167,8 +158,7 @@ def histogram(search: Search, ranked: Ranked) -> RankHistogram:
     if search.cuts is None or search.cells is None:
         return RankHistogram.of(search.limit, ranked.group, (ranked.key, ranked.tie), ranked.mass)
     cell, inside = _cell_of(search.cells, search.cuts.rows(ranked.group), (ranked.key, ranked.tie))
-    rank = ranked.key[inside], ranked.tie[inside]
-    below = shift_left(rank, search.cells.depth[cell])
+    below = shift_left((ranked.key[inside], ranked.tie[inside]), search.cells.depth[cell])
     return RankHistogram.of(search.limit, cell.astype(np.uint64), below, ranked.mass[inside])
 
 
@@ -219,10 +209,11 @@ def _with_totals(search: Search, merged: RankHistogram) -> Search:
 def _narrowed(search: Search, merged: RankHistogram) -> Search:
     """The search with every pending target moved into its entry, or met where that is one rank."""
     cuts, cells, pending = search.cuts, search.cells, search.pending
-    assert cuts is not None, "the totals come first"
-    assert cells is not None, "the totals come first"
-    assert pending is not None, "the totals come first"
-    cell = _cell_index(search, merged)
+    if cuts is None or cells is None or pending is None:
+        raise AssertionError("the totals come first")
+    cell = merged.cell.astype(np.int64)
+    if search.passes == 0:  # in the first pass a cell is a group
+        cell = np.searchsorted(cuts.groups, merged.cell).astype(np.int64)
     total = np.cumsum(merged.mass)
     start = (total - merged.mass)[np.searchsorted(cell, np.arange(len(cells.row)))]
     before = total - merged.mass - start[cell] + cells.before[cell]
@@ -230,7 +221,7 @@ def _narrowed(search: Search, merged: RankHistogram) -> Search:
     least, most = (_restored(cells, cell, rank) for rank in (merged.first, merged.last))
     single = equal(least, most)[entry]
     still, which = np.unique(entry[~single], return_inverse=True)
-    low, high = (least[0][still], least[1][still]), (most[0][still], most[1][still])
+    low, high = taken(least, still), taken(most, still)
     depth = common_prefix(low, high)
     met = _Pending(pending.row[single], pending.target[single], entry[single], pending.amount[single])
     return replace(
@@ -240,13 +231,6 @@ def _narrowed(search: Search, merged: RankHistogram) -> Search:
         cells=_Open(cells.row[cell[still]], leading(low, depth), depth, before[still]),
         pending=_Pending(pending.row[~single], pending.target[~single], which, pending.amount[~single]),
     )
-
-
-def _cell_index(search: Search, merged: RankHistogram) -> Int64Array:
-    """The open range of every entry; in the first pass a cell is a group."""
-    if search.passes == 0 and search.cuts is not None:
-        return np.searchsorted(search.cuts.groups, merged.cell).astype(np.int64)
-    return merged.cell.astype(np.int64)
 
 
 def _restored(cells: _Open, cell: Int64Array, below: Wide) -> Wide:
@@ -271,10 +255,10 @@ def _with_met(
 def _cell_of(cells: _Open, row: Int64Array, rank: Wide) -> tuple[Int64Array, BoolArray]:
     """The open range of the documents that lie in one (int64[inside]), and which do (bool[documents])."""
     inside = np.isin(row, cells.row)
-    row, high, low = row[inside], rank[0][inside], rank[1][inside]
-    cell = _last_not_above(cells, row, (high, low))
+    row, rank = row[inside], taken(rank, inside)
+    cell = _last_not_above(cells, row, rank)
     end = np.maximum(cell, 0)
-    shared = common_prefix((cells.start[0][end], cells.start[1][end]), (high, low))
+    shared = common_prefix(taken(cells.start, end), rank)
     within = (cell >= 0) & (cells.row[end] == row) & (shared >= cells.depth[end])
     inside[inside] = within
     return cell[within], inside
@@ -286,8 +270,7 @@ def _last_not_above(cells: _Open, row: Int64Array, rank: Wide) -> Int64Array:
     high = np.searchsorted(cells.row, row, side="right") - 1
     while (open_ := low < high).any():
         middle = (low + high + 1) // 2
-        starts = cells.start[0][middle], cells.start[1][middle]
-        above = less(rank, starts)
+        above = less(rank, taken(cells.start, middle))
         low = np.where(open_ & ~above, middle, low)
         high = np.where(open_ & above, middle - 1, high)
     return low.astype(np.int64)

@@ -32,23 +32,13 @@ def to_float(keys: UInt64Array) -> Float64Array:
     return bits.view(np.float64)
 
 
-def from_int(values: Int64Array) -> UInt64Array:
-    """Returns `values` int64[n] as uint64[n] in the same order."""
-    return np.ascontiguousarray(values).view(np.uint64) ^ SIGN
-
-
-def to_int(keys: UInt64Array) -> Int64Array:
-    """Returns the int64[n] whose `from_int` is `keys` uint64[n]."""
-    return (keys ^ SIGN).view(np.int64)
-
-
 def from_number(values: Float64Array | Int64Array) -> UInt64Array:
     """Returns `values`, float64[n] or int64[n], as uint64[n] in the same order."""
     if values.dtype == np.int64:
-        return from_int(values.astype(np.int64, copy=False))
+        return np.ascontiguousarray(values).view(np.uint64) ^ SIGN
     return from_float(values.astype(np.float64, copy=False))
 
 
 def to_number(keys: UInt64Array, dtype: np.dtype[np.generic]) -> Float64Array | Int64Array:
     """Returns the numbers of `dtype` (int64 or float64) whose `from_number` is `keys`."""
-    return to_int(keys) if dtype == np.int64 else to_float(keys)
+    return (keys ^ SIGN).view(np.int64) if dtype == np.int64 else to_float(keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from siftlm.statistics.ordered import BoolArray, Int64Array, UInt64Array
 from siftlm.statistics.stored import stored
-from siftlm.statistics.wide import WIDTH, Wide, common_prefix
+from siftlm.statistics.wide import WIDTH, Wide, common_prefix, joined, taken
 
 
 @stored
 @dataclass(frozen=True, eq=False)
 class RankHistogram:
-    """Documents and mass per (cell, leading `bits` of the 128-bit rank), sorted by both; mergeable.
+    """Counts documents and mass per (cell, leading `bits` of the 128-bit rank), sorted by both; mergeable.
 
     `bits` is the largest number for which the entries are at most `limit` (or 0: one entry a cell). It
     depends on the set of what was counted alone, since a union never has fewer prefixes than its parts; so
@@ -56,22 +56,21 @@ class RankHistogram:
         members = [part for part in every if len(part)] or every[:1]
         if len(members) == 1:
             return members[0]
-        join = np.concatenate
         return _combined(
             cls(
                 members[0].limit,
                 min(part.bits for part in members),
-                join([part.cell for part in members]),
-                (join([part.first[0] for part in members]), join([part.first[1] for part in members])),
-                (join([part.last[0] for part in members]), join([part.last[1] for part in members])),
-                join([part.documents for part in members]),
-                join([part.mass for part in members]),
+                np.concatenate([part.cell for part in members]),
+                joined(part.first for part in members),
+                joined(part.last for part in members),
+                np.concatenate([part.documents for part in members]),
+                np.concatenate([part.mass for part in members]),
             )
         )
 
     def relabelled(self, cell: UInt64Array) -> RankHistogram:
         """Returns the same counts with every entry moved to `cell` uint64[entries]."""
-        return _combined(RankHistogram(self.limit, self.bits, cell, self.first, self.last, self.documents, self.mass))
+        return _combined(replace(self, cell=cell))
 
     def __len__(self) -> int:
         return len(self.cell)
@@ -92,14 +91,13 @@ def _combined(entries: RankHistogram) -> RankHistogram:
 
 
 def _taken(entries: RankHistogram, order: npt.NDArray[Any] | slice) -> RankHistogram:
-    return RankHistogram(
-        entries.limit,
-        entries.bits,
-        entries.cell[order],
-        (entries.first[0][order], entries.first[1][order]),
-        (entries.last[0][order], entries.last[1][order]),
-        entries.documents[order],
-        entries.mass[order],
+    return replace(
+        entries,
+        cell=entries.cell[order],
+        first=taken(entries.first, order),
+        last=taken(entries.last, order),
+        documents=entries.documents[order],
+        mass=entries.mass[order],
     )
 
 
@@ -136,9 +134,9 @@ def _differs(ordered: RankHistogram) -> BoolArray:
 
 def _shared_bits(ordered: RankHistogram) -> Int64Array:
     """Leading bits that each entry shares with the one before it, int64[entries - 1]; -1 in another cell."""
-    before = (ordered.first[0][:-1], ordered.first[1][:-1])
-    after = (ordered.first[0][1:], ordered.first[1][1:])
-    return np.where(ordered.cell[1:] == ordered.cell[:-1], common_prefix(before, after), -1)
+    before, after = slice(-1), slice(1, None)
+    shared = common_prefix(taken(ordered.first, before), taken(ordered.first, after))
+    return np.where(ordered.cell[after] == ordered.cell[before], shared, -1)
 
 
 def _affordable_bits(shared: Int64Array, limit: int) -> int:
@@ -158,7 +156,7 @@ def _reduced(ordered: RankHistogram, starts: npt.NDArray[np.intp], bits: int) ->
         ordered.limit,
         bits,
         ordered.cell[starts],
-        (ordered.first[0][starts], ordered.first[1][starts]),
+        taken(ordered.first, starts),
         (last_high, last_low),
         np.add.reduceat(ordered.documents, starts),
         np.add.reduceat(ordered.mass, starts),

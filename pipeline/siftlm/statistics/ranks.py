@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class SortedColumns:
-    """The columns of X[N, D], sorted once, so that average ranks under resampling cost no further sort.
+    """Sorts the columns of X[N, D] once, so that average ranks under resampling cost no further sort.
 
     A resample is a count c_k of each row k. The average rank of a value in the resample is
     (rows below) + (rows equal + 1) / 2, rows counted as often as they were drawn.

@@ -23,7 +23,7 @@ PERCENTILES = ("1", "5", "10", "25", "50", "75", "90", "95", "99")
 @stored
 @dataclass(frozen=True)
 class ScoreStatistics:
-    """What one pass adds: a summary of each column, and a histogram while its quantiles are open."""
+    """Holds what one pass adds: a summary of each column, and a histogram while its quantiles are open."""
 
     summaries: Mapping[str, Summary] = field(default_factory=dict)
     histograms: Mapping[str, RankHistogram] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class ScoreStatistics:
 @stored
 @dataclass(frozen=True)
 class ScoreSearch:
-    """How far the quantiles of `columns` are known; `start`, then `observe` and `settle` until `done`."""
+    """Tells how far the quantiles of `columns` are known; `start`, then `observe` and `settle` until `done`."""
 
     columns: tuple[str, ...]
     percentiles: tuple[str, ...]
@@ -68,7 +68,7 @@ class ScoreSearch:
     @property
     def done(self) -> bool:
         """Whether every quantile is exact."""
-        return all(search.found is not None for search in self.searches.values())
+        return all(search.done for search in self.searches.values())
 
     def observe(self, columns: pa.RecordBatch | pa.Table, names: Collection[str] | None = None) -> ScoreStatistics:
         """Returns what the coming pass needs to know of these rows, which hold `names`, by default every column."""
@@ -76,11 +76,13 @@ class ScoreSearch:
         histograms: dict[str, RankHistogram] = {}
         integral = set()
         for name, search in self.searches.items():
-            if search.found is not None or (names is not None and name not in names):
+            if search.done or (names is not None and name not in names):
                 continue
             values, missing = numbers(columns, name)
             present = values[~missing]
-            histograms[name] = histogram(search, _ranked(present))
+            keys, counts = np.unique(ordered.from_number(present), return_counts=True)
+            zero = np.zeros(len(keys), np.uint64)
+            histograms[name] = histogram(search, Ranked(zero, keys, zero, counts))
             if search.passes == 0:
                 summaries[name] = Summary.of(present, int(missing.sum()))
             if values.dtype == np.int64:
@@ -89,12 +91,8 @@ class ScoreSearch:
 
     def settle(self, merged: ScoreStatistics) -> ScoreSearch:
         """Returns the search after a pass over all shards."""
-        searches = {
-            name: search
-            if search.found is not None
-            else advance(search, [merged.histograms[name]] if name in merged.histograms else [])
-            for name, search in self.searches.items()
-        }
+        histograms = {name: [merged.histograms[name]] if name in merged.histograms else [] for name in self.searches}
+        searches = {n: search if search.done else advance(search, histograms[n]) for n, search in self.searches.items()}
         summaries = {name: merged.summaries.get(name, self.summaries.get(name, Summary())) for name in self.columns}
         return replace(self, searches=searches, summaries=summaries, integral=self.integral | merged.integral)
 
@@ -121,10 +119,3 @@ class ScoreSearch:
         dtype = np.dtype(np.int64 if name in self.integral else np.float64)
         values = ordered.to_number(cuts.key[0], dtype).tolist() if known.count else [None] * len(self.percentiles)
         return row | {f"p{percentile}": v for percentile, v in zip(self.percentiles, values, strict=True)}
-
-
-def _ranked(values: ordered.Float64Array | ordered.Int64Array) -> Ranked:
-    """The distinct values in one group, ascending, each with as much mass as it occurs times."""
-    keys, counts = np.unique(ordered.from_number(values), return_counts=True)
-    zero = np.zeros(len(keys), np.uint64)
-    return Ranked(zero, keys, zero, counts)

@@ -16,7 +16,7 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a column: `count` values and their extremes, and `missing` null or NaN ones.
+    """Holds what is known of a column: `count` values and their extremes, and `missing` null or NaN ones.
 
     Infinite values are counted in `count` and in `infinite`; they have a place in the extremes but not in
     `finite_sum`, which is exact, in units of 2^-1074 (`statistics.exact`).
@@ -47,11 +47,9 @@ class Summary:
     def merged(cls, parts: Iterable[Summary]) -> Summary:
         """Returns the summary of all values in `parts`, whatever their order."""
         every = list(parts)
+        summed = ("count", "missing", "infinite", "finite_sum")
         return cls(
-            count=sum(part.count for part in every),
-            missing=sum(part.missing for part in every),
-            infinite=sum(part.infinite for part in every),
-            finite_sum=sum(part.finite_sum for part in every),
+            **{name: sum(getattr(part, name) for part in every) for name in summed},
             least=min((part.least for part in every), default=math.inf),
             greatest=max((part.greatest for part in every), default=-math.inf),
         )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from siftlm.statistics.ordered import BoolArray, Int64Array, UInt64Array
 
 Wide = tuple[UInt64Array, UInt64Array]
 WIDTH = 128
+
+
+def taken(wide: Wide, where: Any) -> Wide:
+    """Returns the elements at the places `where`: an index, a mask or a slice."""
+    return wide[0][where], wide[1][where]
+
+
+def joined(parts: Iterable[Wide]) -> Wide:
+    """Returns all parts, one behind the other."""
+    high, low = zip(*parts, strict=True)
+    return np.concatenate(high), np.concatenate(low)
 
 
 def _shifted(values: UInt64Array, left: Int64Array) -> UInt64Array:
