@@ -32,20 +32,14 @@ def open_streams() -> None:
     A stream that was closed before the start becomes the null device, or the next file opened would take its number.
     """
     for number in (0, 1, 2):
-        if not _is_open(number):
+        try:
+            os.fstat(number)
+        except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
     if sys.stdout is sys.__stdout__:
         sys.stdout = _patient(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _patient(sys.stderr, 2)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
 
 
 def _patient(stream: TextIO | None, number: int) -> TextIO:
@@ -59,7 +53,7 @@ def _patient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Patient(io.FileIO):
-    """A stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error.
+    """Writes to a stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error.
 
     Neither is what standard error cannot take: there is no other place to say so, and work goes on. What standard
     output cannot take (a full disk) is an error once, and what is left of it does not come up again at the end.
@@ -69,15 +63,11 @@ class _Patient(io.FileIO):
         try:
             return super().write(content) or 0
         except OSError as error:
-            abandoned = self._is_abandoned(error)
+            hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
             discard(self.fileno())
-            if not abandoned:
+            if self.fileno() != 2 and error.errno != errno.EPIPE and not hung_up:
                 raise
         return memoryview(content).nbytes
-
-    def _is_abandoned(self, error: OSError) -> bool:
-        hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
-        return self.fileno() == 2 or error.errno == errno.EPIPE or hung_up
 
 
 def discard(number: int) -> None:

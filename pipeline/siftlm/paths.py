@@ -25,8 +25,8 @@ _CUT_SCHEME = re.compile(rf"({'|'.join((*LOCAL, *REMOTE))}):/(?!/)")
 
 def scheme_of(path: str) -> str:
     """Returns `s3` of s3://bucket/x; empty for a plain path."""
-    found = _SCHEME.match(path)
-    return found[1] if found else ""
+    scheme = _SCHEME.match(path)
+    return scheme[1] if scheme else ""
 
 
 def is_local(path: str) -> bool:
@@ -39,15 +39,20 @@ def plain(path: str) -> str:
     return path.split("://", 1)[1] if scheme_of(path) in LOCAL else path
 
 
+def parts_of(path: str) -> list[str]:
+    """Returns the names in a path, from the root to the file."""
+    return [part for part in path.split("/") if part]
+
+
 def absolute(path: str) -> str:
     """Returns a local path from the root on without `.` and `..`; links stay where no `..` follows."""
-    whole = os.path.join(os.getcwd(), plain(path))
-    above, dots, below = whole.rpartition("/../")
-    if whole.endswith("/.."):
-        above, dots, below = whole, "/", ""
+    path = os.path.join(os.getcwd(), plain(path))
+    above, dots, below = path.rpartition("/../")
+    if path.endswith("/.."):
+        above, dots, below = path, "/", ""
     if dots:  # what is above a link is above the folder that it leads to
-        whole = os.path.realpath(f"{above}{dots}") + f"/{below}"
-    return "/" + "/".join(part for part in whole.split("/") if part not in ("", "."))
+        path = os.path.realpath(f"{above}{dots}") + f"/{below}"
+    return "/" + "/".join(part for part in parts_of(path) if part != ".")
 
 
 def canonical(path: str) -> str:
@@ -55,7 +60,7 @@ def canonical(path: str) -> str:
     if is_local(path):
         return "/" + os.path.realpath(plain(path)).strip("/")
     scheme, rest = path.split("://", 1)
-    return f"{REMOTE[scheme]}://" + "/".join(part for part in rest.split("/") if part)
+    return f"{REMOTE[scheme]}://" + "/".join(parts_of(rest))
 
 
 def is_within(path: str, folder: str) -> bool:
@@ -79,7 +84,11 @@ def readable(path: str) -> str:
     if scheme and not plain(path).startswith("/"):
         raise ValueError(f"must have an absolute path behind {scheme}://")
     path = _at_home(path) if path.startswith("~") else plain(path)
-    if _leads_to_root(path):
+    try:
+        place = canonical(path)
+    except FileNotFoundError:
+        raise ValueError("must be an absolute path where the current folder is gone") from None
+    if place == "/":
         raise ValueError("must not be the root of the file system")
     return path
 
@@ -92,17 +101,10 @@ def written(path: str) -> str:
     return path.rstrip("/")
 
 
-def _leads_to_root(path: str) -> bool:
-    try:
-        return canonical(path) == "/"
-    except FileNotFoundError:
-        raise ValueError("must be an absolute path where the current folder is gone") from None
-
-
 def _remote(path: str, least: int) -> str:
     """A remote path of so many names at least: the first is a bucket."""
     scheme, rest = path.split("://", 1)
-    parts = [part for part in rest.split("/") if part]
+    parts = parts_of(rest)
     if len(parts) < least:
         raise ValueError(f"must name more than {'a bucket' if parts else f'{scheme}://'}")
     if {".", ".."} & set(parts):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from siftlm.errors import UserError
 from siftlm.filesystem import base_name, exists, local, remote
-from siftlm.paths import absolute, canonical, is_local, is_within
+from siftlm.paths import absolute, canonical, is_local, is_within, parts_of
 from siftlm.writing import TEMPORARY
 
 OWNER = "siftlm.json"
@@ -74,9 +74,9 @@ def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
         before, matches, left = len(passed_over), {}, set[str]()
         for file, parts in _matches(path):
             run = runs.above(file.path, parts)
-            if is_hidden(parts):
+            if _is_hidden(parts):
                 if run is None and not TEMPORARY.fullmatch(parts[-1].name):  # which siftlm has not finished
-                    left.add(left_behind(file.path, parts))
+                    left.add(_left_behind(file.path, parts))
             elif run:
                 passed_over[run] = None
             else:
@@ -141,14 +141,14 @@ def _matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
 
 def _local_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     pattern = absolute(path) + ("/" if path.endswith("/") else "")
-    for matched, name in local_matches(pattern):
-        parts = aligned(pattern, matched, name)
-        if is_hidden(parts):
+    for matched, name in _names_below(pattern):
+        parts = _aligned(pattern, matched, name)
+        if _is_hidden(parts):
             yield InputFile(name, 0), parts
         elif os.path.isfile(name):
             yield InputFile(name, os.path.getsize(name), parts[-1].is_meant), parts
         elif os.path.islink(name):
-            raise leads_elsewhere(name)
+            raise _leads_elsewhere(name)
 
 
 def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
@@ -158,11 +158,11 @@ def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     elif fs.isdir(inner):
         places = {inner: {"type": "directory"}}
     else:
-        places = fs.glob(inner, detail=True) if has_signs(inner) else {}
+        places = fs.glob(inner, detail=True) if _has_signs(inner) else {}
     for matched, place in places.items():
         files = {matched: place} if place["type"] == "file" else fs.find(matched, detail=True)
         for name in (name for name, file in files.items() if file["type"] == "file"):
-            parts = aligned(inner, matched, name)
+            parts = _aligned(inner, matched, name)
             yield InputFile(str(fs.unstrip_protocol(name)), int(files[name]["size"]), parts[-1].is_meant), parts
 
 
@@ -181,7 +181,7 @@ class MatchedPart(NamedTuple):
     def is_meant(self) -> bool:
         """Whether the pattern has the very name, or spells its ending as `*.md` does."""
         _, dot, ending = (self.pattern or "").rpartition(".")
-        return self.is_spelled or bool(dot and ending and not has_signs(ending) and self.name.endswith(f".{ending}"))
+        return self.is_spelled or bool(dot and ending and not _has_signs(ending) and self.name.endswith(f".{ending}"))
 
     @property
     def is_hidden(self) -> bool:
@@ -189,55 +189,45 @@ class MatchedPart(NamedTuple):
         return self.name[0] in "._" and not (self.pattern or "").startswith(self.name[0])
 
 
-def has_signs(pattern: str) -> bool:
-    """Tells whether a pattern, or a part of one, has a wildcard."""
+def _has_signs(pattern: str) -> bool:
     return not _SIGNS.isdisjoint(pattern)
 
 
-def parts_of(path: str) -> list[str]:
-    """Returns the names in a path, from the root to the file."""
-    return [part for part in path.split("/") if part]
-
-
-def aligned(pattern: str, matched: str, file: str) -> list[MatchedPart]:
-    """Returns the parts of a file that a pattern matched, or that lies below what it matched."""
+def _aligned(pattern: str, matched: str, file: str) -> list[MatchedPart]:
+    """The parts of a file that a pattern matched, or that lies below what it matched."""
     wanted, names = parts_of(pattern), parts_of(matched)
     below = parts_of(file)[len(names) :]
+    spread: list[str | None] = [*wanted]
     if "**" in wanted:
         first, last = wanted.index("**"), len(wanted) - wanted[::-1].index("**")
-        free = len(names) - first - (len(wanted) - last)
-        spread: list[str | None] = [*wanted[:first], *[None] * free, *wanted[last:]]
-    else:
-        spread = [*wanted]
-    return [
-        *(MatchedPart(*pair) for pair in zip(names, spread, strict=True)),
-        *(MatchedPart(name, None) for name in below),
-    ]
+        spread[first:last] = [None] * (len(names) - len(wanted) + last - first)
+    spread += [None] * len(below)
+    return [MatchedPart(*pair) for pair in zip(names + below, spread, strict=True)]
 
 
-def is_hidden(parts: Sequence[MatchedPart]) -> bool:
-    """Tells whether a file or its folder has a name that jobs leave behind and no pattern asks for."""
+def _is_hidden(parts: Sequence[MatchedPart]) -> bool:
+    """Whether a file or its folder has a name that jobs leave behind and no pattern asks for."""
     name, pattern = parts[-1]
     left = any(name.endswith(end) and not (pattern or "").endswith(end) for end in _LEFT_BEHIND)
     return left or any(part.is_hidden for part in parts)
 
 
-def left_behind(path: str, parts: Sequence[MatchedPart]) -> str:
-    """Returns what to tell of a hidden file's path: its outermost hidden folder, or all."""
+def _left_behind(path: str, parts: Sequence[MatchedPart]) -> str:
+    """What to tell of a hidden file's path: its outermost hidden folder, or all."""
     names = path.rstrip("/").split("/")
     below = next((len(parts) - 1 - at for at, part in enumerate(parts[:-1]) if part.is_hidden), 0)
     return "/".join(names[: len(names) - below]) + "/" if below else path
 
 
-def local_matches(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yields (matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
+def _names_below(pattern: str) -> Iterator[tuple[str, str]]:
+    """(matched, path) of an absolute pattern: what it matches, and all below the folders that it matches.
 
     Links below a folder are not followed, so a path may be one that leads to no file. Hidden folders end in a slash.
     """
     for matched in dict.fromkeys(_matched("/", parts_of(pattern))):
         if os.path.isdir(matched):
             yield from ((matched, path) for path in _below(matched))
-        elif not pattern.endswith("/") or not has_signs(pattern):
+        elif not pattern.endswith("/") or not _has_signs(pattern):
             yield matched, matched
 
 
@@ -250,7 +240,7 @@ def _matched(folder: str, parts: Sequence[str]) -> Iterator[str]:
     if head == "**":
         for below in _folders_below(folder):
             yield from _matched(below, rest)
-    elif not has_signs(head) or (_SIGNS.isdisjoint(set(head) - {"["}) and _has(folder, head)):
+    elif not _has_signs(head) or (_SIGNS.isdisjoint(set(head) - {"["}) and _has(folder, head)):
         if _has(folder, head):
             yield from _matched(os.path.join(folder, head), rest)
     elif os.path.isdir(folder):
@@ -269,7 +259,7 @@ def _folders_below(top: str) -> Iterator[str]:
         for entry in _entries(folder):
             if entry.is_dir() and not MatchedPart(entry.name, None).is_hidden:
                 if entry.is_symlink():
-                    raise leads_elsewhere(entry.path)
+                    raise _leads_elsewhere(entry.path)
                 waiting.append(entry.path)
 
 
@@ -286,8 +276,7 @@ def _below(top: str) -> Iterator[str]:
                 waiting.append(entry.path)
 
 
-def leads_elsewhere(path: str) -> UserError:
-    """Returns the error for a link below a folder that does not lead to a file."""
+def _leads_elsewhere(path: str) -> UserError:
     return UserError(
         f"paths: links below a folder must lead to files, got {path}; remove it, or name the folder that it leads to"
     )

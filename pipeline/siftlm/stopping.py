@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from siftlm.console import discard
@@ -22,7 +22,7 @@ GRACE_SECONDS = 3.0  # for what has temporary files to remove
 
 
 class Stopped(BaseException):
-    """The process was asked to end; only the command line catches this."""
+    """Says that the process was asked to end; only the command line catches this."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -53,21 +53,14 @@ def _stop(number: int, _frame: object) -> None:
     """
     for asked in ASKED:
         signal.signal(asked, signal.SIG_DFL)  # a second one does not wait
-    _say(f"siftlm: {ASKED[signal.Signals(number)]}; run again to go on from here\n")
+    start = "\r\x1b[2K" if os.isatty(2) else ""  # past the stream, in which a line may be half written
+    with suppress(OSError):  # nobody listens
+        os.write(2, f"{start}siftlm: {ASKED[signal.Signals(number)]}; run again to go on from here\n".encode())
     discard(2)
     late = threading.Timer(GRACE_SECONDS, os._exit, [exit_code(number)])
     late.daemon = True
     late.start()
     raise Stopped(number)
-
-
-def _say(line: str) -> None:
-    """Writes past the stream, in which a line may be half written."""
-    start = "\r\x1b[2K" if os.isatty(2) else ""
-    try:
-        os.write(2, (start + line).encode())
-    except OSError:
-        return  # nobody listens
 
 
 def leave(code: int) -> NoReturn:

@@ -266,10 +266,8 @@ def _removed(path: str) -> bool:
     """Whether a file is gone now; it stays in a folder that cannot be written."""
     try:
         filesystem.remove(path)
-    except FileNotFoundError:  # by somebody else who has seen the damage
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)  # by somebody else who has seen the damage
     return True
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import fsspec.spec
@@ -56,12 +56,9 @@ def remove_if_there(path: str) -> None:
 def sync_folder(folder: str) -> None:
     """Makes a rename durable; file systems that cannot sync a directory are left as they are."""
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with suppress(OSError):
         os.fsync(descriptor)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
 @contextmanager
@@ -73,13 +70,8 @@ def write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
     try:
         yield stream
     except BaseException:
-        _abandon(stream)
+        stream.discard()
+        if isinstance(stream, fsspec.spec.AbstractBufferedFile):
+            stream.closed = True  # else the finalizer would complete the upload
         raise
     stream.close()
-
-
-def _abandon(stream: Any) -> None:
-    """Gives up an upload, so that no part of it becomes an object."""
-    stream.discard()
-    if isinstance(stream, fsspec.spec.AbstractBufferedFile):
-        stream.closed = True  # else the finalizer would complete the upload

@@ -145,14 +145,17 @@ def reads(format_: str, compression: str = "none", **settings: Any) -> Callable[
 
 
 def check_page(content: bytes) -> None:
-    from siftlm.readers.pages import PageError, decode_page, page_text
+    from siftlm.readers.bodies import PageError
+    from siftlm.readers.charsets import decode_page
+    from siftlm.readers.warc import page_text
 
     with suppress(PageError):
         page_text(decode_page(content, None)[0], main_content=len(content) % 2 == 0).encode()
 
 
 def check_response(content: bytes) -> None:
-    from siftlm.readers.pages import PageError, decode_page, parse_response
+    from siftlm.readers.bodies import PageError, parse_response
+    from siftlm.readers.charsets import decode_page
 
     with suppress(PageError):
         response = parse_response(content, 1 << 19)

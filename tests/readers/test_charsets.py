@@ -14,8 +14,7 @@ from encodings import aliases
 import endec
 import pytest
 
-from siftlm.readers.charset_labels import CHARSETS
-from siftlm.readers.charsets import decode_page, known_charset
+from siftlm.readers.charsets import CHARSETS, decode_page, known_charset
 
 SINGLE_BYTES = {
     "ibm866": "db6fe14a559d1601a7667338d83704773d5708dbc641e1ad3c5e21405770f05e",

@@ -12,7 +12,8 @@ import pytest
 from tests.readers.conftest import Outcome
 
 from siftlm.readers import json_values
-from siftlm.readers.json_values import Value, split_values
+from siftlm.readers.json_values import split_values
+from siftlm.readers.lines import Piece
 from siftlm.readers.records import Flaw
 from siftlm.readers.streams import Block
 
@@ -206,7 +207,7 @@ def test_where_blocks_end_changes_nothing_about_what_is_broken(layout: str, way:
     write, join = LAYOUTS[layout]
     content = join([write("a"), BREAKS[way](write("b")), write("c"), BREAKS[way](write("b")), write("d")]).encode()
 
-    def found(size: int) -> list[Value | Flaw]:
+    def found(size: int) -> list[Piece | Flaw]:
         blocks = [Block(content[at : at + size], 0, False) for at in range(0, len(content), size)]
         return list(split_values(blocks, 1 << 20))
 

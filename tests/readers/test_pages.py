@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siftlm.readers.pages import PageError, decode_page, page_text, parse_response
+from siftlm.readers.bodies import PageError, parse_response
+from siftlm.readers.charsets import decode_page
+from siftlm.readers.warc import page_text
 
 SENTENCES = {
     "windows-1252": "Größere Übungen für Bürger, überall „so“.",

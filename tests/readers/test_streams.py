@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.readers.conftest import PACKS
 
-from siftlm.readers.streams import BLOCK_BYTES, Block, Fault, read_blocks
+from siftlm.readers.records import Flaw
+from siftlm.readers.streams import BLOCK_BYTES, Block, read_blocks
 
 PACKED = sorted(set(PACKS) - {"none"})
 
 
-def blocks(content: bytes, compression: str) -> tuple[bytes, list[Fault]]:
+def blocks(content: bytes, compression: str) -> tuple[bytes, list[Flaw]]:
     found = list(read_blocks(io.BytesIO(content), compression, 10_000_000))  # type: ignore[arg-type]
     text = b"".join(block.content for block in found if isinstance(block, Block))
-    return text, [fault for fault in found if isinstance(fault, Fault)]
+    return text, [fault for fault in found if isinstance(fault, Flaw)]
 
 
 @pytest.mark.parametrize("pack", sorted(PACKS))
@@ -46,7 +47,7 @@ def test_garbage_between_members_is_one_fault(pack: str) -> None:
     first, last = PACKS[pack](b"first"), PACKS[pack](b"last")
     text, (fault,) = blocks(first + b"garbage" * 20_000 + last, pack)
     assert text == b"firstlast"
-    assert (fault.reason, fault.member) == (f"corrupt_{pack}", len(first))
+    assert (fault.reason, fault.offset) == (f"corrupt_{pack}", len(first))
 
 
 @pytest.mark.parametrize("pack", PACKED)
@@ -96,7 +97,7 @@ def test_long_windows_are_read_up_to_the_limit(window_log: int) -> None:
     content = stream.compress(b"text" * 1000) + stream.flush() + PACKS["zstd"](b"next")
     assert blocks(content, "zstd") == (b"text" * 1000 + b"next", [])
     found = list(read_blocks(io.BytesIO(content), "zstd", 200, window=1 << 27))
-    assert isinstance(found[0], Fault)
+    assert isinstance(found[0], Flaw)
     assert found[0].reason == "zstd_window_too_large"
     assert f"at most {1 << 27} bytes, got {1 << window_log}" in found[0].detail
     assert [block.content for block in found[1:] if isinstance(block, Block)] == [b"next"]
@@ -125,7 +126,7 @@ def test_an_xz_dictionary_of_more_than_256_mib_is_within_the_same_limit() -> Non
     content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, "little")
     assert blocks(bytes(content), "xz") == (b"text", [])
     (fault,) = read_blocks(io.BytesIO(content), "xz", 200, window=1 << 27)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Flaw)
 
 
 def test_magic_numbers_that_begin_nothing_do_not_take_long() -> None:

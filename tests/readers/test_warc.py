@@ -16,7 +16,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.extract.html2text import extract_plain_text
 from tests.readers.conftest import KINDS, Outcome, http, read_all, warc_record
 
-from siftlm.readers.pages import parse_response
+from siftlm.readers.bodies import parse_response
 
 WEB = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "web"
 PAGE = b"<html><body><nav>Menu</nav><main><p>The main text of the page, which is long enough.</p></main></body></html>"

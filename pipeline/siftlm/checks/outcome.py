@@ -9,8 +9,8 @@ from siftlm.checks.mentions import Mentions, components
 from siftlm.config import RunConfig
 from siftlm.errors import UserError
 from siftlm.patterns import InputFile
+from siftlm.readers.presence import suspicion
 from siftlm.readers.settings import InputSettings
-from siftlm.readers.suspicion import suspicion
 from siftlm.store import Marker
 
 SHOWN = 3  # reasons, and values of a column

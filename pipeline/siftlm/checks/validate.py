@@ -18,8 +18,8 @@ from siftlm.engine.runner import check as check_runner
 from siftlm.errors import UserError, nearest
 from siftlm.patterns import InputFile
 from siftlm.readers import read_shard
+from siftlm.readers.presence import suspicion
 from siftlm.readers.settings import InputSettings
-from siftlm.readers.suspicion import suspicion
 from siftlm.report.steps import unfindable
 from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed

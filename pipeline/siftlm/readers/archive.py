@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from siftlm.readers.headers import content_length, header_fields
-from siftlm.readers.lines import as_flaw
 from siftlm.readers.records import Flaw
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import Fault, read_blocks
+from siftlm.readers.streams import read_blocks
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -29,13 +28,7 @@ _WARC_HEADER = re.compile(rb"WARC/\d[^\n]*+\n(?:(?!WARC/\d\.\d+\r?\n)(?!\r?\n)[^
 _ARC_HEADER = re.compile(  # some urls have spaces
     rb"([a-zA-Z][a-zA-Z0-9+.-]*:[^\n]*?) ([\w.:-]+) (\d{8,14}) ([^\n ]+)(?: [^\n]*)? (\d+)\r?\n"
 )
-_ARC_FIELDS = (
-    "warc-target-uri",
-    "warc-ip-address",
-    "warc-date",
-    "content-type",
-    "content-length",
-)  # in WARC
+_ARC_FIELDS = ("warc-target-uri", "warc-ip-address", "warc-date", "content-type", "content-length")  # in WARC
 _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
 _ARC_START = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*(?::|\Z)")
 _LINE_ENDS = b"\r\n"
@@ -76,7 +69,7 @@ class _Window:
     def __init__(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> None:
         self.buffer = bytearray()
         self.at = 0  # how much content came before the buffer
-        self.fault: Fault | None = None
+        self.fault: Flaw | None = None
         self.ended = False
         self._file, self._compression, self._expansion = file, compression, settings.max_expansion
         self._events = read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes)
@@ -88,7 +81,7 @@ class _Window:
             event = next(self._events, None)
             if event is None:
                 self.ended = True
-            elif isinstance(event, Fault):
+            elif isinstance(event, Flaw):
                 self.fault = event
             else:
                 if event.first:
@@ -117,7 +110,7 @@ class _Window:
     def resume(self, offset: int | None = None) -> Flaw:
         """Goes on behind the damage, which is returned; what is left before it, of the record there, is given up."""
         assert self.fault is not None, "called where there is damage"
-        flaw, self.fault = as_flaw(self.fault), None
+        flaw, self.fault = self.fault, None
         self.drop(len(self.buffer))
         return flaw if offset is None else flaw._replace(offset=offset)
 
@@ -231,7 +224,7 @@ def _finish(window: _Window, dialect: _Dialect, opening: _Opening, block: bytes)
     _skip_blank(window)
     if opening.first and not dialect.start.match(window.buffer):
         window.fill(MAX_HEADER_BYTES)  # what is left of the member is no record; does it end well?
-        if window.fault and window.fault.member == opening.offset:
+        if window.fault and window.fault.offset == opening.offset:
             return window.resume(opening.offset)
     return ArchiveRecord(opening.offset, opening.header, block, opening.length)
 

@@ -31,7 +31,8 @@ def values(array: pa.Array, limit: int) -> list[Any]:
     of more than `limit` bytes is TooLong; what has no form in Python is UNREADABLE, with all that holds it.
     """
     try:
-        return _converter(array.type)(array, limit)
+        convert = next((converter for fits, converter in _CONVERTERS if fits(array.type)), _plain)
+        return convert(array, limit)
     except _CONVERSION:
         return [_one(array.slice(row, 1), limit) for row in range(len(array))] if len(array) > 1 else [UNREADABLE]
 
@@ -59,10 +60,6 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 Converter = Callable[[Any, int], list[Any]]
-
-
-def _converter(kind: pa.DataType) -> Converter:
-    return next((converter for fits, converter in _CONVERTERS if fits(kind)), _plain)
 
 
 def _plain(array: pa.Array, _limit: int) -> list[Any]:

@@ -164,23 +164,16 @@ def _deflate(body: bytes, limit: int) -> bytes:
     """With the header of zlib, as RFC 9110 has it, or without, as some servers send it."""
     try:
         return _members(partial(GzipMember, 15), b"", body, limit)
-    except CodingError:
-        content, cut = _unpacked(partial(GzipMember, -15), body, limit)
-        if not content or (cut and not _is_beginning(content, body)):
-            raise
-        return content
+    except CodingError as error:
+        return _unmarked(partial(GzipMember, -15), str(error), body, limit)
 
 
-def _br(body: bytes, limit: int) -> bytes:
-    content, cut = _unpacked(BrotliMember, body, limit)
-    if not content or (cut and not _is_beginning(content, body)):
-        raise CodingError("not brotli, or cut before its first byte")
+def _unmarked(open_member: Callable[[], Member], complaint: str, body: bytes, limit: int) -> bytes:
+    """The content of a body in a coding without a magic number: nearly any bytes give some content as such."""
+    content, cut = _unpacked(open_member, body, limit)
+    if not content or (cut and (is_binary(content) or not is_binary(body))):
+        raise CodingError(complaint)
     return content
-
-
-def _is_beginning(content: bytes, body: bytes) -> bool:
-    """Whether a cut body was of a coding without a magic number: nearly any bytes give some content as such."""
-    return is_binary(body) and not is_binary(content)
 
 
 def _whole_text(open_member: Callable[[], Member], body: bytes, limit: int) -> bytes | None:
@@ -267,7 +260,7 @@ _CODINGS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
-    "br": _br,
+    "br": partial(_unmarked, BrotliMember, "not brotli, or cut before its first byte"),
     "zstd": partial(_members, partial(ZstdMember, _WINDOW_BYTES), _ZSTD_MAGIC),
 }
 """Transfer and content codings (RFC 9110, 8.4.1), undone as far as a limit: a bomb has no end."""

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 
 from siftlm.readers.records import Flaw
-from siftlm.readers.streams import Block, Fault
+from siftlm.readers.streams import Block
 
 UTF8_MARK = codecs.BOM_UTF8
 # The marks of UTF-32 come first: that of little-endian UTF-16 begins the one of UTF-32.
-_MARKS = {
+MARKS = {
     "utf-32-le": codecs.BOM_UTF32_LE,
     "utf-32-be": codecs.BOM_UTF32_BE,
     "utf-16-le": codecs.BOM_UTF16_LE,
@@ -34,17 +34,17 @@ def _as_surrogate(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_DAMAGE, _as_surrogate)
 
 
-def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
+def in_utf8(blocks: Iterable[Block | Flaw]) -> Iterator[Block | Flaw]:
     """Yields the blocks in UTF-8 where a byte order mark of UTF-16 or UTF-32 begins them, else as they are.
 
     Damage gives bytes that are not UTF-8, so that what holds it is refused and the rest is read.
     """
     source = iter(blocks)
-    first: list[Block | Fault] = []
+    first: list[Block | Flaw] = []
     head = b""
     while len(head) < _LONGEST_MARK and (block := next(source, None)):
         first.append(block)
-        if isinstance(block, Fault):
+        if isinstance(block, Flaw):
             break
         head += block.content
     encoding = marked(head)
@@ -54,7 +54,7 @@ def in_utf8(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
 
 def marked(head: bytes) -> tuple[str, int] | None:
     """Returns the encoding that a byte order mark of UTF-16 or UTF-32 announces, and the size of the mark."""
-    return next(((name, len(mark)) for name, mark in _MARKS.items() if head.startswith(mark)), None)
+    return next(((name, len(mark)) for name, mark in MARKS.items() if head.startswith(mark)), None)
 
 
 def head_in_utf8(head: bytes) -> bytes:
@@ -66,11 +66,11 @@ def head_in_utf8(head: bytes) -> bytes:
     return decoder.decode(head[encoding[1] :]).encode("utf-8", "surrogatepass")
 
 
-def _transcoded(blocks: Iterable[Block | Fault], encoding: str, mark: int) -> Iterator[Block | Fault]:
+def _transcoded(blocks: Iterable[Block | Flaw], encoding: str, mark: int) -> Iterator[Block | Flaw]:
     decoder = codecs.getincrementaldecoder(encoding)(_DAMAGE)
     left, member = mark, 0
     for block in blocks:
-        if isinstance(block, Fault):
+        if isinstance(block, Flaw):
             decoder.reset()
             yield block
             continue

@@ -125,9 +125,8 @@ class _Formatting:
 class _Cost:
     """Follows the parser's stack and list, and counts what has been spent so far."""
 
-    stack: list[tuple[str, _Formatting | None]] = field(default_factory=list)
+    stack: list[tuple[str, _Formatting | None, bool]] = field(default_factory=list)  # True for SVG and MathML
     active: list[_Formatting | None] = field(default_factory=list)  # None where a barrier begins
-    foreign: list[bool] = field(default_factory=list)  # of each on the stack, whether it is SVG or MathML
     counts: Counter[str] = field(default_factory=Counter)  # of the names on the stack
     form: bool = False  # whether one was begun that no end tag has ended
     options: int = 0  # of the select before: each new one looks at them all
@@ -147,7 +146,7 @@ class _Cost:
 
     @property
     def in_foreign(self) -> bool:
-        return bool(self.foreign) and self.foreign[-1] and self.stack[-1][0] not in _INTEGRATION
+        return bool(self.stack) and self.stack[-1][2] and self.stack[-1][0] not in _INTEGRATION
 
     def start(self, name: str, attributes: str, closed: bool) -> None:
         """A start tag; `closed` where it ends in a slash."""
@@ -254,8 +253,7 @@ class _Cost:
         return place
 
     def _push(self, name: str, entry: _Formatting | None) -> None:
-        self.foreign.append(self.in_foreign or name in _FOREIGN)
-        self.stack.append((name, entry))
+        self.stack.append((name, entry, self.in_foreign or name in _FOREIGN))
         self.counts[name] += 1
         self.form |= name == "form"
         if entry is None:
@@ -263,8 +261,7 @@ class _Cost:
             self.deepest = max(self.deepest, self.plain)
 
     def _take(self, place: int = -1) -> None:
-        name, entry = self.stack.pop(place)
-        self.foreign.pop(place)
+        name, entry, _ = self.stack.pop(place)
         self.counts[name] -= 1
         if entry:
             entry.open = False

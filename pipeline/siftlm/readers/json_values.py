@@ -14,12 +14,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from siftlm.readers.json_layout import Brackets, Layout, own_layout, starts
-from siftlm.readers.lines import as_flaw
+from siftlm.readers.lines import Piece
 from siftlm.readers.records import Flaw
-from siftlm.readers.streams import Block, Fault
+from siftlm.readers.streams import Block
 
 _BETWEEN = re.compile(rb"(?:[ \t\r\n,\x1e]|\xef\xbb\xbf)*")  # with the separator of RFC 7464, and marks of joined files
 _TO_MARK = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\n]++|\\[^\n])*+")*+')  # to a bracket, or a string without end
@@ -34,18 +33,6 @@ _ODD_STRING = re.compile(
 _OBJECT, _QUOTE = b'{"'
 _LONGEST_LEAD = 256
 _TAIL = 1 << 10  # bytes in which a beginning may stand that is not held to its end
-
-
-class Value(NamedTuple):
-    """Holds a value as it stands in the stream. `offset` is in the uncompressed text; `size` is its bytes.
-
-    `content` is None where it is longer than what is held in memory; `whole` is false where it has no end.
-    """
-
-    content: bytes | None
-    offset: int
-    size: int
-    whole: bool = True
 
 
 class Values:
@@ -73,7 +60,7 @@ class Values:
         self._rewound = 0  # bytes that were read again
         self._sure = 0  # in the stream, up to where every value ends at the next beginning at the latest
 
-    def feed(self, content: bytes) -> Iterator[Value]:
+    def feed(self, content: bytes) -> Iterator[Piece]:
         """Yields the values that end in `content`."""
         self._held += content
         yield from self._values()
@@ -85,7 +72,7 @@ class Values:
             yield value
             yield from self._values()
 
-    def end(self) -> Iterator[Value]:
+    def end(self) -> Iterator[Piece]:
         """Yields the values that the stream ends in; numbers and strings are whole there, anything else is not."""
         while self._first:
             whole = self._starts is None and not self._open and not self._in_string
@@ -104,7 +91,7 @@ class Values:
         self._cut(len(self._held), whole=False)
         self._first, self._starts, self._in_damage = b"{", pattern, True
 
-    def _values(self) -> Iterator[Value]:
+    def _values(self) -> Iterator[Piece]:
         while self._first or self._begin():
             value = self._finish() if self._starts is None else self._resume()
             if value is None:
@@ -134,7 +121,7 @@ class Values:
         self._stop = next_one.end() if next_one else None
         return True
 
-    def _finish(self) -> Value | None:
+    def _finish(self) -> Piece | None:
         """The value in work if it ends in what is held."""
         if self._first not in (b'"', b"{", b"["):
             end = (_SCALAR_END if self._first in _SCALAR else _STRAY_END).search(self._held, self._at)
@@ -207,7 +194,7 @@ class Values:
         """Whether a quote is missing in the value in work, as far as it is held."""
         return not self._dropped and _ODD_STRING.match(self._held) is not None
 
-    def _broken(self) -> Value | None:
+    def _broken(self) -> Piece | None:
         """Goes back to where the next value begins, maybe inside of what was taken for this one."""
         if self._starts is None:
             behind_lines = self._laid_out().lead is not None
@@ -220,7 +207,7 @@ class Values:
             self._at = 0 if goes_back else self._at
         return self._resume()
 
-    def _resume(self) -> Value | None:
+    def _resume(self) -> Piece | None:
         """The value in work up to where the next one begins, if that is held."""
         assert self._starts is not None
         next_one = self._starts.search(self._held, self._at)
@@ -254,12 +241,12 @@ class Values:
             layout = self._own_layout()
         self._layout = layout
 
-    def _cut(self, end: int, *, whole: bool) -> Value:
+    def _cut(self, end: int, *, whole: bool) -> Piece:
         size = self._dropped + end
         if whole and self._first == b"{" and not self._dropped:
             self._learn(end)
         content = None if size > self._limit else bytes(self._held[:end])
-        value = Value(content, self.offset - self._dropped, size, whole)
+        value = Piece(content, self.offset - self._dropped, size, whole)
         self._before = bytes(self._held[max(0, end - _LONGEST_LEAD) : end])
         self._dropped, self._first, self._in_string, self._starts, self._own = 0, b"", False, None, None
         self._open.clear()
@@ -278,15 +265,15 @@ class Values:
         self._at = 0
 
 
-def split_values(blocks: Iterable[Block | Fault], limit: int) -> Iterator[Value | Flaw]:
+def split_values(blocks: Iterable[Block | Flaw], limit: int) -> Iterator[Piece | Flaw]:
     """Yields the values of `blocks` in order, and a flaw for one without an end."""
     values = Values(limit)
     damaged = False
     for block in blocks:
-        if isinstance(block, Fault):
+        if isinstance(block, Flaw):
             values.lose()
             damaged = True
-            yield as_flaw(block)
+            yield block
         else:
             yield from values.feed(block.content)
     whole = True

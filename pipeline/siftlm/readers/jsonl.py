@@ -12,12 +12,12 @@ import orjson
 
 from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, not_utf8
 from siftlm.readers.fields import Fields
-from siftlm.readers.json_values import Value, Values, split_values
-from siftlm.readers.lines import LongLine, beginning, line_end, split_lines
+from siftlm.readers.json_values import Values, split_values
+from siftlm.readers.lines import Piece, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, too_large
 from siftlm.readers.salvage import members, parse
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import Block, Fault, read_blocks
+from siftlm.readers.streams import Block, read_blocks
 
 _BLANK = b" \t\r\n\v\f\0"  # some downloaders pad files with zeros
 _LIST = "a line must be a JSON object, got a list between other lines"
@@ -60,10 +60,10 @@ def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings)
     return _rows(split_values(blocks, settings.max_record_bytes), settings)
 
 
-def _in_lf(blocks: Iterable[Block | Fault]) -> Iterator[Block | Fault]:
+def _in_lf(blocks: Iterable[Block | Flaw]) -> Iterator[Block | Flaw]:
     """Blocks whose lines end with CR as if it were LF: no string reaches over the end of a line."""
     for block in blocks:
-        yield block if isinstance(block, Fault) else replace(block, content=block.content.replace(b"\r", b"\n"))
+        yield block if isinstance(block, Flaw) else replace(block, content=block.content.replace(b"\r", b"\n"))
 
 
 def _is_lines(head: bytes) -> bool:
@@ -102,12 +102,12 @@ def _is_json(content: bytes) -> bool:
     return True
 
 
-def _lines(blocks: Iterable[Block | Fault], settings: InputSettings, end: bytes) -> Iterator[Row | Flaw]:
+def _lines(blocks: Iterable[Block | Flaw], settings: InputSettings, end: bytes) -> Iterator[Row | Flaw]:
     limit = settings.max_record_bytes
     for line in split_lines(blocks, limit, end):
         if isinstance(line, Flaw):
             yield line
-        elif isinstance(line, LongLine):
+        elif line.content is None:
             yield too_large(line.size, limit, line.offset)
         elif line.content.strip(_BLANK):
             rows = _rows_of_line(line.content, line.offset, settings)
@@ -124,13 +124,13 @@ def _rows_of_line(content: bytes, offset: int, settings: InputSettings) -> list[
     if not isinstance(row, Flaw) or row.reason not in _MAY_BE_SEVERAL:
         return [row]
     values = list(split_values([Block(content, 0, True)], len(content)))
-    if not all(isinstance(value, Value) and value.content and value.content.startswith(b"{") for value in values):
+    if not all(isinstance(value, Piece) and value.content and value.content.startswith(b"{") for value in values):
         return [row]
     rows = list(_rows(values, settings, offset))
     return rows if any(not isinstance(each, Flaw) for each in rows) else [row]
 
 
-def _rows(values: Iterable[Value | Flaw], settings: InputSettings, start: int = 0) -> Iterator[Row | Flaw]:
+def _rows(values: Iterable[Piece | Flaw], settings: InputSettings, start: int = 0) -> Iterator[Row | Flaw]:
     """The objects of values whose offsets count from `start`: a string is a text, unless the settings name a field."""
     for value in values:
         if isinstance(value, Flaw):

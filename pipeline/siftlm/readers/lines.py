@@ -8,26 +8,23 @@ from typing import NamedTuple
 
 from siftlm.readers.encodings import UTF8_MARK
 from siftlm.readers.records import Flaw
-from siftlm.readers.streams import Block, Fault
+from siftlm.readers.streams import Block
 
 HEAD_BYTES = 1 << 16
 """How much of the beginning of a text says how it is laid out."""
 
 
-class Line(NamedTuple):
-    """A line without its end. `offset` is in the uncompressed text; `whole` is false where damage cut it."""
+class Piece(NamedTuple):
+    """Holds a line or a JSON value as it stands in the stream.
 
-    content: bytes
+    `offset` is in the uncompressed text, `size` in bytes. `content` is None where it is longer than what is held in
+    memory; `whole` is false where damage cut it, or where it has no end.
+    """
+
+    content: bytes | None
     offset: int
-    whole: bool
-
-
-class LongLine(NamedTuple):
-    """A line of more bytes than are held in memory, with its beginning."""
-
     size: int
-    offset: int
-    head: bytes
+    whole: bool = True
 
 
 def line_end(head: bytes) -> bytes:
@@ -35,20 +32,20 @@ def line_end(head: bytes) -> bytes:
     return b"\r" if b"\r" in head[:-1] and b"\n" not in head else b"\n"
 
 
-def by_lines(blocks: Iterator[Block | Fault], limit: int) -> Iterator[Line | LongLine | Flaw]:
+def by_lines(blocks: Iterator[Block | Flaw], limit: int) -> Iterator[Piece | Flaw]:
     """Yields the lines of `blocks` as `split_lines` gives them, whatever ends them."""
     first, head = beginning(blocks, limit)
     return split_lines(chain(first, blocks), limit, line_end(head))
 
 
-def beginning(blocks: Iterator[Block | Fault], limit: int) -> tuple[list[Block | Fault], bytes]:
+def beginning(blocks: Iterator[Block | Flaw], limit: int) -> tuple[list[Block | Flaw], bytes]:
     """Returns the first blocks and their bytes, up to HEAD_BYTES, the first end of a line or the limit."""
-    first: list[Block | Fault] = []
+    first: list[Block | Flaw] = []
     head = bytearray()
     ends = False
     for block in blocks:
         first.append(block)
-        if isinstance(block, Fault):
+        if isinstance(block, Flaw):
             break
         head += block.content
         ends = ends or b"\n" in block.content or b"\r" in block.content
@@ -57,20 +54,20 @@ def beginning(blocks: Iterator[Block | Fault], limit: int) -> tuple[list[Block |
     return first, bytes(head)
 
 
-def split_lines(blocks: Iterable[Block | Fault], limit: int, end: bytes = b"\n") -> Iterator[Line | LongLine | Flaw]:
+def split_lines(blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n") -> Iterator[Piece | Flaw]:
     """Yields the lines of `blocks`, fewer of blank ones in a row, without a byte order mark.
 
     Lines end with `end`; a CR before LF is part of the end.
 
-    A line of more than `limit` bytes is read over and given as a LongLine.
+    A line of more than `limit` bytes is read over and given without its content.
     """
     parts: list[bytes] = []
     held = size = offset = 0
     for block in blocks:
-        if isinstance(block, Fault):
+        if isinstance(block, Flaw):
             if size:
                 yield _line(parts, size, offset, limit, whole=False)
-            yield as_flaw(block)
+            yield block
             offset, parts, held, size = offset + size, [], 0, 0
             continue
         first, *others = block.content.split(end)
@@ -94,15 +91,10 @@ def split_lines(blocks: Iterable[Block | Fault], limit: int, end: bytes = b"\n")
         yield _line(parts, size, offset, limit, whole=True)
 
 
-def as_flaw(fault: Fault) -> Flaw:
-    """Returns a fault of the file as an entry of the shard."""
-    return Flaw("error", fault.reason, fault.detail, fault.member)
-
-
-def _line(parts: list[bytes], size: int, offset: int, limit: int, *, whole: bool) -> Line | LongLine:
+def _line(parts: list[bytes], size: int, offset: int, limit: int, *, whole: bool) -> Piece:
     if size > limit:
-        return LongLine(size, offset, b"".join(parts)[:64])
+        return Piece(None, offset, size, whole)
     content = parts[0] if len(parts) == 1 else b"".join(parts)
     if offset == 0:
         content = content.removeprefix(UTF8_MARK)
-    return Line(content.removesuffix(b"\r"), offset, whole)
+    return Piece(content.removesuffix(b"\r"), offset, size, whole)

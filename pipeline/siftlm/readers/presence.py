@@ -1,7 +1,8 @@
-"""Which fields the files of a source have, and in how many documents the configured ones have a value."""
+"""Tells which fields files of a source have, in how many documents, and why there may be none."""
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -11,15 +12,21 @@ import orjson
 import pyarrow as pa
 
 from siftlm import filesystem
-from siftlm.readers import FORMATS, detected
+from siftlm.errors import nearest
+from siftlm.readers import FORMATS, detect, detected
 from siftlm.readers.archive import read_archive
+from siftlm.readers.detection import HEAD_BYTES
+from siftlm.readers.encodings import head_in_utf8, is_utf16
 from siftlm.readers.jsonl import read_rows
 from siftlm.readers.parquet import column_paths, open_parquet
 from siftlm.readers.records import Flaw
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.streams import Block, read_blocks
 
 _RECORDS = 200
 _DEEPEST = 4  # objects in one another whose keys are looked at
+MISFITS = frozenset({"missing_field", "wrong_type"})
+NEAR = 0.5  # how alike a name must be to be the one that was meant, by difflib
 _COLUMNS = {"id_field": "record_id", "url_field": "url", "domain_field": "domain"}
 
 
@@ -70,3 +77,44 @@ def of_archive(file: BinaryIO, compression: Compression, settings: InputSettings
     """Names the headers of the first records."""
     entries = islice(read_archive(file, compression, settings, 0), _RECORDS)
     return {name for entry in entries if not isinstance(entry, Flaw) for name in entry.header}
+
+
+def suspicion(path: str, settings: InputSettings, reason: str) -> str:
+    """The likely cause of a source without documents, whose most frequent reason is given; empty where nobody knows."""
+    try:
+        if reason in MISFITS:
+            names = sorted(field_names(path, settings) - {settings.text_field})
+            near = nearest(settings.text_field, names, NEAR)
+            meant = f" did you mean {near!r}?" if near else ""
+            return f"is text_field = {settings.text_field!r} right?{meant}"
+        content, kind = _beginning(path, settings)
+    except FileNotFoundError:
+        return ""
+    name = path.rpartition("/")[2]
+    if not content:
+        return ""
+    if settings.format not in ("auto", kind) and kind != "text":
+        return f"{name} looks like {kind}, is format = {settings.format!r} right?"
+    lines = {name for name, of in FORMATS.items() if of.lines}
+    cause = _encoding(content) if lines & {kind, settings.format} else ""
+    return f"{name} {cause}" if cause else ""
+
+
+def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
+    """The beginning of a file, unpacked, and the format that it has by name and content."""
+    given = None if settings.compression == "auto" else settings.compression
+    with filesystem.open_read(path) as file:
+        kind = detect(path, file.read(HEAD_BYTES), given)
+        file.seek(0)
+        first = next(read_blocks(file, kind.compression, settings.max_expansion), None)
+    return (first.content[:HEAD_BYTES] if isinstance(first, Block) else b""), kind.format
+
+
+def _encoding(content: bytes) -> str:
+    if is_utf16(content):
+        return "looks like UTF-16 without a byte-order mark; convert it to UTF-8"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head_in_utf8(content))  # which may end inside a character
+    except UnicodeDecodeError:
+        return "is not UTF-8; convert it, with iconv -f LATIN1 -t UTF-8 for instance where it is Latin-1"
+    return ""

@@ -1,7 +1,7 @@
 """Reads a file in decompressed blocks of bounded memory, and goes on behind damage where possible.
 
 A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot
-be decompressed gives what could be read of it, then a `Fault`, and reading goes on at the next member.
+be decompressed gives what could be read of it, then a `Flaw`, and reading goes on at the next member.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol
 
-from siftlm.readers.records import EXPANDS
+from siftlm.readers.records import EXPANDS, Flaw
 from siftlm.readers.settings import Compression
 from siftlm.readers.zstd import (
     MAX_DICTIONARY_BYTES,
@@ -43,15 +43,6 @@ class Block:
     content: bytes
     member: int
     first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Tells of damage in the file: from the member at `member` on, up to the next block, content is lost."""
-
-    reason: str
-    detail: str
-    member: int
 
 
 class Member(Protocol):
@@ -143,10 +134,10 @@ def most_bytes(size: int, expansion: int) -> int:
 
 def read_blocks(
     file: BinaryIO, compression: Compression, expansion: int, start: int = 0, *, window: int = MAX_WINDOW_BYTES
-) -> Iterator[Block | Fault]:
-    """Yields the content of a file from byte `start`, in blocks of about 1 MiB, faults in their places.
+) -> Iterator[Block | Flaw]:
+    """Yields the content of a file from byte `start`, in blocks of about 1 MiB, flaws in their places.
 
-    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a fault. A member
+    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a flaw. A member
     that needs a `window` of more bytes is one, too.
     """
     file.seek(start)
@@ -156,7 +147,7 @@ def read_blocks(
     return _bounded(_packed_blocks(source, compression, window), source, expansion)
 
 
-def _packed_blocks(source: _Source, compression: Compression, window: int) -> Iterator[Block | Fault]:
+def _packed_blocks(source: _Source, compression: Compression, window: int) -> Iterator[Block | Flaw]:
     """The blocks of all members, with the dictionary that a zstd file may begin with."""
     start, size = source.offset, dictionary_bytes(source.peek(8)) if compression == "zstd" else 0
     codec = codec_of(compression, window)
@@ -164,24 +155,24 @@ def _packed_blocks(source: _Source, compression: Compression, window: int) -> It
         if size > MAX_DICTIONARY_BYTES:
             raise ValueError(f"a dictionary has at most {MAX_DICTIONARY_BYTES} bytes, got {size}")
         codec = codec_of(compression, window, source.peek(size))
-    except ValueError as error:  # frames that need it are faults of their own
-        yield Fault("corrupt_zstd", f"the dictionary at byte {start} cannot be read: {error}", start)
+    except ValueError as error:  # frames that need it are flaws of their own
+        yield Flaw("error", "corrupt_zstd", f"the dictionary at byte {start} cannot be read: {error}", start)
     yield from _member_blocks(source, codec, compression)
 
 
-def _bounded(events: Iterator[Block | Fault], source: _Source, expansion: int) -> Iterator[Block | Fault]:
+def _bounded(events: Iterator[Block | Flaw], source: _Source, expansion: int) -> Iterator[Block | Flaw]:
     start, given = source.offset, 0
     for event in events:
         if isinstance(event, Block):
             given += len(event.content)
             if given > most_bytes(source.offset - start, expansion):
                 detail = f"{given} bytes out of {source.offset - start} (max_expansion); the rest is not read"
-                yield Fault(EXPANDS, detail, event.member)
+                yield Flaw("error", EXPANDS, detail, event.member)
                 return
         yield event
 
 
-def _plain_blocks(file: BinaryIO, start: int) -> Iterator[Block | Fault]:
+def _plain_blocks(file: BinaryIO, start: int) -> Iterator[Block | Flaw]:
     offset = start
     while content := file.read(READ_BYTES):
         yield Block(content, offset, False)
@@ -213,7 +204,7 @@ class _Source:
         return self._chunk[at:] if at else self._chunk
 
 
-def _member_blocks(source: _Source, codec: Codec, name: str) -> Iterator[Block | Fault]:
+def _member_blocks(source: _Source, codec: Codec, name: str) -> Iterator[Block | Flaw]:
     while head := source.peek(max(map(len, codec.magics))):
         start = source.offset
         if head.startswith(codec.magics):
@@ -227,14 +218,14 @@ def _member_blocks(source: _Source, codec: Codec, name: str) -> Iterator[Block |
             yield _skip_to_member(source, codec, name, start, "no member begins here")
 
 
-def _truncated(name: str, start: int) -> Fault:
-    return Fault(f"truncated_{name}", f"the file ends inside the member at byte {start}", start)
+def _truncated(name: str, start: int) -> Flaw:
+    return Flaw("error", f"truncated_{name}", f"the file ends inside the member at byte {start}", start)
 
 
-def _end_inside_member(source: _Source, codec: Codec, name: str, start: int) -> Fault:
+def _end_inside_member(source: _Source, codec: Codec, name: str, start: int) -> Flaw:
     """Damage may hide the end of a member, which then runs on over those behind it; else the file is cut."""
-    fault = _skip_to_member(source, codec, name, start, "it has no end")
-    return fault if source.peek(1) else _truncated(name, start)
+    flaw = _skip_to_member(source, codec, name, start, "it has no end")
+    return flaw if source.peek(1) else _truncated(name, start)
 
 
 def _only_zeros(source: _Source) -> bool:
@@ -246,8 +237,8 @@ def _only_zeros(source: _Source) -> bool:
     return zeros
 
 
-def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | Fault]:
-    """The blocks of the member at the source, which is then behind it; a fault where it is damaged."""
+def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | Flaw]:
+    """The blocks of the member at the source, which is then behind it; a flaw where it is damaged."""
     start, member, given, step = source.offset, codec.open_member(), 0, source.offset
     while not member.eof:
         compressed = b""
@@ -261,8 +252,8 @@ def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | F
             content = member.decompress(compressed, BLOCK_BYTES)
         except DAMAGE as error:
             yield from _salvage(source, codec, start, step, given)
-            fault = _skip_to_member(source, codec, name, start, str(error))
-            yield replace(fault, reason="zstd_window_too_large") if isinstance(error, WindowError) else fault
+            flaw = _skip_to_member(source, codec, name, start, str(error))
+            yield flaw._replace(reason="zstd_window_too_large") if isinstance(error, WindowError) else flaw
             return
         if content:
             yield Block(content, start, given == 0)
@@ -289,7 +280,7 @@ def _salvage(source: _Source, codec: Codec, start: int, step: int, given: int) -
                 yield Block(bytes(kept), start, seen == len(kept))
                 kept.clear()
     except DAMAGE:
-        pass  # the fault that the caller reports
+        pass  # the flaw that the caller reports
     if kept:
         yield Block(bytes(kept), start, seen == len(kept))
 
@@ -304,13 +295,13 @@ def _pieces(source: _Source, step: int) -> Iterator[bytes]:
             yield compressed[at : at + 1]
 
 
-def _skip_to_member(source: _Source, codec: Codec, name: str, start: int, detail: str) -> Fault:
+def _skip_to_member(source: _Source, codec: Codec, name: str, start: int, detail: str) -> Flaw:
     """Puts the source at the next member that can be read, or at the end; tells what was lost."""
     source.offset = start + 1
     where = "nothing readable follows"
     if (offset := _find_member(source, codec)) is not None:
         source.offset, where = offset, f"reading goes on at byte {offset}"
-    return Fault(f"corrupt_{name}", f"member at byte {start}: {detail}; {where}", start)
+    return Flaw("error", f"corrupt_{name}", f"member at byte {start}: {detail}; {where}", start)
 
 
 def _find_member(source: _Source, codec: Codec) -> int | None:

@@ -6,31 +6,28 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from siftlm.readers.encodings import UTF8_MARK, in_utf8, not_utf8
-from siftlm.readers.lines import LongLine, as_flaw, by_lines
+from siftlm.readers.lines import Piece, by_lines
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import Block, Fault, read_blocks
+from siftlm.readers.streams import Block, read_blocks
 
 
 def read_text(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """Yields the documents of a text file, in the unit that the settings name; an empty file has none."""
+    blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
     if settings.text_unit == "file":
-        return _whole_file(file, compression, settings)
-    if settings.text_unit == "line":
-        return _single_lines(file, compression, settings)
-    return _paragraphs(file, compression, settings)
+        yield from _as_one(blocks, settings)
+    else:
+        lines = by_lines(blocks, settings.max_document_bytes + 1)
+        yield from (_single_lines if settings.text_unit == "line" else _paragraphs)(lines, settings)
 
 
-def _blocks(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Block | Fault]:
-    return in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
-
-
-def _whole_file(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+def _as_one(blocks: Iterator[Block | Flaw], settings: InputSettings) -> Iterator[Record | Flaw]:
     parts: list[bytes] = []
     size = 0
-    for block in _blocks(file, compression, settings):
-        if isinstance(block, Fault):  # a document with a hole is not that document
-            yield as_flaw(block)
+    for block in blocks:
+        if isinstance(block, Flaw):  # a document with a hole is not that document
+            yield block
             return
         size += len(block.content)
         if size > settings.max_document_bytes + len(UTF8_MARK):
@@ -43,31 +40,28 @@ def _whole_file(file: BinaryIO, compression: Compression, settings: InputSetting
         yield _document(b"".join(parts).removeprefix(UTF8_MARK), 0, settings)
 
 
-def _single_lines(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    limit = settings.max_document_bytes
-    for line in by_lines(_blocks(file, compression, settings), limit + 1):
+def _single_lines(lines: Iterator[Piece | Flaw], settings: InputSettings) -> Iterator[Record | Flaw]:
+    for line in lines:
         if isinstance(line, Flaw):
             yield line
-        elif isinstance(line, LongLine):
-            yield too_large(line.size, limit, line.offset)
+        elif line.content is None:
+            yield too_large(line.size, settings.max_document_bytes, line.offset)
         elif line.whole and line.content.strip():
             yield _document(line.content, line.offset, settings)
 
 
-def _paragraphs(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    limit = settings.max_document_bytes
+def _paragraphs(lines: Iterator[Piece | Flaw], settings: InputSettings) -> Iterator[Record | Flaw]:
     parts: list[bytes] = []
     size = start = 0
-    for line in by_lines(_blocks(file, compression, settings), limit + 1):
+    for line in lines:
         if isinstance(line, Flaw):
             yield line  # the paragraph that damage cut is part of the damage
             parts, size = [], 0
-        elif isinstance(line, LongLine) or line.content.strip():
+        elif line.content is None or line.content.strip():
             start = line.offset if not size else start
-            content = b"" if isinstance(line, LongLine) else line.content
-            size += 1 + (line.size if isinstance(line, LongLine) else len(content))
-            if size <= limit + 1:
-                parts.append(content)
+            size += 1 + (line.size if line.content is None else len(line.content))
+            if size <= settings.max_document_bytes + 1:
+                parts.append(line.content or b"")
         elif size:
             yield _paragraph(parts, size - 1, start, settings)
             parts, size = [], 0

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
+from resiliparse.extract.html2text import extract_plain_text
+
 from siftlm.readers.archive import ArchiveRecord, read_archive
 from siftlm.readers.bodies import PageError, Response, parse_response, revealed
 from siftlm.readers.charsets import decode_page, known_charset
+from siftlm.readers.encodings import BAD_UTF8, first_bad_byte
+from siftlm.readers.hazards import hazard_of
 from siftlm.readers.headers import is_wat_record, pack_metadata, record_id, target_url
 from siftlm.readers.mime import HTML, TEXT, XML, charset_parameter, essence, is_binary, is_xhtml, magic, sniffed
-from siftlm.readers.pages import page_text
-from siftlm.readers.records import Flaw, Record, checked
+from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.wet import read_conversion
 
 _PAGE_KINDS = frozenset({"response", "resource", "arc"})
 _OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
@@ -49,7 +51,7 @@ def _kind(record: ArchiveRecord) -> str:
 def _read(record: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
     kind, url, offset = _kind(record), target_url(record.header), record.offset
     if kind == "conversion" and settings.format != "warc":
-        return read_conversion(record, settings)
+        return _conversion(record, settings)
     if kind not in _PAGE_KINDS or settings.format == "wet":
         reason = f"{kind}_record" if kind in _PAGE_KINDS | _OTHER_KINDS else "unknown_record"
         return Flaw("skipped", reason, url or kind[:100], offset)
@@ -73,6 +75,16 @@ def _read(record: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
     except PageError as error:
         reason, detail = error.args
         return Flaw("error", reason, f"{url}: {detail}", offset, unpacked)
+
+
+def _conversion(record: ArchiveRecord, settings: InputSettings) -> Record | Flaw:
+    """The text of a conversion record, which is UTF-8 by definition."""
+    if record.length > settings.max_document_bytes:
+        return too_large(record.length, settings.max_document_bytes, record.offset)
+    if (at := first_bad_byte(record.block)) is not None:
+        return Flaw("error", BAD_UTF8, f"byte {at} of the block", record.offset)
+    names = record_id(record.header, settings), target_url(record.header), None
+    return Record(record.block, record.offset, *names, pack_metadata({**record.header}, settings))
 
 
 def _document(record: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
@@ -103,8 +115,23 @@ def _response(record: ArchiveRecord, kind: str, settings: InputSettings) -> Resp
 
 
 def _mime(record: ArchiveRecord, response: Response) -> str:
-    """The type that the response says, else the one that the crawler record, else what its first bytes look like."""
+    """The type that the response says, else the one that the crawler found, else what its first bytes look like."""
     said = response.content_type or essence(record.header.get("warc-identified-payload-type"))
     if said in XML and is_xhtml(response.body):
         return "application/xhtml+xml"
     return said or sniffed(response.body)
+
+
+def page_text(html: str, *, main_content: bool) -> str:
+    """Returns the text that a reader of the page sees, without scripts, forms and hidden parts.
+
+    Raises:
+        PageError: the page is built to take forever, or cannot be parsed.
+    """
+    if hazard := hazard_of(html):
+        raise PageError("page_too_complex", hazard)
+    try:
+        # The extractor holds the interpreter's lock, so threads do not help here; processes do.
+        return extract_plain_text(html, main_content=main_content, alt_texts=False)
+    except (ValueError, RuntimeError) as error:
+        raise PageError("bad_html", str(error)) from error

@@ -38,11 +38,10 @@ def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
     if len(frame) < dictionary_bytes(frame):
         raise ValueError("the file ends inside it")
     if content.startswith(_FRAME_MAGIC):
-        member, packed, content = ZstdMember(MAX_DICTIONARY_BYTES), content, b""
-        while not (member.eof or (member.needs_input and not packed)) and len(content) <= MAX_DICTIONARY_BYTES:
-            content += member.decompress(packed, MAX_DICTIONARY_BYTES)
-            packed = b""
-        if not member.eof:
+        member = ZstdMember(MAX_DICTIONARY_BYTES)
+        content = member.decompress(content, MAX_DICTIONARY_BYTES + 1)
+        content += member.decompress(b"", 1)  # the checksum, if that is all that is left
+        if not member.eof or len(content) > MAX_DICTIONARY_BYTES:
             raise ValueError(f"it is cut or holds more than {MAX_DICTIONARY_BYTES} bytes")
     dictionary = zstandard.ZstdCompressionDict(content)
     try:

@@ -55,10 +55,7 @@ class ScoreSearch:
 
     @classmethod
     def start(
-        cls,
-        columns: Iterable[str],
-        percentiles: tuple[str, ...] = PERCENTILES,
-        entry_limit: int = ENTRY_LIMIT,
+        cls, columns: Iterable[str], percentiles: tuple[str, ...] = PERCENTILES, entry_limit: int = ENTRY_LIMIT
     ) -> ScoreSearch:
         """Returns nothing known of `columns` yet; percentiles are decimal numbers between 0 and 100, exclusive."""
         names = tuple(columns)
