@@ -48,7 +48,6 @@ LAYERS: dict[str, frozenset[str]] = {
             "stopping",
             "store",
             "tables",
-            "writing",
         }
     ),
 }

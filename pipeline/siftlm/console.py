@@ -53,7 +53,7 @@ def _patient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Patient(io.FileIO):
-    """Writes to a stream whose reader may go away (`| head`, a closed terminal): the rest is for nobody, and no error.
+    """Writes to a stream whose reader may go away, as `| head` does: the rest is for nobody, and no error.
 
     Neither is what standard error cannot take: there is no other place to say so, and work goes on. What standard
     output cannot take (a full disk) is an error once, and what is left of it does not come up again at the end.

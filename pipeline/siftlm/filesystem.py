@@ -7,21 +7,25 @@ Object stores show an object when its upload is complete, so there it is written
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 import fsspec
+import fsspec.spec
 import xxhash
 
 from siftlm.errors import UserError
 from siftlm.paths import is_local, plain, scheme_of
-from siftlm.writing import TEMPORARY, make_folder, remove_if_there, sync_folder, write_local, write_object
 
+OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as local files in the making are named
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
@@ -79,15 +83,51 @@ def open_read(path: str) -> BinaryIO:
     return cast(BinaryIO, fs.open(inner, "rb"))
 
 
-@contextmanager
-def open_write(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
+def open_write(path: str, *, durable: bool = True) -> AbstractContextManager[BinaryIO]:
     """Gives a file that appears whole, under its name, when the block ends; nothing appears when it raises.
 
     One that is not `durable` may be lost or damaged when the machine loses power.
     """
-    writing = write_local(local(path), durable) if is_local(path) else write_object(*remote(path))
-    with writing as stream:
+    return _write_local(local(path), durable) if is_local(path) else _write_object(*remote(path))
+
+
+@contextmanager
+def _write_local(path: str, durable: bool) -> Iterator[BinaryIO]:
+    """Opens a file that takes its name when the block ends well; `durable` ones outlive a power cut."""
+    folder, name = os.path.split(os.path.abspath(path))
+    makedirs(folder)
+    # Two workers may write the same output at once: each has its own temporary file, the last rename wins.
+    temporary = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK and error.filename is None:
+            error.filename = path  # a write does not say where
+        remove(temporary)
+        raise
+    if durable:
+        sync(folder)
+
+
+@contextmanager
+def _write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
+    """Opens an object that is there when the block ends well, and not at all otherwise."""
+    if parent := inner.rpartition("/")[0]:
+        fs.makedirs(parent, exist_ok=True)
+    stream: Any = fs.open(inner, "wb")
+    try:
         yield stream
+    except BaseException:
+        stream.discard()
+        if isinstance(stream, fsspec.spec.AbstractBufferedFile):
+            stream.closed = True  # else the finalizer would complete the upload
+        raise
+    stream.close()
 
 
 def write_bytes(path: str, content: bytes, *, durable: bool = True) -> None:
@@ -159,9 +199,12 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def sync(folder: str) -> None:
-    """Makes renames in a local folder durable."""
+    """Makes renames in a local folder durable; file systems that cannot sync a directory are left as they are."""
     if is_local(folder):
-        sync_folder(local(folder))
+        descriptor = os.open(local(folder), os.O_RDONLY)
+        with suppress(OSError):
+            os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def rename(source: str, target: str) -> None:
@@ -182,17 +225,23 @@ def remove(path: str, *, recursive: bool = False) -> None:
             fs.rm(inner, recursive=recursive)
     elif recursive and os.path.isdir(local(path)) and not os.path.islink(local(path)):
         shutil.rmtree(local(path))
-    else:
-        remove_if_there(local(path))
+    elif os.path.lexists(local(path)):
+        os.unlink(local(path))
 
 
 def makedirs(path: str) -> None:
-    """Makes a directory and those above it where they are missing; object stores need none."""
-    if is_local(path):
-        make_folder(local(path))
-    else:
+    """Makes a directory and those above it where they are missing; object stores need none.
+
+    A place that takes no folders says so, where /proc says that there is nothing.
+    """
+    if not is_local(path):
         fs, inner = remote(path)
         fs.makedirs(inner, exist_ok=True)
+        return
+    try:
+        os.makedirs(local(path), exist_ok=True)
+    except FileNotFoundError:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), local(path)) from None
 
 
 def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
@@ -204,7 +253,7 @@ def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
         return
     for name in list_names(folder):
         if is_temporary(name, names):
-            remove_if_there(f"{local(folder)}/{name}")
+            remove(f"{folder}/{name}")
 
 
 def is_temporary(name: str, names: re.Pattern[str]) -> bool:

@@ -15,9 +15,8 @@ from functools import cache
 from typing import NamedTuple
 
 from siftlm.errors import UserError
-from siftlm.filesystem import base_name, exists, local, remote
+from siftlm.filesystem import TEMPORARY, base_name, exists, local, remote
 from siftlm.paths import absolute, canonical, is_local, is_within, parts_of
-from siftlm.writing import TEMPORARY
 
 OWNER = "siftlm.json"
 STORE_MARK, STORE_LOCK = "siftlm-store.json", ".store.lock"

@@ -14,7 +14,6 @@ import xxhash
 from siftlm import filesystem, paths
 
 CHANGED = "its checksum is not that of what was written"
-DIGEST_BYTES = 16  # of xxh3_128, before what `sealed` wraps
 KNOWN = 1 << 16  # files whose seals a process remembers to have looked at
 
 
@@ -88,14 +87,3 @@ class SealingStream:
     def seal(self) -> Seal:
         """Of all that was written so far."""
         return Seal(self._size, str(self._digest.hexdigest()))
-
-
-def sealed(content: bytes) -> bytes:
-    """Returns the content behind its digest, for files that nothing else knows the seal of."""
-    return bytes(xxhash.xxh3_128_digest(content)) + content
-
-
-def unsealed(content: bytes) -> bytes | None:
-    """Returns what `sealed` was given; None where a bit of it is another."""
-    digest, inner = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    return inner if xxhash.xxh3_128_digest(inner) == digest else None

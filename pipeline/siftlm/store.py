@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 DAMAGE = re.compile(r"store: must hold every file as it was written, got (.+?): (.+?); ")
 GONE = "it is gone"
+_DIGEST_BYTES = 16  # of xxh3_128, before the content of a file that has no marker
 T = TypeVar("T")
 
 _damages: dict[str, tuple[str, str]] = {}
@@ -146,8 +147,8 @@ class Store:
                 f"{marker.stage} of {marker.shard}: {marker.rows_in} rows in, {marker.rows_out} out, "
                 f"{marker.dropped} dropped, {marker.errors} errors: {marker.balance()} unaccounted for"
             )
-        paths = {suffix: self.path(marker.stage, marker.key, suffix) for suffix in marker.files}
-        files = {suffix: replace(marker.files[suffix], kept=filesystem.kept_digest(paths[suffix])) for suffix in paths}
+        kept = {suffix: filesystem.kept_digest(self.path(marker.stage, marker.key, suffix)) for suffix in marker.files}
+        files = {suffix: replace(seal, kept=kept[suffix]) for suffix, seal in marker.files.items()}
         told = asdict(replace(marker, files=files))
         content = orjson.dumps({**told, "check": digest(told)}, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
         filesystem.write_bytes(self.path(marker.stage, marker.key, ".done"), content, durable=False)
@@ -155,15 +156,15 @@ class Store:
 
     def write_sealed(self, path: str, content: bytes) -> None:
         """Writes a small file of the store that has no marker; `read_sealed` knows whether it is as it was."""
-        filesystem.write_bytes(path, seals.sealed(content), durable=False)
+        filesystem.write_bytes(path, xxhash.xxh3_128_digest(content) + content, durable=False)
 
     def read_sealed(self, path: str) -> bytes:
         """Returns what `write_sealed` wrote; a UserError names a file that is damaged or gone, and it is removed."""
         with self._damage_named(path):
-            content = seals.unsealed(filesystem.read_bytes(path))
-        if content is None:
+            content = filesystem.read_bytes(path)
+        if xxhash.xxh3_128_digest(content[_DIGEST_BYTES:]) != content[:_DIGEST_BYTES]:
             raise self.damaged(path, CHANGED)
-        return content
+        return content[_DIGEST_BYTES:]
 
     def holds_sealed(self, path: str) -> bool:
         """Tells whether a file of `write_sealed` is there; a damaged one is named and removed."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
 
 from siftlm import filesystem
-from siftlm.readers.detection import Detected, detect, read_head
+from siftlm.readers.detection import Detected, detect, detected
 from siftlm.readers.formats import FORMATS
 from siftlm.readers.records import ReadBatch, Reject, batched, bounded
 from siftlm.readers.settings import InputSettings
@@ -52,9 +50,3 @@ def claimed_records(path: str, settings: InputSettings) -> int:
     """Tells how many records a file says it has; 0 where its format does not say."""
     with filesystem.open_read(path) as file:
         return FORMATS[detected(path, file, settings).format].count(file)
-
-
-def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
-    """What an open file is, as far as the settings leave it open; the file is at its beginning."""
-    kind = detect(path, read_head(file), None if settings.compression == "auto" else settings.compression)
-    return kind if settings.format == "auto" else replace(kind, format=settings.format)

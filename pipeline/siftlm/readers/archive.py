@@ -64,7 +64,7 @@ _UNKNOWN = _Dialect(_NOTHING, _ANY_START, _ANY_NEXT, _NOTHING)
 
 
 class _Window:
-    """The part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
+    """Holds the part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
 
     def __init__(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> None:
         self.buffer = bytearray()
@@ -154,7 +154,7 @@ def _skip_blank(window: _Window) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """A record whose header is read: where it is, and whether it begins a compressed member."""
+    """Tells of a record whose header is read: where it is, and whether it begins a compressed member."""
 
     place: int
     offset: int

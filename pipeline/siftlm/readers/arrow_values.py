@@ -18,6 +18,8 @@ import pyarrow.types as kinds
 
 from siftlm.readers.records import UNREADABLE, TooLong
 
+_UTF8 = (pa.string(), pa.large_string(), pa.string_view())
+_BINARY = (pa.binary(), pa.large_binary(), pa.binary_view())
 _UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # to decimal digits
 _SECONDS_A_DAY = 86_400
 _LAST_OF_9999 = 2_932_896  # days after 1970; later years have a sign in ISO 8601
@@ -34,11 +36,7 @@ def values(array: pa.Array, limit: int) -> list[Any]:
         convert = next((converter for fits, converter in _CONVERTERS if fits(array.type)), _plain)
         return convert(array, limit)
     except _CONVERSION:
-        return [_one(array.slice(row, 1), limit) for row in range(len(array))] if len(array) > 1 else [UNREADABLE]
-
-
-def _one(array: pa.Array, limit: int) -> Any:
-    return values(array, limit)[0]
+        return [values(array.slice(row, 1), limit)[0] for row in range(len(array))] if len(array) > 1 else [UNREADABLE]
 
 
 def is_string(kind: pa.DataType) -> bool:
@@ -47,16 +45,7 @@ def is_string(kind: pa.DataType) -> bool:
         return is_string(kind.storage_type)
     if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
         return is_string(kind.value_type)
-    return _is_utf8(kind) or _is_binary(kind)
-
-
-def _is_utf8(kind: pa.DataType) -> bool:
-    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    plain = kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
-    return bool(plain or kinds.is_fixed_size_binary(kind))
+    return kind in _UTF8 or kind in _BINARY or bool(kinds.is_fixed_size_binary(kind))
 
 
 Converter = Callable[[Any, int], list[Any]]
@@ -69,7 +58,7 @@ def _plain(array: pa.Array, _limit: int) -> list[Any]:
 
 def _strings(array: pa.Array, limit: int) -> list[Any]:
     """Strings as str, or as the bytes that they are where one is not UTF-8."""
-    if _is_utf8(array.type) or kinds.is_binary_view(array.type):
+    if array.type in _UTF8 or kinds.is_binary_view(array.type):
         text, array = array, array.cast(pa.large_binary())
     else:
         text = array
@@ -192,7 +181,7 @@ def _structs(array: pa.StructArray, limit: int) -> list[Any]:
 
 
 def _unions(array: pa.UnionArray, limit: int) -> list[Any]:
-    return [_one(pa.array([scalar.value.as_py()], scalar.value.type), limit) for scalar in array]
+    return [values(pa.array([scalar.value.as_py()], scalar.value.type), limit)[0] for scalar in array]
 
 
 def _whole(made: Any, limit: int) -> Any:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal, cast
 
 from siftlm.readers.archive import record_header
-from siftlm.readers.encodings import head_in_utf8
+from siftlm.readers.encodings import head_as_text, head_in_utf8
 from siftlm.readers.formats import FORMATS
 from siftlm.readers.headers import content_length, header_fields, is_wat_record
-from siftlm.readers.settings import Compression, Format
+from siftlm.readers.settings import Compression, Format, InputSettings
 from siftlm.readers.streams import DAMAGE, codec_of, compression_of
 from siftlm.readers.zstd import MAX_DICTIONARY_BYTES, MAX_WINDOW_BYTES, dictionary_bytes
 
-Kind = Format | Literal["wat"]
+FormatName = Format | Literal["wat"]
 """The format of a file; `wat` is known only to be refused."""
 
 HEAD_BYTES = 1 << 16
@@ -33,16 +32,17 @@ _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
 class Detected:
     """Names the format and the compression of a file."""
 
-    format: Kind
+    format: FormatName
     compression: Compression
 
 
-def read_head(file: BinaryIO) -> bytes:
-    """The beginning of a file, as much of it as `detect` wants; the file is at its beginning again."""
+def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
+    """What an open file is, as far as the settings leave it open; the file is at its beginning, before and after."""
     head = file.read(HEAD_BYTES)
     head += file.read(min(dictionary_bytes(head), MAX_DICTIONARY_BYTES))
     file.seek(0)
-    return head
+    kind = detect(path, head, None if settings.compression == "auto" else settings.compression)
+    return kind if settings.format == "auto" else replace(kind, format=settings.format)
 
 
 def detect(name: str, head: bytes, compression: Compression | None = None) -> Detected:
@@ -66,12 +66,8 @@ def _compression(name: str, head: bytes) -> Compression:
 
 
 def _is_text(head: bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()  # the head may end inside a character
-    try:
-        text = decoder.decode(head_in_utf8(head))
-    except UnicodeDecodeError:
-        return head.startswith(b"PAR1")
-    return "\0" not in text and "\x1f" not in text
+    text = head_as_text(head)
+    return head.startswith(b"PAR1") if text is None else "\0" not in text and "\x1f" not in text
 
 
 def _unpack(head: bytes, compression: Compression) -> bytes:
@@ -90,7 +86,7 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
     return bytes(content)
 
 
-def format_of_name(name: str) -> Kind | None:
+def format_of_name(name: str) -> FormatName | None:
     """The format that the ending of a name tells of, a compression's aside."""
     bare = without_packing(name)
     return next((name for name, of in FORMATS.items() if re.search(of.endings, bare)), None)
@@ -101,7 +97,7 @@ def without_packing(name: str) -> str:
     return _PACKED.sub("", name.lower())
 
 
-def _format_of_content(content: bytes, named: Kind | None) -> Kind | None:
+def _format_of_content(content: bytes, named: FormatName | None) -> FormatName | None:
     if content.startswith(b"PAR1"):
         return "parquet"
     if _WARC.match(content):
@@ -111,7 +107,7 @@ def _format_of_content(content: bytes, named: Kind | None) -> Kind | None:
     return "jsonl" if named is None and _OBJECT.match(head_in_utf8(content)) else None
 
 
-def _kind_of_archive(content: bytes, named: Kind | None) -> Kind:
+def _kind_of_archive(content: bytes, named: FormatName | None) -> FormatName:
     """By the first record that is neither about the file nor about a page; by its name where there is none."""
     described = False
     for header in _headers(content):

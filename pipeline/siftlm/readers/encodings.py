@@ -66,6 +66,14 @@ def head_in_utf8(head: bytes) -> bytes:
     return decoder.decode(head[encoding[1] :]).encode("utf-8", "surrogatepass")
 
 
+def head_as_text(head: bytes) -> str | None:
+    """Returns the beginning of a file as text, as far as its characters are whole; None where it is not UTF-8."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(head_in_utf8(head))
+    except UnicodeDecodeError:
+        return None
+
+
 def _transcoded(blocks: Iterable[Block | Flaw], encoding: str, mark: int) -> Iterator[Block | Flaw]:
     decoder = codecs.getincrementaldecoder(encoding)(_DAMAGE)
     left, member = mark, 0

@@ -55,28 +55,19 @@ def documents_of(path: str, files: Sequence[InputFile], settings: InputSettings)
     Raises:
         UserError: the path is of a folder with documents of several formats, or with none.
     """
-    # What a path names is taken at its word, as far as name and settings tell; its content goes before its name.
     asked = None if settings.format == "auto" else settings.format
-    named = [file for file in files if file.named]
-    told: dict[str, str] = {file.path: asked or format_of_name(file.path) or OTHER for file in named}
-    chosen, skipped = _chosen(path, [file for file in files if not file.named], settings)
-    return Folder((*named, *(file for file, _ in chosen)), {**told, **{f.path: kind for f, kind in chosen}}, skipped)
-
-
-def _chosen(
-    path: str, files: Sequence[InputFile], settings: InputSettings
-) -> tuple[list[tuple[InputFile, str]], tuple[str, ...]]:
-    """The documents among the files of a folder with their format, and the paths of the others."""
-    if not files:
-        return [], ()
+    named, listed = [file for file in files if file.named], [file for file in files if not file.named]
     with ThreadPoolExecutor(THREADS) as pool:
-        formats = dict(zip((file.path for file in files), pool.map(_format, files), strict=True))
-    wanted = _wanted(path, formats, settings)
-    asked = None if settings.format == "auto" else settings.format
-    chosen = [(file, asked or formats[file.path] or OTHER) for file in files if formats[file.path] in wanted]
-    if not chosen:
-        raise _nothing_known(path, files, settings)
-    return chosen, tuple(name for name, kind in formats.items() if kind not in wanted)
+        formats = dict(zip((file.path for file in listed), pool.map(_format, listed), strict=True))
+    wanted = _wanted(path, formats, settings) if listed else frozenset()
+    chosen = [file for file in listed if formats[file.path] in wanted]
+    if listed and not chosen:
+        raise _nothing_known(path, listed, settings)
+    # What a path names is taken at its word, as far as name and settings tell; its content goes before its name.
+    told = {file.path: asked or format_of_name(file.path) or OTHER for file in named}
+    told |= {file.path: asked or formats[file.path] or OTHER for file in chosen}
+    skipped = tuple(name for name, kind in formats.items() if kind not in wanted)
+    return Folder((*named, *chosen), told, skipped)
 
 
 def _wanted(path: str, formats: dict[str, str | None], settings: InputSettings) -> frozenset[str | None]:

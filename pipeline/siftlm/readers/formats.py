@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import BinaryIO, Literal, cast
 
@@ -35,21 +35,12 @@ class FileFormat:
         return int(resolve_name(self.counter)(file)) if self.counter else 0
 
 
+_ARCHIVE = FileFormat("", "siftlm.readers.warc:read_warc", r"\.wat$", fields="siftlm.readers.presence:of_archive")
+_PAGES = "Reads the pages of WARC and ARC archives, their main text on request."
 FORMATS: dict[Format | Literal["wat"], FileFormat] = {
-    "warc": FileFormat(
-        "Reads the pages of WARC and ARC archives, their main text on request.",
-        "siftlm.readers.warc:read_warc",
-        r"\.w?arc$",
-        fields="siftlm.readers.presence:of_archive",
-        paper="ISO 28500",
-    ),
-    "wet": FileFormat(
-        "Reads the texts of Common Crawl's WET archives.",
-        "siftlm.readers.warc:read_warc",
-        r"\.wet$",
-        fields="siftlm.readers.presence:of_archive",
-    ),
-    "wat": FileFormat("", "siftlm.readers.warc:read_warc", r"\.wat$", fields="siftlm.readers.presence:of_archive"),
+    "warc": replace(_ARCHIVE, words=_PAGES, endings=r"\.w?arc$", paper="ISO 28500"),
+    "wet": replace(_ARCHIVE, words="Reads the texts of Common Crawl's WET archives.", endings=r"\.wet$"),
+    "wat": _ARCHIVE,
     "jsonl": FileFormat(
         "Reads a field of JSON objects, one a line or in lists.",
         "siftlm.readers.jsonl:read_jsonl",

@@ -24,8 +24,7 @@ MAX_STEPS = 500_000_000
 """Elements that the parser looks at on its stack; 4 ns each. No page of 1,811 real ones takes more than
 5,000,000."""
 
-MAX_ATTRIBUTES = 1000
-"""Parsing takes time quadratic in the attributes of one tag: 120,000 of them take three minutes."""
+MAX_ATTRIBUTES = 1000  # parsing takes time quadratic in the attributes of one tag: 120,000 of them take three minutes
 
 
 def _tags(names: str) -> frozenset[str]:

@@ -53,17 +53,12 @@ def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings)
     """Yields the objects of a file, and a flaw for everything else."""
     blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
     first, head = beginning(blocks, settings.max_record_bytes)
-    every = chain(first, blocks)
+    every: Iterator[Block | Flaw] = chain(first, blocks)
     if _is_lines(head):
         return _lines(every, settings, line_end(head))
-    blocks = _in_lf(every) if line_end(head) == b"\r" else every
-    return _rows(split_values(blocks, settings.max_record_bytes), settings)
-
-
-def _in_lf(blocks: Iterable[Block | Flaw]) -> Iterator[Block | Flaw]:
-    """Blocks whose lines end with CR as if it were LF: no string reaches over the end of a line."""
-    for block in blocks:
-        yield block if isinstance(block, Flaw) else replace(block, content=block.content.replace(b"\r", b"\n"))
+    if line_end(head) == b"\r":  # as if it were LF: no string reaches over the end of a line
+        every = (b if isinstance(b, Flaw) else replace(b, content=b.content.replace(b"\r", b"\n")) for b in every)
+    return _rows(split_values(every, settings.max_record_bytes), settings)
 
 
 def _is_lines(head: bytes) -> bool:
@@ -75,7 +70,8 @@ def _is_lines(head: bytes) -> bool:
     if is_utf16(head) or not start.startswith((b"{", b"[")):
         return not start.startswith(b"\x1e")
     line, ended, behind = start.partition(line_end(start))
-    end = _first_end(start)
+    first = next(Values(len(start)).feed(b"[" * start.startswith(b"[") + start), None)
+    end = first.size if first and first.whole else None  # of the list or object that the file begins with
     if start.startswith(b"["):
         return end is not None and end <= len(line) and bool(behind.strip())
     whole = end is not None and _is_json(start[:end])
@@ -85,13 +81,6 @@ def _is_lines(head: bytes) -> bool:
     if goes_on and line.rstrip().endswith((b",", b":")):  # or its end is cut off
         goes_on = not _is_json(behind.partition(line_end(start))[0])
     return not (goes_on or whole)
-
-
-def _first_end(start: bytes) -> int | None:
-    """Where the list or object ends that `start` begins with; None where it has no end there."""
-    outer = Values(len(start))
-    value = next(outer.feed(b"[" * start.startswith(b"[") + start), None)
-    return value.size if value and value.whole else None
 
 
 def _is_json(content: bytes) -> bool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import NamedTuple
 
 from siftlm.readers.encodings import UTF8_MARK
 from siftlm.readers.records import Flaw
 from siftlm.readers.streams import Block
 
-HEAD_BYTES = 1 << 16
-"""How much of the beginning of a text says how it is laid out."""
+HEAD_BYTES = 1 << 16  # how much of the beginning of a text says how it is laid out
 
 
 class Piece(NamedTuple):
@@ -30,12 +28,6 @@ class Piece(NamedTuple):
 def line_end(head: bytes) -> bytes:
     """Returns what ends the lines of a text that begins so: CR where there is no LF."""
     return b"\r" if b"\r" in head[:-1] and b"\n" not in head else b"\n"
-
-
-def by_lines(blocks: Iterator[Block | Flaw], limit: int) -> Iterator[Piece | Flaw]:
-    """Yields the lines of `blocks` as `split_lines` gives them, whatever ends them."""
-    first, head = beginning(blocks, limit)
-    return split_lines(chain(first, blocks), limit, line_end(head))
 
 
 def beginning(blocks: Iterator[Block | Flaw], limit: int) -> tuple[list[Block | Flaw], bytes]:
@@ -62,19 +54,19 @@ def split_lines(blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n") 
     A line of more than `limit` bytes is read over and given without its content.
     """
     parts: list[bytes] = []
-    held = size = offset = 0
+    kept = size = offset = 0
     for block in blocks:
         if isinstance(block, Flaw):
             if size:
                 yield _line(parts, size, offset, limit, whole=False)
             yield block
-            offset, parts, held, size = offset + size, [], 0, 0
+            offset, parts, kept, size = offset + size, [], 0, 0
             continue
         first, *others = block.content.split(end)
         size += len(first)
-        if held <= limit:
+        if kept <= limit:
             parts.append(first)
-            held += len(first)
+            kept += len(first)
         if not others:
             continue
         yield _line(parts, size, offset, limit, whole=True)
@@ -86,7 +78,7 @@ def split_lines(blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n") 
             if not (blank and after_blank):  # a bomb may hold a thousand million of them
                 yield _line([content], len(content), offset, limit, whole=True)
             offset += len(content) + 1
-        parts, held, size = [last], len(last), len(last)
+        parts, kept, size = [last], len(last), len(last)
     if size:
         yield _line(parts, size, offset, limit, whole=True)
 

@@ -11,14 +11,8 @@ import orjson
 
 from siftlm.readers.records import UNREADABLE, TooLong
 
-MOST_VALUE_BYTES = 1 << 20
-"""Of a metadata value as JSON: they go beside every document, through every stage."""
-
+MOST_VALUE_BYTES = 1 << 20  # of a metadata value as JSON: they go beside every document, through every stage
 _DEEPEST = 250  # objects and lists in one another; orjson and others read no more than 254
-
-
-class _NoJsonError(Exception):
-    """A value that has no form in JSON."""
 
 
 def pack(values: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -36,44 +30,36 @@ def _one_by_one(values: Mapping[str, Any]) -> tuple[str, list[str]]:
     for name, value in values.items():
         try:
             parts[name] = orjson.Fragment(_fragment(value))
-        except _NoJsonError:
+        except ValueError:
             parts[name] = None
             lost.append(name)
     return orjson.dumps(parts).decode(), lost
 
 
 def _fragment(value: Any) -> bytes:
+    """A value as JSON; raises ValueError where it has no such form, as a lone surrogate has none in UTF-8."""
     try:
         made = orjson.dumps(value, default=_plain)
     except TypeError:  # integers above 64 bits, or nothing that JSON has
         made = json.dumps(_clean(value, 0), ensure_ascii=False, separators=(",", ":")).encode()
     if len(made) > MOST_VALUE_BYTES:
-        raise _NoJsonError
+        raise ValueError("a value that is too long")
     return made
 
 
 def _clean(value: Any, depth: int) -> Any:
     """The value in types that Python's writer takes; NaN and infinities are null, as orjson has them."""
     if depth > _DEEPEST or value is UNREADABLE or isinstance(value, TooLong):
-        raise _NoJsonError
+        raise ValueError("a value that JSON cannot carry")
     if isinstance(value, Mapping):
-        return {_string(str(key)): _clean(inner, depth + 1) for key, inner in value.items()}
+        return {str(key): _clean(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(inner, depth + 1) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int):
         return value
-    return _string(value if isinstance(value, str) else _plain(value))
-
-
-def _string(value: str) -> str:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise _NoJsonError from error
-    return value
+    return value if isinstance(value, str) else _plain(value)
 
 
 def _plain(value: Any) -> str:

@@ -9,9 +9,7 @@ HTML = frozenset({"text/html", "application/xhtml+xml", "application/vnd.wap.xht
 TEXT = frozenset({"text/plain", "text/markdown", "text/x-markdown"})
 XML = frozenset({"text/xml", "application/xml"})
 
-HEAD_BYTES = 1445
-"""How much browsers look at (MIME Sniffing, 5.2)."""
-
+HEAD_BYTES = 1445  # how much browsers look at (MIME Sniffing, 5.2)
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _ESSENCE = re.compile(rf"[ \t\r\n]*({_TOKEN}/{_TOKEN})[ \t\r\n]*(?:;|$)")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?\s*([^\"';,\s]+)", re.IGNORECASE)

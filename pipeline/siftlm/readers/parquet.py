@@ -153,7 +153,7 @@ def _is_at(path: str, name: str) -> bool:
 
 
 class _Table:
-    """The rows of a file, read in batches that stay small, and without columns that cannot be read."""
+    """Reads the rows of a file in batches that stay small, and without columns that cannot be read."""
 
     def __init__(self, file: BinaryIO, opened: pq.ParquetFile, names: list[str], settings: InputSettings) -> None:
         self._file, self._opened, self._names, self._settings = file, opened, names, settings

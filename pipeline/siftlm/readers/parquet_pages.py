@@ -7,13 +7,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 MOST_ROWS = 512
 BATCH_BYTES = 8 << 20
-REPEATED_BYTES = 64 << 20
-"""What a batch may come to where values are stored once and given many times."""
-
+REPEATED_BYTES = 64 << 20  # what a batch may come to where values are stored once and given many times
 LEAST_REPEATED_ROWS = 8  # at a time of plain strings out of a dictionary; below, it is kept as a dictionary
-MOST_EXTRA_BYTES = 64 << 20
-"""Of the dictionary of a column beside the text: a longer one is not read."""
-
+MOST_EXTRA_BYTES = 64 << 20  # of the dictionary of a column beside the text: a longer one is not read
 _HEADER_BYTES = 32
 _DICTIONARY_PAGE = 2
 _I32_FIELD = 0x15  # of Thrift's compact protocol: the next field, an integer

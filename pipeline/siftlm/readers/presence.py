@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -16,7 +15,7 @@ from siftlm.errors import nearest
 from siftlm.readers import FORMATS, detect, detected
 from siftlm.readers.archive import read_archive
 from siftlm.readers.detection import HEAD_BYTES
-from siftlm.readers.encodings import head_in_utf8, is_utf16
+from siftlm.readers.encodings import head_as_text, is_utf16
 from siftlm.readers.jsonl import read_rows
 from siftlm.readers.parquet import column_paths, open_parquet
 from siftlm.readers.records import Flaw
@@ -113,8 +112,6 @@ def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
 def _encoding(content: bytes) -> str:
     if is_utf16(content):
         return "looks like UTF-16 without a byte-order mark; convert it to UTF-8"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head_in_utf8(content))  # which may end inside a character
-    except UnicodeDecodeError:
+    if head_as_text(content) is None:
         return "is not UTF-8; convert it, with iconv -f LATIN1 -t UTF-8 for instance where it is Latin-1"
     return ""

@@ -16,9 +16,7 @@ from siftlm.readers.settings import Compression, InputSettings
 
 Kind = Literal["skipped", "error"]
 
-EXPANDS = "expands_too_far"
-"""The reason of a shard that gives far more than it holds."""
-
+EXPANDS = "expands_too_far"  # the reason of a shard that gives far more than it holds
 ENTRY_BYTES = 128
 """What a record counts for beside its text: a few bytes can say that there are a thousand million empty ones."""
 
@@ -36,7 +34,7 @@ class TooLong(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A document as its reader found it: its text in UTF-8, and where it begins (see `Reject`).
+    """Holds a document as its reader found it: its text in UTF-8, and where it begins (see `Reject`).
 
     `unusable` names the fields whose values could not be used, by their place in the settings.
     """
@@ -52,7 +50,7 @@ class Record(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """A record that gives no document, or a stretch of the shard that cannot be read: of `records`, where known."""
+    """Tells of a record without a document, or of a stretch that cannot be read: of `records`, where known."""
 
     kind: Kind
     reason: str
@@ -64,7 +62,7 @@ class Flaw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record of a shard that gave no document, with the reason.
+    """Tells why a record of a shard gave no document.
 
     `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
     where the record begins: for JSON and lines, bytes of the uncompressed text in UTF-8; for WARC, bytes of the
@@ -82,7 +80,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """Documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in order of position.
+    """Holds documents (RECORD_SCHEMA) and rejects of one stretch of a shard, both in order of position.
 
     `unusable` counts the documents in which the value of a field could not be used, by its place in the settings.
     """
@@ -113,18 +111,18 @@ def bounded(entries: Iterable[Record | Flaw], most: int, claimed: Callable[[], i
     The flaw is of all entries that are left, of those that the file is `claimed` to have: none where it does not say.
     Long values beside the text that go beyond `most` cost no document: they are left out.
     """
-    held = beside = position = 0
+    taken = beside = position = 0
     for entry in entries:
-        held += ENTRY_BYTES + entry.unpacked
+        taken += ENTRY_BYTES + entry.unpacked
         if isinstance(entry, Record):
-            held += len(entry.text)
+            taken += len(entry.text)
             beside += sum(map(len, _long(entry).values()))
-        if held > most:
+        if taken > most:
             detail = f"records of more than {most} bytes in so small a file (max_expansion); the rest is not read"
             yield Flaw("error", EXPANDS, detail, entry.offset, records=max(1, claimed() - position))
             return
         position += entry.records if isinstance(entry, Flaw) else 1
-        yield _bare(entry) if held + beside > most and isinstance(entry, Record) else entry
+        yield _bare(entry) if taken + beside > most and isinstance(entry, Record) else entry
 
 
 def _long(record: Record) -> dict[str, str]:

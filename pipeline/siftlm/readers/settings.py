@@ -17,7 +17,7 @@ Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
 
 
 class InputSettings(Settings):
-    """One source of documents."""
+    """Describes one source of documents."""
 
     source: Name = Field(description="The name of this input; the column `source` of its documents.")
     paths: list[ReadPath] = Field(
@@ -67,7 +67,6 @@ class InputSettings(Settings):
         description="A file that holds more than this many times its bytes, and more than 64 MiB, is not read beyond "
         "that: an error record, `expands_too_far`. Text compresses to a third, a bomb to a thousandth and less.",
     )
-
     max_window_bytes: int = Field(
         1 << 31,
         ge=1 << 10,

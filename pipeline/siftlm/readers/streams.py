@@ -29,9 +29,7 @@ READ_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
 """The most that one step of decompression may give: a bomb is read as slowly as anything else of its size."""
 
-FREE_BYTES = 64 << 20
-"""What any file may unpack to: so much is read in a second."""
-
+FREE_BYTES = 64 << 20  # what any file may unpack to: so much is read in a second
 _XZ_MEMORY_BYTES = 256 << 20  # for all but a longer dictionary: xz -9 needs 65 MiB in all
 _PROBE_BYTES = 4096
 
@@ -102,8 +100,7 @@ CODECS: dict[Compression, Codec] = {
     "xz": Codec((b"\xfd7zXZ\x00",), lzma.LZMADecompressor),
 }
 
-DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
-"""What decompressors raise on bad content."""
+DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)  # what decompressors raise on bad content
 
 
 def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Codec:
@@ -142,9 +139,19 @@ def read_blocks(
     """
     file.seek(start)
     if compression == "none":
-        return _plain_blocks(file, start)
-    source = _Source(file, start)
-    return _bounded(_packed_blocks(source, compression, window), source, expansion)
+        offset = start
+        while content := file.read(READ_BYTES):
+            yield Block(content, offset, False)
+            offset += len(content)
+        return
+    source, given = _Source(file, start), 0
+    for block in _packed_blocks(source, compression, window):
+        given += len(block.content) if isinstance(block, Block) else 0
+        if isinstance(block, Block) and given > most_bytes(source.offset - start, expansion):
+            detail = f"{given} bytes out of {source.offset - start} (max_expansion); the rest is not read"
+            yield Flaw("error", EXPANDS, detail, block.member)
+            return
+        yield block
 
 
 def _packed_blocks(source: _Source, compression: Compression, window: int) -> Iterator[Block | Flaw]:
@@ -160,27 +167,8 @@ def _packed_blocks(source: _Source, compression: Compression, window: int) -> It
     yield from _member_blocks(source, codec, compression)
 
 
-def _bounded(events: Iterator[Block | Flaw], source: _Source, expansion: int) -> Iterator[Block | Flaw]:
-    start, given = source.offset, 0
-    for event in events:
-        if isinstance(event, Block):
-            given += len(event.content)
-            if given > most_bytes(source.offset - start, expansion):
-                detail = f"{given} bytes out of {source.offset - start} (max_expansion); the rest is not read"
-                yield Flaw("error", EXPANDS, detail, event.member)
-                return
-        yield event
-
-
-def _plain_blocks(file: BinaryIO, start: int) -> Iterator[Block | Flaw]:
-    offset = start
-    while content := file.read(READ_BYTES):
-        yield Block(content, offset, False)
-        offset += len(content)
-
-
 class _Source:
-    """The raw bytes of a file; seeking inside what was read last costs nothing."""
+    """Gives the raw bytes of a file; seeking inside what was read last costs nothing."""
 
     def __init__(self, file: BinaryIO, offset: int) -> None:
         self.offset = self._chunk_at = offset
@@ -222,12 +210,6 @@ def _truncated(name: str, start: int) -> Flaw:
     return Flaw("error", f"truncated_{name}", f"the file ends inside the member at byte {start}", start)
 
 
-def _end_inside_member(source: _Source, codec: Codec, name: str, start: int) -> Flaw:
-    """Damage may hide the end of a member, which then runs on over those behind it; else the file is cut."""
-    flaw = _skip_to_member(source, codec, name, start, "it has no end")
-    return flaw if source.peek(1) else _truncated(name, start)
-
-
 def _only_zeros(source: _Source) -> bool:
     """Whether nothing but zeros is left; the source is where it was."""
     start, zeros = source.offset, True
@@ -245,8 +227,9 @@ def _read_member(source: _Source, codec: Codec, name: str) -> Iterator[Block | F
         if member.needs_input:
             step = source.offset
             compressed = source.take()
-            if not compressed:
-                yield _end_inside_member(source, codec, name, start)
+            if not compressed:  # damage may hide its end, so that it runs on over those behind it; else the file is cut
+                flaw = _skip_to_member(source, codec, name, start, "it has no end")
+                yield flaw if source.peek(1) else _truncated(name, start)
                 return
         try:
             content = member.decompress(compressed, BLOCK_BYTES)

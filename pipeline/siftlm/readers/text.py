@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 from siftlm.readers.encodings import UTF8_MARK, in_utf8, not_utf8
-from siftlm.readers.lines import Piece, by_lines
+from siftlm.readers.lines import Piece, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
 from siftlm.readers.streams import Block, read_blocks
@@ -18,7 +19,9 @@ def read_text(file: BinaryIO, compression: Compression, settings: InputSettings)
     if settings.text_unit == "file":
         yield from _as_one(blocks, settings)
     else:
-        lines = by_lines(blocks, settings.max_document_bytes + 1)
+        limit = settings.max_document_bytes + 1
+        first, head = beginning(blocks, limit)
+        lines = split_lines(chain(first, blocks), limit, line_end(head))
         yield from (_single_lines if settings.text_unit == "line" else _paragraphs)(lines, settings)
 
 

@@ -20,7 +20,7 @@ _RLE, _RESERVED = 1, 3  # kinds of blocks
 
 
 class WindowError(ValueError):
-    """A frame asks for more memory than the configuration allows."""
+    """Says that a frame asks for more memory than the configuration allows."""
 
 
 def dictionary_bytes(head: bytes) -> int:

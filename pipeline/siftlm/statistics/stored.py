@@ -6,8 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STORED: dict[str, type] = {}
-"""The marked dataclasses by name: a reader of a store builds nothing else."""
+STORED: dict[str, type] = {}  # the marked dataclasses by name: a reader of a store builds nothing else
 
 
 def stored(kind: type[T]) -> type[T]:
