@@ -26,12 +26,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.code = exit_code(number)
-
-
-def exit_code(number: int) -> int:
-    """Returns the exit code that shells give to a command which a signal ended."""
-    return 128 + number
+        self.code = 128 + number  # what shells give to a command that a signal ended
 
 
 @contextmanager
@@ -57,7 +52,7 @@ def _stop(number: int, _frame: object) -> None:
     with suppress(OSError):  # nobody listens
         os.write(2, f"{start}siftlm: {ASKED[signal.Signals(number)]}; run again to go on from here\n".encode())
     discard(2)
-    late = threading.Timer(GRACE_SECONDS, os._exit, [exit_code(number)])
+    late = threading.Timer(GRACE_SECONDS, os._exit, [128 + number])
     late.daemon = True
     late.start()
     raise Stopped(number)

@@ -15,8 +15,6 @@ from siftlm.seals import Seal, SealingStream
 MANY_ROWS = 1 << 16  # what takes less is read faster without handing it to other threads
 _MANY_BYTES = 1 << 20
 _FEW_BYTES = 1 << 18  # what is no larger is read at once
-ROW_GROUP_BYTES = 32 << 20
-ROW_GROUP_ROWS = 16_384
 _UNIQUE = frozenset({"text", "doc_id", "url", "metadata", "detail", "record_id"})  # columns of strings; others repeat
 
 Choice = Sequence[str] | Callable[[list[str]], list[str]] | None
@@ -90,8 +88,8 @@ def open_parquet(
     schema: pa.Schema,
     *,
     metadata: Mapping[str, str] | None = None,
-    row_group_bytes: int = ROW_GROUP_BYTES,
-    row_group_rows: int = ROW_GROUP_ROWS,
+    row_group_bytes: int = 32 << 20,
+    row_group_rows: int = 16_384,
     compression_level: int = 1,
     durable: bool = True,
 ) -> Iterator[ShardWriter]:

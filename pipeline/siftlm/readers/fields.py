@@ -60,16 +60,12 @@ class Fields:
         record_id, url, domain = _name(names[0]), _url(names[1]), _name(names[2])
         record = Record(content, offset, record_id, url, domain, metadata)
         if lost or record_id is UNREADABLE or url is UNREADABLE or domain is UNREADABLE:
-            record = _without_unusable(record, lost)
+            names = record[2:5]
+            bad = [place for place, name in zip(_PLACES, names, strict=True) if name is UNREADABLE]
+            record_id, url, domain = (None if name is UNREADABLE else name for name in names)
+            places = (*bad, *(f"metadata_fields.{name}" for name in lost))
+            record = record._replace(record_id=record_id, url=url, domain=domain, unusable=places)
         return checked(record, self._settings)
-
-
-def _without_unusable(record: Record, lost: Sequence[str]) -> Record:
-    """The record with None for names that are none, and all that could not be used by its place in the settings."""
-    bad = [place for place, name in zip(_PLACES, record[2:5], strict=True) if name is UNREADABLE]
-    record_id, url, domain = (None if name is UNREADABLE else name for name in record[2:5])
-    places = (*bad, *(f"metadata_fields.{name}" for name in lost))
-    return record._replace(record_id=record_id, url=url, domain=domain, unusable=places)
 
 
 def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:

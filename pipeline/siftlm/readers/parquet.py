@@ -216,7 +216,9 @@ class _Table:
             self._values(batch, path, read, MOST_NAME_BYTES)
             for path in (settings.id_field, settings.url_field, settings.domain_field)
         ]
-        names[1] = _strings_only(names[1], _column(batch, settings.url_field))
+        urls = _column(batch, settings.url_field)
+        if urls is not None and not is_string(urls.type):  # whose values may print as one, and are none
+            names[1] = [None if value is None or value != value else UNREADABLE for value in names[1]]
         metadata = {path: self._values(batch, path, read, MOST_VALUE_BYTES) for path in settings.metadata_fields}
         for at, (text, *named) in enumerate(zip(texts, *names, strict=True)):
             packed = fields.pack({path: column[at] for path, column in metadata.items()})
@@ -248,10 +250,3 @@ def _column(batch: pa.RecordBatch, path: str | None) -> pa.Array | None:
             {field.name: inner for field, inner in zip(column.type, column.flatten(), strict=True)} if is_object else {}
         )
     return column
-
-
-def _strings_only(names: list[Any], column: pa.Array | None) -> list[Any]:
-    """The values of a column of strings; others, which may print as one, are none."""
-    if column is None or is_string(column.type):
-        return names
-    return [None if value is None or value != value else UNREADABLE for value in names]

@@ -95,8 +95,11 @@ def suspicion(path: str, settings: InputSettings, reason: str) -> str:
     if settings.format not in ("auto", kind) and kind != "text":
         return f"{name} looks like {kind}, is format = {settings.format!r} right?"
     lines = {name for name, of in FORMATS.items() if of.lines}
-    cause = _encoding(content) if lines & {kind, settings.format} else ""
-    return f"{name} {cause}" if cause else ""
+    if lines & {kind, settings.format} and is_utf16(content):
+        return f"{name} looks like UTF-16 without a byte-order mark; convert it to UTF-8"
+    if lines & {kind, settings.format} and head_as_text(content) is None:
+        return f"{name} is not UTF-8; convert it, with iconv -f LATIN1 -t UTF-8 for instance where it is Latin-1"
+    return ""
 
 
 def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
@@ -107,11 +110,3 @@ def _beginning(path: str, settings: InputSettings) -> tuple[bytes, str]:
         file.seek(0)
         first = next(read_blocks(file, kind.compression, settings.max_expansion), None)
     return (first.content[:HEAD_BYTES] if isinstance(first, Block) else b""), kind.format
-
-
-def _encoding(content: bytes) -> str:
-    if is_utf16(content):
-        return "looks like UTF-16 without a byte-order mark; convert it to UTF-8"
-    if head_as_text(content) is None:
-        return "is not UTF-8; convert it, with iconv -f LATIN1 -t UTF-8 for instance where it is Latin-1"
-    return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +79,10 @@ def _combined(entries: RankHistogram) -> RankHistogram:
     """`entries` in order, those of one cell and one prefix added up, at the most bits within the limit."""
     if not len(entries):
         return entries
-    ordered = _taken(entries, _order(entries.cell, entries.first))
+    order = _order(entries.cell, entries.first)
+    first, last = taken(entries.first, order), taken(entries.last, order)
+    documents, mass = entries.documents[order], entries.mass[order]
+    ordered = replace(entries, cell=entries.cell[order], first=first, last=last, documents=documents, mass=mass)
     if entries.bits == WIDTH:
         starts = np.flatnonzero(np.append(True, _differs(ordered)))
         if len(starts) <= entries.limit:  # every rank has its entry, and no prefix need be known
@@ -88,17 +90,6 @@ def _combined(entries: RankHistogram) -> RankHistogram:
     shared = _shared_bits(ordered)
     bits = min(_affordable_bits(shared, entries.limit), entries.bits)
     return _reduced(ordered, np.flatnonzero(np.append(True, shared < bits)), bits)
-
-
-def _taken(entries: RankHistogram, order: npt.NDArray[Any] | slice) -> RankHistogram:
-    return replace(
-        entries,
-        cell=entries.cell[order],
-        first=taken(entries.first, order),
-        last=taken(entries.last, order),
-        documents=entries.documents[order],
-        mass=entries.mass[order],
-    )
 
 
 def _order(cell: UInt64Array, rank: Wide) -> npt.NDArray[np.intp] | slice:
