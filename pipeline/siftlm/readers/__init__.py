@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from siftlm import filesystem
-from siftlm.readers.detection import Detected, detect, detected
+from siftlm.readers.detection import detect, detected
 from siftlm.readers.formats import FORMATS
 from siftlm.readers.records import ReadBatch, Reject, batched, bounded
 from siftlm.readers.settings import InputSettings
@@ -14,7 +14,6 @@ from siftlm.readers.streams import most_bytes
 
 __all__ = [
     "FORMATS",
-    "Detected",
     "InputSettings",
     "ReadBatch",
     "Reject",

@@ -188,24 +188,19 @@ def _whole_text(open_member: Callable[[], Member], body: bytes, limit: int) -> b
 class BrotliMember:
     """Gives brotli's decompressor the interface of bz2's."""
 
-    unused_data = b""
+    eof, needs_input, unused_data = False, True, b""
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
 
-    @property
-    def eof(self) -> bool:
-        return bool(self._stream.is_finished())
-
-    @property
-    def needs_input(self) -> bool:
-        return bool(self._stream.can_accept_more_data())
-
     def decompress(self, data: bytes, max_length: int) -> bytes:
         try:
-            return bytes(self._stream.process(data, output_buffer_limit=max_length))
+            content = bytes(self._stream.process(data, output_buffer_limit=max_length))
         except brotli.error as error:
             raise ValueError(str(error)) from error
+        self.eof = bool(self._stream.is_finished())
+        self.needs_input = bool(self._stream.can_accept_more_data())
+        return content
 
 
 def _dechunked(body: bytes, _limit: int) -> bytes:

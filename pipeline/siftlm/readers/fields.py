@@ -29,9 +29,9 @@ class Fields:
     def __init__(self, settings: InputSettings, exact: Callable[[bytes], Any] | None = None) -> None:
         """`exact` reads a row again with its integers as they are written, where a parser may have rounded them."""
         self._settings, self._exact = settings, exact
-        self._text = split_path(settings.text_field)
-        self._paths = [split_path(path) if path else None for path in map(settings.extra_fields.get, _PLACES)]
-        self._metadata = [(path, split_path(path)) for path in settings.metadata_fields]
+        self._text = settings.text_field.split(".")
+        self._paths = [path.split(".") if path else None for path in map(settings.extra_fields.get, _PLACES)]
+        self._metadata = [(path, path.split(".")) for path in settings.metadata_fields]
 
     def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
         """Returns the record of a row that was read from `content`, or the reason why it is none."""
@@ -68,7 +68,7 @@ class Fields:
         return checked(record, self._settings)
 
 
-def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def find(row: Mapping[str, Any], path: list[str]) -> Any:
     """Returns the value at a path; a key with dots in it goes before objects."""
     if len(path) == 1:
         return row.get(path[0], ABSENT)
@@ -81,11 +81,6 @@ def find(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
             return ABSENT
         value = value.get(key, ABSENT)
     return value
-
-
-def split_path(path: str) -> tuple[str, ...]:
-    """Splits the path of a field at its dots."""
-    return tuple(path.split("."))
 
 
 def _content(text: Any, settings: InputSettings, offset: int) -> bytes | Flaw:

@@ -225,20 +225,17 @@ class Values:
     def _laid_out(self) -> Layout:
         """As the last whole object was; as this one is where there was none."""
         if self._layout is None and self._own is None:
-            self._own = self._own_layout()
+            self._own = own_layout(self._before, self._held, by_lines=not self._flat)
         layout = self._layout or self._own
         assert layout is not None
         return layout
 
-    def _own_layout(self) -> Layout:
-        return own_layout(self._before, self._held, by_lines=not self._flat)
-
     def _learn(self, end: int) -> None:
         """Takes the layout of a whole object. Where lines inside it begin as it does, lines say nothing."""
-        layout = self._own_layout()
+        layout = own_layout(self._before, self._held, by_lines=not self._flat)
         if layout.lead is not None and starts(layout).search(self._held, 1, end):
             self._flat = True
-            layout = self._own_layout()
+            layout = own_layout(self._before, self._held, by_lines=not self._flat)
         self._layout = layout
 
     def _cut(self, end: int, *, whole: bool) -> Piece:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from siftlm.readers import parquet_pages
 from siftlm.readers.arrow_values import is_string, values
-from siftlm.readers.fields import ABSENT, MOST_NAME_BYTES, Fields, split_path
+from siftlm.readers.fields import ABSENT, MOST_NAME_BYTES, Fields
 from siftlm.readers.metadata import MOST_VALUE_BYTES
 from siftlm.readers.records import UNREADABLE, Flaw, Record
 from siftlm.readers.settings import Compression, InputSettings
@@ -241,7 +241,7 @@ def _column(batch: pa.RecordBatch, path: str | None) -> pa.Array | None:
     if path in columns:
         return columns[path]
     column: pa.Array | None = None
-    for name in split_path(path):
+    for name in path.split("."):
         column = columns.get(name)
         if column is None:
             return None

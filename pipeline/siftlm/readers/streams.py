@@ -58,27 +58,17 @@ class Member(Protocol):
 class GzipMember:
     """Gives zlib's decompressor the interface of bz2's; `wbits` as in zlib: gzip, zlib's own or no header."""
 
+    eof, needs_input, unused_data = False, True, b""
+
     def __init__(self, wbits: int = 31) -> None:
         self._stream = zlib.decompressobj(wbits=wbits)
-
-    @property
-    def eof(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._stream.unused_data
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._stream.unconsumed_tail and not self._full
-
-    _full = False
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         tail = self._stream.unconsumed_tail
         content = self._stream.decompress(tail + data if tail else data, max_length)
-        self._full = len(content) == max_length and not self._stream.eof
+        self.eof, self.unused_data = self._stream.eof, self._stream.unused_data
+        full = len(content) == max_length and not self.eof
+        self.needs_input = not full and not self._stream.unconsumed_tail
         return content
 
 
