@@ -115,8 +115,8 @@ class _Runs:
             folder, _, name = path.rpartition("/")
             leads_away = is_local(path) and os.path.islink(path)
             place = canonical(path) if leads_away else f"{self._canonical(folder)}/{name}"
-            if mine := next((own for own in self._own if is_within(place, own)), None):
-                return mine
+            if within := next((own for own in self._own if is_within(place, own)), None):
+                return within
         folder, above = path, []
         for part in reversed(parts):
             folder = folder.rpartition("/")[0]

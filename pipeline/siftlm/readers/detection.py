@@ -37,7 +37,7 @@ class Detected:
 
 
 def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
-    """What an open file is, as far as the settings leave it open; the file is at its beginning, before and after."""
+    """Tells what an open file is, as far as the settings leave it open; its position stays at the beginning."""
     head = file.read(HEAD_BYTES)
     head += file.read(min(dictionary_bytes(head), MAX_DICTIONARY_BYTES))
     file.seek(0)

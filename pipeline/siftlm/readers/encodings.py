@@ -67,7 +67,7 @@ def head_in_utf8(head: bytes) -> bytes:
 
 
 def head_as_text(head: bytes) -> str | None:
-    """Returns the beginning of a file as text, as far as its characters are whole; None where it is not UTF-8."""
+    """Returns the whole characters in the beginning of a file; None where it is not UTF-8."""
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(head_in_utf8(head))
     except UnicodeDecodeError:
