@@ -94,12 +94,7 @@ def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **sett
 
 
 def select_table(
-    table: pa.Table,
-    rules: Rules,
-    *,
-    weights: Mapping[str, Any] | None = None,
-    tokens: str | None = None,
-    seed: int = 0,
+    table: pa.Table, rules: Rules, *, weights: Mapping[str, Any] | None = None, tokens: str | None = None, seed: int = 0
 ) -> pa.Table:
     """Decides over the rows of a table by the rules of a selection, and returns a decision a row.
 

@@ -41,8 +41,7 @@ class RunConfig(Settings):
         None, description=f'A reference model to train first; a score table uses it as model = "{TRAINED}".'
     )
     preselect: list[RowRule] = Field(
-        default_factory=list,
-        description="Cheap rules on signals that decide which documents are scored at all.",
+        default_factory=list, description="Cheap rules on signals that decide which documents are scored at all."
     )
     score: list[AnyScore] = Field(default_factory=list, description="Language models, each scoring what survives.")
     select: SelectSettings = Field(

@@ -24,15 +24,7 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 LOCAL = "FnApiRunner"
-RUNNERS = (
-    LOCAL,
-    "DirectRunner",
-    "PrismRunner",
-    "PortableRunner",
-    "SparkRunner",
-    "FlinkRunner",
-    "DataflowRunner",
-)
+RUNNERS = (LOCAL, "DirectRunner", "PrismRunner", "PortableRunner", "SparkRunner", "FlinkRunner", "DataflowRunner")
 ENGINES = frozenset({"PortableRunner", "SparkRunner", "FlinkRunner"})  # reached through a Beam job server
 ENGINE_MASTERS = {"SparkRunner": ("spark_master_url", r"local(\[.+\])?"), "FlinkRunner": ("flink_master", r"\[\w+\]")}
 WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options")
@@ -64,16 +56,10 @@ class RunnerSettings(Settings):
 
     name: str = Field(LOCAL, description=f"Beam runner: one of {', '.join(RUNNERS)}.")
     processes: int = Field(
-        1,
-        ge=1,
-        le=1024,
-        description=f"Worker processes of {LOCAL}; 1 runs in this process. Others ignore it.",
+        1, ge=1, le=1024, description=f"Worker processes of {LOCAL}; 1 runs in this process. Others ignore it."
     )
     threads: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="Shards at a time in one process; 0 is every core locally and 1 elsewhere.",
+        0, ge=0, le=256, description="Shards at a time in one process; 0 is every core locally and 1 elsewhere."
     )
     worker_memory: str | None = Field(
         None,

@@ -80,10 +80,7 @@ def _pack(value: Any, arrays: list[np.ndarray]) -> Any:
         return {"dict": [[key, _pack(part, arrays)] for key, part in value.items()]}
     assert is_dataclass(value), f"cannot write a {type(value).__name__}"
     assert type(value).__name__ in STORED, f"cannot write a {type(value).__name__}"
-    return {
-        "kind": type(value).__name__,
-        "of": {f.name: _pack(getattr(value, f.name), arrays) for f in fields(value)},
-    }
+    return {"kind": type(value).__name__, "of": {f.name: _pack(getattr(value, f.name), arrays) for f in fields(value)}}
 
 
 def _unpack(tree: Any, arrays: Sequence[np.ndarray]) -> Any:

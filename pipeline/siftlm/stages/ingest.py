@@ -62,10 +62,7 @@ class Ingest(ShardStep):
         values: Counter[str] = Counter()
         unusable: Counter[str] = Counter()
         text_bytes = domains = 0
-        with (
-            store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents,
-            Rejects(task.key, store) as rejects,
-        ):
+        with store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents, Rejects(task.key, store) as rejects:
             for read in _read(task, settings, self.batch_bytes):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)

@@ -31,13 +31,7 @@ def doc_ids(task: Task, store: Store) -> pa.Array:
 
 
 def document_batches(
-    task: Task,
-    store: Store,
-    *,
-    rows: int = 512,
-    columns: Choice = None,
-    start: int = 0,
-    end: int = sys.maxsize,
+    task: Task, store: Store, *, rows: int = 512, columns: Choice = None, start: int = 0, end: int = sys.maxsize
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows [start, end) of a shard's documents, at most `rows` at a time.
 

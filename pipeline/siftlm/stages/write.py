@@ -51,10 +51,7 @@ class OutputSettings(Settings):
 
     folder: WrittenPath = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
     shard_bytes: int = Field(
-        256 << 20,
-        ge=1 << 16,
-        le=1 << 40,
-        description="Text bytes in an output shard, about: never much more.",
+        256 << 20, ge=1 << 16, le=1 << 40, description="Text bytes in an output shard, about: never much more."
     )
     row_group_bytes: int = Field(32 << 20, ge=1 << 12, description="Bytes in a row group before compression, about.")
     compression_level: int = Field(3, ge=1, le=22, description="Level of zstd.")
@@ -394,13 +391,7 @@ def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list
 
 
 def _plain(task: Task) -> dict[str, Any]:
-    return {
-        "shard": task.shard,
-        "name": task.name,
-        "key": task.key,
-        "inputs": task.inputs,
-        "facts": task.facts,
-    }
+    return {"shard": task.shard, "name": task.name, "key": task.key, "inputs": task.inputs, "facts": task.facts}
 
 
 def _name(folder: str, index: int, count: int) -> str:
