@@ -123,7 +123,7 @@ def test_a_run_does_what_its_plan_says(path: Path, slices: Path, tiny_model: Mod
     half = others[len(others) // 2].stage
     with publish.workspace(config.output.folder, config.name, folder):
         store = Store(folder)
-        job.Run(config, store, QUIET).follow(Inputs.found(config, store, lambda _: None), until=half)
+        job.Run(config, store, QUIET).follow(Inputs.find(config, store, lambda _: None), until=half)
     before = made(folder)
     check(fresh[: 2 + len(others) // 2] + fresh[-1:], before)
 
@@ -153,7 +153,9 @@ def test_a_run_does_what_its_plan_says(path: Path, slices: Path, tiny_model: Mod
 def test_a_small_corpus_is_counted_and_every_step_is_timed(slices: Path, tiny_model: Models, tmp_path: Path) -> None:
     """The estimate of files that are read whole is what a run reads of them; its steps are those of the plan."""
     config = configured(CONF / "flink.toml", slices, tiny_model.kept(n_positions=64), tmp_path / "out")
-    guess = estimate(config, inputs.discover(config.input, config.own_places))
+    guess = estimate(
+        config, {source: of.files for source, of in inputs.survey(config.input, config.own_places).items()}
+    )
     texts = [json.loads(line)["text"] for name in "ab" for line in (slices / f"{name}.jsonl").read_text().splitlines()]
     assert guess.documents == pytest.approx(len(texts), rel=0.3)  # from the first file, by its bytes
     assert guess.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.05)

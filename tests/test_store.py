@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from siftlm.engine.audit import AuditError, Lineage, audit
+from siftlm.engine.audit import AuditError, audit
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import open_parquet
 
@@ -84,14 +84,14 @@ def test_digests_tell_apart_what_differs() -> None:
 
 def test_the_audit_finds_a_stage_that_read_fewer_rows_than_there_are() -> None:
     """A shard that a stage skipped cannot go unnoticed."""
-    lineage = Lineage({"documents": [marker("documents")], "signals": [marker(rows_in=2, rows_out=2)]})
+    markers = {"documents": [marker("documents")], "signals": [marker(rows_in=2, rows_out=2)]}
     with pytest.raises(AuditError, match="signals of shard: 2 rows in, 3 documents"):
-        audit(lineage)
+        audit(markers)
 
 
 def test_the_audit_finds_copies_that_were_not_written() -> None:
     """Selected and written must be the same number."""
     decided = marker("decisions", facts={"copies": 4})
-    lineage = Lineage({"documents": [marker("documents")], "decisions": [decided], "data": [marker("data")]})
+    markers = {"documents": [marker("documents")], "decisions": [decided], "data": [marker("data")]}
     with pytest.raises(AuditError, match="3 rows written, 4 selected"):
-        audit(lineage)
+        audit(markers)

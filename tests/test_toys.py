@@ -182,7 +182,8 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(components, "AnyAnnotator", annotators)
     monkeypatch.setattr(components, "AnyRule", rules)
     monkeypatch.setattr(components, "AnyFactor", factors)
-    monkeypatch.setattr(list_of_steps, "ORDER", (*list_of_steps.ORDER, lambda _: [Length()]))
+    others = list_of_steps.before_selection
+    monkeypatch.setattr(list_of_steps, "before_selection", lambda config: [*others(config), Length()])
     monkeypatch.setattr(components, "AnyScore", scores)
     monkeypatch.setitem(
         FORMATS, "stars", FileFormat("Reads texts between stars.", f"{__name__}:read_stars", r"\.stars$", lines=True)

@@ -20,10 +20,10 @@ from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import run as run_job
 from siftlm.scorers import LMSettings, ShingleSettings, open_score
+from siftlm.scorers.contract import with_derived
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors import SelectSettings, select
 from siftlm.settings import Settings
-from siftlm.statistics.units import bits_per_byte, perplexity
 
 Rules = Sequence[Mapping[str, Any] | Settings]
 """Rules as tables of a configuration (`{"kind": "top", ...}`) or as settings objects."""
@@ -87,10 +87,7 @@ def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **sett
     scorer = open_score(validated(LMSettings, tree, None, "score"))
     texts = batch[text].cast(pa.large_string())
     scored = scorer.begin(scorer.tokenise(texts)).finish()
-    columns = dict(zip(scored.schema.names, scored.columns, strict=True))
-    columns["perplexity"] = perplexity(columns["nll_sum"], columns["scored_token_count"])
-    columns["bits_per_byte"] = bits_per_byte(columns["nll_sum"], columns["byte_count"])
-    return pa.table(columns)
+    return pa.table(with_derived(scored))
 
 
 def select_table(
@@ -127,9 +124,9 @@ def minhash(
     Texts are shingled by words (`ngram` words a shingle), as the dedup step does. A text without a word has all ones,
     and is nobody's near-duplicate.
     """
-    found, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
-    found[~has_shingles] = np.iinfo(np.uint64).max
-    return found
+    signatures, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
+    signatures[~has_shingles] = np.iinfo(np.uint64).max
+    return signatures
 
 
 def near_duplicates(
@@ -141,11 +138,11 @@ def near_duplicates(
     """
     from siftlm_kernels.components import UnionFind, bucket_edges
 
-    found, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
+    signatures, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
     owners = np.repeat(np.flatnonzero(has_shingles), bands)
     forest = UnionFind()
-    forest.add(*bucket_edges(found[has_shingles].reshape(-1), owners))
-    first = np.arange(len(found))
+    forest.add(*bucket_edges(signatures[has_shingles].reshape(-1), owners))
+    first = np.arange(len(signatures))
     members, representatives = forest.components()
     first[members] = representatives
     return first

@@ -15,7 +15,7 @@ from siftlm.selectors.component import Component
 
 @dataclass(frozen=True)
 class Method:
-    """A method that a configuration can name, a row of the methods page."""
+    """Describes a method that a configuration can name, a row of the methods page."""
 
     kind: str  # what it is: reader, annotator, score, rule, factor
     name: str  # its `kind` in a configuration, or its `format`

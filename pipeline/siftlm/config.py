@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class RunConfig(Settings):
-    """One complete run."""
+    """Configures one complete run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of every keyed hash: sampling, splits and the shuffle.")
@@ -100,7 +100,7 @@ class RunConfig(Settings):
 
     def benchmark_facts(self) -> dict[str, dict[str, int]]:
         """Counts for every benchmark its items, and those found whole only, or not at all."""
-        looking = [(found.name, s) for s in self.annotate.scorers() if (found := s.overlap())]
+        looking = [(overlap.name, s) for s in self.annotate.scorers() if (overlap := s.overlap())]
         return {name: open_scorer(settings).facts() for name, settings in looking}
 
     def good_ends(self) -> dict[str, End]:
@@ -204,10 +204,8 @@ def _index(node: list[Any], name: str, path: str) -> int:
 
 def _place(element: Any, index: int) -> str:
     """What `--set` calls an element: its name, or its number where it has none."""
-    names = (
-        [element[key] for key in ("name", "source", "column") if key in element] if isinstance(element, dict) else []
-    )
-    return str(names[0] if names else index)
+    names = element if isinstance(element, dict) else {}
+    return str(next((names[key] for key in _NAMES if key in names), index))
 
 
 def _readings(text: str) -> list[Any]:
@@ -243,7 +241,7 @@ def _misfit(tree: dict[str, Any], location: list[int | str], model: type[BaseMod
         wrong = [
             2 if str(problem["type"]).endswith("_type") else 1
             for problem in error.errors()
-            if _public_location(tuple(problem["loc"]), model)[: len(location)] == location
+            if _followed(problem["loc"], model)[0][: len(location)] == location
         ]
         return max(wrong, default=0)
     return 0
@@ -265,24 +263,25 @@ def explain(error: ValidationError, model: type[BaseModel], place: str) -> list[
 
 def _merged(error: ValidationError) -> list[dict[str, Any]]:
     """The problems; those with every member of a union of plain values are one, for there is one value."""
-    found: dict[tuple[int | str, ...], dict[str, Any]] = {}
+    merged: dict[tuple[int | str, ...], dict[str, Any]] = {}
     for problem in error.errors():
         *before, last = problem["loc"] or ("",)
         union = last in SCALARS and problem["type"].endswith("_type")
-        one = found.setdefault(tuple(before) if union else problem["loc"], {**problem, "loc": problem["loc"]})
+        one = merged.setdefault(tuple(before) if union else problem["loc"], {**problem})
         if union:
             one["members"] = [*one.get("members", []), SCALARS[str(last)]]
             one["msg"] = f"Input should be {', '.join(one['members'])}"
             one["loc"] = tuple(before)
-    return list(found.values())
+    return list(merged.values())
 
 
 def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
-    location = tuple(problem["loc"])
-    where = ".".join(str(part) for part in _public_location(location, model)) or "the run"
+    location = problem["loc"]
+    where = ".".join(map(str, _followed(location, model)[0])) or "the run"
     if problem["type"] == "extra_forbidden":
-        near = nearest(str(location[-1]), _fields_at(location[:-1], model), 0.5)
-        hint = f"; did you mean {near!r}?" if near else f"; known here: {', '.join(_fields_at(location[:-1], model))}"
+        known = sorted({name for kind in _followed(location[:-1], model)[1] for name in _fields(kind)})
+        near = nearest(str(location[-1]), known, 0.5)
+        hint = f"; did you mean {near!r}?" if near else f"; known here: {', '.join(known)}"
         return f"{where}: must be a known key, got {location[-1]!r}{hint}"
     if problem["type"] == "missing":
         return f"{where}: must be set, got nothing"
@@ -320,26 +319,16 @@ def _explain_kind(problem: dict[str, Any], where: str) -> str:
     return f"{where}.{key}: must be one of {facts['expected_tags']}, got {facts['tag']!r}{hint}"
 
 
-def _public_location(location: tuple[int | str, ...], model: type[BaseModel]) -> list[int | str]:
-    """The key path in TOML: pydantic adds the tag of a union, which is no key."""
+def _followed(location: Sequence[int | str], model: type[BaseModel]) -> tuple[list[int | str], list[Any]]:
+    """The key path in TOML, to which pydantic adds the tags of unions, and the models that it leads to."""
     public: list[int | str] = []
     kinds: list[Any] = [model]
     for part in location:
         step = _step(kinds, part)
-        if step is None and isinstance(part, str) and any(_is_tag(kind, part) for kind in kinds):
-            kinds = [kind for kind in kinds if _is_tag(kind, part)]
-            continue
-        public.append(part)
-        kinds = step or []
-    return public
-
-
-def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    kinds: list[Any] = [model]
-    for part in location:
-        step = _step(kinds, part)
-        kinds = [kind for kind in kinds if _is_tag(kind, str(part))] if step is None else step
-    return sorted({name for kind in kinds for name in _fields(kind)})
+        tagged = [kind for kind in kinds if _is_tag(kind, part)] if step is None else []
+        public += [] if tagged else [part]
+        kinds = tagged if step is None else step
+    return public, kinds
 
 
 def _fields(kind: type[BaseModel]) -> dict[str, Any]:
@@ -347,7 +336,7 @@ def _fields(kind: type[BaseModel]) -> dict[str, Any]:
     return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
-def _is_tag(kind: Any, part: str) -> bool:
+def _is_tag(kind: Any, part: int | str) -> bool:
     field = kind.model_fields.get("kind")
     return field is not None and part in typing.get_args(field.annotation)
 
@@ -356,8 +345,8 @@ def _step(kinds: list[Any], part: int | str) -> list[Any] | None:
     """The models that a key or an index leads to; None when it leads nowhere."""
     if isinstance(part, int):
         return kinds
-    fields = [found for kind in kinds if (found := _fields(kind).get(part))]
-    return [model for f in fields for model in _models(f.annotation)] if fields else None
+    fields = [fields[part] for kind in kinds if part in (fields := _fields(kind))]
+    return [model for field in fields for model in _models(field.annotation)] if fields else None
 
 
 def _models(annotation: Any) -> list[Any]:

@@ -30,19 +30,18 @@ from siftlm.stages.eligible import Split, out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import STAGE as DECISIONS
-from siftlm.stages.texts import IDS, TEXTS, document_batches
+from siftlm.stages.texts import IDS, TEXTS, chosen_texts
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
 from siftlm.steps import steps
 from siftlm.store import Store, digest, mended
 
 BENCHMARK = "held_out_for_benchmark"
-TEXT_ROWS = 512
 FAMILY = "family"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The shards of the loop once it is known which documents are eligible."""
+    """Holds the shards of the loop once it is known which documents are eligible."""
 
     config: LoopConfig
     store: Store
@@ -79,15 +78,12 @@ class Corpus:
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
         """Yields the texts of a shard where `rows` is True, in order."""
-        start = 0
-        for batch in document_batches(task, self.store, rows=TEXT_ROWS, columns=["text"]):
-            yield from batch.filter(pa.array(rows[start : start + batch.num_rows]))["text"].to_pylist()
-            start += batch.num_rows
+        return chosen_texts(task, self.store, rows)
 
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
         """Returns the key of a model of the family: all that its bytes depend on."""
-        mine = [shard for shard in self.made if shard.facts["source"] in sources]
-        read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in mine]
+        shards = (shard for shard in self.made if shard.facts["source"] in sources)
+        read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in shards]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[ScoreSettings]:
@@ -96,16 +92,16 @@ class Corpus:
         Raises:
             UserError: There is none, or the family has not been trained.
         """
-        found: list[ScoreSettings] = [self._trained(settings) for settings in self.config.score]
+        models: list[ScoreSettings] = [self._trained(settings) for settings in self.config.score]
         for name, (sources, settings) in (self.config.family.members() if self.config.family else {}).items():
             key = self.family_key(sources, settings)
             if self.store.find(FAMILY, key) is None:
                 raise UserError(f"family: every model must be trained, {name!r} is not; run siftlm train-family first")
             model = {"name": name, "model": self.store.path(FAMILY, key, ""), "device": "cpu"}
-            found.append(LMSettings.model_validate({**model, "threads": settings.threads}))
-        if not found:
+            models.append(LMSettings.model_validate({**model, "threads": settings.threads}))
+        if not models:
             raise UserError("score: there must be language models, got no [[score]] and no [family] table")
-        return found
+        return models
 
     def _trained(self, settings: ScoreSettings) -> ScoreSettings:
         if not settings.awaited:
@@ -118,21 +114,20 @@ class Corpus:
     def run(self, stage: ShardStage, tasks: Sequence[Task]) -> None:
         """Runs what has no marker of a stage."""
         with self.progress.stage(stage.name, tasks, self.store):
-            run_shards(stage, tasks, self.store, self.config.runner)
+            run_shards(stage, tasks, self.work.context)
 
 
 @contextmanager
 def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
     """Gives the corpus of a configuration, its folder held for this process; runs what has not been run yet."""
     check_config(config)
-    with publish.workspace(config.folder, config.name, config.store_folder):
-        store = Store(config.store_folder)
+    with publish.workspace(config.folder, config.name, config.store_folder) as store:
         yield mended(lambda: _read(config, store, progress))
 
 
 def _read(config: LoopConfig, store: Store, progress: Progress) -> Corpus:
     work = Run(config, store, progress)
-    shards = Inputs.found(config, store, progress.say).shards
+    shards = Inputs.find(config, store, progress.say).shards
     for step in steps(config):
         if step.by_model or step.name == DECISIONS:
             continue

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
-from siftlm.correlate.assess import Assessment, HeldOut, assess
+from siftlm.correlate.assess import Assessment, assess
 from siftlm.correlate.benchmarks import match_targets, read_benchmarks
 from siftlm.correlate.clean import clean_matrix
 from siftlm.correlate.matrix import read_matrix
@@ -40,7 +40,7 @@ UNIT_TOKENS = "token_count"
 
 @dataclass(frozen=True)
 class CorrelateResult:
-    """The assessments of all targets and what was found wrong with the tables."""
+    """Holds the assessments of all targets and what was found wrong with the tables."""
 
     assessments: list[Assessment]
     findings: list[Finding]
@@ -65,7 +65,7 @@ def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
     for name, table_of in TABLES.items():
         write_table(pa.concat_tables([table_of(assessment) for assessment in assessments]), f"{out}/{name}.parquet")
     write_table(findings_table(findings), f"{out}/{FINDINGS}")
-    _forget_weights(out)
+    filesystem.remove(f"{out}/weights.parquet")  # of other estimates
     _write_page(out)
     return CorrelateResult(assessments, findings)
 
@@ -89,11 +89,6 @@ def _write_page(out: str) -> None:
         filesystem.write_bytes(f"{out}/{PAGE}", page.encode())
 
 
-def _forget_weights(out: str) -> None:
-    """Removes weights that belong to other estimates."""
-    filesystem.remove(f"{out}/weights.parquet")
-
-
 def project_units(settings: ProjectSettings, estimates: str, units: str, out: str) -> pa.Table:
     """Returns weights by target and unit, capped by the tokens that each unit has; also in `out`/weights.parquet.
 
@@ -112,11 +107,11 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
         _require(table, name, estimates)
     tokens = read_tokens(units)
     targets = list(dict.fromkeys(table["target"].to_pylist()))
-    found = []
+    weights_of = []
     for target in targets:
-        mine = table.filter(pc.equal(table["target"], target))
-        found.append(_weights(settings, target, mine, tokens, units))
-    weights = pa.concat_tables(found)
+        of_target = table.filter(pc.equal(table["target"], target))
+        weights_of.append(_weights(settings, target, of_target, tokens, units))
+    weights = pa.concat_tables(weights_of)
     filesystem.makedirs(out)
     write_table(weights, f"{out}/weights.parquet")
     if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):
@@ -132,12 +127,12 @@ def _weights(
     missing = sorted(name for name in names if name not in tokens)
     if missing:
         raise UserError(f"{place}: every unit must have a {UNIT_TOKENS}, got none for {name_some(missing)}")
-    held = np.array([tokens[name] for name in names], np.int64)
+    tokens_of = np.array([tokens[name] for name in names], np.int64)
     values, bad = to_float64(estimates[settings.by])
     if bad or not np.isfinite(values).all():
         raise UserError(f"project: every {settings.by} must be a number, got others for target {target!r}")
-    tau = caps(held, budget_of(settings, held))
-    return weights_table(target, names, values, held, tau, project(values, tau, settings, names))
+    tau = caps(tokens_of, budget_of(settings, tokens_of))
+    return weights_table(target, names, values, tokens_of, tau, project(values, tau, settings, names))
 
 
 def read_tokens(path: str) -> dict[str, int]:
@@ -163,7 +158,8 @@ def _require(table: pa.Table, name: str, path: str) -> None:
 
 def verdict(assessment: Assessment) -> list[str]:
     """Returns how far to trust the estimates of a target, in sentences."""
-    models, best, baseline = len(assessment.strength), _best(assessment), assessment.baseline
+    models, baseline = len(assessment.strength), assessment.baseline
+    best = max(assessment.held_out, assessment.held_out_top, key=lambda held_out: held_out.spearman)
     gain, spread = best.spearman - baseline.spearman, float(best.fold_scores[:, 1].std())
     lines = []
     if models < FEW_MODELS:
@@ -181,10 +177,6 @@ def verdict(assessment: Assessment) -> list[str]:
     else:
         lines.append(f"better than the mean bits per byte by {gain:.2f} (spread over folds {spread:.2f})")
     return [*lines, *_intervals(assessment)]
-
-
-def _best(assessment: Assessment) -> HeldOut:
-    return max(assessment.held_out, assessment.held_out_top, key=lambda held_out: held_out.spearman)
 
 
 def _intervals(assessment: Assessment) -> list[str]:

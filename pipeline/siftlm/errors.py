@@ -11,7 +11,7 @@ _PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 
 
 class UserError(Exception):
-    """A mistake in the configuration, the input or the environment.
+    """Tells of a mistake in the configuration, the input or the environment.
 
     The message is one line: `<dotted place>: <what must hold>, got <value>[; hint]`; of several mistakes there is one
     each. The command line prints it without a traceback and exits with 2.

@@ -38,7 +38,7 @@ SAMPLE = "sample"
 
 @dataclass
 class Estimate:
-    """Sums over the sources, each scaled from its sample to the whole input."""
+    """Adds up the sources, each scaled from its sample to the estimated input."""
 
     documents: float = 0.0
     text_bytes: float = 0.0
@@ -48,30 +48,30 @@ class Estimate:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
-def estimate(config: RunConfig, found: dict[str, list[InputFile]]) -> Estimate:
+def estimate(config: RunConfig, inputs: dict[str, list[InputFile]]) -> Estimate:
     """Reads a little of every source and runs every stage over it; models over less of it."""
-    whole = Estimate()
+    estimated = Estimate()
     samples: list[pa.RecordBatch] = []
     for settings in config.input:
-        files = found[settings.source]
+        files = inputs[settings.source]
         started = time.monotonic()
         batch, sampled_bytes = _sample(files, settings)
         scale = sum(file.size for file in files) / max(sampled_bytes, 1)
-        whole.add(DOCUMENTS, (time.monotonic() - started) * scale)
+        estimated.add(DOCUMENTS, (time.monotonic() - started) * scale)
         if batch.num_rows:
-            whole.documents += batch.num_rows * scale
-            whole.text_bytes += _text_bytes(batch) * scale
+            estimated.documents += batch.num_rows * scale
+            estimated.text_bytes += _text_bytes(batch) * scale
             with tempfile.TemporaryDirectory() as folder:
                 _rehearsed(config, batch.slice(0, 1), f"{folder}/warm", by_model=False)
                 for step, seconds in _rehearsed(config, batch, f"{folder}/timed", by_model=False).items():
-                    whole.add(step, seconds * scale)
+                    estimated.add(step, seconds * scale)
             samples.append(_first(batch, MODEL_BYTES))
     if samples:
         (batch,) = pa.Table.from_batches(samples).combine_chunks().to_batches()
         with tempfile.TemporaryDirectory() as folder:
             for step, seconds in _rehearsed(config, batch, folder, by_model=True).items():
-                whole.add(step, seconds * whole.text_bytes / _text_bytes(batch))
-    return whole
+                estimated.add(step, seconds * estimated.text_bytes / _text_bytes(batch))
+    return estimated
 
 
 def _sample(files: Sequence[InputFile], settings: InputSettings) -> tuple[pa.RecordBatch, float]:
@@ -88,7 +88,7 @@ def _sample(files: Sequence[InputFile], settings: InputSettings) -> tuple[pa.Rec
 
 def _beginning(file: InputFile, settings: InputSettings) -> tuple[list[pa.RecordBatch], float]:
     """Documents of about SAMPLE_BYTES from the start of a file, and the share of the file that holds them."""
-    if records := claimed_records(file.path, settings):  # the whole file is needed to read some of it
+    if records := claimed_records(file.path, settings):  # the estimated file is needed to read some of it
         documents, read = _documents(file.path, settings, SAMPLE_BYTES)
         return documents, read / records
     with filesystem.open_read(file.path) as stream:
@@ -102,16 +102,15 @@ def _beginning(file: InputFile, settings: InputSettings) -> tuple[list[pa.Record
 
 def _documents(path: str, settings: InputSettings, most: int) -> tuple[list[pa.RecordBatch], int]:
     """Batches of about `most` bytes of documents, and how many records they were read from."""
-    found: list[pa.RecordBatch] = []
-    records = held = 0
+    documents: list[pa.RecordBatch] = []
+    records = 0
     for read in read_shard(path, settings):
         records += read.documents.num_rows + len(read.rejects)
         if read.documents.num_rows:
-            found.append(to_documents(read.documents, settings.source))
-            held += found[-1].nbytes
-        if held >= most:
+            documents.append(to_documents(read.documents, settings.source))
+        if sum(batch.nbytes for batch in documents) >= most:
             break
-    return found, records
+    return documents, records
 
 
 def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_model: bool) -> dict[str, float]:
@@ -130,16 +129,19 @@ def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_mode
         if step.by_model and not by_model:
             continue
         tasks = step.tasks(shards, store)
+        started = time.monotonic()
         try:
-            took = step.rehearse(tasks[0], store)
+            told = step.rehearse(tasks[0], store)
         except UserError:  # a sample that is too small to train on
             break
         if step.by_model == by_model:
-            seconds[step.name] = took
+            seconds[step.name] = time.monotonic() - started if told is None else told
         if marker := store.committed(step.name, [tasks[0].key]).get(tasks[0].key):
             shards = step.outputs(shards, tasks, [marker])
     if not by_model:
-        seconds[write.STAGE] = write.rehearse(config.output, shards[0].task(), store)
+        started = time.monotonic()
+        write.rehearse(config.output, shards[0].task(), store)
+        seconds[write.STAGE] = time.monotonic() - started
     return seconds
 
 

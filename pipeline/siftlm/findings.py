@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ FINDING_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Finding:
-    """One defect: its kind, the columns or rows it concerns, how many values, and what was done."""
+    """Describes one defect: its kind, the columns or rows it concerns, how many values, and what was done."""
 
     kind: str
     where: str
@@ -45,5 +45,4 @@ def finding_of(kind: str, names: Sequence[str], detail: str, action: str = "left
 
 def findings_table(findings: Sequence[Finding]) -> pa.Table:
     """Returns the findings as a table of `FINDING_SCHEMA`, in the order found."""
-    columns = {field.name: [getattr(finding, field.name) for finding in findings] for field in FINDING_SCHEMA}
-    return pa.table(columns, schema=FINDING_SCHEMA)
+    return pa.Table.from_pylist([asdict(finding) for finding in findings], schema=FINDING_SCHEMA)

@@ -10,10 +10,8 @@ import orjson
 
 from siftlm import filesystem, paths
 from siftlm.checks.inputs import Inputs
-from siftlm.checks.names import all_columns
 from siftlm.checks.validate import check_config, counts_tokens
 from siftlm.config import RunConfig
-from siftlm.engine.audit import Lineage
 from siftlm.engine.drive import Context
 from siftlm.engine.progress import Progress
 from siftlm.engine.step import Shard, Step, Told
@@ -21,20 +19,21 @@ from siftlm.errors import UserError
 from siftlm.inspect.diff import Conditions
 from siftlm.publication import Publication, Result
 from siftlm.stages import folders, publish
+from siftlm.stages.columns import DECISIONS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.reference import STAGE as REFERENCE
-from siftlm.steps import steps
-from siftlm.store import Store, mended
+from siftlm.steps import columns_before, steps
+from siftlm.store import Marker, Store, mended
 
 
 @dataclass
 class Run:
-    """A run at work: follows the steps of its configuration, and keeps what each says of itself."""
+    """Follows the steps of a configuration, and keeps what each says of itself."""
 
     config: RunConfig
     store: Store
     progress: Progress
-    lineage: Lineage = field(default_factory=Lineage)
+    markers: dict[str, list[Marker]] = field(default_factory=dict)  # by step, in the order of the shards
     told: list[Told] = field(default_factory=list)
 
     def follow(self, inputs: Inputs, until: str | None = None) -> list[Shard]:
@@ -43,7 +42,7 @@ class Run:
         for step in steps(self.config):
             shards = self.take(step, shards)
             if step.name == DOCUMENTS:
-                self.told.append(Told(inputs.check(self.lineage.markers[DOCUMENTS])))
+                self.told.append(Told(inputs.check(self.markers[DOCUMENTS])))
             if step.name == until:
                 break
         return shards
@@ -54,14 +53,14 @@ class Run:
         with self.progress.stage(step.name, tasks, self.store):
             markers = step.work(tasks, self.context)
         if step.per != "run":
-            self.lineage.add(step.name, markers)
+            self.markers[step.name] = markers
         self.told.append(step.tell(tasks, markers, self.store))
         return step.outputs(shards, tasks, markers)
 
     @property
     def context(self) -> Context:
         """Where the work is done, and how much there is, as far as it is known."""
-        read = self.lineage.markers.get(DOCUMENTS, [])
+        read = self.markers.get(DOCUMENTS, [])
         text_bytes = sum(int(marker.facts["text_bytes"]) for marker in read)
         return Context(self.store, self.config.runner, sum(marker.rows_out for marker in read), text_bytes)
 
@@ -77,14 +76,12 @@ def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> R
 
     def once() -> Result:
         work = Run(config, store, progress)
-        inputs = Inputs.found(config, store, progress.say)
+        inputs = Inputs.find(config, store, progress.say)
         shards = work.follow(inputs)
-        return Publication(config, work.context, progress, work.lineage, work.told, inputs.skipped, shards).made(
-            conditions
-        )
+        publication = Publication(config, work.context, progress, work.markers, work.told, inputs.skipped, shards)
+        return publication.made(conditions)
 
-    with publish.workspace(config.output.folder, config.name, config.store_folder):
-        store = Store(config.store_folder)
+    with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         return mended(once)
 
 
@@ -92,7 +89,7 @@ def checked_conditions(config: RunConfig, expressions: Sequence[str]) -> Conditi
     """Returns the conditions of `--fail-if`; raises UserError for one that could not be looked at later."""
     conditions = Conditions(expressions)
     if expressions:
-        conditions.check(config.output.folder, all_columns(config), counts_tokens(config))
+        conditions.check(config.output.folder, columns_before(config, DECISIONS), counts_tokens(config))
     return conditions
 
 
@@ -105,11 +102,10 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     check_config(config)
 
     def once() -> str:
-        shards = Run(config, store, progress).follow(Inputs.found(config, store, progress.say), until=REFERENCE)
+        shards = Run(config, store, progress).follow(Inputs.find(config, store, progress.say), until=REFERENCE)
         return store.path(REFERENCE, shards[0].shared[REFERENCE].key, "")
 
-    with publish.workspace(config.output.folder, config.name, config.store_folder):
-        store = Store(config.store_folder)
+    with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         trained = mended(once)
     filesystem.write_bytes(f"{folder}/{folders.MODEL_MARK}", orjson.dumps({"run": config.name}))
     shutil.copytree(trained, folder, dirs_exist_ok=True)

@@ -19,7 +19,7 @@ from siftlm.stages.eligible import Split
 
 
 class FamilySettings(Settings):
-    """Small models that differ in what they are good at: each mixture at each width and number of epochs."""
+    """Trains small models that differ in what they are good at: each mixture at each width and number of epochs."""
 
     holdout: float = Field(0.3, gt=0, lt=1, description="Share of the deduplicated documents that train the models.")
     mixtures: dict[Name, list[str]] = Field(min_length=1, description="Name of a mixture -> its sources.")
@@ -44,7 +44,7 @@ class FamilySettings(Settings):
 
 
 class QuestionSettings(Settings):
-    """Small tasks: which of a few continuations belongs to a passage of a document that no model has seen."""
+    """Makes small tasks: which of a few continuations belongs to a passage of a document that no model has seen."""
 
     tasks: dict[Name, list[str]] = Field(min_length=1, description="Name of a task -> the sources it is cut from.")
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of the documents, outside the family's, that are cut.")
@@ -55,7 +55,7 @@ class QuestionSettings(Settings):
 
 
 class MatrixJobSettings(SampleSettings):
-    """The matrix of bits per byte that `siftlm matrix` makes."""
+    """Describes the matrix of bits per byte that `siftlm matrix` makes."""
 
     path: WrittenPath | None = Field(
         None, description="Where it goes: .parquet with the sums, or .csv; default matrix.parquet in output.folder."
@@ -68,7 +68,7 @@ class MatrixJobSettings(SampleSettings):
 
 
 class DsirFitSettings(NgramSettings):
-    """The corpora whose n-grams `siftlm fit-dsir` compares."""
+    """Names the corpora whose n-grams `siftlm fit-dsir` compares."""
 
     target: list[str] = Field(min_length=1, description="Sources of the target corpus.")
     raw: list[str] = Field(min_length=1, description="Sources of the corpus to select from.")
@@ -76,7 +76,7 @@ class DsirFitSettings(NgramSettings):
 
 
 class LoopConfig(RunConfig):
-    """A run's corpus and models, and what is made of them."""
+    """Configures a run's corpus and models, and what is made of them."""
 
     family: FamilySettings | None = Field(None, description="Models that the loop trains itself.")
     benchmark: QuestionSettings | None = Field(None, description="Tasks that measure the models' errors.")

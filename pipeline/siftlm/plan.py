@@ -20,7 +20,7 @@ from siftlm.store import Store, digest
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One step of a run; `todo` is None where it depends on a step that has work to do."""
+    """Describes one step of a run; `todo` is None where it depends on a step that has work to do."""
 
     stage: str
     key: str
@@ -39,33 +39,33 @@ def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
     check_config(config)
     checked_conditions(config, fail_if)
     store = Store(config.store_folder)
-    found = inputs.discover(config.input, config.own_places)
-    whole = estimate(config, found)
-    shards: list[Shard] = shards_of(config.input, inputs.fingerprints(found, store, remember=False))
+    files = {source: of.files for source, of in inputs.survey(config.input, config.own_places).items()}
+    estimated = estimate(config, files)
+    shards: list[Shard] = shards_of(config.input, inputs.fingerprints(files, store, remember=False))
     rows: list[StagePlan] = []
     waiting: set[str] = set()
     for step in steps(config):
         if waiting & set(step.reads):
             waiting.add(step.name)
-            rows.append(_row(config, whole, step.name, "known later", len(shards), None))
+            rows.append(_row(config, estimated, step.name, "known later", len(shards), None))
             continue
         tasks = step.tasks(shards, store)
         keys = list(dict.fromkeys(task.key for task in tasks))
         markers = store.committed(step.name, keys)
         todo = len(keys) - len(markers)
-        rows.append(_row(config, whole, step.name, digest(keys)[:12], len(keys), todo))
+        rows.append(_row(config, estimated, step.name, digest(keys)[:12], len(keys), todo))
         if todo:
             waiting.add(step.name)
         else:
             shards = step.outputs(shards, tasks, [markers[key] for key in keys])
-    return [*rows, _row(config, whole, write.STAGE, "known later", len(shards), None)]
+    return [*rows, _row(config, estimated, write.STAGE, "known later", len(shards), None)]
 
 
-def _row(config: RunConfig, whole: Estimate, stage: str, key: str, shards: int, todo: int | None) -> StagePlan:
-    one_core = whole.seconds.get(stage)
+def _row(config: RunConfig, estimated: Estimate, stage: str, key: str, shards: int, todo: int | None) -> StagePlan:
+    one_core = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
     seconds = None if one_core is None else one_core * share / threads(config.runner)
-    return StagePlan(stage, key, shards, todo, round(whole.documents), round(whole.text_bytes), seconds)
+    return StagePlan(stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds)
 
 
 def describe(row: StagePlan) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from siftlm.checks.mentions import look, unmet
 from siftlm.checks.outcome import let_pass, nothing_kept
 from siftlm.config import RunConfig
-from siftlm.engine.audit import DATA, REJECTS, Lineage, audit
+from siftlm.engine.audit import DATA, REJECTS, audit, totals
 from siftlm.engine.drive import Context
 from siftlm.engine.gather import IN_DRIVER_DOCUMENTS
 from siftlm.engine.progress import Progress
@@ -38,7 +38,7 @@ SKIPPED = 100  # files that are no documents whose paths the manifest tells, of 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to."""
+    """Holds what a run came to."""
 
     manifest: dict[str, Any]
     unchanged: bool  # nothing had to be done
@@ -47,12 +47,12 @@ class Result:
 
 @dataclass
 class Publication:
-    """A run whose documents are all decided on, and the way from there to its folder."""
+    """Publishes a run whose documents are all decided on."""
 
     config: RunConfig
     context: Context
     progress: Progress
-    lineage: Lineage
+    markers: dict[str, list[Marker]]
     told: list[Told]
     skipped: Mapping[str, Sequence[str]]
     shards: Sequence[Shard]
@@ -64,9 +64,9 @@ class Publication:
         if manifest is not None and self._is_told(manifest):
             return Result(manifest, True, difference)
         self._check_kept()
-        staging = publish.staging_folder(self.folder, self.identity)
+        staging = f"{self.folder}/.staging-{self.identity[:16]}"  # where an output is made before it is published
         report = self._written(staging)
-        audit(self.lineage)
+        audit(self.markers)
         return Result(self._put_in_place(staging, report), False, difference)
 
     @property
@@ -87,16 +87,20 @@ class Publication:
 
     @property
     def decisions(self) -> list[Marker]:
-        return self.lineage.markers[DECISIONS]
+        return self.markers[DECISIONS]
 
     def manifest(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what manifest.json tells of the run, as far as it is known."""
-        documents = self.lineage.markers[DOCUMENTS]
         shards = [
-            {"path": t.name, **_input_facts(t), "documents": d.rows_out, "kept": s.rows_out, "keys": t.inputs}
-            for t, d, s in zip(self.selected, documents, self.decisions, strict=True)
+            {
+                "path": task.name,
+                **{name: task.facts[name] for name in ("source", "fingerprint", "bytes")},
+                "documents": documents.rows_out,
+                "kept": decisions.rows_out,
+                "keys": task.inputs,
+            }
+            for task, documents, decisions in zip(self.selected, self.markers[DOCUMENTS], self.decisions, strict=True)
         ]
-        markers = self.lineage.markers
         return {
             "format": FORMAT,
             "name": self.config.name,
@@ -105,32 +109,32 @@ class Publication:
             "config": self.config.model_dump(mode="json", by_alias=True),
             "models": {name: dict(model) for told in self.told for name, model in told.models.items()},
             "warnings": [warning for told in self.told for warning in told.warnings],
-            "counts": {step: self.lineage.total(step) for step in markers if markers[step]},
+            "counts": {step: totals(of_step) for step, of_step in self.markers.items() if of_step},
             "benchmarks": self.config.benchmark_facts(),
             "statistics": dict(statistics),
-            **{part: [_written_file(marker) for marker in markers.get(part, [])] for part in (DATA, REJECTS)},
+            **{part: [_written_file(marker) for marker in self.markers.get(part, [])] for part in (DATA, REJECTS)},
             "inputs": shards,
             "skipped": [
                 {"source": source, "files": len(paths), "paths": list(paths[:SKIPPED])}
                 for source, paths in self.skipped.items()
                 if paths
             ],
-            "seconds": {step: self.lineage.seconds(step) for step in markers},
+            "seconds": {step: _seconds(of_step) for step, of_step in self.markers.items()},
         }
 
     def statistics(self) -> dict[str, Any]:
         """Returns sums and quantiles over all documents, those that the steps tell of included."""
         documents, decisions = self.context.documents, self.decisions
-        found = {
+        sums = {
             "documents": {"documents": documents, "byte_count": self.context.text_bytes},
             "kept": {"documents": sum(m.rows_out for m in decisions), **_sizes(decisions, "kept")},
             "weighted": _weighted(decisions),
             "written": {"rows": sum(int(m.facts["copies"]) for m in decisions), **_sizes(decisions, "written")},
-            "columns": summarise(self.selected, documents, self.context.store, self.context.runner),
+            "columns": summarise(self.selected, self.context),
         }
         for told in self.told:
-            found |= told.statistics
-        return found
+            sums |= told.statistics
+        return sums
 
     def overview(self) -> Report:
         """Returns what the report says, but for the written files, which may be in the making."""
@@ -155,12 +159,11 @@ class Publication:
 
     def _check_kept(self) -> None:
         """Keeps an empty output from taking the place of a full one, and says which listed values nothing has."""
-        context = self.context
-        found = look(self.config, self.selected, context.documents, context.store, context.runner)
+        present = look(self.config, self.selected, self.context)
         warnings = []
         if not any(marker.rows_out for marker in self.decisions):
-            warnings.append(let_pass(self.config, nothing_kept(self.config, self.decisions, found)))
-        self.told.append(Told([*warnings, *unmet(self.config, found)]))
+            warnings.append(let_pass(self.config, nothing_kept(self.config, self.decisions, present)))
+        self.told.append(Told([*warnings, *unmet(self.config, present)]))
 
     def _written(self, staging: str) -> Report:
         """Writes the shards of the output; draws the report meanwhile where a core is left for it."""
@@ -170,19 +173,11 @@ class Publication:
         try:
             with self.progress.working("write"):
                 data, rejects = write.run(
-                    config.output,
-                    config.seed,
-                    self.selected,
-                    self.decisions,
-                    staging,
-                    metadata,
-                    context.store,
-                    context.runner,
+                    config.output, config.seed, self.selected, self.decisions, staging, metadata, context
                 )
         finally:
             wait([early] if early else [])
-        self.lineage.add(DATA, data)
-        self.lineage.add(REJECTS, rejects)
+        self.markers |= {DATA: data, REJECTS: rejects}
         return early.result() if early else self.overview()
 
     def _put_in_place(self, staging: str, report: Report) -> dict[str, Any]:
@@ -190,8 +185,8 @@ class Publication:
         store, selected = self.context.store, self.selected
         statistics = report.manifest["statistics"] | {"mixture": as_json(report.mixtures)}
         manifest = self.manifest(statistics) | {"steps": report.manifest["steps"]}
-        publish.publish(self.folder, staging, self.lineage.markers[DATA], self.lineage.markers[REJECTS])
-        manifest["errors"] = publish.write_errors(self.folder, selected, self.lineage.markers, store)
+        publish.publish(self.folder, staging, self.markers[DATA], self.markers[REJECTS])
+        manifest["errors"] = publish.write_errors(self.folder, selected, self.markers, store)
         write_report(FinishedRun(manifest, store, self.folder), self.context.runner, report)
         publish.write_papers(self.folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(self.folder)
@@ -225,8 +220,8 @@ def _written_file(marker: Marker) -> dict[str, Any]:
     }
 
 
-def _input_facts(shard: Task) -> dict[str, Any]:
-    return {name: shard.facts[name] for name in ("source", "fingerprint", "bytes")}
+def _seconds(markers: Sequence[Marker]) -> float:
+    return round(sum(float(marker.facts.get("seconds", 0.0)) for marker in markers), 3)
 
 
 def _sizes(decisions: Sequence[Marker], what: str) -> dict[str, int | None]:

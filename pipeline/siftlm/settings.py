@@ -11,7 +11,7 @@ End = Literal["highest", "lowest"]
 
 
 class Settings(BaseModel):
-    """A frozen piece of the configuration; the key path in TOML is the field path and the error path.
+    """Holds a frozen piece of the configuration; the key path in TOML is the field path and the error path.
 
     An unknown key is an error. Text is never turned into a number, nor a number into text.
     """

@@ -5,7 +5,8 @@ Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -27,59 +28,40 @@ from siftlm.stages.select import Decisions
 __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps"]
 
 
-Maker = Callable[[RunConfig], Iterable[Step | None]]
-
-
-def _ids(config: RunConfig, *, refuse: bool) -> list[Step]:
-    """Returns the comparison of ids, which comes before anything else is made of documents where it can refuse them."""
-    wanted = (config.duplicate_ids == "refuse") == refuse
-    return [UniqueIds(tuple(settings.source for settings in config.input), refuse)] if wanted else []
-
-
-def _dedup(config: RunConfig) -> list[Step | None]:
-    """Returns what is done about duplicates, and about text that several documents have."""
-    settings = config.dedup
-    if settings is None:
-        return []
-    return [
-        Clusters(settings),
-        Paragraphs(settings.paragraphs, config.seed, settings.drops) if settings.paragraphs else None,
-        Commonness(settings.commonness, settings.drops) if settings.commonness else None,
-    ]
-
-
-def _eligible(config: RunConfig) -> list[Step]:
-    split = config.split()
-    return [Eligible(split, tuple(config.preselect))] if config.dedup or split.holdout or config.preselect else []
-
-
-ORDER: tuple[Maker, ...] = (
-    lambda c: [Ingest({settings.source: settings for settings in c.input}, batch_size(c.runner, BATCH_BYTES))],
-    lambda c: _ids(c, refuse=True),
-    lambda c: [Annotate(c.scorers())],
-    lambda c: _ids(c, refuse=False),
-    _dedup,
-    lambda c: [Reference(c.reference, c.split()) if c.reference else None],
-    _eligible,
-    lambda c: score.steps(c.score),
-)
-"""What makes the steps of a configuration, in the order in which they run; selection comes after all of them."""
+def before_selection(config: RunConfig) -> Iterator[Step]:
+    """Yields the steps of a configuration in the order in which they run; selection comes after all of them."""
+    split, dedup = config.split(), config.dedup
+    refuse = config.duplicate_ids == "refuse"
+    unique_ids = UniqueIds(tuple(settings.source for settings in config.input), refuse)
+    yield Ingest({settings.source: settings for settings in config.input}, batch_size(config.runner, BATCH_BYTES))
+    if refuse:  # before anything else is made of documents
+        yield unique_ids
+    yield Annotate(config.scorers())
+    if not refuse:
+        yield unique_ids
+    if dedup:
+        yield Clusters(dedup)
+    if dedup and dedup.paragraphs:
+        yield Paragraphs(dedup.paragraphs, config.seed, dedup.drops)
+    if dedup and dedup.commonness:
+        yield Commonness(dedup.commonness, dedup.drops)
+    if config.reference:
+        yield Reference(config.reference, split)
+    if dedup or split.holdout or config.preselect:
+        yield Eligible(split, tuple(config.preselect))
+    yield from score.steps(config.score, batch_size(config.runner, score.WINDOW_BYTES))
 
 
 def steps(config: RunConfig) -> list[Step]:
     """Returns the steps that a configuration asks for, in the order in which they run."""
-    made = [step for make in ORDER for step in make(config) if step is not None]
+    made = list(before_selection(config))
     return [*made, Decisions(config.selection(), tuple(step.name for step in made))]
 
 
 def columns_before(config: RunConfig, name: str) -> dict[str, pa.DataType]:
     """Returns the columns that rules can name when the step `name` begins, by name."""
-    fields: list[pa.Field] = []
-    for step in steps(config):
-        if step.name == name:
-            break
-        fields += step.columns()
-    return {field.name: field.type for field in fields if field.name not in HIDDEN}
+    before = takewhile(lambda step: step.name != name, steps(config))
+    return {field.name: field.type for step in before for field in step.columns() if field.name not in HIDDEN}
 
 
 def losses(made: Sequence[Step]) -> list[Loss]:

@@ -144,7 +144,7 @@ def test_every_column_of_a_finished_run_has_a_giver(tmp_path: Path) -> None:
         select={"rules": [{"kind": "sample", "rate": 0.5}]},
     )
     job.run(config, Progress(io.StringIO(), quiet=True))
-    known = {name for giver in givers(config) for name in giver.names}
+    known = {name for _, names in givers(config) for name in names}
     stages = ("documents", "signals", "clusters", "paragraphs", "commonness", "decisions", "shuffled")
     found = [*(tmp_path / "out/data").iterdir(), *(tmp_path / "out/rejects").iterdir()]
     found += [path for stage in stages for path in (tmp_path / "out/store" / stage).rglob("*.parquet")]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from siftlm.engine.drive import Context
 from siftlm.engine.gather import PARTS, TOGETHER, gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
@@ -35,7 +36,7 @@ def test_every_part_is_merged_once_and_few_wait(shards: int, tmp_path: Path) -> 
         return sorted(shard for found in every for shard in found)
 
     tasks = [Task(number, "", "") for number in range(shards)]
-    found = gather("count", part, merge, tasks, 1000, Store(str(tmp_path)), RunnerSettings())
+    found = gather("count", part, merge, tasks, Context(Store(str(tmp_path)), RunnerSettings(), 1000))
     assert found == list(range(shards))
     assert most <= 2 * PARTS
     assert alive == 1
@@ -43,4 +44,4 @@ def test_every_part_is_merged_once_and_few_wait(shards: int, tmp_path: Path) -> 
 
 def test_nothing_has_no_answer(tmp_path: Path) -> None:
     """There is nothing to merge."""
-    assert gather("count", lambda tasks: len(tasks), sum, [], 0, Store(str(tmp_path)), RunnerSettings()) is None
+    assert gather("count", lambda tasks: len(tasks), sum, [], Context(Store(str(tmp_path)), RunnerSettings())) is None

@@ -108,7 +108,7 @@ def graph(start: Callable[[], object]) -> Any:
 
 
 def of_shards(name: str, settings: RunnerSettings, store: Store, count: int = 10) -> Any:
-    return graph(lambda: run_shards(Named(name), tasks(count), store, settings))
+    return graph(lambda: run_shards(Named(name), tasks(count), Context(store, settings)))
 
 
 def of_step(step: Step, work: list[Task], store: Store) -> Any:
@@ -127,9 +127,13 @@ def hints(proto: Any) -> dict[str, dict[str, bytes]]:
 
 GRAPHS: dict[str, Callable[[Store, int], Any]] = {
     "a stage": lambda store, count: of_shards("documents", RunnerSettings(), store, count),
-    "annotate": lambda store, count: graph(lambda: run_shards(Annotate(()), tasks(count), store, RunnerSettings())),
+    "annotate": lambda store, count: graph(
+        lambda: run_shards(Annotate(()), tasks(count), Context(store, RunnerSettings()))
+    ),
     "statistics": lambda store, count: graph(
-        lambda: gather.gather("summary", Summary.of, Summary.merged, tasks(count), 1 << 30, store, RunnerSettings())
+        lambda: gather.gather(
+            "summary", Summary.of, Summary.merged, tasks(count), Context(store, RunnerSettings(), 1 << 30)
+        )
     ),
     "dedup": lambda store, count: of_step(Clusters(DedupSettings()), tasks(count), store),
     "ids": lambda store, count: of_step(UniqueIds(("web",)), sourced(count), store),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Stopwatch
 from siftlm.inspect.report import _Overview, write_report
@@ -127,7 +128,7 @@ def scored_run(small_run: str) -> FinishedRun:
         run.manifest["inputs"][number]["keys"]["scores/lm"] = f"s{number}"
     run.manifest["config"]["score"] = [{"name": "lm", "model": "gpt2"}]
     documents = run.manifest["statistics"]["documents"]["documents"]
-    run.manifest["statistics"]["columns"] = summarise(run.tasks(), documents, run.store, RunnerSettings())
+    run.manifest["statistics"]["columns"] = summarise(run.tasks(), Context(run.store, RunnerSettings(), documents))
     return run
 
 

@@ -14,7 +14,7 @@ from siftlm.seals import Seal
 from siftlm.selectors import Selection, SelectSettings
 from siftlm.selectors.rules.threshold import Threshold
 from siftlm.stages.eligible import Eligible, Split
-from siftlm.stages.select import Columns, Decide
+from siftlm.stages.select import Decisions
 from siftlm.store import Marker, Store
 
 
@@ -39,8 +39,8 @@ def test_what_a_model_could_not_score_is_an_error_of_its_own_step(tmp_path: Path
     eligible = Eligible(Split(), (short,)).run(Task(0, "shard", "k", inputs), store)
     store.commit(eligible)
     assert (eligible.rows_in, eligible.rows_out, eligible.dropped) == (4, 3, {"byte_count_below_min": 1})
-    task = Task(0, "shard", "k", {**inputs, eligible.stage: "k"})
-    marker = Decide(Columns(settings), path).run(task, store)
+    task = Task(0, "shard", "k", {**inputs, eligible.stage: "k"}, {"plan": path})
+    marker = Decisions(settings, ()).run(task, store)
     store.commit(marker)
     assert marker.errors == {"non_finite_nll_two_error": 1, "null_text_one_error": 1}
     assert marker.dropped == {"byte_count_below_min": 1}

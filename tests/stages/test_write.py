@@ -36,6 +36,6 @@ def test_a_part_gathers_the_row_groups_that_fell_to_it(shards: int, parts: int) 
 
 def test_a_part_to_which_nothing_fell_is_empty(tmp_path: Path) -> None:
     """With few documents an interval of hashes may have none."""
-    write = Write(OutputSettings(folder=str(tmp_path), shuffle=True), SCHEMA, str(tmp_path), ())
+    write = Write(OutputSettings(folder=str(tmp_path), shuffle=True), SCHEMA, str(tmp_path), {})
     marker = write.run(Task(0, "data/part.parquet", "key", facts={"scattered": []}), Store(str(tmp_path / "store")))
     assert (marker.rows_in, marker.rows_out) == (0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +14,6 @@ from siftlm.config import RunConfig
 from siftlm.engine.runner import is_local
 from siftlm.engine.step import Shard
 from siftlm.patterns import InputFile
-from siftlm.readers.settings import InputSettings
 from siftlm.scorers import open_score
 from siftlm.stages import inputs, score
 from siftlm.stages.ingest import shards
@@ -24,7 +23,7 @@ from siftlm.store import Marker, Store
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of every source as shards, and those of its folders that are no documents."""
+    """Lists the files of every source as shards, and those of its folders that are no documents."""
 
     config: RunConfig
     files: Mapping[str, Sequence[InputFile]]  # by source
@@ -32,21 +31,17 @@ class Inputs:
     shards: list[Shard]
 
     @classmethod
-    def found(cls, config: RunConfig, store: Store, say: Callable[[str], None]) -> Inputs:
+    def find(cls, config: RunConfig, store: Store, say: Callable[[str], None]) -> Inputs:
         """Looks for the files and checks what costs some reading, where no work was done yet.
 
         Raises:
             UserError: a source has no file, or its settings do not fit its files.
         """
-        survey = inputs.survey(config.input, config.own_places, say)
-        files = {source: mine.files for source, mine in survey.items()}
-        lines = [*(mine.line(source) for source, mine in survey.items()), *unknown(config)]
-        made = cls(
-            config,
-            files,
-            {source: mine.skipped for source, mine in survey.items()},
-            shards(config.input, inputs.fingerprints(files, store)),
-        )
+        surveys = inputs.survey(config.input, config.own_places, say)
+        files = {source: of.files for source, of in surveys.items()}
+        lines = [*(of.line(source) for source, of in surveys.items()), *unknown(config)]
+        skipped = {source: of.skipped for source, of in surveys.items()}
+        made = cls(config, files, skipped, shards(config.input, inputs.fingerprints(files, store)))
         made._check_new(store)
         for line in lines:
             say(line)
@@ -58,21 +53,16 @@ class Inputs:
         Raises:
             UserError: nothing could be read of a source, and the run may not keep nothing.
         """
-        empty = [problem for source, markers in self._by_source(read) if (problem := self._nothing(source, markers))]
-        warnings = [let_pass(self.config, problem) for problem in empty]
-        seen = {source.source: named_fields.counted(markers) for source, markers in self._by_source(read)}
+        markers, remaining = {}, iter(read)
+        for settings in self.config.input:
+            markers[settings.source] = list(islice(remaining, len(self.files[settings.source])))
+        problems = (nothing_read(s, self.files[s.source], markers[s.source]) for s in self.config.input)
+        warnings = [let_pass(self.config, problem) for problem in problems if problem]
+        seen = {source: named_fields.counted(of) for source, of in markers.items()}
         named_fields.check_domains(self.config, seen)
-        for source in self.config.input:
-            warnings += named_fields.said(source, self.files[source.source], seen[source.source])
+        for settings in self.config.input:
+            warnings += named_fields.said(settings, self.files[settings.source], seen[settings.source])
         return warnings
-
-    def _nothing(self, source: InputSettings, markers: Sequence[Marker]) -> str | None:
-        return nothing_read(source, self.files[source.source], markers)
-
-    def _by_source(self, read: Sequence[Marker]) -> Iterator[tuple[InputSettings, list[Marker]]]:
-        markers = iter(read)
-        for source in self.config.input:
-            yield source, list(islice(markers, len(self.files[source.source])))
 
     def _check_new(self, store: Store) -> None:
         config, first = self.config, steps(self.config)[0]

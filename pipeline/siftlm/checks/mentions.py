@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.config import RunConfig
+from siftlm.engine.drive import Context
 from siftlm.engine.gather import gather
-from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.scorers import open_scorer
@@ -31,18 +31,18 @@ Mentions = dict[str, tuple[frozenset[str], dict[str, int]]]
 
 @dataclass(frozen=True)
 class Present:
-    """What the columns of some shards hold: listed values, and how often each of the most frequent ones."""
+    """Looks which listed values the columns of some shards have, and how often the most frequent ones occur."""
 
     wanted: Mapping[str, frozenset[str]]
     store: Store
 
     def __call__(self, tasks: Sequence[Task]) -> Mentions:
         wanted = set(self.wanted)
-        return merged(map(self._found, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
+        return merged(map(self._count, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
 
-    def _found(self, portion: Portion) -> Mentions:
-        counts = {name: _counted(_as_text(portion.table[name])) for name in self.wanted}
-        return {name: (self.wanted[name] & found.keys(), _commonest(found)) for name, found in counts.items()}
+    def _count(self, portion: Portion) -> Mentions:
+        counts = {name: _counted(portion.table[name]) for name in self.wanted}
+        return {name: (self.wanted[name] & values.keys(), _commonest(values)) for name, values in counts.items()}
 
 
 def merged(parts: Iterable[Mentions]) -> Mentions:
@@ -52,9 +52,7 @@ def merged(parts: Iterable[Mentions]) -> Mentions:
 
 
 def _together(parts: Sequence[tuple[frozenset[str], dict[str, int]]]) -> tuple[frozenset[str], dict[str, int]]:
-    counts: Counter[str] = Counter()
-    for _, common in parts:
-        counts.update(common)
+    counts = sum((Counter(common) for _, common in parts), Counter[str]())
     return frozenset[str]().union(*(present for present, _ in parts)), _commonest(counts)
 
 
@@ -63,13 +61,9 @@ def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _counted(values: pa.ChunkedArray) -> dict[str, int]:
-    """How often each value occurs that is not null, by name."""
-    counted = pc.value_counts(values.drop_null()).to_pylist()
-    return {row["values"]: row["counts"] for row in sorted(counted, key=lambda row: str(row["values"]))}
-
-
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+    """How often each value occurs that is not null, as text."""
+    counted = pc.value_counts(pc.cast(values, pa.string()).drop_null()).to_pylist()
+    return {row["values"]: row["counts"] for row in counted}
 
 
 def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
@@ -89,25 +83,24 @@ def mentions(config: RunConfig) -> list[Mention]:
     ]
 
 
-def look(config: RunConfig, tasks: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> Mentions:
+def look(config: RunConfig, tasks: Sequence[Task], context: Context) -> Mentions:
     """Returns which listed values the documents have; empty where nothing is listed or no documents are."""
     wanted: dict[str, frozenset[str]] = {}
     for mention in mentions(config):
         wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)
     if not wanted or not tasks:
         return {}
-    return gather("mentions", Present(wanted, store), merged, tasks, documents, store, runner) or {}
+    return gather("mentions", Present(wanted, context.store), merged, tasks, context) or {}
 
 
-def unmet(config: RunConfig, found: Mentions) -> list[str]:
+def unmet(config: RunConfig, there: Mentions) -> list[str]:
     """Returns a sentence for every list with values that no document has."""
-    said = []
-    for mention in mentions(config):
-        present, common = found.get(mention.column, (frozenset(mention.values), {}))
-        missing = [value for value in mention.values if value not in present]
-        if missing:
-            said.append(_said(mention, missing, list(common), "no document has"))
-    return said
+    listed = [(mention, *there.get(mention.column, (frozenset(mention.values), {}))) for mention in mentions(config)]
+    return [
+        _said(mention, missing, list(common), "no document has")
+        for mention, present, common in listed
+        if (missing := [value for value in mention.values if value not in present])
+    ]
 
 
 def unknown(config: RunConfig) -> list[str]:
@@ -142,7 +135,7 @@ def _said(mention: Mention, missing: Sequence[str], known: Sequence[str], what: 
     """`select.rules.0.in: no document has language 'eng'; did you mean 'en'?`"""
     shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
     near = [nearest(value, known, NEAR) for value in missing[:SHOWN]]
-    meant = list(dict.fromkeys(repr(found) for found in near if found))
+    meant = list(dict.fromkeys(repr(name) for name in near if name))
     kind = " codes such as" if mention.column == "language" and len(known) > 1 else ""
     there = f"there {'is' if len(known) == 1 else 'are'}{kind} {', '.join(map(repr, known[: SHOWN * 2]))}"
     hint = f"did you mean {', '.join(meant)}?" if meant else there if known else "no document has any"

@@ -48,7 +48,7 @@ def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
     return f"none in {reasons.total():,} records of {where}; {most}"
 
 
-def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Mentions) -> str:
+def nothing_kept(config: RunConfig, decisions: Iterable[Marker], present: Mentions) -> str:
     """Says why a run keeps no document: which rules dropped how many, and what values there are."""
     lost: Counter[tuple[str, str]] = Counter()
     documents = 0
@@ -57,7 +57,7 @@ def nothing_kept(config: RunConfig, decisions: Iterable[Marker], found: Mentions
         for step, reason, number in marker.facts["lost"]:
             lost[step, reason] += number
     most = ", ".join(_loss(config, *step, number) for step, number in lost.most_common(SHOWN))
-    there = "".join(f"; documents have {name} {_values(common)}" for name, (_, common) in found.items() if common)
+    there = "".join(f"; documents have {name} {_values(common)}" for name, (_, common) in present.items() if common)
     return f"select: must keep a document, got none of {documents:,}{f'; {most}' if most else ''}{there}"
 
 

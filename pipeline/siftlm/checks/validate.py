@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -11,7 +11,8 @@ import pyarrow as pa
 from siftlm import paths
 from siftlm.checks import named_fields
 from siftlm.checks.mentions import unknown
-from siftlm.checks.names import all_columns, check_names, signal_columns
+from siftlm.checks.named_fields import LOOKED_AT
+from siftlm.checks.names import check_names
 from siftlm.checks.outcome import ALLOW
 from siftlm.config import RunConfig
 from siftlm.engine.runner import check as check_runner
@@ -25,7 +26,9 @@ from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
+from siftlm.stages.columns import DECISIONS, ELIGIBLE
 from siftlm.stages.dedup.step import check as check_dedup
+from siftlm.steps import columns_before
 
 SAMPLE_RECORDS = 200
 MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
@@ -37,9 +40,16 @@ def validate(config: RunConfig) -> list[str]:
     check_config(config)
     folders.check_free(config.output.folder)
     lines: list[str] = []
-    found = inputs.survey(config.input, config.own_places, lines.append)
-    lines += [_check_input(settings, found[settings.source], config.output.allow_empty) for settings in config.input]
-    lines += _check_sampled(config, {source: mine.files for source, mine in found.items()})
+    surveys = inputs.survey(config.input, config.own_places, lines.append)
+    files = {source: survey.files for source, survey in surveys.items()}
+    for settings in config.input:  # what cannot be read is seen here, not in the report of a day's run
+        if not config.output.allow_empty:
+            _check_beginnings(settings, files[settings.source])
+        lines.append(surveys[settings.source].line(settings.source))
+    seen = named_fields.samples(config, files)
+    named_fields.check_domains(config, seen, LOOKED_AT)
+    for settings in config.input:
+        lines += named_fields.said(settings, files[settings.source], seen[settings.source], LOOKED_AT)
     for scored in config.score:
         if not scored.awaited:
             open_score(scored).check()
@@ -91,15 +101,15 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
     counted by the run, unless that was all and there is nothing else.
     """
     seen: Counter[str] = Counter()
-    looked = {f.path: f for f in (files[0], files[len(files) // 2], files[-1])}
-    whole = len(looked) == len(files)
-    for file in looked.values():
+    sampled = named_fields.looked_at(files)
+    read_all = len(sampled) == len(files)
+    for file in sampled:
         documents, reasons = _sample(file, settings)
         if documents:
             return
         seen += reasons
-        whole = whole and reasons.total() < SAMPLE_RECORDS
-    if whole or (seen and seen.keys() <= MISFITS):
+        read_all = read_all and reasons.total() < SAMPLE_RECORDS
+    if read_all or (seen and seen.keys() <= MISFITS):
         raise _no_documents(settings, files, seen)
 
 
@@ -109,13 +119,11 @@ def counts_tokens(config: RunConfig) -> bool:
 
 
 def _check_columns(config: RunConfig) -> None:
-    cheap, every = signal_columns(config), all_columns(config)
-    for number, rule in enumerate(config.preselect):
-        for name in sorted(rule.columns()):
-            _require(f"preselect.{number}", name, cheap)
-    for number, chosen in enumerate(config.select.rules):
-        for name in sorted(chosen.columns()):
-            _require(f"select.rules.{number}", name, every)
+    cheap, every = columns_before(config, ELIGIBLE), columns_before(config, DECISIONS)
+    for place, rules, columns in (("preselect", config.preselect, cheap), ("select.rules", config.select.rules, every)):
+        for number, rule in enumerate(rules):
+            for name in sorted(rule.columns()):
+                _require(f"{place}.{number}", name, columns)
     if config.select.tokens:
         integers = {name: kind for name, kind in every.items() if pa.types.is_integer(kind)}
         _require("select.tokens", config.select.tokens, integers, "a column of integers")
@@ -123,7 +131,8 @@ def _check_columns(config: RunConfig) -> None:
         _require("select", name, every)
     if config.dedup:
         keep = config.dedup.keep
-        numeric = {n: t for n, t in signal_columns(config.model_copy(update={"dedup": None})).items() if _is_number(t)}
+        columns = columns_before(config.model_copy(update={"dedup": None}), ELIGIBLE)
+        numeric = {name: kind for name, kind in columns.items() if _is_number(kind)}
         _require("dedup.keep", keep, numeric, "a numeric column of annotate")
     _rehearse(config, every)
 
@@ -159,13 +168,6 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _check_input(settings: InputSettings, found: inputs.SourceFiles, allow_empty: bool) -> str:
-    """Reads a little of the first files: what cannot be read is seen here, not in the report of a day's run."""
-    if not allow_empty:
-        _check_beginnings(settings, found.files)
-    return found.line(settings.source)
-
-
 def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
     check_fields(settings, files)
     seen: Counter[str] = Counter()
@@ -177,14 +179,6 @@ def _check_beginnings(settings: InputSettings, files: list[InputFile]) -> None:
     else:
         if seen:
             raise _no_documents(settings, files, seen)
-
-
-def _check_sampled(config: RunConfig, found: Mapping[str, Sequence[InputFile]]) -> list[str]:
-    """What the first documents lack of the fields that the settings name; UserError where rules cannot do without."""
-    seen = named_fields.samples(config, found)
-    named_fields.check_domains(config, seen, named_fields.LOOKED_AT)
-    sampled = [(settings, found[settings.source], seen[settings.source]) for settings in config.input]
-    return [line for part in sampled for line in named_fields.said(*part, named_fields.LOOKED_AT)]
 
 
 def _sample(file: InputFile, settings: InputSettings) -> tuple[int, Counter[str]]:

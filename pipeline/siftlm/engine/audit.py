@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siftlm.store import Marker
@@ -13,39 +12,30 @@ DATA, REJECTS = "data", "rejects"
 WRITTEN = (DATA, REJECTS)  # the files of the output, which are no shards of the run
 
 
-@dataclass
-class Lineage:
-    """The markers of a run by stage, each list in the order of the run's shards."""
+Markers = Mapping[str, Sequence[Marker]]
+"""The markers of a run by stage, each list in the order of the run's shards."""
 
-    markers: dict[str, list[Marker]] = field(default_factory=dict)
 
-    def add(self, stage: str, markers: Sequence[Marker]) -> list[Marker]:
-        self.markers[stage] = list(markers)
-        return self.markers[stage]
-
-    def total(self, stage: str) -> dict[str, Any]:
-        """Returns the sums of one stage: rows in and out, dropped and errors by reason, seconds of work."""
-        dropped: Counter[str] = Counter()
-        errors: Counter[str] = Counter()
-        for marker in self.markers[stage]:
-            dropped.update(marker.dropped)
-            errors.update(marker.errors)
-        return {
-            "rows_in": sum(m.rows_in for m in self.markers[stage]),
-            "rows_out": sum(m.rows_out for m in self.markers[stage]),
-            "dropped": dict(sorted(dropped.items())),
-            "errors": dict(sorted(errors.items())),
-        }
-
-    def seconds(self, stage: str) -> float:
-        return round(sum(float(m.facts.get("seconds", 0.0)) for m in self.markers[stage]), 3)
+def totals(markers: Sequence[Marker]) -> dict[str, Any]:
+    """Returns the sums of one stage: rows in and out, dropped and errors by reason."""
+    dropped: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for marker in markers:
+        dropped.update(marker.dropped)
+        errors.update(marker.errors)
+    return {
+        "rows_in": sum(m.rows_in for m in markers),
+        "rows_out": sum(m.rows_out for m in markers),
+        "dropped": dict(sorted(dropped.items())),
+        "errors": dict(sorted(errors.items())),
+    }
 
 
 class AuditError(Exception):
-    """Rows that went missing; the run fails, for its output cannot be trusted."""
+    """Tells that rows went missing; the run fails, for its output cannot be trusted."""
 
 
-def audit(lineage: Lineage) -> None:
+def audit(markers: Markers) -> None:
     """Raises AuditError unless every row of every shard is accounted for in every stage.
 
     In each output rows in = rows out + dropped + errors; each stage reads exactly the documents that ingest wrote;
@@ -53,21 +43,21 @@ def audit(lineage: Lineage) -> None:
     """
     problems = [
         f"{m.stage} of {m.shard}: {m.rows_in} rows in, {m.balance()} unaccounted for"
-        for markers in lineage.markers.values()
-        for m in markers
+        for of_stage in markers.values()
+        for m in of_stage
         if m.balance()
     ]
-    first, *later = [stage for stage in lineage.markers if stage not in WRITTEN]
+    first, *later = [stage for stage in markers if stage not in WRITTEN]
     for stage in later:
-        for before, after in zip(lineage.markers[first], lineage.markers[stage], strict=True):
+        for before, after in zip(markers[first], markers[stage], strict=True):
             if before.rows_out != after.rows_in:
                 problems.append(f"{stage} of {after.shard}: {after.rows_in} rows in, {before.rows_out} documents")
-    problems += _audit_output(lineage, lineage.markers[[first, *later][-1]])
+    problems += _audit_output(markers, markers[[first, *later][-1]])
     if problems:
         raise AuditError("the audit failed: " + "; ".join(problems[:10]))
 
 
-def _audit_output(lineage: Lineage, decisions: Sequence[Marker]) -> list[str]:
+def _audit_output(markers: Markers, decisions: Sequence[Marker]) -> list[str]:
     """Returns what is wrong with the written files, given what the last step decided."""
     problems = []
     wanted = {
@@ -75,7 +65,7 @@ def _audit_output(lineage: Lineage, decisions: Sequence[Marker]) -> list[str]:
         REJECTS: (sum(m.rows_in - m.rows_out for m in decisions), "dropped"),
     }
     for part, (rows, what) in wanted.items():
-        written = sum(marker.rows_out for marker in lineage.markers.get(part, []))
-        if rows != written and (part == DATA or written) and part in lineage.markers:
+        written = sum(marker.rows_out for marker in markers.get(part, []))
+        if rows != written and (part == DATA or written) and part in markers:
             problems.append(f"{part}: {written} rows written, {rows} {what}")
     return problems

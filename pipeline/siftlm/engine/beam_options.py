@@ -40,7 +40,7 @@ _REFUSED = frozenset(["dry_run"])
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are a user's to read in one line."""
+    """Parses options, with errors that a user reads in one line."""
 
     def error(self, message: str) -> Any:
         raise UserError(message)
@@ -65,8 +65,8 @@ def _parser() -> _Parser:
 
 def _subclasses(kind: Any) -> list[Any]:
     """Those that Beam itself defines, of every depth."""
-    own = [found for found in kind.__subclasses__() if found.__module__.startswith("apache_beam.")]
-    return [found for each in own for found in (each, *_subclasses(each))]
+    own = [subclass for subclass in kind.__subclasses__() if subclass.__module__.startswith("apache_beam.")]
+    return [subclass for each in own for subclass in (each, *_subclasses(each))]
 
 
 def _actions() -> dict[str, argparse.Action]:

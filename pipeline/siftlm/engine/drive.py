@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
-from siftlm.engine.beam import import_beam
 from siftlm.engine.runner import RunnerSettings, run_pipeline, threads
 from siftlm.engine.shards import ShardStage, Task, write_plan
 from siftlm.engine.spill import Links
 from siftlm.store import Marker, Store
 
-Build = Callable[[Any, str, int], None]
-"""Adds a graph to a pipeline, given the file that lists its tasks and the threads of a worker."""
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+
+class GraphWork(Protocol):
+    """Holds the functions that a graph calls, and the files that only the graph needs."""
+
+    @property
+    def links(self) -> Links: ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where the work of a step is done, and how much there is of it."""
+    """Tells where the work of a step is done, and how much there is of it."""
 
     store: Store
     runner: RunnerSettings
@@ -26,36 +33,36 @@ class Context:
     text_bytes: int = 0
 
 
-def run_shards(stage: ShardStage, tasks: Sequence[Task], store: Store, runner: RunnerSettings) -> list[Marker]:
+def run_shards(stage: ShardStage, tasks: Sequence[Task], context: Context) -> list[Marker]:
     """Runs the tasks that have no marker and returns the markers of all tasks, in their order."""
+    store, runner = context.store, context.runner
     done = store.committed(stage.name, (task.key for task in tasks))
     waiting = [task for task in tasks if task.key not in done]
-    if waiting:
-        plan = write_plan(store, stage.name, waiting)
-        import_beam()  # without its warnings
+
+    def build(pipeline: beam.Pipeline) -> None:
         from siftlm.engine.graphs import shard_graph
 
-        run_pipeline(runner, stage.name, lambda pipeline: shard_graph(pipeline, stage, plan, store, runner))
+        shard_graph(pipeline, stage, write_plan(store, stage.name, waiting), store, runner)
+
+    if waiting:
+        run_pipeline(runner, stage.name, build)
     return markers_of(stage.name, tasks, done, store)
 
 
-def run_graph(name: str, tasks: Sequence[Task], links: Links, context: Context, graph: Callable[[], Build]) -> None:
+def run_graph(name: str, tasks: Sequence[Task], work: GraphWork, context: Context) -> None:
     """Runs a graph over tasks, and removes the files that it passed from worker to worker.
 
-    Args:
-        name: of the pipeline.
-        tasks: that the graph reads from a file.
-        links: the folder of the files, which no other run uses.
-        context: the store and the runner.
-        graph: imports the module of the graph, which imports Beam.
+    The module `graph` beside that of `work` builds it, and is imported here, for it imports Beam.
     """
-    plan = write_plan(context.store, name, tasks)
-    import_beam()  # without its warnings
-    build = graph()
+
+    def build(pipeline: beam.Pipeline) -> None:
+        graph = import_module(f"{type(work).__module__.rpartition('.')[0]}.graph")
+        graph.build(pipeline, work, write_plan(context.store, name, tasks), threads(context.runner))
+
     try:
-        run_pipeline(context.runner, name, lambda pipeline: build(pipeline, plan, threads(context.runner)))
+        run_pipeline(context.runner, name, build)
     finally:
-        links.remove()
+        work.links.remove()
 
 
 def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:

@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from siftlm import filesystem
-from siftlm.engine.runner import RunnerSettings, run_pipeline
+from siftlm.engine.drive import Context
+from siftlm.engine.runner import run_pipeline
 from siftlm.engine.shards import Task, write_plan
 from siftlm.engine.values import SUFFIX, read_value
-from siftlm.store import Store
 
 T = TypeVar("T")
 
@@ -28,9 +28,7 @@ def gather(
     statistic: Callable[[Sequence[Task]], T],
     merge: Callable[[Iterable[T]], T],
     tasks: Sequence[Task],
-    documents: int,
-    store: Store,
-    runner: RunnerSettings,
+    context: Context,
 ) -> T | None:
     """Returns what `merge` makes of the statistics of a few tasks each; None where there are no tasks.
 
@@ -38,14 +36,17 @@ def gather(
     """
     if not tasks:
         return None
-    if documents <= IN_DRIVER_DOCUMENTS:
+    if context.documents <= IN_DRIVER_DOCUMENTS:
         return _folded(statistic, merge, tasks)
+    store = context.store
     plan = write_plan(store, name, tasks)
     answer = store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone: other runs may share the store
 
     from siftlm.engine.graphs import statistics_graph
 
-    run_pipeline(runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer, store))
+    run_pipeline(
+        context.runner, name, lambda pipeline: statistics_graph(pipeline, statistic, merge, plan, answer, store)
+    )
     value: T = read_value(answer, store)
     filesystem.remove(answer)
     return value
@@ -57,11 +58,11 @@ def _folded(statistic: Callable[[Sequence[Task]], T], merge: Callable[[Iterable[
     together = min(TOGETHER, -(-len(tasks) // (4 * workers)))
     with ThreadPoolExecutor(workers) as pool:
         coming: deque[Future[T]] = deque()
-        held: list[T] = []
+        done: list[T] = []
         for start in range(0, len(tasks), together):
             coming.append(pool.submit(statistic, tasks[start : start + together]))
             if len(coming) == PARTS:
-                held.append(coming.popleft().result())
-            if len(held) == PARTS:
-                held = [merge(held)]
-        return merge([*held, *(future.result() for future in coming)])
+                done.append(coming.popleft().result())
+            if len(done) == PARTS:
+                done = [merge(done)]
+        return merge([*done, *(future.result() for future in coming)])

@@ -7,7 +7,9 @@ plan, a file with one task a line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import apache_beam as beam
@@ -15,14 +17,14 @@ from apache_beam.transforms.window import GlobalWindows
 
 from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.runner import RunnerSettings, resource_hints, threads
-from siftlm.engine.shards import ShardPool, ShardStage, Task, read_plan
+from siftlm.engine.shards import ShardStage, Task, read_plan, run_task
 from siftlm.engine.values import write_value
 from siftlm.store import Store
 
 
 def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
     """Runs every task of the plan once somewhere; its output is a file."""
-    work = beam.ParDo(RunShards(stage, store, threads(runner)))
+    work = beam.ParDo(InThreads(partial(run_task, stage, store=store), threads(runner)))
     _ = tasks(pipeline, plan) | stage.name >> work.with_resource_hints(**resource_hints(runner, stage.name))
 
 
@@ -49,33 +51,18 @@ def tasks(pipeline: beam.Pipeline, plan: str) -> Any:
     return paths | "tasks" >> beam.FlatMap(read_plan) | "spread" >> beam.Reshuffle()
 
 
-class RunShards(beam.DoFn):
-    """Runs a stage on the tasks of a bundle, a few at a time."""
-
-    def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
-        self._stage, self._store, self._workers = stage, store, workers
-        self._pool: ShardPool | None = None
-
-    def setup(self) -> None:
-        limit_arenas()
-        self._pool = ShardPool(self._stage, self._store, self._workers)
-
-    def process(self, task: Task) -> Iterator[None]:
-        assert self._pool is not None
-        self._pool.submit(task)
-        return iter(())
-
-    def finish_bundle(self) -> None:
-        assert self._pool is not None
-        self._pool.drain()
-
-    def teardown(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
+def with_parts(name: str, tasks: Any, parts: Any, number: Callable[[Task], int] = attrgetter("shard")) -> Any:
+    """Returns (task, all that parts have for its shard) of every task; parts begin with the number of their shard."""
+    numbered = tasks | f"{name}, numbered" >> beam.Map(lambda task: (number(task), task))
+    grouped = {"task": numbered, "parts": parts} | f"{name}, by shard" >> beam.CoGroupByKey()
+    return grouped | f"{name}, of a shard" >> beam.MapTuple(lambda _, group: (*group["task"], group["parts"]))
 
 
 class InThreads(beam.DoFn):
-    """`function` of every element, a few of a bundle at a time: for work that releases the interpreter lock."""
+    """Calls a function on a few elements of a bundle at a time: for work that releases the interpreter lock.
+
+    Once a call has failed, those that have not begun are left out: the next run does them.
+    """
 
     def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
         self._function, self._workers = function, workers
@@ -87,22 +74,27 @@ class InThreads(beam.DoFn):
     def start_bundle(self) -> None:
         self._futures: list[Future[Any]] = []
 
-    def process(self, element: Any) -> None:
-        self._futures.append(self._pool.submit(self._function, element))
+    def process(self, element: Any) -> Iterator[Any]:
+        if self._workers == 1:  # a bundle can be split where nothing of it waits
+            yield self._function(element)
+        else:
+            self._futures.append(self._pool.submit(self._function, element))
 
     def finish_bundle(self) -> Iterator[Any]:
-        try:
-            yield from [GlobalWindows.windowed_value(future.result()) for future in self._futures]
-        finally:
-            for future in self._futures:  # once one has failed, those that have not begun are left out
+        finished, _ = wait(self._futures, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in finished):
+            for future in self._futures:
                 future.cancel()
+            wait(self._futures)
+        results = [future.result() for future in self._futures if not future.cancelled()]
+        yield from map(GlobalWindows.windowed_value, results)
 
     def teardown(self) -> None:
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
 
 class Merge(beam.CombineFn):
-    """A mergeable statistic as a combiner; the accumulator is None until something is there."""
+    """Combines values of a mergeable statistic; the accumulator is None until something is there."""
 
     def __init__(self, merge: Callable[[Iterable[Any]], Any]) -> None:
         self._merge = merge

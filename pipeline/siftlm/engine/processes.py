@@ -61,7 +61,7 @@ def environment() -> ForkedEnvironment:
 
 @WorkerHandler.register_environment(URN, None)
 class ForkedWorker(GrpcWorkerHandler):
-    """One worker process of one pipeline."""
+    """Starts, watches and stops one worker process of one pipeline."""
 
     def __init__(self, _payload: object, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)

@@ -22,7 +22,7 @@ PLAIN_SECONDS = 0.5
 
 @dataclass
 class StageCounts:
-    """What the markers of a stage say so far; each marker is read once."""
+    """Counts what the markers of a stage say so far; each marker is read once."""
 
     stage: str
     wanted: frozenset[str]
@@ -147,7 +147,7 @@ def _label(value: str) -> str:
 
 def duration(seconds: float) -> str:
     """Returns `2 h 5 min`, `3 min 20 s` or `8 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+    rounded = round(seconds)
+    if rounded >= 3600:
+        return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+    return f"{rounded // 60} min {rounded % 60} s" if rounded >= 60 else f"{rounded} s"

@@ -52,7 +52,7 @@ REFUSED = {
 
 
 class RunnerSettings(Settings):
-    """Which Beam runner executes the stages, and with what."""
+    """Says which Beam runner executes the stages, and with what."""
 
     name: str = Field(LOCAL, description=f"Beam runner: one of {', '.join(RUNNERS)}.")
     processes: int = Field(
@@ -105,10 +105,10 @@ def check(settings: RunnerSettings) -> None:
         )
     if settings.name not in RUNNERS:
         raise UserError(f"runner.name: must be one of {', '.join(RUNNERS)}, got {settings.name!r}")
-    if settings.options:
-        check_options(settings.options)
-    mode = settings.options.get("direct_running_mode")
-    if mode == "multi_threading":
+    given = settings.options
+    if given:
+        check_options(given)
+    if given.get("direct_running_mode") == "multi_threading":
         raise UserError(
             "runner.options.direct_running_mode: must be in_memory or multi_processing, got 'multi_threading'; "
             "its workers corrupt each other's streams, use runner.threads instead"
@@ -118,12 +118,18 @@ def check(settings: RunnerSettings) -> None:
             f"runner.worker_memory: must be {2 * LEAST_MEMORY >> 20}MiB or more, got {settings.worker_memory}; the "
             "interpreter and its libraries take half of that"
         )
-    if settings.accelerator and "worker_accelerator" in str(settings.options.get("dataflow_service_options", "")):
+    if settings.accelerator and "worker_accelerator" in str(given.get("dataflow_service_options", "")):
         raise UserError(
             "runner.accelerator: must not be combined with worker_accelerator of dataflow_service_options, got both; "
             "the one is for the workers that score, the other for those of every stage"
         )
-    _check_engine(settings)
+    if settings.name == "SparkRunner" and not {"spark_master_url", "job_endpoint", "spark_rest_url"} & set(given):
+        raise UserError(
+            "runner.options.spark_master_url: must name the cluster for SparkRunner, got nothing; "
+            "or runner.options.job_endpoint a job server that runs already"
+        )
+    if settings.name == "PortableRunner" and "job_endpoint" not in given:
+        raise UserError("runner.options.job_endpoint: must name a job server for PortableRunner, got nothing")
 
 
 def _check_reached(settings: RunnerSettings) -> None:
@@ -133,10 +139,10 @@ def _check_reached(settings: RunnerSettings) -> None:
     if given.get("job_endpoint") == "embed" and given.get("environment_type") == "EXTERNAL":
         patterns["environment_config"] = _ADDRESS  # elsewhere it is the engine's machines that look for the pool
     for option, pattern in patterns.items():
-        found = re.fullmatch(pattern, str(given.get(option, "")))
-        if found and (reason := _unreached(found["host"], int(found["port"]))):
+        address = re.fullmatch(pattern, str(given.get(option, "")))
+        if address and (reason := _unreached(address["host"], int(address["port"]))):
             raise UserError(
-                f"runner.options.{option}: must be where somebody listens, got {found[0]!r}; nothing answered in "
+                f"runner.options.{option}: must be where somebody listens, got {address[0]!r}; nothing answered in "
                 f"{REACHED_WITHIN:.0f} s: {reason}"
             )
 
@@ -154,17 +160,6 @@ def _unreached(host: str, port: int) -> str | None:
             if time.monotonic() > give_up:
                 return str(getattr(error, "strerror", None) or error)
         time.sleep(0.5)
-
-
-def _check_engine(settings: RunnerSettings) -> None:
-    given = settings.options
-    if settings.name == "SparkRunner" and not {"spark_master_url", "job_endpoint", "spark_rest_url"} & set(given):
-        raise UserError(
-            "runner.options.spark_master_url: must name the cluster for SparkRunner, got nothing; "
-            "or runner.options.job_endpoint a job server that runs already"
-        )
-    if settings.name == "PortableRunner" and "job_endpoint" not in given:
-        raise UserError("runner.options.job_endpoint: must name a job server for PortableRunner, got nothing")
 
 
 def is_local(settings: RunnerSettings) -> bool:
@@ -243,15 +238,15 @@ def _runner(settings: RunnerSettings) -> object:
 
 def flags(settings: RunnerSettings, name: str) -> list[str]:
     """Returns command-line flags for Beam, in which repeated options are comma-separated in our settings."""
-    found = []
+    given = []
     for key, value in beam_options(settings, name).items():
         if isinstance(value, bool):
-            found += [f"--{key}"] if value else []
+            given += [f"--{key}"] if value else []
         elif key in REPEATED and isinstance(value, str):
-            found += [f"--{key}={part}" for part in value.split(",")]
+            given += [f"--{key}={part}" for part in value.split(",")]
         else:
-            found.append(f"--{key}={value}")
-    return found
+            given.append(f"--{key}={value}")
+    return given
 
 
 def beam_options(settings: RunnerSettings, name: str) -> dict[str, str | int | float | bool]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import orjson
 
 from siftlm import filesystem
 from siftlm.errors import UserError
+from siftlm.seals import Seal
 from siftlm.store import Marker, Store, digest
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Task:
-    """One shard's work in one stage: what it reads, and the key of what it writes."""
+    """Describes one shard's work in one stage: what it reads, and the key of what it writes."""
 
     shard: int  # index in the run's order of shards
     name: str  # the input shard, for messages and markers
@@ -25,10 +28,26 @@ class Task:
     inputs: dict[str, str] = field(default_factory=dict)  # stage -> key of what is read
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def marker(
+        self,
+        stage: str,
+        rows: int,
+        seal: Seal,
+        *,
+        dropped: Mapping[str, int] = NONE,
+        errors: Mapping[str, int] = NONE,
+        content: str = "",
+        **facts: Any,
+    ) -> Marker:
+        """Returns the marker of a Parquet file with all `rows`: those neither dropped nor errors are passed on."""
+        rows_out = rows - sum(dropped.values()) - sum(errors.values())
+        gone, failed = ({reason: n for reason, n in sorted(of.items()) if n} for of in (dropped, errors))
+        return Marker(stage, self.key, self.name, rows, rows_out, gone, failed, {".parquet": seal}, content, facts)
+
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """The time that a pipeline over all shards takes by the clock, told by their markers in equal parts."""
+    """Measures the time of a pipeline over all shards by the clock, which their markers tell in equal parts."""
 
     shards: int = 1
     started: float = field(default_factory=time.time)
@@ -39,7 +58,7 @@ class Stopwatch:
 
 
 class ShardStage(Protocol):
-    """A stage that works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
+    """Works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
 
     @property
     def name(self) -> str: ...
@@ -80,36 +99,3 @@ def run_task(stage: ShardStage, task: Task, store: Store) -> None:
     marker = stage.run(task, store)
     seconds = round(time.monotonic() - started, 3)
     store.commit(replace(marker, facts={"seconds": seconds, **marker.facts}))
-
-
-class ShardPool:
-    """Runs tasks on a few threads; when drained, waits for all of them and raises the first failure.
-
-    Once a task has failed, those that have not begun are left out: the next run does them.
-    """
-
-    def __init__(self, stage: ShardStage, store: Store, workers: int) -> None:
-        self._stage, self._store = stage, store
-        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
-        self._futures: list[Future[None]] = []
-
-    def submit(self, task: Task) -> None:
-        if self._pool is None:
-            run_task(self._stage, task, self._store)
-        else:
-            self._futures.append(self._pool.submit(run_task, self._stage, task, self._store))
-
-    def drain(self) -> None:
-        futures, self._futures = self._futures, []
-        finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        if any(future.exception() for future in finished):
-            for future in futures:
-                future.cancel()
-            wait(futures)
-        for future in futures:
-            if not future.cancelled():
-                future.result()
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from math import isqrt
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -75,9 +75,18 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
         yield int(index), (keys[rows].tobytes(), owners[rows].tobytes())
 
 
+def groups(*columns: NDArray[Any]) -> tuple[Integers, Integers]:
+    """Returns where the runs of equal rows in parallel arrays begin, and how many rows each has."""
+    new = np.arange(len(columns[0])) == 0
+    for column in columns:
+        new[1:] |= column[1:] != column[:-1]
+    starts = np.flatnonzero(new)
+    return starts, np.diff(np.r_[starts, len(new)])
+
+
 @dataclass(frozen=True)
 class Links:
-    """A folder of files of keys and edges, which the end of the dedup removes."""
+    """Keeps keys and edges in files of one folder, which is removed when the graph has run."""
 
     store: Store
     key: str
@@ -113,35 +122,35 @@ class Links:
 
         forest = UnionFind()
         for path in sorted(paths):
-            with (
-                filesystem.open_read(path) as stream,
-                pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
-            ):
+            with _opened(path) as file:
                 for batch in file.iter_batches(batch_size=BLOCK):
                     forest.add(batch["number"].to_numpy(), batch["component"].to_numpy())
         return self.write(name, forest.components())
 
     def read(self, path: str) -> Edges:
         """Returns the edges of one file."""
-        with filesystem.open_read(path) as stream:
-            table = pq.read_table(stream, page_checksum_verification=True)
+        with _opened(path) as file:
+            table = file.read()
         return table["number"].to_numpy(), table["component"].to_numpy()
 
     def linked(self, shard: int) -> Edges:
         """Returns (rows of a shard that are linked with another document, their components), rows ascending."""
         low, high = shard << 32, (shard + 1) << 32
-        with (
-            filesystem.open_read(self.final) as stream,
-            pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
-        ):
+        with _opened(self.final) as file:
             groups = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
             links = file.read_row_groups([g for g, of in enumerate(groups) if of.min < high and of.max >= low])
         numbers = links["number"].to_numpy()
-        mine = slice(*np.searchsorted(numbers, [low, high]))
-        return numbers[mine] - low, links["component"].to_numpy()[mine]
+        rows = slice(*np.searchsorted(numbers, [low, high]))
+        return numbers[rows] - low, links["component"].to_numpy()[rows]
 
     def remove(self) -> None:
         filesystem.remove(self.folder, recursive=True)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[pq.ParquetFile]:
+    with filesystem.open_read(path) as stream:
+        yield pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
 
 
 def branch(partition: int, partitions: int) -> int:

@@ -7,7 +7,6 @@ that comes after it is redone.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ NO_COLUMNS = pa.schema([])
 
 @dataclass(frozen=True)
 class Output:
-    """What a step made of a shard."""
+    """Names what a step made of a shard."""
 
     key: str  # its name in the store
     content: str  # a digest of what the keys of later steps depend on
@@ -33,7 +32,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Shard:
-    """An input file on its way through a run, with everything that was made of it so far."""
+    """Follows an input file through a run, with everything that was made of it so far."""
 
     number: int  # in the run's order
     name: str  # path of the input file
@@ -59,14 +58,10 @@ class Shard:
         """Returns the shard with one output more."""
         return replace(self, outputs={**self.outputs, step: output})
 
-    def sharing(self, step: str, output: Output) -> Shard:
-        """Returns the shard with one output of the whole run more."""
-        return replace(self, shared={**self.shared, step: output})
-
 
 @dataclass(frozen=True)
 class Loss:
-    """A point of a run at which documents can be dropped."""
+    """Names a point of a run at which documents can be dropped."""
 
     place: str  # the name by which decisions know it: dedup, preselect.0, score.<name>, select.rules.0
     text: str  # what a document must be to pass, in words
@@ -77,7 +72,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Told:
-    """What a finished step says of itself to the manifest."""
+    """Holds what a finished step says of itself to the manifest."""
 
     warnings: Sequence[str] = ()  # what a user should look at, a sentence each
     statistics: Mapping[str, Any] = field(default_factory=dict)
@@ -108,17 +103,12 @@ class Step(ABC):
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         """Returns the markers of all tasks, after the work on those that have none."""
 
-    def rehearse(self, task: Task, store: Store) -> float:
-        """Does the work on one small shard in this process, and returns the seconds that it took.
+    def rehearse(self, task: Task, store: Store) -> float | None:  # noqa: ARG002
+        """Does the work on one small shard in this process, and commits what a later step needs.
 
-        The output is committed where a later step needs it.
+        Returns the seconds that the work is said to take; None where these are the seconds that it takes here.
         """
-        started = time.monotonic()
-        self.rehearsed(task, store)
-        return time.monotonic() - started
-
-    def rehearsed(self, task: Task, store: Store) -> None:  # noqa: B027  # most steps have some work, and not all
-        """Does the work that `rehearse` times."""
+        return None
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns what the manifest should know beside the counts of the markers."""
@@ -137,28 +127,28 @@ class Step(ABC):
         step = digest(self.name, self.identity())
         if self.per == "shard":
             return [shard.task(digest(step, shard.contents(self.reads))) for shard in shards]
-        whole = digest(step, [shard.contents(self.reads) for shard in shards])
+        of_all = digest(step, [shard.contents(self.reads) for shard in shards])
         if self.per == "run":
-            return [shard.task(whole) for shard in shards]
-        return [shard.task(digest(whole, shard.number)) for shard in shards]
+            return [shard.task(of_all) for shard in shards]
+        return [shard.task(digest(of_all, shard.number)) for shard in shards]
 
     def outputs(self, shards: Sequence[Shard], tasks: Sequence[Task], markers: Sequence[Marker]) -> list[Shard]:  # noqa: ARG002
         """Returns the shards with what the step made of them."""
         made = [Output(marker.key, marker.content or marker.key) for marker in markers]
         if self.per == "run":
-            return [shard.sharing(self.name, made[0]) for shard in shards]
+            return [replace(shard, shared={**shard.shared, self.name: made[0]}) for shard in shards]
         return [shard.having(self.name, output) for shard, output in zip(shards, made, strict=True)]
 
 
 class ShardStep(Step):
-    """A step that works shard by shard. Picklable, for workers call `run`, which may run twice at the same time."""
+    """Works shard by shard. Picklable, for workers call `run`, which may run twice at the same time."""
 
     @abstractmethod
     def run(self, task: Task, store: Store) -> Marker:
         """Writes the output of `task` atomically and returns its marker, not yet committed."""
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
-        return run_shards(self, tasks, context.store, context.runner)
+        return run_shards(self, tasks, context)
 
-    def rehearsed(self, task: Task, store: Store) -> None:
+    def rehearse(self, task: Task, store: Store) -> None:
         store.commit(self.run(task, store))

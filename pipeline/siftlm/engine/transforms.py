@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from siftlm.scorers import LMSettings, open_score
-from siftlm.statistics.units import bits_per_byte, perplexity
+from siftlm.scorers.contract import with_derived
 
 
 class ScoreDocuments(beam.PTransform):  # type: ignore[type-arg]
@@ -39,21 +39,18 @@ class ScoreDocuments(beam.PTransform):  # type: ignore[type-arg]
 
     def expand(self, documents: Any) -> Any:
         batches = documents | "batches" >> beam.BatchElements(min_batch_size=1, max_batch_size=self._most)
-        return batches | "score" >> beam.ParDo(_Score(self._settings.model_dump(mode="json"), self._text))
+        return batches | "score" >> beam.ParDo(_Score(self._settings, self._text))
 
 
 class _Score(beam.DoFn):
-    def __init__(self, settings: Mapping[str, Any], text: str) -> None:
+    def __init__(self, settings: LMSettings, text: str) -> None:
         self._settings, self._text = settings, text
 
     def process(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        settings = LMSettings.model_validate(self._settings)
-        scorer = open_score(settings)  # one a process
+        scorer = open_score(self._settings)  # one a process
         texts = pa.array([document[self._text] for document in documents], pa.large_string())
         scored = scorer.begin(scorer.tokenise(texts)).finish()
-        columns = {f.name: column for f, column in zip(scored.schema, scored.columns, strict=True)}
-        columns["perplexity"] = perplexity(columns["nll_sum"], columns["scored_token_count"])
-        columns["bits_per_byte"] = bits_per_byte(columns["nll_sum"], columns["byte_count"])
-        rows = pa.table({f"{settings.name}_{name}": column for name, column in columns.items()}).to_pylist()
+        columns = {f"{self._settings.name}_{name}": column for name, column in with_derived(scored).items()}
+        rows = pa.table(columns).to_pylist()
         for document, row in zip(documents, rows, strict=True):
             yield {**document, **row}

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,19 +32,6 @@ def write_value(path: str, value: object, store: Store) -> None:
     head = json.dumps([tree, shapes]).encode()
     parts = [len(head).to_bytes(LENGTH_BYTES, "little"), head, *(array.tobytes() for array in arrays)]
     store.write_sealed(path, b"".join(parts))
-
-
-def write_version(path: str, value: object, store: Store) -> str:
-    """Writes a value under a name that no other writer has, and returns it: `path` with something behind it."""
-    unique = f"{path}.{uuid.uuid4().hex}"
-    write_value(unique, value, store)
-    return unique
-
-
-@lru_cache(maxsize=1)
-def read_version(path: str, store: Store) -> Any:
-    """Returns the value in a file of `write_version`, which never changes: read once a process, not once a shard."""
-    return read_value(path, store)
 
 
 def read_value(path: str, store: Store) -> Any:

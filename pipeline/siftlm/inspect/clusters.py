@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.drive import Context
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
@@ -60,4 +61,4 @@ def members(
     if "cluster_id" not in run.columns():
         return ()
     find = FindMembers(tuple(clusters), run.store, shown)
-    return gather("members", find, find.merge, run.tasks(), documents, run.store, runner) or ()
+    return gather("members", find, find.merge, run.tasks(), Context(run.store, runner, documents)) or ()

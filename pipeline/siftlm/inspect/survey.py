@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from siftlm.engine.drive import Context
 from siftlm.engine.gather import gather
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
@@ -18,7 +19,7 @@ from siftlm.store import Store
 def survey(run: SelectedRun, name: str, asked: Asked, runner: RunnerSettings) -> Tally:
     """Returns the tally of all shards of a run; large runs are counted by `runner`."""
     count = partial(_counted, asked=asked, store=run.store)
-    return gather(name, count, merged, run.tasks(), run.documents, run.store, runner) or merged([])
+    return gather(name, count, merged, run.tasks(), Context(run.store, runner, run.documents)) or merged([])
 
 
 def _counted(tasks: Sequence[Task], asked: Asked, store: Store) -> Tally:

@@ -132,3 +132,9 @@ DERIVED: dict[str, tuple[Callable[[pa.Array, pa.Array], pa.Array], tuple[str, st
     "bits_per_byte": (bits_per_byte, ("nll_sum", "byte_count")),
 }
 """Columns that are not stored: how each is computed, and from which stored ones."""
+
+
+def with_derived(scored: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Returns the columns of scores by name, those that are derived too."""
+    columns = dict(zip(scored.schema.names, scored.columns, strict=True))
+    return columns | {name: derive(*(columns[s] for s in sources)) for name, (derive, sources) in DERIVED.items()}

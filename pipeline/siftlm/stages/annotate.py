@@ -40,15 +40,12 @@ class Annotate(ShardStep):
         """Returns the digests of the scorers with their model files."""
         return [open_scorer(settings).digest() for settings in self.scorers]
 
-    def columns(self) -> pa.Schema:
-        return self.schema()
-
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
         """Tells workers by the digests which files they must have."""
         digests = self.digests()
         return [replace(task, facts={**task.facts, "scorers": digests}) for task in super().tasks(shards, store)]
 
-    def schema(self) -> pa.Schema:
+    def columns(self) -> pa.Schema:
         carried = [DOCUMENT_SCHEMA.field(name) for name in CARRIED]
         scored = [field for settings in self.scorers for field in open_scorer(settings).fields()]
         return pa.schema([*carried, pa.field("content_hash", pa.binary(16), nullable=False), *scored])
@@ -58,7 +55,7 @@ class Annotate(ShardStep):
         scorers = [open_scorer(settings) for settings in self.scorers]
         with (
             pinned(list(zip(scorers, task.facts["scorers"], strict=True))),
-            store.writer(STAGE, task.key, self.schema()) as signals,
+            store.writer(STAGE, task.key, self.columns()) as signals,
         ):
             for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS):
                 rows_in += batch.num_rows
@@ -73,7 +70,7 @@ class Annotate(ShardStep):
         for settings in self.scorers:
             scored = open_scorer(settings).score(batch)
             columns.update(zip(scored.schema.names, scored.columns, strict=True))
-        return pa.RecordBatch.from_pydict(columns, schema=self.schema())
+        return pa.RecordBatch.from_pydict(columns, schema=self.columns())
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:

@@ -36,7 +36,7 @@ BATCH_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Split:
-    """Which documents are out before any rule: what is left is the corpus, or is held out to train on.
+    """Tells which documents are out before any rule: what is left is the corpus, or trains a model.
 
     `holdout` is the share of the deduplicated documents, by a keyed draw, that train a model.
     """
@@ -54,21 +54,22 @@ class Split:
         """Returns which documents are drawn to train, by their ids."""
         return np.asarray(uniform(keyed(hash_strings(doc_ids), self.seed, REFERENCE)) < self.holdout, np.bool_)
 
-    def losses(self, task: Task, store: Store) -> tuple[np.ndarray, np.ndarray]:
-        """Returns why each row of a shard is out and at which place, None where it is not."""
+    def losses(self, task: Task, store: Store) -> np.ndarray:
+        """Returns why each row of a shard is out and at which place, object[rows, 2], None where it is not."""
         names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if PARAGRAPHS in task.inputs else set())
         table = read_columns(task, store, names)
-        reasons, places = np.full(table.num_rows, None, object), np.full(table.num_rows, None, object)
+        losses = np.full((table.num_rows, 2), None, object)
         if self.drops and "duplicate" in table.schema.names:
-            kinds = table["duplicate"].to_pylist()
-            reasons[:] = [f"{kind}_duplicate" if kind else None for kind in kinds]
-            places[:] = [DEDUP if kind else None for kind in kinds]
+            kinds = table["duplicate"].combine_chunks()
+            for kind in kinds.unique().drop_null().to_pylist():
+                rows = pc.fill_null(pc.equal(kinds, kind), False)
+                losses[rows.to_numpy(zero_copy_only=False)] = f"{kind}_duplicate", DEDUP
         if PARAGRAPHS in task.inputs:
             emptied = pc.and_(pc.equal(table["byte_count"], 0), pc.greater(table["cut_count"], 0)).to_numpy()
-            lose(emptied & alive(reasons), reasons, ALL_CUT, places, DEDUP_PARAGRAPHS)
+            losses[emptied & alive(losses)] = ALL_CUT, DEDUP_PARAGRAPHS
         if self.holdout:
-            lose(self.held_out(table["doc_id"].combine_chunks()) & alive(reasons), reasons, HELD_OUT, places, REFERENCE)
-        return reasons, places
+            losses[self.held_out(table["doc_id"].combine_chunks()) & alive(losses)] = HELD_OUT, REFERENCE
+        return losses
 
 
 @dataclass(frozen=True)
@@ -90,27 +91,18 @@ class Eligible(ShardStep):
         ]
 
     def run(self, task: Task, store: Store) -> Marker:
-        reasons, places = self.split.losses(task, store)
+        losses = self.split.losses(task, store)
         table = read_columns(task, store, {"doc_id"}.union(*(rule.columns() for rule in self.rules)))
         for number, rule in enumerate(self.rules):
             draws = f"{PRESELECT} {number}"
-            for reason, rows in keep_rows(rule, table, alive(reasons), self.split.seed, draws):
-                lose(rows, reasons, reason, places, f"{PRESELECT}.{number}")
-        out = pa.table([pa.array(reasons, pa.string()), pa.array(places, pa.string())], schema=SCHEMA)
+            for reason, rows in keep_rows(rule, table, alive(losses), self.split.seed, draws):
+                losses[rows] = reason, f"{PRESELECT}.{number}"
+        out = pa.table([pa.array(column.copy(), pa.string()) for column in losses.T], schema=SCHEMA)
         with store.writer(ELIGIBLE, task.key, SCHEMA) as file:
             for batch in out.to_batches(max_chunksize=BATCH_ROWS):
                 file.write(batch)
-        dropped = Counter(reason for reason in reasons if reason is not None)
-        return Marker(
-            stage=ELIGIBLE,
-            key=task.key,
-            shard=task.name,
-            rows_in=len(reasons),
-            rows_out=len(reasons) - dropped.total(),
-            dropped=dict(sorted(dropped.items())),
-            files={".parquet": file.seal},
-            content=file.seal.digest,
-        )
+        dropped = Counter(reason for reason in losses[:, 0] if reason is not None)
+        return task.marker(ELIGIBLE, file.rows, file.seal, dropped=dropped, content=file.seal.digest)
 
 
 def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.Array, pa.Array]:
@@ -125,11 +117,6 @@ def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.A
     return table["reason"].combine_chunks(), table["dropped_by"].combine_chunks()
 
 
-def lose(rows: BoolArray, reasons: np.ndarray, reason: str, places: np.ndarray, place: str) -> None:
-    """Writes why and where some rows are out."""
-    reasons[rows], places[rows] = reason, place
-
-
-def alive(reasons: np.ndarray) -> BoolArray:
+def alive(losses: np.ndarray) -> BoolArray:
     """Returns where no reason is set yet."""
-    return np.array([reason is None for reason in reasons], np.bool_)
+    return np.array([reason is None for reason in losses[:, 0]], np.bool_)

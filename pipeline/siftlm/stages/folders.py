@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import orjson
 
 from siftlm import filesystem, paths
+from siftlm.engine.audit import WRITTEN as PARTS
 from siftlm.engine.gather import GATHERED
 from siftlm.engine.spill import LINKS
 from siftlm.engine.values import SUFFIX
@@ -28,7 +29,6 @@ LOCK = ".lock"
 METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
-PARTS = ("data", "rejects")
 PAPERS = ("errors.parquet", REPORT, CARD)
 
 _KEY = "[0-9a-f]{32}"
@@ -148,11 +148,11 @@ def check_owner(folder: str, name: str) -> bool:
             raise UserError(f"output.folder: must be empty or a run's folder, got {folder} with {strangers[0]}")
         return True
     try:
-        held = orjson.loads(filesystem.read_bytes(owner))["name"]
+        run = orjson.loads(filesystem.read_bytes(owner))["name"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         raise UserError(f"output.folder: must belong to a run, got {folder} with a damaged {OWNER}") from None
-    if held != name:
-        raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {held!r}")
+    if run != name:
+        raise UserError(f"output.folder: must be new or belong to run {name!r}, got {folder} of run {run!r}")
     return False
 
 
@@ -199,13 +199,13 @@ def hold(descriptor: int, folder: str, kind: int = fcntl.LOCK_EX) -> None:
 def shared_store(store: str) -> Iterator[None]:
     """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
     check_store(store)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         with writable("store", store):
             filesystem.makedirs(store)
             if not is_store(store):
                 filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
             if paths.is_local(store):
-                _share(held.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
+                _share(locks.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
         yield
 
 
@@ -240,11 +240,11 @@ def clear_store(store: str) -> None:
     for linked in _folders(f"{store}/{LINKS}", _LINKED):
         filesystem.remove(linked, recursive=True)
     filesystem.remove_temporaries(store, _OF_STORE)
-    for answer in _files(f"{store}/{GATHERED}", _ANSWER):
+    for answer in _folders(f"{store}/{GATHERED}", _ANSWER, files=True):
         filesystem.remove(answer)
     for stage in _folders(store, _ANYTHING):
         filesystem.remove_temporaries(stage, _OF_STAGE)
-        for left in (*_folders(stage, _UNFINISHED), *_files(stage, _UNFINISHED)):
+        for left in (*_folders(stage, _UNFINISHED), *_folders(stage, _UNFINISHED, files=True)):
             filesystem.remove(left, recursive=True)
         for part in _folders(stage, _ANYTHING):
             keyed = _LINKED.fullmatch(os.path.basename(part))
@@ -265,18 +265,10 @@ def clear_staging(folder: str) -> None:
         filesystem.remove(staging, recursive=True)
 
 
-def _folders(folder: str, names: re.Pattern[str]) -> list[str]:
-    """The local folders of some names directly in a local folder; links are none."""
-    return sorted(e.path for e in _named(folder, names) if e.is_dir(follow_symlinks=False))
-
-
-def _files(folder: str, names: re.Pattern[str]) -> list[str]:
-    """The local files of some names directly in a local folder; links are none."""
-    return sorted(e.path for e in _named(folder, names) if e.is_file(follow_symlinks=False))
-
-
-def _named(folder: str, names: re.Pattern[str]) -> list[os.DirEntry[str]]:
+def _folders(folder: str, names: re.Pattern[str], *, files: bool = False) -> list[str]:
+    """The folders, or the files, of some names directly in a local folder; links are none."""
     if not paths.is_local(folder) or os.path.islink(folder) or not os.path.isdir(folder):
         return []
+    is_wanted = os.DirEntry.is_file if files else os.DirEntry.is_dir
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if names.fullmatch(entry.name)]
+        return sorted(e.path for e in entries if names.fullmatch(e.name) and is_wanted(e, follow_symlinks=False))

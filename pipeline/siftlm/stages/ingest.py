@@ -98,7 +98,7 @@ class Rejects(ExitStack):
     def write(self, read: ReadBatch) -> None:
         if read.rejects:
             out = self._out or self.enter_context(self._store.writer(STAGE, self._key, REJECT_SCHEMA, suffix=REJECTS))
-            out.write(_reject_batch(read))
+            out.write(pa.RecordBatch.from_pylist([asdict(reject) for reject in read.rejects], schema=REJECT_SCHEMA))
             self._out = out
 
     def files(self) -> dict[str, Seal]:
@@ -122,12 +122,12 @@ def _key(shard: Shard, identity: object) -> str:
 
 def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
     """Returns a shard for every input file with its fingerprint, sources in the order of the configuration."""
-    found: list[Shard] = []
+    made: list[Shard] = []
     for settings in inputs:
         for file, fingerprint, signature in files[settings.source]:
             facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size, "signature": signature}
-            found.append(Shard(len(found), file.path, facts))
-    return found
+            made.append(Shard(len(made), file.path, facts))
+    return made
 
 
 def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
@@ -146,17 +146,10 @@ def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
         for configured, url in zip(records["domain"].to_pylist(), urls, strict=True)
     ]
     columns = {
+        **{name: records[name] for name in ("text", "url", "metadata", "position")},
         "doc_id": ids,
-        "text": texts,
-        "url": records["url"],
         "domain": domains,
         "source": [source] * records.num_rows,
-        "metadata": records["metadata"],
         "byte_count": pc.cast(pc.binary_length(texts), pa.int64()),
-        "position": records["position"],
     }
     return pa.RecordBatch.from_pydict(columns, schema=DOCUMENT_SCHEMA)
-
-
-def _reject_batch(read: ReadBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([asdict(reject) for reject in read.rejects], schema=REJECT_SCHEMA)

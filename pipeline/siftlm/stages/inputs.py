@@ -25,7 +25,7 @@ SETTLED_NS = 2 * 10**9  # file systems keep time by the tick, some by the second
 
 
 class Fingerprinted(NamedTuple):
-    """An input file, the digest of its content, and its signature from before it was read."""
+    """Holds an input file, the digest of its content, and its signature from before it was read."""
 
     file: InputFile
     fingerprint: str
@@ -61,11 +61,6 @@ class SourceFiles(NamedTuple):
         return f"; skipped {told}: {names_of(self.skipped)}"
 
 
-def discover(inputs: Sequence[InputSettings], own: Sequence[str] = ()) -> dict[str, list[InputFile]]:
-    """Returns the files of every source, sorted by path, as `survey` finds them."""
-    return {source: found.files for source, found in survey(inputs, own).items()}
-
-
 def survey(
     inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
 ) -> dict[str, SourceFiles]:
@@ -76,34 +71,30 @@ def survey(
         own: What the run writes itself, and so never reads.
         say: Is told, in a line a source, of which runs the files were passed over.
     """
-    found: dict[str, SourceFiles] = {}
+    surveys: dict[str, SourceFiles] = {}
     owner: dict[str, str] = {}
     for number, settings in enumerate(inputs):
         try:
-            mine = _found(settings, own)
+            found_files = _files_of(settings, own)
         except UserError as error:
             raise UserError(f"input.{number}.paths: {str(error).removeprefix('paths: ')}") from None
-        if mine.passed_over and say:
-            left = sorted(mine.passed_over)
+        if found_files.passed_over and say:
+            left = sorted(found_files.passed_over)
             more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
             say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {', '.join(left[:SHOWN])}{more}")
-        for file in mine.files:
-            _check_readable(f"input.{number}.paths", file.path)
+        for file in found_files.files:
+            if paths.is_local(file.path) and not os.access(file.path, os.R_OK):
+                raise UserError(f"input.{number}.paths: files must be readable, got {file.path}; Permission denied")
             if owner.setdefault(file.path, settings.source) != settings.source:
                 raise UserError(
                     f"input.{number}.paths: a file must belong to one source, got {file.path} in "
                     f"{owner[file.path]!r} and {settings.source!r}"
                 )
-        found[settings.source] = mine
-    return found
+        surveys[settings.source] = found_files
+    return surveys
 
 
-def _check_readable(place: str, path: str) -> None:
-    if paths.is_local(path) and not os.access(path, os.R_OK):
-        raise UserError(f"{place}: files must be readable, got {path}; Permission denied")
-
-
-def _found(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
+def _files_of(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
     """The files of a source; one that any of its paths means is meant, whatever a folder would make of it."""
     led = [patterns.survey([path], own) for path in settings.paths]
     folders = [documents_of(path, of.files, settings) for path, of in zip(settings.paths, led, strict=True)]
@@ -116,10 +107,10 @@ def _found(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
     return SourceFiles(sorted(files.values()), formats, sorted(skipped), passed_over)
 
 
-def fingerprints(found: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:
+def fingerprints(files: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:
     """Returns every file with a digest of its content; without `remember` nothing is written."""
-    made = _looked_at([file.path for group in found.values() for file in group], store, remember)
-    return {source: [Fingerprinted(file, *made[file.path]) for file in group] for source, group in found.items()}
+    made = _looked_at([file.path for group in files.values() for file in group], store, remember)
+    return {source: [Fingerprinted(file, *made[file.path]) for file in group] for source, group in files.items()}
 
 
 def digests(files: Sequence[str], store: Store) -> dict[str, str]:

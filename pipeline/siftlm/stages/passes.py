@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from siftlm import filesystem
+from siftlm.engine.drive import Context
 from siftlm.engine.gather import gather
-from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
-from siftlm.engine.values import read_version, write_version
+from siftlm.engine.values import read_value, write_value
 from siftlm.stages.portions import Portion, portions
 from siftlm.statistics.passes import Partial, StateT, Statistic, merged, settled
 from siftlm.store import Store
@@ -37,21 +39,20 @@ class StatisticsPass:
     store: Store
 
     def __call__(self, tasks: Sequence[Task]) -> Partial:
-        state = read_version(self.path, self.store)
+        state = _state(self.path, self.store)
         read = portions(tasks, lambda task: self.statistic.read(task, self.store))
         partial: Partial = merged(self.statistic.observe(portion, state) for portion in read)
         return partial
 
 
-def found(
-    name: str,
-    statistic: ShardStatistic[StateT],
-    state: StateT,
-    path: str,
-    tasks: Sequence[Task],
-    documents: int,
-    store: Store,
-    runner: RunnerSettings,
+@lru_cache(maxsize=1)
+def _state(path: str, store: Store) -> Any:
+    """The state of a pass, which is read once a process, not once a shard."""
+    return read_value(path, store)
+
+
+def search(
+    name: str, statistic: ShardStatistic[StateT], state: StateT, path: str, tasks: Sequence[Task], context: Context
 ) -> StateT:
     """Returns what a statistic finds in passes over all shards, from the state before any.
 
@@ -59,9 +60,10 @@ def found(
     """
 
     def look(state: StateT) -> Any:
-        opened = write_version(path, state, store)
-        partial = gather(name, StatisticsPass(statistic, opened, store), merged, tasks, documents, store, runner)
-        filesystem.remove(opened)
+        own = f"{path}.{uuid.uuid4().hex}"
+        write_value(own, state, context.store)
+        partial = gather(name, StatisticsPass(statistic, own, context.store), merged, tasks, context)
+        filesystem.remove(own)
         return partial
 
     return settled(statistic, state, look)

@@ -5,8 +5,9 @@ A count costs the same for two rows and for thousands, so that thousands of tiny
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow as pa
 from siftlm.engine.shards import Task
 from siftlm.statistics.ordered import Int64Array
 
+T = TypeVar("T")
 PORTION_ROWS = 1 << 16  # documents of several shards that are counted together
 
 
@@ -44,15 +46,26 @@ class Portion:
 
 def portions(tasks: Sequence[Task], read: Callable[[Task], pa.Table]) -> Iterator[Portion]:
     """Yields what `read` gives of every shard, in order; a shard is never cut."""
-    taken: list[Task] = []
-    tables: list[pa.Table] = []
-    held = 0
-    for task in tasks:
-        taken.append(task)
-        tables.append(read(task))
-        held += tables[-1].num_rows
-        if held >= PORTION_ROWS:
-            yield Portion.of(taken, tables)
-            taken, tables, held = [], [], 0
-    if taken:
-        yield Portion.of(taken, tables)
+    tables = ((task, read(task)) for task in tasks)
+    for pairs in batched(tables, (lambda pair: int(pair[1].num_rows), PORTION_ROWS)):
+        yield Portion.of(*zip(*pairs, strict=True))
+
+
+def with_rows(batches: Iterable[pa.RecordBatch], start: int = 0) -> Iterator[tuple[slice, pa.RecordBatch]]:
+    """Yields every batch behind the rows that it holds, the first of which is `start`."""
+    for batch in batches:
+        yield slice(start, start + batch.num_rows), batch
+        start += batch.num_rows
+
+
+def batched(values: Iterable[T], *limits: tuple[Callable[[T], int], int]) -> Iterator[list[T]]:
+    """Yields the values in lists, each ended by the value with which one of its sizes reaches its limit."""
+    batch, totals = list[T](), [0] * len(limits)
+    for value in values:
+        batch.append(value)
+        totals = [total + size(value) for total, (size, _) in zip(totals, limits, strict=True)]
+        if any(total >= limit for total, (_, limit) in zip(totals, limits, strict=True)):
+            yield batch
+            batch, totals = [], [0] * len(limits)
+    if batch:
+        yield batch

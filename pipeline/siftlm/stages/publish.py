@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
+from siftlm.engine.audit import WRITTEN as PARTS
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError, one_line
 from siftlm.patterns import OWNER
@@ -24,7 +25,6 @@ from siftlm.report.manifest import CARD, MANIFEST, REPORT, paper, read_manifest,
 from siftlm.stages import folders
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import SCORES
-from siftlm.stages.folders import PARTS
 from siftlm.stages.ingest import REJECTS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.inputs import digests
@@ -51,27 +51,22 @@ ERROR_SCHEMA = pa.schema(
 
 
 @contextmanager
-def workspace(folder: str, name: str, store: str) -> Iterator[None]:
-    """Holds a run's folder for one process; another run's folder, or one in use, is a UserError.
+def workspace(folder: str, name: str, store: str) -> Iterator[Store]:
+    """Holds a run's folder for one process and gives its store; a folder of others is a UserError.
 
     What killed runs left there is removed, and in the store too unless somebody else uses it.
     """
     folders.check_folders(folder, name, store)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         with folders.writable("output.folder", folder):
             filesystem.makedirs(folder)
             if paths.is_local(folder):
-                folders.hold(held.enter_context(folders.lock_file(f"{folder}/{folders.LOCK}")), folder)
+                folders.hold(locks.enter_context(folders.lock_file(f"{folder}/{folders.LOCK}")), folder)
             if folders.check_owner(folder, name):  # once more: another run may have come first
                 filesystem.write_bytes(f"{folder}/{OWNER}", orjson.dumps({"name": name}))
             folders.clear_run(folder)
-        held.enter_context(folders.shared_store(store))
-        yield
-
-
-def staging_folder(folder: str, identity: str) -> str:
-    """Returns the folder in which an output is made before it is published."""
-    return f"{folder}/.staging-{identity[:16]}"
+        locks.enter_context(folders.shared_store(store))
+        yield Store(store)
 
 
 def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None:
@@ -102,21 +97,19 @@ def _damage(folder: str, manifest: dict[str, Any], store: Store) -> dict[str, st
     """What is wrong with the written files that are not as the manifest has them, by path."""
     written = (*manifest["data"], *manifest["rejects"], manifest["errors"], *manifest["papers"])
     wanted = {part["path"]: part for part in written}
-    sizes = {path: size for part in ("", *PARTS) for path, size in _sizes(folder, part)}
-    whole = [path for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
-    damaged = {path: "it is not whole" if path in sizes else "it is gone" for path in wanted.keys() - set(whole)}
+    sizes = {
+        f"{part}/{name}".lstrip("/"): size
+        for part in ("", *PARTS)
+        for name, size in filesystem.list_sizes(f"{folder}/{part}".rstrip("/")).items()
+    }
+    complete = [path for path in wanted if sizes.get(path) == wanted[path]["bytes"]]
+    damaged = {path: "it is not whole" if path in sizes else "it is gone" for path in wanted.keys() - set(complete)}
     # What an object store holds it does not change by itself, and hashing it here would download it.
-    found = digests([f"{folder}/{path}" for path in whole], store) if paths.is_local(folder) else {}
-    for path in whole if found else ():
-        if f"xxh3_128:{found[f'{folder}/{path}']}" != wanted[path]["checksum"]:
+    checksums = digests([f"{folder}/{path}" for path in complete], store) if paths.is_local(folder) else {}
+    for path in complete if checksums else ():
+        if f"xxh3_128:{checksums[f'{folder}/{path}']}" != wanted[path]["checksum"]:
             damaged[path] = "its checksum is not that of what was written"
     return dict(sorted(damaged.items()))
-
-
-def _sizes(folder: str, part: str) -> list[tuple[str, int]]:
-    """(path in the run's folder, bytes) of the files in a part of it."""
-    inside = f"{part}/" if part else ""
-    return [(f"{inside}{name}", size) for name, size in filesystem.list_sizes(f"{folder}/{part}".rstrip("/")).items()]
 
 
 def _tell(damage: str) -> None:
@@ -151,46 +144,36 @@ def write_errors(
     """
     with open_parquet(f"{folder}/{ERRORS}", ERROR_SCHEMA) as out:
         for at, task in enumerate(selected):
-            if markers[DOCUMENTS][at].errors:
-                for batch in _ingest_errors(task, store):
-                    out.write(batch)
+            tables = [_ingest_errors(task, store)] if markers[DOCUMENTS][at].errors else []
             for stage, key in task.inputs.items():
                 if stage.startswith(SCORES) and markers[stage][at].errors:
-                    out.write(_score_errors(task, stage, key, store))
+                    tables.append(_score_errors(task, stage, key, store))
+            for table in tables:
+                for batch in table.to_batches():
+                    out.write(batch)
     return {"path": ERRORS, "rows": out.rows, "bytes": out.seal.size, "checksum": f"xxh3_128:{out.seal.digest}"}
 
 
-def _ingest_errors(task: Task, store: Store) -> Iterator[pa.RecordBatch]:
+def _ingest_errors(task: Task, store: Store) -> pa.Table:
     table = store.table(DOCUMENTS, task.inputs[DOCUMENTS], suffix=REJECTS)
     table = table.filter(pc.equal(table["kind"], "error"))
-    columns = {
-        "stage": pa.array(["ingest"] * table.num_rows, pa.string()),
-        "shard": pa.array([task.name] * table.num_rows, pa.string()),
-        "position": table["position"],
-        "offset": table["offset"],
-        "doc_id": pa.nulls(table.num_rows, pa.string()),
-        "reason": table["reason"],
-        "detail": table["detail"],
-        "records": table["records"],
-    }
-    yield from pa.table(columns, schema=ERROR_SCHEMA).to_batches()
+    return _errors("ingest", task, {name: table[name] for name in table.schema.names if name != "kind"})
 
 
-def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.RecordBatch:
+def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.Table:
     errors = store.table(stage, key, ["error"])["error"].combine_chunks()
     rows = pa.array([i for i, error in enumerate(errors.to_pylist()) if error], pa.int64())
-    places = store.table(SIGNALS, task.inputs[SIGNALS], ["position"])["position"].combine_chunks()
-    columns = {
-        "stage": pa.array([stage] * len(rows), pa.string()),
-        "shard": pa.array([task.name] * len(rows), pa.string()),
-        "position": places.take(rows),
-        "offset": pa.nulls(len(rows), pa.int64()),
-        "doc_id": doc_ids(task, store).take(rows),
-        "reason": errors.take(rows),
-        "detail": pa.nulls(len(rows), pa.string()),
-        "records": pa.array([1] * len(rows), pa.int64()),
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=ERROR_SCHEMA)
+    positions = store.table(SIGNALS, task.inputs[SIGNALS], ["position"])["position"].combine_chunks()
+    columns = {"position": positions, "doc_id": doc_ids(task, store), "reason": errors}
+    taken = {name: column.take(rows) for name, column in columns.items()}
+    return _errors(stage, task, {**taken, "records": pa.repeat(1, len(rows))})
+
+
+def _errors(stage: str, task: Task, columns: Mapping[str, Any]) -> pa.Table:
+    """The errors of a shard in one stage; null where no column is given."""
+    rows = len(columns["reason"])
+    given = {"stage": pa.repeat(stage, rows), "shard": pa.repeat(task.name, rows), **columns}
+    return pa.table([given.get(f.name, pa.nulls(rows, f.type)) for f in ERROR_SCHEMA], schema=ERROR_SCHEMA)
 
 
 def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None) -> None:

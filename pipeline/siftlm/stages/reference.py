@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
 from siftlm import filesystem, paths
@@ -19,7 +18,7 @@ from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.eligible import Split
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import REFERENCE as HELD
-from siftlm.stages.texts import document_batches
+from siftlm.stages.texts import chosen_texts
 from siftlm.store import Marker, Store
 
 VERSION = 2
@@ -27,7 +26,7 @@ STAGE = "reference"
 
 
 class ReferenceJobSettings(ReferenceSettings):
-    """A reference model that the run trains itself, on documents that it then leaves out of the selection."""
+    """Describes a reference model that the run trains, on documents that it then leaves out of the selection."""
 
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of the deduplicated documents that train the model.")
 
@@ -51,10 +50,7 @@ class Reference(Step):
 
     def rehearse(self, task: Task, store: Store) -> float:
         """Trains on the sample for half an epoch and for two more, and scales the time of these."""
-        texts, spent = (
-            [text for b in document_batches(task, store, columns=["text"]) for text in b["text"].to_pylist()],
-            [],
-        )
+        texts, spent = list(chosen_texts(task, store)), []
         for epochs in (0.1, 0.5, 2.5):  # the first loads packages; what the others share is no matter of size
             started = time.monotonic()
             settings = self.settings.model_copy(update={"epochs": epochs})
@@ -69,9 +65,8 @@ class Reference(Step):
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
     """Returns the marker of a model in the store, and trains it where it is not there."""
-    found = store.find(stage, key)
-    if found is not None:
-        return found
+    if marker := store.find(stage, key):
+        return marker
     from siftlm.proxies.trainer import train_reference
 
     target = store.path(stage, key, "")
@@ -85,8 +80,4 @@ def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts:
 def held_out_texts(split: Split, shards: Sequence[Task], store: Store) -> Iterator[str]:
     """Yields the texts of the held-out split, in the order of the run."""
     for task in shards:
-        mine, row = split.losses(task, store)[0] == HELD_OUT, 0
-        for batch in document_batches(task, store, columns=["text"]):
-            chosen = pa.array(mine[row : row + batch.num_rows])
-            row += batch.num_rows
-            yield from batch.filter(chosen)["text"].to_pylist()
+        yield from chosen_texts(task, store, split.losses(task, store)[:, 0] == HELD_OUT)

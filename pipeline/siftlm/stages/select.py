@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.engine.drive import Context, run_shards
+from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, Step
+from siftlm.engine.step import Loss, ShardStep
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.seals import Seal
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
@@ -26,7 +26,7 @@ from siftlm.selectors.reasons import ERROR
 from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import DECISIONS, SCORES, read_columns
 from siftlm.stages.eligible import out_already
-from siftlm.stages.passes import found
+from siftlm.stages.passes import search
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import Portion
 from siftlm.statistics.passes import Partial
@@ -37,83 +37,6 @@ VERSION = 2
 PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Reads what selection needs of a shard: the columns its rules name, and why rows are out already."""
-
-    settings: SelectSettings
-
-    @property
-    def selection(self) -> Selection:
-        return Selection(self.settings)
-
-    def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
-        table = read_columns(task, store, self.settings.columns() | extra)
-        reasons, steps = self.dropped(task, table, store)
-        return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, steps)
-
-    def dropped(self, task: Task, table: pa.Table, store: Store) -> tuple[pa.Array, pa.Array]:
-        """Returns why each row is out and since which step, null where the selection decides."""
-        reasons, steps = out_already(task, store, table.num_rows)
-        for stage, key in task.inputs.items():
-            if stage.startswith(SCORES):
-                name = stage.removeprefix(SCORES)
-                errors = store.table(stage, key, ["error"])["error"].combine_chunks()
-                steps = pc.coalesce(steps, pc.if_else(pc.is_valid(errors), FAILED + name, None))
-                reasons = pc.coalesce(reasons, pc.binary_join_element_wise(errors, name + ERROR, "_"))
-        return reasons, steps
-
-    def observe(self, rows: Portion, state: Plan) -> Partial:
-        """Returns what the coming pass needs to know of a portion."""
-        return self.selection.observe(rows.table, state)
-
-    def settle(self, state: Plan, partial: Partial | None) -> Plan:
-        """Returns the plan after a pass over all shards."""
-        return self.selection.settle(state, partial)
-
-
-@dataclass(frozen=True)
-class Decide:
-    """Writes the decisions of a shard."""
-
-    columns: Columns
-    plan_path: str
-    name: str = STAGE
-
-    def run(self, task: Task, store: Store) -> Marker:
-        table = self.columns.read(task, store, frozenset({"byte_count"}))
-        decisions = self.columns.selection.decide(table, read_value(self.plan_path, store))
-        weight = pc.fill_null(decisions["weight"], 0.0)
-        decisions = decisions.set_column(2, DECISION_SCHEMA.field("weight"), weight)
-        with store.writer(STAGE, task.key, DECISION_SCHEMA) as out:
-            for batch in pa.Table.from_batches([decisions]).to_batches(max_chunksize=16_384):
-                out.write(batch)
-        return self._marker(task, table, decisions, out.seal)
-
-    def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
-        lost = losses(decisions)
-        failed = [loss for loss in lost if loss[0].startswith(FAILED)]
-        copies = np.where(decisions["kept"], decisions["copies"], 0).astype(np.int64)
-        sizes = table["byte_count"].to_numpy()
-        facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
-        weight = np.where(copies > 0, decisions["weight"], 0.0)
-        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))} | _sizes("bytes", sizes, copies, weight)
-        if self.columns.settings.tokens:
-            tokens = pc.fill_null(table[self.columns.settings.tokens], 0).to_numpy()
-            facts |= _sizes("tokens", tokens, copies, weight)
-        return Marker(
-            stage=STAGE,
-            key=task.key,
-            shard=task.name,
-            rows_in=decisions.num_rows,
-            rows_out=int((copies > 0).sum()),
-            dropped=_by_reason(loss for loss in lost if loss not in failed),
-            errors=_by_reason(failed),
-            files={".parquet": seal},
-            facts=facts,
-        )
 
 
 def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
@@ -153,7 +76,7 @@ def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[l
 
 
 @dataclass(frozen=True)
-class Decisions(Step):
+class Decisions(ShardStep):
     """Resolves the selection over the whole corpus, then decides shard by shard."""
 
     settings: SelectSettings
@@ -172,21 +95,77 @@ class Decisions(Step):
         weighed = [Loss(WEIGHTS, "has a weight, and a copy where copies are drawn")] if self.settings.weights else []
         return [*rules, *weighed]
 
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.settings)
+
+    def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
+        """Returns the columns of a shard that rules name, and why and where rows are out already."""
+        table = read_columns(task, store, self.settings.columns() | extra)
+        reasons, places = out_already(task, store, table.num_rows)
+        for stage, key in task.inputs.items():
+            if stage.startswith(SCORES):
+                name = stage.removeprefix(SCORES)
+                errors = store.table(stage, key, ["error"])["error"].combine_chunks()
+                places = pc.coalesce(places, pc.if_else(pc.is_valid(errors), FAILED + name, None))
+                reasons = pc.coalesce(reasons, pc.binary_join_element_wise(errors, name + ERROR, "_"))
+        return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, places)
+
+    def observe(self, rows: Portion, state: Plan) -> Partial:
+        """Returns what the coming pass needs to know of a portion."""
+        return self.selection.observe(rows.table, state)
+
+    def settle(self, state: Plan, partial: Partial | None) -> Plan:
+        """Returns the plan after a pass over all shards."""
+        return self.selection.settle(state, partial)
+
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
-        columns, store = Columns(self.settings), context.store
+        store = context.store
         done = store.committed(STAGE, (task.key for task in tasks))
         path = plan_path(store, [task.key for task in tasks])
         if not store.holds_sealed(path) or len(done) < len(tasks):
-            nothing = columns.selection.begin()
-            plan = found("select", columns, nothing, path, tasks, context.documents, store, context.runner)
+            plan = search("select", self, self.selection.begin(), path, tasks, context)
             write_value(path, plan, store)
-        return run_shards(Decide(columns, path), tasks, store, context.runner)
+        return super().work([replace(task, facts={**task.facts, "plan": path}) for task in tasks], context)
 
-    def rehearsed(self, task: Task, store: Store) -> None:
+    def run(self, task: Task, store: Store) -> Marker:
+        table = self.read(task, store, frozenset({"byte_count"}))
+        decisions = self.selection.decide(table, read_value(task.facts["plan"], store))
+        weight = pc.fill_null(decisions["weight"], 0.0)
+        decisions = decisions.set_column(2, DECISION_SCHEMA.field("weight"), weight)
+        with store.writer(STAGE, task.key, DECISION_SCHEMA) as out:
+            for batch in pa.Table.from_batches([decisions]).to_batches(max_chunksize=16_384):
+                out.write(batch)
+        return self._marker(task, table, decisions, out.seal)
+
+    def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
+        lost = losses(decisions)
+        failed = [loss for loss in lost if loss[0].startswith(FAILED)]
+        copies = np.where(decisions["kept"], decisions["copies"], 0).astype(np.int64)
+        sizes = table["byte_count"].to_numpy()
+        facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
+        weight = np.where(copies > 0, decisions["weight"], 0.0)
+        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))} | _sizes("bytes", sizes, copies, weight)
+        if self.settings.tokens:
+            tokens = pc.fill_null(table[self.settings.tokens], 0).to_numpy()
+            facts |= _sizes("tokens", tokens, copies, weight)
+        return Marker(
+            stage=STAGE,
+            key=task.key,
+            shard=task.name,
+            rows_in=decisions.num_rows,
+            rows_out=int((copies > 0).sum()),
+            dropped=_by_reason(loss for loss in lost if loss not in failed),
+            errors=_by_reason(failed),
+            files={".parquet": seal},
+            facts=facts,
+        )
+
+    def rehearse(self, task: Task, store: Store) -> None:
         """Reads the columns as often as the rules need passes, and once more to decide."""
         factors = self.settings.weights.factors if self.settings.weights else []
         for _ in range(1 + sum(part.passes for part in [*self.settings.rules, *factors])):
-            Columns(self.settings).read(task, store)
+            self.read(task, store)
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:

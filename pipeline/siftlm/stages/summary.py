@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from siftlm.engine.runner import RunnerSettings
+from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
 from siftlm.engine.values import SUFFIX
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.passes import found
+from siftlm.stages.passes import search
 from siftlm.stages.portions import Portion
 from siftlm.statistics.passes import Together
 from siftlm.statistics.scores import ScoreSearch
@@ -64,11 +64,12 @@ class Summaries:
         return Together({name: search.settle(partial.parts[name]) for name, search in state.parts.items()})
 
 
-def summarise(selected: Sequence[Task], documents: int, store: Store, runner: RunnerSettings) -> dict[str, Any]:
+def summarise(selected: Sequence[Task], context: Context) -> dict[str, Any]:
     """Returns per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
+    store = context.store
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
     path = store.path("summaries", key, SUFFIX)
     summaries = Summaries(tuple(numeric_columns(available(selected[0], store))) if selected else (), store)
-    state = summaries.begin(SMALL_CORPUS if documents <= SMALL_CORPUS else ENTRIES)
-    last = found("summary", summaries, state, path, selected, documents, store, runner)
+    state = summaries.begin(SMALL_CORPUS if context.documents <= SMALL_CORPUS else ENTRIES)
+    last = search("summary", summaries, state, path, selected, context)
     return {name: search.table() for name, search in last.parts.items()}

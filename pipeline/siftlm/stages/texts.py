@@ -15,6 +15,8 @@ from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.portions import with_rows
+from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store
 from siftlm.tables import Choice
 
@@ -47,11 +49,17 @@ def document_batches(
     for batch in batches:
         made = dict(zip(batch.schema.names, batch.columns, strict=True))
         for reader in aligned.values():
-            mine = reader.take(batch.num_rows)
-            if "cut_spans" in mine.schema.names and "text" in made:
-                made["text"] = cut_texts(made["text"], mine["cut_spans"].combine_chunks())
-            made |= {name: mine[name].combine_chunks() for name in mine.schema.names if name in made}
+            changes = reader.take(batch.num_rows)
+            if "cut_spans" in changes.schema.names and "text" in made:
+                made["text"] = cut_texts(made["text"], changes["cut_spans"].combine_chunks())
+            made |= {name: changes[name].combine_chunks() for name in changes.schema.names if name in made}
         yield pa.RecordBatch.from_pydict(made, schema=batch.schema) if aligned else batch
+
+
+def chosen_texts(task: Task, store: Store, rows: BoolArray | None = None) -> Iterator[str]:
+    """Yields the texts of a shard where `rows` is True, or all of them, in order."""
+    for here, batch in with_rows(document_batches(task, store, columns=["text"])):
+        yield from (batch if rows is None else batch.filter(pa.array(rows[here])))["text"].to_pylist()
 
 
 def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeStringArray:
@@ -68,7 +76,7 @@ def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeString
 
 
 class Aligned:
-    """Rows [start, end) of one output, taken as many at a time as is asked for."""
+    """Reads rows [start, end) of one output, as many at a time as is asked for."""
 
     def __init__(self, store: Store, stage: str, key: str, columns: Choice, start: int, end: int, rows: int) -> None:
         self._batches = store.row_range(stage, key, start, end, rows=rows, columns=columns)
@@ -78,6 +86,6 @@ class Aligned:
         """Returns the next `rows`, one or more; every output has the rows of its documents."""
         while sum(table.num_rows for table in self._waiting) < rows:
             self._waiting.append(pa.Table.from_batches([next(self._batches)]))
-        whole = pa.concat_tables(self._waiting)
-        self._waiting = [whole.slice(rows)]
-        return whole.slice(0, rows)
+        table = pa.concat_tables(self._waiting)
+        self._waiting = [table.slice(rows)]
+        return table.slice(0, rows)

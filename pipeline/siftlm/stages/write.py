@@ -9,31 +9,31 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.documents import DOCUMENT_SCHEMA
-from siftlm.engine.drive import run_shards
-from siftlm.engine.runner import RunnerSettings, batch_size
+from siftlm.engine.drive import Context, run_shards
+from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Task
 from siftlm.paths import WrittenPath
-from siftlm.seals import Seal, SealingStream
+from siftlm.seals import Seal
 from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.portions import batched
 from siftlm.stages.select import output_runs
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest
-from siftlm.tables import open_parquet
+from siftlm.tables import ShardWriter, open_parquet
 
 VERSION = 2
 STAGE = "data"
@@ -47,7 +47,7 @@ DECISIONS = frozenset({"kept", "reason", "copies", "dropped_by"})
 
 
 class OutputSettings(Settings):
-    """Where the selected corpus goes, and in what shape."""
+    """Says where the selected corpus goes, and in what shape."""
 
     folder: WrittenPath = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
     shard_bytes: int = Field(
@@ -76,28 +76,20 @@ class Scatter:
 
     def run(self, task: Task, store: Store) -> Marker:
         groups: list[list[int]] = []
-        rows = 0
-        path = store.path(self.name, task.key)
-        with (
-            filesystem.open_write(path, durable=False) as file,
-            pq.ParquetWriter(
-                stream := SealingStream(file), self._schema(), compression="zstd", write_page_checksum=True
-            ) as out,
-        ):
-            for chunk in _chunks(output_rows(task, store, self.schema, 0, task.facts["rows"]), self.chunk_bytes):
+        rows = output_rows(task, store, self.schema, 0, task.facts["rows"])
+        with store.writer(self.name, task.key, self.schema.append(PLACE)) as out:
+            for tables in batched(rows, (attrgetter("nbytes"), self.chunk_bytes)):
+                chunk = pa.concat_tables(tables)
                 places = shuffle_places(chunk, self.seed)
-                chunk = chunk.append_column(PLACE, pa.array(places)).take(pa.array(np.argsort(places, kind="stable")))
-                part = part_of(np.sort(places), self.parts)
+                order = np.argsort(places, kind="stable")
+                chunk = chunk.append_column(PLACE, pa.array(places)).take(pa.array(order))
+                part = part_of(places[order], self.parts)
                 for index in np.unique(part):
                     low, high = np.searchsorted(part, [index, index + 1])
-                    out.write_table(chunk.slice(low, high - low), row_group_size=max(1, high - low))
+                    write_rows(out, chunk.slice(low, high - low))
+                    out.flush()
                     groups.append([len(groups), int(index)])
-                rows += chunk.num_rows
-        files, facts = {".parquet": stream.seal}, {"groups": groups}
-        return Marker(self.name, task.key, task.name, rows_in=rows, rows_out=rows, files=files, facts=facts)
-
-    def _schema(self) -> pa.Schema:
-        return self.schema.append(PLACE)
+        return task.marker(self.name, out.rows, out.seal, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -107,26 +99,20 @@ class Write:
     settings: OutputSettings
     schema: pa.Schema
     folder: str
-    metadata: tuple[tuple[str, str], ...]
+    metadata: Mapping[str, str]
     name: str = "parts"
 
     def run(self, task: Task, store: Store) -> Marker:
-        with self._open(f"{self.folder}/{task.name}") as out:
-            rows = self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store)
-            for table in rows:
-                for batch in table.combine_chunks().to_batches():
-                    out.write(batch)
-        facts = _file_facts(self.folder, task.name, out.seal)
-        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=facts)
-
-    def _open(self, path: str) -> Any:
-        return open_parquet(
-            path,
+        with open_parquet(
+            f"{self.folder}/{task.name}",
             self.schema,
-            metadata=dict(self.metadata),
+            metadata=self.metadata,
             row_group_bytes=self.settings.row_group_bytes,
             compression_level=self.settings.compression_level,
-        )
+        ) as out:
+            for table in self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store):
+                write_rows(out, table)
+        return _written(self, task, task.name, out)
 
     def _in_order(self, task: Task, store: Store) -> Iterator[pa.Table]:
         for shard, start, end in task.facts["runs"]:
@@ -139,10 +125,8 @@ class Write:
             with store.open("shuffled", key) as file:
                 tables.append(file.read_row_groups(groups))
         table = pa.concat_tables(tables)
-        order = pc.sort_indices(
-            table, sort_keys=[("place", "ascending"), ("doc_id", "ascending"), ("copy", "ascending")]
-        )
-        yield table.take(order).drop_columns(["place"])
+        order = [(name, "ascending") for name in (PLACE.name, "doc_id", COPY.name)]
+        yield table.take(pc.sort_indices(table, sort_keys=order)).drop_columns([PLACE.name])
 
 
 @dataclass(frozen=True)
@@ -159,8 +143,20 @@ class WriteRejects:
                 dropped = table.filter(pc.invert(table["kept"]))
                 for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
                     out.write(batch)
-        facts = _file_facts(self.folder, task.facts["file"], out.seal)
-        return Marker(self.name, task.key, task.name, out.rows, out.rows, facts=facts)
+        return _written(self, task, task.facts["file"], out)
+
+
+def write_rows(out: ShardWriter, table: pa.Table) -> None:
+    """Writes a table in as few batches as its columns take."""
+    for batch in table.combine_chunks().to_batches():
+        out.write(batch)
+
+
+def _written(stage: Write | WriteRejects, task: Task, path: str, out: ShardWriter) -> Marker:
+    """The marker of a file of the output, which is in no folder of the store."""
+    kept = filesystem.kept_digest(f"{stage.folder}/{path}")
+    facts = {"path": path, "bytes": out.seal.size, "checksum": out.seal.digest, "kept": kept}
+    return Marker(stage.name, task.key, task.name, out.rows, out.rows, facts=facts)
 
 
 def output_schema(task: Task, store: Store) -> pa.Schema:
@@ -185,8 +181,7 @@ def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: in
         rows = np.repeat(np.arange(table.num_rows), copies)
         if not len(rows):
             continue
-        starts = np.cumsum(copies) - copies
-        numbers = np.arange(len(rows)) - np.repeat(starts, copies)
+        numbers = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
         kept = table.take(pa.array(rows)).append_column(COPY.name, pa.array(numbers, COPY.type))
         yield kept.select(schema.names).cast(schema)
 
@@ -204,37 +199,22 @@ def part_of(places: np.ndarray, parts: int) -> np.ndarray:
     return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
 
 
-def _chunks(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
-    held = 0
-    for table in tables:
-        waiting.append(table)
-        held += table.nbytes
-        if held >= size:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting, held = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
-
-
 def cut_parts(runs: Sequence[list[list[int]]], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
     """Runs of rows (shard, start, end) for every output shard, in order, each of at most `shard_bytes` of text.
 
     `runs` holds [start, end, output bytes] of every input shard; one that is larger is an output shard of its own.
     """
     parts: list[list[tuple[int, int, int]]] = [[]]
-    held = 0
-    for shard, mine in enumerate(runs):
-        for start, end, kept_bytes in mine:
-            if held and held + kept_bytes > shard_bytes:
+    part_bytes = 0
+    for shard, runs_of_shard in enumerate(runs):
+        for start, end, run_bytes in runs_of_shard:
+            if part_bytes and part_bytes + run_bytes > shard_bytes:
                 parts.append([])
-                held = 0
-            last = parts[-1][-1] if parts[-1] else None
-            if last and last[0] == shard and last[2] == start:
-                parts[-1][-1] = (shard, last[1], end)
-            else:
-                parts[-1].append((shard, start, end))
-            held += kept_bytes
+                part_bytes = 0
+            if parts[-1] and parts[-1][-1][::2] == (shard, start):
+                start = parts[-1].pop()[1]
+            parts[-1].append((shard, start, end))
+            part_bytes += run_bytes
     return [part for part in parts if part] or [[]]
 
 
@@ -245,57 +225,58 @@ def run(
     decisions: Sequence[Marker],
     folder: str,
     metadata: dict[str, str],
-    store: Store,
-    runner: RunnerSettings,
+    context: Context,
 ) -> tuple[list[Marker], list[Marker]]:
     """Returns the markers of the output shards and of the rejects, written below `folder`."""
+    store = context.store
     schema = output_schema(selected[0], store)
-    shaped = [
-        Task(
-            t.shard,
-            t.name,
-            digest("write", VERSION, t.key, sorted(t.inputs.items()), metadata),
-            t.inputs,
-            {"rows": m.rows_in, "dropped": m.rows_in - m.rows_out},
+    tasks = [
+        replace(
+            task,
+            key=digest("write", VERSION, task.key, sorted(task.inputs.items()), metadata),
+            facts={"rows": marker.rows_in, "dropped": marker.rows_in - marker.rows_out},
         )
-        for t, m in zip(selected, decisions, strict=True)
+        for task, marker in zip(selected, decisions, strict=True)
     ]
-    whole = digest([t.key for t in shaped], settings.model_dump(exclude={"allow_empty"}), folder)
+    of_all = digest([task.key for task in tasks], settings.model_dump(exclude={"allow_empty"}), folder)
     if settings.shuffle:
-        parts = _shuffled_parts(settings, seed, schema, shaped, decisions, whole, store, runner)
+        kept_bytes = sum(size for marker in decisions for _, _, size in marker.facts["runs"])
+        count = max(1, math.ceil(kept_bytes / settings.shard_bytes))
+        keyed_tasks = [replace(task, key=digest(task.key, "scatter", count, seed)) for task in tasks]
+        scatter = Scatter(count, seed, schema, batch_size(context.runner, CHUNK_BYTES))
+        contents = [{"scattered": groups} for groups in fallen(run_shards(scatter, keyed_tasks, context), count)]
     else:
-        parts = _ordered_parts(settings, shaped, decisions, whole, store)
-    forget_lost("parts", parts, settings.folder, folder, store)
-    written = run_shards(Write(settings, schema, folder, tuple(sorted(metadata.items()))), parts, store, runner)
-    rejected: list[Marker] = []
-    if settings.rejects:
-        stage = WriteRejects(reject_schema(schema), folder)
-        tasks = [
-            Task(
-                t.shard,
-                t.name,
-                digest(whole, "rejects", t.shard),
-                t.inputs,
-                {**t.facts, "file": _name("rejects", t.shard, len(shaped))},
-            )
-            for t in shaped
-        ]
-        forget_lost("rejects", tasks, settings.folder, folder, store)
-        rejected = run_shards(stage, tasks, store, runner)
-    return written, rejected
+        contents = _ordered_parts(settings, tasks, decisions, store)
+
+    def written(stage: Write | WriteRejects, tasks: Sequence[Task]) -> list[Marker]:
+        forget_lost(stage.name, tasks, settings.folder, folder, store)
+        return run_shards(stage, tasks, context)
+
+    names = [of_all, "shuffled"] if settings.shuffle else [of_all]
+    parts = [
+        Task(at, _name("data", at, len(contents)), digest(*names, at), facts=facts) for at, facts in enumerate(contents)
+    ]
+    rejects = [
+        replace(
+            task,
+            key=digest(of_all, "rejects", task.shard),
+            facts={**task.facts, "file": _name("rejects", task.shard, len(tasks))},
+        )
+        for task in tasks
+        if settings.rejects
+    ]
+    data = written(Write(settings, schema, folder, metadata), parts)
+    return data, written(WriteRejects(reject_schema(schema), folder), rejects)
 
 
-def rehearse(settings: OutputSettings, task: Task, store: Store) -> float:
-    """Writes every document of one small shard with its columns, twice where a shuffle scatters them first; seconds."""
-    started = time.monotonic()
+def rehearse(settings: OutputSettings, task: Task, store: Store) -> None:
+    """Writes every document of one small shard with its columns, twice where a shuffle scatters them first."""
     for part in range(1 + settings.shuffle):
         first, *others = row_batches(task, store, 0, store.rows(DOCUMENTS, task.inputs[DOCUMENTS]))
         path, level = store.path(STAGE, str(part)), settings.compression_level
         with open_parquet(path, first.schema, compression_level=level) as out:
             for table in (first, *others):
-                for batch in table.combine_chunks().to_batches():
-                    out.write(batch)
-    return time.monotonic() - started
+                write_rows(out, table)
 
 
 def forget_lost(stage: str, tasks: Sequence[Task], folder: str, staging: str, store: Store) -> None:
@@ -321,11 +302,6 @@ def _is_there(marker: Marker, folder: str, staging: str) -> bool:
         return Seal(facts["bytes"], facts["checksum"], facts["kept"]).damage(path, stream) is None
 
 
-def _file_facts(folder: str, path: str, seal: Seal) -> dict[str, Any]:
-    kept = filesystem.kept_digest(f"{folder}/{path}")
-    return {"path": path, "bytes": seal.size, "checksum": seal.digest, "kept": kept}
-
-
 def _runs(task: Task, decision: Marker, shard_bytes: int, store: Store) -> list[list[int]]:
     """The runs of rows that selection counted, finer ones where a single one would fill an output shard."""
     runs: list[list[int]] = decision.facts["runs"]
@@ -338,43 +314,13 @@ def _runs(task: Task, decision: Marker, shard_bytes: int, store: Store) -> list[
 
 
 def _ordered_parts(
-    settings: OutputSettings, shaped: Sequence[Task], decisions: Sequence[Marker], whole: str, store: Store
-) -> list[Task]:
-    runs = [_runs(task, marker, settings.shard_bytes, store) for task, marker in zip(shaped, decisions, strict=True)]
-    parts = cut_parts(runs, settings.shard_bytes)
+    settings: OutputSettings, tasks: Sequence[Task], decisions: Sequence[Marker], store: Store
+) -> list[dict[str, Any]]:
+    """The runs of rows of every output shard, and the input shards that they are from."""
+    runs = [_runs(task, marker, settings.shard_bytes, store) for task, marker in zip(tasks, decisions, strict=True)]
     return [
-        Task(
-            shard=index,
-            name=_name("data", index, len(parts)),
-            key=digest(whole, index),
-            facts={"runs": runs, "shards": {str(shard): _plain(shaped[shard]) for shard, _, _ in runs}},
-        )
-        for index, runs in enumerate(parts)
-    ]
-
-
-def _shuffled_parts(
-    settings: OutputSettings,
-    seed: int,
-    schema: pa.Schema,
-    shaped: Sequence[Task],
-    decisions: Sequence[Marker],
-    whole: str,
-    store: Store,
-    runner: RunnerSettings,
-) -> list[Task]:
-    kept_bytes = sum(run[2] for marker in decisions for run in marker.facts["runs"])
-    count = max(1, math.ceil(kept_bytes / settings.shard_bytes))
-    keyed = [Task(t.shard, t.name, digest(t.key, "scatter", count, seed), t.inputs, t.facts) for t in shaped]
-    scattered = run_shards(Scatter(count, seed, schema, batch_size(runner, CHUNK_BYTES)), keyed, store, runner)
-    return [
-        Task(
-            shard=index,
-            name=_name("data", index, count),
-            key=digest(whole, "shuffled", index),
-            facts={"scattered": mine},
-        )
-        for index, mine in enumerate(fallen(scattered, count))
+        {"runs": part, "shards": {str(shard): asdict(tasks[shard]) for shard, _, _ in part}}
+        for part in cut_parts(runs, settings.shard_bytes)
     ]
 
 
@@ -385,13 +331,9 @@ def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list
         groups: dict[int, list[int]] = {}
         for group, part in marker.facts["groups"]:
             groups.setdefault(part, []).append(group)
-        for part, mine in groups.items():
-            parts[part].append((marker.key, mine))
+        for part, groups_of_part in groups.items():
+            parts[part].append((marker.key, groups_of_part))
     return parts
-
-
-def _plain(task: Task) -> dict[str, Any]:
-    return {"shard": task.shard, "name": task.name, "key": task.key, "inputs": task.inputs, "facts": task.facts}
 
 
 def _name(folder: str, index: int, count: int) -> str:

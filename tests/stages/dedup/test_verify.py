@@ -77,5 +77,5 @@ def test_annotated_duplicates_stay_alive_with_the_size_of_their_cluster(tmp_path
     (first, *_) = made = Clusters(annotating).tasks(shards_of(signals), store)
     assert not any(store.marker("clusters", task.key).dropped for task in made)
     task = Task(0, "shard 0", "", {**signals[0].inputs, "clusters": first.key})
-    assert all(reason is None for reason in Split(drops=False).losses(task, store)[0])
-    assert not all(reason is None for reason in Split().losses(task, store)[0])
+    assert all(reason is None for reason in Split(drops=False).losses(task, store)[:, 0])
+    assert not all(reason is None for reason in Split().losses(task, store)[:, 0])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 
-from siftlm.engine.drive import Build, Context, run_graph, run_shards
+from siftlm.engine.drive import Context, run_graph
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
-from siftlm.engine.step import Shard, Step
+from siftlm.engine.step import Shard, ShardStep
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.commonness.work import (
     COMMONNESS_SCHEMA,
@@ -20,17 +22,17 @@ from siftlm.stages.commonness.work import (
     STAGE,
     VERSION,
     CountedDocuments,
-    Measure,
     NgramTable,
-    forget,
+    finished_table,
 )
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.texts import TEXTS
+from siftlm.statistics.exponential import exp_negative
 from siftlm.store import Marker, Store, digest
 
 
 @dataclass(frozen=True)
-class Commonness(Step):
+class Commonness(ShardStep):
     """Counts the n-grams of the whole corpus, unless they are counted already, and measures every document by them."""
 
     settings: CommonnessSettings
@@ -54,31 +56,41 @@ class Commonness(Step):
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         if not tasks:
             return []
-        store = context.store
-        done = store.committed(STAGE, (task.key for task in tasks))
-        # A folder of its own, since another run may do the same in the same store and clear it away.
-        links = Links(store, uuid.uuid4().hex)
-        ngrams = NgramTable(self.settings, CountedDocuments(store, self.drops), links, tasks[0].facts[NGRAMS])
+        ngrams = self._ngrams(tasks[0], context.store)
+        done = context.store.committed(STAGE, (task.key for task in tasks))
         if len(done) < len(tasks) and not ngrams.is_done():
-
-            def graph() -> Build:
-                from siftlm.stages.commonness.graph import build
-
-                return lambda pipeline, plan, workers: build(pipeline, ngrams, plan, workers)
-
-            run_graph(NGRAMS, tasks, links, context, graph)
+            run_graph(NGRAMS, tasks, ngrams, context)
         try:
-            return run_shards(self._measure(ngrams), tasks, store, context.runner)
+            return super().work(tasks, context)
         finally:
-            forget()
+            finished_table.cache_clear()
 
-    def rehearsed(self, task: Task, store: Store) -> None:
-        ngrams = NgramTable(
-            self.settings, CountedDocuments(store, self.drops), Links(store, "ngrams"), task.facts[NGRAMS]
-        )
+    def run(self, task: Task, store: Store) -> Marker:
+        """Measures a shard by the finished table, which the threads of a process share."""
+        from siftlm_kernels.commonness import mean_nll
+
+        ngrams = self._ngrams(task, store)
+        with _READING:
+            table = finished_table(store, ngrams.paths())
+        with store.writer(STAGE, task.key, COMMONNESS_SCHEMA) as out:
+            for text, alive in ngrams.corpus.batches(task):
+                nll = np.full(len(alive), np.nan)
+                nll[alive] = mean_nll(*text, table, ngram=self.settings.ngram, prior=self.settings.prior)
+                unknown = np.isnan(nll)
+                column = pa.array(exp_negative(np.where(unknown, 0.0, nll)), mask=unknown)
+                out.write(pa.RecordBatch.from_arrays([column], schema=COMMONNESS_SCHEMA))
+        return task.marker(STAGE, out.rows, out.seal)
+
+    def rehearse(self, task: Task, store: Store) -> None:
+        ngrams = self._ngrams(task, store)
         for part, where in ngrams.count(task):
             ngrams.add(part, [where])
-        store.commit(self._measure(ngrams).run(task, store))
+        super().rehearse(task, store)
 
-    def _measure(self, ngrams: NgramTable) -> Measure:
-        return Measure(self.settings, ngrams.corpus, tuple(ngrams.paths()))
+    def _ngrams(self, task: Task, store: Store) -> NgramTable:
+        # Links of its own, since another run may do the same in the same store and clear them away.
+        links, corpus = Links(store, uuid.uuid4().hex), CountedDocuments(store, self.drops)
+        return NgramTable(self.settings, corpus, links, task.facts[NGRAMS])
+
+
+_READING = threading.Lock()

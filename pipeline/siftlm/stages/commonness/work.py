@@ -8,7 +8,6 @@ order of the documents nor their shards can change a bit.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,10 +24,10 @@ from siftlm.scorers.protocol import Ragged, ragged_text
 from siftlm.settings import End
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
+from siftlm.stages.portions import with_rows
 from siftlm.stages.texts import document_batches
-from siftlm.statistics.exponential import exp_negative
 from siftlm.statistics.ordered import BoolArray
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 
 VERSION = 3
 STAGE = "commonness"
@@ -43,7 +42,7 @@ Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, i
 
 @dataclass(frozen=True)
 class CountedDocuments:
-    """The documents that count: all of a shard's, or with `drops` those that represent a cluster."""
+    """Reads the documents that count: all of a shard's, or with `drops` those that represent a cluster."""
 
     store: Store
     drops: bool
@@ -52,16 +51,15 @@ class CountedDocuments:
         """Yields (ragged text of the documents that count, which those are) in batches."""
         duplicate = self.store.table(CLUSTERS, task.inputs[CLUSTERS], ["duplicate"])["duplicate"]
         alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not self.drops)
-        row = 0
-        for batch in document_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"]):
-            mine = alive[row : row + batch.num_rows]
-            row += batch.num_rows
-            yield ragged_text(batch["text"] if mine.all() else batch["text"].filter(pa.array(mine))), mine
+        batches = document_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"])
+        for rows, batch in with_rows(batches):
+            here = alive[rows]
+            yield ragged_text(batch["text"] if here.all() else batch["text"].filter(pa.array(here))), here
 
 
 @dataclass(frozen=True)
 class NgramTable:
-    """The table of a corpus: counted shard by shard, summed slice by slice. The plain functions of the graph."""
+    """Counts the n-grams of a corpus shard by shard, and sums slice by slice: the plain functions of the graph."""
 
     settings: CommonnessSettings
     corpus: CountedDocuments
@@ -76,13 +74,13 @@ class NgramTable:
         for text, _ in self.corpus.batches(task):
             count_ngrams(*text, table, ngram=self.settings.ngram)
         path, end = f"{self.links.folder}/ngrams-{task.shard}.zst", 0
-        found: list[tuple[int, Slice]] = []
+        slices: list[tuple[int, Slice]] = []
         with filesystem.open_write(path, durable=False) as out:
             for part, counts in enumerate(np.split(table, range(SLICE, len(table) - 1, SLICE))):
                 size = out.write(pa.compress(counts, codec="zstd", asbytes=True))
-                found.append((part, (path, end, size, len(counts))))
+                slices.append((part, (path, end, size, len(counts))))
                 end += size
-        return found
+        return slices
 
     def add(self, part: int, slices: Iterable[Slice]) -> None:
         """Writes the sum of one slice over all shards."""
@@ -96,9 +94,9 @@ class NgramTable:
         content = len(total).to_bytes(8, "little") + pa.compress(total, codec="zstd", asbytes=True)
         self.corpus.store.write_sealed(self._path(part), content)
 
-    def paths(self) -> list[str]:
+    def paths(self) -> tuple[str, ...]:
         """Returns the files of the finished table, in order."""
-        return [self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE))]
+        return tuple(self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE)))
 
     def is_done(self) -> bool:
         return all(self.corpus.store.holds_sealed(path) for path in self.paths())
@@ -107,45 +105,11 @@ class NgramTable:
         return self.corpus.store.path(NGRAMS, f"{self.key}/{part:04d}", ".zst")
 
 
-@dataclass(frozen=True)
-class Measure:
-    """Measures a shard by the finished table, which the threads of a process share."""
-
-    settings: CommonnessSettings
-    corpus: CountedDocuments
-    paths: tuple[str, ...]
-    name: str = STAGE
-
-    def run(self, task: Task, store: Store) -> Marker:
-        from siftlm_kernels.commonness import mean_nll
-
-        with _READING:
-            table = _table(store, self.paths)
-        ngram, prior = self.settings.ngram, self.settings.prior
-        with store.writer(STAGE, task.key, COMMONNESS_SCHEMA) as out:
-            for text, alive in self.corpus.batches(task):
-                nll = np.full(len(alive), np.nan)
-                nll[alive] = mean_nll(*text, table, ngram=ngram, prior=prior)
-                unknown = np.isnan(nll)
-                column = pa.array(exp_negative(np.where(unknown, 0.0, nll)), mask=unknown)
-                out.write(pa.RecordBatch.from_arrays([column], schema=COMMONNESS_SCHEMA))
-        files = {".parquet": out.seal}
-        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=out.rows, rows_out=out.rows, files=files)
-
-
-_READING = threading.Lock()
-
-
 @lru_cache(maxsize=1)
-def _table(store: Store, paths: tuple[str, ...]) -> Counts:
-    """The counts in the files of a finished table."""
+def finished_table(store: Store, paths: tuple[str, ...]) -> Counts:
+    """Returns the counts in the files of a finished table."""
     parts = [store.read_sealed(path) for path in paths]
     return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
-
-
-def forget() -> None:
-    """Frees the table that the threads of this process share."""
-    _table.cache_clear()
 
 
 def _counts(compressed: bytes, entries: int) -> Counts:

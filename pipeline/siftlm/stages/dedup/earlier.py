@@ -29,16 +29,16 @@ def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
 
     A shard whose signals the run itself has is left out, since its documents would be copies of themselves.
     """
-    mine = {task.inputs[SIGNALS] for task in own}
-    found = [
+    own_keys = {task.inputs[SIGNALS] for task in own}
+    earlier = [
         (f"{folder}: {shard['path']}", shard["keys"], {STORE: store, "documents": shard["documents"]})
         for folder in folders
         for store, shard in _shards(folder)
-        if shard["keys"][SIGNALS] not in mine
+        if shard["keys"][SIGNALS] not in own_keys
     ]
     return [
-        Task(number - len(found), name, "", {k: v for k, v in keys.items() if k in USED}, facts)
-        for number, (name, keys, facts) in enumerate(found)
+        Task(number - len(earlier), name, "", {k: v for k, v in keys.items() if k in USED}, facts)
+        for number, (name, keys, facts) in enumerate(earlier)
     ]
 
 
@@ -65,8 +65,8 @@ def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> No
         schema = store.schema(SIGNALS, task.inputs[SIGNALS])
         metadata = schema.field("bands").metadata if "bands" in schema.names else None
         if wanted and (metadata or {}).get(SHINGLES_KEY) != wanted:
-            found = "others" if "bands" in schema.names else "no bands"
-            raise UserError(f"dedup.shingles: must be those of the runs in dedup.against, got {found} in {task.name}")
+            given = "others" if "bands" in schema.names else "no bands"
+            raise UserError(f"dedup.shingles: must be those of the runs in dedup.against, got {given} in {task.name}")
 
 
 def touched(keys: NDArray[np.uint64], owners: Integers) -> NDArray[np.bool_]:

@@ -10,27 +10,23 @@ import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.combiners import ToList
 
+from siftlm.engine.graphs import tasks, with_parts
 from siftlm.engine.shards import Task, read_plan
 from siftlm.engine.spill import Block, Edges, Span, branch, partition
-from siftlm.stages.dedup.verify import SetBlock, ShingleSets, requests, shingle_sets, verified
+from siftlm.stages.dedup.verify import Request, SetBlock, ShingleSets, requests, shingle_sets, verified
 from siftlm.stages.dedup.work import Dedup, bucket_links, joined, only_near
 
 Path = tuple[int, str]  # a node of the merge tree, and a file of edges for it
 
 
-def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
+def build(pipeline: beam.Pipeline, stage: Dedup, plan: str, _threads: int) -> None:
     """Adds the search for duplicates to a pipeline.
 
     Places of keys are shuffled, then files of edges merged as a tree; only the path of its last one is passed on.
     """
-    tasks = (
-        pipeline
-        | "plan" >> beam.Create([plan])
-        | "signals" >> beam.FlatMap(read_plan)
-        | "spread signals" >> beam.Reshuffle()
-    )
-    buckets = tasks | "band keys" >> beam.FlatMap(stage.band_spans) | "buckets" >> beam.GroupByKey()
-    edges = _linked(buckets, stage) if stage.settings.verify is None else _verified(buckets, tasks, stage)
+    signals = tasks(pipeline, plan)
+    buckets = signals | "band keys" >> beam.FlatMap(stage.band_spans) | "buckets" >> beam.GroupByKey()
+    edges = _linked(buckets, stage) if stage.settings.verify is None else _verified(buckets, signals, stage)
     components = (
         edges
         | "branches" >> beam.GroupByKey()
@@ -45,12 +41,8 @@ def build(pipeline: beam.Pipeline, stage: Dedup, plan: str) -> None:
         | "clusters" >> beam.GroupByKey()
         | "representatives" >> beam.FlatMap(lambda part: stage.represent(part[1]))
     )
-    whole = shards | "every new shard" >> beam.FlatMap(lambda task: [(task.shard, task)] if task.shard >= 0 else [])
-    _ = (
-        {"task": whole, "blocks": rows}
-        | "by shard" >> beam.CoGroupByKey()
-        | "write clusters" >> beam.Map(lambda part: _write(stage, part[1]["task"], part[1]["blocks"]))
-    )
+    new = shards | "new shards" >> beam.Filter(lambda task: task.shard >= 0)
+    _ = with_parts("clusters", new, rows) | "write clusters" >> beam.MapTuple(stage.write_clusters)
 
 
 def _linked(buckets: PCollection[Any], stage: Dedup) -> Any:
@@ -62,7 +54,7 @@ def _linked(buckets: PCollection[Any], stage: Dedup) -> Any:
     return buckets | "edges" >> beam.MapTuple(write)
 
 
-def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) -> Any:
+def _verified(buckets: PCollection[Any], signals: PCollection[Any], stage: Dedup) -> Any:
     """Files of exact edges, and of near edges that the true Jaccard similarity of both ends confirms."""
     threshold = stage.settings.verify
     assert threshold is not None
@@ -84,9 +76,8 @@ def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) 
         for request in requests(near, part):
             yield TaggedOutput("requests", request)
 
-    def sets(_: int, of: dict[str, Any]) -> Iterator[tuple[int, SetBlock]]:
-        (task,) = of["task"]
-        yield from shingle_sets(task, stage.store_of(task), stage.settings.shingles, of["wanted"])
+    def sets(task: Task, wanted: Iterable[Request]) -> Iterator[tuple[int, SetBlock]]:
+        return shingle_sets(task, stage.store_of(task), stage.settings.shingles, wanted)
 
     def verify(part: int, blocks: Iterable[SetBlock]) -> Path:
         near = stage.links.read(f"{stage.links.folder}/near-{part}.parquet")
@@ -95,10 +86,8 @@ def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) 
 
     edges = buckets | "edges" >> beam.FlatMapTuple(spread) | "stars" >> beam.GroupByKey()
     written = edges | "write edges" >> beam.FlatMapTuple(write).with_outputs("requests", main="paths")
-    shards = tasks | "by number" >> beam.Map(lambda task: (task.shard, task))
     confirmed = (
-        {"task": shards, "wanted": written.requests}
-        | "wanted sets" >> beam.CoGroupByKey()
+        with_parts("wanted sets", signals, written.requests)
         | "sets" >> beam.FlatMapTuple(sets)
         | "sets of stars" >> beam.GroupByKey()
         | "verify" >> beam.MapTuple(verify)
@@ -108,8 +97,3 @@ def _verified(buckets: PCollection[Any], tasks: PCollection[Any], stage: Dedup) 
 
 def _edges(block: Block) -> Edges:
     return np.frombuffer(block[0], np.int64), np.frombuffer(block[1], np.int64)
-
-
-def _write(stage: Dedup, tasks: Iterable[Task], blocks: Iterable[bytes]) -> None:
-    (task,) = tasks
-    stage.write_clusters(task, blocks)

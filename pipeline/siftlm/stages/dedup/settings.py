@@ -16,7 +16,7 @@ STAGE = "clusters"
 
 
 class DedupSettings(Settings):
-    """Exact and near-duplicate removal over the whole corpus."""
+    """Removes exact and near-duplicates over the whole corpus."""
 
     shingles: ShingleSettings = Field(default_factory=ShingleSettings, description="How near-duplicates are found.")
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from siftlm.engine.drive import Build, Context, markers_of, run_graph
+from siftlm.engine.drive import Context, markers_of, run_graph
 from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Loss, Shard, Step
@@ -57,17 +57,11 @@ class Clusters(Step):
             documents = context.documents + sum(int(task.facts["documents"]) for task in earlier)
             # A folder of its own, since another run may do the same in the same store and clear it away.
             links = Links(store, uuid.uuid4().hex)
-            stage = Dedup(settings, store, links, *sizes(settings, documents, context.runner), Stopwatch(len(tasks)))
-
-            def graph() -> Build:
-                from siftlm.stages.dedup.graph import build
-
-                return lambda pipeline, plan, _: build(pipeline, stage, plan)
-
-            run_graph("dedup", [*earlier, *tasks], links, context, graph)
+            work = Dedup(settings, store, links, *sizes(settings, documents, context.runner), Stopwatch(len(tasks)))
+            run_graph("dedup", [*earlier, *tasks], work, context)
         return markers_of(STAGE, tasks, done, store)
 
-    def rehearsed(self, task: Task, store: Store) -> None:
+    def rehearse(self, task: Task, store: Store) -> None:
         stage = Dedup(self.settings, store, Links(store, "links"), partitions=1)
         bucket_links(span for _, span in stage.band_spans(task))
         stage.write_clusters(task, [])

@@ -19,10 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from siftlm.engine.shards import Task
-from siftlm.engine.spill import Edges, Integers
+from siftlm.engine.spill import Edges, Integers, groups
 from siftlm.scorers import ShingleSettings
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.portions import with_rows
 from siftlm.store import Store
 
 SMALL_STAR = 32
@@ -35,7 +36,7 @@ SetBlock = tuple[bytes, bytes, bytes]  # int64 numbers, int64 sizes, uint64 shin
 
 @dataclass(frozen=True)
 class ShingleSets:
-    """Shingle hashes of documents, those of `numbers[i]` in hashes[bounds[i]:bounds[i + 1]]; numbers ascend."""
+    """Holds shingle hashes of documents, those of `numbers[i]` in hashes[bounds[i]:bounds[i + 1]]; numbers ascend."""
 
     numbers: Integers
     bounds: Integers
@@ -46,8 +47,8 @@ class ShingleSets:
         parts = list(blocks)
         numbers, sizes = _integers(part[0] for part in parts), _integers(part[1] for part in parts)
         hashes = np.frombuffer(b"".join(part[2] for part in parts), np.uint64)
-        whole = ShingleSets(numbers, np.r_[0, np.cumsum(sizes)], hashes)
-        return whole.take(np.argsort(numbers))
+        sets = ShingleSets(numbers, np.r_[0, np.cumsum(sizes)], hashes)
+        return sets.take(np.argsort(numbers))
 
     def take(self, rows: Integers) -> ShingleSets:
         """Returns the sets at these positions, in their order."""
@@ -63,9 +64,9 @@ class ShingleSets:
         from siftlm_kernels.minhash import set_jaccard
 
         named, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-        mine = self.take(np.searchsorted(self.numbers, named))
+        sets = self.take(np.searchsorted(self.numbers, named))
         pairs = np.ascontiguousarray(places.reshape(2, -1).T)
-        return set_jaccard(mine.hashes, mine.bounds, pairs)
+        return set_jaccard(sets.hashes, sets.bounds, pairs)
 
 
 def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
@@ -85,18 +86,16 @@ def shingle_sets(
 
     asked = list(wanted)
     rows, parts = (_integers(request[side] for request in asked) for side in (0, 1))
-    first = 0
-    columns = ["text"]
-    for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=READ_DOCUMENTS, columns=columns):
-        here = (rows >= first) & (rows < first + batch.num_rows)
+    batches = store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=READ_DOCUMENTS, columns=["text"])
+    for of_batch, batch in with_rows(batches):
+        here = (rows >= of_batch.start) & (rows < of_batch.stop)
         if here.any():
             distinct, places = np.unique(rows[here], return_inverse=True)
-            texts = batch["text"].take(pa.array(distinct - first))
+            texts = batch["text"].take(pa.array(distinct - of_batch.start))
             hashes, bounds = shingle_hashes(*ragged_text(texts), ngram=shingles.ngram)
             sets = ShingleSets((task.shard << 32) + distinct, bounds, hashes)
             for part in np.unique(parts[here]):
                 yield int(part), sets.take(places[parts[here] == part]).block()
-        first += batch.num_rows
 
 
 def verified(near: Edges, sets: ShingleSets, threshold: float) -> Edges:
@@ -104,12 +103,12 @@ def verified(near: Edges, sets: ShingleSets, threshold: float) -> Edges:
     order = np.lexsort((near[1], near[0]))
     a, b = near[0][order], near[1][order]
     similar = sets.similarity(a, b) >= threshold
-    found = [(a[similar], b[similar])]
-    firsts = np.flatnonzero(np.r_[True, a[1:] != a[:-1]][: len(a)])
-    for start, end in zip(firsts, np.r_[firsts[1:], len(a)], strict=True):
+    links = [(a[similar], b[similar])]
+    for start, size in zip(*groups(a), strict=True):
+        end = start + size
         if not similar[start:end].all():
-            found += _within(b[start:end], similar[start:end], sets, threshold)
-    return np.concatenate([edges[0] for edges in found]), np.concatenate([edges[1] for edges in found])
+            links += _within(b[start:end], similar[start:end], sets, threshold)
+    return np.concatenate([edges[0] for edges in links]), np.concatenate([edges[1] for edges in links])
 
 
 def _within(members: Integers, similar: NDArray[np.bool_], sets: ShingleSets, threshold: float) -> list[Edges]:
@@ -120,15 +119,15 @@ def _within(members: Integers, similar: NDArray[np.bool_], sets: ShingleSets, th
         a, b = members[left[new]], members[right[new]]
         true = sets.similarity(a, b) >= threshold
         return [(a[true], b[true])]
-    found, rest = [], members[~similar]
+    links, rest = [], members[~similar]
     for _ in range(LEADERS):
         if len(rest) < 2:
             break
         leader, rest = rest[0], rest[1:]
         true = sets.similarity(np.full(len(rest), leader), rest) >= threshold
-        found.append((np.full(np.count_nonzero(true), leader), rest[true]))
+        links.append((np.full(np.count_nonzero(true), leader), rest[true]))
         rest = rest[~true]
-    return found
+    return links
 
 
 def _integers(parts: Iterable[bytes]) -> Integers:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from siftlm.engine.runner import RunnerSettings, batch_size
 from siftlm.engine.shards import Stopwatch, Task
-from siftlm.engine.spill import Block, Edges, Integers, Links, Span, partition, read_spans
+from siftlm.engine.spill import Block, Edges, Integers, Links, Span, groups, partition, read_spans
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.dedup.earlier import STORE, touched
 from siftlm.stages.dedup.settings import STAGE, DedupSettings
+from siftlm.stages.portions import with_rows
 from siftlm.stages.texts import doc_ids
 from siftlm.statistics.hashing import finalise
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 
 VERSION = 2
 CLUSTER_SCHEMA = pa.schema(
@@ -42,7 +43,7 @@ VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: abou
 
 @dataclass(frozen=True)
 class Dedup:
-    """The plain functions of the stage, in the order of its graph."""
+    """Finds duplicates: the plain functions of the stage, in the order of its graph."""
 
     settings: DedupSettings
     store: Store
@@ -65,11 +66,9 @@ class Dedup:
 
     def _band_blocks(self, task: Task) -> Iterator[tuple[int, Block]]:
         columns = ["content_hash", *(("bands", "has_shingles") if self.settings.near else ())]
-        row = 0
-        for batch in self.store_of(task).batches(SIGNALS, task.inputs[SIGNALS], rows=65_536, columns=columns):
-            numbers = (np.int64(task.shard) << 32) + np.arange(row, row + batch.num_rows)
-            row += batch.num_rows
-            keys, owners = self._band_keys(batch, numbers)
+        batches = self.store_of(task).batches(SIGNALS, task.inputs[SIGNALS], rows=65_536, columns=columns)
+        for rows, batch in with_rows(batches, task.shard << 32):
+            keys, owners = self._band_keys(batch, np.arange(rows.start, rows.stop))
             yield from partition(keys, owners, self.partitions)
 
     def _band_keys(self, batch: pa.RecordBatch, numbers: Integers) -> tuple[NDArray[np.uint64], Integers]:
@@ -125,9 +124,8 @@ class Dedup:
         ranks = {"component": "ascending", "earlier": "descending", "best": "descending", "doc_id": "ascending"}
         order = [*ranks.items(), ("number", "ascending")]
         table = table.take(pc.sort_indices(table, sort_keys=order)).combine_chunks()
-        components, numbers = table["component"].to_numpy(), table["number"].to_numpy()
-        first = np.flatnonzero(np.r_[True, components[1:] != components[:-1]])
-        members = np.diff(np.r_[first, len(components)])
+        numbers = table["number"].to_numpy()
+        first, members = groups(table["component"].to_numpy())
         leader = np.repeat(first, members)
         hashes = _hash_columns(table["content_hash"].combine_chunks())
         same = (hashes == hashes[leader]).all(axis=1)
@@ -164,18 +162,9 @@ class Dedup:
             for batch in table.to_batches(max_chunksize=16_384):
                 clusters.write(batch)
         dropped = Counter(f"{kind}_duplicate" for kind in duplicate if kind and self.settings.drops)
+        seal, seconds = clusters.seal, self.watch.part()
         self.store.commit(
-            Marker(
-                stage=STAGE,
-                key=task.key,
-                shard=task.name,
-                rows_in=len(cluster_ids),
-                rows_out=len(cluster_ids) - dropped.total(),
-                dropped=dict(sorted(dropped.items())),
-                files={".parquet": clusters.seal},
-                content=clusters.seal.digest,
-                facts={"seconds": self.watch.part()},
-            )
+            task.marker(STAGE, clusters.rows, seal, dropped=dropped, content=seal.digest, seconds=seconds)
         )
 
 
@@ -211,8 +200,9 @@ def only_near(exact: Edges, near: Edges) -> Edges:
     is_near = np.arange(len(a)) >= len(exact[0])
     order = np.lexsort((is_near, b, a))
     a, b, is_near = a[order], b[order], is_near[order]
-    first = np.r_[True, (a[1:] != a[:-1]) | (b[1:] != b[:-1])][: len(a)]
-    return a[first & is_near], b[first & is_near]
+    first, _ = groups(a, b)
+    first = first[is_near[first]]
+    return a[first], b[first]
 
 
 def _sizes(table: pa.Table) -> Integers:

@@ -10,26 +10,21 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.combiners import ToList
 
-from siftlm.engine.graphs import InThreads, tasks
+from siftlm.engine.graphs import InThreads, tasks, with_parts
 from siftlm.engine.values import write_value
 from siftlm.stages.ids.work import Ids, Pair
 
 
-def build(pipeline: beam.Pipeline, stage: Ids, plan: str, answer: str, workers: int) -> None:
-    """Adds two shuffles of the places of hashes, by hash and back by shard; `answer` tells the outcome."""
+def build(pipeline: beam.Pipeline, stage: Ids, plan: str, workers: int) -> None:
+    """Adds two shuffles of the places of hashes, by hash and back by shard; the file `answer` tells the outcome."""
 
     def renamed(part: int, pairs: Iterable[Pair]) -> Iterator[Any]:
-        found, shared = stage.renamed(part, pairs)
+        compared, shared = stage.renamed(part, pairs)
         yield TaggedOutput("shared", ("shared", astuple(shared)))
-        yield from found
-
-    def made(part: tuple[int, dict[str, Any]]) -> tuple[str, tuple[int, str, int]] | None:
-        (task,) = part[1]["task"]
-        new = stage.made(task, part[1]["spans"])
-        return ("made", new) if new else None
+        yield from compared
 
     shards = tasks(pipeline, plan)
-    found = (
+    compared = (
         shards
         | "ids" >> beam.ParDo(InThreads(stage.spans, workers))
         | "blocks" >> beam.FlatMap(lambda blocks: blocks)
@@ -37,14 +32,13 @@ def build(pipeline: beam.Pipeline, stage: Ids, plan: str, answer: str, workers: 
         | "renamed" >> beam.FlatMapTuple(renamed).with_outputs("shared", main="spans")
     )
     written = (
-        {"task": shards | "by rank" >> beam.Map(lambda task: (task.facts["rank"], task)), "spans": found.spans}
-        | "by shard" >> beam.CoGroupByKey()
-        | "write ids" >> beam.ParDo(InThreads(made, workers))
-        | "new" >> beam.Filter(lambda new: new is not None)
+        with_parts("ids", shards, compared.spans, lambda task: int(task.facts["rank"]))
+        | "write ids" >> beam.ParDo(InThreads(lambda part: stage.made(*part), workers))
+        | "new" >> beam.FlatMap(lambda new: [("made", new)] if new else [])
     )
     _ = (
-        (written, found.shared)
+        (written, compared.shared)
         | "all" >> beam.Flatten()
         | "list" >> ToList()
-        | "answer" >> beam.Map(lambda parts: write_value(answer, parts, stage.store))
+        | "answer" >> beam.Map(lambda parts: write_value(stage.answer, parts, stage.store))
     )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from siftlm import filesystem
-from siftlm.engine.drive import Build, Context, run_graph
-from siftlm.engine.gather import GATHERED, IN_DRIVER_DOCUMENTS
+from siftlm.engine.drive import Context, run_graph
+from siftlm.engine.gather import IN_DRIVER_DOCUMENTS
 from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Output, Shard, Step, Told
-from siftlm.engine.values import SUFFIX, read_value
+from siftlm.engine.values import read_value
 from siftlm.errors import UserError
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ids.work import ENTRIES, VERSION, Ids, Shared
@@ -47,8 +47,12 @@ class UniqueIds(Step):
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         marker = known(context.store, tasks[0].key) or self._compared(tasks, context)
-        if self.refuse:
-            check_differ(marker)
+        facts = marker.facts
+        if self.refuse and facts["ids"]:
+            raise UserError(
+                f'duplicate_ids: must be "make_unique" where ids repeat, got "refuse" and {facts["documents"]:,} '
+                f"documents that share an id; {facts['most']:,} have {facts['example']!r}, for instance"
+            )
         return [marker]
 
     def outputs(self, shards: Sequence[Shard], tasks: Sequence[Task], markers: Sequence[Marker]) -> list[Shard]:  # noqa: ARG002
@@ -60,8 +64,13 @@ class UniqueIds(Step):
         facts = markers[0].facts
         if not facts["ids"]:
             return Told()
+        warning = (
+            f"{facts['documents']:,} documents came with ids that others have too, {facts['most']:,} of them with "
+            f"{facts['example']!r}; {facts['renamed']:,} were given ids of their own: the old one, # and a hash of "
+            "the text (duplicate_ids)"
+        )
         told = {name: facts[name] for name in ("ids", "documents", "renamed", "example", "most")}
-        return Told([warning(markers[0])], {"ids": told})
+        return Told([warning], {"ids": told})
 
     def _compared(self, tasks: Sequence[Task], context: Context) -> Marker:
         """The marker of the comparison of all ids: what they share, and the keys of the shards that have new ones."""
@@ -73,7 +82,8 @@ class UniqueIds(Step):
         made, shared = _compare(stage, ranked, context)
         newest = {shard: (ids, renamed) for shard, ids, renamed in made}
         while made and not self.refuse:  # ends: what is made grows longer, and two longer than all that came differ
-            ranked = _with_keys(ranked, {shard: ids for shard, ids, _ in made})
+            keys = {shard: {IDS: ids} for shard, ids, _ in made}
+            ranked = [replace(task, inputs={**task.inputs, **keys.get(task.shard, {})}) for task in ranked]
             again = replace(stage, links=Links(store, uuid.uuid4().hex), made_alone=True)
             made, _ = _compare(again, ranked, context)
             newest |= {shard: (ids, renamed) for shard, ids, renamed in made}
@@ -92,18 +102,11 @@ def _compare(stage: Ids, tasks: Sequence[Task], context: Context) -> tuple[Made,
     """Where ids are made, and what was shared before: here for a small corpus, by the runner for a large one."""
     if context.documents <= IN_DRIVER_DOCUMENTS:
         return stage.compared(tasks)
-    answer = stage.store.path(GATHERED, uuid.uuid4().hex, SUFFIX)  # of this call alone
-
-    def graph() -> Build:
-        from siftlm.stages.ids.graph import build
-
-        return lambda pipeline, plan, workers: build(pipeline, stage, plan, answer, workers)
-
     try:
-        run_graph(IDS, tasks, stage.links, context, graph)
-        parts = read_value(answer, stage.store)
+        run_graph(IDS, tasks, stage, context)
+        parts = read_value(stage.answer, stage.store)
     finally:
-        filesystem.remove(answer)
+        filesystem.remove(stage.answer)
     made = [values for kind, values in parts if kind == "made"]
     return made, Shared.merged(Shared(*values) for kind, values in parts if kind == "shared")
 
@@ -125,30 +128,3 @@ def _example(stage: Ids, tasks: Sequence[Task], shared: Shared) -> str | None:
     key = task.inputs[DOCUMENTS]
     (batch,) = stage.store.row_range(DOCUMENTS, key, row, row + 1, columns=["doc_id"])
     return str(batch["doc_id"][0].as_py())
-
-
-def _with_keys(shards: Sequence[Task], keys: Mapping[int, str]) -> list[Task]:
-    return [
-        replace(shard, inputs={**shard.inputs, IDS: keys[shard.shard]}) if shard.shard in keys else shard
-        for shard in shards
-    ]
-
-
-def check_differ(compared: Marker) -> None:
-    """Raises UserError where several documents have one id."""
-    facts = compared.facts
-    if facts["ids"]:
-        raise UserError(
-            f'duplicate_ids: must be "make_unique" where ids repeat, got "refuse" and {facts["documents"]:,} documents '
-            f"that share an id; {facts['most']:,} have {facts['example']!r}, for instance"
-        )
-
-
-def warning(compared: Marker) -> str:
-    """Returns what a user should know of ids that several documents had."""
-    facts = compared.facts
-    return (
-        f"{facts['documents']:,} documents came with ids that others have too, {facts['most']:,} of them with "
-        f"{facts['example']!r}; {facts['renamed']:,} were given ids of their own: the old one, # and a hash of "
-        "the text (duplicate_ids)"
-    )

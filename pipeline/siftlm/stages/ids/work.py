@@ -17,21 +17,24 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
+from numpy.typing import NDArray
 
+from siftlm.engine.gather import GATHERED
 from siftlm.engine.shards import Task
-from siftlm.engine.spill import Integers, Links, Span, read_spans
+from siftlm.engine.spill import Integers, Links, Span, groups, read_spans
+from siftlm.engine.values import SUFFIX
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.portions import batched, with_rows
 from siftlm.stages.texts import IDS, Aligned, doc_ids
 from siftlm.statistics.hashing import finalise
-from siftlm.statistics.ordered import BoolArray, UInt64Array
+from siftlm.statistics.ordered import UInt64Array
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2
@@ -42,12 +45,15 @@ ENTRIES = 4_000_000  # documents in a partition: 128 MB of them, and as much aga
 
 MADE = r"#[0-9a-f]{16}(\.[0-9]+)?$"  # how the ids end that are made here
 
+FIELDS = ("high", "low", "content", "place")
+ENTRY = np.dtype(list(zip(FIELDS, (np.uint64, np.uint64, np.uint64, np.int64), strict=True)))
+"""A document: both halves of the hash of its id, a hash of its text, and its place `rank of the shard << 32 | row`."""
 Pair = tuple[Span, Span]  # where a block of entries lies: the halves of the hashes; hashes of texts and places
 
 
 @dataclass(frozen=True)
 class Shared:
-    """How many ids several documents have, how many documents those are, and the id that most of them have."""
+    """Counts the ids that several documents have and these documents, and tells the id that most of them have."""
 
     ids: int = 0
     documents: int = 0
@@ -62,50 +68,27 @@ class Shared:
         return Shared(sum(part.ids for part in every), sum(part.documents for part in every), worst.most, worst.place)
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Documents side by side: both halves of the hash of their id, a hash of their text, and their place.
+def read_entries(pairs: Iterable[Pair]) -> NDArray[np.void]:
+    """Returns the entries in blocks of files, as rows of `ENTRY`."""
+    every = list(pairs)
+    high, low = read_spans(hashes for hashes, _ in every)
+    content, place = read_spans(places for _, places in every)
+    entries = np.empty(len(high), ENTRY)
+    entries["high"], entries["low"], entries["content"], entries["place"] = high, low.view(np.uint64), content, place
+    return entries
 
-    A place is `rank of the shard << 32 | row`.
-    """
 
-    high: UInt64Array
-    low: UInt64Array
-    content: UInt64Array
-    place: Integers
-
-    @staticmethod
-    def read(pairs: Iterable[Pair]) -> Entries:
-        every = list(pairs)
-        high, low = read_spans(hashes for hashes, _ in every)
-        content, place = read_spans(places for _, places in every)
-        return Entries(high, low.view(np.uint64), content, place)
-
-    @staticmethod
-    def joined(parts: Sequence[Entries]) -> Entries:
-        unsigned, signed = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        none = Entries(unsigned, unsigned, unsigned, signed)
-        sides = ([getattr(part, side) for part in (none, *parts)] for side in ("high", "low", "content", "place"))
-        return Entries(*(np.concatenate(side) for side in sides))
-
-    def take(self, rows: Any) -> Entries:
-        return Entries(self.high[rows], self.low[rows], self.content[rows], self.place[rows])
-
-    def __len__(self) -> int:
-        return len(self.place)
-
-    def renamed(self) -> tuple[Integers, Integers, Shared]:
-        """Returns the places of documents that need another id, which copy each is, and what they share."""
-        order = np.argsort(self.high)
-        alike = self.high[order][1:] == self.high[order][:-1]
-        mine = self.take(order[np.r_[alike, False] | np.r_[False, alike]] if len(order) else order)
-        mine = mine.take(np.lexsort((mine.place, mine.content, mine.low, mine.high)))
-        first = _changes(mine.high) | _changes(mine.low)
-        texts = np.flatnonzero(first | _changes(mine.content))
-        number = 1 + np.arange(len(mine)) - np.repeat(texts, np.diff(np.r_[texts, len(mine)]))
-        starts = np.flatnonzero(first)
-        sizes = np.diff(np.r_[starts, len(mine)])
-        return mine.place[~first], number[~first], _shared(sizes, mine.place[starts])
+def to_rename(entries: NDArray[np.void]) -> tuple[Integers, Integers, Shared]:
+    """Returns the places of documents that need another id, which copy each is, and what they share."""
+    order = np.argsort(entries["high"])
+    sorted_high = entries["high"][order]
+    same = sorted_high[1:] == sorted_high[:-1]
+    alike = entries[order[np.r_[same, False] | np.r_[False, same]] if len(order) else order]
+    order = np.lexsort([alike[name] for name in reversed(FIELDS)])
+    high, low, content, place = (alike[name][order] for name in FIELDS)
+    number = 1 + np.arange(len(place)) - np.repeat(*groups(high, low, content))
+    starts, sizes = groups(high, low)
+    return np.delete(place, starts), np.delete(number, starts), _shared(sizes, place[starts])
 
 
 def _shared(sizes: Integers, places: Integers) -> Shared:
@@ -118,14 +101,9 @@ def _shared(sizes: Integers, places: Integers) -> Shared:
     return Shared(int(several.sum()), int(sizes[several].sum()), most, place)
 
 
-def _changes(values: UInt64Array) -> BoolArray:
-    """Where a value is not the one before it; the first is not."""
-    return np.asarray(np.r_[True, values[1:] != values[:-1]][: len(values)], np.bool_)
-
-
 @dataclass(frozen=True)
 class Ids:
-    """The plain functions of the stage, in the order of its graph.
+    """Compares ids and makes new ones: the plain functions of the stage, in the order of its graph.
 
     The rank of a shard, whose documents come before those of larger ranks, is a fact of its task. Without `names` ids
     are only compared, before there are signals. With `made_alone` only those are that look as if they were made here.
@@ -137,46 +115,47 @@ class Ids:
     partitions: int = 1
     made_alone: bool = False
 
-    def entries(self, task: Task) -> Iterator[Entries]:
-        """Yields the documents of a shard in blocks."""
+    @property
+    def answer(self) -> str:
+        """Where the graph leaves its outcome."""
+        return self.store.path(GATHERED, self.links.key, SUFFIX)
+
+    def entries(self, task: Task) -> Iterator[NDArray[np.void]]:
+        """Yields the documents of a shard in batches, as rows of `ENTRY`."""
         stage = SIGNALS if self.names else DOCUMENTS
         columns = ["doc_id", *(["content_hash"] if self.names else [])]
-        row, held = int(task.facts["rank"]) << 32, list[Entries]()
         made = task.inputs.get(IDS)
         new = Aligned(self.store, IDS, made, ["doc_id"], 0, sys.maxsize, READ_ROWS) if made else None
-        for batch in self.store.batches(stage, task.inputs[stage], rows=READ_ROWS, columns=columns):
+        batches = self.store.batches(stage, task.inputs[stage], rows=READ_ROWS, columns=columns)
+        for rows, batch in with_rows(batches, int(task.facts["rank"]) << 32):
             ids = new.take(batch.num_rows)["doc_id"].combine_chunks() if new else batch["doc_id"]
-            high, low = _hashes(ids)
-            content = _contents(batch["content_hash"]) if self.names else np.zeros(len(high), np.uint64)
-            block = Entries(high, low, content, np.arange(row, row + len(high)))
-            held.append(block.take(np.asarray(pc.match_substring_regex(ids, MADE))) if self.made_alone else block)
-            row += batch.num_rows
-            if sum(map(len, held)) >= BLOCK:
-                yield Entries.joined(held)
-                held = []
-        yield Entries.joined(held)
+            entries = np.zeros(len(ids), ENTRY)
+            entries["high"], entries["low"] = _hashes(ids).T
+            entries["content"] = _contents(batch["content_hash"]) if self.names else 0
+            entries["place"] = np.arange(rows.start, rows.stop)
+            yield entries[np.asarray(pc.match_substring_regex(ids, MADE))] if self.made_alone else entries
 
     def spans(self, task: Task) -> list[tuple[int, Pair]]:
         """Writes the entries of a shard; (partition, where its part is) of every block."""
-        found = []
+        spans = []
         with self.links.open_spans(f"ids-{task.shard}") as out:
-            for block in self.entries(task):
-                part = finalise(block.high) % np.uint64(self.partitions)
+            for batches in batched(self.entries(task), (len, BLOCK)):
+                block = np.concatenate(batches)
+                part = finalise(block["high"]) % np.uint64(self.partitions)
                 for index in np.unique(part).tolist():
-                    mine = block.take(part == index)
-                    hashes = out.write((mine.high.tobytes(), mine.low.tobytes()))
-                    found.append((index, (hashes, out.write((mine.content.tobytes(), mine.place.tobytes())))))
-        return found
+                    high, low, content, place = (block[name][part == index].tobytes() for name in FIELDS)
+                    spans.append((index, (out.write((high, low)), out.write((content, place)))))
+        return spans
 
     def renamed(self, part: int, pairs: Iterable[Pair]) -> tuple[list[tuple[int, Span]], Shared]:
         """Writes who needs another id; (rank, where its part is) of every shard with any, and what they share."""
-        places, numbers, shared = Entries.read(pairs).renamed()
+        places, numbers, shared = to_rename(read_entries(pairs))
         with self.links.open_spans(f"renamed-{part}") as out:
-            found = [
-                (rank, out.write((rows.astype(np.uint64).tobytes(), mine.tobytes())))
-                for rank, rows, mine in by_shard(places, numbers)
+            spans = [
+                (rank, out.write((rows.astype(np.uint64).tobytes(), copies.tobytes())))
+                for rank, rows, copies in by_shard(places, numbers)
             ]
-        return found, shared
+        return spans, shared
 
     def write(self, task: Task, rows: Integers, numbers: Integers) -> Marker:
         """Writes the ids of a shard, those of `rows` made unique; its fact `renamed` counts those that are new."""
@@ -195,9 +174,7 @@ class Ids:
             for start in range(0, len(ids), READ_ROWS):
                 out.write(pa.record_batch([pa.array(ids[start : start + READ_ROWS])], schema=IDS_SCHEMA))
         renamed = sum(new != old for new, old in zip(ids, table["doc_id"].to_pylist(), strict=True))
-        return self.store.commit(
-            Marker(IDS, key, task.name, len(ids), len(ids), files={".parquet": out.seal}, facts={"renamed": renamed})
-        )
+        return self.store.commit(replace(task, key=key).marker(IDS, len(ids), out.seal, renamed=renamed))
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
         """Returns (shard, key of its ids, how many are new), or None where it keeps what it has."""
@@ -213,8 +190,9 @@ class Ids:
     def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
         """Returns what a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            blocks = list(pool.map(lambda task: Entries.joined(list(self.entries(task))), tasks))
-            places, numbers, shared = Entries.joined(blocks).renamed()
+            batches = pool.map(lambda task: list(self.entries(task)), tasks)
+            entries = np.concatenate([np.zeros(0, ENTRY), *(batch for of_task in batches for batch in of_task)])
+            places, numbers, shared = to_rename(entries)
             made = pool.map(lambda part: self._made(tasks[part[0]], *part[1:]), by_shard(places, numbers))
             return list(made), shared
 
@@ -234,11 +212,10 @@ def unique_id(doc_id: str, content: int, number: int) -> str:
     return f"{doc_id}#{content:016x}" + (f".{number}" if number > 1 else "")
 
 
-def _hashes(ids: pa.Array) -> tuple[UInt64Array, UInt64Array]:
-    """Both halves of the xxh3_128 of every id."""
+def _hashes(ids: pa.Array) -> UInt64Array:
+    """Both halves of the xxh3_128 of every id, uint64[ids, 2]."""
     raw = ids.cast(pa.large_binary()).to_pylist()
-    halves = np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, raw)), np.uint64).reshape(-1, 2)
-    return np.ascontiguousarray(halves[:, 0]), np.ascontiguousarray(halves[:, 1])
+    return np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, raw)), np.uint64).reshape(-1, 2)
 
 
 def _contents(hashes: pa.FixedSizeBinaryArray) -> UInt64Array:

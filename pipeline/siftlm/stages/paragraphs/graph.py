@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import apache_beam as beam
 
-from siftlm.engine.graphs import InThreads, tasks
+from siftlm.engine.graphs import InThreads, tasks, with_parts
 from siftlm.stages.paragraphs.work import CommonParagraphs
 
 
 def build(pipeline: beam.Pipeline, stage: CommonParagraphs, plan: str, workers: int) -> None:
     """Adds two shuffles of the places of hashes, by hash and back by shard, with texts read around them."""
-
-    def cut(part: tuple[int, dict[str, Any]]) -> None:
-        (task,) = part[1]["task"]
-        stage.cut(task, part[1]["spans"])
-
     shards = tasks(pipeline, plan)
     common = (
         shards
@@ -25,8 +18,4 @@ def build(pipeline: beam.Pipeline, stage: CommonParagraphs, plan: str, workers: 
         | "by hash" >> beam.GroupByKey()
         | "common" >> beam.FlatMapTuple(stage.common)
     )
-    _ = (
-        {"task": shards | "by number" >> beam.Map(lambda task: (task.shard, task)), "spans": common}
-        | "by shard" >> beam.CoGroupByKey()
-        | "cut" >> beam.ParDo(InThreads(cut, workers))
-    )
+    _ = with_parts("cuts", shards, common) | "cut" >> beam.ParDo(InThreads(lambda part: stage.cut(*part), workers))

@@ -10,7 +10,7 @@ from siftlm.settings import Settings
 
 
 class ParagraphSettings(Settings):
-    """Which paragraphs are cut. CCNet and Dolma cut every repeated line; FineWeb found that this can cost quality."""
+    """Says which paragraphs are cut. CCNet and Dolma cut every repeated line; FineWeb found this can cost quality."""
 
     unit: Literal["line", "paragraph"] = Field(
         "line", description="What is compared: lines, or runs of lines between blank ones."

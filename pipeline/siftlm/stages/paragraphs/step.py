@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from siftlm.engine.drive import Build, Context, markers_of, run_graph
+from siftlm.engine.drive import Context, markers_of, run_graph
 from siftlm.engine.runner import batch_size
 from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links
@@ -41,11 +41,8 @@ class Paragraphs(Step):
         return CUT_SCHEMA
 
     def losses(self) -> Sequence[Loss]:
-        return [
-            Loss(
-                DEDUP_PARAGRAPHS, f"has something left without the {self.settings.unit}s that others have", "cut_share"
-            )
-        ]
+        passes = f"has something left without the {self.settings.unit}s that others have"
+        return [Loss(DEDUP_PARAGRAPHS, passes, "cut_share")]
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
@@ -54,19 +51,12 @@ class Paragraphs(Step):
             # A folder of its own, since another run may do the same in the same store and clear it away.
             links, least = Links(store, uuid.uuid4().hex), max(self.settings.min_bytes, TEXT_BYTES)
             partitions = 1 + context.text_bytes // least // batch_size(context.runner, ENTRIES)
-            stage = CommonParagraphs(
-                self.settings, self.seed, self.drops, store, links, partitions, Stopwatch(len(tasks))
-            )
-
-            def graph() -> Build:
-                from siftlm.stages.paragraphs.graph import build
-
-                return lambda pipeline, plan, workers: build(pipeline, stage, plan, workers)
-
-            run_graph(PARAGRAPHS, tasks, links, context, graph)
+            watch = Stopwatch(len(tasks))
+            work = CommonParagraphs(self.settings, self.seed, self.drops, store, links, partitions, watch)
+            run_graph(PARAGRAPHS, tasks, work, context)
         return markers_of(PARAGRAPHS, tasks, done, store)
 
-    def rehearsed(self, task: Task, store: Store) -> None:
+    def rehearse(self, task: Task, store: Store) -> None:
         stage = CommonParagraphs(self.settings, self.seed, self.drops, store, Links(store, "paragraphs"))
         stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
 

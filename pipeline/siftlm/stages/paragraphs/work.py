@@ -25,16 +25,17 @@ import xxhash
 from numpy.typing import NDArray
 
 from siftlm.engine.shards import Stopwatch, Task
-from siftlm.engine.spill import Links, Span, partition, read_spans
+from siftlm.engine.spill import Links, Span, groups, partition, read_spans
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors.reasons import ALL_CUT
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.paragraphs.settings import ParagraphSettings
+from siftlm.stages.portions import batched, with_rows
 from siftlm.stages.texts import PARAGRAPHS
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, UInt64Array
-from siftlm.store import Marker, Store
+from siftlm.store import Store
 
 VERSION = 1
 SPAN = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end", pa.int64(), nullable=False)])
@@ -55,7 +56,7 @@ TEXT_BYTES = 128  # that a paragraph takes of a corpus, about, where short ones 
 
 @dataclass(frozen=True)
 class ParagraphRanks:
-    """Paragraphs and documents as hashes, side by side: document `ranks[i]` has paragraph `keys[i]`."""
+    """Holds paragraphs and documents as hashes in parallel arrays: document `ranks[i]` has paragraph `keys[i]`."""
 
     keys: UInt64Array
     ranks: UInt64Array
@@ -75,17 +76,16 @@ class ParagraphRanks:
         """Returns at most the `most` smallest distinct ranks of every key, by key, then rank."""
         order = np.lexsort((self.ranks, self.keys))
         keys, ranks = self.keys[order], self.ranks[order]
-        new = _changes(keys) | _changes(ranks)
+        new, _ = groups(keys, ranks)
         keys, ranks = keys[new], ranks[new]
-        starts = np.flatnonzero(_changes(keys))
-        place = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
+        place = np.arange(len(keys)) - np.repeat(*groups(keys))
         return ParagraphRanks(keys[place < most], ranks[place < most])
 
     def common(self, documents: int) -> ParagraphRanks:
         """Returns every key that has as many distinct ranks, once, with its smallest; by key."""
         best = self.smallest(documents)
-        starts = np.flatnonzero(_changes(best.keys))
-        starts = starts[np.diff(np.r_[starts, len(best.keys)]) >= documents]
+        starts, sizes = groups(best.keys)
+        starts = starts[sizes >= documents]
         return ParagraphRanks(best.keys[starts], best.ranks[starts])
 
     def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
@@ -98,7 +98,7 @@ class ParagraphRanks:
 
 @dataclass(frozen=True)
 class CommonParagraphs:
-    """The plain functions of the stage, in the order of its graph."""
+    """Finds and cuts common paragraphs: the plain functions of the stage, in the order of its graph."""
 
     settings: ParagraphSettings
     seed: int
@@ -122,16 +122,16 @@ class CommonParagraphs:
         by_shard: dict[int, list[Span]] = defaultdict(list)
         for shard, span in spans:
             by_shard[shard].append(span)
-        blocks = {shard: ParagraphRanks.read(mine) for shard, mine in sorted(by_shard.items())}
+        blocks = {shard: ParagraphRanks.read(of_shard) for shard, of_shard in sorted(by_shard.items())}
         common = ParagraphRanks.joined(list(blocks.values())).common(self.settings.min_documents)
-        found = []
+        spans_of_common = []
         with self.links.open_spans(f"common-{part}") as out:
             for shard, block in blocks.items():
                 keys = np.unique(block.keys)
                 there, firsts = common.find(keys)
                 if there.any():
-                    found.append((shard, out.write((keys[there].tobytes(), firsts[there].tobytes()))))
-        return found
+                    spans_of_common.append((shard, out.write((keys[there].tobytes(), firsts[there].tobytes()))))
+        return spans_of_common
 
     def cut(self, task: Task, spans: Iterable[Span]) -> None:
         """Writes the cuts of one shard, every row in order, nothing cut of rows that are out already."""
@@ -149,24 +149,14 @@ class CommonParagraphs:
                 emptied = np.count_nonzero((counts > 0) & (cuts["byte_count"].to_numpy() == 0))
                 cut_bytes = cuts["cut_bytes"].to_numpy().sum()
                 sums += [np.count_nonzero(~alive), emptied, np.count_nonzero(counts), counts.sum(), cut_bytes]
-        out_already, left_empty, *facts = (int(number) for number in sums)
-        dropped = {"not_alive": out_already, ALL_CUT: left_empty}
+        out_already, left_empty, documents, paragraphs, cut_bytes = sums.tolist()
         self.store.commit(
-            Marker(
-                stage=PARAGRAPHS,
-                key=task.key,
-                shard=task.name,
-                rows_in=out.rows,
-                rows_out=out.rows - out_already - left_empty,
-                dropped={reason: rows for reason, rows in sorted(dropped.items()) if rows},
-                files={".parquet": out.seal},
-                content=content.hexdigest(),
-                facts={
-                    **dict(zip(("cut_documents", "cut_paragraphs", "cut_bytes"), facts, strict=True)),
-                    "seconds": self.watch.part(),
-                },
+            task.marker(
+                PARAGRAPHS, out.rows, out.seal, content=content.hexdigest(),
+                dropped={"not_alive": out_already, ALL_CUT: left_empty},
+                cut_documents=documents, cut_paragraphs=paragraphs, cut_bytes=cut_bytes, seconds=self.watch.part(),
             )
-        )
+        )  # fmt: skip
 
     def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: ParagraphRanks) -> pa.RecordBatch:
         """Returns the columns of a batch of texts, given the common paragraphs with the rank of their first."""
@@ -191,14 +181,13 @@ class CommonParagraphs:
 
     def _blocks(self, task: Task) -> Iterator[ParagraphRanks]:
         """The paragraphs of the shard's documents, of every one the smallest ranks that a block has."""
-        held: list[ParagraphRanks] = []
+        for parts in batched(self._paragraphs(task), (lambda part: len(part.keys), BLOCK)):
+            yield ParagraphRanks.joined(parts).smallest(self.settings.min_documents)
+
+    def _paragraphs(self, task: Task) -> Iterator[ParagraphRanks]:
         for batch, ranks, alive in self._documents(task):
             keys, bounds, *_ = self._hashes(batch["text"], alive)
-            held.append(ParagraphRanks(keys, np.repeat(ranks[alive], np.diff(bounds))))
-            if sum(len(part.keys) for part in held) >= BLOCK:
-                yield ParagraphRanks.joined(held).smallest(self.settings.min_documents)
-                held = []
-        yield ParagraphRanks.joined(held).smallest(self.settings.min_documents)
+            yield ParagraphRanks(keys, np.repeat(ranks[alive], np.diff(bounds)))
 
     def _documents(self, task: Task) -> Iterator[tuple[pa.RecordBatch, UInt64Array, BoolArray]]:
         """(texts; rank of every document, the smallest comes first; which are not out) in batches."""
@@ -206,11 +195,9 @@ class CommonParagraphs:
         hashes = hash_strings(clusters["cluster_id"].combine_chunks())
         ranks = ~keyed(hashes, self.seed, "reference")  # the draw of the held-out split, whose smallest are held out
         alive = np.asarray(pc.is_null(clusters["duplicate"]).to_numpy(), np.bool_) | (not self.drops)
-        row, key = 0, task.inputs[DOCUMENTS]
-        for batch in self.store.batches(DOCUMENTS, key, rows=BATCH_DOCUMENTS, columns=["text"]):
-            mine = slice(row, row + batch.num_rows)
-            row += batch.num_rows
-            yield batch, ranks[mine], alive[mine]
+        batches = self.store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS, columns=["text"])
+        for rows, batch in with_rows(batches):
+            yield batch, ranks[rows], alive[rows]
 
     def _hashes(
         self, texts: pa.Array, alive: BoolArray
@@ -221,11 +208,6 @@ class CommonParagraphs:
         values, offsets = ragged_text(texts if alive.all() else texts.filter(pa.array(alive)))
         keys, bounds = paragraphs(values, offsets, unit=self.settings.unit, min_bytes=self.settings.min_bytes)
         return keys, bounds, values, offsets
-
-
-def _changes(values: UInt64Array) -> BoolArray:
-    """Where a value is not the one before it; the first is not."""
-    return np.asarray(np.r_[True, values[1:] != values[:-1]][: len(values)], np.bool_)
 
 
 def _sums(values: NDArray[np.int64] | BoolArray, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
