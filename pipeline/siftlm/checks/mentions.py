@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,7 @@ from siftlm.scorers import open_scorer
 from siftlm.selectors.component import Component, Mention
 from siftlm.selectors.weights import factor_place
 from siftlm.stages.columns import read_columns
-from siftlm.stages.portions import Portion, portions
+from siftlm.stages.portions import portions
 from siftlm.store import Store
 
 COMMON = 1000  # values of a column that are remembered, the most frequent of every shard: for hints only
@@ -29,20 +29,18 @@ NEAR = 0.6  # how alike a value must be to be the one that was meant, by difflib
 Mentions = dict[str, tuple[frozenset[str], dict[str, int]]]
 
 
-@dataclass(frozen=True)
-class Present:
+def present(wanted: Mapping[str, frozenset[str]], store: Store, tasks: Sequence[Task]) -> Mentions:
     """Looks which listed values the columns of some shards have, and how often the most frequent ones occur."""
+    return merged(
+        {name: _present(portion.table[name], values) for name, values in wanted.items()}
+        for portion in portions(tasks, lambda task: read_columns(task, store, set(wanted)))
+    )
 
-    wanted: Mapping[str, frozenset[str]]
-    store: Store
 
-    def __call__(self, tasks: Sequence[Task]) -> Mentions:
-        wanted = set(self.wanted)
-        return merged(map(self._count, portions(tasks, lambda task: read_columns(task, self.store, wanted))))
-
-    def _count(self, portion: Portion) -> Mentions:
-        counts = {name: _counted(portion.table[name]) for name in self.wanted}
-        return {name: (self.wanted[name] & values.keys(), _commonest(values)) for name, values in counts.items()}
+def _present(column: pa.ChunkedArray, wanted: frozenset[str]) -> tuple[frozenset[str], dict[str, int]]:
+    counted = pc.value_counts(pc.cast(column, pa.string()).drop_null()).to_pylist()
+    counts = {row["values"]: row["counts"] for row in counted}
+    return wanted & counts.keys(), _commonest(counts)
 
 
 def merged(parts: Iterable[Mentions]) -> Mentions:
@@ -58,12 +56,6 @@ def _together(parts: Sequence[tuple[frozenset[str], dict[str, int]]]) -> tuple[f
 
 def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:COMMON])
-
-
-def _counted(values: pa.ChunkedArray) -> dict[str, int]:
-    """How often each value occurs that is not null, as text."""
-    counted = pc.value_counts(pc.cast(values, pa.string()).drop_null()).to_pylist()
-    return {row["values"]: row["counts"] for row in counted}
 
 
 def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
@@ -90,7 +82,7 @@ def look(config: RunConfig, tasks: Sequence[Task], context: Context) -> Mentions
         wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)
     if not wanted or not tasks:
         return {}
-    return gather("mentions", Present(wanted, context.store), merged, tasks, context) or {}
+    return gather("mentions", partial(present, wanted, context.store), merged, tasks, context) or {}
 
 
 def unmet(config: RunConfig, there: Mentions) -> list[str]:

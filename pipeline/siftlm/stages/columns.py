@@ -22,6 +22,7 @@ from siftlm.store import Store
 DECISIONS = "decisions"  # what selection makes of every document
 ELIGIBLE = "eligible"  # why documents are out before any model sees them
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
+ROWS = 512
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader
 OWN_SCHEMAS = {CLUSTERS: CLUSTER_SCHEMA, COMMONNESS: COMMONNESS_SCHEMA, DECISIONS: DECISION_SCHEMA}
 """Steps whose columns are fixed, and no other step's."""
@@ -53,26 +54,19 @@ def _sources(task: Task, wanted: set[str] | None) -> dict[str, str]:
     return {stage: key for stage, key in outputs.items() if own.get(stage, others)}
 
 
-def row_batches(
-    task: Task, store: Store, start: int, end: int, *, rows: int = 512, text: bool = True
-) -> Iterator[pa.Table]:
+def row_batches(task: Task, store: Store, start: int, end: int) -> Iterator[pa.Table]:
     """Yields rows [start, end) of a shard with every public column, the text first.
 
-    At most `rows` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
+    At most `ROWS` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """
-    first, *others = [s for s in task.inputs if s not in NO_COLUMNS or (text and s == DOCUMENTS)]
-    aligned = [
-        (stage, Aligned(store, stage, task.inputs[stage], partial(_needed, stage, None), start, end, rows))
-        for stage in others
-    ]
-    columns = partial(_needed, first, None)
-    if first == DOCUMENTS:
-        heads = document_batches(task, store, rows=rows, columns=columns, start=start, end=end)
-    else:
-        heads = store.row_range(first, task.inputs[first], start, end, rows=rows, columns=columns)
-    for head in heads:
-        tables = [(first, pa.Table.from_batches([head])), *((s, rest.take(head.num_rows)) for s, rest in aligned)]
-        yield _together((stage, _made(stage, table, None)) for stage, table in tables)
+    aligned = {
+        stage: Aligned(store, stage, key, partial(_needed, stage, None), start, end, ROWS)
+        for stage, key in _sources(task, None).items()
+    }
+    columns = partial(_needed, DOCUMENTS, None)
+    for batch in document_batches(task, store, rows=ROWS, columns=columns, start=start, end=end):
+        others = ((stage, _made(stage, rows.take(batch.num_rows), None)) for stage, rows in aligned.items())
+        yield _together([(DOCUMENTS, pa.Table.from_batches([batch])), *others])
 
 
 def _together(tables: Iterable[tuple[str, pa.Table]]) -> pa.Table:

@@ -17,7 +17,6 @@ from siftlm.engine.step import Shard, ShardStep
 from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
-from siftlm.seals import Seal
 from siftlm.stages.inputs import Files, check_unchanged, gone
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
@@ -62,48 +61,35 @@ class Ingest(ShardStep):
         values: Counter[str] = Counter()
         unusable: Counter[str] = Counter()
         text_bytes = domains = 0
-        with store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents, Rejects(task.key, store) as rejects:
+        rejects: ShardWriter | None = None  # of a file that is there only where something could not be read
+        with store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents, ExitStack() as files:
             for read in _read(task, settings, self.batch_bytes):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
-                rejects.write(read)
+                if read.rejects:
+                    rejects = rejects or files.enter_context(
+                        store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=REJECTS)
+                    )
+                    rows = [asdict(reject) for reject in read.rejects]
+                    rejects.write(pa.RecordBatch.from_pylist(rows, schema=REJECT_SCHEMA))
                 text_bytes += pc.sum(batch["byte_count"]).as_py() or 0
                 domains += batch.num_rows - batch["domain"].null_count
                 values += count_values(read.documents, settings)
                 unusable += read.unusable
                 for reject in read.rejects:
                     (skipped if reject.kind == "skipped" else errors)[reject.reason] += reject.records
-        rows = documents.rows
+        rows_out = documents.rows
         return Marker(
             stage=STAGE,
             key=task.key,
             shard=task.name,
-            rows_in=rows + skipped.total() + errors.total(),
-            rows_out=rows,
+            rows_in=rows_out + skipped.total() + errors.total(),
+            rows_out=rows_out,
             dropped=dict(sorted(skipped.items())),
             errors=dict(sorted(errors.items())),
-            files={".parquet": documents.seal, **rejects.files()},
+            files={".parquet": documents.seal} | ({REJECTS: rejects.seal} if rejects else {}),
             facts={"text_bytes": text_bytes, "domains": domains, "values": dict(values), "unusable": dict(unusable)},
         )
-
-
-class Rejects(ExitStack):
-    """Writes what could not be read of a shard, to a file that exists only where there is any."""
-
-    def __init__(self, key: str, store: Store) -> None:
-        super().__init__()
-        self._key, self._store = key, store
-        self._out: ShardWriter | None = None
-
-    def write(self, read: ReadBatch) -> None:
-        if read.rejects:
-            out = self._out or self.enter_context(self._store.writer(STAGE, self._key, REJECT_SCHEMA, suffix=REJECTS))
-            out.write(pa.RecordBatch.from_pylist([asdict(reject) for reject in read.rejects], schema=REJECT_SCHEMA))
-            self._out = out
-
-    def files(self) -> dict[str, Seal]:
-        """Returns the seal of the file, if there is one, once the block has ended."""
-        return {REJECTS: self._out.seal} if self._out else {}
 
 
 def _read(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -27,22 +26,12 @@ class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
         """Returns the columns of a shard that are observed."""
 
 
-@dataclass(frozen=True)
-class StatisticsPass:
-    """Makes one pass over some shards.
-
-    The state is read from a file, for it may hold a cut for every domain.
-    """
-
-    statistic: ShardStatistic[Any]
-    path: str
-    store: Store
-
-    def __call__(self, tasks: Sequence[Task]) -> Partial:
-        state = _state(self.path, self.store)
-        read = portions(tasks, lambda task: self.statistic.read(task, self.store))
-        partial: Partial = merged(self.statistic.observe(portion, state) for portion in read)
-        return partial
+def _observed(statistic: ShardStatistic[Any], path: str, store: Store, tasks: Sequence[Task]) -> Partial:
+    """What one pass observes of some shards. The state is read from a file, for it may hold a cut for every domain."""
+    state = _state(path, store)
+    read = portions(tasks, lambda task: statistic.read(task, store))
+    observed: Partial = merged(statistic.observe(portion, state) for portion in read)
+    return observed
 
 
 @lru_cache(maxsize=1)
@@ -62,8 +51,8 @@ def search(
     def look(state: StateT) -> Any:
         own = f"{path}.{uuid.uuid4().hex}"
         write_value(own, state, context.store)
-        partial = gather(name, StatisticsPass(statistic, own, context.store), merged, tasks, context)
+        observed = gather(name, partial(_observed, statistic, own, context.store), merged, tasks, context)
         filesystem.remove(own)
-        return partial
+        return observed
 
     return settled(statistic, state, look)

@@ -19,7 +19,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.stages.commonness import work as commonness
 from siftlm.stages.commonness.step import Commonness
-from siftlm.stages.commonness.work import CommonnessSettings, CountedDocuments, NgramTable
+from siftlm.stages.commonness.work import CommonnessSettings, NgramTable
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.dedup.step import Clusters
 from siftlm.store import Store
@@ -77,7 +77,7 @@ def test_shards_are_measured_as_one_corpus(drops: bool, tmp_path: Path, monkeypa
     turned = [rows[:0:-1], [], rows[:1]]
     store = Store(str(tmp_path / "plain"))
     tasks = step.tasks(shards_of(write_clustered(store, turned)), store)
-    ngrams = NgramTable(SMALL, CountedDocuments(store, drops), Links(store, "links"), tasks[0].facts["ngrams"])
+    ngrams = NgramTable(SMALL, drops, Links(store, "links"), tasks[0].facts["ngrams"])
     by_part = defaultdict(list)
     for task in tasks:
         for part, where in ngrams.count(task):

@@ -16,15 +16,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Shard, ShardStep
 from siftlm.stages.commonness.settings import CommonnessSettings
-from siftlm.stages.commonness.work import (
-    COMMONNESS_SCHEMA,
-    NGRAMS,
-    STAGE,
-    VERSION,
-    CountedDocuments,
-    NgramTable,
-    finished_table,
-)
+from siftlm.stages.commonness.work import COMMONNESS_SCHEMA, NGRAMS, STAGE, VERSION, NgramTable, counted_texts, table_of
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.texts import TEXTS
 from siftlm.statistics.exponential import exp_negative
@@ -63,7 +55,7 @@ class Commonness(ShardStep):
         try:
             return super().work(tasks, context)
         finally:
-            finished_table.cache_clear()
+            table_of.cache_clear()
 
     def run(self, task: Task, store: Store) -> Marker:
         """Measures a shard by the finished table, which the threads of a process share."""
@@ -71,9 +63,9 @@ class Commonness(ShardStep):
 
         ngrams = self._ngrams(task, store)
         with _READING:
-            table = finished_table(store, ngrams.paths())
+            table = table_of(store, ngrams.paths())
         with store.writer(STAGE, task.key, COMMONNESS_SCHEMA) as out:
-            for text, alive in ngrams.corpus.batches(task):
+            for text, alive in counted_texts(task, store, self.drops):
                 nll = np.full(len(alive), np.nan)
                 nll[alive] = mean_nll(*text, table, ngram=self.settings.ngram, prior=self.settings.prior)
                 unknown = np.isnan(nll)
@@ -89,8 +81,7 @@ class Commonness(ShardStep):
 
     def _ngrams(self, task: Task, store: Store) -> NgramTable:
         # Links of its own, since another run may do the same in the same store and clear them away.
-        links, corpus = Links(store, uuid.uuid4().hex), CountedDocuments(store, self.drops)
-        return NgramTable(self.settings, corpus, links, task.facts[NGRAMS])
+        return NgramTable(self.settings, self.drops, Links(store, uuid.uuid4().hex), task.facts[NGRAMS])
 
 
 _READING = threading.Lock()

@@ -40,21 +40,16 @@ Counts = NDArray[np.int64]
 Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, its bytes, its counts
 
 
-@dataclass(frozen=True)
-class CountedDocuments:
-    """Reads the documents that count: all of a shard's, or with `drops` those that represent a cluster."""
+def counted_texts(task: Task, store: Store, drops: bool) -> Iterator[tuple[Ragged, BoolArray]]:
+    """Yields (ragged text of the documents that count, which those are) of a shard in batches.
 
-    store: Store
-    drops: bool
-
-    def batches(self, task: Task) -> Iterator[tuple[Ragged, BoolArray]]:
-        """Yields (ragged text of the documents that count, which those are) in batches."""
-        duplicate = self.store.table(CLUSTERS, task.inputs[CLUSTERS], ["duplicate"])["duplicate"]
-        alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not self.drops)
-        batches = document_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"])
-        for rows, batch in with_rows(batches):
-            here = alive[rows]
-            yield ragged_text(batch["text"] if here.all() else batch["text"].filter(pa.array(here))), here
+    All of them count, or with `drops` those that represent a cluster.
+    """
+    duplicate = store.table(CLUSTERS, task.inputs[CLUSTERS], ["duplicate"])["duplicate"]
+    alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_) | (not drops)
+    for rows, batch in with_rows(document_batches(task, store, rows=BATCH_DOCUMENTS, columns=["text"])):
+        here = alive[rows]
+        yield ragged_text(batch["text"] if here.all() else batch["text"].filter(pa.array(here))), here
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class NgramTable:
     """Counts the n-grams of a corpus shard by shard, and sums slice by slice: the plain functions of the graph."""
 
     settings: CommonnessSettings
-    corpus: CountedDocuments
+    drops: bool  # whether duplicates are out
     links: Links
     key: str
 
@@ -71,7 +66,7 @@ class NgramTable:
         from siftlm_kernels.commonness import count_ngrams, empty_counts
 
         table = empty_counts(self.settings.bits)
-        for text, _ in self.corpus.batches(task):
+        for text, _ in counted_texts(task, self.links.store, self.drops):
             count_ngrams(*text, table, ngram=self.settings.ngram)
         path, end = f"{self.links.folder}/ngrams-{task.shard}.zst", 0
         slices: list[tuple[int, Slice]] = []
@@ -92,21 +87,21 @@ class NgramTable:
             total = counts.copy() if total is None else np.add(total, counts, out=total)
         assert total is not None, "a group has a member"
         content = len(total).to_bytes(8, "little") + pa.compress(total, codec="zstd", asbytes=True)
-        self.corpus.store.write_sealed(self._path(part), content)
+        self.links.store.write_sealed(self._path(part), content)
 
     def paths(self) -> tuple[str, ...]:
         """Returns the files of the finished table, in order."""
         return tuple(self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE)))
 
     def is_done(self) -> bool:
-        return all(self.corpus.store.holds_sealed(path) for path in self.paths())
+        return all(self.links.store.holds_sealed(path) for path in self.paths())
 
     def _path(self, part: int) -> str:
-        return self.corpus.store.path(NGRAMS, f"{self.key}/{part:04d}", ".zst")
+        return self.links.store.path(NGRAMS, f"{self.key}/{part:04d}", ".zst")
 
 
 @lru_cache(maxsize=1)
-def finished_table(store: Store, paths: tuple[str, ...]) -> Counts:
+def table_of(store: Store, paths: tuple[str, ...]) -> Counts:
     """Returns the counts in the files of a finished table."""
     parts = [store.read_sealed(path) for path in paths]
     return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
