@@ -38,7 +38,7 @@ SAMPLE = "sample"
 
 @dataclass
 class Estimate:
-    """Adds up the sources, each scaled from its sample to the estimated input."""
+    """Adds up the sources, each scaled from its sample to the whole input."""
 
     documents: float = 0.0
     text_bytes: float = 0.0
@@ -88,7 +88,7 @@ def _sample(files: Sequence[InputFile], settings: InputSettings) -> tuple[pa.Rec
 
 def _beginning(file: InputFile, settings: InputSettings) -> tuple[list[pa.RecordBatch], float]:
     """Documents of about SAMPLE_BYTES from the start of a file, and the share of the file that holds them."""
-    if records := claimed_records(file.path, settings):  # the estimated file is needed to read some of it
+    if records := claimed_records(file.path, settings):  # the whole file is needed to read some of it
         documents, read = _documents(file.path, settings, SAMPLE_BYTES)
         return documents, read / records
     with filesystem.open_read(file.path) as stream:
