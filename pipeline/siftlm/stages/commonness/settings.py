@@ -8,7 +8,7 @@ from siftlm.settings import Settings
 
 
 class CommonnessSettings(Settings):
-    """Measures how common a document is: the geometric mean of its words' probabilities, given the words before."""
+    """Measures how common a document is: the geometric mean of its words' n-gram probabilities, given those before."""
 
     ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
     bits: int = Field(
