@@ -29,7 +29,7 @@ from siftlm.stages import folders, publish, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.summary import summarise
-from siftlm.statistics.summary import as_float
+from siftlm.statistics.exact import as_float
 from siftlm.store import Marker, digest
 
 PLACES = frozenset({"store", "metrics_file", "output", "runner"})  # keys that say nothing of what was done

@@ -23,9 +23,9 @@ from siftlm.selectors.factors.segments import SegmentsFactor
 from siftlm.selectors.reasons import NO_COPY, ZERO_WEIGHT
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings
+from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.passes import merged, settled
 from siftlm.statistics.stored import stored
-from siftlm.statistics.summary import as_fraction, exact_sum
 from siftlm.store import Store
 
 RANDOM = np.random.default_rng(11)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siftlm.statistics import ordered, units
-from siftlm.statistics.summary import as_float, as_fraction, exact_sum
+from siftlm.statistics.exact import as_float, as_fraction, exact_sum
 from siftlm.statistics.wide import bit_length, common_prefix, leading, shift_left, shift_right
 
 FLOATS = st.floats(allow_nan=False)

@@ -22,11 +22,11 @@ import numpy as np
 
 from siftlm.errors import UserError
 from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
+from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.hashing import uniform
 from siftlm.statistics.ordered import Float64Array, Int64Array, UInt64Array, from_float, to_float
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
-from siftlm.statistics.summary import as_fraction, exact_sum
 
 
 class Weighed(NamedTuple):

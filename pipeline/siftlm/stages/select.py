@@ -29,8 +29,8 @@ from siftlm.stages.eligible import out_already
 from siftlm.stages.passes import search
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import Portion
+from siftlm.statistics.exact import exact_sum
 from siftlm.statistics.passes import Partial
-from siftlm.statistics.summary import exact_sum
 from siftlm.store import Marker, Store, digest
 
 VERSION = 2

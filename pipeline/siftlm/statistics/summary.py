@@ -1,24 +1,16 @@
-"""Sums up a column exactly: count, sum, least and greatest, mergeable; no order of additions changes them.
-
-A sum is a Python integer in units of 2^-1074, the smallest positive float64: every finite float64 is a whole
-multiple, and integers add exactly and merge with `+`.
-"""
+"""Sums up a column exactly: count, sum, least and greatest, mergeable."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
+from siftlm.statistics.exact import as_float, as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array
 from siftlm.statistics.stored import stored
-
-UNIT_EXPONENT = 1074
-_LOW_BITS = 27
-_BLOCK = 1 << 25  # halves of 27 bits: 2^25 of them stay below 2^53, so a block's float64 sums are exact
 
 
 @stored
@@ -27,7 +19,7 @@ class Summary:
     """Holds what is known of a column: `count` values and their extremes, and `missing` null or NaN ones.
 
     Infinite values are counted in `count` and in `infinite`; they have a place in the extremes but not in
-    `finite_sum`, which is exact, in units of 2^-1074.
+    `finite_sum`, which is exact, in units of 2^-1074 (`statistics.exact`).
     """
 
     count: int = 0
@@ -72,41 +64,3 @@ class Summary:
         """The mean of the finite values, rounded once; None where there are none."""
         finite = self.count - self.infinite
         return float(as_fraction(self.finite_sum) / finite) if finite else None
-
-
-def exact_sum(values: Float64Array) -> int:
-    """Returns the sum of finite `values` float64[n] in units of 2^-1074.
-
-    Raises:
-        ValueError: a value is infinite or NaN.
-    """
-    if not np.isfinite(values).all():
-        raise ValueError("only finite values have an exact sum")
-    return sum(_block_sum(values[start : start + _BLOCK]) for start in range(0, len(values), _BLOCK))
-
-
-def _block_sum(values: Float64Array) -> int:
-    fraction, exponent = np.frexp(values)
-    mantissa = (fraction * 2.0**53).astype(np.int64)  # |mantissa| < 2^53, value = mantissa * 2^(exponent - 53)
-    least = int(exponent.min(initial=0))
-    high = np.bincount(exponent - least, weights=(mantissa >> _LOW_BITS).astype(np.float64))
-    low = np.bincount(exponent - least, weights=(mantissa & ((1 << _LOW_BITS) - 1)).astype(np.float64))
-    total = 0
-    for e, (h, part) in enumerate(zip(high.tolist(), low.tolist(), strict=True), least):
-        scaled = (int(h) << _LOW_BITS) + int(part)
-        shift = e - 53 + UNIT_EXPONENT  # negative for subnormals, whose trailing mantissa bits are zero
-        total += scaled << shift if shift >= 0 else scaled >> -shift
-    return total
-
-
-def as_fraction(total: int) -> Fraction:
-    """Returns an exact sum as a rational number."""
-    return Fraction(total, 1 << UNIT_EXPONENT)
-
-
-def as_float(total: int) -> float:
-    """Returns an exact sum rounded once to float64, infinite beyond the largest."""
-    try:
-        return total / (1 << UNIT_EXPONENT)
-    except OverflowError:
-        return math.inf if total > 0 else -math.inf

@@ -14,10 +14,10 @@ from siftlm.errors import UserError
 from siftlm.selectors.factor import FactorSettings
 from siftlm.selectors.rows import Rows
 from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
+from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array, from_float
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
-from siftlm.statistics.summary import as_fraction, exact_sum
 
 
 @stored
