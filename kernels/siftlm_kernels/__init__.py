@@ -1,4 +1,4 @@
-"""Kernels over arrays: arrays in, arrays out; neither Beam nor `siftlm`. Importing one imports no compiler."""
+"""Offers kernels over arrays; knows neither Beam nor siftlm."""
 
 from importlib.util import find_spec
 

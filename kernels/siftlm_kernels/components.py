@@ -1,4 +1,4 @@
-"""Clusters from band keys: edges of buckets, and connected components of edges, over any int64 ids.
+"""Finds clusters from band keys.
 
 Bucket edges are linear in the members of a bucket, however hot. Components come from a union-find over a hash table
 of the ids, so edges can arrive in blocks and in any order, and no block needs to be sorted.

@@ -1,4 +1,4 @@
-"""Probabilities of a supervised fastText model, without a Python object a word."""
+"""Computes probabilities of a supervised fastText model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOLDED_ROWS = 1 << 16  # rows of the input matrix that are multiplied at a time
 
 @dataclass(frozen=True)
 class FastTextLinear:
-    """A supervised fastText model (.bin or .ftz; softmax, hierarchical softmax, one-vs-all, negative sampling).
+    """Computes label probabilities of a supervised fastText model (.bin or .ftz).
 
     For softmax the model is linear up to its last step, so `input_matrix @ output_matrix.T` is folded once, less the
     column of the first label, which a softmax does not see: for two labels a word costs one float instead of `dim`

@@ -48,7 +48,7 @@ Matrix = FloatArray | QuantisedMatrix
 
 @dataclass(frozen=True)
 class FastTextFile:
-    """Holds a supervised model.
+    """Holds a supervised fastText model as read from its file.
 
     `entry_bytes[entry_offsets[i]:entry_offsets[i + 1]]` is word i; labels follow the words.
     `pruned` is None for a model with all its buckets, else (bucket, row behind the words) pairs, shape (kept, 2).

@@ -127,7 +127,7 @@ def hashes(values: Any, offsets: Any, blank_ends: Any, min_bytes: Integer, out: 
 
 @compiled
 def spans(values: Any, offsets: Any, cut: Any, blank_ends: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
-    """Fills `out` with the spans of the paragraphs that `cut` tells of, `bounds` likewise."""
+    """Fills `out` with the byte spans of paragraphs marked in `cut`, and `bounds` with each document's range."""
     n = paragraph = 0
     for i in range(len(offsets) - 1):
         begin, end = offsets[i], offsets[i + 1]

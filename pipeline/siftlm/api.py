@@ -1,4 +1,4 @@
-"""Functions for use from Python: run a configuration, score texts, select over a table, find near-duplicates.
+"""Offers functions for use from Python.
 
 Everything that a user gets wrong raises `siftlm.errors.UserError`, whose message is one line.
 """

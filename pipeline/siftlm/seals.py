@@ -1,4 +1,4 @@
-"""Checksums of what is stored: taken while it is written, looked at when it is read.
+"""Takes checksums of files while they are written, and checks them when they are read.
 
 A file is hashed once a process for as long as the file system says the same of it (size, both times, inode); an object
 once a process, and not at all where its store keeps the digest that it had when it was written.
@@ -85,5 +85,5 @@ class SealingStream:
 
     @property
     def seal(self) -> Seal:
-        """Of all that was written so far."""
+        """Returns the seal of all bytes written so far."""
         return Seal(self._size, str(self._digest.hexdigest()))

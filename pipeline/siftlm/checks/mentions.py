@@ -76,7 +76,7 @@ def mentions(config: RunConfig) -> list[Mention]:
 
 
 def look(config: RunConfig, tasks: Sequence[Task], context: Context) -> Mentions:
-    """Returns which listed values the documents have; empty where nothing is listed or no documents are."""
+    """Finds which of the values that the configuration lists occur in the documents."""
     wanted: dict[str, frozenset[str]] = {}
     for mention in mentions(config):
         wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)

@@ -55,7 +55,7 @@ def print_errors(errors: pa.Table, folder: str) -> None:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Prints a line a finding."""
+    """Prints one line for each finding."""
     _print(*(f"found {finding}" for finding in findings))
 
 

@@ -14,7 +14,7 @@ TableLayout = Literal["auto", "rows_are_units", "rows_are_models", "long"]
 
 
 class CleanSettings(Settings):
-    """What happens to the defects of a matrix; each of them is reported whatever the policy is."""
+    """Says what happens to the defects of a matrix; each is reported whatever the policy."""
 
     duplicate_models: Literal["keep_first", "keep_all", "stop"] = Field(
         "keep_first",
@@ -45,7 +45,7 @@ class CleanSettings(Settings):
 
 
 class MatrixSettings(Settings):
-    """A matrix of bits per byte that is read from a file."""
+    """Names a file with a matrix of bits per byte."""
 
     path: ReadPath = Field(description="CSV or Parquet: units by models, models by units, or long.")
     layout: TableLayout = Field("auto", description="Auto takes long tables and a `model` column as such.")
@@ -57,7 +57,7 @@ class MatrixSettings(Settings):
 
 
 class BenchmarkSettings(Settings):
-    """Benchmark errors of the models of a matrix."""
+    """Names the benchmark errors of the models of a matrix."""
 
     path: ReadPath = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
     layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field("auto")
@@ -102,7 +102,7 @@ class CorrelateSettings(Settings):
 
 
 class SampleSettings(Settings):
-    """The text units of a matrix, and the pages that stand for them."""
+    """Chooses the text units of a matrix, and the pages that stand for them."""
 
     unit: Literal["domain", "page", "chunk", "source", "language"] = Field(
         "domain", description="What a column of the matrix is."
@@ -139,7 +139,7 @@ class SampleSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """A fastText classifier of included against excluded pages."""
+    """Configures a fastText classifier of included against excluded pages."""
 
     labels: Literal["weight", "rank", "extremes", "given"] = Field(
         "weight",

@@ -97,7 +97,7 @@ class Links:
 
     @property
     def final(self) -> str:
-        """Where `merge` leaves the components of all edges, sorted by number."""
+        """Returns the path of the file to which `merge` writes all components, sorted by number."""
         return f"{self.folder}/all.parquet"
 
     @contextmanager

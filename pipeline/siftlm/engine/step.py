@@ -141,7 +141,7 @@ class Step(ABC):
 
 
 class ShardStep(Step):
-    """Works shard by shard. Picklable, for workers call `run`, which may run twice at the same time."""
+    """Does a step shard by shard; it is picklable, and its `run` may run twice at once."""
 
     @abstractmethod
     def run(self, task: Task, store: Store) -> Marker:

@@ -1,4 +1,4 @@
-"""Transforms for pipelines of somebody else: their documents, scored by our models."""
+"""Offers Beam transforms that score documents of other pipelines."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from siftlm.stages.folders import check_file
 from siftlm.stages.summary import numeric_columns
 from siftlm.statistics.hashing import hash_strings
 from siftlm.statistics.ordered import BoolArray, Float64Array, UInt64Array
-from siftlm.statistics.ranks import average_ranks
+from siftlm.statistics.ranks import spearman
 
 PAIRS = 1_000_000  # documents in both runs whose scores are compared: those of the smallest hashes
 SHOWN = 30
@@ -112,19 +112,6 @@ def drift(column: str, old: Float64Array, new: Float64Array) -> Drift:
         mean_new=float(after.mean()),
         changed=int((before != after).sum()),
     )
-
-
-def spearman(first: Float64Array, second: Float64Array) -> float | None:
-    """Returns Spearman's rank correlation with mean ranks for ties; None where a column does not vary.
-
-    Of two columns that rank alike it is 1 exactly.
-    """
-    a, b = average_ranks(first), average_ranks(second)
-    if np.array_equal(a, b):
-        return 1.0 if len(a) > 1 else None
-    deviation_a, deviation_b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((deviation_a @ deviation_a) * (deviation_b @ deviation_b)))
-    return float(deviation_a @ deviation_b) / scale if scale > 0 else None
 
 
 def _moved(old: Mapping[Any, tuple[int, ...]], new: Mapping[Any, tuple[int, ...]], which: int) -> list[Moved]:

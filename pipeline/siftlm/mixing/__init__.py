@@ -1,1 +1,1 @@
-"""Turns estimates into weights of units."""
+"""Turns estimates for text units, such as domains, into sampling weights."""

@@ -10,7 +10,7 @@ from siftlm.settings import Settings
 
 
 class ProjectSettings(Settings):
-    """From estimates to the sampling weights of units, capped so that no text repeats."""
+    """Configures how estimates become sampling weights of units, capped so that no text repeats."""
 
     method: Literal["linear", "l2"] = Field(
         "linear",

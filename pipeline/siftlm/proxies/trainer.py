@@ -26,7 +26,7 @@ HELD_OUT_EVERY = 20  # every 20th text is not trained on, but measured
 
 
 class ReferenceSettings(Settings):
-    """The shape of a small causal language model and how it is trained."""
+    """Configures the shape and training of a small causal language model."""
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
 

@@ -1,4 +1,4 @@
-"""Readers of input shards, a file a format."""
+"""Reads input shards, a module a format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of WARC and ARC files in bounded memory; a damaged record costs that record only.
+"""Reads records of WARC and ARC files in bounded memory; a damaged record costs that record only.
 
 The frame of a record is a header that says how long its block is. Where that is not true, or bytes of the
 file are damaged, the record is broken, and reading goes on at the next record that can be found.

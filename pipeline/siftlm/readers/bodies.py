@@ -109,7 +109,7 @@ def _unknown(_body: bytes, _limit: int) -> bytes:
 
 
 def revealed(body: bytes, limit: int) -> bytes:
-    """Returns what a body holds that says it is text and is compressed, as no header says; else the body.
+    """Decompresses a body that is compressed though no header says so; returns any other as it is.
 
     gzip and zstd are known by their first bytes; deflate and brotli have none, so all of the body has to decode,
     and to text.

@@ -1,4 +1,4 @@
-"""What a file is: by its content where that is telling, else by its name."""
+"""Detects what a file is, by its content where that is telling, else by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of input files: a new one is a file with its reader and an entry here."""
+"""Lists the formats of input files; a new one is a file and an entry here."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Brackets:
         self._deeper = 0
 
     def in_object(self) -> bool:
-        """Tells whether the innermost is that of an object, as far as is known."""
+        """Tells whether the innermost open bracket is that of an object, as far as is known."""
         return not self._deeper and self._open.endswith(b"{")
 
     def open(self, bracket: int) -> None:

@@ -1,4 +1,4 @@
-"""Parquet: a row is a document."""
+"""Reads Parquet files, a row a document."""
 
 from __future__ import annotations
 

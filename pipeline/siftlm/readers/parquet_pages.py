@@ -1,4 +1,4 @@
-"""What the columns of a row group take in memory, from their metadata and the headers of their dictionary pages."""
+"""Estimates the memory of a row group's columns from metadata and dictionary page headers."""
 
 from __future__ import annotations
 

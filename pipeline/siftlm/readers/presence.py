@@ -60,7 +60,7 @@ def of_parquet(file: BinaryIO, _compression: Compression, _settings: InputSettin
 
 
 def of_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
-    """Names the keys of the first objects, those of objects in them by dots."""
+    """Names the keys of the first JSON objects, nested ones joined by dots."""
     rows = islice(read_rows(file, compression, settings), _RECORDS)
     return {name for row in rows if not isinstance(row, Flaw) for name in _keys(row[0])}
 

@@ -1,4 +1,4 @@
-"""What readers yield, and how it becomes batches."""
+"""Defines what readers yield, and makes batches of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user says about an input: where it is, what it is, and which fields matter."""
+"""Defines the settings of an input: where it is, its format, and which fields matter."""
 
 from __future__ import annotations
 

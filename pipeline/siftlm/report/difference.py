@@ -50,7 +50,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Moved:
-    """Counts documents of one name before and after."""
+    """Counts the documents with one name (a reason, a domain) in the old run and the new."""
 
     name: str
     old: int

@@ -29,7 +29,7 @@ def write_manifest(folder: str, manifest: Mapping[str, Any]) -> None:
 
 
 def paper(folder: str, path: str) -> dict[str, Any]:
-    """Returns what the manifest says of the report or the card that lies in a run's folder."""
+    """Returns the path, size and checksum of a run's report or card, for the manifest."""
     seal = Seal.of(f"{folder}/{path}")
     return {"path": path, "bytes": seal.size, "checksum": f"xxh3_128:{seal.digest}"}
 

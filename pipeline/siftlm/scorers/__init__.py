@@ -1,4 +1,4 @@
-"""Scorers: opened from their settings, a record batch of documents in, columns of the same rows out."""
+"""Opens scorers from settings: they turn a batch of documents into columns of the same rows."""
 
 from __future__ import annotations
 

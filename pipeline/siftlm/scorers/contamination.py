@@ -1,4 +1,4 @@
-"""Contamination: how much of a document stands in a benchmark, by word n-grams."""
+"""Measures how much of a document stands in a benchmark, by word n-grams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of a score, and the rates derived from them: sums are stored, and divided once.
+"""Defines the columns of a score and the rates derived from them.
 
 Per document and model: `nll_sum` (nats), `token_count` (tokens of the whole text, what budgets count), `byte_count`
 (UTF-8 bytes of the text that was scored), `nll_head` (nats of the first HEAD_TOKENS predicted tokens), `truncated`,

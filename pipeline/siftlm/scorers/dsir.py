@@ -1,4 +1,4 @@
-"""DSIR's importance weights as columns: log weights of hashed n-grams, target over raw."""
+"""Writes the importance weights of DSIR as columns."""
 
 from __future__ import annotations
 

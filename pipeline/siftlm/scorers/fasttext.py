@@ -1,4 +1,4 @@
-"""A supervised fastText model as a column: the probability of one label."""
+"""Writes the probability of a fastText label as a column."""
 
 from __future__ import annotations
 

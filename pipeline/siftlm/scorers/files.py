@@ -1,4 +1,4 @@
-"""Scorers that read files: what is loaded is what the digest says, for as long as a shard takes.
+"""Loads what scorers read from files, and checks that it matches its digest.
 
 A file may be replaced while a run works, and put back before anybody looks. So a model is hashed when it is loaded,
 both between two looks at what the file system says of its files, and a shard is taken only if that is the same when it

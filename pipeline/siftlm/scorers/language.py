@@ -1,4 +1,4 @@
-"""The language of a document by fastText's lid.176, which a package carries as a file."""
+"""Identifies the language of a document by lid.176 of fastText."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of documents under a causal language model: settings and scorer. Heavy packages load with the model."""
+"""Defines settings and scorer of a causal language model; heavy packages load with the model."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class _NoBody(torch.nn.Module):
 
 @dataclass(frozen=True)
 class PartedHead:
-    """A model as its body, `[B, L]` tokens to hidden states, and its head, hidden states to logits."""
+    """Splits a model into its body, tokens to hidden states, and its head, hidden states to logits."""
 
     model: Any
     head: Any

@@ -1,4 +1,4 @@
-"""A model in 8-bit integers on a CPU, by CTranslate2, and the check that it ranks documents as float32 does.
+"""Runs a model in 8-bit integers on a CPU, and checks that it ranks as float32 does.
 
 Weights are rounded once, activations row by row, and products are sums of integers: exact, so a document's neighbours
 change no bit. What rounding does to a model cannot be known without it: every model is measured when it loads.
@@ -23,6 +23,7 @@ import torch
 from siftlm.errors import UserError
 from siftlm.scorers.lm_files import reason_of
 from siftlm.scorers.lm_model import LanguageModel
+from siftlm.statistics.ranks import spearman
 from siftlm.statistics.units import bits_per_byte, perplexity
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def int8_model(place: str, model: LanguageModel, workers: int) -> Int8Model:
 
 
 def sample_texts() -> pa.Array:
-    """64 texts of up to 800 characters: 48 web pages of C4 and 16 PEPs."""
+    """Returns 64 texts of up to 800 characters: 48 web pages of C4 and 16 PEPs."""
     lines = resources.files("siftlm.scorers").joinpath("lm_samples.jsonl").read_text(encoding="utf-8").splitlines()
     return pa.array([json.loads(line)["text"] for line in lines], pa.large_string())
 
@@ -115,10 +116,9 @@ def check_ranks(place: str, exact: pa.RecordBatch, rounded: pa.RecordBatch) -> f
 
 
 def _spearman(rates: Sequence[pa.Array]) -> float:
-    from scipy.stats import spearmanr  # half a second
-
     exact, rounded = (np.asarray(rate.fill_null(np.nan)) for rate in rates)
-    return float(spearmanr(exact, rounded).statistic)
+    agreement = None if np.isnan([exact, rounded]).any() else spearman(exact, rounded)
+    return np.nan if agreement is None else agreement
 
 
 def _convert(model: Any, rows: int, folder: Path) -> None:

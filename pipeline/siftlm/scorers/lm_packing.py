@@ -1,4 +1,4 @@
-"""Windows over long documents, and rows of a fixed number of tokens packed with them. Arithmetic on lengths alone.
+"""Cuts long documents into windows and packs windows into rows, by lengths alone.
 
 Shapes: D documents, W windows, T tokens of a row, N windows of a row, P predicted tokens.
 """

@@ -1,4 +1,4 @@
-"""MinHash as columns: LSH bands for the near-duplicate search, signatures for an index of datasketch's."""
+"""Writes MinHash columns: LSH bands for the search, signatures for datasketch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNATURE = "minhash"  # the column of signatures
 
 
 class ShingleSettings(ScorerSettings):
-    """How documents are shingled and signed (FineWeb's values by default, Penedo et al. 2024)."""
+    """Configures how documents are shingled and signed; defaults are those of FineWeb."""
 
     kind: Literal["shingles"] = "shingles"
     ngram: int = Field(5, ge=1, le=64, description="Words in a shingle.")
@@ -59,7 +59,7 @@ class ShingleSettings(ScorerSettings):
 
 
 class SignatureSettings(ScorerSettings):
-    """Which MinHash signatures are written."""
+    """Chooses which MinHash signatures are written."""
 
     kind: Literal["signatures"] = "signatures"
     ngram: int

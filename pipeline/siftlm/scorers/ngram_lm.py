@@ -1,4 +1,4 @@
-"""Scores of documents under an n-gram language model in ARPA format, as KenLM and SRILM write it."""
+"""Scores documents under an n-gram model in ARPA format."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _WORDS = re.compile(r"\w+|[^\w\s]+")
 
 
 class NgramSettings(Settings):
-    """How n-grams are counted (defaults of DSIR's public code)."""
+    """Configures how n-grams are counted; defaults are those of DSIR's public code."""
 
     ngrams: int = Field(default=2, gt=0, description="All orders from 1 to this.")
     buckets: int = Field(default=10_000, gt=1, description="Hash buckets of the n-grams.")

@@ -1,4 +1,4 @@
-"""What a scorer is: opened from its settings, a RecordBatch of documents in, columns of the same rows out."""
+"""Defines scorers: opened from settings, they turn a batch of documents into columns of the same rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Overlap:
-    """Columns `<name>_overlap` and `<name>_item` that say how much of a document stands in a benchmark."""
+    """Names the columns that say how much of a document stands in a benchmark."""
 
     name: str
     ngram: int  # words that a document and an item share
 
 
 class ScorerSettings(Settings):
-    """The settings of a scorer, which say of themselves whatever the rest of siftlm must know of the method.
+    """Configures a scorer, and describes its method to the rest of siftlm.
 
     The docstring of a subclass says what the method does; its `kind` is its name in a configuration.
 
@@ -60,7 +60,7 @@ class ScorerSettings(Settings):
 
 
 class NamedSettings(ScorerSettings):
-    """The settings of a scorer of which a run may have several, each with a name that begins its columns."""
+    """Configures a scorer of which a run may have several, each with a name that begins its columns."""
 
     table: ClassVar[str] = "annotate.others"  # of the configuration
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")

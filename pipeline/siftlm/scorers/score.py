@@ -1,4 +1,4 @@
-"""What a score is: a scorer of `scores/<name>`, in two parts or, from nats and tokens alone, in one."""
+"""Defines a score, in two parts or from nats and tokens alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siftlm.settings import End
 
 
 class ScoreSettings(NamedSettings):
-    """The settings of a language model of whatever kind; the step `scores/<name>` stores what it says of documents."""
+    """Configures a language model of any kind, whose scores the step `scores/<name>` stores."""
 
     table: ClassVar[str] = "score"
 
@@ -69,7 +69,7 @@ class Pending(Protocol):
 
 
 class ScoreScorer(Scorer):
-    """Scores for the step `scores/<name>` in two parts, so that a window is read while one is in the model.
+    """Scores documents in two parts, so that one window is tokenised while another is in the model.
 
     Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
     gives nats and tokens in one go.

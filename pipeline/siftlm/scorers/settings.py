@@ -1,4 +1,4 @@
-"""The scorers that a configuration can name: a new one is a file and its name in a union here."""
+"""Lists the scorers that a configuration can name: a new one is a file and its name in a union here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AnyScore = Annotated[
 
 
 class AnnotateSettings(Settings):
-    """The cheap columns of every document."""
+    """Chooses the cheap columns of every document."""
 
     language: LanguageSettings | None = Field(
         default_factory=LanguageSettings,

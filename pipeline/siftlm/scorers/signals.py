@@ -1,4 +1,4 @@
-"""The text signals of Gopher, C4 and FineWeb as columns."""
+"""Computes the text signals of Gopher, C4 and FineWeb as columns."""
 
 from __future__ import annotations
 

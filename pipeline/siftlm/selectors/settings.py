@@ -29,7 +29,7 @@ RowRule = Annotated[Threshold | Sample, Field(discriminator="kind")]
 
 
 class SelectSettings(Settings):
-    """A selection: rules read top to bottom, each over what those above it keep, then weights."""
+    """Selects by rules read top to bottom, each over what those above it keep, then weighs."""
 
     rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
     weights: WeightSettings | None = Field(None, description="Expected copies of kept documents; default 1.")

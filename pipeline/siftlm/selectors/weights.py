@@ -28,7 +28,7 @@ AnyFactor = Annotated[ColumnFactor | TableFactor | SegmentsFactor, Field(discrim
 
 
 class WeightSettings(Settings):
-    """weight = min(c * product of the factors, cap) expected copies; c is 1, or what meets the budget."""
+    """Weighs documents: min(c * product of the factors, cap) expected copies, c 1 or to a budget."""
 
     factors: list[AnyFactor] = Field(default_factory=list, description="Multiplied with one another; none gives 1.")
     budget_tokens: int | None = Field(

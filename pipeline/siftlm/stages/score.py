@@ -72,7 +72,7 @@ Begun = TypeVar("Begun", bound="Window | Pending")
 
 
 def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
-    """Yields the same windows, each read, tokenised and begun by a thread while the one before is in the model."""
+    """Yields windows in order, preparing the next in a thread while the current one is in the model."""
     window: Begun | None = None
     with ThreadPoolExecutor(1, "feed") as thread:
         coming = thread.submit(next, feed, None)

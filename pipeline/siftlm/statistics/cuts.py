@@ -154,7 +154,7 @@ class Search:
 
 
 def histogram(search: Search, ranked: Ranked) -> RankHistogram:
-    """Returns what the coming pass needs to know of these documents."""
+    """Returns the histogram of these documents' ranks that the next pass of the search needs."""
     if search.cuts is None or search.cells is None:
         return RankHistogram.of(search.limit, ranked.group, (ranked.key, ranked.tie), ranked.mass)
     cell, inside = _cell_of(search.cells, search.cuts.rows(ranked.group), (ranked.key, ranked.tie))
@@ -163,7 +163,7 @@ def histogram(search: Search, ranked: Ranked) -> RankHistogram:
 
 
 def advance(search: Search, parts: Iterable[RankHistogram]) -> Search:
-    """Returns the search after a pass whose histograms are `parts`, in any order and already merged in any way."""
+    """Returns the search after a pass, from the histograms of all shards in any order."""
     merged = RankHistogram.merged([RankHistogram.empty(search.limit), *parts])
     if search.cuts is None:
         merged = _pooled(merged, search.min_group)

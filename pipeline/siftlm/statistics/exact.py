@@ -1,4 +1,4 @@
-"""Sums of floats without rounding, so that no order of additions can change them.
+"""Sums floats without rounding, so that no order of additions can change them.
 
 A sum is a Python integer in units of 2^-1074, the smallest positive float64: every finite float64 is a whole
 multiple, and integers add exactly and merge with `+`.

@@ -1,4 +1,4 @@
-"""Numbers as unsigned integers with the same order, so that a rank search needs no comparison of floats."""
+"""Maps numbers to unsigned integers of the same order."""
 
 from __future__ import annotations
 

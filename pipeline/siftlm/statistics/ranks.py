@@ -64,3 +64,16 @@ def order_ranks(values: Floats) -> npt.NDArray[np.signedinteger]:
     ranks = np.empty(by_column.order.shape, kind)
     np.put_along_axis(ranks, by_column.order, by_column.first.astype(kind), axis=1)
     return np.ascontiguousarray(ranks.T)
+
+
+def spearman(first: Floats, second: Floats) -> float | None:
+    """Returns Spearman's rank correlation with mean ranks for ties; None where a column does not vary.
+
+    Of two columns that rank alike it is 1 exactly.
+    """
+    a, b = average_ranks(first), average_ranks(second)
+    if np.array_equal(a, b):
+        return 1.0 if len(a) > 1 else None
+    deviation_a, deviation_b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((deviation_a @ deviation_a) * (deviation_b @ deviation_b)))
+    return float(deviation_a @ deviation_b) / scale if scale > 0 else None

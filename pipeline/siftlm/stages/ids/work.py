@@ -53,7 +53,7 @@ Pair = tuple[Span, Span]  # where a block of entries lies: the halves of the has
 
 @dataclass(frozen=True)
 class Shared:
-    """Counts the ids that several documents have and these documents, and tells the id that most of them have."""
+    """Counts repeated ids and the documents that have them, and names the most frequent id."""
 
     ids: int = 0
     documents: int = 0
