@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from siftlm_kernels import TRITON_INSTALLED
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
+from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
 Implementation = Literal["auto", "reference", "triton"]
 COPY_ENGINE = (9, 0)  # the first compute capability with one

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
-from siftlm_kernels import TRITON_INSTALLED
 from siftlm_kernels.ragged import within
+from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
 Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
 BLOCK_Q = 64

@@ -16,8 +16,8 @@ from functools import partial
 import torch
 from torch.nn.functional import cross_entropy
 
-from siftlm_kernels import TRITON_INSTALLED
 from siftlm_kernels.linear_nll import linear_nll
+from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 Rows = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
