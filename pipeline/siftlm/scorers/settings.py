@@ -1,4 +1,4 @@
-"""Lists the scorers that a configuration can name: a new one is a file and its name in a union here."""
+"""Lists the scorers that a configuration can name; a new one is a file and a name in a union."""
 
 from __future__ import annotations
 
