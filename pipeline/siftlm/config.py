@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from siftlm.derived.settings import ColumnSettings
 from siftlm.engine.runner import RunnerSettings
 from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath, given, readable
 from siftlm.readers.encodings import marked, undecodable
-from siftlm.readers.settings import InputSettings
+from siftlm.readers.settings import InputSettings, column_name
 from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
 from siftlm.scorers.lm import TRAINED
 from siftlm.selectors import RowRule, SelectSettings
@@ -23,6 +24,7 @@ from siftlm.settings import End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.eligible import Split
+from siftlm.stages.join.settings import JoinSettings
 from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.write import OutputSettings
 
@@ -36,6 +38,7 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of every keyed hash: sampling, splits and the shuffle.")
     input: list[InputSettings] = Field(min_length=1, description="Where documents come from, one table a source.")
     annotate: AnnotateSettings = Field(default_factory=AnnotateSettings)
+    join: list[JoinSettings] = Field(default_factory=list, description="Tables whose columns documents get.")
     dedup: DedupSettings | None = Field(None, description="Exact and near-duplicate removal; left out, none is done.")
     reference: ReferenceJobSettings | None = Field(
         None, description=f'A reference model to train first; a score table uses it as model = "{TRAINED}".'
@@ -44,6 +47,9 @@ class RunConfig(Settings):
         default_factory=list, description="Cheap rules on signals that decide which documents are scored at all."
     )
     score: list[AnyScore] = Field(default_factory=list, description="Language models, each scoring what survives.")
+    columns: list[ColumnSettings] = Field(
+        default_factory=list, description="Columns that formulas compute from the others, in this order."
+    )
     select: SelectSettings = Field(
         default_factory=SelectSettings, description="Rules, read top to bottom, and weights."
     )
@@ -67,6 +73,18 @@ class RunConfig(Settings):
         sources = [settings.source for settings in inputs]
         if len(set(sources)) < len(sources):
             raise ValueError(f"sources must differ, got {sources}")
+        return inputs
+
+    @field_validator("input")
+    @classmethod
+    def _columns_agree(cls, inputs: list[InputSettings]) -> list[InputSettings]:
+        kinds: dict[str, str] = {}
+        for settings in inputs:
+            for path, kind in settings.columns.items():
+                if kinds.setdefault(column_name(path), kind) != kind:
+                    raise ValueError(
+                        f"columns of one name must have one type, got {path!r} as {kinds[column_name(path)]} and {kind}"
+                    )
         return inputs
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ RECORD_SCHEMA = pa.schema(
         pa.field("url", pa.string()),
         pa.field("domain", pa.string()),  # only where the configuration names a domain field
         pa.field("metadata", pa.string()),  # a JSON object with the configured metadata fields
+        pa.field("columns", pa.string()),  # one with the fields that become columns of their own
     ]
 )
 """What a reader yields. One schema for every format, so that a field more in one shard changes nothing."""
@@ -63,12 +64,15 @@ def registered_domain(url: str | None) -> str | None:
     host (`mailto:`, `javascript:`, a path), gives None. Suffixes under which companies let others register,
     such as `github.io`, count as domains.
     """
-    host = _host(url.strip()) if url else None
-    return _domain_of_host(host) if host else None
+    name = host(url)
+    return _domain_of_host(name) if name else None
 
 
-def _host(url: str) -> str | None:
-    """The host of a url in lower case; a url may lack its scheme (`//a.com/x`, `a.com/x`)."""
+def host(url: str | None) -> str | None:
+    """Returns the host of a url in lower case, None where it has none; it may lack its scheme (`a.com/x`)."""
+    if not url:
+        return None
+    url = url.strip()
     if authority := _AUTHORITY.match(url):
         place = authority[1]
     elif _SCHEME.match(url) or url.startswith("/"):
@@ -78,8 +82,8 @@ def _host(url: str) -> str | None:
     place = place.rpartition("@")[2]
     if place.startswith("["):
         return place[1:].partition("]")[0].lower() or None
-    host = _PORT.sub("", place).strip().strip(".").lower()
-    return host if 0 < len(host) <= _MAX_HOST else None
+    name = _PORT.sub("", place).strip().strip(".").lower()
+    return name if 0 < len(name) <= _MAX_HOST else None
 
 
 @lru_cache(maxsize=1 << 16)

@@ -12,9 +12,8 @@ from siftlm.correlate.settings import CorrelateSettings, SampleSettings, Trainin
 from siftlm.mixing.settings import ProjectSettings
 from siftlm.paths import WrittenPath
 from siftlm.proxies.trainer import ReferenceSettings
-from siftlm.readers.settings import Name
 from siftlm.scorers.ngrams import NgramSettings
-from siftlm.settings import Settings
+from siftlm.settings import Name, Settings
 from siftlm.stages.eligible import Split
 
 

@@ -5,7 +5,7 @@ Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 import pyarrow as pa
@@ -18,9 +18,13 @@ from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.dedup.step import Clusters
+from siftlm.stages.derived import derive
 from siftlm.stages.eligible import Eligible
+from siftlm.stages.fields import Fields
 from siftlm.stages.ids.step import UniqueIds
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.join.step import Join
 from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import Decisions
@@ -32,11 +36,20 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     """Yields the steps of a configuration in the order in which they run; selection comes after all of them."""
     split, dedup = config.split(), config.dedup
     refuse = config.duplicate_ids == "refuse"
+    inputs, read_bytes = (
+        {settings.source: settings for settings in config.input},
+        batch_size(config.runner, BATCH_BYTES),
+    )
+    fields = Fields(inputs, DOCUMENTS, read_bytes)
+    joins = [Join(number, settings) for number, settings in enumerate(config.join)]
     unique_ids = UniqueIds(tuple(settings.source for settings in config.input), refuse)
-    yield Ingest({settings.source: settings for settings in config.input}, batch_size(config.runner, BATCH_BYTES))
+    yield Ingest(inputs, read_bytes, fields if fields.columns() else None)
+    if fields.columns():
+        yield fields
     if refuse:  # before anything else is made of documents
         yield unique_ids
     yield Annotate(config.scorers())
+    yield from joins
     if not refuse:
         yield unique_ids
     if dedup:
@@ -48,20 +61,29 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     if config.reference:
         yield Reference(config.reference, split)
     if dedup or split.holdout or config.preselect:
-        yield Eligible(split, tuple(config.preselect))
+        given = [step.name for step in (fields, *joins) if step.columns()]
+        yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
     yield from score.steps(config.score, batch_size(config.runner, score.WINDOW_BYTES))
 
 
 def steps(config: RunConfig) -> list[Step]:
     """Returns the steps that a configuration asks for, in the order in which they run."""
     made = list(before_selection(config))
+    if config.columns:
+        made.append(derive(config.columns, made, pa.schema(_fields(made))))
     return [*made, Decisions(config.selection(), tuple(step.name for step in made))]
 
 
 def columns_before(config: RunConfig, name: str) -> dict[str, pa.DataType]:
     """Returns the columns that rules can name when the step `name` begins, by name."""
     before = takewhile(lambda step: step.name != name, steps(config))
-    return {field.name: field.type for step in before for field in step.columns() if field.name not in HIDDEN}
+    return {field.name: field.type for field in _fields(before)}
+
+
+def _fields(made: Iterable[Step]) -> list[pa.Field]:
+    """The columns that steps give, of one name the last one's."""
+    fields = {field.name: field for step in made for field in step.columns() if field.name not in HIDDEN}
+    return list(fields.values())
 
 
 def losses(made: Sequence[Step]) -> list[Loss]:

@@ -12,6 +12,7 @@ from siftlm.documents import registered_domain
 from siftlm.errors import UserError, nearest
 from siftlm.patterns import InputFile
 from siftlm.readers import InputSettings, read_shard
+from siftlm.readers.columns import schema, typed
 from siftlm.readers.presence import count_values, field_names
 from siftlm.store import Marker
 
@@ -33,6 +34,7 @@ class Seen:
     domains: int = 0
     values: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
+    columns: bool = False  # whether the fields of columns are among these; a run has another step for them
 
 
 def looked_at(files: Sequence[InputFile]) -> list[InputFile]:
@@ -49,8 +51,10 @@ def sample(settings: InputSettings, files: Sequence[InputFile]) -> Seen:
         if read is not None:
             documents = read.documents
             seen.documents += documents.num_rows
-            seen.values += count_values(documents, settings)
-            seen.unusable += read.unusable
+            made = typed(documents["columns"], settings, schema([settings]))
+            seen.values += count_values(documents, settings) + made.values
+            seen.unusable += read.unusable + made.unusable
+            seen.columns = True
             named, urls = documents["domain"].to_pylist(), documents["url"].to_pylist()
             seen.domains += sum(bool(domain or registered_domain(url)) for domain, url in zip(named, urls, strict=True))
     return seen
@@ -81,7 +85,7 @@ def said(settings: InputSettings, files: Sequence[InputFile], seen: Seen, which:
 
     The field of urls is only among them where the user has named it.
     """
-    fields = _named(settings)
+    fields = {p: path for p, path in _named(settings).items() if seen.columns or not p.startswith("columns.")}
     absent = {place: path for place, path in fields.items() if not seen.values[place] and not seen.unusable[place]}
     names = {name for file in looked_at(files) for name in field_names(file.path, settings)} if absent else set()
     lines = [_absent(settings, place, path, names, which) for place, path in absent.items()] if seen.documents else []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.errors import UserError
+from siftlm.readers.settings import column_name
 from siftlm.scorers.minhash import SIGNATURE
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
 from siftlm.stages.columns import HIDDEN
@@ -26,11 +27,18 @@ OWN = frozenset(
 
 
 def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
-    """Yields the place of all that gives columns, siftlm itself first, and the names of these."""
+    """Yields the place of all that names columns, siftlm itself first, and the names of these."""
     yield "siftlm itself", sorted(OWN)
+    fields = {column_name(path): number for number, settings in enumerate(config.input) for path in settings.columns}
+    for name, number in fields.items():
+        yield f"input.{number}.columns", [name]
     scores = ((f"score.{number}", settings) for number, settings in enumerate(config.score))
     for place, settings in (*config.annotate.placed(), *scores):
-        yield place, [field.name for field in settings.columns()]
+        yield f"{place}.name", [field.name for field in settings.columns()]
+    for number, joined in enumerate(config.join):
+        yield f"join.{number}.columns", list(joined.renamed)
+    for number, column in enumerate(config.columns):
+        yield f"columns.{number}.name", [column.name]
 
 
 def check_names(config: RunConfig) -> None:
@@ -41,6 +49,6 @@ def check_names(config: RunConfig) -> None:
             other, origin = seen.setdefault(name.casefold(), (name, place))
             if origin != place:
                 raise UserError(
-                    f"{place}.name: must give columns that nothing else gives, got {name!r}, and {other!r} is "
-                    f"a column of {origin}; choose another name"
+                    f"{place}: must give columns that nothing else gives, got {name!r}, and {other!r} is "
+                    f"a column of {origin.removesuffix('.name')}; choose another name"
                 )

@@ -26,9 +26,10 @@ from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.stages import folders, inputs
+from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import DECISIONS, ELIGIBLE
 from siftlm.stages.dedup.step import check as check_dedup
-from siftlm.steps import columns_before
+from siftlm.steps import columns_before, steps
 
 SAMPLE_RECORDS = 200
 MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_parquet", "wat_file"})
@@ -131,8 +132,8 @@ def _check_columns(config: RunConfig) -> None:
         _require("select", name, every)
     if config.dedup:
         keep = config.dedup.keep
-        columns = columns_before(config.model_copy(update={"dedup": None}), ELIGIBLE)
-        numeric = {name: kind for name, kind in columns.items() if _is_number(kind)}
+        annotated = next(step.columns() for step in steps(config) if step.name == SIGNALS)
+        numeric = {field.name: field.type for field in annotated if _is_number(field.type)}
         _require("dedup.keep", keep, numeric, "a numeric column of annotate")
     _rehearse(config, every)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from siftlm.readers.encodings import first_bad_byte, not_utf8
 from siftlm.readers.metadata import pack, text_or_hex
@@ -23,6 +23,24 @@ _WHOLE_DIGITS = 40  # of a decimal; a larger one keeps its exponent
 _MAYBE_ROUNDED = re.compile(r"[:,\[]-?[0-9](\.[0-9]+)?e[0-9]")  # a float of JSON above 64 bits may have been an integer
 
 
+class Packed(NamedTuple):
+    """Holds fields beside the text as JSON objects, None where none is named, and the places of those lost."""
+
+    metadata: str | None
+    columns: str | None
+    lost: tuple[str, ...]  # which JSON cannot carry
+
+
+_NOTHING = Packed(None, None, ())
+
+
+def _packed(place: str, names: Iterable[str], values: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Some of the values as JSON, and the places of those that JSON cannot carry."""
+    chosen = {name: None if values[name] is ABSENT else values[name] for name in names}
+    packed, lost = pack(chosen) if chosen else (None, [])
+    return packed, [f"{place}.{name}" for name in lost]
+
+
 class Fields:
     """Makes records of rows by the fields that the settings name, prepared once a shard."""
 
@@ -31,39 +49,39 @@ class Fields:
         self._settings, self._exact = settings, exact
         self._text = settings.text_field.split(".")
         self._paths = [path.split(".") if path else None for path in map(settings.extra_fields.get, _PLACES)]
-        self._metadata = [(path, path.split(".")) for path in settings.metadata_fields]
+        self._packed = [(path, path.split(".")) for path in settings.packed_fields]
 
     def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
         """Returns the record of a row that was read from `content`, or the reason why it is none."""
-        names, metadata, lost = self._beside(row)
-        if self._exact and (float in map(type, names) or (metadata and _MAYBE_ROUNDED.search(metadata))):
-            names, metadata, lost = self._beside(self._exact(content))
-        return self.made(find(row, self._text), names, metadata, lost, offset)
+        names, beside = self._beside(row)
+        if self._exact and (float in map(type, names) or any(map(_MAYBE_ROUNDED.search, filter(None, beside[:2])))):
+            names, beside = self._beside(self._exact(content))
+        return self.made(find(row, self._text), names, beside, offset)
 
-    def _beside(self, row: Mapping[str, Any]) -> tuple[list[Any], str | None, Sequence[str]]:
+    def _beside(self, row: Mapping[str, Any]) -> tuple[list[Any], Packed]:
         names = [find(row, path) if path else ABSENT for path in self._paths]
-        return names, *self.pack({name: find(row, path) for name, path in self._metadata})
+        return names, self.pack({name: find(row, path) for name, path in self._packed})
 
-    def pack(self, metadata: Mapping[str, Any]) -> tuple[str | None, Sequence[str]]:
-        """Returns metadata as JSON, None where none is asked for, and the names of what JSON cannot carry."""
-        if not metadata:
-            return None, ()
-        return pack({name: None if value is ABSENT else value for name, value in metadata.items()})
+    def pack(self, values: Mapping[str, Any]) -> Packed:
+        """Returns the fields of metadata and of columns of their own as JSON, ABSENT as null."""
+        if not values:
+            return _NOTHING
+        metadata, lost = _packed("metadata_fields", self._settings.metadata_fields, values)
+        columns, lost_columns = _packed("columns", self._settings.columns, values)
+        return Packed(metadata, columns, (*lost, *lost_columns))
 
-    def made(
-        self, text: Any, names: Sequence[Any], metadata: str | None, lost: Sequence[str], offset: int
-    ) -> Record | Flaw:
-        """Returns the record of a text, of id, url and domain, ABSENT where the row has none, and packed metadata."""
+    def made(self, text: Any, names: Sequence[Any], beside: Packed, offset: int) -> Record | Flaw:
+        """Returns the record of a text, of id, url and domain, ABSENT where the row has none, and packed fields."""
         content = _content(text, self._settings, offset)
         if isinstance(content, Flaw):
             return content
         record_id, url, domain = _name(names[0]), _url(names[1]), _name(names[2])
-        record = Record(content, offset, record_id, url, domain, metadata)
-        if lost or record_id is UNREADABLE or url is UNREADABLE or domain is UNREADABLE:
+        record = Record(content, offset, record_id, url, domain, beside.metadata, beside.columns)
+        if beside.lost or record_id is UNREADABLE or url is UNREADABLE or domain is UNREADABLE:
             names = record[2:5]
             bad = [place for place, name in zip(_PLACES, names, strict=True) if name is UNREADABLE]
             record_id, url, domain = (None if name is UNREADABLE else name for name in names)
-            places = (*bad, *(f"metadata_fields.{name}" for name in lost))
+            places = (*bad, *beside.lost)
             record = record._replace(record_id=record_id, url=url, domain=domain, unusable=places)
         return checked(record, self._settings)
 

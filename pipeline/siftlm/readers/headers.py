@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import orjson
 
@@ -59,8 +61,18 @@ def target_url(header: dict[str, str]) -> str | None:
     return header.get("warc-target-uri", "").strip("<>") or None
 
 
-def pack_metadata(values: dict[str, str | int | None], settings: InputSettings) -> str | None:
-    """Returns the headers that the settings name as a JSON object, null where a record has none of that name."""
-    if not settings.metadata_fields:
-        return None
-    return orjson.dumps({name: values.get(name.lower()) for name in settings.metadata_fields}).decode()
+class Packed(NamedTuple):
+    """Holds the headers for metadata and for columns, each as a JSON object, None where none is named."""
+
+    metadata: str | None
+    columns: str | None
+
+
+def packed(values: dict[str, str | int | None], settings: InputSettings) -> Packed:
+    """Returns the headers that the settings name, null where a record has none of that name."""
+
+    def pack(names: Iterable[str]) -> str | None:
+        chosen = {name: values.get(name.lower()) for name in names}
+        return orjson.dumps(chosen).decode() if chosen else None
+
+    return Packed(pack(settings.metadata_fields), pack(settings.columns))

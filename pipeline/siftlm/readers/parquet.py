@@ -219,10 +219,10 @@ class _Table:
         urls = _column(batch, settings.url_field)
         if urls is not None and not is_string(urls.type):  # whose values may print as one, and are none
             names[1] = [None if value is None or value != value else UNREADABLE for value in names[1]]
-        metadata = {path: self._values(batch, path, read, MOST_VALUE_BYTES) for path in settings.metadata_fields}
+        metadata = {path: self._values(batch, path, read, MOST_VALUE_BYTES) for path in settings.packed_fields}
         for at, (text, *named) in enumerate(zip(texts, *names, strict=True)):
             packed = fields.pack({path: column[at] for path, column in metadata.items()})
-            yield fields.made(text, named, *packed, first + at)
+            yield fields.made(text, named, packed, first + at)
 
     def _values(self, batch: pa.RecordBatch, path: str | None, read: list[str], limit: int) -> list[Any]:
         """A field of every row; UNREADABLE where the file has the column and it is not read."""

@@ -20,7 +20,13 @@ EXPANDS = "expands_too_far"  # the reason of a shard that gives far more than it
 ENTRY_BYTES = 128
 """What a record counts for beside its text: a few bytes can say that there are a thousand million empty ones."""
 
-_BESIDE = {"record_id": "id_field", "url": "url_field", "domain": "domain_field", "metadata": "metadata_fields"}
+_BESIDE = {
+    "record_id": "id_field",
+    "url": "url_field",
+    "domain": "domain_field",
+    "metadata": "metadata_fields",
+    "columns": "columns",
+}
 """Fields of a record beside its text, with the keys that name them."""
 
 UNREADABLE: Final = object()
@@ -45,6 +51,7 @@ class Record(NamedTuple):
     url: str | None = None
     domain: str | None = None
     metadata: str | None = None
+    columns: str | None = None
     unpacked: int = 0  # bytes of a body that was compressed inside the record, maybe
     unusable: tuple[str, ...] = ()
 
@@ -152,7 +159,8 @@ def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes:
             position += entry.records
         else:
             records[position] = entry
-            size += len(entry.text) + len(entry.url or "") + len(entry.metadata or "") + len(entry.domain or "")
+            size += len(entry.text) + len(entry.url or "") + len(entry.domain or "")
+            size += len(entry.metadata or "") + len(entry.columns or "")
             position += 1
         if max(len(records), len(rejects)) >= batch_documents or size >= batch_bytes:
             yield _batch(records, rejects)

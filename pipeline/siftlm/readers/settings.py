@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
 from siftlm.paths import ReadPath
-from siftlm.settings import Settings
+from siftlm.settings import Name, Settings
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+ColumnType = Literal["string", "int", "float", "bool", "timestamp"]
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
 Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
+
+
+def column_name(path: str) -> str:
+    """Returns the name of the column that the field at a path gives."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", path)
 
 
 class InputSettings(Settings):
@@ -50,6 +57,12 @@ class InputSettings(Settings):
         description="Fields to carry along as a JSON object. For WARC and WET: names of record headers, "
         "`http.<name>` for response headers, `http.status`, `charset`.",
     )
+    columns: dict[FieldPath, ColumnType] = Field(
+        default_factory=dict,
+        description="Fields to carry as columns of their own with their types; dots reach into objects, and what is no "
+        "letter, digit or _ becomes _ in the column's name: `meta.stars` gives `meta_stars`. A timestamp is in ISO "
+        "8601, 14 digits or seconds since 1970. Headers and `http.` as in metadata_fields.",
+    )
     text_unit: Literal["file", "line", "paragraph"] = Field(
         "file", description="text: a document is a file, a line, or lines up to a blank line."
     )
@@ -82,6 +95,19 @@ class InputSettings(Settings):
             raise ValueError(f"must name each field once, got {fields}")
         return fields
 
+    @field_validator("columns")
+    @classmethod
+    def _names_differ(cls, columns: dict[str, ColumnType]) -> dict[str, ColumnType]:
+        names = [column_name(path) for path in columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f"must give columns of different names, got {names}")
+        return columns
+
+    @property
+    def packed_fields(self) -> list[str]:
+        """The fields that readers pack as a JSON object: those of the metadata, then those of columns of their own."""
+        return list(dict.fromkeys([*self.metadata_fields, *self.columns]))
+
     @property
     def max_record_bytes(self) -> int:
         """The most bytes of a record that are held in memory: JSON escapes and other fields need room too."""
@@ -92,4 +118,5 @@ class InputSettings(Settings):
         """The fields beside the text that the settings name, by their place in the settings."""
         named = {"id_field": self.id_field, "url_field": self.url_field, "domain_field": self.domain_field}
         fields = {place: path for place, path in named.items() if path is not None}
-        return fields | {f"metadata_fields.{path}": path for path in self.metadata_fields}
+        fields |= {f"metadata_fields.{path}": path for path in self.metadata_fields}
+        return fields | {f"columns.{path}": path for path in self.columns}

@@ -13,7 +13,7 @@ from siftlm.readers.bodies import PageError, Response, parse_response, revealed
 from siftlm.readers.charsets import decode_page, known_charset
 from siftlm.readers.encodings import BAD_UTF8, first_bad_byte
 from siftlm.readers.hazards import hazard_of
-from siftlm.readers.headers import is_wat_record, pack_metadata, record_id, target_url
+from siftlm.readers.headers import is_wat_record, packed, record_id, target_url
 from siftlm.readers.mime import HTML, TEXT, XML, charset_parameter, essence, is_binary, is_xhtml, magic, sniffed
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
@@ -84,7 +84,7 @@ def _conversion(record: ArchiveRecord, settings: InputSettings) -> Record | Flaw
     if (at := first_bad_byte(record.block)) is not None:
         return Flaw("error", BAD_UTF8, f"byte {at} of the block", record.offset)
     names = record_id(record.header, settings), target_url(record.header), None
-    return Record(record.block, record.offset, *names, pack_metadata({**record.header}, settings))
+    return Record(record.block, record.offset, *names, *packed({**record.header}, settings))
 
 
 def _document(record: ArchiveRecord, response: Response, url: str | None, settings: InputSettings) -> Record | Flaw:
@@ -101,8 +101,8 @@ def _document(record: ArchiveRecord, response: Response, url: str | None, settin
         text = page_text(text, main_content=settings.main_content)
     values: dict[str, str | int | None] = {**record.header, "charset": charset, "http.status": response.status}
     values |= {f"http.{name}": value for name, value in response.headers.items()}
-    identity, metadata = record_id(record.header, settings), pack_metadata(values, settings)
-    return checked(Record(text.encode(), record.offset, identity, url, None, metadata), settings)
+    identity, beside = record_id(record.header, settings), packed(values, settings)
+    return checked(Record(text.encode(), record.offset, identity, url, None, *beside), settings)
 
 
 def _response(record: ArchiveRecord, kind: str, settings: InputSettings) -> Response:

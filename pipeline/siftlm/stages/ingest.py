@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from siftlm.documents import DOCUMENT_SCHEMA, document_id, registered_domain
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep
-from siftlm.readers import InputSettings, ReadBatch, detect, read_shard
+from siftlm.readers import InputSettings, detect
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.inputs import Files, check_unchanged, gone
+from siftlm.stages.fields import Fields, FieldsFile
+from siftlm.stages.inputs import Files, read_unchanged
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
 
@@ -44,15 +45,23 @@ class Ingest(ShardStep):
 
     inputs: Mapping[str, InputSettings]
     batch_bytes: int = BATCH_BYTES
+    fields: Fields | None = None  # what is written in the same pass
     name: str = STAGE
 
     def identity(self) -> object:
         return VERSION
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        """Digests into a shard's key the settings of its source, the bytes of its file and its name's format."""
-        identities = {source: settings.model_dump(exclude={"paths"}) for source, settings in self.inputs.items()}
-        return [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
+        """Digests into a shard's key the settings of its source, the bytes of its file and its name's format.
+
+        Columns of their own are another step's, which has their key from here: they are written in the same pass.
+        """
+        identities = {name: settings.model_dump(exclude={"paths", "columns"}) for name, settings in self.inputs.items()}
+        tasks = [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
+        if self.fields is None:
+            return tasks
+        beside = [self.fields.key(task.key, task.facts["source"]) for task in tasks]
+        return [replace(task, facts={**task.facts, "fields": key}) for task, key in zip(tasks, beside, strict=True)]
 
     def run(self, task: Task, store: Store) -> Marker:
         settings = self.inputs[task.facts["source"]]
@@ -62,10 +71,15 @@ class Ingest(ShardStep):
         unusable: Counter[str] = Counter()
         text_bytes = domains = 0
         rejects: ShardWriter | None = None  # of a file that is there only where something could not be read
+        fields: FieldsFile | None = None
         with store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents, ExitStack() as files:
-            for read in _read(task, settings, self.batch_bytes):
+            if self.fields:
+                fields = files.enter_context(self.fields.writing(task.facts["fields"], settings, store))
+            for read in read_unchanged(task, settings, self.batch_bytes):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
+                if fields:
+                    fields.write(read.documents)
                 if read.rejects:
                     rejects = rejects or files.enter_context(
                         store.writer(STAGE, task.key, REJECT_SCHEMA, suffix=REJECTS)
@@ -78,6 +92,8 @@ class Ingest(ShardStep):
                 unusable += read.unusable
                 for reject in read.rejects:
                     (skipped if reject.kind == "skipped" else errors)[reject.reason] += reject.records
+        if fields:
+            store.commit(fields.marker(task, task.facts["fields"]))
         rows_out = documents.rows
         return Marker(
             stage=STAGE,
@@ -90,15 +106,6 @@ class Ingest(ShardStep):
             files={".parquet": documents.seal} | ({REJECTS: rejects.seal} if rejects else {}),
             facts={"text_bytes": text_bytes, "domains": domains, "values": dict(values), "unusable": dict(unusable)},
         )
-
-
-def _read(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:
-    """The batches of an input shard, whose bytes must be those that its key was made from."""
-    try:
-        yield from read_shard(task.name, settings, batch_bytes=batch_bytes)
-    except FileNotFoundError:
-        raise gone(task.name) from None
-    check_unchanged(task.name, task.facts["fingerprint"], task.facts["signature"])
 
 
 def _key(shard: Shard, identity: object) -> str:

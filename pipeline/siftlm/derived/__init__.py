@@ -1,0 +1,1 @@
+"""Computes columns from columns by formulas of the configuration (`[[columns]]`)."""

@@ -1,0 +1,427 @@
+"""Reads the formulas of columns, and computes them over Arrow tables.
+
+A formula has the syntax of a Python expression, of which only what this module knows is allowed; it is never run as
+Python. Values are numbers (float64, in which integers are computed too), booleans, strings and times. A null, and what
+has no finite result (log of 0, a division by 0), is null; `and`, `or` and comparisons treat null as unknown.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm.derived.corpus import Measured, Quantile, Rank, Statistic, ZScore
+from siftlm.derived.settings import ColumnSettings
+from siftlm.errors import UserError, nearest
+from siftlm.statistics.hashing import hash_names
+from siftlm.statistics.ordered import BoolArray
+
+DEEPEST = 150  # operations within each other
+MOST_BUCKETS = 1000
+SHORT = 60  # characters of a formula that a message shows
+_MOST_FLOAT = 1 << 1023
+
+Value = Any
+"""An Arrow array of the table's rows, or a scalar of all of them."""
+
+
+class FormulaError(Exception):
+    """Says what is wrong with a formula."""
+
+
+class Function(NamedTuple):
+    """Computes a function of `least` to `most` values, each of which must be of `kind`."""
+
+    compute: Callable[..., Value]
+    kind: str
+    least: int
+    most: int
+
+
+def _finite(value: Value) -> Value:
+    """Numbers with null for what is infinite or not a number."""
+    return pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
+
+
+def _number_function(compute: Callable[..., Value], least: int = 1, most: int = 1) -> Function:
+    return Function(lambda *values: _finite(compute(*values)), "number", least, most)
+
+
+def _element_wise(compute: Callable[..., Value]) -> Function:
+    return _number_function(lambda *values: compute(*values, skip_nulls=False), 1, 64)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "abs": _number_function(pc.abs),
+    "ceil": _number_function(pc.ceil),
+    "clip": _number_function(
+        lambda value, low, high: pc.min_element_wise(
+            pc.max_element_wise(value, low, skip_nulls=False), high, skip_nulls=False
+        ),
+        3,
+        3,
+    ),
+    "coalesce": Function(pc.coalesce, "same", 1, 64),
+    "exp": _number_function(pc.exp),
+    "floor": _number_function(pc.floor),
+    "is_null": Function(pc.is_null, "any", 1, 1),
+    "log": _number_function(pc.ln),
+    "log10": _number_function(pc.log10),
+    "max": _element_wise(pc.max_element_wise),
+    "min": _element_wise(pc.min_element_wise),
+    "sqrt": _number_function(pc.sqrt),
+}
+"""What can be called of the values of one document."""
+
+CORPUS_FUNCTIONS = ("quantile", "rank", "zscore")
+"""What can be called over the values of all documents that are not out already."""
+
+_ARITHMETIC = {ast.Add: pc.add, ast.Sub: pc.subtract, ast.Mult: pc.multiply, ast.Div: pc.divide}
+_COMPARISONS = {
+    ast.Lt: pc.less,
+    ast.LtE: pc.less_equal,
+    ast.Gt: pc.greater,
+    ast.GtE: pc.greater_equal,
+    ast.Eq: pc.equal,
+    ast.NotEq: pc.not_equal,
+}
+_ORDERED = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_LOGIC = {ast.And: pc.and_kleene, ast.Or: pc.or_kleene}
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """Marks a place of a formula that asks something of the whole corpus.
+
+    Attributes:
+        level: 1 where it asks about what each document says alone, one more where about the answers of others.
+    """
+
+    node: ast.Call
+    statistic: Statistic
+    measured: ast.expr
+    within: ast.expr | None
+    weight: ast.expr | None
+    level: int
+
+
+class Program:
+    """Computes columns in their order, each from the given ones and those before it.
+
+    Raises:
+        UserError: a formula is none, names what is not there, or mixes what does not go together.
+    """
+
+    def __init__(self, columns: Sequence[ColumnSettings], given: Mapping[str, pa.DataType]) -> None:
+        self.columns, self.given = columns, given
+        self.formulas: dict[str, ast.expr] = {}
+        self.calls: dict[ast.Call, Call] = {}
+        self._levels: dict[str, int] = {}
+        self.types: dict[str, pa.DataType] = {}
+        empty = pa.schema(list(given.items())).empty_table()
+        for position, column in enumerate(columns):
+            try:
+                tree = _parsed(column.expr)
+                self._levels[column.name] = self._level(tree)
+                self.types[column.name] = _Evaluation(self, empty, {}).value(tree).type
+                self.formulas[column.name] = tree
+            except FormulaError as mistake:
+                raise UserError(f"columns.{position}.expr: {mistake}") from None
+
+    @property
+    def levels(self) -> int:
+        """How often the corpus is asked, one answer upon the other."""
+        return max((call.level for call in self.calls.values()), default=0)
+
+    def used(self) -> set[str]:
+        """Returns the given columns that the formulas name."""
+        nodes = (node for tree in self.formulas.values() for node in ast.walk(tree))
+        return {node.id for node in nodes if isinstance(node, ast.Name) and node.id in self.given}
+
+    def asked(self, level: int) -> list[tuple[str, Call]]:
+        """Returns the calls of a level, each with the name of its state."""
+        return [(str(number), call) for number, call in enumerate(self.calls.values()) if call.level == level]
+
+    def measured(self, call: Call, table: pa.Table, states: Mapping[str, Any], alive: BoolArray) -> Measured:
+        """Returns what a call measures of the rows that are alive and have a value."""
+        rows, known = _Evaluation(self, table, states).measured(call)
+        return rows.where(alive[known])
+
+    def compute(self, table: pa.Table, states: Mapping[str, Any]) -> pa.Table:
+        """Returns the columns of some rows; `states` are those of all calls, by name."""
+        evaluation = _Evaluation(self, table, states)
+        return pa.table({column.name: evaluation.column(column.name) for column in self.columns})
+
+    def _level(self, tree: ast.expr, depth: int = 0) -> int:
+        """The level of a formula; its calls of the corpus are noted on the way."""
+        if depth > DEEPEST:
+            raise FormulaError(f"must not have more than {DEEPEST} operations within each other")
+        if isinstance(tree, ast.Name):
+            return self._levels.get(tree.id, 0)
+        children = (child.value if isinstance(child, ast.keyword) else child for child in ast.iter_child_nodes(tree))
+        below = max((self._level(child, depth + 1) for child in children if isinstance(child, ast.expr)), default=0)
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in CORPUS_FUNCTIONS:
+            self.calls[tree] = _corpus_call(tree, below + 1)
+            return below + 1
+        return below
+
+
+def _parsed(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            why = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+            raise FormulaError(f"must be a formula, got {text[:SHORT]!r}: {why}") from None
+
+
+def _corpus_call(node: ast.Call, level: int) -> Call:
+    name = _called(node)
+    keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+    allowed = ("within", "weight") if name == "quantile" else ("within",)
+    if unknown := [key for key in keywords if key not in allowed]:
+        raise FormulaError(f"{name} must have no other key than {' and '.join(allowed)}, got {unknown[0]!r}")
+    expected = 2 if name == "quantile" else 1
+    if len(node.args) != expected or len(node.keywords) > len(keywords):
+        said = "a value and a number of buckets" if name == "quantile" else "one value"
+        raise FormulaError(f"{name} must have {said}, and perhaps `within=`, got {_said(node)}")
+    statistic: Statistic = Rank() if name == "rank" else ZScore() if name == "zscore" else Quantile(_buckets(node))
+    return Call(node, statistic, node.args[0], keywords.get("within"), keywords.get("weight"), level)
+
+
+def _buckets(node: ast.Call) -> int:
+    match node.args[1]:
+        case ast.Constant(value=int(buckets)) if not isinstance(buckets, bool) and 2 <= buckets <= MOST_BUCKETS:
+            return buckets
+    raise FormulaError(f"quantile must have a whole number of 2 to {MOST_BUCKETS} buckets, got {_said(node.args[1])}")
+
+
+def _called(node: ast.Call) -> str:
+    if not isinstance(node.func, ast.Name):
+        raise FormulaError(f"must call one of {_names()}, got {_said(node.func)!r}")
+    return node.func.id
+
+
+def _said(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= SHORT else f"{text[: SHORT - 3]}..."
+
+
+def _names() -> str:
+    return ", ".join(sorted({*FUNCTIONS, *CORPUS_FUNCTIONS}))
+
+
+class _Evaluation:
+    """Computes formulas over one table; what several name is computed once."""
+
+    def __init__(self, program: Program, table: pa.Table, states: Mapping[str, Any]) -> None:
+        self.program, self.table, self.states = program, table, states
+        self.made: dict[str, Value] = {}
+
+    def column(self, name: str) -> pa.Array:
+        """Returns a derived column, one value a row."""
+        if name not in self.made:
+            self.made[name] = _spread(self.value(self.program.formulas[name]), self.table.num_rows)
+        return self.made[name]
+
+    def value(self, node: ast.expr) -> Value:
+        """Returns the value of a part of a formula."""
+        match node:
+            case ast.Constant():
+                return _constant(node)
+            case ast.Name():
+                return self._named(node.id)
+            case ast.BinOp(op=op) if type(op) in _ARITHMETIC:
+                return _finite(_ARITHMETIC[type(op)](self._number(node.left), self._number(node.right)))
+            case ast.UnaryOp(op=ast.USub()):
+                return pc.negate(self._number(node.operand))
+            case ast.UnaryOp(op=ast.UAdd()):
+                return self._number(node.operand)
+            case ast.UnaryOp(op=ast.Not()):
+                return pc.invert(self._boolean(node.operand))
+            case ast.BoolOp():
+                return reduce(_LOGIC[type(node.op)], map(self._boolean, node.values))
+            case ast.Compare():
+                return reduce(pc.and_kleene, self._compared(node))
+            case ast.IfExp():
+                condition = self._boolean(node.test)
+                return pc.if_else(condition, *self._alike([node.body, node.orelse]))
+            case ast.Call():
+                return self._result(node)
+        raise FormulaError(f"must be made of columns, numbers, strings, operators and functions, got {_said(node)!r}")
+
+    def measured(self, call: Call) -> tuple[Measured, BoolArray]:
+        """Returns group, value and mass of the rows that have a value, and which these are."""
+        rows = self.table.num_rows
+        numbers = _spread(self._number(call.measured), rows)
+        known = np.asarray(numbers.is_valid())
+        values = np.asarray(numbers.fill_null(0.0), np.float64)
+        group, mass = np.zeros(rows, np.uint64), None
+        if call.within is not None:
+            groups = _spread(self.value(call.within), rows)
+            if pa.types.is_floating(groups.type):
+                raise FormulaError(f"within must name a column of strings, booleans or integers, got {groups.type}")
+            group = hash_names(groups.cast(pa.string()).fill_null("\0"))
+        if call.weight is not None:
+            weights = _spread(self.value(call.weight), rows)
+            if not pa.types.is_integer(weights.type):
+                raise FormulaError(f"weight must name a column of integers, got {weights.type}")
+            mass = np.maximum(np.asarray(weights.cast(pa.int64()).fill_null(0)), 0)
+        return Measured(group, values, mass).where(known), known
+
+    def _named(self, name: str) -> Value:
+        if name in self.program.formulas:
+            return self.column(name)
+        if name in self.program.given:
+            return _readable(name, self.table[name])
+        if name in ("true", "false"):
+            return pa.scalar(name == "true")
+        later = [column.name for column in self.program.columns]
+        if name in later:
+            raise FormulaError(f"must name columns that come before it, got {name!r}")
+        near = nearest(name, [*self.program.given, *self.program.formulas, *FUNCTIONS, *CORPUS_FUNCTIONS])
+        hint = f"; did you mean {near!r}?" if near else f"; there are {', '.join(sorted(self.program.given))}"
+        raise FormulaError(f"must name columns of the run, got {name!r}{hint}")
+
+    def _number(self, node: ast.expr) -> Value:
+        value = self.value(node)
+        if pa.types.is_boolean(value.type):
+            value = pc.cast(value, pa.int8())
+        if not (pa.types.is_floating(value.type) or pa.types.is_integer(value.type)):
+            raise FormulaError(f"must compute with numbers, got {_said(node)!r} of {_kind(value.type)}")
+        return pc.cast(value, pa.float64(), safe=False)
+
+    def _boolean(self, node: ast.expr) -> Value:
+        value = self.value(node)
+        if not pa.types.is_boolean(value.type):
+            raise FormulaError(f"must have a condition there, got {_said(node)!r} of {_kind(value.type)}")
+        return value
+
+    def _compared(self, node: ast.Compare) -> Iterator[Value]:
+        left = node.left
+        for op, right in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, ast.In | ast.NotIn):
+                inside = self._member(left, right)
+                yield pc.invert(inside) if isinstance(op, ast.NotIn) else inside
+            elif type(op) in _COMPARISONS:
+                pair = self._alike([left, right])
+                if isinstance(op, _ORDERED) and pa.types.is_boolean(pair[0].type):
+                    raise FormulaError(f"must put numbers, strings or times in order, got {_said(node)!r}")
+                yield _COMPARISONS[type(op)](*pair)
+            else:
+                raise FormulaError(f"must compare with < <= > >= == != in, got {_said(node)!r}")
+            left = right
+
+    def _member(self, left: ast.expr, right: ast.expr) -> Value:
+        if not isinstance(right, ast.Tuple | ast.List) or not right.elts:
+            raise FormulaError(f"must name a list of values behind `in`, got {_said(right)!r}")
+        value, *others = self._alike([left, *right.elts])
+        if not all(isinstance(other, pa.Scalar) for other in others):
+            raise FormulaError(f"must list values and no columns behind `in`, got {_said(right)!r}")
+        wanted = pa.array([other.as_py() for other in others], value.type)
+        inside = pc.is_in(value, value_set=wanted)
+        return pc.if_else(pc.is_valid(value), inside, pa.scalar(None, pa.bool_()))
+
+    def _alike(self, nodes: Sequence[ast.expr]) -> list[Value]:
+        """The values of some nodes, which must be of one kind: numbers as float64, times from strings where need be."""
+        values = [self.value(node) for node in nodes]
+        kinds = [_kind(value.type) for value in values]
+        if "a time" in kinds and set(kinds) <= {"a time", "a string"}:
+            kind = next(value.type for value in values if pa.types.is_timestamp(value.type))
+            return [
+                value if pa.types.is_timestamp(value.type) else _time(value, kind, node)
+                for value, node in zip(values, nodes, strict=True)
+            ]
+        if len(set(kinds)) > 1:
+            other = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
+            raise FormulaError(
+                f"must have values of one kind together, got {_said(nodes[0])!r} of {kinds[0]} and "
+                f"{_said(nodes[other])!r} of {kinds[other]}"
+            )
+        return [self._number(node) for node in nodes] if kinds[0] == "a number" else values
+
+    def _result(self, node: ast.Call) -> Value:
+        if node in self.program.calls:
+            return self._answer(self.program.calls[node])
+        name = _called(node)
+        function = FUNCTIONS.get(name)
+        if function is None:
+            near = nearest(name, [*FUNCTIONS, *CORPUS_FUNCTIONS])
+            raise FormulaError(
+                f"must call one of {_names()}, got {name!r}" + (f"; did you mean {near!r}?" if near else "")
+            )
+        if node.keywords or not function.least <= len(node.args) <= function.most:
+            many = function.least if function.least == function.most else f"{function.least} or more"
+            raise FormulaError(f"{name} must have {many} value{'' if many == 1 else 's'}, got {_said(node)!r}")
+        if function.kind == "number":
+            return function.compute(*map(self._number, node.args))
+        return function.compute(*(self._alike(node.args) if function.kind == "same" else map(self.value, node.args)))
+
+    def _answer(self, call: Call) -> Value:
+        """What the corpus answers, one value a row; of nothing yet, a null each."""
+        rows, known = self.measured(call)
+        whole = isinstance(call.statistic, Quantile)
+        kind = pa.int64() if whole else pa.float64()
+        if not self.states:
+            return pa.nulls(self.table.num_rows, kind)
+        number = list(self.program.calls).index(call.node)
+        answers = np.full(self.table.num_rows, np.nan)
+        answers[known] = call.statistic.values(rows, self.states[str(number)])
+        return pa.array(answers, mask=np.isnan(answers)).cast(kind)
+
+
+def _constant(node: ast.Constant) -> pa.Scalar:
+    match node.value:
+        case bool():
+            return pa.scalar(node.value)
+        case int() | float() if abs(node.value) < _MOST_FLOAT:
+            return pa.scalar(float(node.value))
+        case str() if node.value.isprintable():
+            return pa.scalar(node.value)
+    raise FormulaError(f"must have numbers, printable strings, True and False as constants, got {_said(node)!r}")
+
+
+def _readable(name: str, column: Value) -> Value:
+    """A column with NaN as null; a UserError where formulas cannot read its type."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_large_string(column.type):
+        column = column.cast(pa.string())
+    if _kind(column.type) == "another kind":
+        raise FormulaError(f"must name columns of numbers, booleans, strings or times, got {name!r} of {column.type}")
+    return _finite(pc.cast(column, pa.float64())) if pa.types.is_floating(column.type) else column
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "a condition"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "a number"
+    if pa.types.is_string(kind):
+        return "a string"
+    return "a time" if pa.types.is_timestamp(kind) else "another kind"
+
+
+def _time(value: Value, kind: pa.DataType, node: ast.expr) -> Value:
+    if isinstance(value, pa.Scalar):
+        try:
+            return pc.cast(value, kind)
+        except pa.ArrowInvalid:
+            pass
+    raise FormulaError(f"must compare a time with a time such as '2024-05-31', got {_said(node)!r}")
+
+
+def _spread(value: Value, rows: int) -> pa.Array:
+    """A value of every row as one array."""
+    if isinstance(value, pa.Scalar):
+        return pa.array([value.as_py()] * rows, value.type)
+    return value.combine_chunks() if isinstance(value, pa.ChunkedArray) else value

@@ -1,0 +1,116 @@
+"""Keeps fields of the input as columns of their own types: input shards -> fields/.
+
+Reading an input writes them beside the documents, in the same pass. Where documents are there already and other columns
+are asked for, the input is read for these alone, and nothing that was made of the documents is made again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from siftlm.engine.shards import Task
+from siftlm.engine.step import Shard, ShardStep, Told
+from siftlm.readers import InputSettings
+from siftlm.readers.columns import schema, typed
+from siftlm.stages.inputs import read_unchanged
+from siftlm.store import Marker, Store, digest
+from siftlm.tables import ShardWriter
+
+VERSION = 1
+STAGE = "fields"
+
+
+@dataclass(frozen=True)
+class Fields(ShardStep):
+    """Writes the columns of the fields that any input names; they are null for inputs that do not name them."""
+
+    inputs: Mapping[str, InputSettings]
+    documents: str  # the step whose documents they belong to
+    batch_bytes: int
+    name: str = STAGE
+
+    def identity(self) -> object:
+        return VERSION, str(self.columns())
+
+    def columns(self) -> pa.Schema:
+        return schema(self.inputs.values())
+
+    def key(self, documents: str, source: str) -> str:
+        """Returns the key of the columns of documents with a key."""
+        return digest(STAGE, self.identity(), list(self.inputs[source].columns.items()), documents)
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
+        return [shard.task(self.key(shard.outputs[self.documents].key, shard.facts["source"])) for shard in shards]
+
+    def run(self, task: Task, store: Store) -> Marker:
+        settings = self.inputs[task.facts["source"]]
+        with self.writing(task.key, settings, store) as out:
+            for read in read_unchanged(task, settings, self.batch_bytes):
+                out.write(read.documents)
+        return out.marker(task, task.key)
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns how many documents of each input have a value of each field, or one of another type."""
+        documents: Counter[str] = Counter()
+        values: dict[str, Counter[str]] = {source: Counter() for source in self.inputs}
+        unusable: dict[str, Counter[str]] = {source: Counter() for source in self.inputs}
+        for task, marker in zip(tasks, markers, strict=True):
+            source = task.facts["source"]
+            documents[source] += marker.rows_out
+            values[source].update(marker.facts["values"])
+            unusable[source].update(marker.facts["unusable"])
+        said = [
+            _said(source, path, kind, documents[source], values[source][place], unusable[source][place])
+            for source, settings in self.inputs.items()
+            for path, kind in settings.columns.items()
+            for place in [f"columns.{path}"]
+        ]
+        statistics = {source: {"values": dict(values[source]), "unusable": dict(unusable[source])} for source in values}
+        return Told([line for line in said if line], {STAGE: statistics})
+
+    @contextmanager
+    def writing(self, key: str, settings: InputSettings, store: Store) -> Iterator[FieldsFile]:
+        """Gives the file of some columns, which appears when the block ends well."""
+        with store.writer(STAGE, key, self.columns()) as file:
+            yield FieldsFile(file, settings, self.columns())
+
+
+def _said(source: str, path: str, kind: str, documents: int, values: int, unusable: int) -> str:
+    """What a user should know of a field; nothing where all is well."""
+    if unusable:
+        what = f"{unusable:,} of {documents:,} documents have a value of {path!r} that is no {kind}; it is null there"
+    elif documents and not values:
+        what = f"no document has a value of {path!r}"
+    else:
+        return ""
+    return f"input {source!r}: columns: {what}"
+
+
+@dataclass
+class FieldsFile:
+    """Writes the columns of documents as they are read."""
+
+    file: ShardWriter
+    settings: InputSettings
+    columns: pa.Schema
+    values: Counter[str] = field(default_factory=Counter)
+    unusable: Counter[str] = field(default_factory=Counter)
+
+    def write(self, records: pa.RecordBatch) -> None:
+        """Writes the columns of some records (RECORD_SCHEMA)."""
+        made = typed(records["columns"], self.settings, self.columns)
+        for batch in made.table.to_batches():
+            self.file.write(batch)
+        self.values += made.values
+        self.unusable += made.unusable
+
+    def marker(self, task: Task, key: str) -> Marker:
+        """Returns the marker of the finished file."""
+        counts = {"values": dict(self.values), "unusable": dict(self.unusable)}
+        own = replace(task, key=key)
+        return own.marker(STAGE, self.file.rows, self.file.seal, content=self.file.seal.digest, **counts)

@@ -1,0 +1,156 @@
+"""Reads the files of a table that is joined: keys and columns, in the order of the files, with types of their own.
+
+DuckDB reads the files, and finds the types of text formats over all their rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from siftlm import filesystem, patterns
+from siftlm.errors import UserError, nearest
+from siftlm.paths import is_local
+from siftlm.stages.join.settings import JoinSettings
+
+BATCH_ROWS = 1 << 16
+MEMORY = "1GB"  # that DuckDB may take
+_READERS = {
+    "parquet": "read_parquet(?, union_by_name=true)",
+    "csv": "read_csv(?, union_by_name=true, sample_size=-1)",
+    "json": "read_json(?, union_by_name=true, sample_size=-1, format='newline_delimited')",
+}
+_FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
+_CASTS: dict[str, tuple[str, pa.DataType]] = {
+    **dict.fromkeys(["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"], ("BIGINT", pa.int64())),
+    **dict.fromkeys(["UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"], ("BIGINT", pa.int64())),
+    **dict.fromkeys(["FLOAT", "DOUBLE", "DECIMAL"], ("DOUBLE", pa.float64())),
+    **dict.fromkeys(["VARCHAR", "ENUM", "UUID"], ("VARCHAR", pa.string())),
+    **dict.fromkeys(
+        ["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], ("TIMESTAMP", pa.timestamp("us"))
+    ),
+    "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP", pa.timestamp("us")),
+    "BOOLEAN": ("BOOLEAN", pa.bool_()),
+}
+_KEYS = ("BIGINT", "VARCHAR")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Reads the files of a table; `place` is where the configuration names it."""
+
+    settings: JoinSettings
+    place: str
+
+    def files(self) -> list[str]:
+        """Returns the files, sorted by path; a UserError where there are none, or of several formats."""
+        try:
+            found = patterns.survey([self.settings.path]).files
+        except UserError as error:
+            raise UserError(f"{self.place}.path: {str(error).removeprefix('paths: ')}") from None
+        files = sorted(file.path for file in found if _format(file.path))
+        kinds = {_format(file) for file in files}
+        if len(kinds) != 1:
+            held = f"files of {' and '.join(sorted(map(str, kinds)))}" if kinds else "none of these"
+            raise UserError(
+                f"{self.place}.path: must hold Parquet, CSV, TSV or JSON lines of one format, got {held} in "
+                f"{self.settings.path}"
+            )
+        return files
+
+    def schema(self) -> pa.Schema:
+        """Returns the columns that documents get; a UserError where the table has not what is named."""
+        with self._opened() as (_, _, fields):
+            return pa.schema(fields)
+
+    def rows(self) -> Iterator[tuple[pa.Array, pa.Table]]:
+        """Yields keys, null where a row has none, and columns of some rows, in the order of the files."""
+        with self._opened() as (connection, query, fields):
+            try:
+                for batch in connection.sql(query[0], params=query[1]).to_arrow_reader(BATCH_ROWS):
+                    table = pa.Table.from_batches([batch])
+                    keys = table["key"].combine_chunks()
+                    if self.settings.on in ("host", "domain"):
+                        keys = pc.utf8_lower(keys)
+                    columns = table.drop_columns("key").rename_columns([field.name for field in fields])
+                    yield keys, columns.cast(pa.schema(fields))
+            except (pa.ArrowException, OSError, self._duckdb().Error) as error:
+                raise self._unreadable(error) from None
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Any, tuple[str, list[Any]], list[pa.Field]]]:
+        """A connection, the query of keys and columns with its parameters, and the fields of the columns."""
+        duckdb = self._duckdb()
+        files = self.files()
+        reader, named = _READERS[str(_format(files[0]))], [[_literal(file) for file in files]]
+        config = {"memory_limit": MEMORY, "threads": 1, "autoinstall_known_extensions": False}
+        with duckdb.connect(config=config) as connection:
+            if not all(is_local(file) for file in files):
+                connection.register_filesystem(filesystem.remote(files[0])[0])
+            try:
+                described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", named).fetchall()
+            except duckdb.Error as error:
+                raise self._unreadable(error) from None
+            kinds = {name: kind for name, kind, *_ in described}
+            key, _ = self._cast("key", self.settings.key_column, kinds)
+            if key not in _KEYS:
+                raise UserError(
+                    f"{self.place}.key: must be a column of strings or integers, got {self.settings.key_column!r} of "
+                    f"{kinds[self.settings.key_column]}"
+                )
+            chosen, fields = [f"CAST({_quoted(self.settings.key_column)} AS VARCHAR) AS key"], []
+            for name, column in self.settings.renamed.items():
+                kind, arrow = self._cast("columns", column, kinds)
+                chosen.append(f"CAST({_quoted(column)} AS {kind}) AS {_quoted(f'column {name}')}")
+                fields.append(pa.field(name, arrow))
+            yield connection, (f"SELECT {', '.join(chosen)} FROM {reader}", named), fields
+
+    def _cast(self, place: str, column: str, kinds: dict[str, str]) -> tuple[str, pa.DataType]:
+        """The type of a column of the table in SQL and Arrow, of those that documents can have."""
+        if column not in kinds:
+            near = nearest(column, kinds)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(kinds)}"
+            raise UserError(f"{self.place}.{place}: must name columns of {self.settings.path}, got {column!r}; {hint}")
+        known = _CASTS.get(re.sub(r"\(.*", "", kinds[column]))
+        if known is None:
+            raise UserError(
+                f"{self.place}.{place}: must name columns of numbers, booleans, strings or times, got {column!r} of "
+                f"{kinds[column]}"
+            )
+        return known
+
+    def _duckdb(self) -> Any:
+        try:
+            import duckdb
+        except ImportError:
+            raise UserError(
+                f"{self.place}: must have the package that reads tables, got an environment without duckdb; "
+                "pip install 'siftlm[join]'"
+            ) from None
+        return duckdb
+
+    def _unreadable(self, error: Exception) -> UserError:
+        told = str(error).splitlines()[0].strip()
+        return UserError(f"{self.place}.path: must be a table that can be read, got {self.settings.path}: {told}")
+
+
+def _format(path: str) -> str | None:
+    """What reads a file, by its name; None for what is no table."""
+    name = PurePosixPath(path.lower())
+    return _FORMATS.get(name.with_suffix("").suffix if name.suffix in (".gz", ".zst") else name.suffix)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(path: str) -> str:
+    """A path that DuckDB does not read as a pattern."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
