@@ -35,6 +35,13 @@ CORPUS = pa.table(
 
 MINIMAL: dict[str, dict[str, Any]] = {
     "threshold": {"column": "perplexity", "min": 5, "max": 80},
+    "thresholds": {"columns": {"perplexity": {"min": 5, "max": 80}}},
+    "any": {
+        "rules": [
+            {"kind": "threshold", "column": "perplexity", "max": 20},
+            {"kind": "threshold", "column": "word_count", "min": 11},
+        ]
+    },
     "band": {"column": "perplexity", "criterion": "medium", "rate": 0.5},
     "top": {"column": "perplexity", "budget_tokens": 100_000},
     "sample": {"rate": 0.3},
@@ -93,7 +100,7 @@ def test_every_rule_takes_an_empty_corpus_and_a_single_document(kind: str, rows:
     assert len(kept) == rows
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sample"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("any", "sample")])
 def test_every_rule_takes_a_column_of_nulls(kind: str) -> None:
     """All are dropped as missing, and the search for cuts ends."""
     index = CORPUS.schema.get_field_index("perplexity")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,7 +40,6 @@ DROPPED_REASON = "dropped_reason"
 """A column that a shard may bring: documents with a value in it are dropped for it from the start."""
 DROPPED_BY = "dropped_before_by"
 """A column beside it: the step that dropped them."""
-RULES = "select.rules"
 
 Names: TypeAlias = npt.NDArray[np.object_]
 """A string or None for every row."""
@@ -64,12 +64,17 @@ class Selection:
 
     settings: SelectSettings
 
+    @cached_property
+    def rules(self) -> list[RuleSettings]:
+        """The rules that decide, in their order."""
+        return [rule for _, rule in self.settings.placed()]
+
     @property
     def parts(self) -> list[tuple[str, Any]]:
         """Whatever may need statistics, in their order, with the place of each in the configuration."""
-        rules = [(f"{RULES}.{position}", rule) for position, rule in enumerate(self.settings.rules)]
+        rules = self.settings.placed()
         if (weights := self.settings.weights) is None:
-            return rules
+            return list[tuple[str, Any]](rules)
         factors = [(factor_place(position), factor) for position, factor in enumerate(weights.factors)]
         return [*rules, *factors, *([(WEIGHTS, weights.budget)] if weights.budget else [])]
 
@@ -99,7 +104,7 @@ class Selection:
 
     def _subject(self, position: int, rows: Rows, alive: BoolArray, plan: Plan) -> Any:
         """What a part sees of a shard: a rule the rows that it applies to, the others what the rules keep."""
-        rules, weights = self.settings.rules, self.settings.weights
+        rules, weights = self.rules, self.settings.weights
         if position < len(rules):
             return self.drawing(rows, position).where(rules[position].subject(rows, alive))
         assert weights is not None, "what is found after the rules are weights"
@@ -122,7 +127,7 @@ class Selection:
         alive, reasons, steps = self._ruled(rows, plan)
         weight, count = alive.astype(np.float64), alive.astype(np.int64)
         if self.settings.weights:
-            states = plan.states[len(self.settings.rules) :]
+            states = plan.states[len(self.rules) :]
             weight[alive], count[alive] = self.settings.weights.expected(rows.where(alive), states)
         reasons[alive & (count == 0)] = NO_COPY
         reasons[alive & (weight == 0)] = ZERO_WEIGHT
@@ -141,7 +146,7 @@ class Selection:
 
     def drawing(self, rows: Rows, position: int) -> Rows:
         """Returns the rows with the random numbers of a rule, named by its kind and its place there."""
-        kinds = [rule.kind for rule in self.settings.rules[: position + 1]]
+        kinds = [rule.kind for rule in self.rules[: position + 1]]
         return rows.drawing(f"{kinds[-1]} {kinds.count(kinds[-1]) - 1}")
 
     def rows(self, columns: Columns) -> Rows:
@@ -153,7 +158,7 @@ class Selection:
         reasons, steps = _brought(rows, DROPPED_REASON), _brought(rows, DROPPED_BY)
         alive = np.array([reason is None for reason in reasons], np.bool_)
         resolved = len(plan.states) if plan.done else len(plan.states) - 1
-        for position, (place, rule) in enumerate(self.parts[: min(resolved, len(self.settings.rules))]):
+        for position, (place, rule) in enumerate(self.settings.placed()[:resolved]):
             with placed(place):
                 dropped = rule.dropped(self.drawing(rows, position), alive, plan.states[position])
             for reason, mask in dropped:

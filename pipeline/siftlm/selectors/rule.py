@@ -51,6 +51,10 @@ class RuleSettings(Component):
     )
     when: Scope | None = Field(None, description="The documents that the rule applies to; default all.")
 
+    def parts(self) -> list[tuple[str, RuleSettings]]:
+        """Returns the rules that this one stands for, in their order, each with the end of its place."""
+        return [("", self)]
+
     @property
     def ranked_column(self) -> str | None:
         """The column whose missing values `missing` speaks of: `column`, where the rule has one."""
@@ -153,3 +157,8 @@ class RuleSettings(Component):
     def cut_words(self, values: Sequence[str]) -> str:
         """Returns the values at the cuts of a group, in words."""
         return " to ".join(values) if len(values) == 2 else ", ".join(values)
+
+
+def flattened(place: str, rules: Sequence[RuleSettings]) -> list[tuple[str, RuleSettings]]:
+    """Returns the rules that decide, each with its place in the configuration: those that a rule stands for apart."""
+    return [(f"{place}.{n}{end}", part) for n, rule in enumerate(rules) for end, part in rule.parts()]

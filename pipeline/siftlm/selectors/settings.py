@@ -7,24 +7,26 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from siftlm.selectors.rules.band import Band
-from siftlm.selectors.rules.density import Gaussian, Stepwise
+from siftlm.selectors.rule import RuleSettings, flattened
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Threshold
-from siftlm.selectors.rules.top import Top
+from siftlm.selectors.rules.thresholds import Thresholds
+from siftlm.selectors.rules.union import AnyOf, SingleRule
 from siftlm.selectors.weights import WeightSettings
 from siftlm.settings import End, Settings
 from siftlm.statistics.cuts import ENTRY_LIMIT
 
-AnyRule = Annotated[Threshold | Band | Top | Sample | Gaussian | Stepwise, Field(discriminator="kind")]
-"""Every rule, by its `kind`: a new one is a file and a name here.
+RULES = "select.rules"
+
+AnyRule = Annotated[SingleRule | AnyOf, Field(discriminator="kind")]
+"""Every rule, by its `kind`: a new one is a file and a name in `SingleRule`.
 
 Who adds one from elsewhere subclasses the settings with a wider union, and selects with these:
 
     class MySettings(SelectSettings):
         rules: list[Annotated[AnyRule | MyRule, Field(discriminator="kind")]] = []
 """
-RowRule = Annotated[Threshold | Sample, Field(discriminator="kind")]
+RowRule = Annotated[Threshold | Thresholds | Sample, Field(discriminator="kind")]
 """Rules that look at a row alone, without statistics of the corpus."""
 
 
@@ -51,6 +53,10 @@ class SelectSettings(Settings):
         if by_tokens and self.tokens is None:
             raise ValueError(f"tokens must name a column, since {by_tokens[0]} counts tokens")
         return self
+
+    def placed(self) -> list[tuple[str, RuleSettings]]:
+        """Returns the rules that decide, in their order, each with its place; one may stand for several."""
+        return flattened(RULES, self.rules)
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
         """Returns the selection with what its columns decide where the user did not."""

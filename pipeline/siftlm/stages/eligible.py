@@ -18,6 +18,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, ShardStep
 from siftlm.selectors import RowRule, keep_rows
 from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
+from siftlm.selectors.rule import flattened
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
@@ -86,17 +87,16 @@ class Eligible(ShardStep):
 
     def losses(self) -> Sequence[Loss]:
         return [
-            Loss(f"{PRESELECT}.{number}", rule.describe(), rule.ranked_column, rule)
-            for number, rule in enumerate(self.rules)
+            Loss(place, rule.describe(), rule.ranked_column, rule) for place, rule in flattened(PRESELECT, self.rules)
         ]
 
     def run(self, task: Task, store: Store) -> Marker:
         losses = self.split.losses(task, store)
         table = read_columns(task, store, {"doc_id"}.union(*(rule.columns() for rule in self.rules)))
-        for number, rule in enumerate(self.rules):
-            draws = f"{PRESELECT} {number}"
-            for reason, rows in keep_rows(rule, table, alive(losses), self.split.seed, draws):
-                losses[rows] = reason, f"{PRESELECT}.{number}"
+        numbered = [(number, end, part) for number, rule in enumerate(self.rules) for end, part in rule.parts()]
+        for number, end, rule in numbered:
+            for reason, rows in keep_rows(rule, table, alive(losses), self.split.seed, f"{PRESELECT} {number}"):
+                losses[rows] = reason, f"{PRESELECT}.{number}{end}"
         out = pa.table([pa.array(column.copy(), pa.string()) for column in losses.T], schema=SCHEMA)
         with store.writer(ELIGIBLE, task.key, SCHEMA) as file:
             for batch in out.to_batches(max_chunksize=BATCH_ROWS):

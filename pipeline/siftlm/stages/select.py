@@ -21,7 +21,6 @@ from siftlm.engine.step import Loss, ShardStep
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.seals import Seal
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
-from siftlm.selectors.plan import RULES
 from siftlm.selectors.reasons import ERROR
 from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import DECISIONS, SCORES, read_columns
@@ -89,8 +88,8 @@ class Decisions(ShardStep):
 
     def losses(self) -> Sequence[Loss]:
         rules = [
-            Loss(f"{RULES}.{position}", rule.describe(), rule.ranked_column, rule, position)
-            for position, rule in enumerate(self.settings.rules)
+            Loss(place, rule.describe(), rule.ranked_column, rule, position)
+            for position, (place, rule) in enumerate(self.settings.placed())
         ]
         weighed = [Loss(WEIGHTS, "has a weight, and a copy where copies are drawn")] if self.settings.weights else []
         return [*rules, *weighed]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -11,10 +11,54 @@ from pydantic import Field, model_validator
 from siftlm.selectors.component import Mention
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, RuleSettings
+from siftlm.settings import Settings
+from siftlm.statistics.ordered import BoolArray
+
+SHOWN = 3  # values of `by` whose limits are told in words
 
 
-class Threshold(RuleSettings):
-    """Keeps min <= value <= max for numbers, and what is or is not in a list.
+class Limits(Settings):
+    """Says which values are kept: a range of numbers with its ends, and what is or is not in a list."""
+
+    min: float | None = Field(None, description="The least value kept.")
+    max: float | None = Field(None, description="The greatest value kept.")
+    in_: list[str | bool | int] | None = Field(None, alias="in", min_length=1, description="The only values kept.")
+    not_in: list[str | bool | int] | None = Field(None, min_length=1, description="Values that are dropped.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min must not be above max = {self.max}")
+        return self
+
+    def bounds_by_reason(self) -> dict[str, Any]:
+        """Returns the limits that are set, by the end of the reason for which documents outside are dropped."""
+        given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
+        return {why: bound for why, bound in given.items() if bound is not None}
+
+
+class Bounds(Limits):
+    """Says which values are kept, and where other documents have other limits."""
+
+    by: str | None = Field(
+        None, min_length=1, description="A column whose values have limits of their own, in `table`."
+    )
+    table: dict[str, Limits] = Field(
+        default_factory=dict, description="Value of `by` -> limits instead of those for all other documents."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if (self.by is None) != (not self.table):
+            raise ValueError("by and table must be set together")
+        everybody: list[Limits] = [self, *self.table.values()]
+        if not any(limits.bounds_by_reason() for limits in everybody):
+            raise ValueError("a threshold needs at least one of min, max, in and not_in")
+        return self
+
+
+class Threshold(RuleSettings, Bounds):
+    """Keeps min <= value <= max for numbers, and what is or is not in a list; by another column's value, perhaps.
 
     Reasons: <column>_below_min, <column>_above_max, <column>_not_in_list, <column>_in_list.
     """
@@ -23,36 +67,29 @@ class Threshold(RuleSettings):
 
     kind: Literal["threshold"] = "threshold"
     column: str = Field(description="The column compared.")
-    min: float | None = Field(None, description="The least value kept.")
-    max: float | None = Field(None, description="The greatest value kept.")
-    in_: list[str | bool | int] | None = Field(None, alias="in", min_length=1, description="The only values kept.")
-    not_in: list[str | bool | int] | None = Field(None, min_length=1, description="Values that are dropped.")
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Threshold:
-        if all(bound is None for bound in (self.min, self.max, self.in_, self.not_in)):
-            raise ValueError("a threshold needs at least one of min, max, in and not_in")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min must not be above max = {self.max}")
-        return self
+    def columns(self) -> set[str]:
+        return super().columns() | ({self.by} if self.by else set())
 
     def words(self) -> str:
-        low = "" if self.min is None else f"{self.min:.6g} ≤ "
-        high = "" if self.max is None else f" ≤ {self.max:.6g}"
-        lists = [("in", self.in_), ("not in", self.not_in)]
-        listed = [f"{word} {', '.join(map(str, values))}" for word, values in lists if values is not None]
-        return " ".join([f"{low}{self.column}{high}", *listed])
+        others = {value: _words(self.column, limits) for value, limits in self.table.items()}
+        told = [f"{self.by} {value}: {words}" for value, words in others.items()]
+        shown = told if len(told) <= SHOWN else [*told[:SHOWN], f"and for {len(told) - SHOWN} more"]
+        return "; ".join([_words(self.column, self), *shown])
 
     def default_reasons(self) -> tuple[str, ...]:
-        given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
-        return tuple(f"{self.column}_{why}" for why, bound in given.items() if bound is not None)
+        limits = (self, *self.table.values())
+        return tuple(dict.fromkeys(f"{self.column}_{why}" for each in limits for why in each.bounds_by_reason()))
 
     def mentions(self) -> list[Mention]:
-        keeps = self.when is None and self.missing == "drop"
+        return super().mentions() + self.lists()
+
+    def lists(self) -> list[Mention]:
+        """Returns the values that the limits list."""
+        keeps = self.when is None and self.missing == "drop" and not self.table
         lists = [("in", self.in_, keeps), ("not_in", self.not_in, False)]
-        return super().mentions() + [
-            Mention(key, self.column, tuple(map(_text, values)), alone) for key, values, alone in lists if values
-        ]
+        listed = [Mention(key, self.column, tuple(map(_text, values)), alone) for key, values, alone in lists if values]
+        return listed + ([Mention("table", self.by, tuple(self.table))] if self.by else [])
 
     @property
     def bounds(self) -> list[float]:
@@ -60,11 +97,41 @@ class Threshold(RuleSettings):
 
     def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
         """Returns rows outside the range or the lists; bounds are inclusive."""
-        ends = [(np.less, self.min), (np.greater, self.max)]
-        masks = [beyond(rows.number(self.column), bound) for beyond, bound in ends if bound is not None]
-        lists = [(True, self.in_), (False, self.not_in)]
-        masks += [rows.isin(self.column, values) != kept for kept, values in lists if values is not None]
-        return list(zip(self.default_reasons(), masks, strict=True))
+        masks = {reason: np.zeros(len(rows), np.bool_) for reason in self.default_reasons()}
+        for limits, mine in self._limited(rows):
+            for why, bound in limits.bounds_by_reason().items():
+                masks[f"{self.column}_{why}"][mine] = self._outside(rows.where(mine), why, bound)
+        return list(masks.items())
+
+    def _limited(self, rows: Rows) -> Iterator[tuple[Limits, BoolArray]]:
+        """The limits, with the rows that each is for."""
+        others = np.ones(len(rows), np.bool_)
+        for number, limits in enumerate(self.table.values()):
+            if number == 0:
+                which = rows.look_up(str(self.by), {value: n for n, value in enumerate(self.table)}, -1.0)
+                others = which < 0
+            mine = which == number
+            if mine.any():
+                yield limits, mine
+        yield self, others
+
+    def _outside(self, rows: Rows, why: str, bound: Any) -> BoolArray:
+        match why:
+            case "below_min":
+                return np.asarray(np.less(rows.number(self.column), bound), np.bool_)
+            case "above_max":
+                return np.asarray(np.greater(rows.number(self.column), bound), np.bool_)
+            case "not_in_list":
+                return ~rows.isin(self.column, bound)
+        return rows.isin(self.column, bound)
+
+
+def _words(column: str, limits: Limits) -> str:
+    low = "" if limits.min is None else f"{limits.min:.6g} ≤ "
+    high = "" if limits.max is None else f" ≤ {limits.max:.6g}"
+    lists = [("in", limits.in_), ("not in", limits.not_in)]
+    listed = [f"{word} {', '.join(map(str, values))}" for word, values in lists if values is not None]
+    return " ".join([f"{low}{column}{high}", *listed]) if limits.bounds_by_reason() else f"any {column}"
 
 
 def _text(value: str | bool | int) -> str:

@@ -1,0 +1,59 @@
+"""Keeps documents whose values lie in ranges or lists, for many columns in one table (`thresholds`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from siftlm.selectors.component import Mention
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import RuleSettings
+from siftlm.selectors.rules.threshold import Bounds, Threshold
+
+
+class Thresholds(RuleSettings):
+    """Stands for a `threshold` of every column in its table, in their order, with one scope and way with nulls."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "thresholds",
+        "missing": "keep",
+        "columns": {"perplexity": {"min": 5, "max": 80}, "commonness": {"max": 0.9}},
+    }
+
+    kind: Literal["thresholds"] = "thresholds"
+    columns_: dict[str, Bounds] = Field(
+        alias="columns", min_length=1, description="For each column min, max, in, not_in, by and table, as a threshold."
+    )
+
+    def thresholds(self) -> dict[str, Threshold]:
+        """Returns the threshold of every column."""
+        shared = {"reason": self.reason, "missing": self.missing, "when": self.when}
+        return {
+            column: Threshold.model_validate({"column": column, **shared, **bounds.model_dump(by_alias=True)})
+            for column, bounds in self.columns_.items()
+        }
+
+    def parts(self) -> list[tuple[str, RuleSettings]]:
+        return [(f".columns.{column}", threshold) for column, threshold in self.thresholds().items()]
+
+    def columns(self) -> set[str]:
+        return set[str]().union(*(threshold.columns() for threshold in self.thresholds().values()))
+
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(reason for part in self.thresholds().values() for reason in part.reasons()))
+
+    def words(self) -> str:
+        return ", ".join(threshold.words() for threshold in self.thresholds().values())
+
+    def mentions(self) -> list[Mention]:
+        return super().mentions() + [
+            mention._replace(place=f"columns.{column}.{mention.place}")
+            for column, threshold in self.thresholds().items()
+            for mention in threshold.lists()
+        ]
+
+    def rehearse(self, rows: Rows) -> None:
+        for threshold in self.thresholds().values():
+            threshold.rehearse(rows)
