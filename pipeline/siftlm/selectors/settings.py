@@ -48,7 +48,7 @@ class SelectSettings(Settings):
     @model_validator(mode="after")
     def _has_tokens(self) -> SelectSettings:
         by_tokens = [f"rules.{i}" for i, rule in enumerate(self.rules) if rule.counts_tokens]
-        if self.weights is not None and self.weights.budget_tokens is not None:
+        if self.weights is not None and self.weights.counts_tokens:
             by_tokens.append("weights")
         if by_tokens and self.tokens is None:
             raise ValueError(f"tokens must name a column, since {by_tokens[0]} counts tokens")

@@ -9,10 +9,12 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from siftlm.errors import UserError
-from siftlm.selectors.budgets import CopiesBudget, FillingBudget, Weighed
+from siftlm.selectors.budgets import CopiesBudget, FillingBudget, MixtureBudget, Weighed
 from siftlm.selectors.component import placed
 from siftlm.selectors.factors.column import ColumnFactor
+from siftlm.selectors.factors.mixture import MixtureFactor
 from siftlm.selectors.factors.segments import SegmentsFactor
+from siftlm.selectors.factors.steps import StepsFactor
 from siftlm.selectors.factors.table import TableFactor
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rules.top import LARGEST_BUDGET
@@ -23,7 +25,9 @@ from siftlm.statistics.ordered import Float64Array, Int64Array
 WEIGHTS = "select.weights"
 COPIES = "copies"  # the name of the random numbers that copies are drawn with
 
-AnyFactor = Annotated[ColumnFactor | TableFactor | SegmentsFactor, Field(discriminator="kind")]
+AnyFactor = Annotated[
+    ColumnFactor | TableFactor | StepsFactor | SegmentsFactor | MixtureFactor, Field(discriminator="kind")
+]
 """Every factor, by its `kind`: a new one is a file and a name here. Elsewhere, see `AnyRule`."""
 
 
@@ -50,6 +54,8 @@ class WeightSettings(Settings):
         columns = [factor.column for factor in factors]
         if len(set(columns)) < len(columns):
             raise ValueError(f"each column can give one factor, got {columns}")
+        if sum(isinstance(factor, MixtureFactor) for factor in factors) > 1:
+            raise ValueError("one mixture can be had, got several")
         return factors
 
     @model_validator(mode="after")
@@ -71,8 +77,22 @@ class WeightSettings(Settings):
                 factor.rehearse(rows)
 
     @property
-    def budget(self) -> CopiesBudget | FillingBudget | None:
+    def mixture(self) -> tuple[int, MixtureFactor] | None:
+        """The mixture among the factors, with its place there."""
+        return next(((n, factor) for n, factor in enumerate(self.factors) if isinstance(factor, MixtureFactor)), None)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the column of tokens is needed."""
+        return self.budget_tokens is not None or self.mixture is not None
+
+    @property
+    def budget(self) -> CopiesBudget | FillingBudget | MixtureBudget | None:
         """What finds the scale c of the weights; None where it is 1."""
+        if self.mixture:
+            position, mixture = self.mixture
+            place, fractions = f"factors.{position}", mixture.fractions()
+            return MixtureBudget(place, fractions, self.budget_tokens, self.cap, mixture.epochs, self.materialise)
         if self.budget_tokens is None:
             return None
         if self.materialise:
@@ -81,9 +101,10 @@ class WeightSettings(Settings):
 
     def weighed(self, rows: Rows, states: Sequence[Any]) -> Weighed:
         """Returns the rows with their weights before budget and cap; `states` are those of the factors."""
-        tokens = rows.tokens() if self.budget_tokens is not None else np.zeros(len(rows), np.int64)
+        tokens = rows.tokens() if self.counts_tokens else np.zeros(len(rows), np.int64)
         draw = rows.drawing(COPIES).draw() if self.materialise else np.zeros(len(rows), np.uint64)
-        return Weighed(self._relative(rows, states), tokens, draw)
+        group = self.mixture[1].group(rows) if self.mixture else None
+        return Weighed(self._relative(rows, states), tokens, draw, group)
 
     def _relative(self, rows: Rows, states: Sequence[Any]) -> Float64Array:
         """The product of the factors for every row, finite and >= 0."""
@@ -98,11 +119,10 @@ class WeightSettings(Settings):
     def expected(self, rows: Rows, states: Sequence[Any]) -> tuple[Float64Array, Int64Array]:
         """Returns the expected copies of every row, and its copies; `states` are of factors and budget."""
         weighed, budget = self.weighed(rows, states), self.budget
-        scale = budget.scale(states[-1]) if budget else 1.0
-        with np.errstate(over="ignore"):
-            expected = np.minimum(scale * weighed.weight, self.cap)
         if budget:
+            expected = budget.expected(weighed, states[-1])
             return expected, budget.copies(weighed, states[-1], expected)
+        expected = np.minimum(weighed.weight, self.cap)
         if self.materialise:
             return expected, np.floor(expected + uniform(weighed.draw)).astype(np.int64)
         return expected, (expected > 0).astype(np.int64)

@@ -1,0 +1,128 @@
+"""Weighs so that groups of documents have given shares of the tokens (`mixture`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from siftlm import filesystem
+from siftlm.errors import UserError
+from siftlm.paths import ReadPath
+from siftlm.selectors.component import Mention
+from siftlm.selectors.factor import FactorSettings
+from siftlm.selectors.rows import Rows
+from siftlm.statistics.ordered import Float64Array, Int64Array
+
+Share = Annotated[float, Field(ge=0)]
+
+
+class MixtureFactor(FactorSettings):
+    """Gives each value of a column its share of the tokens, within one document, by a budget for each.
+
+    The tokens are `budget_tokens`, or those of all kept documents that have a value of the mixture; other documents
+    have no share, and go. Within a value the other factors weigh, and no document has more than `cap` copies. A value
+    that has too few tokens for its share is an error that says so. A table of factors, which leaves shares to the
+    tokens that there are, is `table`.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "mixture", "column": "source", "shares": {"web": 0.6, "books": 0.4},
+    }  # fmt: skip
+
+    kind: Literal["mixture"] = "mixture"
+    column: str = Field(description="domain, language, source or another column of strings, booleans or integers.")
+    shares: dict[str, Share] = Field(
+        default_factory=dict, description="The share of each value; they are divided by their sum."
+    )
+    path: ReadPath | None = Field(
+        None,
+        description="The shares, from a JSON file with `shares`, or a Parquet file with `unit` and `weight` as "
+        "`siftlm project` writes it.",
+    )
+    target: str | None = Field(None, description="Whose weights count, of a Parquet file that has several targets'.")
+    temperature: float = Field(1.0, gt=0, description="Shares become share^(1 / temperature): above 1 more even.")
+    floor: float = Field(0.0, ge=0, lt=1, description="The least share of a value.")
+    epochs: float | None = Field(
+        None, gt=0, description="How often the tokens of a value may count; what it cannot fill goes to the others."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, tree: Any) -> Any:
+        """Fills in the shares of a file: what is selected depends on them, and not on where they came from."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("path"), str) or tree.get("shares"):
+            return tree
+        return {**tree, "shares": _shares_in(tree["path"], tree.get("target"))}
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Self:
+        if not sum(self.shares.values()) > 0:
+            raise ValueError(f"shares must hold a share above 0, or path name a file of them, got {self.shares}")
+        if self.floor * len(self.shares) > 1:
+            raise ValueError(f"floor must leave {len(self.shares)} values room, got {self.floor}")
+        return self
+
+    def fractions(self) -> dict[str, float]:
+        """Returns the share of each value after temperature and floor; they add up to 1."""
+        raised = {value: share ** (1 / self.temperature) if share else 0.0 for value, share in self.shares.items()}
+        total = sum(raised.values())
+        shares = {value: share / total for value, share in raised.items()}
+        low = {value for value, share in shares.items() if share < self.floor}
+        while low and low != shares.keys():  # what the floor gives, the others lose in proportion
+            rest = sum(share for value, share in shares.items() if value not in low)
+            scale = (1 - self.floor * len(low)) / rest
+            made = {value: self.floor if value in low else share * scale for value, share in shares.items()}
+            below = {value for value, share in made.items() if share < self.floor}
+            if below <= low:
+                return made
+            low |= below
+        return shares
+
+    def words(self) -> str:
+        told = ", ".join(f"{value} {share:.4g}" for value, share in self.fractions().items())
+        return f"shares of tokens by {self.column}: {told}"
+
+    def mentions(self) -> list[Mention]:
+        return [Mention("shares", self.column, tuple(self.shares))]
+
+    @property
+    def grouped_by(self) -> tuple[str, str]:
+        return "column", self.column
+
+    @property
+    def passes(self) -> int:
+        return 3  # the tokens of each value, then two for its scale
+
+    def group(self, rows: Rows) -> Int64Array:
+        """Returns the number of each row's value among the shares, -1 for other values."""
+        return rows.look_up(self.column, {value: n for n, value in enumerate(self.shares)}, -1.0).astype(int)
+
+    def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
+        """Returns 1 for values with a share, and 0 for others: the budgets of the values do the rest."""
+        return rows.look_up(self.column, {value: float(share > 0) for value, share in self.fractions().items()}, 0.0)
+
+
+def _shares_in(path: str, target: str | None) -> dict[str, float]:
+    """The shares in a file; a ValueError where it holds none."""
+    try:
+        with filesystem.open_read(path) as file:
+            if path.endswith(".parquet"):
+                return _of_weights(pq.read_table(file), target)
+            return dict(orjson.loads(file.read())["shares"])
+    except (OSError, UserError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"path must name a file of shares, got {path}: {str(error).splitlines()[0]}") from None
+
+
+def _of_weights(table: pa.Table, target: str | None) -> dict[str, float]:
+    if "target" in table.schema.names:
+        targets = table["target"].unique().to_pylist()
+        chosen = target if target is not None or len(targets) != 1 else targets[0]
+        if chosen not in targets:
+            raise ValueError(f"target must be one of {targets}, got {target!r}")
+        table = table.filter(pa.compute.equal(table["target"], chosen))
+    return dict(zip(table["unit"].to_pylist(), table["weight"].to_pylist(), strict=True))
