@@ -16,6 +16,7 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.scorers import open_scorer
 from siftlm.selectors.component import Component, Mention
+from siftlm.selectors.rule import flattened
 from siftlm.selectors.weights import factor_place
 from siftlm.stages.columns import read_columns
 from siftlm.stages.portions import portions
@@ -60,8 +61,8 @@ def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
 
 def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
     """Returns every rule and weight factor with its place, in the order of the configuration."""
-    yield from ((f"preselect.{number}", rule) for number, rule in enumerate(config.preselect))
-    yield from ((f"select.rules.{number}", rule) for number, rule in enumerate(config.select.rules))
+    yield from flattened("preselect", config.preselect)
+    yield from config.select.placed()
     factors = config.select.weights.factors if config.select.weights else []
     yield from ((factor_place(number), factor) for number, factor in enumerate(factors))
 

@@ -25,6 +25,7 @@ from siftlm.report.steps import unfindable
 from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import flattened
 from siftlm.stages import folders, inputs
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import DECISIONS, ELIGIBLE
@@ -121,10 +122,10 @@ def counts_tokens(config: RunConfig) -> bool:
 
 def _check_columns(config: RunConfig) -> None:
     cheap, every = columns_before(config, ELIGIBLE), columns_before(config, DECISIONS)
-    for place, rules, columns in (("preselect", config.preselect, cheap), ("select.rules", config.select.rules, every)):
-        for number, rule in enumerate(rules):
+    for rules, columns in ((flattened("preselect", config.preselect), cheap), (config.select.placed(), every)):
+        for place, rule in rules:
             for name in sorted(rule.columns()):
-                _require(f"{place}.{number}", name, columns)
+                _require(place, name, columns)
     if config.select.tokens:
         integers = {name: kind for name, kind in every.items() if pa.types.is_integer(kind)}
         _require("select.tokens", config.select.tokens, integers, "a column of integers")
@@ -146,10 +147,9 @@ def _rehearse(config: RunConfig, columns: dict[str, pa.DataType]) -> None:
     if select.tokens:
         with placed("select"):
             rows.tokens()
-    for place, rules in (("preselect", config.preselect), ("select.rules", select.rules)):
-        for number, rule in enumerate(rules):
-            with placed(f"{place}.{number}"):
-                rule.rehearse(rows)
+    for place, rule in [*flattened("preselect", config.preselect), *select.placed()]:
+        with placed(place):
+            rule.rehearse(rows)
     if select.weights:
         select.weights.check(config.good_ends())
         select.weights.rehearse(rows)

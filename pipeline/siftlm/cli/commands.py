@@ -115,6 +115,18 @@ def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
     _show_plan(_load(context, config, sets))
 
 
+@app.command(context_settings=BEAM)
+def show(context: typer.Context, config: Config, sets: Sets = None) -> None:
+    """Show the steps of a run, and what a document must be to pass each; opens no input."""
+    settings = _load(context, config, sets)
+    from siftlm.steps import steps
+
+    for step in steps(settings):
+        typer.echo(step.name)
+        for loss in step.losses():
+            typer.echo(one_line(f"  {loss.place}: {loss.text}"))
+
+
 def _load(context: typer.Context, config: str, sets: list[str] | None) -> RunConfig:
     """The configuration, with the options of the command line that are Beam's; others are mistakes."""
     from siftlm.config import load

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from typing import Annotated
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,8 +33,29 @@ RowRule = Annotated[Threshold | Thresholds | Sample, Field(discriminator="kind")
 """Rules that look at a row alone, without statistics of the corpus."""
 
 
+PRESETS = "select.preset"
+Preset = Literal["c4", "fineweb", "gopher"]
+
+
+class PresetRules(Settings):
+    """Holds the rules of a published recipe."""
+
+    rules: list[AnyRule]
+
+
+@cache
+def preset_rules(name: Preset) -> list[AnyRule]:
+    """Returns the rules of a published recipe, from a file of this package."""
+    content = resources.files("siftlm.selectors.presets").joinpath(f"{name}.toml").read_text()
+    return PresetRules.model_validate(tomllib.loads(content)).rules
+
+
 class SelectSettings(Settings):
     """Selects by rules read top to bottom, each over what those above it keep, then weighs."""
+
+    preset: Preset | None = Field(
+        None, description="Rules of a published recipe, before those of `rules`; `siftlm show` prints them."
+    )
 
     rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
     weights: WeightSettings | None = Field(None, description="Expected copies of kept documents; default 1.")
@@ -56,7 +80,8 @@ class SelectSettings(Settings):
 
     def placed(self) -> list[tuple[str, RuleSettings]]:
         """Returns the rules that decide, in their order, each with its place; one may stand for several."""
-        return flattened(RULES, self.rules)
+        recipe = flattened(f"{PRESETS}.{self.preset}", preset_rules(self.preset)) if self.preset else []
+        return recipe + flattened(RULES, self.rules)
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
         """Returns the selection with what its columns decide where the user did not."""
@@ -66,4 +91,4 @@ class SelectSettings(Settings):
         """Returns the columns that the selection reads."""
         weights = {factor.column for factor in self.weights.factors} if self.weights else set()
         tokens = {self.tokens} if self.tokens else set()
-        return {"doc_id"}.union(weights, tokens, *(rule.columns() for rule in self.rules))
+        return {"doc_id"}.union(weights, tokens, *(rule.columns() for _, rule in self.placed()))

@@ -163,7 +163,7 @@ class Decisions(ShardStep):
     def rehearse(self, task: Task, store: Store) -> None:
         """Reads the columns as often as the rules need passes, and once more to decide."""
         factors = self.settings.weights.factors if self.settings.weights else []
-        for _ in range(1 + sum(part.passes for part in [*self.settings.rules, *factors])):
+        for _ in range(1 + sum(part.passes for part in [*self.selection.rules, *factors])):
             self.read(task, store)
 
 

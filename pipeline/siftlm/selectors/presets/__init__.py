@@ -1,0 +1,1 @@
+"""Holds the rules of published recipes, a TOML file each."""
