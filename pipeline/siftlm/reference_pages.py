@@ -180,7 +180,7 @@ def type_words(schema: Schema) -> str:
     if "$ref" in schema:
         return "table"
     if schema["type"] == "array":
-        words = type_words(schema["items"])
+        words = type_words(schema["items"] if "items" in schema else schema["prefixItems"][0])
         return "list of tables" if words == "table" else f"list of {words}"
     named = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     return named.get(schema["type"], "table") + _bounds(schema)
