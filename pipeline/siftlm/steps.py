@@ -20,7 +20,7 @@ from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.dedup.step import Clusters
 from siftlm.stages.derived import derive
 from siftlm.stages.eligible import Eligible
-from siftlm.stages.fields import Fields
+from siftlm.stages.fields import FieldColumns
 from siftlm.stages.ids.step import UniqueIds
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import STAGE as DOCUMENTS
@@ -40,7 +40,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         {settings.source: settings for settings in config.input},
         batch_size(config.runner, BATCH_BYTES),
     )
-    fields = Fields(inputs, DOCUMENTS, read_bytes)
+    fields = FieldColumns(inputs, DOCUMENTS, read_bytes)
     joins = [Join(number, settings) for number, settings in enumerate(config.join)]
     unique_ids = UniqueIds(tuple(settings.source for settings in config.input), refuse)
     yield Ingest(inputs, read_bytes, fields if fields.columns() else None)

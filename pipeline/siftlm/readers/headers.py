@@ -61,18 +61,18 @@ def target_url(header: dict[str, str]) -> str | None:
     return header.get("warc-target-uri", "").strip("<>") or None
 
 
-class Packed(NamedTuple):
+class PackedHeaders(NamedTuple):
     """Holds the headers for metadata and for columns, each as a JSON object, None where none is named."""
 
     metadata: str | None
     columns: str | None
 
 
-def packed(values: dict[str, str | int | None], settings: InputSettings) -> Packed:
+def packed(values: dict[str, str | int | None], settings: InputSettings) -> PackedHeaders:
     """Returns the headers that the settings name, null where a record has none of that name."""
 
     def pack(names: Iterable[str]) -> str | None:
         chosen = {name: values.get(name.lower()) for name in names}
         return orjson.dumps(chosen).decode() if chosen else None
 
-    return Packed(pack(settings.metadata_fields), pack(settings.columns))
+    return PackedHeaders(pack(settings.metadata_fields), pack(settings.columns))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, field_validator
 
-from siftlm.paths import ModelPlace
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.scorers.score import ScoreScorer, ScoreSettings
+from siftlm.scorers.lm_options import LMOptions
+from siftlm.scorers.score import ScoreScorer
 from siftlm.settings import End
 
 if TYPE_CHECKING:
@@ -25,65 +24,13 @@ SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "mod
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 
 
-class LMSettings(ScoreSettings):
+class LMSettings(LMOptions):
     """Scores documents by the nats of their tokens under a causal language model."""
 
     kind: Literal["lm"] = "lm"
     paper: ClassVar = "Marion et al. 2023 (arXiv 2309.04564)"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
     example: ClassVar = {"name": "lm", "model": "model", "device": "cpu"}
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
-    model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")
-    gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
-    revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
-    dtype: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. `int8` is a "
-        "CPU's, by CTranslate2, if it ranks sample texts as fp32 does.",
-    )  # fmt: skip
-    context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
-    stride: Annotated[float, Field(gt=0, le=1)] | Literal["disjoint"] = Field(
-        0.75, description="Step between windows as a share of the context; only new tokens are scored."
-    )
-    bos_mode: Literal["auto", "bos", "eos", "none"] = Field(
-        "auto", description="Token before the text: the separator of the model's training, its BOS, its EOS or none."
-    )
-    special_tokens_in_text: Literal["as_tokenizer", "as_text"] = Field(
-        "as_tokenizer", description="What a literal `<|endoftext|>` in a document is: what the tokenizer makes of it "
-        "(the special token, for most), or plain text.",
-    )  # fmt: skip
-    max_tokens: int | None = Field(
-        None, ge=1, description="Score only this many tokens of a document; default all. `<name>_token_count` counts "
-        "all the same.",
-    )  # fmt: skip
-    batch_tokens: int | None = Field(
-        None, ge=16, description="Tokens of a forward pass; default 2,048 on a CPU, on CUDA 65,536, and up to 262,144 "
-        "for models narrower than 512.",
-    )  # fmt: skip
-    window_documents: int = Field(4096, ge=1, description="Documents that are sorted by length together.")
-    threads: int | None = Field(
-        None, ge=1, description="Rows in the model at a time on a CPU, one thread each; default one a core."
-    )
-    packing: bool = Field(True, description="Pack documents into rows where the architecture allows it.")
-    compiled: bool = Field(True, description="Compile the model on CUDA, once for its fixed shape.")
-    tokenizer_backend: Literal["auto", "tokenizers", "gigatoken"] = Field(
-        "auto", description="`auto` takes gigatoken where it is installed and gives identical ids on sample texts."
-    )
-    per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
-        [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."
-    )
-    alone: bool = Field(
-        False, description="Score in a pass of its own; models with the same tokenizer share one else, and memory."
-    )
-    trust_remote_code: bool = Field(False, description="Run model code that comes with the model.")
-    allow_pickle: bool = Field(False, description="Load pickled weights, which can run any code.")
-
-    @field_validator("per_token")
-    @classmethod
-    def _differ(cls, per_token: list[str]) -> list[str]:
-        if len(set(per_token)) < len(per_token):
-            raise ValueError(f"columns must differ, got {per_token}")
-        return per_token
 
     @property
     def origin(self) -> str:

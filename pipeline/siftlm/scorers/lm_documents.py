@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +22,9 @@ from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
 from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
+from siftlm.scorers.lm_options import LMOptions
 from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
 from siftlm.scorers.lm_tokens import load_tokenizer
-
-if TYPE_CHECKING:
-    from siftlm.scorers.lm import LMSettings
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +69,7 @@ class Scoring:
 class DocumentScorer:
     """Scores texts by the contract of `siftlm.scorers.contract` with one model."""
 
-    def __init__(self, place: str, settings: LMSettings, files: ModelFiles) -> None:
+    def __init__(self, place: str, settings: LMOptions, files: ModelFiles) -> None:
         self.place, self.settings, self.files = place, settings, files
         self.device = pick_device(f"{place}.device", settings.device)
         self.cores = settings.threads or len(os.sched_getaffinity(0))

@@ -35,7 +35,7 @@ BATCH_ROWS = 65_536
 @stored
 @dataclass(frozen=True)
 class Answers:
-    """Holds what is known of the corpus: the states of finished calls by name, and those of the level in work."""
+    """Holds the states of finished calls by name, and those of the level in work."""
 
     known: Mapping[str, Any]
     level: int

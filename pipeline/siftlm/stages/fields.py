@@ -26,7 +26,7 @@ STAGE = "fields"
 
 
 @dataclass(frozen=True)
-class Fields(ShardStep):
+class FieldColumns(ShardStep):
     """Writes the columns of the fields that any input names; they are null for inputs that do not name them."""
 
     inputs: Mapping[str, InputSettings]

@@ -17,7 +17,7 @@ from siftlm.engine.step import Shard, ShardStep
 from siftlm.readers import InputSettings, detect
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.fields import Fields, FieldsFile
+from siftlm.stages.fields import FieldColumns, FieldsFile
 from siftlm.stages.inputs import Files, read_unchanged
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
@@ -45,7 +45,7 @@ class Ingest(ShardStep):
 
     inputs: Mapping[str, InputSettings]
     batch_bytes: int = BATCH_BYTES
-    fields: Fields | None = None  # what is written in the same pass
+    fields: FieldColumns | None = None  # what is written in the same pass
     name: str = STAGE
 
     def identity(self) -> object:

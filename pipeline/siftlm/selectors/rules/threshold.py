@@ -18,7 +18,7 @@ SHOWN = 3  # values of `by` whose limits are told in words
 
 
 class Limits(Settings):
-    """Says which values are kept: a range of numbers with its ends, and what is or is not in a list."""
+    """Says which values are kept: a range of numbers, and what is or is not in a list."""
 
     min: float | None = Field(None, description="The least value kept.")
     max: float | None = Field(None, description="The greatest value kept.")
@@ -58,7 +58,9 @@ class Bounds(Limits):
 
 
 class Threshold(RuleSettings, Bounds):
-    """Keeps min <= value <= max for numbers, and what is or is not in a list; by another column's value, perhaps.
+    """Keeps min <= value <= max for numbers, and what is or is not in a list.
+
+    Limits may depend on the value of another column.
 
     Reasons: <column>_below_min, <column>_above_max, <column>_not_in_list, <column>_in_list.
     """

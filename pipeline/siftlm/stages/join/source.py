@@ -1,4 +1,4 @@
-"""Reads the files of a table that is joined: keys and columns, in the order of the files, with types of their own.
+"""Reads the files of a joined table in order: its keys, and its columns with their types.
 
 DuckDB reads the files, and finds the types of text formats over all their rows.
 """
