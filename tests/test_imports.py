@@ -162,27 +162,13 @@ def test_every_module_has_a_layer() -> None:
     assert names - {"__init__"} <= frozenset().union(*LAYERS.values())
 
 
-def runtime_imports(file: Path, module: str) -> set[str]:
-    """The modules that a file imports when it runs, within functions too; not what type checkers alone import."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    typed = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    nodes = (node for node in ast.walk(tree) if id(node) not in typed)
-    return {target for node in nodes for target in targets(node, package)}
-
-
 def test_no_import_goes_in_a_circle() -> None:
-    """Modules can be sorted so that each imports only those before it, lazy imports included."""
+    """Modules can be sorted so that each imports only those before it, imports that are lazy or for types included."""
     root = SOURCE_ROOTS["siftlm"]
     files = {module_name(file, "siftlm", root): file for file in root.rglob("*.py")}
     graph = {}
     for module, file in files.items():
-        named = runtime_imports(file, module)
+        named = {entry.target for entry in imports_of(file.read_text(encoding="utf-8"), file, module)}
         graph[module] = {name if name in files else name.rpartition(".")[0] for name in named} & files.keys() - {module}
     graph["siftlm"] = set()  # loads what is public when somebody asks
     TopologicalSorter(graph).prepare()  # which names the circle, if there is one

@@ -191,7 +191,7 @@ class ShareTokens:
 @stored
 @dataclass(frozen=True)
 class Shares:
-    """Holds the tokens that each share is to fill, and how far its budget has come; empty before a first pass."""
+    """Holds the tokens that each share is to fill, and how far its budget has come."""
 
     budgets: tuple[int, ...] = ()
     states: Together | None = None
