@@ -124,7 +124,8 @@ def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_mode
             out.write(batch.slice(start, annotate.BATCH_DOCUMENTS))
     files = {".parquet": out.seal}
     store.commit(Marker(DOCUMENTS, SAMPLE, SAMPLE, batch.num_rows, batch.num_rows, files=files))
-    shards = [Shard(0, SAMPLE, {}, {DOCUMENTS: Output(SAMPLE, SAMPLE)})]
+    facts = {"source": batch["source"][0].as_py()}
+    shards = [Shard(0, SAMPLE, facts, {DOCUMENTS: Output(SAMPLE, SAMPLE)})]
     for step in steps(config)[1:]:
         if step.by_model and not by_model:
             continue

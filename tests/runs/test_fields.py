@@ -73,6 +73,18 @@ def test_rules_weights_and_formulas_name_fields(pages: Any) -> None:
     assert [(row["doc_id"], row["weight"]) for row in pages.rows()] == [("d0", 0.5)]
 
 
+def test_a_plan_knows_fields_before_and_after_they_are_read(pages: Any) -> None:
+    from siftlm.config import parse
+    from siftlm.plan import plan
+
+    formula = {"columns": [{"name": "more", "expr": "rank(quality) + meta_stars"}]}
+    config = parse(pages.tree(**tree(pages), **formula), [])
+    assert {row.stage: row.todo for row in plan(config)}["fields"] is None
+    pages.run(**tree(pages), **formula)
+    assert {row.stage: row.todo for row in plan(config)}["fields"] == 0
+    assert {row.stage: row.todo for row in plan(config)}["derived"] == 0
+
+
 def test_other_columns_read_the_input_and_make_nothing_else_anew(pages: Any) -> None:
     """Documents, signals and scores hang on the text alone."""
     pages.run(**tree(pages, {"quality": "float"}))

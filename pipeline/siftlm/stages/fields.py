@@ -34,6 +34,10 @@ class FieldColumns(ShardStep):
     batch_bytes: int
     name: str = STAGE
 
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.documents,)
+
     def identity(self) -> object:
         return VERSION, str(self.columns())
 
@@ -53,6 +57,14 @@ class FieldColumns(ShardStep):
             for read in read_unchanged(task, settings, self.batch_bytes):
                 out.write(read.documents)
         return out.marker(task, task.key)
+
+    def rehearse(self, task: Task, store: Store) -> None:
+        """Gives the documents nulls; fields are read in the pass that reads the documents."""
+        with store.writer(STAGE, task.key, self.columns()) as out:
+            for batch in store.batches(self.documents, task.inputs[self.documents], columns=["doc_id"]):
+                nulls = [pa.nulls(batch.num_rows, column.type) for column in self.columns()]
+                out.write(pa.record_batch(nulls, schema=self.columns()))
+        store.commit(task.marker(STAGE, out.rows, out.seal, content=out.seal.digest))
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns how many documents of each input have a value of each field, or one of another type."""
