@@ -224,3 +224,13 @@ def test_values_that_were_not_counted_have_the_ranks_between() -> None:
     others = Measured(np.array([0, 0, 0, 0, 9], np.uint64), np.array([0.0, 1.5, 3.0, 9.0, 1.0]))
     assert Rank().values(others, state)[:4].tolist() == [0.0, 0.25, 0.75, 1.0]
     assert np.isnan(Rank().values(others, state)[4])
+
+
+@pytest.mark.parametrize("weight", [-1, 2**62])
+def test_weights_whose_sum_is_no_number_are_refused(weight: int) -> None:
+    """Six of 2^62 are more than an int64 holds."""
+    table = pa.table({"a": [1.0] * 6, "b": [weight] * 6})
+    made = program("quantile(a, 4, weight=b)")
+    ((_, call),) = made.asked(1)
+    with pytest.raises(UserError, match=r"columns: weight must be of integers from 0 to 1,099,511,627,776, got b with"):
+        made.measured(call, table, {}, np.ones(6, np.bool_))

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from siftlm.derived.corpus import Measured, Quantile, Rank, Statistic, ZScore
 from siftlm.derived.settings import ColumnSettings
 from siftlm.errors import UserError, nearest
+from siftlm.statistics.cuts import LARGEST_MASS
 from siftlm.statistics.hashing import hash_names
 from siftlm.statistics.ordered import BoolArray
 
@@ -275,7 +276,12 @@ class _Evaluation:
             weights = _spread(self.value(call.weight), rows)
             if not pa.types.is_integer(weights.type):
                 raise FormulaError(f"weight must name a column of integers, got {weights.type}")
-            mass = np.maximum(np.asarray(weights.cast(pa.int64()).fill_null(0)), 0)
+            mass = np.asarray(weights.cast(pa.int64()).fill_null(0))
+            if len(mass) and not 0 <= mass.min() <= mass.max() <= LARGEST_MASS:
+                raise UserError(
+                    f"columns: weight must be of integers from 0 to {LARGEST_MASS:,}, got {_said(call.weight)} with "
+                    f"{mass.min():,} to {mass.max():,}"
+                )
         return Measured(group, values, mass).where(known), known
 
     def _named(self, name: str) -> Value:

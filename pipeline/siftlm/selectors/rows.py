@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from siftlm.errors import UserError, nearest
 from siftlm.statistics import columns as arrow
-from siftlm.statistics.cuts import POOL
+from siftlm.statistics.cuts import LARGEST_MASS, POOL
 from siftlm.statistics.hashing import hash_names, hash_strings, keyed
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array
 
@@ -107,6 +107,11 @@ class Rows:
         counts = self.number(self.tokens_column)
         if counts.dtype != np.int64 or (len(counts) and counts.min() < 0):
             raise UserError(f"tokens: must be a column of integers >= 0, got {self.tokens_column!r}")
+        if len(counts) and counts.max() > LARGEST_MASS:
+            raise UserError(
+                f"tokens: must be a column of integers up to {LARGEST_MASS:,}, got {self.tokens_column!r} with "
+                f"{counts.max():,}"
+            )
         return counts.astype(np.int64, copy=False)
 
     def mass(self, by: str) -> Int64Array:

@@ -25,6 +25,7 @@ ENTRY_LIMIT = 1 << 18
 """Entries of a histogram, 56 bytes each: 15 MB, and one pass for corpora of up to 262,144 distinct ranks."""
 _ENTRIES_PER_CELL = 16
 """So many entries an open range, where there are many ranges, so that every pass adds four bits to each."""
+LARGEST_MASS = 1 << 40  # of a document: sums of millions of these are in int64
 POOL = np.uint64(2**64 - 16)
 """`group | POOL` is the group that takes the members of `group` when it is too small to be ranked alone."""
 
