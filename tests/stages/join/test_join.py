@@ -101,6 +101,35 @@ def test_keys_of_integers_are_looked_up_as_they_print(tmp_path: Path, store: Sto
     assert joined(store, ["8", "07"], path=str(tmp_path), columns=["x"]) == [{"x": 2}, {"x": None}]
 
 
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        (["0F8FAD5B-D9CB-469F-A165-70867728950E"], ".jsonl"),
+        (["2024-01-01"], ".jsonl"),
+        (["a", 2], ".jsonl"),
+        (["2024-01-01", "2024-01-02"], ".csv"),
+        (["true", "false"], ".csv"),
+        (["1.10", "1.2"], ".csv"),
+        (["0012", "7"], ".csv"),
+    ],
+)
+def test_keys_of_text_formats_are_looked_up_as_they_are_written(
+    tmp_path: Path, store: Store, keys: list[Any], kind: str
+) -> None:
+    """What DuckDB takes for UUIDs, times, booleans or numbers."""
+    lines = [f"{key},{n}" if kind == ".csv" else json.dumps({"doc_id": key, "x": n}) for n, key in enumerate(keys)]
+    head = ["doc_id,x"] if kind == ".csv" else []
+    (tmp_path / f"t{kind}").write_text("\n".join([*head, *lines]) + "\n")
+    found = joined(store, [str(key) for key in keys], path=str(tmp_path), columns=["x"])
+    assert found == [{"x": n} for n in range(len(keys))]
+
+
+def test_columns_may_be_called_as_a_table_in_the_store_calls_its_own(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "t.csv").write_text("doc_id,high,low,key\na,1,2,3\n")
+    found = joined(store, ["a"], path=str(tmp_path), columns=["high", "low", "key"])
+    assert found == [{"high": 1, "low": 2, "key": 3}]
+
+
 def test_a_key_of_several_rows_is_refused_or_its_first_row_counts(tmp_path: Path, store: Store) -> None:
     (tmp_path / "b.csv").write_text("url,x\nu,3\nu,4\n")
     (tmp_path / "a.csv").write_text("url,x\nv,1\nu,2\n")
@@ -123,7 +152,12 @@ def test_a_key_of_several_rows_is_refused_or_its_first_row_counts(tmp_path: Path
             {"columns": ["x"]},
             r"join\.0\.columns: must name columns of numbers",
         ),
-        ("t.csv", "doc_id,x\n1.5,1\n2.5,1\n", {"columns": ["x"]}, r"join\.0\.key: must be a column of strings or"),
+        (
+            "t.jsonl",
+            '{"doc_id": 1.5, "x": 1}\n',
+            {"columns": ["x"]},
+            r"join\.0\.key: must be a column of strings or",
+        ),
         ("t.parquet", "no parquet", {"columns": ["x"]}, r"join\.0\.path: must be a table that can be read"),
         ("t.jsonl", '{"doc_id": "a"', {"columns": ["x"]}, r"join\.0\.path: must be a table that can be read"),
         ("t.txt", "x", {"columns": ["x"]}, r"join\.0\.path: must hold Parquet, CSV, TSV or JSON lines"),

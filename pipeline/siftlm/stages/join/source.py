@@ -40,6 +40,8 @@ _CASTS: dict[str, tuple[str, pa.DataType]] = {
     "BOOLEAN": ("BOOLEAN", pa.bool_()),
 }
 _KEYS = ("BIGINT", "VARCHAR")
+_WRITTEN = ("UUID", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "JSON")
+"""What DuckDB takes strings of JSON for, and what it calls strings and numbers together."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Source:
             except duckdb.Error as error:
                 raise self._unreadable(error) from None
             kinds = {name: kind for name, kind, *_ in described}
+            format_ = str(_format(files[0]))
+            kind = kinds.get(self.settings.key_column)
+            if kind and (format_ == "csv" or (format_ == "json" and kind in _WRITTEN)):
+                kinds[self.settings.key_column] = "VARCHAR"
+                reader, named = self._as_text(reader, named, kinds)
             key, _ = self._cast("key", self.settings.key_column, kinds)
             if key not in _KEYS:
                 raise UserError(
@@ -111,6 +118,13 @@ class Source:
                 chosen.append(f"CAST({_quoted(column)} AS {kind}) AS {_quoted(f'column {name}')}")
                 fields.append(pa.field(name, arrow))
             yield connection, (f"SELECT {', '.join(chosen)} FROM {reader}", named), fields
+
+    def _as_text(self, reader: str, named: list[Any], kinds: dict[str, str]) -> tuple[str, list[Any]]:
+        """What reads a text format with keys as they are written, which DuckDB may take for times or numbers."""
+        if reader == _READERS["csv"]:
+            return f"{reader[:-1]}, types=?)", [*named, {self.settings.key_column: "VARCHAR"}]
+        wanted = dict.fromkeys([self.settings.key_column, *self.settings.renamed.values()])
+        return f"{reader[:-1]}, columns=?)", [*named, {name: kinds[name] for name in wanted if name in kinds}]
 
     def _cast(self, place: str, column: str, kinds: dict[str, str]) -> tuple[str, pa.DataType]:
         """The type of a column of the table in SQL and Arrow, of those that documents can have."""

@@ -30,8 +30,9 @@ FOLDER = "tables"
 PART_BYTES = 64 << 20  # of a part in memory, about
 HELD_BYTES = 512 << 20  # of parts that a process keeps
 MOST_BITS = 9  # of parts: files that are open at a time while a table is written
-HASH = (pa.field("high", pa.uint64(), nullable=False), pa.field("low", pa.uint64(), nullable=False))
-KEY = pa.field("key", pa.string())
+_HIGH, _LOW, _KEY = "hash high", "hash low", "its key"  # columns of documents have no blanks in their names
+HASH = (pa.field(_HIGH, pa.uint64(), nullable=False), pa.field(_LOW, pa.uint64(), nullable=False))
+KEY = pa.field(_KEY, pa.string())
 
 
 class Hashes(NamedTuple):
@@ -102,17 +103,17 @@ class Table:
     def _write_part(self, part: int, spilled: str, source: Source) -> int:
         with pa.ipc.open_file(spilled) as file:
             table = file.read_all()
-        high, low = (table[name].to_numpy() for name in ("high", "low"))
+        high, low = (table[name].to_numpy() for name in (_HIGH, _LOW))
         order = np.lexsort((low, high))  # stable: of one key the first row of the table comes first
         again = np.zeros(len(order), np.bool_)
         again[1:] = (np.diff(high[order]) == 0) & (np.diff(low[order]) == 0)
         if again.any() and source.settings.duplicates == "refuse":
-            name = table["key"][int(order[again][0])].as_py()
+            name = table[_KEY][int(order[again][0])].as_py()
             raise UserError(
                 f"{source.place}.duplicates: each key must have one row, got several for {name!r} in "
                 f'{source.settings.path}; "first" takes the first of them'
             )
-        kept = table.drop_columns("key").take(pa.array(order[~again])).combine_chunks()
+        kept = table.drop_columns(_KEY).take(pa.array(order[~again])).combine_chunks()
         out = pa.BufferOutputStream()
         with pa.ipc.new_file(out, kept.schema) as file:
             file.write_table(kept)
@@ -148,7 +149,7 @@ class Table:
 
 def _find(rows: pa.Table, hashes: Hashes) -> np.ndarray:
     """The place of each hash among the rows of a part, -1 where it is not there."""
-    high, low = (rows[name].to_numpy() for name in ("high", "low"))
+    high, low = (rows[name].to_numpy() for name in (_HIGH, _LOW))
     place = np.searchsorted(high, hashes.high)
     found = np.full(len(place), -1, np.int64)
     open_ = np.ones(len(place), np.bool_)
