@@ -273,6 +273,7 @@ def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]
         ("run", "run.toml", "--dry-run", "--fail-if", "keptt < 1"): "--fail-if: must name a quantity of both runs",
     }.items():
         assert mistake(capsys, *arguments).startswith(expected)
+    assert "did you mean 'domain'" not in mistake(capsys, "inspect", "out", "--column", "domain")
     for shard in (desk.root / "out/store/signals").glob("*.parquet"):
         shard.unlink()
     assert "it is gone" in mistake(capsys, "inspect", "out")

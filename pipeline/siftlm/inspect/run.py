@@ -142,8 +142,9 @@ def inspect(
     run = FinishedRun.open(folder)
     columns = run.columns()
     column = run.default_column() if column is None else column
-    if column not in columns or not (pa.types.is_integer(columns[column]) or pa.types.is_floating(columns[column])):
-        raise UserError(f"--column: must be a numeric column, got {column!r}{_nearest(column, columns)}")
+    numbers = [name for name, kind in columns.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+    if column not in numbers:
+        raise UserError(f"--column: must be a numeric column, got {column!r}{_nearest(column, numbers)}")
     table = run.read({column, "doc_id", "domain", "source", "kept", "reason"})
     reasons = {name for name in table["reason"].unique().to_pylist() if name}
     if reason is not None and reason not in reasons:
