@@ -38,6 +38,8 @@ def converted(kind: ColumnType, value: Any) -> Any:
         ("int", 2.5, MISFIT),
         ("int", "2.5", MISFIT),
         ("int", "", MISFIT),
+        ("int", "1_000", MISFIT),
+        ("float", "١٢", MISFIT),
         ("int", [1], MISFIT),
         ("float", 3, 3.0),
         ("float", "1e-3", 0.001),

@@ -39,6 +39,9 @@ FIRST = {
     "annotate.dsir": "signals",
     "annotate.contamination": "signals",
     "annotate.others": "signals",
+    "input.columns": "fields",
+    "join": "join/0",
+    "columns": "derived",
     "dedup.shingles": "signals",
     "dedup.signatures": "signals",
     "dedup.near": "signals",  # which has bands for it or not
@@ -59,6 +62,7 @@ SAME = {
     "annotate.contamination.path": "the content counts",
     "annotate.others.path": "the content counts",
     "annotate.language.path": "the content counts",
+    "join.path": "the content counts",
     "dedup.shingles.similarity": "only chooses bands and rows",
     "dedup.shingles.permutations": "only chooses bands and rows",
     "dedup.partitions": "how the work is cut",
@@ -79,7 +83,9 @@ def everything(root: Any) -> RunConfig:
     """A configuration with a member of every table."""
     tree: dict[str, Any] = {
         "name": "all",
-        "input": [{"source": "web", "paths": [str(root)]}],
+        "input": [{"source": "web", "paths": [str(root)], "columns": {"quality": "float"}}],
+        "join": [{"path": str(root / "table.csv"), "columns": ["edu"]}],
+        "columns": [{"name": "double", "expr": "edu * 2"}],
         "annotate": {
             "classifiers": [{"name": "good", "path": str(root / "model.bin"), "label": "x"}],
             "dsir": [{"name": "dsir", "path": str(root / "dsir.npz")}],
@@ -88,11 +94,12 @@ def everything(root: Any) -> RunConfig:
         },
         "dedup": {"paragraphs": {}, "commonness": {}},
         "reference": {},
-        "preselect": [RULES[0], RULES[3]],
+        "preselect": [rule for rule in RULES if rule["kind"] in ("threshold", "sample")],
         "score": [{"name": "tiny", "model": str(root / "lm"), "device": "cpu"}],
         "select": {"rules": RULES, "weights": {"factors": FACTORS}},
         "output": {"folder": str(root / "out")},
     }
+    (root / "table.csv").write_text("doc_id,url,edu,quiz,x\na,b,1,2,3\n")
     for name in CONTENTS.values():
         (root / name).write_bytes(b"the content")
     (root / "lm").mkdir()
@@ -133,9 +140,13 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
     elif isinstance(value, list):
         yield path, value[:-1] if len(value) > 1 else [*value, "nll" if "per_token" in path else "quiz"]
     elif isinstance(value, dict):
-        yield path, {**value, "another": 2.0}
+        yield path, {**value, "another": next(iter(value.values()), 2.0)}
     elif value is None and {int, float} & set(typing.get_args(kind)):
         yield path, 17
+    elif path.endswith(".expr"):
+        yield path, f"{value} + 1"
+    elif value is None and path == "select.preset":
+        yield path, "gopher"
     elif typing.get_origin(kind) is typing.Literal:
         yield path, next(other for other in typing.get_args(kind) if other != value)
     else:

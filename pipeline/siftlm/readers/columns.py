@@ -84,17 +84,24 @@ def _string(value: Any) -> str:
 
 
 def _int(value: Any) -> int:
-    whole = int(value.strip()) if isinstance(value, str) else int(_number(value))
+    whole = int(_digits(value)) if isinstance(value, str) else int(_number(value))
     if (isinstance(value, float) and whole != value) or not -(1 << 63) <= whole < 1 << 63:
         raise ValueError
     return whole
 
 
 def _float(value: Any) -> float:
-    made = float(value) if isinstance(value, str) else float(_number(value))
+    made = float(_digits(value)) if isinstance(value, str) else float(_number(value))
     if not math.isfinite(made):
         raise ValueError
     return made
+
+
+def _digits(text: str) -> str:
+    """A number in text, of which Python would take more forms than JSON and CSV have: 1_000, other scripts' digits."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text.strip()
 
 
 def _number(value: Any) -> int | float:
