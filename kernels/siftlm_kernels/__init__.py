@@ -1,1 +1,1 @@
-"""Offers kernels over arrays; knows neither Beam nor siftlm. Importing it imports no compiler."""
+"""Offers array kernels that depend on neither Beam nor siftlm; importing it imports no compiler."""

@@ -1,4 +1,4 @@
-"""Compiles every kernel into numba's cache, so that no worker has to.
+"""Compiles every kernel into numba's cache, so that workers need not compile any.
 
 python -m siftlm_kernels
 """
@@ -19,7 +19,7 @@ EAGER = ("fasttext_linear_kernel", "text_signals_kernel")
 
 
 def main() -> None:
-    """Compiles what is not cached; the cache is where `NUMBA_CACHE_DIR` says, else beside the source."""
+    """Compiles the kernels that numba's cache (in `NUMBA_CACHE_DIR`, else beside the source) does not hold yet."""
     for name in EAGER:
         import_module(f"siftlm_kernels.{name}")
     text = np.frombuffer(b"a\nb", np.uint8), np.array([0, 3])

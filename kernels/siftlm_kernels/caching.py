@@ -1,4 +1,4 @@
-"""Decides where machine code of compiled kernels is kept between processes; imports no compiler."""
+"""Decides which folder keeps the machine code of compiled kernels between processes; imports no compiler."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ OTHERS_WRITE = 0o022
 
 @cache
 def cache_folder() -> str | None:
-    """Returns the folder for machine code: what `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, the user's, or None.
+    """Returns the folder that keeps machine code, or None where no folder can be written.
 
+    The folder that `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, or the user's (`users_folder`):
+    the first of them that can be written. What is read from it is run, so the user's has to be the user's alone.
     The first of them that can be written. What is read from it is run, so the user's has to be the user's alone.
     Another choice than the first is logged, once a process.
     """
@@ -49,7 +51,7 @@ def _path(folder: str) -> Path:
 
 
 def users_folder() -> Path | None:
-    """Returns `siftlm/kernels` below the user's cache folder by the XDG rules; None for a user without a home."""
+    """Returns `siftlm/kernels` in the user's cache folder by the XDG rules, or None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the rules say to pass over such a value
         base = os.path.join(os.path.expanduser("~"), ".cache")

@@ -23,7 +23,7 @@ _kernel = partial(import_module, "siftlm_kernels.commonness_kernel")  # numba is
 
 
 def empty_counts(bits: int) -> Counts:
-    """Returns a table of 2**bits counts, all 0; the last entry counts the words.
+    """Returns a table of 2**bits counts of n-grams, all 0, and a last entry that counts the words.
 
     The table is int64, and the tables of shards add up with `+`.
     """
@@ -35,7 +35,7 @@ def empty_counts(bits: int) -> Counts:
 def count_ngrams(
     values: Values, offsets: Offsets, table: Counts, *, ngram: int = 4, impl: Implementation = "auto"
 ) -> None:
-    """Adds every run of 1 to `ngram` words of every document to `table`, in place.
+    """Adds the runs of 1 to `ngram` words of every document to the counts in `table`, in place.
 
     Words are those of `minhash`, with the hashes w of its shingles of one word. The run of k words that ends with
     word i falls into bucket mix(sum over j < k of w_(i - j) * 0x9E3779B97F4A7C15**j) >> (64 - bits), with `mix` of
@@ -57,7 +57,7 @@ def mean_nll(
     prior: float = 1.0,
     impl: Implementation = "auto",
 ) -> NDArray[np.float64]:
-    """Returns mean negative log-likelihood a word in nats, (documents,), under the counts of all documents but itself.
+    """Returns each document's mean negative log-likelihood of a word, in nats, under the counts of all other documents.
 
     exp of its negative is the commonness of SoftDedup (He et al. 2024, arXiv 2407.06654), the geometric
     mean of P(w_i | the ngram - 1 words before). There the model is a Kneser-Ney one that has seen the document. Here

@@ -1,4 +1,4 @@
-"""Compiles `commonness`: n-grams of word hashes are counted in a table, and probabilities read from it.
+"""Compiles the functions of `commonness`, which count n-grams in a table and read probabilities from it.
 
 All that may change is in this one file, because numba's cache looks at the file of the outermost function alone.
 """
@@ -32,7 +32,7 @@ def _buckets(words: Any, start: Integer, at: Integer, shift: Any, out: Any) -> I
 
 @compiled
 def count(words: Any, bounds: Any, ngram: Integer, shift: Any, table: Any) -> None:
-    """Adds the n-grams of every document to `table`, and its words to the last entry."""
+    """Adds the n-grams of every document to `table`, and the number of its words to the last entry."""
     buckets = np.empty(ngram, np.int64)
     for row in range(len(bounds) - 1):
         table[len(table) - 1] += bounds[row + 1] - bounds[row]
@@ -81,7 +81,10 @@ def _collect(words: Any, start: Integer, end: Integer, shift: Any, buckets: Any,
 
 @compiled
 def mean_nll(words: Any, bounds: Any, ngram: Integer, shift: Any, prior: Any, table: Any, out: Any) -> None:
-    """Fills `out`, float64 (documents,); NaN for a document without words, or without others."""
+    """Fills `out`, float64 (documents,), with each document's mean negative log-likelihood of a word in nats.
+
+    NaN for a document without words, or where no other document has any.
+    """
     longest = 1
     for row in range(len(out)):
         longest = max(longest, bounds[row + 1] - bounds[row])

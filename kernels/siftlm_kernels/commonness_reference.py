@@ -1,4 +1,4 @@
-"""Implements `commonness` in plain Python, as its docstrings say it."""
+"""Implements the functions of `commonness` in plain Python, by the definitions in their docstrings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _64 = (1 << 64) - 1
 
 
 def count_ngrams(values: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int64], ngram: int) -> None:
-    """Does what `siftlm_kernels.commonness.count_ngrams` does."""
+    """Adds the n-grams to `table` as `siftlm_kernels.commonness.count_ngrams` does."""
     for text in texts_of(values, offsets):
         rows = runs(text, ngram, len(table) - 1)
         table[-1] += len(rows)
@@ -25,7 +25,7 @@ def count_ngrams(values: NDArray[np.uint8], offsets: NDArray[np.int64], table: N
 def mean_nll(
     values: NDArray[np.uint8], offsets: NDArray[np.int64], table: NDArray[np.int64], ngram: int, prior: float
 ) -> NDArray[np.float64]:
-    """Does what `siftlm_kernels.commonness.mean_nll` does."""
+    """Returns the same array as `siftlm_kernels.commonness.mean_nll`."""
     return np.array([_mean_nll(text, table, ngram, prior) for text in texts_of(values, offsets)], np.float64)
 
 
@@ -46,7 +46,7 @@ def _mean_nll(text: bytes, table: NDArray[np.int64], ngram: int, prior: float) -
 
 
 def runs(text: bytes, ngram: int, buckets: int) -> list[list[int]]:
-    """Returns the buckets of the runs of 1, 2, ... `ngram` words that end with each word."""
+    """Returns, for each word, the buckets of the runs of 1 to `ngram` words that end with it."""
     hashes = [shingle_hash([word]) for word in words(text) if word]
     shift = 64 - (buckets.bit_length() - 1)
     return [

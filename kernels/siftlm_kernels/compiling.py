@@ -1,4 +1,4 @@
-"""Compiles kernels by numba, all in one way."""
+"""Compiles all kernels by numba with the same options and the same cache."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _decorating = Lock()
 
 
 def compiled_for(signature: Any) -> Callable[[Kernel], Kernel]:
-    """Returns `compiled` for one signature: compiled, or read from the cache, when it is decorated."""
+    """Returns a decorator that compiles a function for one signature at once, or reads it from the cache."""
     return lambda function: compiled(function, signature)
 
 
 def compiled(function: Kernel, signature: Any = None) -> Kernel:
-    """Compiles a function by numba at its first call: it releases the GIL and is cached on disk if possible."""
+    """Compiles a function by numba at its first call, to release the GIL and to be cached where possible."""
     folder = cache_folder()
     if folder is not None:
         with _decorating:  # what others decorate is kept where it was

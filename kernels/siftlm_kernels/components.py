@@ -1,4 +1,4 @@
-"""Finds clusters from band keys.
+"""Finds clusters of documents that share a band key.
 
 Bucket edges are linear in the members of a bucket, however hot. Components come from a union-find over a hash table
 of the ids, so edges can arrive in blocks and in any order, and no block needs to be sorted.
@@ -21,7 +21,7 @@ _BLOCK = 1 << 16  # edges between two looks at the room left
 
 
 def bucket_edges(keys: NDArray[np.uint64], ids: Integers) -> tuple[Integers, Integers]:
-    """Returns edges (a, b) from the smallest id of each bucket to every other one in it, once each.
+    """Returns one edge (a, b) from the smallest id of each bucket to every other id in it.
 
     `keys` and `ids`, (entries,), are parallel: the id is in the bucket of that key. A bucket of n ids gives at
     most n - 1 edges. The result does not depend on the order of the entries.
@@ -40,8 +40,9 @@ def bucket_edges(keys: NDArray[np.uint64], ids: Integers) -> tuple[Integers, Int
 
 
 class UnionFind:
-    """Finds the components of a growing set of edges over int64 ids; the root of each is its smallest id.
+    """Finds the connected components of a graph over int64 ids whose edges arrive block by block.
 
+    The root of each component is its smallest id.
     Holds 12 bytes an id (an eighth more while it grows) and 4 bytes a slot of an open-addressing table at a load
     of 0.4 to 0.8: 1e8 ids take 1.9 GB, and their components at the end 2.0 GB. At most 2**31 - 1 ids. An edge
     costs two look-ups and path halving (Tarjan, van Leeuwen 1984), which needs no ranks.
@@ -61,7 +62,7 @@ class UnionFind:
         return self._count
 
     def add(self, a: Integers, b: Integers) -> None:
-        """Joins a[i] and b[i] for every i; loops (a[i] = b[i]) and repeats are allowed."""
+        """Adds an edge between a[i] and b[i] for every i; loops (a[i] = b[i]) and repeats are allowed."""
         if len(a) != len(b):
             raise ValueError(f"edges: both ends must be as many, got {len(a)} and {len(b)}")
         for start in range(0, len(a), _BLOCK):
@@ -70,7 +71,7 @@ class UnionFind:
             self._count = _kernel().join(left, right, self._ids, self._parents, self._slots, self._count)
 
     def components(self) -> tuple[Integers, Integers]:
-        """Returns (ids, sorted; the smallest id of each one's component). Ends the forest: it is empty afterwards."""
+        """Returns all ids, sorted, and the smallest id of each one's component; the forest is empty afterwards."""
         ids, parents, count = self._ids, self._parents, self._count
         self._clear()
         ids.resize(count, refcheck=False)

@@ -1,4 +1,4 @@
-"""Compiles `components`: union-find over a hash table of ids, and a sort of pairs in place.
+"""Compiles the union-find over a hash table of ids, and the in-place sort of pairs, of `components`.
 
 An id's number is its rank of arrival: `ids[number]`, `parents[number]` (a number too), and `slots` holds numbers or
 -1. The root of a component is always its smallest id.
@@ -43,7 +43,7 @@ def _root(number: Integer, parents: Any) -> Integer:
 
 @compiled
 def join(a: Any, b: Any, ids: Any, parents: Any, slots: Any, count: Integer) -> Integer:
-    """Joins a[i] and b[i]; the arrays have room for all new ids. Returns how many ids there are now."""
+    """Adds the edges (a[i], b[i]) to arrays with room for all new ids; returns how many ids there are."""
     for k in range(len(a)):
         left = _number(a[k], ids, parents, slots, count)
         count = max(count, left + 1)
@@ -59,7 +59,7 @@ def join(a: Any, b: Any, ids: Any, parents: Any, slots: Any, count: Integer) -> 
 
 @compiled
 def index(ids: Any, slots: Any, count: Integer) -> None:
-    """Fills an empty table with the first `count` ids."""
+    """Enters the first `count` ids into an empty hash table."""
     mask = np.uint64(len(slots) - 1)
     for number in range(count):
         h = np.uint64(ids[number]) * _FACTOR
@@ -72,7 +72,7 @@ def index(ids: Any, slots: Any, count: Integer) -> None:
 
 @compiled
 def label(ids: Any, parents: Any, labels: Any) -> None:
-    """Fills `labels` with the id of every root."""
+    """Fills `labels` with the id of the root of every id's component."""
     for number in range(len(ids)):
         labels[number] = ids[_root(number, parents)]
 
@@ -104,7 +104,7 @@ def _split(keys: Any, values: Any, low: Integer, high: Integer, pivot: Any) -> I
 
 @compiled
 def sort_pairs(keys: Any, values: Any) -> None:
-    """Sorts both arrays by `keys`, int64, in place.
+    """Sorts `keys` (int64) in place, and puts `values` into the same order.
 
     Splits by the middle of the values between the bounds of a range: at most 64 levels whatever the keys are.
     """

@@ -1,4 +1,4 @@
-"""Computes probabilities of a supervised fastText model."""
+"""Computes label probabilities of a supervised fastText model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FastTextLinear:
 
     @staticmethod
     def load(path: str) -> FastTextLinear:
-        """Returns the model in a file.
+        """Returns the model that a file holds.
 
         Raises:
             ValueError: not a supervised fastText model, cut short or inconsistent; the message names the file.
@@ -46,13 +46,13 @@ class FastTextLinear:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels as the file has them, `__label__` included, in the order of the columns."""
+        """Returns the labels in the order of the columns, with the prefix `__label__` as in the file."""
         return self.file.labels
 
     def probabilities(
         self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, impl: Impl = "auto"
     ) -> FloatArray:
-        """Returns the probability of every label, shape (documents, labels).
+        """Returns the probability of every label for every document, shape (documents, labels).
 
         Equal, up to 1e-5, to `fasttext.load_model(path).predict(text.replace("\\n", " "), k=-1, threshold=-1)`: the
         same words (white space is space, newline, return, tab, vertical tab, form feed and NUL; what follows a
@@ -85,7 +85,7 @@ class FastTextLinear:
 
 
 def folding(file: FastTextFile) -> FloatArray | None:
-    """Returns the matrix that input rows are multiplied with once, (width, dim), or None where that does not pay."""
+    """Returns the matrix (width, dim) to multiply all input rows with once, or None where that does not pay."""
     if file.loss not in ("softmax", "hs") or len(file.labels) - 1 > file.dim:
         return None
     output = file.output[: len(file.labels)]
@@ -93,7 +93,7 @@ def folding(file: FastTextFile) -> FloatArray | None:
 
 
 def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
-    """Returns `input_matrix @ matrix.T` in blocks, (rows, width), or the input matrix where `matrix` is None."""
+    """Returns `input_matrix @ matrix.T` (rows, width), computed in blocks; the input matrix where `matrix` is None."""
     rows = file.input.shape[0]
     if matrix is None:
         return file.input[:rows]
@@ -106,7 +106,7 @@ def fold(file: FastTextFile, matrix: FloatArray | None) -> FloatArray:
 
 
 def tree_children(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Returns the Huffman tree that fastText builds over labels by their counts: (left, right) of every inner node.
+    """Returns (left, right) of every inner node of the Huffman tree that fastText builds from label counts.
 
     Nodes are numbered with the labels first; ties go to the inner node, as in fastText.
 

@@ -1,4 +1,4 @@
-"""Lays a fastText model out for the kernel: its vocabulary as a hash table, its rows folded or not."""
+"""Prepares a fastText model for the compiled kernels: a hash table of its vocabulary, and its rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from siftlm_kernels.fasttext_linear_kernel import (
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """Holds what `sum_rows` and the output functions need; `output` is None where the rows are folded already."""
+    """Holds the arrays from which the kernels compute a model's probabilities.
+
+    `output` is None where the rows are multiplied with the output matrix already.
+    """
 
     loss: Loss
     labels: int

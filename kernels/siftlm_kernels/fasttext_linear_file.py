@@ -1,4 +1,4 @@
-"""Reads a fastText model file (.bin, .ftz) into arrays, and checks it before anything is allocated."""
+"""Reads a fastText model file (.bin, .ftz) into arrays, and checks it before memory is allocated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORD, _LABEL = 0, 1
 
 @dataclass(frozen=True)
 class QuantisedMatrix:
-    """Holds rows as product-quantiser codes: `centroids[m]` is the codebook of the m-th group of columns."""
+    """Holds a matrix as product-quantiser codes; `centroids[m]` is the codebook of the m-th group of columns."""
 
     columns: int
     codes: npt.NDArray[np.uint8]
@@ -106,7 +106,9 @@ class _Reader:
 
 
 def read_fasttext(path: str) -> FastTextFile:
-    """Returns the model in a file; its matrices stay mapped, so that opening is cheap and processes share the memory.
+    """Returns the model that a file holds, with its matrices mapped from the file.
+
+    So opening is cheap and processes share the memory.
 
     Raises:
         ValueError: the file is not a fastText model, not a supervised one, cut short or inconsistent.
@@ -124,7 +126,7 @@ def read_fasttext(path: str) -> FastTextFile:
 
 
 def parse_fasttext(content: Any) -> FastTextFile:
-    """Returns the model in a buffer of bytes that has `find`."""
+    """Returns the model that a buffer holds; a buffer is bytes with a method `find`."""
     reader = _Reader(content)
     magic, version = reader.unpack("<2i")
     if magic != _MAGIC or version > _NEWEST_VERSION:

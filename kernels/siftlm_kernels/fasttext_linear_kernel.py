@@ -1,5 +1,6 @@
-"""Compiles `FastTextLinear`: from UTF-8 bytes to sums of model rows, and from those to probabilities.
+"""Compiles the functions that turn UTF-8 text into label probabilities of a fastText model.
 
+They sum the model's rows for each text, and compute probabilities from the sums.
 Everything compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
 """
 
@@ -32,7 +33,10 @@ _ROWS = types.Array(types.float32, 2, "C", readonly=True)
 
 
 class Vocabulary(NamedTuple):
-    """Holds an open-addressing table over the entries; `entries` holds 2 * entry + (longer than 8 bytes), or -1."""
+    """Holds a hash table (open addressing) of the words and labels of a model.
+
+    `entries` holds 2 * entry + (1 where it is longer than 8 bytes), or -1 for a free slot.
+    """
 
     keys: npt.NDArray[np.uint64]
     entries: npt.NDArray[np.int32]
@@ -42,7 +46,10 @@ class Vocabulary(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Says what of the text becomes a row. `bucket_rows` is empty where bucket b is row words + b."""
+    """Holds the settings by which words and n-grams of a text select rows of the model.
+
+    `bucket_rows` is empty where bucket b is row words + b.
+    """
 
     word_ngrams: int
     bucket: int
@@ -107,7 +114,7 @@ def _find(values: Any, start: int, end: int, h: np.uint32, key: np.uint64, vocab
 
 @compiled_for(types.void(_BYTES, _OFFSETS, types.uint64[::1], types.int32[::1]))
 def fill_vocabulary(entry_bytes: Any, entry_offsets: Any, keys: Any, entries: Any) -> None:
-    """Enters every word and label into `keys` and `entries`, whose length is a power of two; `entries` is -1 before."""
+    """Enters every word and label into a hash table of power-of-two length, whose `entries` must be -1 before."""
     mask = np.uint32(len(keys) - 1)
     for name in range(len(entry_offsets) - 1):
         start, end = entry_offsets[name], entry_offsets[name + 1]
@@ -264,7 +271,7 @@ def sum_rows(
     values: Any, offsets: Any, vocabulary: Any, shape: Any, word_rows: Any, word_sizes: Any, ngram_rows: Any,
     sums: Any, added: Any,
 ) -> None:  # fmt: skip
-    """Fills `sums` (documents, width) with the sum of the rows of every text, and `added` with their number.
+    """Fills `sums` (documents, width) with the sum of each text's model rows, and `added` with their number.
 
     Args:
         values, offsets: UTF-8 texts.
@@ -299,7 +306,7 @@ def sum_subwords(
     entry_bytes: Any, entry_offsets: Any, words: int, shape: Any, word_rows: Any, ngram_rows: Any, sums: Any,
     sizes: Any,
 ) -> None:  # fmt: skip
-    """Fills `sums` with each word's own row plus those of its character n-grams, and `sizes` with their number."""
+    """Fills `sums` with each word's own row plus its character n-grams' rows, and `sizes` with their number."""
     longest = 0
     for w in range(words):
         longest = max(longest, entry_offsets[w + 1] - entry_offsets[w])
@@ -314,8 +321,9 @@ def sum_subwords(
 
 @compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
 def products(hidden: Any, columns: Any, logits: Any) -> None:
-    """Fills `logits` with `hidden @ columns`, every row by itself, in one order of float32 operations.
+    """Fills `logits` with `hidden @ columns`, each row computed alone in a fixed order of float32 operations.
 
+    A BLAS may sum a row in another order when there are more rows, and a document's last bit would depend on others.
     A BLAS may sum a row otherwise when there are more of them, so that a document's last bit would tell its neighbours.
 
     Args:
@@ -333,7 +341,7 @@ def products(hidden: Any, columns: Any, logits: Any) -> None:
 
 @compiled_for(types.void(_ROWS, _ROWS, types.float32[:, ::1]))
 def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
-    """Computes fastText's one-vs-all output from a table of 512 steps, in its order of float32 operations.
+    """Computes one-vs-all probabilities from a table of 512 sigmoids, in fastText's order of float32 operations.
 
     At a step's edge a rounding error in the dot product shows as 0.008, so the order of additions matters here.
     """
@@ -354,7 +362,7 @@ def sigmoid_table_outputs(hidden: Any, output: Any, probabilities: Any) -> None:
 
 @compiled_for(types.void(_ROWS, types.int32[:, ::1], types.float32[:, ::1]))
 def tree_outputs(logits: Any, children: Any, probabilities: Any) -> None:
-    """Sums hierarchical softmax as fastText does: log(p + 1e-5) along the path to every label.
+    """Computes hierarchical softmax as fastText does: the sum of log(p + 1e-5) along each label's path.
 
     Args:
         logits: one an inner node, shape (documents, labels - 1).

@@ -1,4 +1,4 @@
-"""Computes what `FastTextLinear` does in plain Python, and by the fastText package itself."""
+"""Computes the probabilities of `FastTextLinear` in plain Python, and by the fastText package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPACE = re.compile(rb"[ \n\r\t\v\f\0]+")
 def reference_probabilities(
     file: FastTextFile, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
 ) -> FloatArray:
-    """Does what `FastTextLinear.probabilities` does, one text at a time."""
+    """Returns what `FastTextLinear.probabilities` returns, computed in plain Python one text at a time."""
     bounds = offsets.tolist()
     names = [file.entry_bytes[a:b].tobytes() for a, b in pairwise(file.entry_offsets.tolist())]
     entries = {name: index for index, name in enumerate(names)}
@@ -125,7 +125,7 @@ def _tree(file: FastTextFile, logits: npt.NDArray[np.float64]) -> npt.NDArray[np
 def package_probabilities(
     path: str, labels: tuple[str, ...], values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
 ) -> FloatArray:
-    """Does what `FastTextLinear.probabilities` does, by `fasttext`'s own `predict`."""
+    """Returns what `FastTextLinear.probabilities` returns, computed by `predict` of the package `fasttext`."""
     model = _package_model(path)
     column = {label: index for index, label in enumerate(labels)}
     probabilities = np.full((len(offsets) - 1, len(labels)), np.nan, np.float32)

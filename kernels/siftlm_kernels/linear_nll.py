@@ -28,7 +28,7 @@ def linear_nll(
     ignore_index: int = -100,
     impl: Implementation = "auto",
 ) -> torch.Tensor:
-    """Returns the nats of every target, float32 `[R]`, equal to this naive expression up to rounding:
+    """Returns the negative log-likelihood of every target in nats, float32 `[R]`, equal to this up to rounding:
 
         logits = hidden.float() @ classifier.float()[:vocab_size].T + bias[:vocab_size]
         logits = logits * scale

@@ -18,7 +18,7 @@ VOCABULARY_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Head:
-    """Holds a classifier over tokens, and what it does to its logits. The fields are `linear_nll`'s arguments."""
+    """Holds a classifier over tokens with its bias, scale and soft cap, as `linear_nll` takes them."""
 
     classifier: torch.Tensor  # [V, D], padding rows cut off
     bias: torch.Tensor | None
@@ -32,7 +32,7 @@ class Head:
         scale: float | None = None, softcap: float | None = None, vocab_size: int | None = None,
         ignore_index: int = -100,
     ) -> Head:  # fmt: skip
-        """Returns the head, or ValueError where the arguments do not fit together."""
+        """Returns a head made of these arguments, or raises a ValueError where they do not fit together."""
         if hidden.ndim != 2 or classifier.ndim != 2 or hidden.shape[1] != classifier.shape[1]:
             raise ValueError(
                 f"linear_nll: hidden [R, D] and classifier [V, D] must share D, got {tuple(hidden.shape)} "
@@ -53,7 +53,7 @@ class Head:
         return cls(classifier[:size], None if bias is None else bias[:size].float(), scale, softcap, ignore_index)
 
     def capped(self, logits: torch.Tensor) -> torch.Tensor:
-        """Returns scale and soft cap, in place."""
+        """Returns the logits after scale and soft cap, which are applied in place."""
         if self.scale is not None:
             logits.mul_(self.scale)
         if self.softcap is not None:
@@ -61,31 +61,31 @@ class Head:
         return logits
 
     def block_logits(self, hidden_CD: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Returns float32 `[C, stop - start]`."""
+        """Returns the logits of the tokens from `start` to `stop`, float32 `[C, stop - start]`."""
         logits_CB = product_float32(hidden_CD, self.classifier[start:stop])
         if self.bias is not None:
             logits_CB.add_(self.bias[start:stop])
         return self.capped(logits_CB)
 
     def target_logits(self, hidden_CD: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
-        """Returns float32 `[C, 1]`; `target_C` without ignored rows."""
+        """Returns the logit of each row's target, float32 `[C, 1]`; `target_C` must have no ignored rows."""
         return self.finished((hidden_CD.float() * self.classifier[target_C].float()).sum(-1), target_C)[:, None]
 
     def finished(self, products_C: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
-        """Returns the logits of the targets from the products of their rows, in place."""
+        """Returns the target logits: the products of rows and targets, with bias, scale and cap applied in place."""
         if self.bias is not None:
             products_C.add_(self.bias[target_C])
         return self.capped(products_C)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Yields the vocabulary in the order in which partial sums are added."""
+        """Yields the first and last bound of each block of the vocabulary, in the order of summation."""
         size = len(self.classifier)
         for start in range(0, size, VOCABULARY_BLOCK):
             yield start, min(start + VOCABULARY_BLOCK, size)
 
 
 class TokenStatistics(NamedTuple):
-    """Holds what a row's logits say of its target, each float32 `[R]`.
+    """Holds the negative log-likelihood, entropy and EL2N norm of each row, each float32 `[R]`.
 
     EL2N is the L2 norm of (softmax - one-hot target), as in Paul et al. 2021, eq. 2.
     """
@@ -96,7 +96,7 @@ class TokenStatistics(NamedTuple):
 
 
 def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> torch.Tensor:
-    """Returns `hidden @ classifier.T` in float32 throughout; half-precision inputs are exact in it."""
+    """Returns `hidden @ classifier.T` computed in float32, in which half-precision inputs are exact."""
     if hidden_CD.is_cuda and hidden_CD.dtype != torch.float32:
         product: torch.Tensor = torch.mm(hidden_CD, classifier_BD.T, out_dtype=torch.float32)
         return product
@@ -104,7 +104,7 @@ def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> tor
 
 
 def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
-    """Returns `linear_nll` in blocks of ROW_CHUNK (on CUDA: CUDA_ROW_CHUNK) rows by VOCABULARY_BLOCK tokens.
+    """Returns `linear_nll`, computed by blocks of ROW_CHUNK (on CUDA: CUDA_ROW_CHUNK) rows and VOCABULARY_BLOCK tokens.
 
     Every product has that many rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
     shape, so a fixed shape is what makes a row's bits independent of how many rows there are.
@@ -115,7 +115,7 @@ def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> 
 def linear_token_statistics(
     hidden_RD: torch.Tensor, classifier_VD: torch.Tensor, target_R: torch.Tensor, *, bias: torch.Tensor | None = None
 ) -> TokenStatistics:
-    """Returns `linear_nll` with the entropy (nats) and the EL2N norm of the distribution that each row predicts.
+    """Returns each target's negative log-likelihood with the entropy and EL2N norm of the predicted distribution.
 
     With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
     The nll column has the same bits as `linear_nll(impl="reference")`.

@@ -1,4 +1,4 @@
-"""Fuses `linear_nll` on chip: products, exponentials and sums of one tile of logits at a time.
+"""Computes `linear_nll` in one Triton kernel, a tile of logits at a time.
 
 Shapes: R rows (tokens), D hidden size, V vocabulary, S vocabulary splits.
 """
@@ -81,7 +81,7 @@ def _target_products(  # type: ignore[no-untyped-def]
 
 
 def fused_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> torch.Tensor:
-    """Returns `linear_nll` by the kernel; rows whose sum overflows are computed again by the reference.
+    """Returns `linear_nll` computed by the Triton kernel; rows whose sum overflows are computed by the reference.
 
     Raises:
         ValueError: the tensors are on no CUDA device, and Triton does not interpret.
@@ -140,7 +140,7 @@ def _sums(hidden_RD: torch.Tensor, shift_R: torch.Tensor, head: Head) -> torch.T
 
 
 def stages(shared_bytes: int, tile_rows: int) -> int:
-    """Returns how many steps of so many rows fit into a block's shared memory.
+    """Returns how many pipeline stages of `tile_rows` rows fit into a block's shared memory, at most STAGES.
 
     That is 4 in an H200's 227 KiB, and 2 in 99 KiB.
     """

@@ -31,8 +31,9 @@ def minhash(
     seed: int = 1,
     impl: Implementation = "auto",
 ) -> NDArray[np.uint32]:
-    """Returns signatures, uint32 (documents, permutations); the share of equal columns estimates Jaccard similarity.
+    """Returns the MinHash signature of every document, uint32 (documents, permutations).
 
+    The share of equal columns in two signatures estimates the Jaccard similarity of their documents.
     All integers are unsigned and wrap around; `^` is exclusive or. Two functions on 64 bits serve throughout:
 
         step(h, c):  h = (h ^ c) * 0xD6E8FEB86659FD93;  return h ^ (h >> 32)
@@ -75,8 +76,9 @@ def minhash(
 
 
 def band_hashes(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
-    """Returns band keys, uint64 (documents, bands): equal where two documents agree in `rows` columns of one band.
+    """Returns the band keys of signatures, uint64 (documents, bands).
 
+    Two documents have the same key of a band where their signatures agree in its `rows` columns.
     Band i covers columns i * rows to (i + 1) * rows - 1. With `step` and `mix` of `minhash`:
     h = step(0x9E3779B97F4A7C15, i), then h = step(h, value) for each column in turn; the key is mix(h). The index
     of the band is part of the key, so keys of all bands can share one table.
@@ -98,8 +100,9 @@ def minhash_bands(
     seed: int = 1,
     impl: Implementation = "auto",
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Returns (`band_hashes(minhash(...))`, which documents have words) without all signatures in memory.
+    """Returns every document's band keys, and which documents have words.
 
+    The keys are `band_hashes(minhash(...))`, computed without all signatures in memory.
     The keys of documents without words are all equal and mean nothing: the second array, (documents,), is there
     to leave them out, since an empty document is nobody's near-duplicate.
     """
@@ -114,7 +117,7 @@ def minhash_bands(
 
 
 def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple[NDArray[np.uint64], Offsets]:
-    """Returns all shingle hashes (step 3 of `minhash`) in document order, repeats included, and their offsets.
+    """Returns all shingle hashes (step 3 of `minhash`) by document, repeats included, and each document's offsets.
 
     Takes 8 bytes a shingle, about as much as the text itself.
     """
@@ -129,8 +132,9 @@ def shingle_hashes(values: Values, offsets: Offsets, *, ngram: int = 5) -> tuple
 
 
 def set_jaccard(hashes: NDArray[np.uint64], starts: Offsets, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns Jaccard similarity of the ragged sets of hashes (repeats do not count) for `pairs`, int64 (pairs, 2).
+    """Returns the Jaccard similarity of each pair of sets of hashes; repeats do not count.
 
+    `pairs` is int64 (pairs, 2).
     0 where one of the two is empty. Set i is `hashes[starts[i]:starts[i + 1]]`; the hashes are moved about.
     """
     out = np.empty(len(pairs), np.float64)
@@ -151,7 +155,7 @@ def _even_odd(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray
 
 
 def spaced_words(values: Values, offsets: Offsets) -> tuple[Values, Offsets]:
-    """Returns ragged text of every document's lower-cased words (step 1 of `minhash`) joined by one space."""
+    """Returns ragged text of every document's lower-cased words, joined by one space (step 1 of `minhash`)."""
     values, offsets = _checked(values, offsets, 1)
     bounds = np.zeros(len(offsets), np.int64)
     # A solo character of three bytes gets a space; lower case adds at most one byte to two.

@@ -1,4 +1,4 @@
-"""Computes datasketch's own MinHash signatures, compiled.
+"""Compiles the computation of datasketch's own MinHash signatures.
 
 They are the SHA-1 of each shingle's UTF-8, then datasketch 2.0's affine32 family.
 
@@ -93,7 +93,7 @@ def _starts(text: Any, starts: Any) -> Integer:
 
 @compiled
 def signatures(values: Any, offsets: Any, ngram: Integer, a: Any, b: Any, out: Any) -> None:
-    """Fills `out`, uint32 (documents, permutations), from ragged text whose words are joined by one space."""
+    """Fills `out`, uint32 (documents, permutations), with signatures of texts whose words are joined by one space."""
     state, schedule = np.empty(5, np.uint32), np.empty(80, np.uint32)
     out[:] = np.uint32(0xFFFFFFFF)
     for row in range(len(out)):
@@ -108,7 +108,7 @@ def signatures(values: Any, offsets: Any, ngram: Integer, a: Any, b: Any, out: A
 
 
 def permutation_family(permutations: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Returns datasketch's (a, b) of scheme affine32: odd factors and offsets from numpy's `RandomState(seed)`."""
+    """Returns the odd factors and the offsets of datasketch's scheme affine32, from numpy's `RandomState(seed)`."""
     generator = np.random.RandomState(seed)  # datasketch's seeds mean this generator
     a = generator.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     b = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""Compiles `minhash`: from UTF-8 bytes to shingle hashes, signatures and band hashes.
+"""Compiles the functions of `minhash`: shingle hashes, signatures and band hashes of UTF-8 bytes.
 
 A document passes through blocks that stay in the first-level cache, in four steps: `_normalise` (lower case, NUL
 between words), `_edges` (where words begin and end, 64 bytes at a time), `_hash_words` and `_roll` (shingles), and
@@ -347,7 +347,10 @@ def _sign(
 
 @compiled
 def signatures(values: Any, offsets: Any, table: Any, ngram: Integer, a: Any, b: Any, out: Any) -> None:
-    """Fills `out`, uint32 (documents, permutations); `a` and `b`: the even permutations, then the odd ones."""
+    """Fills `out` with the signature of every document, uint32 (documents, permutations).
+
+    `a` and `b` hold the even permutations, then the odd ones.
+    """
     scratch, hashes = _new_scratch(ngram), np.empty(_BUFFER_BYTES // 2 + 4, np.uint64)
     minima = np.empty(len(a), np.uint32)
     for row in range(len(offsets) - 1):
@@ -364,7 +367,7 @@ def _band(signature: Any, index: Integer, rows: Integer) -> Any:
 
 @compiled
 def hash_bands(matrix: Any, rows: Integer, out: Any) -> None:
-    """Fills `out`, uint64 (documents, bands), from signatures."""
+    """Fills `out` with the band keys of signatures, uint64 (documents, bands)."""
     for row in range(len(out)):
         for band in range(out.shape[1]):
             out[row, band] = _band(matrix[row], band, rows)
@@ -374,7 +377,10 @@ def hash_bands(matrix: Any, rows: Integer, out: Any) -> None:
 def signature_bands(
     values: Any, offsets: Any, table: Any, ngram: Integer, a: Any, b: Any, rows: Integer, out: Any, has_words: Any
 ) -> None:
-    """Fills `out`, uint64 (documents, bands), and `has_words`; one signature in memory at a time."""
+    """Fills `out` with every document's band keys, keeping one signature in memory at a time.
+
+    `out` is uint64 (documents, bands); `has_words` says which documents have words.
+    """
     scratch, hashes = _new_scratch(ngram), np.empty(_BUFFER_BYTES // 2 + 4, np.uint64)
     minima, signature = np.empty(len(a), np.uint32), np.empty(out.shape[1] * rows, np.uint32)
     for row in range(len(offsets) - 1):
@@ -387,7 +393,7 @@ def signature_bands(
 
 @compiled
 def shingles(values: Any, offsets: Any, table: Any, ngram: Integer, out: Any, counts: Any) -> None:
-    """Fills `out`, uint64, document after document as they come, and how many each has."""
+    """Fills `out`, uint64, with all documents' shingle hashes in order, and `counts` with each document's number."""
     scratch, total = _new_scratch(ngram), 0
     for row in range(len(offsets) - 1):
         _begin(ngram, scratch)
@@ -426,7 +432,7 @@ def _collect(hashes: Any) -> tuple[Any, Integer]:
 
 @compiled
 def jaccard(hashes: Any, starts: Any, pairs: Any, out: Any) -> None:
-    """Fills `out`, float64 (pairs,), from the shingle hashes of documents, which it reorders."""
+    """Fills `out`, float64 (pairs,), with the Jaccard similarity of documents, whose shingle hashes are reordered."""
     sizes = np.empty(len(starts) - 1, np.int64)
     for row in range(len(sizes)):
         sizes[row] = _collect(hashes[starts[row] : starts[row + 1]])[1]
@@ -444,7 +450,7 @@ def jaccard(hashes: Any, starts: Any, pairs: Any, out: Any) -> None:
 
 @compiled
 def spaced(values: Any, offsets: Any, table: Any, out: Any, ends: Any) -> None:
-    """Fills `out` with the lower-cased words of every document joined by one space, and `ends` with their ends."""
+    """Fills `out` with every document's lower-cased words joined by one space, and `ends` with their ends."""
     text, to = np.empty(_BUFFER_BYTES, np.uint8), 0
     for row in range(len(offsets) - 1):
         at, end, first, gap = offsets[row], offsets[row + 1], to, False

@@ -1,4 +1,4 @@
-"""Implements MinHash in plain Python, as the specification that the kernel is tested on."""
+"""Implements MinHash in plain Python, as the specification that tests compare the kernel with."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mix(h: int) -> int:
-    """Returns the finaliser of splitmix64."""
+    """Returns `h` with its bits mixed by the finaliser of splitmix64."""
     h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & _64
     h = (h ^ h >> 27) * 0x94D049BB133111EB & _64
     return h ^ h >> 31
 
 
 def step(h: int, chunk: int) -> int:
-    """Returns the hash `h` continued by 64 bits."""
+    """Returns the hash `h` after 64 more bits are mixed into it."""
     h = (h ^ chunk) * 0xD6E8FEB86659FD93 & _64
     return h ^ h >> 32
 
@@ -42,7 +42,7 @@ def words(text: bytes) -> list[str]:
 
 
 def word_hash(word: str) -> int:
-    """Hashes a word (step 2)."""
+    """Returns the hash of a word (step 2 of `minhash`)."""
     encoded = word.encode()
     encoded += bytes(-len(encoded) % 8)
     h = GOLDEN
@@ -52,13 +52,13 @@ def word_hash(word: str) -> int:
 
 
 def shingles(text: bytes, ngram: int) -> list[list[str]]:
-    """Returns the runs of `ngram` words, repeats included, or all words where there are fewer."""
+    """Returns all runs of `ngram` words, repeats included, or one run of all words where there are fewer."""
     each = [word for word in words(text) if word]
     return [each[i : i + ngram] for i in range(max(1, len(each) - ngram + 1))] if each else []
 
 
 def shingle_hash(shingle: list[str]) -> int:
-    """Hashes a shingle (step 3)."""
+    """Returns the hash of a shingle (step 3 of `minhash`)."""
     total = 0
     for word in shingle:
         total = (total * GOLDEN + word_hash(word)) & _64
@@ -66,7 +66,7 @@ def shingle_hash(shingle: list[str]) -> int:
 
 
 def permutation_family(permutations: int, seed: int) -> list[tuple[int, int]]:
-    """Returns the (a, b) of step 4."""
+    """Returns the parameters (a, b) of each permutation (step 4 of `minhash`)."""
     draws = [mix((seed + (p + 1) * GOLDEN) & _64) for p in range(permutations)]
     return [(z >> 32 | 1, z & _32) for z in draws]
 
@@ -74,7 +74,7 @@ def permutation_family(permutations: int, seed: int) -> list[tuple[int, int]]:
 def minhash(
     values: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, permutations: int, seed: int
 ) -> NDArray[np.uint32]:
-    """Computes signatures by steps 1 to 5, uint32 (documents, permutations)."""
+    """Returns the signatures of all documents by steps 1 to 5, uint32 (documents, permutations)."""
     family = permutation_family(permutations, seed)
     rows = []
     for text in texts_of(values, offsets):
@@ -86,7 +86,7 @@ def minhash(
 
 
 def have_words(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Returns which documents have a word, (documents,)."""
+    """Returns which documents have a word, bool (documents,)."""
     return np.array([any(words(text)) for text in texts_of(values, offsets)], np.bool_)
 
 

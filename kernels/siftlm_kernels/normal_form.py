@@ -1,4 +1,4 @@
-"""Normalises texts for comparison: composed, and without characters that show nothing.
+"""Normalises texts for comparison: composes accents and removes invisible characters.
 
 `é` may be written as one code point or as `e` and an accent; a soft hyphen or a zero-width space is not seen. Copies
 of a text that differ in these alone must be the same words to whoever looks for duplicates.
@@ -25,7 +25,7 @@ def normal_form(text: str) -> str:
 
 
 def composed(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Returns the ragged text in `normal_form`, which only documents take that it may change.
+    """Returns the ragged text with `normal_form` applied to the documents that normal form C may change.
 
     So ignorable code points are left in documents that are composed already: words skip them (`unicode_words`).
     In a changed document, bytes that are not UTF-8 become U+FFFD, which separates words as they do.
@@ -60,12 +60,12 @@ def canonical_order() -> NDArray[np.uint8]:
 
 
 def ignorable_points() -> list[int]:
-    """Returns the code points that are shown as nothing, in ascending order."""
+    """Returns the code points of invisible characters, in ascending order."""
     return [point for first, last in spans(IGNORABLE_RANGES) for point in range(first, last + 1)]
 
 
 def spans(ranges: str) -> list[tuple[int, int]]:
-    """Returns the code points `(first, last)` of ranges in hexadecimal: `first-last`, or one alone."""
+    """Returns (first, last) of each range in a text of hexadecimal code points: `first-last`, or one alone."""
     ends = [text.partition("-") for text in ranges.split()]
     return [(int(first, 16), int(last or first, 16)) for first, _, last in ends]
 

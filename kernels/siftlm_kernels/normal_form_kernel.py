@@ -65,7 +65,7 @@ def _may_change(values: Any, chunks: Any, begin: int, end: int, order: Any) -> b
 
 @compiled
 def find_changing(values: Any, chunks: Any, offsets: Any, order: Any, out: Any) -> None:
-    """Fills `out`, bool (documents,): which documents normal form C may change.
+    """Fills `out` with which documents normal form C may change, bool (documents,).
 
     `chunks` is a view of `values` as uint64. Bytes that are not UTF-8 give an answer of no meaning and are never
     read past.

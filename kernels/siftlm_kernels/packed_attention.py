@@ -1,4 +1,4 @@
-"""Computes causal attention over documents packed one after the other, each confined to itself.
+"""Computes causal attention over documents packed in one row, where no document sees another.
 
 Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E head size, N documents, W blocks.
 """
@@ -35,7 +35,7 @@ def packed_attention(
     blocks: torch.Tensor | None = None,
     impl: Implementation = "auto",
 ) -> torch.Tensor:
-    """Returns the attention output `[T, H, E]`, equal to this naive expression up to rounding:
+    """Returns the attention output `[T, H, E]` of packed documents, equal to this naive expression up to rounding:
 
         for start, stop in zip(offsets, offsets[1:]):
             q, k, v = (x[start:stop].float().transpose(0, 1) for x in (query, key, value))   # heads repeated H / G
@@ -80,7 +80,7 @@ def packed_attention(
 
 
 def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np.int32]:
-    """Returns int32 `[W, 3]`: the first query of each block, and the start and stop of its document.
+    """Returns the first query of each block and its document's start and stop, as int32 `[W, 3]`.
 
     Blocks with the most keys come first.
 
@@ -143,7 +143,7 @@ def _by_document(
 
 
 def equal_length_runs(bounds: list[int]) -> list[tuple[int, int, int]]:
-    """Returns `(start, documents, length)` of every run of neighbouring non-empty documents of one length."""
+    """Returns `(start, documents, length)` of each run of neighbouring non-empty documents of equal length."""
     runs = []
     lengths = [stop - start for start, stop in pairwise(bounds)]
     start = 0

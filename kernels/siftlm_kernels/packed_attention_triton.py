@@ -1,4 +1,4 @@
-"""Fuses `packed_attention`: one program a block of queries and a head, with online softmax.
+"""Computes `packed_attention` in one Triton kernel with online softmax: a program for each head and query block.
 
 Shapes: T tokens, H query heads, G key and value heads, E head size, W blocks of queries.
 """
@@ -80,7 +80,7 @@ def _attend(  # type: ignore[no-untyped-def]
 def causal_blocks(
     query_THE: torch.Tensor, key_TGE: torch.Tensor, value_TGE: torch.Tensor, blocks: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Returns `packed_attention` by the kernel; `blocks` as of `query_blocks`. A compiler sees one operator."""
+    """Returns `packed_attention` by the kernel, one operator to a compiler; `blocks` come from `query_blocks`."""
     (tokens, heads, size), groups = query_THE.shape, key_TGE.shape[1]
     output = torch.empty((tokens, heads, size), dtype=query_THE.dtype, device=query_THE.device)
     states = [state if state.stride(-1) == 1 else state.contiguous() for state in (query_THE, key_TGE, value_TGE)]

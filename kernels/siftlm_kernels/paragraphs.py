@@ -33,8 +33,9 @@ _kernel = partial(import_module, "siftlm_kernels.paragraphs_kernel")  # numba is
 def paragraphs(
     values: Values, offsets: Offsets, *, unit: Unit = "line", min_bytes: int = 1, impl: Implementation = "auto"
 ) -> tuple[NDArray[np.uint64], Offsets]:
-    """Returns `xxh64(content)` of all paragraphs in order, and their offsets: document i has [bounds[i]:bounds[i + 1]].
+    """Returns the 64-bit hash of each paragraph in order, and the offsets of each document's paragraphs.
 
+    The hash is `xxh64(content)`; document i has [bounds[i]:bounds[i + 1]].
     XXH64 with seed 0 (Collet's specification). The odds that any two of n different contents share a hash are
     n^2 / 2^65: 3e-8 for 1e6, 3 % for 1e9.
     """
@@ -57,8 +58,9 @@ def cut_spans(
     min_bytes: int = 1,
     impl: Implementation = "auto",
 ) -> tuple[NDArray[np.int64], Offsets]:
-    """Returns the bytes to remove, int64 (spans, 2) of [start, end) from the document's first byte, and their offsets.
+    """Returns the byte ranges that remove the marked paragraphs, and the offsets of each document's ranges.
 
+    Ranges are int64 (spans, 2) of [start, end) from the document's first byte.
     `cut` says of every paragraph, as `paragraphs` lists them, whether it goes. What is left is `b"\\n".join` of the
     lines that are in no paragraph that goes; nothing, where all of these are blank and a paragraph goes. Spans of one
     document rise and do not touch.
@@ -76,7 +78,9 @@ def cut_spans(
 def without_spans(
     values: Values, offsets: Offsets, spans: NDArray[np.int64], bounds: Offsets
 ) -> tuple[Values, Offsets]:
-    """Returns ragged text without the bytes of `spans`, int64 (spans, 2), [bounds[i]:bounds[i + 1]] for document i.
+    """Returns the ragged text without the bytes of `spans`, int64 (spans, 2).
+
+    Document i has the spans [bounds[i]:bounds[i + 1]].
 
     Raises:
         ValueError: the spans of a document do not rise, or reach beyond it.

@@ -1,4 +1,4 @@
-"""Compiles `paragraphs`: one walk over the lines of a document, and XXH64 of what it finds.
+"""Compiles the functions of `paragraphs`: finding, hashing and removing paragraphs.
 
 XXH64 is that of Yann Collet's specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0. Everything
 compiled is in this one file, because numba's cache looks at the file of the outermost function alone.
@@ -113,7 +113,7 @@ def _next(values: Any, at: Integer, end: Integer, blank_ends: Any) -> tuple[Inte
 
 @compiled
 def hashes(values: Any, offsets: Any, blank_ends: Any, min_bytes: Integer, out: Any, bounds: Any) -> None:
-    """Fills `out` with the hashes of all paragraphs, `bounds` with where those of a document begin and end."""
+    """Fills `out` with the hash of each paragraph, and `bounds` with the range of each document's hashes."""
     n = 0
     for i in range(len(offsets) - 1):
         at, end = offsets[i], offsets[i + 1]
@@ -159,7 +159,7 @@ def spans(values: Any, offsets: Any, cut: Any, blank_ends: Any, min_bytes: Integ
 
 @compiled
 def remove(values: Any, offsets: Any, spans: Any, bounds: Any, out: Any, ends: Any) -> Integer:
-    """Fills `out` with the text without the spans; returns a document whose spans are wrong, else -1."""
+    """Fills `out` with the text without the spans; returns the first document whose spans are wrong, else -1."""
     to = 0
     for i in range(len(offsets) - 1):
         at, end = offsets[i], offsets[i + 1]

@@ -1,4 +1,4 @@
-"""Implements `paragraphs` in plain Python, as its docstrings say it."""
+"""Implements the functions of `paragraphs` in plain Python, by the definitions in their docstrings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Lines = list[bytes]
 
 
 def paragraphs(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> tuple[NDArray[np.uint64], Offsets]:
-    """Does what `siftlm_kernels.paragraphs.paragraphs` does."""
+    """Returns the same arrays as `siftlm_kernels.paragraphs.paragraphs`."""
     hashes = [
         [xxhash.xxh64_intdigest(content) for content, _, _ in _paragraphs(lines, unit, min_bytes)]
         for lines in _documents(values, offsets)
@@ -26,7 +26,7 @@ def paragraphs(values: Values, offsets: Offsets, unit: str, min_bytes: int) -> t
 def cut_spans(
     values: Values, offsets: Offsets, cut: NDArray[np.bool_], unit: str, min_bytes: int
 ) -> tuple[NDArray[np.int64], Offsets]:
-    """Does what `siftlm_kernels.paragraphs.cut_spans` does."""
+    """Returns the same arrays as `siftlm_kernels.paragraphs.cut_spans`."""
     going = iter(cut.tolist())
     spans = []
     for lines in _documents(values, offsets):

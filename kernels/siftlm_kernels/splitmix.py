@@ -1,5 +1,6 @@
-"""Compiles mixers of 64 bits: the finaliser of splitmix64 (variant 13 of Stafford's mixers), and one round of its kin.
+"""Compiles functions that mix 64-bit hashes: the finaliser of splitmix64 and a similar single round.
 
+The finaliser is variant 13 of Stafford's mixers.
 Fixed for ever (Steele, Lea, Flood 2014): a kernel of another file that numba cached with one inside never grows stale.
 """
 
@@ -18,7 +19,7 @@ FACTOR = np.uint64(0xD6E8FEB86659FD93)
 
 @compiled
 def mix(h: Any) -> Any:
-    """Mixes every bit of a uint64 into every other."""
+    """Returns `h`, a uint64, with every bit mixed into every other."""
     h = (h ^ (h >> _30)) * _FIRST
     h = (h ^ (h >> _27)) * _SECOND
     return h ^ (h >> _31)
@@ -26,6 +27,6 @@ def mix(h: Any) -> Any:
 
 @compiled
 def step(h: Any, value: Any) -> Any:
-    """Mixes 64 bits more into a hash."""
+    """Returns the hash `h` after 64 more bits, `value`, are mixed into it."""
     h = (h ^ value) * FACTOR
     return h ^ (h >> _32)

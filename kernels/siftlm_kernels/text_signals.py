@@ -1,4 +1,4 @@
-"""Computes cheap signals of a text, the heuristics of Gopher, C4 and FineWeb, as columns.
+"""Computes simple quality signals of texts, the heuristics of Gopher, C4 and FineWeb, as columns.
 
 Thresholds are not here: they belong to selection. What the papers leave open is decided once, for every signal:
 
@@ -40,7 +40,7 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Signal:
-    """Describes a column: its group, what it is made of, what it is, and who proposed it."""
+    """Describes a signal: its group, name, kernel counts, definition and source."""
 
     group: str
     name: str
@@ -129,7 +129,7 @@ GROUPS = tuple(_TABLE)
 def text_signals(
     values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, impl: Impl = "auto"
 ) -> dict[str, Column]:
-    """Returns the columns of `SIGNALS`, one row a document.
+    """Returns the columns of `SIGNALS`, with one row for each document.
 
     Equal to calling `text_signals_reference.signals_of(text)` on every document, which states each definition in
     plain Python. The fast path reads the bytes once, makes no Python object and releases the GIL; its time is linear

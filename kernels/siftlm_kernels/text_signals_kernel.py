@@ -1,4 +1,4 @@
-"""Compiles the pass behind `text_signals`: bytes in, exact integer counts out.
+"""Compiles the pass over the bytes of documents that yields the integer counts behind `text_signals`.
 
 One loop over the characters finds words and lines. Then words and lines get an identity (the position of their first
 occurrence: a hash finds it, a comparison of the bytes decides). An n-gram's identity is that of its (n-1)-gram and
@@ -588,7 +588,9 @@ _CLASSES = types.Array(types.uint16, 1, "C", readonly=True)
 
 @compiled_for(types.void(_BYTES, _OFFSETS, _CLASSES, types.int64[:, ::1], types.float64[::1]))
 def count_signals(values: Any, offsets: Any, classes: Any, counts: Any, entropies: Any) -> None:
-    """Fills `counts` (documents, len(COUNTS)) and `entropies` (documents,), both zero before.
+    """Fills `counts` with the counts of every document, and `entropies` with the entropies of their words.
+
+    Shapes: (documents, len(COUNTS)) and (documents,). Both must be zero before.
 
     Args:
         values: UTF-8, shape (bytes,); bytes that are not UTF-8 give some counts, never an error.

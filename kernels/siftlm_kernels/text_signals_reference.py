@@ -1,4 +1,4 @@
-"""Implements the text signals in plain Python, definition by definition, as the papers' tables read."""
+"""Implements the text signals in plain Python, in the order of the papers' definitions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def reference_columns(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    """Returns the columns of `text_signals`, one document at a time."""
+    """Returns the columns of `text_signals`, computed one document at a time."""
     content = values.tobytes()
     bounds = offsets.tolist()
     rows = [signals_of(content[a:b].decode("utf-8")) for a, b in pairwise(bounds)]
@@ -39,7 +39,7 @@ def reference_columns(values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int
 
 
 def signals_of(text: str) -> dict[str, float]:
-    """Returns every signal of one document."""
+    """Returns every signal of one document, by name."""
     spaced = split_words(text)
     words = [word for word, _ in spaced]
     stripped = [line.strip() for line in text.split("\n")]
@@ -55,7 +55,7 @@ def signals_of(text: str) -> dict[str, float]:
 
 
 def split_words(text: str) -> list[tuple[str, bool]]:
-    """Returns the words, each with whether white space stands before it.
+    """Returns the words of a text, each with whether white space stands before it.
 
     A letter or digit of a script without spaces begins a word where the word so far has one already, and so does any
     letter or digit behind it or behind a word divider. Marks and punctuation stay with what is before them, or else
@@ -77,7 +77,7 @@ def split_words(text: str) -> list[tuple[str, bool]]:
 
 
 def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) -> dict[str, float]:
-    """Computes what a user would count first."""
+    """Returns the basic signals of a document, such as its numbers of characters and lines and its entropy."""
     symbols = [c for c in text if not c.isalnum() and not c.isspace()]
     return {
         "char_count": len(text),
@@ -94,7 +94,7 @@ def basic(text: str, words: list[str], lines: list[str], paragraphs: list[str]) 
 
 
 def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, float]:
-    """Computes the signals of Gopher, appendix A1.1, the paragraph on quality."""
+    """Returns the quality signals of Gopher (appendix A1.1)."""
     return {
         "word_count": len(words),
         "mean_word_length": _ratio(sum(map(len, words)), len(words)),
@@ -110,7 +110,7 @@ def gopher_quality(text: str, words: list[str], lines: list[str]) -> dict[str, f
 def gopher_repetition(
     text: str, spaced: list[tuple[str, bool]], lines: list[str], paragraphs: list[str]
 ) -> dict[str, float]:
-    """Computes the signals of Gopher, table A1."""
+    """Returns the repetition signals of Gopher (table A1)."""
     words = [word for word, _ in spaced]
     return {
         "duplicate_line_fraction": _ratio(len(_duplicates(lines)), len(lines)),
@@ -123,7 +123,7 @@ def gopher_repetition(
 
 
 def c4(text: str, lines: list[str]) -> dict[str, float]:
-    """Computes the signals of C4, section 2.2."""
+    """Returns the signals of C4 (section 2.2)."""
     lower = [line.translate(_ASCII_LOWER) for line in lines]
     return {
         "c4_terminal_line_fraction": _share(
@@ -140,7 +140,7 @@ def c4(text: str, lines: list[str]) -> dict[str, float]:
 
 
 def fineweb(text: str, words: list[str], lines: list[str]) -> dict[str, float]:
-    """Computes the signals of FineWeb, section 3.6."""
+    """Returns the signals of FineWeb (section 3.6)."""
     return {
         "terminal_line_fraction": _share(line.endswith(TERMINALS) for line in lines),
         "short_line_fraction": _share(len(line) < 30 for line in lines),

@@ -1,4 +1,4 @@
-"""Tells what each character is, as bits by code point, and lists the words and phrases that signals count."""
+"""Defines character classes by code point, and the words and phrases that text signals count."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ AAF0-AAF1 ABEB FE12 FE15-FE16 FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F
 
 
 def sentence_terminals() -> list[int]:
-    """Returns the code points that end a sentence: `.`, `!`, `?` and their kin in other scripts."""
+    """Returns the code points of `.`, `!`, `?` and other marks that end a sentence in any script."""
     return [*(point for first, last in spans(_SENTENCE_TERMINAL) for point in range(first, last + 1)), *TIBETAN_SHADS]
 
 
@@ -77,7 +77,7 @@ _SPECIAL = "#{.…jJvVmMkK"
 
 @lru_cache(maxsize=1)
 def character_classes() -> npt.NDArray[np.uint16]:
-    """Returns the bits of every code point, as this Python's own `str` methods see it."""
+    """Returns the class bits of every code point, by the `str` methods of the running Python."""
     every = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
     classes = np.zeros(CODE_POINTS, np.uint16)
     tests = {"isspace": SPACE, "isalpha": ALPHA, "isalnum": ALNUM, "isdigit": DIGIT, "isupper": UPPER}

@@ -1,4 +1,4 @@
-"""Tells whether Triton is installed; asked once, so that torch's compiler has nothing to look into."""
+"""Tells whether Triton is installed, which is asked once so that torch's compiler has nothing to look into."""
 
 from importlib.util import find_spec
 

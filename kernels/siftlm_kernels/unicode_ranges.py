@@ -1,4 +1,4 @@
-"""Lists the word characters, the lower-case mapping and the normal form of Unicode 14.0.
+"""Defines the word characters, lower-case mapping and normal form of Unicode 14.0.
 
 Python's `unicodedata` changes with the interpreter, and a document's signature must not: so the ranges are
 pinned here. Source: the Unicode Character Database 14.0.0 (general categories; simple lower-case

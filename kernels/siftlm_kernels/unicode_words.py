@@ -1,4 +1,4 @@
-"""Defines what a word is, by classes of code points as arrays that compiled kernels take.
+"""Defines which characters form words, as arrays by code point that compiled kernels take.
 
 A word is a run of word characters: letters, marks and numbers of Unicode 14.0 (categories L, M, N) and
 the underscore. Everything else separates, ill-formed UTF-8 included, but for what shows nothing (soft hyphens,
@@ -39,7 +39,7 @@ SOLO_BLOCKS = (
 
 @cache
 def word_classes() -> NDArray[np.uint8]:
-    """Class of every code point, indexed by it: SEPARATOR, WORD (in a run), SOLO (a word by itself) or IGNORED."""
+    """Returns the class of every code point: SEPARATOR, WORD (in a run), SOLO (a word by itself) or IGNORED."""
     classes = np.zeros(CODE_POINTS, np.uint8)
     for first, last in spans(WORD_RANGES):
         classes[first : last + 1] = WORD
@@ -53,7 +53,7 @@ def word_classes() -> NDArray[np.uint8]:
 
 @cache
 def simple_lower() -> NDArray[np.int32]:
-    """Returns simple lower-case mapping of every code point, indexed by it; itself where it has none."""
+    """Returns the simple lower-case mapping as an array indexed by code point; others map to themselves."""
     lower = np.arange(CODE_POINTS, dtype=np.int32)
     for group in LOWER_RANGES.split(";"):
         rule, _, ranges = group.partition(":")
@@ -66,7 +66,7 @@ def simple_lower() -> NDArray[np.int32]:
 
 @cache
 def word_bytes() -> NDArray[np.uint64]:
-    """Returns what each code point adds to a normalised text: up to 6 bytes, their number on top.
+    """Returns a uint64 for each code point: the up to 6 bytes that it adds to a normalised text.
 
     Normalised text is lower-cased UTF-8 in which NUL bytes end words: a separator adds one NUL, a word
     character its lower-case UTF-8, a solo character the same between two NULs, an ignored one nothing. The first

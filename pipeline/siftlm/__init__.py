@@ -1,4 +1,4 @@
-"""Selects language-model pretraining data by perplexity; its names are for use from Python.
+"""Selects pretraining data for language models by perplexity.
 
 import siftlm
 

@@ -1,4 +1,4 @@
-"""Offers functions for use from Python.
+"""Defines the functions of siftlm for use from Python.
 
 Everything that a user gets wrong raises `siftlm.errors.UserError`, whose message is one line.
 """
@@ -30,7 +30,7 @@ Rules = Sequence[Mapping[str, Any] | Settings]
 
 
 def load(path: str, *overrides: str) -> RunConfig:
-    """Reads the configuration of a run from a TOML file, with `key=value` overrides laid over it.
+    """Reads the configuration of a run from a TOML file, and applies `key=value` overrides to it.
 
     Raises:
         UserError: The file is not there, is no TOML, or a key or value is wrong; a line a mistake.
@@ -39,7 +39,7 @@ def load(path: str, *overrides: str) -> RunConfig:
 
 
 def run(config: RunConfig, *, quiet: bool = True) -> FinishedRun:
-    """Runs what has not been run yet and publishes the output, as `siftlm run` does; returns the finished run.
+    """Runs what has not been run yet, publishes the output as `siftlm run` does, and returns the run.
 
     Args:
         config: The run, from `load`.
@@ -62,7 +62,7 @@ def open_run(folder: str) -> FinishedRun:
 
 
 def score_texts(texts: Sequence[str], model: str, **settings: Any) -> pa.Table:
-    """Scores texts with a causal language model: one row a text, in their order.
+    """Scores texts with a causal language model, and returns one row for each text, in order.
 
     Args:
         texts: The documents.
@@ -80,7 +80,7 @@ def score_texts(texts: Sequence[str], model: str, **settings: Any) -> pa.Table:
 
 
 def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **settings: Any) -> pa.Table:
-    """Scores a column of texts of a record batch, as `score_texts` does; null texts are errors in their rows."""
+    """Scores a column of texts of a record batch, as `score_texts` does; null texts get an error."""
     if text not in batch.schema.names:
         raise UserError(f"text: must be a column of the batch, got {text!r}; there are {', '.join(batch.schema.names)}")
     tree = {"name": "score", "model": model, **settings}
@@ -93,7 +93,7 @@ def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **sett
 def select_table(
     table: pa.Table, rules: Rules, *, weights: Mapping[str, Any] | None = None, tokens: str | None = None, seed: int = 0
 ) -> pa.Table:
-    """Decides over the rows of a table by the rules of a selection, and returns a decision a row.
+    """Applies the rules of a selection to the rows of a table, and returns one decision for each.
 
     Args:
         table: Columns that the rules name, of any number of rows. Draws and ties hang on a column `doc_id`; without
@@ -119,10 +119,10 @@ def select_table(
 def minhash(
     texts: Sequence[str], *, ngram: int = 5, bands: int = 14, rows: int = 8, seed: int = 1
 ) -> NDArray[np.uint64]:
-    """Computes the MinHash LSH bands of texts, uint64[texts, bands]: two that share a band may be near-duplicates.
+    """Computes the MinHash LSH bands of texts, uint64[texts, bands].
 
-    Texts are shingled by words (`ngram` words a shingle), as the dedup step does. A text without a word has all ones,
-    and is nobody's near-duplicate.
+    Two texts that share a band may be near-duplicates. Texts are shingled by words (`ngram` words a shingle), as the
+    dedup step does. A text without a word has all ones, and is nobody's near-duplicate.
     """
     signatures, has_shingles = _bands(texts, ngram=ngram, bands=bands, rows=rows, seed=seed)
     signatures[~has_shingles] = np.iinfo(np.uint64).max
@@ -132,7 +132,7 @@ def minhash(
 def near_duplicates(
     texts: Sequence[str], *, ngram: int = 5, bands: int = 14, rows: int = 8, seed: int = 1
 ) -> NDArray[np.int64]:
-    """Finds near-duplicates among texts: for every text the number of the first text of its cluster, int64[texts].
+    """Returns for every text the index of the first text in its cluster of near-duplicates, int64[texts].
 
     Texts are linked that share an LSH band, and clusters are the connected components, as in the dedup step.
     """

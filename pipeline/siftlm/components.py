@@ -1,4 +1,4 @@
-"""Lists every method that a configuration can name, from what each says of itself."""
+"""Lists every method that a configuration can name, with its description, columns and reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siftlm.selectors.component import Component
 
 @dataclass(frozen=True)
 class Method:
-    """Describes a method that a configuration can name, a row of the methods page."""
+    """Describes one method that a configuration can name, as a row of the methods page."""
 
     kind: str  # what it is: reader, annotator, score, rule, factor
     name: str  # its `kind` in a configuration, or its `format`
@@ -26,14 +26,14 @@ class Method:
 
 
 def methods() -> list[Method]:
-    """Gives a row for every method, readers first, in the order in which a document meets them."""
+    """Returns a description of every method, readers first, in the order in which a document meets them."""
     readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
     return [*readers, *scorers, *_selectors("rule", AnyRule), *_selectors("factor", AnyFactor)]
 
 
 def members(union: Any) -> list[Any]:
-    """Gives the classes of a union of settings in their order, whatever annotates it."""
+    """Returns the settings classes in a union type, in their order, without its annotations."""
     if isinstance(union, type):
         return [union]
     return [member for argument in get_args(union) for member in members(argument)]

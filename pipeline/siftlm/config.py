@@ -1,4 +1,4 @@
-"""Reads the configuration of a run, a strict and typed tree, and names the key of every mistake."""
+"""Reads and checks the configuration of a run, and names the key of every mistake in it."""
 
 from __future__ import annotations
 
@@ -104,50 +104,53 @@ class RunConfig(Settings):
 
     @property
     def own_places(self) -> list[str]:
-        """What a run writes, and so never reads as its input."""
+        """Returns the paths that a run writes to, and so never reads as its input."""
         return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
 
     def scorers(self) -> tuple[ScorerSettings, ...]:
-        """Returns everything that the annotate step computes, what the search for near-duplicates needs included."""
+        """Returns the settings of all that the annotate step computes, what deduplication needs included."""
         return (*self.annotate.scorers(), *(self.dedup.scorers() if self.dedup else ()))
 
     def selection(self) -> SelectSettings:
-        """Returns the rules and weights with what the run decides for them: seeds and good ends of columns."""
+        """Returns the rules and weights, completed with the run's seed and the good ends of columns."""
         seeded = self.select.model_copy(update={"seed": self.select.seed or self.seed})
         return seeded.following(self.good_ends())
 
     def benchmark_facts(self) -> dict[str, dict[str, int]]:
-        """Counts for every benchmark its items, and those found whole only, or not at all."""
+        """Counts for every benchmark its items, those found only whole, and those not found in longer texts."""
         looking = [(overlap.name, s) for s in self.annotate.scorers() if (overlap := s.overlap())]
         return {name: open_scorer(settings).facts() for name, settings in looking}
 
     def good_ends(self) -> dict[str, End]:
-        """Returns which values are the good ones, for the columns whose makers know."""
+        """Returns for each column whether its highest or its lowest values are good, where that is known."""
         makers = (open_scorer(settings) for settings in (*self.scorers(), *self.score))
         known: dict[str, End] = {name: end for maker in makers for name, end in maker.good_ends().items()}
         return known | (COMMONNESS_ENDS if self.dedup and self.dedup.commonness else {})
 
     def perplexities(self) -> dict[str, str]:
-        """The columns that are perplexities in the order of the scores, each with the name of its score."""
+        """Returns the columns that are perplexities, in the order of the scores, each with its score's name."""
         return {column: settings.name for settings in self.score for column in settings.perplexities()}
 
     def charts(self) -> list[str]:
-        """The columns whose distribution the report draws whatever the rules read, those of scores first."""
+        """Returns the columns whose distribution the report always draws, those of scores first."""
         return [column for settings in (*self.score, *self.annotate.scorers()) for column in settings.charts()]
 
     def split(self) -> Split:
-        """Returns which documents are out before any rule, and which of these train a model."""
+        """Returns which documents are dropped before any rule, and which of these train a model."""
         holdout = self.reference.holdout if self.reference else 0.0
         return Split(holdout, self.seed, self.dedup is not None and self.dedup.drops)
 
 
 def load(path: str, overrides: list[str] | None = None) -> RunConfig:
-    """Returns the configuration in a TOML file with `key=value` overrides laid over it; raises UserError."""
+    """Returns the configuration in a TOML file, with `key=value` overrides applied; raises UserError."""
     return parse(read_toml(path), overrides or [], path)
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """Returns the tree in a TOML file, in UTF-8 or in what its byte order mark says; raises UserError."""
+    """Returns the content of a TOML file as nested tables; raises UserError.
+
+    The file is in UTF-8, or in what its byte order mark says.
+    """
     place = given("command line: CONF", path, readable)
     try:
         content = Path(place).read_bytes()
@@ -167,12 +170,18 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuration") -> RunConfig:
-    """Returns the run in a tree with `key=value` overrides; raises UserError, a line a mistake."""
+    """Returns the run configuration in nested tables, with `key=value` overrides applied; raises UserError.
+
+    The error has one line for each mistake.
+    """
     return validated(RunConfig, tree, overrides, place)
 
 
 def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] | None, place: str) -> Model:
-    """Returns settings from a tree with `key=value` overrides laid over it; raises UserError, a line a mistake."""
+    """Returns checked settings from nested tables, with `key=value` overrides applied; raises UserError.
+
+    The error has one line for each mistake.
+    """
     for override in overrides or ():
         apply_override(tree, override, kind)
     try:
@@ -182,7 +191,10 @@ def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] 
 
 
 def apply_override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
-    """Lays `select.rules.0.min=5` over a configuration tree; the type of the key decides what the value is."""
+    """Applies an override such as `select.rules.0.min=5` to nested tables of configuration.
+
+    The type of the key decides what the value is.
+    """
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"--set: must be key=value, got {override!r}")
@@ -275,7 +287,10 @@ SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "flo
 
 
 def explain(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
-    """Returns one line a problem: `<file>: <dotted place>: <what must hold>, got <value>; hint`."""
+    """Returns one line for each mistake that pydantic has found.
+
+    It reads `<file>: <dotted place>: <what must hold>, got <value>; hint`.
+    """
     return [f"{place}: {_explain_one(problem, model)}" for problem in _merged(error)[:20]]
 
 

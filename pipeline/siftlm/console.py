@@ -13,7 +13,7 @@ SHOWN_ESCAPED = "backslashreplace"  # what becomes of characters that a terminal
 
 
 def use_utf8() -> None:
-    """Starts this command anew in Python's UTF-8 mode where the locale has another encoding.
+    """Restarts this command in Python's UTF-8 mode where the locale has another encoding.
 
     Names of files and texts are UTF-8 wherever they come from; worker processes inherit the mode. Only what is printed
     keeps the encoding of the terminal.
@@ -27,7 +27,7 @@ def use_utf8() -> None:
 
 
 def open_streams() -> None:
-    """Makes standard output and error take every character, and lose their reader without harm.
+    """Makes standard output and error take every character, and go on when their reader goes away.
 
     A stream that was closed before the start becomes the null device, or the next file opened would take its number.
     """
@@ -71,7 +71,7 @@ class _Patient(io.FileIO):
 
 
 def discard(number: int) -> None:
-    """Leads what is written to a descriptor from now on to nowhere."""
+    """Discards everything that is written to a file descriptor from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)

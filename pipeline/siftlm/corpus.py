@@ -1,4 +1,7 @@
-"""Reads, annotates and deduplicates the documents of the correlation commands, and splits them three ways."""
+"""Prepares the documents of the correlation commands, and splits them into training, benchmark and matrix.
+
+They are read, annotated and deduplicated first.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ FAMILY = "family"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Holds the shards of the loop once it is known which documents are eligible."""
+    """Holds the shards of the correlation commands, once it is known which documents are eligible."""
 
     config: LoopConfig
     store: Store
@@ -51,11 +54,11 @@ class Corpus:
 
     @cached_property
     def shards(self) -> list[Task]:
-        """What is read of the shards."""
+        """Returns the shards as tasks, each with the outputs that can be read of it."""
         return [shard.task() for shard in self.made]
 
     def reasons(self, task: Task) -> pa.Array:
-        """Returns over the rows of a shard: null for a document of the matrix, else why it is none.
+        """Returns for each row of a shard why it is not in the matrix, null where it is.
 
         Beside the reasons of a run, `held_out_for_benchmark` and `empty`.
         """
@@ -71,23 +74,23 @@ class Corpus:
         return pa.array(uniform(keyed(hash_strings(doc_ids.combine_chunks()), self.config.seed, "benchmark")) < share)
 
     def identity(self) -> str:
-        """Changes when the documents of the matrix do."""
+        """Returns a digest that changes when the documents of the matrix do."""
         share = self.config.benchmark.holdout if self.config.benchmark else 0.0
         read = [shard.contents((*TEXTS, IDS, SIGNALS, ELIGIBLE)) for shard in self.made]
         return digest("corpus", read, share, self.config.seed)
 
     def texts(self, task: Task, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
-        """Yields the texts of a shard where `rows` is True, in order."""
+        """Yields the texts of those rows of a shard where `rows` is True, in order."""
         return chosen_texts(task, self.store, rows)
 
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
-        """Returns the key of a model of the family: all that its bytes depend on."""
+        """Returns the store key of a model of the family, a digest of all that its bytes depend on."""
         shards = (shard for shard in self.made if shard.facts["source"] in sources)
         read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in shards]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[ScoreSettings]:
-        """Returns the language models of the matrix: those of [[score]], then the family's.
+        """Returns the settings of the matrix's language models: those of [[score]], then the family's.
 
         Raises:
             UserError: There is none, or the family has not been trained.
@@ -112,14 +115,17 @@ class Corpus:
         return settings.trained(self.store.path(step.name, trained, ""))
 
     def run(self, stage: ShardStage, tasks: Sequence[Task]) -> None:
-        """Runs what has no marker of a stage."""
+        """Runs a stage on the tasks that have no marker of it yet."""
         with self.progress.stage(stage.name, tasks, self.store):
             run_shards(stage, tasks, self.work.context)
 
 
 @contextmanager
 def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
-    """Gives the corpus of a configuration, its folder held for this process; runs what has not been run yet."""
+    """Yields the corpus of a configuration, after running what has not been run yet.
+
+    Its folder is locked for this process while it is in use.
+    """
     check_config(config)
     with publish.workspace(config.folder, config.name, config.store_folder) as store:
         yield mended(lambda: _read(config, store, progress))

@@ -1,4 +1,4 @@
-"""Runs `siftlm correlate` and `siftlm project`: from a matrix and errors to estimates and weights.
+"""Runs `siftlm correlate` and `siftlm project`, which turn a matrix and errors into estimates and weights.
 
 Both read tables and write tables, wherever those come from; nothing here knows of a corpus.
 """
@@ -40,14 +40,14 @@ UNIT_TOKENS = "token_count"
 
 @dataclass(frozen=True)
 class CorrelateResult:
-    """Holds the assessments of all targets and what was found wrong with the tables."""
+    """Holds the assessments of all targets, and the defects that were found in the tables."""
 
     assessments: list[Assessment]
     findings: list[Finding]
 
 
 def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
-    """Estimates every target and how far to trust that, as tables and a page in `out`.
+    """Estimates and assesses the correlations of every target, and writes tables and a page to `out`.
 
     Raises:
         UserError: The tables cannot be read, hold nothing that orders models, or share too few models.
@@ -71,7 +71,7 @@ def correlate(settings: CorrelateSettings, out: str) -> CorrelateResult:
 
 
 def check_out(out: str) -> None:
-    """Raises UserError where a folder holds files of somebody else's under the names of our tables."""
+    """Raises UserError where a folder has files with the names of our tables that siftlm did not write."""
     tables = [f"{name}.parquet" for name in (*TABLES, "weights")]
     check_results(
         "out",
@@ -90,7 +90,9 @@ def _write_page(out: str) -> None:
 
 
 def project_units(settings: ProjectSettings, estimates: str, units: str, out: str) -> pa.Table:
-    """Returns weights by target and unit, capped by the tokens that each unit has; also in `out`/weights.parquet.
+    """Returns the weights of units for each target, and writes them to `out`/weights.parquet.
+
+    They are capped by the tokens that each unit has.
 
     Args:
         settings: Method and budget.
@@ -136,7 +138,7 @@ def _weights(
 
 
 def read_tokens(path: str) -> dict[str, int]:
-    """Returns tokens by unit, from a table with the columns unit and token_count."""
+    """Reads how many tokens each unit has, from a table with the columns unit and token_count."""
     table = read_table(path)
     for name in ("unit", UNIT_TOKENS):
         _require(table, name, path)
@@ -157,7 +159,7 @@ def _require(table: pa.Table, name: str, path: str) -> None:
 
 
 def verdict(assessment: Assessment) -> list[str]:
-    """Returns how far to trust the estimates of a target, in sentences."""
+    """Returns sentences that say how far to trust the estimates of a target."""
     models, baseline = len(assessment.strength), assessment.baseline
     best = max(assessment.held_out, assessment.held_out_top, key=lambda held_out: held_out.spearman)
     gain, spread = best.spearman - baseline.spearman, float(best.fold_scores[:, 1].std())
@@ -190,6 +192,6 @@ def _intervals(assessment: Assessment) -> list[str]:
 
 
 def best_units(assessment: Assessment, count: int) -> Sequence[tuple[str, float, float]]:
-    """Returns (unit, estimate, partial correlation) of the best units."""
+    """Returns the `count` best units as (unit, estimate, partial correlation)."""
     rows = estimates_table(assessment).slice(0, count).to_pylist()
     return [(row["unit"], row["estimate"], row["partial"]) for row in rows]

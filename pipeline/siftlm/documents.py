@@ -1,4 +1,4 @@
-"""Defines what a document is: its columns, its id and its domain."""
+"""Defines the columns of a document, its id and its domain."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def registered_domain(url: str | None) -> str | None:
 
 
 def host(url: str | None) -> str | None:
-    """Returns the host of a url in lower case, None where it has none; it may lack its scheme (`a.com/x`)."""
+    """Returns the host of a url in lower case, None where it has none.
+
+    The url may lack its scheme (`a.com/x`).
+    """
     if not url:
         return None
     url = url.strip()

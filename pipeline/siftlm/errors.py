@@ -1,4 +1,4 @@
-"""Defines the one exception that a user can mend, and prints foreign text safely."""
+"""Defines the error for mistakes that a user can correct, and replaces control characters in text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 
 
 class UserError(Exception):
-    """Tells of a mistake in the configuration, the input or the environment.
+    """Reports a mistake in the configuration, the input or the environment.
 
     The message is one line: `<dotted place>: <what must hold>, got <value>[; hint]`; of several mistakes there is one
     each. The command line prints it without a traceback and exits with 2.
@@ -25,12 +25,18 @@ class UserError(Exception):
 
 
 def visible(text: str) -> str:
-    """Returns text with pictures for control characters, which a terminal would obey: documents come from anybody."""
+    """Returns text with printable symbols in the place of control characters.
+
+    A terminal would obey those, and documents come from anybody.
+    """
     return text.translate(_PICTURES)
 
 
 def one_line(text: str) -> str:
-    """Returns text with pictures for line ends and tabs too: names of files may have them."""
+    """Returns text as one line, with printable symbols for control characters, line ends and tabs.
+
+    Names of files may have them.
+    """
     return visible(text).translate(_LINE_PICTURES)
 
 

@@ -38,7 +38,10 @@ SAMPLE = "sample"
 
 @dataclass
 class Estimate:
-    """Adds up the sources, each scaled from its sample to the whole input."""
+    """Holds the estimated documents, bytes and seconds of a run, summed over its sources.
+
+    Each source is scaled from its sample to the whole input.
+    """
 
     documents: float = 0.0
     text_bytes: float = 0.0
@@ -49,7 +52,10 @@ class Estimate:
 
 
 def estimate(config: RunConfig, inputs: dict[str, list[InputFile]]) -> Estimate:
-    """Reads a little of every source and runs every stage over it; models over less of it."""
+    """Estimates a run by running every step over a small sample of every source.
+
+    Language models work over less of it.
+    """
     estimated = Estimate()
     samples: list[pa.RecordBatch] = []
     for settings in config.input:

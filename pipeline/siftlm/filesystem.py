@@ -1,8 +1,9 @@
-"""Opens files behind one interface: local paths by the system, gs://, s3:// and memory:// by fsspec.
+"""Reads and writes files behind one interface, local or in an object store.
 
-A local path is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name and
-renamed, so a reader sees a whole file or none; it is synced too unless the writer says that it can be made again.
-Object stores show an object when its upload is complete, so there it is written once, under its own name.
+The system opens local paths, fsspec gs://, s3:// and memory://. A local path is never read as a URL: `zip::x` and `a#b`
+are names like others. It is written under a temporary name and renamed, so a reader sees a whole file or none; it is
+synced too unless the writer says that it can be made again. Object stores show an object when its upload is complete,
+so there it is written once, under its own name.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def fingerprint(path: str) -> str:
 
 
 def kept_digest(path: str) -> str:
-    """Returns the digest and the size that an object store keeps of a file; empty where nothing keeps any."""
+    """Returns the digest and size that an object store keeps of a file; empty where none is kept."""
     if is_local(path):
         return ""
     fs, inner = remote(path)
@@ -54,13 +55,13 @@ def kept_digest(path: str) -> str:
 
 
 def hash_bytes(path: str) -> str:
-    """Returns the xxh3_128 of the bytes of a file, which are read."""
+    """Reads a file and returns the xxh3_128 of its bytes."""
     with open_read(path) as stream:
         return hash_stream(stream)
 
 
 def hash_stream(stream: BinaryIO) -> str:
-    """Returns the xxh3_128 of what is left in a stream."""
+    """Returns the xxh3_128 of the bytes that are left to read in a stream."""
     digest = xxhash.xxh3_128()
     while chunk := stream.read(1 << 20):
         digest.update(chunk)
@@ -68,7 +69,11 @@ def hash_stream(stream: BinaryIO) -> str:
 
 
 def signature(path: str | int) -> str:
-    """Returns what changes with a local file, or an open one, whatever its size and clock; empty for objects."""
+    """Returns the size, times and inode of a local file as text; empty for files in object stores.
+
+    It changes when the file does, even where its size and modification time stay. `path` may be the descriptor of an
+    open file.
+    """
     if isinstance(path, str) and not is_local(path):
         return ""
     stat = os.stat(local(path) if isinstance(path, str) else path)
@@ -76,7 +81,7 @@ def signature(path: str | int) -> str:
 
 
 def open_read(path: str) -> BinaryIO:
-    """Returns the file, opened for reading bytes; seekable."""
+    """Opens a file for reading bytes, and returns a stream that can seek."""
     if is_local(path):
         return open(local(path), "rb")
     fs, inner = remote(path)
@@ -84,7 +89,7 @@ def open_read(path: str) -> BinaryIO:
 
 
 def open_write(path: str, *, durable: bool = True) -> AbstractContextManager[BinaryIO]:
-    """Gives a file that appears whole, under its name, when the block ends; nothing appears when it raises.
+    """Opens a file that appears under its name, whole, when the block ends without an error.
 
     One that is not `durable` may be lost or damaged when the machine loses power.
     """
@@ -131,19 +136,19 @@ def _write_object(fs: Any, inner: str) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: str, content: bytes, *, durable: bool = True) -> None:
-    """Writes a whole small file, atomically."""
+    """Writes a small file atomically."""
     with open_write(path, durable=durable) as stream:
         stream.write(content)
 
 
 def read_bytes(path: str) -> bytes:
-    """Returns the whole of a small file."""
+    """Returns the whole content of a small file."""
     with open_read(path) as stream:
         return stream.read()
 
 
 def exists(path: str) -> bool:
-    """Tells whether a file or a directory is there."""
+    """Tells whether there is a file or a directory at a path."""
     if is_local(path):
         return os.path.exists(local(path))
     fs, inner = remote(path)
@@ -199,7 +204,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def sync(folder: str) -> None:
-    """Makes renames in a local folder durable; file systems that cannot sync a directory are left as they are."""
+    """Makes renames in a local folder durable, where the file system can sync a directory."""
     if is_local(folder):
         descriptor = os.open(local(folder), os.O_RDONLY)
         with suppress(OSError):
@@ -230,9 +235,9 @@ def remove(path: str, *, recursive: bool = False) -> None:
 
 
 def makedirs(path: str) -> None:
-    """Makes a directory and those above it where they are missing; object stores need none.
+    """Makes a directory, and the directories above it that are missing.
 
-    A place that takes no folders says so, where /proc says that there is nothing.
+    Object stores need none. Where no folder can be made (in /proc), a PermissionError says so.
     """
     if not is_local(path):
         fs, inner = remote(path)
@@ -245,9 +250,9 @@ def makedirs(path: str) -> None:
 
 
 def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
-    """Removes what killed writers left of files of these names, directly in a local folder that nobody else writes to.
+    """Removes temporary files that killed writers left in a local folder, for files with these names.
 
-    Nothing below the folder is touched, nor what a link leads to.
+    Nobody else may be writing to the folder. Nothing below the folder is touched, nor what a link leads to.
     """
     if not is_local(folder) or os.path.islink(local(folder)):
         return
@@ -257,13 +262,13 @@ def remove_temporaries(folder: str, names: re.Pattern[str]) -> None:
 
 
 def is_temporary(name: str, names: re.Pattern[str]) -> bool:
-    """Tells whether a name is that of a local file in the making of one of these names."""
+    """Tells whether a name is that of a temporary file for a file with one of these names."""
     of = TEMPORARY.fullmatch(name)
     return of is not None and names.fullmatch(of[1]) is not None
 
 
 def local(path: str) -> str:
-    """Returns a local path as the operating system takes it."""
+    """Returns a local path in the form that the operating system takes."""
     if (scheme := scheme_of(path)) and plain(path) == path:
         raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r} with {scheme}://")
     return plain(path)

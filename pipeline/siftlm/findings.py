@@ -1,4 +1,4 @@
-"""Records what was wrong with a table, and what was done about it."""
+"""Records the defects of a table, and what was done about them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Finding:
 
 
 def name_some(names: Sequence[str], limit: int = 5) -> str:
-    """Returns the first names, in quotes, and how many more there are."""
+    """Returns a text with the first names, in quotes, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def finding_of(kind: str, names: Sequence[str], detail: str, action: str = "left out") -> list[Finding]:
-    """Returns the finding that some rows or columns have a defect; none where none has."""
+    """Returns a list with the finding that some rows or columns have a defect; empty where none has."""
     return [Finding(kind, name_some(names), len(names), detail, action)] if names else []
 
 

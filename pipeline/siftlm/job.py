@@ -1,4 +1,4 @@
-"""Runs the steps of a configuration, one after another, and publishes the corpus."""
+"""Runs the steps of a configuration one after another, and publishes the output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from siftlm.store import Marker, Store, mended
 
 @dataclass
 class Run:
-    """Follows the steps of a configuration, and keeps what each says of itself."""
+    """Runs the steps of a configuration, and keeps the markers of each and what it reports."""
 
     config: RunConfig
     store: Store
@@ -37,7 +37,7 @@ class Run:
     told: list[Told] = field(default_factory=list)
 
     def follow(self, inputs: Inputs, until: str | None = None) -> list[Shard]:
-        """Returns the shards after every step, or after the one called `until`."""
+        """Runs every step, or those up to the one called `until`, and returns the shards afterwards."""
         shards = inputs.shards
         for step in steps(self.config):
             shards = self.take(step, shards)
@@ -48,7 +48,7 @@ class Run:
         return shards
 
     def take(self, step: Step, shards: Sequence[Shard]) -> list[Shard]:
-        """Returns the shards after one step, which works on those that have no output yet."""
+        """Runs one step on the shards that have no output of it, and returns the shards afterwards."""
         tasks = step.tasks(shards, self.store)
         with self.progress.stage(step.name, tasks, self.store):
             markers = step.work(tasks, self.context)
@@ -59,14 +59,14 @@ class Run:
 
     @property
     def context(self) -> Context:
-        """Where the work is done, and how much there is, as far as it is known."""
+        """Returns the store, the runner, and how many documents and bytes were read so far."""
         read = self.markers.get(DOCUMENTS, [])
         text_bytes = sum(int(marker.facts["text_bytes"]) for marker in read)
         return Context(self.store, self.config.runner, sum(marker.rows_out for marker in read), text_bytes)
 
 
 def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> Result:
-    """Runs what has no marker yet, audits every count, and publishes the output.
+    """Runs the steps that have no marker yet, audits every count, and publishes the output.
 
     Raises:
         ConditionError: a condition of `fail_if` holds between what was published and this; it stays published.
@@ -86,7 +86,7 @@ def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> R
 
 
 def checked_conditions(config: RunConfig, expressions: Sequence[str]) -> Conditions:
-    """Returns the conditions of `--fail-if`; raises UserError for one that could not be looked at later."""
+    """Returns the conditions of `--fail-if`; raises UserError for one that could not be checked later."""
     conditions = Conditions(expressions)
     if expressions:
         conditions.check(config.output.folder, columns_before(config, DECISIONS), counts_tokens(config))
@@ -94,7 +94,7 @@ def checked_conditions(config: RunConfig, expressions: Sequence[str]) -> Conditi
 
 
 def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
-    """Trains the reference model of a run and copies it to `folder`; says where it is."""
+    """Trains the reference model of a run, copies it to `folder`, and returns a message that says so."""
     if config.reference is None:
         raise UserError("reference: must be a table of settings for this command, got nothing")
     folder = paths.given("FOLDER", folder)

@@ -1,4 +1,4 @@
-"""Shows what siftlm logs, in the process that runs and in its workers: one line each on standard error."""
+"""Shows the log messages of siftlm and of its workers, one line each on standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Line(logging.Formatter):
 
 
 def show(stream: TextIO, level: int = logging.INFO) -> None:
-    """Sends the records of our loggers to a stream, in the place of where they went before.
+    """Sends the log messages of siftlm to a stream, instead of where they went before.
 
     Commands and workers call this when they begin; somebody who uses siftlm from Python sets up logging as they like.
     """
@@ -29,5 +29,5 @@ def show(stream: TextIO, level: int = logging.INFO) -> None:
 
 
 def level() -> int:
-    """The level that our loggers show in this process, for its workers."""
+    """Returns the level at which siftlm logs in this process, to set it in workers."""
     return logging.getLogger(NAMES[0]).getEffectiveLevel()

@@ -1,4 +1,4 @@
-"""Defines the configuration of the correlation commands: a run's, with a table more for each."""
+"""Defines the configuration of the correlation commands, which adds tables to that of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from siftlm.stages.eligible import Split
 
 
 class FamilySettings(Settings):
-    """Trains small models that differ in what they are good at: each mixture at each width and number of epochs."""
+    """Configures small models with different strengths, one for each mixture, width and number of epochs."""
 
     holdout: float = Field(0.3, gt=0, lt=1, description="Share of the deduplicated documents that train the models.")
     mixtures: dict[Name, list[str]] = Field(min_length=1, description="Name of a mixture -> its sources.")
@@ -30,7 +30,7 @@ class FamilySettings(Settings):
     )
 
     def members(self) -> dict[str, tuple[list[str], ReferenceSettings]]:
-        """Returns name -> (sources, settings) of every model; the name says what it is."""
+        """Returns the sources and the settings of every model, by a name that says what it is."""
         return {
             f"{mixture}_w{width}_e{epochs:g}".replace(".", "_"): (
                 sources,
@@ -43,7 +43,10 @@ class FamilySettings(Settings):
 
 
 class QuestionSettings(Settings):
-    """Makes small tasks: which of a few continuations belongs to a passage of a document that no model has seen."""
+    """Configures small tasks that ask which of a few continuations belongs to a passage.
+
+    The passage is from a document that no model has seen.
+    """
 
     tasks: dict[Name, list[str]] = Field(min_length=1, description="Name of a task -> the sources it is cut from.")
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of the documents, outside the family's, that are cut.")
@@ -54,7 +57,7 @@ class QuestionSettings(Settings):
 
 
 class MatrixJobSettings(SampleSettings):
-    """Describes the matrix of bits per byte that `siftlm matrix` makes."""
+    """Configures the matrix of bits per byte that `siftlm matrix` makes."""
 
     path: WrittenPath | None = Field(
         None, description="Where it goes: .parquet with the sums, or .csv; default matrix.parquet in output.folder."
@@ -67,7 +70,7 @@ class MatrixJobSettings(SampleSettings):
 
 
 class DsirFitSettings(NgramSettings):
-    """Names the corpora whose n-grams `siftlm fit-dsir` compares."""
+    """Configures which corpora's n-grams `siftlm fit-dsir` compares."""
 
     target: list[str] = Field(min_length=1, description="Sources of the target corpus.")
     raw: list[str] = Field(min_length=1, description="Sources of the corpus to select from.")
@@ -75,7 +78,7 @@ class DsirFitSettings(NgramSettings):
 
 
 class LoopConfig(RunConfig):
-    """Configures a run's corpus and models, and what is made of them."""
+    """Configures the corpus, the models and the steps of the correlation commands."""
 
     family: FamilySettings | None = Field(None, description="Models that the loop trains itself.")
     benchmark: QuestionSettings | None = Field(None, description="Tasks that measure the models' errors.")
@@ -130,7 +133,7 @@ class LoopConfig(RunConfig):
 
     @property
     def folder(self) -> str:
-        """Where the tables go."""
+        """Returns the folder that tables are written to."""
         return self.output.folder
 
     @property
@@ -139,14 +142,17 @@ class LoopConfig(RunConfig):
 
     @property
     def matrix_path(self) -> str:
-        """Where the matrix goes."""
+        """Returns the path that the matrix is written to."""
         return self.matrix.path or f"{self.folder}/matrix.parquet"
 
     def split(self) -> Split:
-        """Returns the split of a run, or the one whose share trains the family."""
+        """Returns the split of the run's documents, with the family's held-out share where there is a family."""
         return replace(super().split(), holdout=self.family.holdout) if self.family else super().split()
 
 
 def load(path: str, overrides: list[str] | None = None) -> LoopConfig:
-    """Returns the configuration in a TOML file with `key=value` overrides laid over it; a plain run's will do."""
+    """Returns the configuration in a TOML file, with `key=value` overrides applied.
+
+    The configuration of a plain run is taken, too.
+    """
     return validated(LoopConfig, read_toml(path), overrides, path)

@@ -24,7 +24,7 @@ _CUT_SCHEME = re.compile(rf"({'|'.join((*LOCAL, *REMOTE))}):/(?!/)")
 
 
 def scheme_of(path: str) -> str:
-    """Returns `s3` of s3://bucket/x; empty for a plain path."""
+    """Returns the scheme of a path, `s3` of s3://bucket/x; empty for a plain path."""
     scheme = _SCHEME.match(path)
     return scheme[1] if scheme else ""
 
@@ -35,7 +35,7 @@ def is_local(path: str) -> bool:
 
 
 def plain(path: str) -> str:
-    """Returns a local path without `file://`."""
+    """Returns a local path without a `file://` before it."""
     return path.split("://", 1)[1] if scheme_of(path) in LOCAL else path
 
 
@@ -45,7 +45,10 @@ def parts_of(path: str) -> list[str]:
 
 
 def absolute(path: str) -> str:
-    """Returns a local path from the root on without `.` and `..`; links stay where no `..` follows."""
+    """Returns a local path as an absolute one without `.` and `..`.
+
+    Links stay where no `..` follows.
+    """
     path = os.path.join(os.getcwd(), plain(path))
     above, dots, below = path.rpartition("/../")
     if path.endswith("/.."):
@@ -56,7 +59,7 @@ def absolute(path: str) -> str:
 
 
 def canonical(path: str) -> str:
-    """Returns the one name of a place, whatever links, schemes and slashes lead to it."""
+    """Returns one and the same path for a place, whatever links, schemes and slashes lead to it."""
     if is_local(path):
         return "/" + os.path.realpath(plain(path)).strip("/")
     scheme, rest = path.split("://", 1)
@@ -69,7 +72,7 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def readable(path: str) -> str:
-    """Returns a path that may be read, its home folder resolved; raises ValueError with what must hold."""
+    """Returns a path to read from with `~` resolved; raises ValueError that says what must hold."""
     if not path.strip():
         raise ValueError("must name a file or a folder, not nothing")
     if "\0" in path:
@@ -94,7 +97,7 @@ def readable(path: str) -> str:
 
 
 def written(path: str) -> str:
-    """Returns a path that may be written, without a slash at its end; raises ValueError otherwise."""
+    """Returns a path to write to without a slash at its end; raises ValueError otherwise."""
     path = readable(path)
     if not is_local(path):
         return _remote(path, least=1 if scheme_of(path) == "memory" else 2)
@@ -132,7 +135,7 @@ ModelPlace = Annotated[str, AfterValidator(_model)]
 
 
 def given(place: str, path: str, rule: Callable[[str], str] = written) -> str:
-    """Returns a path from the command line by the rule of one in a configuration; raises UserError at `place`."""
+    """Returns a path from the command line after the checks of `rule`; raises UserError at `place`."""
     try:
         return rule(path)
     except ValueError as error:

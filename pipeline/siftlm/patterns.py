@@ -1,4 +1,4 @@
-"""Finds the files that paths, directories and patterns name, and tells which part of a name matched which part.
+"""Finds the files that paths, directories and patterns match, and which part of a pattern matched which name.
 
 `*`, `?` and `[...]` stay within a part, `**` is any number of folders. A part that is there under that very name is
 that name: brackets are common in names of files.
@@ -28,9 +28,10 @@ _LEFT_BEHIND = (".crc", ".tmp")
 
 @dataclass(frozen=True, order=True)
 class InputFile:
-    """Names a file that a pattern matched: a path that `open_read` opens, and its size.
+    """Holds the path of a file that a pattern matched, and its size.
 
-    `named` says whether a path names it in full or a pattern spells its ending, so that it is meant.
+    `open_read` opens the path. `named` says whether a path names it in full or a pattern spells its ending, so that it
+    is meant.
     """
 
     path: str
@@ -40,9 +41,10 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Expansion:
-    """Lists the files that patterns name, sorted by path, and what is not among them though it is there.
+    """Lists the files that patterns match, sorted by path, and what was left out.
 
-    That is the folders of runs, and by name what other jobs leave behind: files, and folders with a slash behind them.
+    Left out are the folders of runs, and by name what other jobs leave behind: files, and folders with a slash behind
+    them.
     """
 
     files: list[InputFile]
@@ -51,7 +53,7 @@ class Expansion:
 
 
 def survey(paths: Sequence[str], own: Sequence[str] = ()) -> Expansion:
-    """Returns the files that paths, directories and globs name: sorted by path, each once.
+    """Returns the files that paths, directories and patterns match, sorted by path, each once.
 
     Below a directory or a wildcard, names that begin with `.` or `_`, or end with `.crc` or `.tmp`, are left out with
     all that is in them, unless the pattern spells that sign itself (`_part-*`): other jobs leave them behind
@@ -110,7 +112,10 @@ class _Runs:
         self._canonical, self._is_marked = cache(canonical), cache(_has_mark)
 
     def above(self, path: str, parts: Sequence[MatchedPart]) -> str | None:
-        """The folder of a run that a file belongs to: of this one, or the outermost that the pattern does not spell."""
+        """Returns the folder of a run that a file belongs to, None where there is none.
+
+        It is this run's, or the outermost one that the pattern does not spell.
+        """
         if self._own:
             folder, _, name = path.rpartition("/")
             leads_away = is_local(path) and os.path.islink(path)
@@ -166,25 +171,28 @@ def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
 
 
 class MatchedPart(NamedTuple):
-    """Pairs a part of a file's path with the part of the pattern that matched it, or None."""
+    """Pairs one name in a file's path with the part of the pattern that matched it, or None."""
 
     name: str
     pattern: str | None
 
     @property
     def is_spelled(self) -> bool:
-        """Whether the pattern has the very name."""
+        """Tells whether the pattern spells this very name."""
         return self.name == self.pattern
 
     @property
     def is_meant(self) -> bool:
-        """Whether the pattern has the very name, or spells its ending as `*.md` does."""
+        """Tells whether the pattern spells this very name, or its ending as `*.md` does."""
         _, dot, ending = (self.pattern or "").rpartition(".")
         return self.is_spelled or bool(dot and ending and not _has_signs(ending) and self.name.endswith(f".{ending}"))
 
     @property
     def is_hidden(self) -> bool:
-        """Whether other jobs leave such names behind, and the pattern does not ask for them by the same sign."""
+        """Tells whether the name begins with `.` or `_` and the pattern does not begin with that sign.
+
+        Other jobs leave such names behind.
+        """
         return self.name[0] in "._" and not (self.pattern or "").startswith(self.name[0])
 
 

@@ -1,4 +1,4 @@
-"""Plans a run: its steps with their keys, what has no marker yet, and how long that would take."""
+"""Plans a run: its steps with their keys, the outputs that are missing, and an estimate of the time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from siftlm.store import Store, digest
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Describes one step of a run; `todo` is None where it depends on a step that has work to do."""
+    """Describes one step of a planned run; `todo` is None where an earlier step has work to do."""
 
     stage: str
     key: str
@@ -32,7 +32,7 @@ class StagePlan:
 
 
 def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
-    """Returns the steps in their order, for a configuration that a run would take. Writes nothing.
+    """Returns the plan of a run, one row for each step in order, and writes nothing.
 
     A key depends on what is read, so it is known when every step that is read has run.
     """
@@ -69,7 +69,7 @@ def _row(config: RunConfig, estimated: Estimate, stage: str, key: str, shards: i
 
 
 def describe(row: StagePlan) -> dict[str, str]:
-    """Returns a plan's row as text."""
+    """Returns a row of a plan as text, by column."""
     return {
         "stage": row.stage,
         "key": row.key,
@@ -82,5 +82,5 @@ def describe(row: StagePlan) -> dict[str, str]:
 
 
 def about(seconds: float) -> str:
-    """Returns a time in words, for one that is only estimated."""
+    """Returns an estimated time in words."""
     return duration(seconds) if seconds >= 1 else "under 1 s"

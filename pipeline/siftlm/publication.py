@@ -1,4 +1,4 @@
-"""Ends a run: writes and audits the output and puts it in the place of the one before."""
+"""Writes and audits the output of a run, and replaces the output of the run before."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SKIPPED = 100  # files that are no documents whose paths the manifest tells, of 
 
 @dataclass(frozen=True)
 class Result:
-    """Holds what a run came to."""
+    """Holds the manifest of a run, and how its output differs from the one before."""
 
     manifest: dict[str, Any]
     unchanged: bool  # nothing had to be done
@@ -47,7 +47,7 @@ class Result:
 
 @dataclass
 class Publication:
-    """Publishes a run whose documents are all decided on."""
+    """Publishes the output of a run once all of its documents are decided."""
 
     config: RunConfig
     context: Context
@@ -75,12 +75,12 @@ class Publication:
 
     @cached_property
     def selected(self) -> list[Task]:
-        """The shards with the keys of everything that was made of them."""
+        """Returns the shards as tasks, with the keys of all outputs that were made of them."""
         return [shard.task() for shard in self.shards]
 
     @cached_property
     def identity(self) -> str:
-        """Changes with everything that the output depends on."""
+        """Returns a digest that changes with everything that the output depends on."""
         shape = self.config.output.model_dump(exclude={"folder", "allow_empty"})
         outputs = [sorted((step, output.content) for step, output in shard.outputs.items()) for shard in self.shards]
         return digest("publish", write.VERSION, outputs, shape, self.config.seed)
@@ -90,7 +90,7 @@ class Publication:
         return self.markers[DECISIONS]
 
     def manifest(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what manifest.json tells of the run, as far as it is known."""
+        """Returns the content of manifest.json, as far as it is known."""
         shards = [
             {
                 "path": task.name,
@@ -123,7 +123,7 @@ class Publication:
         }
 
     def statistics(self) -> dict[str, Any]:
-        """Returns sums and quantiles over all documents, those that the steps tell of included."""
+        """Returns sums and quantiles over all documents, and the statistics that steps report."""
         documents, decisions = self.context.documents, self.decisions
         sums = {
             "documents": {"documents": documents, "byte_count": self.context.text_bytes},
@@ -137,7 +137,7 @@ class Publication:
         return sums
 
     def overview(self) -> Report:
-        """Returns what the report says, but for the written files, which may be in the making."""
+        """Returns the content of the report, without the written files, which may not be complete yet."""
         run = SelectedRun(self.manifest(self.statistics()), self.context.store)
         lost = [loss for marker in self.decisions for loss in marker.facts["lost"]]
         run.manifest["steps"] = Trace(run).account(lost)

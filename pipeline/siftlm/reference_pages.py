@@ -1,4 +1,4 @@
-"""Writes the reference pages of the guides: every key, every column and every method, from the code that has them.
+"""Writes the reference pages of the guides from the code: every key, column and method.
 
 `python -m siftlm.reference_pages pipeline/docs/reference` writes them again.
 """
@@ -101,7 +101,7 @@ MEANINGS = {
 
 
 def pages() -> dict[str, str]:
-    """Returns every reference page by the name of its file."""
+    """Returns the text of every reference page, by the name of its file."""
     texts = {"configuration.md": configuration_page(), "columns.md": columns_page(), "methods.md": methods_page()}
     return {name: f"{GENERATED}\n\n{text.rstrip()}\n" for name, text in texts.items()}
 
@@ -134,7 +134,7 @@ def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, boo
 
 
 def configuration_page() -> str:
-    """Returns every key of a run's configuration and of the tables that the loop's commands read."""
+    """Returns the page that lists every configuration key of a run and of the correlation commands."""
     run, loop = RunConfig.model_json_schema(), LoopConfig.model_json_schema()
     keys, more = list(run["properties"]), [name for name in loop["properties"] if name not in run["properties"]]
     added = _places(loop["properties"], more, loop["$defs"])
@@ -172,7 +172,7 @@ def _keys(schema: Schema, names: Sequence[str]) -> str:
 
 
 def type_words(schema: Schema) -> str:
-    """Returns what a key takes, in words, with its bounds."""
+    """Returns a description in words of the values that a key takes, with their bounds."""
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     if options := [part for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if part.get("type") != "null"]:
@@ -199,7 +199,7 @@ def _default(schema: Schema, required: bool) -> str:
 
 
 def columns_page() -> str:
-    """Lists the steps of a run with everything on, the columns that each gives, and why it drops documents."""
+    """Returns the page that lists the steps of a run, their columns, and why they drop documents."""
     made = steps(parse(EVERYTHING, []))
     return "\n\n".join(
         [
@@ -240,7 +240,7 @@ def _signal_meanings() -> dict[str, str]:
 
 
 def methods_page() -> str:
-    """Returns the methods by what they are, each with what it says of itself."""
+    """Returns the page that lists all methods by kind, each with its description."""
     parts = [
         "# Methods",
         "What siftlm can do to a document, in the order in which a document meets it. Columns and reasons are those of "
@@ -258,14 +258,14 @@ def _method(method: Method) -> tuple[str, ...]:
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns a table in Markdown."""
+    """Returns a table in Markdown from its head and its rows."""
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join(prose(str(cell)).replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
 
 def prose(text: str) -> str:
-    """Returns a docstring or description as Markdown: what stands in angle brackets is no HTML."""
+    """Returns a docstring or description as Markdown, with `<` and `*` escaped outside of code."""
     signs = {"<": "&lt;", "*": "\\*"}
     return re.sub(r"`[^`]*`|[<*]", lambda match: signs.get(match[0], match[0]), text)
 

@@ -1,4 +1,4 @@
-"""Takes checksums of files while they are written, and checks them when they are read.
+"""Computes checksums of files while they are written, and checks them when they are read.
 
 A file is hashed once a process for as long as the file system says the same of it (size, both times, inode); an object
 once a process, and not at all where its store keeps the digest that it had when it was written.
@@ -19,7 +19,7 @@ KNOWN = 1 << 16  # files whose seals a process remembers to have looked at
 
 @dataclass(frozen=True)
 class Seal:
-    """Tells what a file was when it was written: its bytes, their xxh3_128, and the digest that its store keeps."""
+    """Holds a file's size, its xxh3_128 and its store's digest, as they were when it was written."""
 
     size: int
     digest: str
@@ -27,7 +27,7 @@ class Seal:
 
     @staticmethod
     def of(path: str) -> Seal:
-        """Returns the seal of a file that is there already."""
+        """Returns the seal of a file that exists already."""
         return Seal(filesystem.size(path), filesystem.hash_bytes(path))
 
     def damage(self, path: str, stream: BinaryIO) -> str | None:
@@ -49,12 +49,12 @@ _known: dict[str, str] = {}
 
 
 def is_known(path: str, stream: BinaryIO) -> bool:
-    """Tells whether this process has found the file sound, and nothing has changed it since."""
+    """Tells whether this process has found the file undamaged, and the file has not changed since."""
     return _known.get(path) == _signature(path, stream)
 
 
 def remember(path: str, stream: BinaryIO) -> None:
-    """Notes that the file was found sound."""
+    """Records that this process has found the file undamaged."""
     if len(_known) >= KNOWN:
         _known.clear()
     _known[path] = _signature(path, stream)
@@ -65,7 +65,7 @@ def _signature(path: str, stream: BinaryIO) -> str:
 
 
 class SealingStream:
-    """Passes on what is written, and knows the seal of all that went through it."""
+    """Passes bytes on to another stream, and computes the seal of all of them."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._digest, self._size = stream, xxhash.xxh3_128(), 0

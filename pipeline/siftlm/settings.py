@@ -1,4 +1,4 @@
-"""Defines the base of every configuration value: frozen, strict, and owned by its reader."""
+"""Defines the base class of all settings, which are immutable and strictly typed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 
 
 class Settings(BaseModel):
-    """Holds a frozen piece of the configuration; the key path in TOML is the field path and the error path.
+    """Holds one table of the configuration, immutable and strictly typed.
 
-    An unknown key is an error. Text is never turned into a number, nor a number into text.
+    The path of a field is its key path in TOML, and its place in an error. An unknown key is an error. Text is never
+    turned into a number, nor a number into text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)

@@ -1,4 +1,4 @@
-"""Lists the steps of a run in their order, which no other place knows.
+"""Lists the steps of a run in their order; no other place knows it.
 
 Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of a run goes through this list.
 """
@@ -33,7 +33,10 @@ __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps
 
 
 def before_selection(config: RunConfig) -> Iterator[Step]:
-    """Yields the steps of a configuration in the order in which they run; selection comes after all of them."""
+    """Yields the steps of a configuration up to its scores, in the order in which they run.
+
+    Columns that formulas compute and selection come after all of them.
+    """
     split, dedup = config.split(), config.dedup
     refuse = config.duplicate_ids == "refuse"
     inputs, read_bytes = (
@@ -75,7 +78,7 @@ def steps(config: RunConfig) -> list[Step]:
 
 
 def columns_before(config: RunConfig, name: str) -> dict[str, pa.DataType]:
-    """Returns the columns that rules can name when the step `name` begins, by name."""
+    """Returns the columns, by name with their types, that rules can use when the step `name` begins."""
     before = takewhile(lambda step: step.name != name, steps(config))
     return {field.name: field.type for field in _fields(before)}
 
@@ -87,5 +90,5 @@ def _fields(made: Iterable[Step]) -> list[pa.Field]:
 
 
 def losses(made: Sequence[Step]) -> list[Loss]:
-    """Returns everything that can drop a document, in the order in which a document meets it."""
+    """Returns every place where a document can be dropped, in the order in which a document meets them."""
     return [loss for step in made for loss in step.losses()]

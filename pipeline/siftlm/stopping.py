@@ -1,4 +1,4 @@
-"""Ends a command that is asked to stop with one line, and leaves nothing behind."""
+"""Ends a command with one line when it is asked to stop, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GRACE_SECONDS = 3.0  # for what has temporary files to remove
 
 
 class Stopped(BaseException):
-    """Says that the process was asked to end; only the command line catches this."""
+    """Reports that the process was asked to end; only the command line catches this."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -31,7 +31,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Turns signals into `Stopped` while the block runs; those that whoever started this ignores stay ignored."""
+    """Turns signals that ask to stop into `Stopped` while the block runs.
+
+    Those that whoever started this ignores stay ignored.
+    """
     ours = [n for n in ASKED if signal.getsignal(n) in (signal.SIG_DFL, signal.default_int_handler)]
     before = {number: signal.signal(number, _stop) for number in ours}
     try:

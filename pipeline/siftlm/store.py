@@ -1,8 +1,9 @@
-"""Stores outputs keyed by content: written whole or not at all, marked when done, audited by counts.
+"""Stores the outputs of steps under keys, written whole or not at all.
 
-A stage's output for one shard is `<stage>/<key>.parquet`, committed by `<stage>/<key>.done`, a small JSON marker
-with the counts. The key is a digest of everything that the bytes depend on, so an output is never stale: it is
-there, or it is not. Several runs may share one store.
+An output is marked when it is done, and audited by its counts. A stage's output for one shard is
+`<stage>/<key>.parquet`, committed by `<stage>/<key>.done`, a small JSON marker with the counts. The key is a digest of
+everything that the bytes depend on, so an output is never stale: it is there, or it is not. Several runs may share one
+store.
 
 Nothing that is read back is trusted: a marker holds the checksums of the output's files and one of itself, and a file
 is compared with them when it is opened. What is not as it was written is named and loses its marker, so that it is made
@@ -43,14 +44,17 @@ _damages: dict[str, tuple[str, str]] = {}
 
 
 def digest(*parts: object) -> str:
-    """Returns a 128-bit hex digest of JSON-able parts; equal parts give equal digests on every machine."""
+    """Returns a 128-bit digest in hexadecimal of values that JSON can hold.
+
+    Equal values give equal digests on every machine.
+    """
     content = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     return xxhash.xxh3_128_hexdigest(content)
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Holds what one committed output says of itself; the audit adds these up.
+    """Holds the counts, seals and facts of one committed output; the audit adds the counts up.
 
     rows_in = rows_out + the sum of `dropped` + the sum of `errors`, always. `files` seals the files of the output, by
     what their names have behind the key. `content` digests the output where a later stage wants to know whether it
@@ -69,15 +73,15 @@ class Marker:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def balance(self) -> int:
-        """Returns rows that are not accounted for; anything but 0 fails the run."""
+        """Returns how many rows are not accounted for; anything but 0 fails the run."""
         return self.rows_in - self.rows_out - sum(self.dropped.values()) - sum(self.errors.values())
 
 
 @dataclass(frozen=True)
 class Store:
-    """Reads and writes committed outputs of stages in a folder, local or remote; picklable for workers.
+    """Reads and writes the committed outputs of stages in a folder, local or remote.
 
-    Nothing is removed from a store that is not `owned`: one of an earlier run, say.
+    It can be pickled for workers. Nothing is removed from a store that is not `owned`: one of an earlier run, say.
     """
 
     root: str
@@ -87,7 +91,7 @@ class Store:
         return f"{self.root}/{stage}/{key}{suffix}"
 
     def done(self, stage: str) -> set[str]:
-        """Returns the keys of `stage` that are committed, in one listing."""
+        """Returns the keys of all committed outputs of `stage`, by one listing of its folder."""
         names = filesystem.list_names(f"{self.root}/{stage}")
         return {name.removesuffix(".done") for name in names if name.endswith(".done")}
 
@@ -95,7 +99,7 @@ class Store:
         return filesystem.exists(self.path(stage, key, ".done"))
 
     def committed(self, stage: str, keys: Iterable[str]) -> dict[str, Marker]:
-        """Returns the markers of those outputs that are there, in one listing.
+        """Returns the markers of those of the outputs that exist, by one listing of their folder.
 
         An output whose marker or size is not as it was written is named, and is not there any more.
         """
@@ -104,9 +108,9 @@ class Store:
         return {marker.key: marker for marker in markers if marker is not None}
 
     def find(self, stage: str, key: str) -> Marker | None:
-        """Returns the marker of one output after a look at all of its files; None where there is none.
+        """Returns the marker of one output after checking all of its files; None where there is none.
 
-        Damage is named, and then there is none.
+        A damaged output is named in the log, and counts as missing.
         """
         return _or_none(partial(self._sound, stage, key)) if self.is_done(stage, key) else None
 
@@ -120,7 +124,7 @@ class Store:
         return marker
 
     def seals(self, stage: str, key: str) -> dict[str, Seal]:
-        """Returns the seals of the files of an output that is a folder, for its marker."""
+        """Returns the seals of all files of an output that is a folder, for its marker."""
         names = filesystem.list_names(self.path(stage, key, ""))
         return {f"/{name}": Seal.of(self.path(stage, key, f"/{name}")) for name in names}
 
@@ -141,7 +145,7 @@ class Store:
         return Marker(**{**told, "files": {suffix: Seal(**seal) for suffix, seal in told["files"].items()}})
 
     def commit(self, marker: Marker) -> Marker:
-        """Marks an output as complete; called after every file of it is in place."""
+        """Marks an output as complete, after all of its files are in place."""
         if marker.balance():
             raise AssertionError(
                 f"{marker.stage} of {marker.shard}: {marker.rows_in} rows in, {marker.rows_out} out, "
@@ -155,11 +159,14 @@ class Store:
         return marker
 
     def write_sealed(self, path: str, content: bytes) -> None:
-        """Writes a small file of the store that has no marker; `read_sealed` knows whether it is as it was."""
+        """Writes a small file without a marker, with a checksum that `read_sealed` checks."""
         filesystem.write_bytes(path, xxhash.xxh3_128_digest(content) + content, durable=False)
 
     def read_sealed(self, path: str) -> bytes:
-        """Returns what `write_sealed` wrote; a UserError names a file that is damaged or gone, and it is removed."""
+        """Returns what `write_sealed` wrote; raises UserError where the file is damaged or gone.
+
+        A damaged file is removed.
+        """
         with self._damage_named(path):
             content = filesystem.read_bytes(path)
         if xxhash.xxh3_128_digest(content[_DIGEST_BYTES:]) != content[:_DIGEST_BYTES]:
@@ -167,11 +174,11 @@ class Store:
         return content[_DIGEST_BYTES:]
 
     def holds_sealed(self, path: str) -> bool:
-        """Tells whether a file of `write_sealed` is there; a damaged one is named and removed."""
+        """Tells whether there is an undamaged file of `write_sealed`; a damaged one is removed."""
         return filesystem.exists(path) and _or_none(partial(self.read_sealed, path)) is not None
 
     def damaged(self, path: str, reason: str, stage: str | None = None, key: str = "") -> UserError:
-        """Returns the error that names a file which is not as it was written.
+        """Returns the error to raise for a file that is not as it was written.
 
         Its marker is removed, or the file itself where it has none, so that a run makes it again. Another thread that
         then misses the marker gives the same error.
@@ -193,17 +200,20 @@ class Store:
         suffix: str = ".parquet",
         metadata: dict[str, str] | None = None,
     ) -> AbstractContextManager[ShardWriter]:
-        """Gives a Parquet writer whose file appears under its name only when the block ends well."""
+        """Opens a Parquet writer whose file appears under its name only when the block ends well."""
         return open_parquet(self.path(stage, key, suffix), schema, metadata=metadata, durable=False)
 
     def batches(self, stage: str, key: str, *, rows: int = 512, columns: Choice = None) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of one output in order, at most `rows` at a time and a row group in memory."""
+        """Yields the rows of one output in order, at most `rows` at a time.
+
+        One row group is in memory.
+        """
         return self.row_range(stage, key, 0, sys.maxsize, rows=rows, columns=columns)
 
     def row_range(
         self, stage: str, key: str, start: int, end: int, *, rows: int = 512, columns: Choice = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yields rows [start, end) of one output, reading only the row groups that hold them."""
+        """Yields rows [start, end) of one output, and reads only the row groups that hold them."""
         with self.open(stage, key) as file:
             names, first = chosen(file, columns), 0
             for group in range(file.num_row_groups):
@@ -213,7 +223,7 @@ class Store:
                 first = last
 
     def table(self, stage: str, key: str, columns: Choice = None, suffix: str = ".parquet") -> pa.Table:
-        """Returns one output as a table; for narrow columns, never for texts."""
+        """Returns one output as a table, which is meant for narrow columns and never for texts."""
         with self.open(stage, key, suffix) as file:
             return file.read(columns=chosen(file, columns), use_threads=file.metadata.num_rows > MANY_ROWS)
 
@@ -228,7 +238,7 @@ class Store:
 
     @contextmanager
     def open(self, stage: str, key: str, suffix: str = ".parquet") -> Iterator[pq.ParquetFile]:
-        """Gives one output as a Parquet file; a UserError names it where it is not as it was written."""
+        """Opens one output as a Parquet file; raises UserError where it is not as it was written."""
         with (
             self.opened(stage, key, suffix) as stream,
             self._damage_named(self.path(stage, key, suffix), stage, key),
@@ -238,7 +248,7 @@ class Store:
 
     @contextmanager
     def opened(self, stage: str, key: str, suffix: str) -> Iterator[BinaryIO]:
-        """Gives the bytes of one file of an output, which are those that were committed; else a UserError names it."""
+        """Opens one file of an output for reading; raises UserError where it is not as it was committed."""
         path = self.path(stage, key, suffix)
         with self._damage_named(path, stage, key):
             stream = filesystem.open_read(path)
@@ -273,7 +283,10 @@ def _removed(path: str) -> bool:
 
 
 def damage_in(error: BaseException | None) -> tuple[str, str] | None:
-    """Returns (path, reason) of the damaged file of the store behind an error, in whichever process it was met."""
+    """Returns (path, reason) of the damaged file of a store that caused an error, None for other errors.
+
+    The error may come from another process.
+    """
     while error is not None:
         if told := DAMAGE.search(str(error)):
             return told[1], told[2]
@@ -282,7 +295,7 @@ def damage_in(error: BaseException | None) -> tuple[str, str] | None:
 
 
 def tell_damage(error: BaseException) -> str:
-    """Says which file of the store is made again and returns its path; raises errors of another kind."""
+    """Logs which damaged file is made again, and returns its path; raises errors of another kind."""
     told = damage_in(error)
     if told is None:
         raise error
@@ -300,10 +313,10 @@ def _or_none(look: Callable[[], T]) -> T | None:
 
 
 def mended(work: Callable[[], T]) -> T:
-    """Does `work`, which goes on from what is committed, and again where it has found damage.
+    """Calls `work`, and calls it again where it has found damaged outputs, to make them again.
 
-    Whoever finds damage removes the marker, so that the next round makes the output again. A file that is found
-    damaged twice is not: the disk fails, or somebody else writes there.
+    Every call goes on from what is committed. Whoever finds damage removes the marker, so that the next round makes the
+    output again. A file that is found damaged twice is not: the disk fails, or somebody else writes there.
     """
     told: set[str] = set()
     while True:

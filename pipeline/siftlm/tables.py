@@ -22,14 +22,17 @@ Choice = Sequence[str] | Callable[[list[str]], list[str]] | None
 
 
 def at_hand(stream: BinaryIO) -> BinaryIO | pa.BufferReader:
-    """Returns the same bytes, in memory where they are few: Arrow asks Python's streams for a piece at a time."""
+    """Returns the bytes of a small stream in memory, and a large stream as it is.
+
+    Arrow asks Python's streams for a piece at a time.
+    """
     size = stream.seek(0, 2)
     stream.seek(0)
     return pa.BufferReader(stream.read()) if size <= _FEW_BYTES else stream
 
 
 def chosen(file: pq.ParquetFile, columns: Choice) -> list[str] | None:
-    """Returns the names of the columns to read, None for all."""
+    """Returns the names of the columns to read, None for all of them."""
     if callable(columns):
         return columns(file.schema_arrow.names)
     return None if columns is None else list(columns)
@@ -49,7 +52,10 @@ def rows_of_group(
 
 
 class ShardWriter:
-    """Writes record batches in row groups bounded in bytes and rows; boundaries depend on the rows alone."""
+    """Writes record batches in row groups of bounded bytes and rows.
+
+    Boundaries depend on the rows alone.
+    """
 
     def __init__(self, writer: pq.ParquetWriter, stream: SealingStream, most_bytes: int, most_rows: int) -> None:
         self._writer, self._stream = writer, stream
@@ -59,7 +65,7 @@ class ShardWriter:
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows. A batch is never split, so callers keep batches small."""
+        """Appends the rows of a batch, which is never split, so callers keep batches small."""
         if batch.num_rows == 0:
             return
         schema = self._writer.schema
@@ -72,7 +78,7 @@ class ShardWriter:
 
     @property
     def seal(self) -> Seal:
-        """Of the whole file, once the writer's block has ended."""
+        """Returns the seal of the whole file, once the writer's block has ended."""
         return self._stream.seal
 
     def flush(self) -> None:
@@ -93,7 +99,7 @@ def open_parquet(
     compression_level: int = 1,
     durable: bool = True,
 ) -> Iterator[ShardWriter]:
-    """Gives a zstd Parquet file of `schema` at `path`, atomically: the name exists only when the file is whole."""
+    """Opens a writer of a zstd Parquet file of `schema`, which appears under its name only when whole."""
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
     with filesystem.open_write(path, durable=durable) as file:

@@ -1,1 +1,1 @@
-"""Finds what is wrong with a configuration, its inputs and its outcome."""
+"""Checks a run's configuration, its inputs and its outcome for mistakes."""

@@ -23,7 +23,7 @@ from siftlm.store import Marker, Store
 
 @dataclass(frozen=True)
 class Inputs:
-    """Lists the files of every source as shards, and those of its folders that are no documents."""
+    """Holds the files of every source as shards, and the skipped files that hold no documents."""
 
     config: RunConfig
     files: Mapping[str, Sequence[InputFile]]  # by source
@@ -32,7 +32,7 @@ class Inputs:
 
     @classmethod
     def find(cls, config: RunConfig, store: Store, say: Callable[[str], None]) -> Inputs:
-        """Looks for the files and checks what costs some reading, where no work was done yet.
+        """Finds the files of every source and, before any work on them, checks that the settings fit them.
 
         Raises:
             UserError: a source has no file, or its settings do not fit its files.
@@ -48,7 +48,7 @@ class Inputs:
         return made
 
     def check(self, read: Sequence[Marker]) -> list[str]:
-        """Returns what a user should know of the documents that were read, a sentence each.
+        """Returns warnings about the documents that were read, one sentence each.
 
         Raises:
             UserError: nothing could be read of a source, and the run may not keep nothing.

@@ -1,4 +1,4 @@
-"""Finds listed values, of languages, sources or domains, that no document has."""
+"""Finds values in the configuration's lists (languages, sources, domains) that no document has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Mentions = dict[str, tuple[frozenset[str], dict[str, int]]]
 
 
 def present(wanted: Mapping[str, frozenset[str]], store: Store, tasks: Sequence[Task]) -> Mentions:
-    """Looks which listed values the columns of some shards have, and how often the most frequent ones occur."""
+    """Returns which listed values the columns of some shards have, and the counts of the most frequent values."""
     return merged(
         {name: _present(portion.table[name], values) for name, values in wanted.items()}
         for portion in portions(tasks, lambda task: read_columns(task, store, set(wanted)))
@@ -45,7 +45,7 @@ def _present(column: pa.ChunkedArray, wanted: frozenset[str]) -> tuple[frozenset
 
 
 def merged(parts: Iterable[Mentions]) -> Mentions:
-    """Returns what all shards hold."""
+    """Returns the values and counts of all shards, merged from those of some shards each."""
     every = list(parts)
     return {name: _together([part[name] for part in every]) for name in every[0]}
 
@@ -60,7 +60,7 @@ def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def components(config: RunConfig) -> Iterator[tuple[str, Component]]:
-    """Returns every rule and weight factor with its place, in the order of the configuration."""
+    """Yields every rule and weight factor with its dotted place in the configuration, in order."""
     yield from flattened("preselect", config.preselect)
     yield from config.select.placed()
     factors = config.select.weights.factors if config.select.weights else []
@@ -77,7 +77,7 @@ def mentions(config: RunConfig) -> list[Mention]:
 
 
 def look(config: RunConfig, tasks: Sequence[Task], context: Context) -> Mentions:
-    """Finds which of the values that the configuration lists occur in the documents."""
+    """Returns which of the configuration's listed values occur in the documents, and each column's commonest values."""
     wanted: dict[str, frozenset[str]] = {}
     for mention in mentions(config):
         wanted[mention.column] = wanted.get(mention.column, frozenset()) | frozenset(mention.values)
@@ -87,7 +87,7 @@ def look(config: RunConfig, tasks: Sequence[Task], context: Context) -> Mentions
 
 
 def unmet(config: RunConfig, there: Mentions) -> list[str]:
-    """Returns a sentence for every list with values that no document has."""
+    """Returns one sentence for every list that has values which no document has."""
     listed = [(mention, *there.get(mention.column, (frozenset(mention.values), {}))) for mention in mentions(config)]
     return [
         _said(mention, missing, list(common), "no document has")
@@ -97,7 +97,9 @@ def unmet(config: RunConfig, there: Mentions) -> list[str]:
 
 
 def unknown(config: RunConfig) -> list[str]:
-    """Returns the same before any work, for columns whose values are known then: sources, and languages of the model.
+    """Returns one sentence for every list with values that no document can have, before any document is read.
+
+    This concerns columns whose possible values are known then: sources, and languages of the model.
 
     Raises:
         UserError: a rule keeps nothing but what no document can have, and the run may not keep nothing.
@@ -117,7 +119,7 @@ def unknown(config: RunConfig) -> list[str]:
 
 
 def known_values(config: RunConfig) -> dict[str, list[str]]:
-    """Returns columns that can have no other values than these."""
+    """Returns the possible values of the columns for which they are known before any document is read."""
     known = {"source": [settings.source for settings in config.input]}
     for settings in config.scorers():
         known |= open_scorer(settings).values()

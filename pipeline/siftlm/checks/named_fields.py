@@ -1,4 +1,4 @@
-"""Finds configured fields that no document of an input has, or that hold nothing of use."""
+"""Finds configured fields that no document of an input has, or whose values cannot be used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INSTEAD = {
 
 @dataclass
 class Seen:
-    """Counts documents: all, those with a domain, and for each field those with a value or a useless one."""
+    """Counts all documents, those with a domain, and per field those with a value or an unusable one."""
 
     documents: int = 0
     domains: int = 0
@@ -44,7 +44,7 @@ def looked_at(files: Sequence[InputFile]) -> list[InputFile]:
 
 
 def sample(settings: InputSettings, files: Sequence[InputFile]) -> Seen:
-    """Returns what the first documents of a source have."""
+    """Returns the counts of domains and field values in the first documents of a source's files."""
     seen = Seen()
     for file in looked_at(files):
         read = next(read_shard(file.path, settings, batch_documents=SAMPLE_DOCUMENTS), None)
@@ -61,7 +61,7 @@ def sample(settings: InputSettings, files: Sequence[InputFile]) -> Seen:
 
 
 def samples(config: RunConfig, files: Mapping[str, Sequence[InputFile]]) -> dict[str, Seen]:
-    """Returns `sample` of every source of which there is something to know."""
+    """Returns the sampled counts of every source, which are empty where there is no field to check."""
     needed = groups_by_domain(config) is not None
     return {
         settings.source: sample(settings, files[settings.source]) if needed or _named(settings) else Seen()
@@ -70,7 +70,7 @@ def samples(config: RunConfig, files: Mapping[str, Sequence[InputFile]]) -> dict
 
 
 def counted(markers: Iterable[Marker]) -> Seen:
-    """Returns what all documents of some shards have."""
+    """Returns the counts of domains and field values in all documents of some shards, from their markers."""
     seen = Seen()
     for marker in markers:
         seen.documents += marker.rows_out
@@ -81,7 +81,7 @@ def counted(markers: Iterable[Marker]) -> Seen:
 
 
 def said(settings: InputSettings, files: Sequence[InputFile], seen: Seen, which: str = "") -> list[str]:
-    """Returns a sentence for every named field that no document has, or that holds nothing of use.
+    """Returns one sentence for every configured field that no document has, or that has unusable values.
 
     The field of urls is only among them where the user has named it.
     """
@@ -122,7 +122,7 @@ def _unusable(settings: InputSettings, place: str, seen: Seen) -> str:
 
 
 def check_domains(config: RunConfig, seen: Mapping[str, Seen], which: str = "") -> None:
-    """Raises UserError where documents are grouped by a domain that none of them has."""
+    """Raises UserError if the configuration groups documents by domain but no document has one."""
     place = groups_by_domain(config)
     documents = sum(part.documents for part in seen.values())
     if place is None or not documents or any(part.domains for part in seen.values()):
@@ -134,7 +134,7 @@ def check_domains(config: RunConfig, seen: Mapping[str, Seen], which: str = "") 
 
 
 def groups_by_domain(config: RunConfig) -> str | None:
-    """Returns the first place that groups documents by their domain."""
+    """Returns the first dotted place in the configuration that groups documents by domain, or None."""
     for place, component in components(config):
         key, column = component.grouped_by or ("", "")
         if column == "domain":

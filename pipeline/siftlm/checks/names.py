@@ -1,4 +1,4 @@
-"""Refuses two columns of a run that share a name."""
+"""Checks that no two columns of a run have the same name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = frozenset(
 
 
 def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
-    """Yields the place of all that names columns, siftlm itself first, and the names of these."""
+    """Yields each place in the configuration that defines columns, and their names; siftlm's own come first."""
     yield "siftlm itself", sorted(OWN)
     fields = {column_name(path): number for number, settings in enumerate(config.input) for path in settings.columns}
     for name, number in fields.items():
@@ -42,7 +42,7 @@ def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
 
 
 def check_names(config: RunConfig) -> None:
-    """Raises UserError where two columns have one name; case counts for nothing, as in DuckDB and Spark."""
+    """Raises UserError if two columns have the same name, ignoring case as DuckDB and Spark do."""
     seen: dict[str, tuple[str, str]] = {}
     for place, names in givers(config):
         for name in names:

@@ -1,4 +1,4 @@
-"""Refuses a run that could read nothing or keeps nothing, unless the configuration allows it."""
+"""Stops a run that reads or keeps no document, unless the configuration allows it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ALLOW = "output.allow_empty = true lets it pass"
 
 
 def let_pass(config: RunConfig, problem: str) -> str:
-    """Returns the problem of an empty source or output as a warning, or raises it where it is not allowed."""
+    """Returns a problem (an empty source or output) as a warning, or raises UserError unless it is allowed."""
     if not config.output.allow_empty:
         raise UserError(f"{problem}; {ALLOW}")
     return problem
 
 
 def nothing_read(settings: InputSettings, files: Sequence[InputFile], markers: Sequence[Marker]) -> str | None:
-    """Says what is wrong with a source that gave no text, and why; None where it gave some."""
+    """Returns a message on why a source gave no text, or None if it gave some."""
     documents = sum(marker.rows_out for marker in markers)
     if documents and sum(int(marker.facts["text_bytes"]) for marker in markers):
         return None
@@ -49,7 +49,7 @@ def _records(reasons: Counter[str], files: Sequence[InputFile]) -> str:
 
 
 def nothing_kept(config: RunConfig, decisions: Iterable[Marker], present: Mentions) -> str:
-    """Says why a run keeps no document: which rules dropped how many, and what values there are."""
+    """Returns a message on why no document is kept: documents dropped per rule, and values that occur."""
     lost: Counter[tuple[str, str]] = Counter()
     documents = 0
     for marker in decisions:

@@ -1,4 +1,4 @@
-"""Checks before any work whatever can be wrong with a run: columns, inputs, models, folders."""
+"""Checks a run's columns, inputs, models and folders for mistakes before any work is done."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MISFITS = frozenset({"missing_field", "wrong_type", "json_list", "compressed_par
 
 
 def validate(config: RunConfig) -> list[str]:
-    """Returns what was checked, a line each; raises UserError at the first mistake."""
+    """Checks a whole run and returns one line per check; raises UserError at the first mistake."""
     check_config(config)
     folders.check_free(config.output.folder)
     lines: list[str] = []
@@ -65,7 +65,7 @@ def validate(config: RunConfig) -> list[str]:
 
 
 def check_config(config: RunConfig) -> None:
-    """Raises UserError for what is wrong without looking at the inputs: the runner, models, columns."""
+    """Raises UserError for mistakes that show without reading the inputs, in the runner, models or columns."""
     check_runner(config.runner)
     folders.check_folders(config.output.folder, config.name, config.store_folder, config.metrics_file)
     check_names(config)
@@ -97,7 +97,7 @@ def _check_packages(config: RunConfig) -> None:
 
 
 def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
-    """Raises UserError where the configuration cannot fit a source: no text is where it says texts are.
+    """Raises UserError if a source has no text in the field that the configuration names.
 
     Looks at the beginnings of the first, the middle and the last file. Damage is no mistake of the user's, and is
     counted by the run, unless that was all and there is nothing else.
@@ -116,7 +116,7 @@ def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:
 
 
 def counts_tokens(config: RunConfig) -> bool:
-    """Tells whether a run says how many tokens it keeps: it names a count, or a model makes one."""
+    """Tells whether a run reports its kept tokens, from a configured column of counts or from a model."""
     return config.select.tokens is not None or bool(config.score)
 
 

@@ -1,1 +1,1 @@
-"""Trains fastText classifiers and makes the labels of their pages."""
+"""Trains fastText classifiers, and labels the pages that they learn from."""

@@ -1,4 +1,4 @@
-"""Trains a fastText classifier of included against excluded pages and tests it on held-out ones."""
+"""Trains a fastText classifier to tell included from excluded pages, and tests it on held-out pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SEPARATORS = str.maketrans(dict.fromkeys("\n\r\t\v\f\0", " "))
 
 
 def fasttext_line(text: str) -> str:
-    """Returns the text as one line of words, for training as for the classifiers of a run.
+    """Returns the text as one line of words, the same for training and for the classifiers of a run.
 
     Newlines and fastText's other separators become blanks. fastText itself leaves out words that begin with
     `__label__` and reads nothing after a word `</s>`; in training it would take the first for labels.
@@ -44,7 +44,7 @@ def fasttext_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class Pages:
-    """Holds the pages of a training set, in equally long columns; language and domain only feed the report."""
+    """Holds the pages of a training set as equally long columns; language and domain only feed the report."""
 
     doc_ids: Sequence[str]
     texts: Sequence[str]
@@ -56,7 +56,7 @@ class Pages:
 
 
 def held_out_pages(doc_ids: Sequence[str], share: float, seed: int) -> Booleans:
-    """Returns which pages only test the model, by a keyed hash, so that none is on both sides."""
+    """Returns which pages only test the model, by a keyed hash of doc_id, so that none also trains it."""
     return np.asarray(keyed_uniform(doc_ids, seed, "held out") < share)
 
 
@@ -83,7 +83,7 @@ def write_examples(path: str, pages: Pages, labels: Labels, held_out: Booleans, 
 
 
 def train(pages: Pages, labels: Labels, settings: TrainingSettings, path: str) -> tuple[Any, dict[str, Any]]:
-    """Trains on the pages that are not held out, saves the model, and reports on those that are.
+    """Trains a model on the pages that are not held out, saves it, and tests it on those that are.
 
     Returns the fastText model and the held-out report. With `threads = 1` the model is the same on every run.
 
@@ -128,7 +128,7 @@ def _train_fasttext(examples: str, settings: TrainingSettings) -> Any:
 
 
 def predict(model: Any, texts: Sequence[str]) -> Floats:
-    """Returns P(include) of each text, float64."""
+    """Returns the probability of `include` for each text, float64."""
     # The pybind method, since fasttext's own predict asserts on an empty line and warns on every call.
     labels = (model.f.predict(f"{fasttext_line(text)}\n", -1, 0.0, "strict") for text in texts)
     shares = (next((share for share, label in of_text if label == INCLUDE), 0.0) for of_text in labels)
@@ -169,7 +169,7 @@ def confusion(gold: Booleans, chosen: Booleans) -> dict[str, float | int | None]
 
 
 def roc_auc(gold: Booleans, scores: Floats) -> float | None:
-    """Returns the chance that an included page scores above an excluded one, or None with one side only.
+    """Returns the chance that an included page scores above an excluded one; None with one side only.
 
     A tie counts half.
 
@@ -198,8 +198,9 @@ def _mix(names: Sequence[str | None], weights: Floats, gold: Booleans, chosen: B
 
 
 def telling_words(model: Any, words: int, fewest: int) -> dict[str, list[tuple[str, float]]]:
-    """Returns the words that push most to either side, with their weight: input row . (include row - exclude row).
+    """Returns the words that push predictions most to either side, with the weight of each.
 
+    The weight is input row . (include row - exclude row).
     fastText averages word vectors before its linear layer, so this is each word's share in the logit before
     the division by the text's length.
     """

@@ -19,8 +19,9 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Labels:
-    """Holds examples for training: page `page[e]`, which can come several times, and whether it is `included[e]`.
+    """Holds the training examples of a classifier: the page of each, and whether it is included.
 
+    Example e is `page[e]`, which can come several times, and `included[e]`.
     `gold[p]` is the plain label of page p for the held-out report, `used[p]` whether p has a label at all.
     """
 
@@ -31,14 +32,15 @@ class Labels:
 
 
 def hard_labels(weights: Floats) -> Labels:
-    """Returns included where the page's unit has a projected weight > 0 (arXiv 2409.05816)."""
+    """Returns labels that include a page where its unit has a projected weight > 0 (arXiv 2409.05816)."""
     gold = np.asarray(weights > 0)
     return Labels(np.arange(len(gold)), gold, gold, np.ones(len(gold), bool))
 
 
 def include_probability(estimates: Floats) -> Floats:
-    """Returns P(include) of each unit: rank / (units - 1), 1 for the best, the same for equal estimates.
+    """Returns each unit's probability of being included, which rises with its estimate's rank.
 
+    It is rank / (units - 1): 1 for the best, the same for equal estimates.
     From the published code of perplexity-correlations, option sample_labels.
     """
     if len(estimates) < 2:
@@ -47,7 +49,7 @@ def include_probability(estimates: Floats) -> Floats:
 
 
 def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, settings: TrainingSettings) -> Labels:
-    """Returns every page `relabellings` times, each time included with its unit's probability, by a keyed hash.
+    """Returns labels that list each page `relabellings` times, included with its unit's probability by a keyed hash.
 
     Teaches the ranking rather than one threshold. `gold` is where the projected weight is > 0.
     """
@@ -58,7 +60,9 @@ def rank_labels(doc_ids: Sequence[str], probability: Floats, weights: Floats, se
 
 
 def extreme_labels(doc_ids: Sequence[str], scores: Floats, settings: TrainingSettings) -> Labels:
-    """Returns PreSelect's labels: the best pages by score against as many of the worst; pages in between have none.
+    """Returns PreSelect's labels: the best pages by score are included, as many of the worst excluded.
+
+    Pages in between have no label.
 
     So many a side as have the top score, as in the paper, whose few models make most scores tie at 1; but where many
     models leave the top to a few pages, `extreme_share` of all pages. Equal scores at a border go by doc_id.
@@ -86,5 +90,5 @@ def extreme_labels(doc_ids: Sequence[str], scores: Floats, settings: TrainingSet
 
 
 def given_labels(included: Booleans) -> Labels:
-    """Returns the labels of two corpora: good against web."""
+    """Returns the labels of two corpora, whose good pages are included and whose web pages are excluded."""
     return Labels(np.arange(len(included)), included, included, np.ones(len(included), bool))

@@ -1,4 +1,4 @@
-"""Runs `siftlm train-classifier` and `siftlm fit-dsir`: from labelled pages or corpora to a scorer.
+"""Runs `siftlm train-classifier` and `siftlm fit-dsir`, which make scorers from labelled pages or corpora.
 
 The model goes into a run's configuration by its path:
 
@@ -49,7 +49,7 @@ MODEL, REPORT, WEIGHTS = "model.bin", "report.json", "dsir.npz"
 def train_classifier(
     config: LoopConfig, progress: Progress, weights: str | None = None, out: str | None = None
 ) -> dict[str, Any]:
-    """Trains a classifier on the pages of a run; the model and its held-out report are in `out`.
+    """Trains a classifier on pages of a run; writes it and its held-out report, which is returned.
 
     Args:
         config: The run and the settings of [classifier].
@@ -180,7 +180,7 @@ def _labels(pages: Pages, units: Sequence[str], weights: pa.Table, settings: Tra
 
 
 def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> str:
-    """Counts the n-grams of two corpora and writes their importance weights; says where they are."""
+    """Counts two corpora's n-grams, writes DSIR's importance weights, and returns a message with their path."""
     settings = config.dsir
     if settings is None:
         raise UserError("dsir: must be a table of settings for this command, got nothing")

@@ -1,4 +1,4 @@
-"""Holds the command line: `siftlm run conf/quickstart.toml` calls it."""
+"""Defines the command line, for instance `siftlm run conf/quickstart.toml`."""
 
 from siftlm.cli.commands import app, main
 

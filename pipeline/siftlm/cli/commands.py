@@ -1,4 +1,4 @@
-"""Defines every command of siftlm, thinly: the packages below do the work."""
+"""Defines every command of siftlm; the other packages do the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints what the correlation commands found."""
+"""Prints the results of the commands that train models, measure, correlate, project and train classifiers."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _print(*parts: object) -> None:
 
 
 def print_family(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the models that were trained, a line each."""
+    """Prints one line for each model that was trained."""
     names = ("model", "documents", "tokens", "steps", "held_out_bits_per_byte")
     _print(_table(names, [[row[name] for name in names] for row in rows]))
 
 
 def print_errors(errors: pa.Table, folder: str) -> None:
-    """Prints the errors, models by benchmarks."""
+    """Prints a table of benchmark errors, models by benchmarks."""
     rows: dict[str, dict[str, float]] = {}
     for row in errors.to_pylist():
         rows.setdefault(row["model"], {})[row["benchmark"]] = row["error"]
@@ -60,7 +60,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
 
 
 def print_matrix(result: MatrixResult) -> None:
-    """Prints the mean of every model, what was left out, and what is wrong."""
+    """Prints each model's mean bits per byte, the pages left out by reason, and the findings."""
     matrix = result.matrix
     known = [row[np.isfinite(row)] for row in matrix.values]
     means = [float(row.mean()) if len(row) else np.inf for row in known]
@@ -74,7 +74,7 @@ def print_matrix(result: MatrixResult) -> None:
 
 
 def print_correlations(result: CorrelateResult, out: str) -> None:
-    """Prints for every target the held-out test, how far to trust the estimates, and the best units."""
+    """Prints for every target the test on held-out models, how far to trust the estimates, and the best units."""
     print_findings(result.findings)
     for assessment in result.assessments:
         matrix = assessment.target.matrix
@@ -88,7 +88,7 @@ def print_correlations(result: CorrelateResult, out: str) -> None:
 
 
 def print_weights(weights: pa.Table, out: str) -> None:
-    """Prints how much of the corpus each target takes."""
+    """Prints how many units and tokens of the corpus each target selects."""
     rows = []
     for target in dict.fromkeys(weights["target"].to_pylist()):
         units = weights.filter(pc.equal(weights["target"], target))
@@ -100,7 +100,7 @@ def print_weights(weights: pa.Table, out: str) -> None:
 
 
 def print_classifier(report: Mapping[str, Any], out: str) -> None:
-    """Prints the held-out figures, the mix of languages and domains, and the words that matter most."""
+    """Prints scores on held-out pages, shares of languages and domains, and the words that matter most."""
     names = ("train_included", "train_excluded", "pages", "precision", "recall", "f1", "roc_auc")
     titles = ("trained on", "against", "held out", "precision", "recall", "f1", "roc_auc")
     _print(_table(titles, [[report[name] for name in names]]))

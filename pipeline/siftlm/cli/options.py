@@ -39,7 +39,10 @@ def correlate_options(
 def project_options(
     config: Given, estimates: Given, units: Given, given: Mapping[str, Any], out: Given, sets: list[str] | None
 ) -> tuple[ProjectSettings, str, str, str]:
-    """Returns (settings, estimates, units, out) of `project`; a budget given as an option wins over either kind."""
+    """Returns (settings, estimates path, units path, output folder) of `project`.
+
+    A budget given as an option replaces that of the configuration, of either kind.
+    """
     chosen = {key: value for key, value in given.items() if value is not None}
     if config is None:
         if estimates is None or units is None or out is None:

@@ -1,4 +1,4 @@
-"""Assesses estimates by intervals over models, a trivial baseline and the prediction of held-out models."""
+"""Assesses estimates by intervals over models and by predicting held-out models, beside a trivial baseline."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """Holds bounds by unit, [D] each."""
+    """Holds the lower and the upper bound of an interval for each unit: arrays [D]."""
 
     low: Floats
     high: Floats
@@ -47,7 +47,9 @@ def resample_counts(models: int, resamples: int, seed: int) -> Floats:
 def bootstrap(
     X: Floats, y: Floats, estimator: EstimatorName, resamples: int, level: float, seed: int
 ) -> tuple[Interval, Interval]:
-    """Returns percentile intervals over models: of the estimate, and of Spearman's rho given the models' strength.
+    """Returns bootstrap intervals of the estimates, and of Spearman's rho given the models' mean bits per byte.
+
+    They are percentile intervals over models.
 
     All units see the same resamples, so that differences of units keep their meaning. Models are resampled as
     if they were independent; checkpoints of one run are not, and make the intervals too narrow.
@@ -69,7 +71,7 @@ def bootstrap(
 
 
 def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str = "models") -> npt.NDArray[np.int64]:
-    """Returns the fold of each model, by a keyed hash of its name: the order of the models changes nothing.
+    """Returns the cross-validation fold of each model, by a keyed hash of its name, whatever the models' order.
 
     Groups (single models, or families) go to the emptiest fold, largest group first.
     """
@@ -89,7 +91,7 @@ def fold_of_models(models: Sequence[str], folds: int, seed: int, hold_out: str =
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Tells how well the errors of models that the estimates never saw are predicted.
+    """Holds the scores of predicting benchmark errors of models that the estimates were computed without.
 
     `rank_r2` and `spearman` are means over folds with at least two models whose errors differ;
     `fold_scores[F, 2]` has both by fold. `predicted[N]` in [0, 1] is the share of the training models of its
@@ -105,7 +107,7 @@ class HeldOut:
 
 
 def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
-    """Returns R2 of predicted ranks for true ranks, and their Spearman correlation; average ranks in both."""
+    """Returns (R2, Spearman correlation) of predicted ranks against true ranks, with average ranks for ties."""
     true_ranks, ranks = average_ranks(truth), average_ranks(predicted)
     residual = float(np.square(true_ranks - ranks).sum())
     r2 = 1 - residual / float(np.square(true_ranks - true_ranks.mean()).sum())
@@ -113,7 +115,7 @@ def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
 
 
 def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_share: float = 1.0) -> Floats:
-    """Returns the weights of units in a prediction: the estimates, or their projection to a share.
+    """Returns each unit's weight in a prediction: its estimate, or its projected weight among the top share of units.
 
     `estimator=None` is the trivial baseline, the mean bits per byte. With equal caps of 1 / (share * units) the
     projection is the mean over the top units; the full estimates come close to the baseline wherever they are
@@ -128,7 +130,7 @@ def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_shar
 def predict_held_out(
     X: Floats, y: Floats, fold: npt.NDArray[np.int64], estimator: EstimatorName | None, top_share: float = 1.0
 ) -> HeldOut:
-    """Fits on the models outside each fold, predicts those inside by X w, and scores the ranks.
+    """Returns scores of predicting each fold's models by X w, with weights w fitted on the models outside it.
 
     With all units this is the published analysis (perplexity-correlations, held-out R2) with average ranks. The
     weights are those of `unit_weights`.
@@ -152,7 +154,7 @@ def predict_held_out(
 
 @dataclass(frozen=True)
 class Assessment:
-    """Holds all about one target: estimates by unit, intervals, and held-out prediction against the baseline."""
+    """Holds the results for a benchmark: estimates, their intervals, and held-out predictions beside a baseline."""
 
     target: BenchmarkTarget
     estimator: EstimatorName

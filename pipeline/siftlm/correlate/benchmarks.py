@@ -1,4 +1,4 @@
-"""Reads benchmark errors of models, from tables or harness results, and matches them with a matrix."""
+"""Reads benchmark errors of models, from tables or harness results, and matches them with the models of a matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BENCHMARK_COLUMNS = ("benchmark", "task", "benchmarks", "tasks")
 
 @dataclass(frozen=True)
 class BenchmarkTarget:
-    """Holds one benchmark or group with the models that have both it and a row of the matrix.
+    """Holds the errors, in one benchmark or group of benchmarks, of the models that the matrix has too.
 
     `errors[k]` belongs to `matrix.models[k]`; at least some errors differ.
     """
@@ -35,7 +35,7 @@ class BenchmarkTarget:
 
 
 def read_benchmarks(settings: BenchmarkSettings) -> tuple[NamedTable, list[Finding]]:
-    """Returns the errors in a table or a folder of harness results, and what was left out while reading.
+    """Returns benchmark errors from a table or a folder of harness results, and findings about what was left out.
 
     Rows are benchmarks, columns models by name; lower is better, NaN where a model has none.
     """
@@ -88,7 +88,7 @@ def _long_errors(raw: pa.Table, settings: BenchmarkSettings) -> NamedTable:
 
 
 def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int]:
-    """Returns positions in `wanted` -> positions in `offered` of the same model.
+    """Returns a map from positions in `wanted` to the positions in `offered` of the same models.
 
     By the whole name first; else by the name without its family, so that a matrix and a table of errors that
     file one model under different families still meet. The offered name that sorts first wins.
@@ -104,7 +104,7 @@ def match_models(wanted: Sequence[str], offered: Sequence[str]) -> dict[int, int
 def match_targets(
     matrix: LossMatrix, errors: NamedTable, groups: dict[str, list[str]], fewest_models: int = 5
 ) -> tuple[list[BenchmarkTarget], list[Finding]]:
-    """Returns a target for each group or benchmark with the models that have it, and what did not match.
+    """Returns a target for each group or benchmark with its matched models, and findings about what did not match.
 
     The error of a group is the plain mean over its benchmarks; a model that lacks one of them is left out of
     the group. A benchmark with one error for all models orders nothing and is left out with a finding.

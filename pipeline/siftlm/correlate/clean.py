@@ -1,4 +1,4 @@
-"""Reports defects of a matrix, and removes them by a policy that the settings spell out."""
+"""Reports defects of a matrix of bits per byte, and removes them as the settings say."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def _family_and_model(name: str) -> tuple[str, str]:
 
 
 def bare_model(name: str) -> str:
-    """Returns the model in a column name: `LLM360/Amber` of the published tables' `('amber', 'LLM360/Amber')`."""
+    """Returns the model in a column name of the published tables: `LLM360/Amber` for `('amber', 'LLM360/Amber')`."""
     return _family_and_model(name)[1]
 
 
 def family_of(name: str) -> str:
-    """Returns the family in a column name: the first of a published pair, else what stands before the first slash."""
+    """Returns the family in a column name: `amber` for `('amber', 'LLM360/Amber')`, else the text before a slash."""
     return _family_and_model(name)[0]
 
 
 def inspect_matrix(matrix: LossMatrix) -> list[Finding]:
-    """Returns every defect that `clean_matrix` looks for, with nothing removed and nothing raised."""
+    """Returns a finding for every defect that `clean_matrix` looks for, without removing it or raising an error."""
     keep_all = CleanSettings(duplicate_models="keep_all", negative="keep", constant="keep", missing="drop_units")
     steps = (_negative_values, _duplicate_models, _constant_models, _constant_units, _missing_values)
     return [replace(finding, action="reported") for step in steps for finding in step(matrix, keep_all)[1]]
@@ -89,7 +89,7 @@ def _negative_values(matrix: LossMatrix, settings: CleanSettings) -> tuple[LossM
 
 
 def same_values(values: npt.NDArray[np.float64], tolerance: float) -> list[tuple[int, int, float]]:
-    """Returns pairs (kept, duplicate, largest relative difference) of rows with the same values.
+    """Returns (kept, duplicate, largest relative difference) for pairs of rows that are equal to within `tolerance`.
 
     Missing values are values here.
 

@@ -76,9 +76,9 @@ def _sign_cdf(X: Floats, y: Floats, counts: Floats) -> Floats:
 
 
 def spearman_with_each(X: Floats, Y: Floats, counts: Floats) -> Floats:
-    """Returns Spearman's rho [T, B, D] of the units with each of Y[T, N], ranking X once.
+    """Returns Spearman's rho [T, B, D] of each unit with each row of Y[T, N], in each resample.
 
-    For one block of units at a time: the sorted block stays in memory.
+    X is ranked once, and stays sorted in memory: give it one block of units at a time.
     """
     by_unit, by_row = SortedColumns(X), SortedColumns(Y.T)
     rho = np.empty((len(Y), len(counts), X.shape[1]))
@@ -149,7 +149,7 @@ _WEIGHTED: dict[EstimatorName, Weighted] = {
 
 
 def estimate_resampled(X: Floats, y: Floats, counts: Floats, estimator: EstimatorName) -> Floats:
-    """Returns estimates g[B, D] on B resamples of the models, where b holds model k `counts[b, k]` times."""
+    """Returns estimates g[B, D] on B resamples of the models, where resample b holds model k `counts[b, k]` times."""
     check_inputs(X, y)
     blocks = [X[:, start : start + BLOCK_UNITS] for start in range(0, X.shape[1], BLOCK_UNITS)]
     parts = [_WEIGHTED[estimator](block, y, counts) for block in blocks]
@@ -157,7 +157,7 @@ def estimate_resampled(X: Floats, y: Floats, counts: Floats, estimator: Estimato
 
 
 def estimate(X: Floats, y: Floats, estimator: EstimatorName = "spearman") -> Floats:
-    """Returns estimates g[D] of the named estimator, float64.
+    """Returns an estimate g[D], float64, for each unit by the named estimator.
 
     A unit that all models predict alike gets 0, but under `product`, which is not centred.
     """
@@ -165,20 +165,21 @@ def estimate(X: Floats, y: Floats, estimator: EstimatorName = "spearman") -> Flo
 
 
 def spearman(X: Floats, y: Floats) -> Floats:
-    """Returns Spearman's rho of each unit with y, average ranks for ties."""
+    """Returns Spearman's rank correlation [D] of each unit with y, with average ranks for ties."""
     return estimate(X, y, "spearman")
 
 
 def partial_spearman(X: Floats, y: Floats, z: Floats) -> Floats:
-    """Returns Spearman's rho of each unit with y given z[N]: (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)).
+    """Returns Spearman's partial correlation [D] of each unit with y, given z[N].
 
-    0 where x or y orders the models exactly as z does, or in reverse.
+    It is (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)), and 0 where x or y orders the models exactly as z does,
+    or in reverse.
     """
     return partial_given(spearman(X, y), spearman(X, z), float(spearman(z[:, None], y)[0]))
 
 
 def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
-    """Returns the partial correlation from the three plain ones; 0 where nothing is left to correlate."""
+    """Returns the partial correlation of x and y given z from their correlations; 0 where z determines x or y."""
     left = (1 - np.square(r_xz)) * (1 - np.square(r_yz))
     numerator = np.asarray(r_xy - r_xz * r_yz)
     spread = np.sqrt(np.maximum(left, 0))
@@ -186,5 +187,5 @@ def partial_given(r_xy: Floats, r_xz: Floats, r_yz: float | Floats) -> Floats:
 
 
 def model_strength(X: Floats) -> Floats:
-    """Returns the trivial baseline z[N]: each model's mean bits per byte over all units."""
+    """Returns the strength z[N] of each model, a trivial baseline: its mean bits per byte over all units."""
     return np.asarray(X.mean(axis=1))

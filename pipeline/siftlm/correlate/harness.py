@@ -21,7 +21,7 @@ itself says `higher_is_better: false`."""
 
 
 def read_harness(folder: str, metrics: Sequence[str]) -> tuple[NamedTable, list[Finding]]:
-    """Returns errors (tasks by models) from every `results*.json` below a folder, and what did not fit.
+    """Returns errors, tasks by models, from all `results*.json` below a folder, and findings about unusable results.
 
     A metric m that is better when higher becomes 1 - m; a perplexity stays as it is. Of several results for
     one model and task, the one with the newest `date` counts (of equal dates, the file whose path sorts
@@ -88,7 +88,7 @@ def _model_arguments(content: dict[str, Any]) -> dict[str, str]:
 
 
 def model_of(content: dict[str, Any], path: Path) -> str:
-    """Returns the model of a results file: `pretrained` or `model_name`, with `_revision` where it has one.
+    """Returns the name of the model in a results file: `pretrained` or `model_name`, with `_revision` where given.
 
     The names are those of the published matrices: `EleutherAI/pythia-160m_step1000`; revision main has no
     suffix.

@@ -1,4 +1,4 @@
-"""Keeps the matrix of bits per byte, models by units, as exact sums, and reads and writes its tables."""
+"""Holds, reads and writes the matrix of bits per byte, models by units, with exact sums."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def sum_by_unit(
     byte_count: npt.NDArray[np.int64],
     token_count: npt.NDArray[np.int64],
 ) -> pa.Table:
-    """Returns the sums of documents by unit, sorted by name: the rows of one model, in `LONG_SCHEMA`.
+    """Returns a model's nats, bytes and tokens summed over the documents of each unit, as rows of `LONG_SCHEMA`.
 
-    The nats of a unit are added without rounding in between (`math.fsum`), so the order of documents, shards
-    and workers changes no bit. A document whose nll_sum is NaN makes its unit NaN: the unit has not been
-    scored. Tables of several models are concatenated to a matrix.
+    Rows are sorted by unit. The nats of a unit are added without rounding in between (`math.fsum`), so the order of
+    documents, shards and workers changes no bit. A document whose nll_sum is NaN makes its unit NaN: the unit has not
+    been scored. Tables of several models are concatenated to a matrix.
     """
     names, inverse = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
@@ -140,7 +140,7 @@ def _single_cells(table: pa.Table, place: str, cell: npt.NDArray[np.int64], size
 
 
 def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
-    """Returns the matrix in a file, models and units sorted by name, and what was left out while reading."""
+    """Returns the matrix in a file, models and units sorted by name, and findings about what was left out."""
     table = read_table(settings.path)
     if settings.layout == "long" or (settings.layout == "auto" and {"model", "unit"} <= set(table.column_names)):
         return matrix_of_long(table, settings.path), []
@@ -149,7 +149,7 @@ def read_matrix(settings: MatrixSettings) -> tuple[LossMatrix, list[Finding]]:
 
 
 def write_matrix(matrix: LossMatrix, path: str, layout: str = "rows_are_units") -> None:
-    """Write bits per byte alone, in the published orientation (`rows_are_units`) or the other."""
+    """Writes bits per byte alone to a table, in the published orientation (`rows_are_units`) or the other."""
     wide, name = NamedTable(matrix.models, matrix.units, matrix.values), "model"
     if layout == "rows_are_units":
         wide, name = wide.transposed(), "id"

@@ -1,4 +1,4 @@
-"""Draws pages that stand for their domain, and cuts pages into chunks that add up to them."""
+"""Samples pages of each domain, and cuts pages into chunks that joined give the page again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PageSample:
 
 
 def sample_pages(doc_ids: Sequence[str], domains: Sequence[str | None], settings: SampleSettings) -> PageSample:
-    """Draws exactly `pages_per_group` pages of every domain that has so many (0: all), others with a reason.
+    """Returns a random sample of exactly `pages_per_group` pages (0: all) of every domain that has so many.
 
     A page's place in the draw is a keyed hash of its doc_id, so neither order nor sharding changes the
     sample. A doc_id that comes again in its domain is the same page and counts once.

@@ -1,4 +1,4 @@
-"""Makes the tables of a target, which the report plots and the next command reads."""
+"""Computes the result tables of a benchmark target, which the report plots and the next command reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _bounds(interval: Interval | None, units: int) -> tuple[pa.Array, pa.Array]:
 
 
 def estimates_table(assessment: Assessment) -> pa.Table:
-    """Returns one row a unit, best first: estimate, partial correlation, their intervals, mean bits per byte.
+    """Returns a table with one row per unit, best first: estimate, partial correlation, intervals, mean bits per byte.
 
     `rank` is 1 for the largest estimate; equal estimates share the mean of their ranks and stand by name.
     """
@@ -46,7 +46,10 @@ def estimates_table(assessment: Assessment) -> pa.Table:
 def weights_table(
     target: str, units: list[str], estimates: Floats, tokens: npt.NDArray[np.int64], caps: Floats, weights: Floats
 ) -> pa.Table:
-    """Returns one row a unit, best first: tokens, cap tau, weight, and whether the unit is included (weight > 0)."""
+    """Returns a table with one row for each unit, best first: estimate, tokens, cap, weight, and whether included.
+
+    `cap` is tau of arXiv 2409.05816; a unit is included where its weight is > 0.
+    """
     table = pa.table(
         {
             "target": pa.array([target] * len(units), pa.string()),
@@ -62,9 +65,9 @@ def weights_table(
 
 
 def held_out_table(assessment: Assessment) -> pa.Table:
-    """Returns one row a model: its error, and its true and predicted ranks (1 is best) by predictor.
+    """Returns a table with one row for each model: its error, and its true and predicted ranks by predictor.
 
-    A predicted rank is null for a model of a fold that could not be fitted.
+    Rank 1 is the best. A predicted rank is null for a model of a fold that could not be fitted.
     """
     target = assessment.target
     return pa.table(
@@ -91,7 +94,7 @@ def _ranks_or_null(predicted: Floats) -> pa.Array:
 
 
 def comparison_table(assessment: Assessment) -> pa.Table:
-    """Compares on held-out models the estimates, the units that they put at the top, and the baseline.
+    """Returns a table that compares predictors on held-out models: all estimates, the top units, the baseline.
 
     Each is a row: rank R2 and Spearman, mean and spread over folds.
     """

@@ -1,4 +1,4 @@
-"""Defines the settings from a matrix to a classifier; importing them is quick."""
+"""Defines the settings of matrices, benchmarks, estimates and classifiers, without any slow import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TableLayout = Literal["auto", "rows_are_units", "rows_are_models", "long"]
 
 
 class CleanSettings(Settings):
-    """Says what happens to the defects of a matrix; each is reported whatever the policy."""
+    """Configures what happens to each defect of a matrix; every defect is reported whatever the policy."""
 
     duplicate_models: Literal["keep_first", "keep_all", "stop"] = Field(
         "keep_first",
@@ -45,7 +45,7 @@ class CleanSettings(Settings):
 
 
 class MatrixSettings(Settings):
-    """Names a file with a matrix of bits per byte."""
+    """Configures how a matrix of bits per byte is read from a file."""
 
     path: ReadPath = Field(description="CSV or Parquet: units by models, models by units, or long.")
     layout: TableLayout = Field("auto", description="Auto takes long tables and a `model` column as such.")
@@ -57,7 +57,7 @@ class MatrixSettings(Settings):
 
 
 class BenchmarkSettings(Settings):
-    """Names the benchmark errors of the models of a matrix."""
+    """Configures how the benchmark errors of models are read from a file or folder."""
 
     path: ReadPath = Field(description="CSV, Parquet, or a folder of lm-evaluation-harness results_*.json.")
     layout: Literal["auto", "rows_are_benchmarks", "rows_are_models", "long"] = Field("auto")
@@ -79,7 +79,7 @@ class BenchmarkSettings(Settings):
 
 
 class CorrelateSettings(Settings):
-    """Estimates by unit, their intervals, and the held-out test of their worth."""
+    """Configures the estimates by unit, their bootstrap intervals, and the test on held-out models."""
 
     matrix: MatrixSettings
     benchmarks: BenchmarkSettings
@@ -102,7 +102,7 @@ class CorrelateSettings(Settings):
 
 
 class SampleSettings(Settings):
-    """Chooses the text units of a matrix, and the pages that stand for them."""
+    """Configures the text units of a matrix, and the sample of pages that represents each."""
 
     unit: Literal["domain", "page", "chunk", "source", "language"] = Field(
         "domain", description="What a column of the matrix is."
@@ -127,19 +127,19 @@ class SampleSettings(Settings):
 
     @property
     def pages_per_group(self) -> int:
-        """Pages drawn of a domain (source, language); 0 for all of them."""
+        """Returns how many pages are drawn of each domain (source, language); 0 for all of them."""
         if self.pages_per_domain is None:
             return 25 if self.unit == "domain" else 0
         return self.pages_per_domain
 
     @property
     def tokens_per_chunk(self) -> int | None:
-        """Tokens of a chunk; None where pages stay whole."""
+        """Returns the number of tokens in a chunk; None where pages stay whole."""
         return 512 if self.unit == "chunk" and self.chunk_tokens is None else self.chunk_tokens
 
 
 class TrainingSettings(Settings):
-    """Configures a fastText classifier of included against excluded pages."""
+    """Configures the training of a fastText classifier that tells included from excluded pages."""
 
     labels: Literal["weight", "rank", "extremes", "given"] = Field(
         "weight",

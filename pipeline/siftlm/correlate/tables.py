@@ -1,4 +1,4 @@
-"""Reads and writes named tables of numbers: CSV or Parquet, wide in either orientation or long."""
+"""Reads and writes tables of numbers with named rows and columns, as CSV or Parquet, wide or long."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 
 @dataclass(frozen=True)
 class NamedTable:
-    """Holds `values[i, j]` (float64, NaN where missing) of row `rows[i]` and column `columns[j]`."""
+    """Holds a table of numbers, float64, NaN where missing: `values[i, j]` is of `rows[i]` and `columns[j]`."""
 
     rows: list[str]
     columns: list[str]
@@ -50,7 +50,7 @@ class NamedTable:
 
 
 def table_of_cells(cells: dict[tuple[str, str], float]) -> NamedTable:
-    """Returns the table of {(row, column): value}, rows as they first appear, NaN where there is no value."""
+    """Returns a table from {(row, column): value}; rows keep their order, columns are sorted, absent values are NaN."""
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = sorted({column for _, column in cells})
     values = [[cells.get((row, column), np.nan) for column in columns] for row in rows]
@@ -203,7 +203,10 @@ def _parse_cells(cells: list[str], missing: list[bool]) -> tuple[npt.NDArray[np.
 def models_of(
     table: pa.Table, settings: MatrixSettings | BenchmarkSettings, usual: Sequence[str]
 ) -> tuple[NamedTable, list[Finding]]:
-    """Returns a wide table with a row a model, and what was left out; `usual` columns name others."""
+    """Returns a wide table with one row for each model, and findings about what was left out.
+
+    `usual` are usual names of the column that names units or benchmarks.
+    """
     names = MODEL_COLUMNS if settings.layout == "rows_are_models" else (*usual, *MODEL_COLUMNS)
     name_column = _name_column(table, settings.path, settings.name_column, names)
     named_by_model = settings.layout == "auto" and (name_column or "").strip().lower() in MODEL_COLUMNS
@@ -261,7 +264,7 @@ def _require_unique(place: str, kind: str, names: Sequence[str]) -> None:
 
 
 def write_table(table: pa.Table, path: str) -> None:
-    """Write Parquet or CSV, by the end of the name; numbers in a CSV read back as the same float64."""
+    """Writes a table as Parquet or CSV, by the file's name; CSV numbers read back as the same float64."""
     with filesystem.open_write(path) as file:
         if path.endswith((".parquet", ".pq")):
             pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **OURS}), file)

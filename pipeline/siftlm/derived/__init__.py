@@ -1,1 +1,1 @@
-"""Computes columns from columns by formulas of the configuration (`[[columns]]`)."""
+"""Computes columns from other columns by formulas of the configuration (`[[columns]]`)."""

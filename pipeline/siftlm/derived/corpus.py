@@ -1,4 +1,4 @@
-"""Finds what a formula asks of the whole corpus: ranks, means and deviations, and buckets of equal numbers.
+"""Computes the statistics of formulas that need the whole corpus: ranks, z-scores and quantile buckets.
 
 Each is a statistic of `statistics.passes` over measured rows: finite values with the group that each belongs to.
 Nothing depends on the order of the rows or on how they are cut.
@@ -25,7 +25,10 @@ _ENTRIES_PER_GROUP = 16
 
 
 class Measured(NamedTuple):
-    """Holds rows that have a value: group uint64[rows], finite value float64[rows], and mass int64[rows], 1 if None."""
+    """Holds the group, value and mass (bytes, for example) of rows that have a value.
+
+    Arrays: group uint64[rows], finite value float64[rows], and mass int64[rows], 1 if None.
+    """
 
     group: UInt64Array
     value: Float64Array
@@ -40,7 +43,9 @@ class Measured(NamedTuple):
 @stored
 @dataclass(frozen=True, eq=False)
 class RankTable:
-    """Holds the values of the corpus in order, after how many documents of its group each begins, and their numbers.
+    """Holds the sorted values of the corpus and, for each, the number of documents below it and with it.
+
+    Documents are counted within a group.
 
     Arrays are [entries]; `groups` [groups] ascends, and group i has the entries [bounds[i], bounds[i + 1]).
     """
@@ -56,23 +61,26 @@ class RankTable:
 
 
 class Rank:
-    """Ranks documents by a value: (documents below + half of those as high) / documents, in its group.
+    """Computes each document's rank by a value: (documents below + half of those equal) / documents, in its group.
 
     Exact while the corpus has no more different values in groups than `entry_limit`. With more, neighbours count as
     equal, as few of them as the limit allows: of 10 million different values some forty at a time.
     """
 
     def begin(self, entry_limit: int) -> RankTable:
-        """Returns the state before any pass."""
+        """Returns the state before the first pass."""
         return RankTable(entry_limit)
 
     def observe(self, rows: Measured, state: RankTable) -> RankHistogram:
-        """Returns the values of some rows, counted."""
+        """Returns the histogram of the values of some rows."""
         zero = np.zeros(len(rows.value), np.uint64)
         return RankHistogram.of(state.limit, rows.group, (from_float(rows.value), zero), np.ones(len(zero), np.int64))
 
     def settle(self, state: RankTable, partial: RankHistogram | None) -> RankTable:
-        """Returns the ranks, or opens another pass where groups are so many that few entries were left for each."""
+        """Returns the finished ranks, or a state for another pass with more entries.
+
+        Another pass is needed where groups are so many that few entries were left for each.
+        """
         counted = partial if partial is not None else RankHistogram.empty(state.limit)
         groups, starts = np.unique(counted.cell, return_index=True)
         if _ENTRIES_PER_GROUP * len(groups) > state.limit:
@@ -99,7 +107,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Quantile:
-    """Numbers buckets of equal mass from 0 up: of the borders, how many lie at or below a value.
+    """Computes each document's quantile bucket from 0 up: the number of borders at or below its value.
 
     Border k of n is the first value, from the lowest, at which the mass of the group reaches k/n of the whole (the
     inverted distribution function); equal values share a bucket. This is the bucket of Nemotron-CC's ensemble (Su et
@@ -109,18 +117,18 @@ class Quantile:
     buckets: int
 
     def begin(self, entry_limit: int) -> Search:
-        """Returns the state before any pass."""
+        """Returns the state before the first pass."""
         targets = tuple(Target(share=Fraction(k, self.buckets)) for k in range(1, self.buckets))
         return Search(targets, entry_limit=entry_limit)
 
     def observe(self, rows: Measured, state: Search) -> RankHistogram:
-        """Returns the ranks of some rows, counted."""
+        """Returns the histogram of some rows' values that the search for bucket borders needs."""
         zero = np.zeros(len(rows.value), np.uint64)
         mass = np.ones(len(zero), np.int64) if rows.mass is None else rows.mass
         return histogram(state, Ranked(rows.group, from_float(rows.value), zero, mass))
 
     def settle(self, state: Search, partial: RankHistogram | None) -> Search:
-        """Returns the search after a pass."""
+        """Returns the state of the search for bucket borders after a pass."""
         return advance(state, [partial] if partial is not None else [])
 
     def values(self, rows: Measured, state: Search) -> Float64Array:
@@ -137,7 +145,10 @@ class Quantile:
 @stored
 @dataclass(frozen=True, eq=False)
 class GroupSums:
-    """Counts documents by group, and sums a number of them exactly, in units of 2^-1074; `groups` [groups] ascends."""
+    """Holds the number of documents and an exact sum of values for each group.
+
+    Sums are in units of 2^-1074; `groups` [groups] ascends.
+    """
 
     groups: UInt64Array
     documents: Int64Array
@@ -145,19 +156,19 @@ class GroupSums:
 
     @classmethod
     def of(cls, group: UInt64Array, value: Float64Array) -> GroupSums:
-        """Returns the sums of some rows."""
+        """Returns the sums of the values of some rows by group."""
         order = np.argsort(group, kind="stable")
         groups, starts, documents = np.unique(group[order], return_index=True, return_counts=True)
         parts = np.split(value[order], starts[1:]) if len(groups) else []
         return cls(groups, documents.astype(np.int64), tuple(map(exact_sum, parts)))
 
     def rows(self) -> Iterator[tuple[int, int, int]]:
-        """Yields group, documents and sum."""
+        """Yields the group, number of documents and sum of each group."""
         return zip(self.groups.tolist(), self.documents.tolist(), self.sums, strict=True)
 
     @classmethod
     def merged(cls, parts: Iterable[GroupSums]) -> GroupSums:
-        """Returns the sums of everything in `parts`."""
+        """Returns the sums over all `parts` by group."""
         sums: dict[int, list[int]] = {}
         for part in parts:
             for group, documents, value in zip(part.groups.tolist(), part.documents.tolist(), part.sums, strict=True):
@@ -175,7 +186,7 @@ class GroupSums:
 @stored
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """Holds mean and standard deviation by group; arrays are [groups], and `groups` ascends."""
+    """Holds the mean and standard deviation of each group; arrays are [groups], and `groups` ascends."""
 
     groups: UInt64Array = field(default_factory=lambda: np.empty(0, np.uint64))
     mean: Float64Array = field(default_factory=lambda: np.empty(0, np.float64))
@@ -184,19 +195,19 @@ class Spread:
 
     @property
     def done(self) -> bool:
-        """Whether the deviations are known."""
+        """Tells whether the standard deviations are known."""
         return self.passes == 2
 
 
 class ZScore:
-    """Measures (value - mean) / standard deviation, of all documents of the group, in two passes of exact sums."""
+    """Computes (value - mean) / standard deviation over the documents of a group, by exact sums in two passes."""
 
     def begin(self, entry_limit: int) -> Spread:  # noqa: ARG002
-        """Returns the state before any pass."""
+        """Returns the state before the first pass."""
         return Spread()
 
     def observe(self, rows: Measured, state: Spread) -> GroupSums:
-        """Returns the sums of values; with the means known, of the squares of what they are off by."""
+        """Returns the sums of values by group or, in the second pass, of squared differences from the mean."""
         if state.passes == 0:
             return GroupSums.of(rows.group, rows.value)
         row, _ = _row_of(state.groups, rows.group)
@@ -205,7 +216,7 @@ class ZScore:
         return GroupSums.of(rows.group, squares)
 
     def settle(self, state: Spread, partial: GroupSums | None) -> Spread:
-        """Returns the means, then the deviations."""
+        """Returns the means after the first pass, and the standard deviations after the second."""
         sums = partial if partial is not None else GroupSums.merged([])
         means = [as_fraction(total) / count for _, count, total in sums.rows()]
         if state.passes == 0:
@@ -213,7 +224,7 @@ class ZScore:
         return replace(state, deviation=np.array([math.sqrt(mean) for mean in means], np.float64), passes=2)
 
     def values(self, rows: Measured, state: Spread) -> Float64Array:
-        """Returns the score of every row; NaN in a group without spread, or never observed."""
+        """Returns the z-score of every row; NaN in a group without spread, or never observed."""
         row, known = _row_of(state.groups, rows.group)
         scores = np.full(len(row), np.nan)
         row = row[known]

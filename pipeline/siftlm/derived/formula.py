@@ -35,11 +35,11 @@ Value = Any
 
 
 class FormulaError(Exception):
-    """Says what is wrong with a formula."""
+    """Reports what is wrong with a formula."""
 
 
 class Function(NamedTuple):
-    """Computes a function of `least` to `most` values, each of which must be of `kind`."""
+    """Holds a function of formulas, which takes `least` to `most` values of type `kind`."""
 
     compute: Callable[..., Value]
     kind: str
@@ -100,7 +100,7 @@ _LOGIC = {ast.And: pc.and_kleene, ast.Or: pc.or_kleene}
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """Marks a place of a formula that asks something of the whole corpus.
+    """Holds a function call in a formula that needs statistics of the whole corpus, such as `rank`.
 
     Attributes:
         level: 1 where it asks about what each document says alone, one more where about the answers of others.
@@ -115,7 +115,7 @@ class Call:
 
 
 class Program:
-    """Computes columns in their order, each from the given ones and those before it.
+    """Computes columns in order, each from the given columns and the columns before it.
 
     Raises:
         UserError: a formula is none, names what is not there, or mixes what does not go together.
@@ -139,7 +139,7 @@ class Program:
 
     @property
     def levels(self) -> int:
-        """How often the corpus is asked, one answer upon the other."""
+        """Returns the number of rounds of statistics, where each round may use the results of the one before."""
         return max((call.level for call in self.calls.values()), default=0)
 
     def used(self) -> set[str]:
@@ -148,16 +148,16 @@ class Program:
         return {node.id for node in nodes if isinstance(node, ast.Name) and node.id in self.given}
 
     def asked(self, level: int) -> list[tuple[str, Call]]:
-        """Returns the calls of a level, each with the name of its state."""
+        """Returns the calls that belong to one round of statistics (`level`), each with the name of its state."""
         return [(str(number), call) for number, call in enumerate(self.calls.values()) if call.level == level]
 
     def measured(self, call: Call, table: pa.Table, states: Mapping[str, Any], alive: BoolArray) -> Measured:
-        """Returns what a call measures of the rows that are alive and have a value."""
+        """Returns the groups, values and masses that a call measures, for `alive` rows that have a value."""
         rows, known = _Evaluation(self, table, states).measured(call)
         return rows.where(alive[known])
 
     def compute(self, table: pa.Table, states: Mapping[str, Any]) -> pa.Table:
-        """Returns the columns of some rows; `states` are those of all calls, by name."""
+        """Returns the computed columns of some rows; `states` holds the statistics of all calls by name."""
         evaluation = _Evaluation(self, table, states)
         return pa.table({column.name: evaluation.column(column.name) for column in self.columns})
 

@@ -1,4 +1,4 @@
-"""Defines a column that a formula computes."""
+"""Defines the settings of a column that a formula computes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 4096
 
 
 class ColumnSettings(Settings):
-    """One column computed from others, after the scores: rules, weights, the report and the output can name it."""
+    """Configures a column computed from others after the scores; rules, weights, report and output can name it."""
 
     name: Name = Field(description="The name of the column.")
     expr: str = Field(

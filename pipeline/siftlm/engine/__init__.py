@@ -1,1 +1,1 @@
-"""Starts all work that Beam runs: steps, runners, shards, graphs, progress and the audit."""
+"""Runs the steps of a run with Beam: tasks, runners, graphs, progress and the audit."""

@@ -1,4 +1,4 @@
-"""Sets options of glibc's allocator, which are the whole process's; other C libraries have none."""
+"""Sets options of glibc's memory allocator for the whole process; does nothing with other C libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _M_ARENA_MAX = -8
 
 
 def limit_arenas() -> None:
-    """Limits malloc to an arena for every core, unless MALLOC_ARENA_MAX says how many.
+    """Limits malloc to one arena per core, unless the environment variable MALLOC_ARENA_MAX sets a number.
 
     Threads come and go with the stages, and each takes over an arena that others have cut to pieces, or a new one:
     a process that runs for hours then holds more and more memory that is free (tests/bench/results/limits.md).
@@ -24,7 +24,7 @@ def limit_arenas() -> None:
 
 @contextmanager
 def zeroed_allocations() -> Iterator[None]:
-    """Makes malloc hand out zeroed memory inside the block.
+    """Makes malloc return zeroed memory inside the block.
 
     fastText fills a tenth of its input matrix with random numbers per thread, at most ten tenths, and leaves
     the rest as allocated (DenseMatrix::uniform). Its own releases allocate zeros; fasttext-numpy2 0.10.4

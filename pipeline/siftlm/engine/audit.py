@@ -1,4 +1,4 @@
-"""Adds up what every step made of every shard, and finds documents that are unaccounted for."""
+"""Sums the row counts of every step and shard, and finds documents that are unaccounted for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Markers = Mapping[str, Sequence[Marker]]
 
 
 def totals(markers: Sequence[Marker]) -> dict[str, Any]:
-    """Returns the sums of one stage: rows in and out, dropped and errors by reason."""
+    """Returns a stage's total rows in and out, and its dropped rows and errors by reason."""
     dropped: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for marker in markers:
@@ -32,7 +32,7 @@ def totals(markers: Sequence[Marker]) -> dict[str, Any]:
 
 
 class AuditError(Exception):
-    """Tells that rows went missing; the run fails, for its output cannot be trusted."""
+    """Signals that rows are unaccounted for; the run fails because its output cannot be trusted."""
 
 
 def audit(markers: Markers) -> None:

@@ -1,4 +1,4 @@
-"""Imports Beam without what it warns of."""
+"""Imports Apache Beam without its warnings about missing optional packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def import_beam() -> tuple[Any, Any]:
-    """Returns Beam and its options class, without what it warns of while it is imported (optional packages)."""
+    """Returns the Beam module and its PipelineOptions class, imported without warnings about optional packages."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Checks options against those that Beam knows, for it would drop others without a word."""
+"""Checks that Beam knows the given pipeline options, because it silently drops unknown ones."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _REFUSED = frozenset(["dry_run"])
 
 
 class _Parser(argparse.ArgumentParser):
-    """Parses options, with errors that a user reads in one line."""
+    """Parses options and reports mistakes as a one-line UserError."""
 
     def error(self, message: str) -> Any:
         raise UserError(message)
 
     def add_value_provider_argument(self, *names: str, **facts: Any) -> None:
-        """Beam's options of templates, of which only the name and the type matter here."""
+        """Adds an option of Beam's templates, of which only the name and the type matter here."""
         self.add_argument(*names, **{key: value for key, value in facts.items() if key != "default"})
 
 
@@ -75,18 +75,18 @@ def _actions() -> dict[str, argparse.Action]:
 
 
 def known() -> set[str]:
-    """Returns the names of all options, without dashes."""
+    """Returns the names of all allowed options of Beam and its engines, without dashes."""
     return {*_actions(), *OF_ENGINES} - _REFUSED
 
 
 def is_flag(name: str) -> bool:
-    """Tells whether an option is there or not, and takes no value."""
+    """Tells whether an option is a flag, which takes no value."""
     action = _actions().get(name)
     return action is not None and action.nargs == 0
 
 
 def check_options(options: Mapping[str, OptionValue]) -> None:
-    """Raises UserError for a name of `runner.options` that Beam does not know, or a value that it cannot take."""
+    """Raises UserError for an option in `runner.options` that Beam does not know, or an invalid value."""
     for name, value in options.items():
         place = f"runner.options.{name}"
         if name not in known():
@@ -122,7 +122,7 @@ def _must(message: str) -> str:
 
 
 def of_arguments(arguments: Sequence[str], own: Sequence[str] = ()) -> tuple[dict[str, OptionValue], list[str]]:
-    """Returns the options in words of a command line (`--name=value`, `--name value`, `--flag`), and the other words.
+    """Returns Beam's options in a command line (`--name=value`, `--name value`, `--flag`), and the other words.
 
     Raises:
         UserError: an option is none of Beam's; the nearest is named, of Beam's and of the command's `own`.

@@ -1,4 +1,4 @@
-"""Starts the pipelines of steps: for the shards that have no output yet, and never for nothing."""
+"""Starts the pipeline of a step for the shards that have no output yet, if there are any."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GraphWork(Protocol):
-    """Holds the functions that a graph calls, and the files that only the graph needs."""
+    """Holds the functions that a Beam graph calls, and the temporary files that it needs."""
 
     @property
     def links(self) -> Links: ...
@@ -25,7 +25,7 @@ class GraphWork(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Tells where the work of a step is done, and how much there is of it."""
+    """Holds the store and runner that a step works with, and the size of the corpus."""
 
     store: Store
     runner: RunnerSettings
@@ -50,7 +50,7 @@ def run_shards(stage: ShardStage, tasks: Sequence[Task], context: Context) -> li
 
 
 def run_graph(name: str, tasks: Sequence[Task], work: GraphWork, context: Context) -> None:
-    """Runs a graph over tasks, and removes the files that it passed from worker to worker.
+    """Runs a step's Beam graph over tasks, then removes the temporary files passed between workers.
 
     The module `graph` beside that of `work` builds it, and is imported here, for it imports Beam.
     """
@@ -66,5 +66,5 @@ def run_graph(name: str, tasks: Sequence[Task], work: GraphWork, context: Contex
 
 
 def markers_of(stage: str, tasks: Sequence[Task], known: Mapping[str, Marker], store: Store) -> list[Marker]:
-    """Returns the markers of all tasks in order, those that are not known yet from the store."""
+    """Returns the markers of all tasks in order, reading those that are not in `known` from the store."""
     return [known.get(task.key) or store.marker(stage, task.key) for task in tasks]

@@ -1,4 +1,4 @@
-"""Merges statistics of all shards by one small pipeline, whose answer comes back through a file."""
+"""Merges statistics of all shards, in this process or by a pipeline that returns them through a file."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def gather(
     tasks: Sequence[Task],
     context: Context,
 ) -> T | None:
-    """Returns what `merge` makes of the statistics of a few tasks each; None where there are no tasks.
+    """Returns the statistics of all tasks, merged by `merge`; None if there are no tasks.
 
-    Neither may mind order or grouping. A small corpus is read here, a large one by the runner.
+    The order and grouping of tasks must not change the result. A small corpus is read here, a large one by the runner.
     """
     if not tasks:
         return None

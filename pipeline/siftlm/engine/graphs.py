@@ -1,4 +1,4 @@
-"""Builds the graphs of steps that work shard by shard, with as little logic as possible in Beam.
+"""Builds the Beam graphs of steps that work shard by shard, with as little logic as possible in them.
 
 Imported only when a pipeline is built or run. What a graph holds does not depend on the shards: it reads them from a
 plan, a file with one task a line.
@@ -23,7 +23,7 @@ from siftlm.store import Store
 
 
 def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
-    """Runs every task of the plan once somewhere; its output is a file."""
+    """Adds to a pipeline the work on every task of the plan; each writes its output to a file."""
     work = beam.ParDo(InThreads(partial(run_task, stage, store=store), threads(runner)))
     _ = tasks(pipeline, plan) | stage.name >> work.with_resource_hints(**resource_hints(runner, stage.name))
 
@@ -36,7 +36,7 @@ def statistics_graph(
     answer: str,
     store: Store,
 ) -> None:
-    """Merges the statistics of all tasks of the plan into the file `answer`."""
+    """Adds to a pipeline the merging of all tasks' statistics into the file `answer`."""
     _ = (
         tasks(pipeline, plan)
         | "statistics" >> beam.Map(lambda task: statistic([task]))
@@ -46,22 +46,22 @@ def statistics_graph(
 
 
 def tasks(pipeline: beam.Pipeline, plan: str) -> Any:
-    """Returns the tasks of a plan, a PCollection spread over the workers."""
+    """Returns the tasks of a plan file as a PCollection that is spread over the workers."""
     paths = pipeline | "plan" >> beam.Create([plan])
     return paths | "tasks" >> beam.FlatMap(read_plan) | "spread" >> beam.Reshuffle()
 
 
 def with_parts(name: str, tasks: Any, parts: Any, number: Callable[[Task], int] = attrgetter("shard")) -> Any:
-    """Returns (task, all that parts have for its shard) of every task; parts begin with the number of their shard."""
+    """Returns a PCollection of (task, values of its shard), where `parts` holds pairs (shard number, value)."""
     numbered = tasks | f"{name}, numbered" >> beam.Map(lambda task: (number(task), task))
     grouped = {"task": numbered, "parts": parts} | f"{name}, by shard" >> beam.CoGroupByKey()
     return grouped | f"{name}, of a shard" >> beam.MapTuple(lambda _, group: (*group["task"], group["parts"]))
 
 
 class InThreads(beam.DoFn):
-    """Calls a function on a few elements of a bundle at a time: for work that releases the interpreter lock.
+    """Calls a function on several elements of a bundle at once, for work that releases the interpreter lock.
 
-    Once a call has failed, those that have not begun are left out: the next run does them.
+    Once a call has failed, calls that have not begun are skipped: the next run makes them.
     """
 
     def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
@@ -94,7 +94,7 @@ class InThreads(beam.DoFn):
 
 
 class Merge(beam.CombineFn):
-    """Combines values of a mergeable statistic; the accumulator is None until something is there."""
+    """Combines the values of a mergeable statistic; the accumulator is None until the first value."""
 
     def __init__(self, merge: Callable[[Iterable[Any]], Any]) -> None:
         self._merge = merge

@@ -1,4 +1,4 @@
-"""Runs worker processes of FnApiRunner, forked from one that has imported everything.
+"""Runs FnApiRunner's worker processes, forked from a server process that has imported everything.
 
 Beam's own multi_processing mode starts a new interpreter for every worker of every stage, 2 CPU seconds each. Here
 the first stage starts a server process that imports Beam and the stages once, and workers are its forks: it has no
@@ -42,7 +42,7 @@ OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # which go to workers too, who
 
 @environments.Environment.register_urn(URN, None)
 class ForkedEnvironment(environments.Environment):
-    """Names `ForkedWorker` in a pipeline."""
+    """Tells Beam to run a pipeline's workers as `ForkedWorker` processes."""
 
     def to_runner_api_parameter(self, _context: object) -> tuple[str, None]:
         return URN, None
@@ -55,7 +55,7 @@ class ForkedEnvironment(environments.Environment):
 
 
 def environment() -> ForkedEnvironment:
-    """Returns the environment that makes Beam fork its workers from this process."""
+    """Returns the Beam environment whose workers are forked processes (`ForkedWorker`)."""
     return ForkedEnvironment(environments.python_sdk_capabilities(), ())
 
 
@@ -90,7 +90,7 @@ class ForkedWorker(GrpcWorkerHandler):
             self._process.kill()
 
     def own_end(self) -> int | None:
-        """Returns the exit code of a process that ended, not well, and not because it was killed from here."""
+        """Returns the exit code of a worker that failed by itself; None if it runs, succeeded or was stopped."""
         return self._process.exitcode or None if self._ended.is_set() and not self._killed else None
 
     def _watch(self) -> None:
@@ -115,7 +115,7 @@ _workers: list[ForkedWorker] = []  # of the pipeline that runs
 
 @contextmanager
 def deaths_named() -> Iterator[None]:
-    """Says that a worker died, in one line, where a pipeline fails because of that.
+    """Raises a one-line UserError if the pipeline in the block fails because a worker process died.
 
     Beam's threads notice it first in one way or another (a channel that closed, an answer that never came), before
     the process is known to have ended. What a worker itself reports has a traceback, and is no such failure.
@@ -160,7 +160,7 @@ def _told(code: int) -> str:
 
 
 def serve(control_address: str, worker_id: str, level: int) -> None:
-    """Works for the runner at `control_address` until it closes the channel, or its process is gone."""
+    """Runs a worker for the runner at `control_address` until it closes the channel or its process ends."""
     threading.Thread(target=_end_with_submitter, daemon=True).start()
     logs.show(sys.stderr, level)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - Beam prints what it also tells the runner, with a traceback

@@ -1,4 +1,4 @@
-"""Shows what a run does: step, shards, documents, rate, time left; on a terminal or as lines."""
+"""Shows a run's progress (step, shards, documents, rate, time left) on a terminal or as lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN_SECONDS = 0.5
 
 @dataclass
 class StageCounts:
-    """Counts what the markers of a stage say so far; each marker is read once."""
+    """Counts the finished shards and rows of a stage from its markers, each of which is read once."""
 
     stage: str
     wanted: frozenset[str]
@@ -32,7 +32,7 @@ class StageCounts:
     rows_out: int = 0
 
     def look(self, store: Store) -> None:
-        """Counts the shards that were committed since the last look."""
+        """Adds the shards that were committed since the last call to the counts."""
         new = (self.wanted & store.done(self.stage)) - self.done
         for marker in (store.marker(self.stage, key) for key in sorted(new)):
             self.rows_in += marker.rows_in
@@ -41,7 +41,10 @@ class StageCounts:
         self.fresh += len(new)
 
     def status(self, seconds: float) -> str:
-        """Returns `scores/m: 12/80 shards, 340 documents/s, keeps 81%, 2 min 50 s left`; rates once a shard is done."""
+        """Returns a line such as `scores/m: 12/80 shards, 340 documents/s, keeps 81%, 2 min 50 s left`.
+
+        Until a shard is done, the line has the time so far instead of rates.
+        """
         text = f"{self.stage}: {len(self.done)}/{len(self.wanted)} shards"
         if not self.fresh or seconds <= 0:
             return f"{text}, {duration(seconds)} so far"
@@ -51,7 +54,7 @@ class StageCounts:
 
 
 class Progress:
-    """Counts committed shards of the stage at work, from their markers, and says so on `stream`.
+    """Prints the progress of the current stage to `stream`, counted from the markers of committed shards.
 
     Markers are the truth on every runner: Beam's counters are for display and some runners show none. With
     `metrics`, the same numbers go to a text file that Prometheus's node exporter reads.
@@ -66,7 +69,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, tasks: Sequence[Task], store: Store) -> Iterator[None]:
-        """Watches a stage while the block runs; silent when it has nothing to do."""
+        """Prints a stage's progress while the block runs; prints nothing if all its shards are done."""
         wanted = frozenset(task.key for task in tasks)
         before = wanted & store.done(name) if wanted else wanted
         if before == wanted:
@@ -89,7 +92,7 @@ class Progress:
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:
-        """Says how long a block took that has no shards to count."""
+        """Prints how long the block took, for work that has no shards to count."""
         started = time.monotonic()
         yield
         seconds = time.monotonic() - started
@@ -112,7 +115,7 @@ class Progress:
             filesystem.write_bytes(self._metrics, prometheus(list(self._tallies.values())).encode())
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line that later progress does not overwrite."""
         self._line(one_line(text), last=True)
 
     def _line(self, text: str, last: bool = False) -> None:
@@ -126,7 +129,7 @@ class Progress:
 
 
 def prometheus(tallies: Sequence[StageCounts]) -> str:
-    """Returns the tallies in Prometheus's text format: shards wanted and done, fresh rows in and out."""
+    """Returns stages' counts in Prometheus's text format: shards, shards done, and this run's rows in and out."""
     metrics: dict[str, tuple[str, Callable[[StageCounts], int]]] = {
         "siftlm_shards": ("Shards of the stage.", lambda t: len(t.wanted)),
         "siftlm_shards_done": ("Shards with a marker.", lambda t: len(t.done)),
@@ -146,7 +149,7 @@ def _label(value: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns `2 h 5 min`, `3 min 20 s` or `8 s`."""
+    """Returns a duration in words, such as `2 h 5 min`, `3 min 20 s` or `8 s`."""
     rounded = round(seconds)
     if rounded >= 3600:
         return f"{rounded // 3600} h {rounded % 3600 // 60} min"

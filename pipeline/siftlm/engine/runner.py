@@ -1,4 +1,4 @@
-"""Starts pipelines on the configured runner, and refuses runners whose results are wrong."""
+"""Runs pipelines on the configured Beam runner, and refuses runners that give wrong results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = {
 
 
 class RunnerSettings(Settings):
-    """Says which Beam runner executes the stages, and with what."""
+    """Configures the Beam runner that executes the stages: its processes, threads, memory and options."""
 
     name: str = Field(LOCAL, description=f"Beam runner: one of {', '.join(RUNNERS)}.")
     processes: int = Field(
@@ -91,7 +91,7 @@ class RunnerSettings(Settings):
 
 
 def with_options(settings: RunnerSettings, given: Mapping[str, str | int | float | bool]) -> RunnerSettings:
-    """Returns the settings with options of the command line laid over them; `runner` is the name."""
+    """Returns the settings overridden by command-line options, of which `runner` is the runner's name."""
     options = {**settings.options, **given}
     name = str(options.pop("runner", settings.name)).rsplit(".", 1)[-1]
     return settings.model_copy(update={"name": name, "options": options})
@@ -168,20 +168,20 @@ def is_local(settings: RunnerSettings) -> bool:
 
 
 def threads(settings: RunnerSettings) -> int:
-    """Returns shards that one process works on at a time; the kernels release the interpreter lock."""
+    """Returns how many shards one process works on at once; the kernels release the interpreter lock."""
     wanted = settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
     return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
 
 
 def memory(settings: RunnerSettings) -> int:
-    """Returns bytes of a worker process, by default what all its shards at a time may take."""
+    """Returns the memory of a worker process in bytes, by default enough for all its shards at once."""
     if settings.worker_memory is None:
         return threads(settings) * SHARD_MEMORY
     return int(TypeAdapter(ByteSize).validate_python(settings.worker_memory))
 
 
 def batch_size(settings: RunnerSettings, default: int) -> int:
-    """Returns what a shard holds at a time: the default, or less where a worker has less memory."""
+    """Returns how much a shard may hold in memory at once: `default`, or less with little worker memory."""
     if settings.worker_memory is None:
         return default
     left = (memory(settings) - LEAST_MEMORY) / threads(settings)
@@ -189,7 +189,7 @@ def batch_size(settings: RunnerSettings, default: int) -> int:
 
 
 def run_pipeline(settings: RunnerSettings, name: str, build: Callable[[beam.Pipeline], None]) -> None:
-    """Builds one pipeline, runs it and waits; a failed pipeline raises what the worker raised.
+    """Builds a pipeline, runs it and waits for its end; raises the worker's error if it fails.
 
     Raises:
         UserError: nothing listens where an engine is said to be, or the engine says that it failed and no worker is
@@ -237,7 +237,7 @@ def _runner(settings: RunnerSettings) -> object:
 
 
 def flags(settings: RunnerSettings, name: str) -> list[str]:
-    """Returns command-line flags for Beam, in which repeated options are comma-separated in our settings."""
+    """Returns Beam's command-line flags; an option that may repeat is comma-separated in our settings."""
     given = []
     for key, value in beam_options(settings, name).items():
         if isinstance(value, bool):
@@ -250,7 +250,7 @@ def flags(settings: RunnerSettings, name: str) -> list[str]:
 
 
 def beam_options(settings: RunnerSettings, name: str) -> dict[str, str | int | float | bool]:
-    """Returns Beam's options for one pipeline: ours where the user gave none."""
+    """Returns the Beam options for one pipeline: the user's, and siftlm's defaults for the others."""
     options: dict[str, str | int | float | bool] = {"job_name": f"siftlm-{re.sub('[^a-z0-9]+', '-', name.lower())}"}
     if settings.name == LOCAL and settings.processes > 1:
         options["direct_num_workers"] = settings.processes
@@ -288,7 +288,7 @@ def _engine_is_local(settings: RunnerSettings) -> bool:
 
 
 def resource_hints(settings: RunnerSettings, stage: str) -> dict[str, str]:
-    """Returns what the workers of a stage need: an accelerator and memory for those that score, nothing for others."""
+    """Returns a stage's Beam resource hints: accelerator and memory for scoring stages, none for others."""
     if not stage.startswith(ACCELERATED):
         return {}
     wanted = {"accelerator": settings.accelerator, "min_ram": settings.score_memory}

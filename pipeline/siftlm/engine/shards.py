@@ -1,4 +1,4 @@
-"""Does the work on one shard: tasks, the files that list them for workers, and their threads."""
+"""Defines tasks, the work of a stage on one shard, the plan files that list them, and their execution."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NONE: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Task:
-    """Describes one shard's work in one stage: what it reads, and the key of what it writes."""
+    """Describes one stage's work on one shard: the keys of its inputs and of its output."""
 
     shard: int  # index in the run's order of shards
     name: str  # the input shard, for messages and markers
@@ -39,7 +39,7 @@ class Task:
         content: str = "",
         **facts: Any,
     ) -> Marker:
-        """Returns the marker of a Parquet file with all `rows`: those neither dropped nor errors are passed on."""
+        """Returns the marker of a Parquet output with `rows` rows; those neither dropped nor errors are passed on."""
         rows_out = rows - sum(dropped.values()) - sum(errors.values())
         gone, failed = ({reason: n for reason, n in sorted(of.items()) if n} for of in (dropped, errors))
         return Marker(stage, self.key, self.name, rows, rows_out, gone, failed, {".parquet": seal}, content, facts)
@@ -47,18 +47,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Measures the time of a pipeline over all shards by the clock, which their markers tell in equal parts."""
+    """Measures the wall-clock time of a pipeline, of which every shard's marker records an equal share."""
 
     shards: int = 1
     started: float = field(default_factory=time.time)
 
     def part(self) -> float:
-        """Returns seconds from the start to now, over the number of shards; 0 where the clock was set back."""
+        """Returns the seconds since the start divided by the number of shards, or 0 if the clock went back."""
         return round(max(0.0, time.time() - self.started) / self.shards, 6)
 
 
 class ShardStage(Protocol):
-    """Works shard by shard. Picklable; `run` is idempotent and may run twice at the same time."""
+    """Defines a picklable stage that works shard by shard; `run` is idempotent and may run twice at once."""
 
     @property
     def name(self) -> str: ...
@@ -69,7 +69,7 @@ class ShardStage(Protocol):
 
 
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
-    """Writes the tasks to a file, one a line, so that a graph does not grow with its shards."""
+    """Writes tasks to a plan file, one per line, so that a graph's size does not depend on them."""
     lines = [orjson.dumps(task) for task in tasks]
     path = store.path("plans", f"{stage}-{_plan_digest(lines)}", ".jsonl")
     filesystem.write_bytes(path, b"\n".join(lines), durable=False)
@@ -77,7 +77,7 @@ def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
 
 
 def read_plan(path: str) -> Iterator[Task]:
-    """Yields the tasks of a plan, whose digest is in its name."""
+    """Yields the tasks of a plan file; raises UserError if the digest in its name does not match."""
     lines = filesystem.read_bytes(path).splitlines()
     if not path.endswith(f"-{_plan_digest(lines)}.jsonl"):
         raise UserError(
@@ -92,7 +92,7 @@ def _plan_digest(lines: Iterable[bytes]) -> str:
 
 
 def run_task(stage: ShardStage, task: Task, store: Store) -> None:
-    """Runs and commits one task unless somebody has done so already."""
+    """Runs one task and commits its marker, unless that is done already."""
     if store.is_done(stage.name, task.key):
         return
     started = time.monotonic()

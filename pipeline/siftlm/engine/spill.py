@@ -1,4 +1,4 @@
-"""Keeps band keys, edges and components in files, so that only their places pass through a pipeline.
+"""Keeps band keys, edges and components in files, so that a pipeline passes on only file positions.
 
 A pipeline on one machine holds its collections in memory, and a combiner's accumulators are copied between steps.
 So keys and edges are written where they are found, those of one partition at a time are read again, and one
@@ -36,7 +36,7 @@ BLOCK = 1 << 16
 
 
 class SpanWriter:
-    """Appends blocks to a file and tells where each is."""
+    """Appends blocks to a file and returns the span (path, first byte, entries) of each."""
 
     def __init__(self, path: str, stream: BinaryIO) -> None:
         self._path, self._stream, self._end = path, stream, 0
@@ -48,7 +48,7 @@ class SpanWriter:
 
 
 def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
-    """Returns (keys, numbers) of all blocks, file after file."""
+    """Returns the (keys, numbers) of the blocks that the spans locate, ordered by file and position."""
     ordered = sorted(spans)
     total = sum(entries for _, _, entries in ordered)
     keys, numbers, at = np.empty(total, np.uint64), np.empty(total, np.int64), 0
@@ -63,7 +63,7 @@ def read_spans(spans: Iterable[Span]) -> tuple[NDArray[np.uint64], Integers]:
 
 
 def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> Iterator[tuple[int, Block]]:
-    """Yields (partition, block) of parallel arrays, split by key."""
+    """Yields (partition, block) of the parallel arrays of keys and owners, split by a hash of the key."""
     if partitions == 1:
         yield 0, (keys.tobytes(), owners.tobytes())
         return
@@ -76,7 +76,7 @@ def partition(keys: NDArray[np.uint64], owners: Integers, partitions: int) -> It
 
 
 def groups(*columns: NDArray[Any]) -> tuple[Integers, Integers]:
-    """Returns where the runs of equal rows in parallel arrays begin, and how many rows each has."""
+    """Returns the start and length of every run of equal rows in parallel arrays."""
     new = np.arange(len(columns[0])) == 0
     for column in columns:
         new[1:] |= column[1:] != column[:-1]
@@ -86,7 +86,7 @@ def groups(*columns: NDArray[Any]) -> tuple[Integers, Integers]:
 
 @dataclass(frozen=True)
 class Links:
-    """Keeps keys and edges in files of one folder, which is removed when the graph has run."""
+    """Reads and writes files of keys and edges in one folder, which is removed when the graph has run."""
 
     store: Store
     key: str
@@ -102,13 +102,13 @@ class Links:
 
     @contextmanager
     def open_spans(self, name: str) -> Iterator[SpanWriter]:
-        """Gives a writer of blocks to a file, which is there when the context ends."""
+        """Yields a writer of blocks to a file, which appears when the context ends."""
         path = f"{self.folder}/{name}.bin"
         with filesystem.open_write(path, durable=False) as stream:
             yield SpanWriter(path, stream)
 
     def write(self, name: str, edges: Edges) -> str:
-        """Writes edges (a, b), or components (number, smallest number of its component); gives the path."""
+        """Writes edges (a, b), or components (number, smallest number of its component), and returns the path."""
         path = f"{self.folder}/{name}.parquet"
         with open_parquet(path, LINK_SCHEMA, durable=False) as links:
             for start in range(0, len(edges[0]), BLOCK):
@@ -117,7 +117,7 @@ class Links:
         return path
 
     def merge(self, name: str, paths: Iterable[str]) -> str:
-        """Writes the components of the edges in all files, whatever their order; gives the path."""
+        """Writes the connected components of the edges in several files, in whatever order; returns the path."""
         from siftlm_kernels.components import UnionFind
 
         forest = UnionFind()
@@ -128,13 +128,13 @@ class Links:
         return self.write(name, forest.components())
 
     def read(self, path: str) -> Edges:
-        """Returns the edges of one file."""
+        """Returns the edges that a file holds."""
         with _opened(path) as file:
             table = file.read()
         return table["number"].to_numpy(), table["component"].to_numpy()
 
     def linked(self, shard: int) -> Edges:
-        """Returns (rows of a shard that are linked with another document, their components), rows ascending."""
+        """Returns the rows of a shard that are linked with other documents, ascending, and their components."""
         low, high = shard << 32, (shard + 1) << 32
         with _opened(self.final) as file:
             groups = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
@@ -154,5 +154,5 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
 
 
 def branch(partition: int, partitions: int) -> int:
-    """Returns the inner node of the merge tree that takes a partition's edges, about evenly."""
+    """Returns the inner node of the merge tree for a partition's edges; partitions are spread evenly over nodes."""
     return partition % max(1, isqrt(partitions))

@@ -24,7 +24,7 @@ NO_COLUMNS = pa.schema([])
 
 @dataclass(frozen=True)
 class Output:
-    """Names what a step made of a shard."""
+    """Identifies a step's output for a shard by its key and its content digest."""
 
     key: str  # its name in the store
     content: str  # a digest of what the keys of later steps depend on
@@ -32,7 +32,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Shard:
-    """Follows an input file through a run, with everything that was made of it so far."""
+    """Describes an input file and the outputs that steps have made from it so far."""
 
     number: int  # in the run's order
     name: str  # path of the input file
@@ -41,27 +41,27 @@ class Shard:
     shared: Mapping[str, Output] = field(default_factory=dict)  # by step, outputs of the whole run: a model, say
 
     def content(self, step: str) -> str:
-        """Returns the content of a step's output; empty where the step made none of this shard."""
+        """Returns the content digest of a step's output for this shard, or an empty string without one."""
         output = self.outputs.get(step) or self.shared.get(step)
         return output.content if output else ""
 
     def contents(self, steps: Sequence[str]) -> list[tuple[str, str]]:
-        """Returns (step, content) of the outputs of some steps, for a key."""
+        """Returns (step, content digest) of the outputs of some steps, from which a key is computed."""
         return [(step, self.content(step)) for step in steps]
 
     def task(self, key: str = "", **facts: Any) -> Task:
-        """Returns the work on this shard whose output has that key; without one, what later steps read of the shard."""
+        """Returns a task on this shard whose output has `key`; without one, a task for reading the shard's outputs."""
         inputs = {step: output.key for step, output in self.outputs.items()}
         return Task(self.number, self.name, key, inputs, {**self.facts, **facts})
 
     def having(self, step: str, output: Output) -> Shard:
-        """Returns the shard with one output more."""
+        """Returns a copy of the shard with the output of one more step."""
         return replace(self, outputs={**self.outputs, step: output})
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Names a point of a run at which documents can be dropped."""
+    """Describes a point of a run at which documents can be dropped."""
 
     place: str  # the name by which decisions know it: dedup, preselect.0, score.<name>, select.rules.0
     text: str  # what a document must be to pass, in words
@@ -72,7 +72,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Told:
-    """Holds what a finished step says of itself to the manifest."""
+    """Holds what a finished step reports for the manifest: warnings, statistics and models."""
 
     warnings: Sequence[str] = ()  # what a user should look at, a sentence each
     statistics: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Told:
 
 
 class Step(ABC):
-    """Does one step of a run; its name is that of its folder, its row in plan and its progress.
+    """Defines one step of a run, whose name is used for its folder, in the plan and for progress.
 
     Attributes:
         name: Unique in a run.
@@ -97,21 +97,21 @@ class Step(ABC):
 
     @abstractmethod
     def identity(self) -> object:
-        """Returns what the bytes depend on beside what is read: settings, models' digests, a version of the code."""
+        """Returns what the output depends on besides its inputs: settings, digests of models, a version of the code."""
 
     @abstractmethod
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
-        """Returns the markers of all tasks, after the work on those that have none."""
+        """Runs the tasks that have no marker yet, and returns the markers of all tasks."""
 
     def rehearse(self, task: Task, store: Store) -> float | None:  # noqa: ARG002
-        """Does the work on one small shard in this process, and commits what a later step needs.
+        """Runs the step on one small shard in this process, and commits the output that later steps need.
 
-        Returns the seconds that the work is said to take; None where these are the seconds that it takes here.
+        Returns an estimate of the work's seconds; None where the seconds that this call takes are the estimate.
         """
         return None
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns what the manifest should know beside the counts of the markers."""
+        """Returns what the manifest should record besides the counts in the markers."""
         return Told()
 
     def columns(self) -> pa.Schema:
@@ -119,11 +119,11 @@ class Step(ABC):
         return NO_COLUMNS
 
     def losses(self) -> Sequence[Loss]:
-        """Returns where documents can be dropped, in the order in which a document comes by."""
+        """Returns the points at which this step can drop documents, in the order in which they apply."""
         return ()
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        """Returns the work to be done on shards that have everything which the step reads."""
+        """Returns the step's tasks for shards that have all the outputs which the step reads."""
         step = digest(self.name, self.identity())
         if self.per == "shard":
             return [shard.task(digest(step, shard.contents(self.reads))) for shard in shards]
@@ -133,7 +133,7 @@ class Step(ABC):
         return [shard.task(digest(of_all, shard.number)) for shard in shards]
 
     def outputs(self, shards: Sequence[Shard], tasks: Sequence[Task], markers: Sequence[Marker]) -> list[Shard]:  # noqa: ARG002
-        """Returns the shards with what the step made of them."""
+        """Returns the shards with this step's outputs added."""
         made = [Output(marker.key, marker.content or marker.key) for marker in markers]
         if self.per == "run":
             return [replace(shard, shared={**shard.shared, self.name: made[0]}) for shard in shards]
@@ -141,7 +141,7 @@ class Step(ABC):
 
 
 class ShardStep(Step):
-    """Does a step shard by shard; it is picklable, and its `run` may run twice at once."""
+    """Defines a step that works shard by shard; it is picklable, and `run` may run twice at once."""
 
     @abstractmethod
     def run(self, task: Task, store: Store) -> Marker:

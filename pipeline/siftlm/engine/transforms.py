@@ -1,4 +1,4 @@
-"""Offers Beam transforms that score documents of other pipelines."""
+"""Defines Beam transforms that score documents in other pipelines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siftlm.scorers.contract import with_derived
 
 
 class ScoreDocuments(beam.PTransform):  # type: ignore[type-arg]
-    """Adds the score of a language model to documents, dictionaries with a text.
+    """Adds a language model's scores to documents, which are dictionaries with a text.
 
         documents | siftlm.ScoreDocuments(model="HuggingFaceTB/SmolLM2-135M")
 

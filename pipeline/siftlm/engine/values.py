@@ -1,4 +1,4 @@
-"""Writes statistics to files as trees of dataclasses, arrays and numbers, without pickles.
+"""Writes statistics (trees of dataclasses, arrays and numbers) to files, and reads them, without pickle.
 
 A store may be shared and remote, so what is read back from it must not be able to run code. A value becomes one
 JSON tree with the shapes of its arrays, and behind it their bytes; dataclasses marked `stored` are named in it, and
@@ -25,7 +25,7 @@ LENGTH_BYTES = 8  # of the length of the tree
 
 
 def write_value(path: str, value: object, store: Store) -> None:
-    """Writes a value atomically; `read_value` gives an equal one."""
+    """Writes a value to a file atomically, from which `read_value` returns an equal value."""
     arrays: list[np.ndarray] = []
     tree = _pack(value, arrays)
     shapes = [[array.dtype.str, array.shape] for array in arrays]
@@ -35,7 +35,7 @@ def write_value(path: str, value: object, store: Store) -> None:
 
 
 def read_value(path: str, store: Store) -> Any:
-    """Returns the value in a file that `write_value` wrote; a UserError names a file that is damaged or gone."""
+    """Returns the value that `write_value` wrote to a file; raises UserError if it is damaged or gone."""
     content = memoryview(store.read_sealed(path))
     start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     tree, shapes = json.loads(bytes(content[LENGTH_BYTES:start]))

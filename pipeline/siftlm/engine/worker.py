@@ -16,7 +16,7 @@ from siftlm.console import use_utf8
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Works for an engine until it closes the control channel."""
+    """Runs a Beam worker for an engine until the engine closes the control channel."""
     use_utf8()
     parser = argparse.ArgumentParser(description="A Beam worker with siftlm's stages; started by an engine.")
     parser.add_argument("--id", required=True, help="the name that the engine gave this worker")
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def provision(worker: str, endpoint: str) -> Any:
-    """Returns what the engine's provision service tells this worker, a Beam ProvisionInfo."""
+    """Returns the Beam ProvisionInfo that the engine's provision service holds for this worker."""
     import grpc  # type: ignore[import-untyped]
     from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
 
@@ -42,7 +42,7 @@ def provision(worker: str, endpoint: str) -> Any:
 
 
 def environment(worker: str, info: Any) -> dict[str, str]:
-    """Returns the environment variables by which Beam's Python worker is told all this."""
+    """Returns the environment variables that configure Beam's Python worker as `info` says."""
     from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
     return {

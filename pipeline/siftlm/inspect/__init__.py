@@ -1,1 +1,1 @@
-"""Reads finished runs: explanations, reports, differences, clusters."""
+"""Reads finished runs, to explain decisions, write reports, compare runs and show clusters."""

@@ -28,7 +28,7 @@ Member = tuple[str, bool, int, int, dict[str, Any]]
 
 @dataclass(frozen=True)
 class FindMembers:
-    """Finds the first `shown` members of some clusters in a few shards."""
+    """Finds the first `shown` documents of some clusters of duplicates in a few shards."""
 
     clusters: tuple[str, ...]
     store: Store
@@ -48,7 +48,7 @@ class FindMembers:
         )
 
     def merge(self, parts: Iterable[Iterable[Member]]) -> tuple[Member, ...]:
-        """Returns the representative and the first others of every cluster, in the order of the run."""
+        """Returns the first `shown` members of every cluster: the representative, then others in the run's order."""
         members = sorted(chain.from_iterable(parts), key=lambda member: member[:4])
         clusters = groupby(members, key=lambda member: member[0])
         return tuple(member for _, cluster in clusters for member in islice(cluster, self.shown))
@@ -57,7 +57,7 @@ class FindMembers:
 def members(
     run: SelectedRun, clusters: Iterable[str], documents: int, runner: RunnerSettings, shown: int = SHOWN
 ) -> tuple[Member, ...]:
-    """Returns the first members of some clusters of a finished run; none where it looked for no duplicates."""
+    """Returns the first members of some clusters of a finished run; none where it did not search for duplicates."""
     if "cluster_id" not in run.columns():
         return ()
     find = FindMembers(tuple(clusters), run.store, shown)

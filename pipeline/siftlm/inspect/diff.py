@@ -1,4 +1,4 @@
-"""Compares two runs: documents in and out, how scores moved, what reasons and domains changed; and conditions."""
+"""Compares two runs by documents, scores, reasons and domains, and checks conditions on the difference."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PAGE_BEGIN = b"<!doctype html>"
 
 
 def compare(old: str, new: str) -> RunDifference:
-    """Returns what changed from one finished run to another."""
+    """Returns the difference between the finished runs in two folders."""
     return compare_runs(FinishedRun.open(old), FinishedRun.open(new))
 
 
 def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
-    """Returns what changed from one run to another. Documents are matched by doc_id, the first where ids repeat."""
+    """Returns the difference between two runs, with documents matched by doc_id, the first where ids repeat."""
     first, second = _Documents(old), _Documents(new)
     in_old, in_new = np.intersect1d(first.ids, second.ids, assume_unique=True, return_indices=True)[1:]
     kept_old, kept_new = first.kept[in_old], second.kept[in_new]
@@ -81,12 +81,12 @@ class _Documents:
         self.kept: BoolArray = kept[self.rows].astype(np.bool_)
 
     def values(self, name: str) -> Float64Array:
-        """A column in the order of `ids`, NaN where missing."""
+        """Returns a column of numbers in the order of `ids`, NaN where missing."""
         columns = [with_nan(read_columns(task, self.run.store, {name}), name) for task in self.tasks]
         return np.concatenate([np.empty(0), *columns])[self.rows]
 
     def tally(self) -> Tally:
-        """Exact counts by reason and group."""
+        """Returns exact counts of documents by reason and group."""
         asked = Asked(columns=frozenset(self.run.columns()), tokens=self.run.tokens_column(), rate=0.0)
         return survey(self.run, "diff", asked, RunnerSettings())
 
@@ -99,7 +99,7 @@ class _Documents:
 
 
 def drift(column: str, old: Float64Array, new: Float64Array) -> Drift:
-    """Returns how a column moved on documents that have a finite value in both runs, in the same order."""
+    """Returns how a column's values changed, over documents with a finite value in both runs, in the same order."""
     usable = np.isfinite(old) & np.isfinite(new)
     before, after = old[usable], new[usable]
     if not len(before):
@@ -124,7 +124,7 @@ def _moved(old: Mapping[Any, tuple[int, ...]], new: Mapping[Any, tuple[int, ...]
 
 
 def checked_page(html: str | None) -> str | None:
-    """Returns where the page goes, if it is asked for; raises UserError where it could not be written."""
+    """Returns the checked path of the page, or None; raises UserError where no page can be written there."""
     if html is None:
         return None
     html = paths.given("--html", html)
@@ -133,17 +133,17 @@ def checked_page(html: str | None) -> str | None:
 
 
 class ConditionError(Exception):
-    """Says that a run was not published, for a condition of `--fail-if` holds; the message is those that do."""
+    """Reports that a run was not published because conditions of `--fail-if` hold, which its message names."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Checks what a run changes, before it takes the place of what was published."""
+    """Checks conditions on what a new run changes, before it replaces the published one."""
 
     expressions: Sequence[str]
 
     def check(self, folder: str, columns: Mapping[str, pa.DataType], tokens: bool) -> None:
-        """Raises UserError for an expression that could not be looked at later.
+        """Raises UserError for an expression that is invalid or names a quantity that the runs lack.
 
         Args:
             folder: Of the run, where something may be published.
@@ -163,7 +163,7 @@ class Conditions:
             holds(expression, known)
 
     def look(self, folder: str, new: SelectedRun) -> RunDifference | None:
-        """Returns what the run changes; None where nothing was published before, or nothing is asked.
+        """Returns the difference from the published run; None where there is none, or no condition is set.
 
         Raises:
             ConditionError: a condition holds.
@@ -185,7 +185,7 @@ def _published(folder: str) -> FinishedRun | None:
 
 
 def publish(difference: RunDifference, conditions: Sequence[str], *, json: bool, html: str | None) -> list[str]:
-    """Shows a difference as text or JSON, and as a page where asked to; returns the conditions that hold."""
+    """Prints a difference as text or JSON, writes it as a page if asked, and returns the conditions that hold."""
     quantities = difference.quantities()
     failed = [condition for condition in conditions if holds(condition, quantities)]
     if html is not None:

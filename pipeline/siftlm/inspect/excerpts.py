@@ -1,4 +1,4 @@
-"""Reads texts of single documents of a finished run, and the nats of their tokens if stored."""
+"""Reads the texts of single documents of a finished run, and the losses of their tokens in nats if stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Excerpts:
         return self.run.tasks()
 
     def read(self, places: Iterable[Place]) -> None:
-        """Loads the texts of `places`."""
+        """Reads the texts of the documents at `places`, (shard, row) each, into `texts`."""
         wanted: dict[int, list[int]] = defaultdict(list)
         for shard, row in sorted(set(places) - self.texts.keys()):
             wanted[shard].append(row)
@@ -42,7 +42,7 @@ class Excerpts:
             self.texts.update({(shard, row): text for row, text in zip(rows, texts, strict=True)})
 
     def excerpt(self, place: Place, model: str | None = None) -> Excerpt:
-        """Returns the start of a text, its worst tokens by `model` marked where that can be known."""
+        """Returns the start of a text, with the tokens least likely under `model` marked where they are known."""
         text = self.texts[place]
         return excerpt(text, self._spans(place, text, model) if model else ())
 

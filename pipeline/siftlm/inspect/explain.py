@@ -49,7 +49,7 @@ def find(run: FinishedRun, doc_id: str) -> Iterator[tuple[int, int]]:
 
 
 def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
-    """Returns the explanation of the document at a place."""
+    """Returns the explanation of the document at a row of a shard."""
     task = run.tasks()[shard]
     table = read_columns(task, run.store).slice(row, 1).combine_chunks()
     columns = table.to_pylist()[0]

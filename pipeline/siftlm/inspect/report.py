@@ -1,4 +1,4 @@
-"""Makes report.html of what a finished run's columns say, counted over all shards, and of documents worth a look."""
+"""Makes report.html of a finished run, from counts over all shards and a sample of documents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CUTS_NAMED = 12
 
 
 def overview(run: SelectedRun, runner: RunnerSettings) -> Report:
-    """Returns all that the report says of a run. Large runs are counted by `runner`."""
+    """Returns everything that the report shows of a run; large runs are counted by `runner`."""
     return _Overview(run, runner).report()
 
 
@@ -56,7 +56,7 @@ def write_report(run: FinishedRun, runner: RunnerSettings | None = None, begun: 
 
 
 def renew_report(run: FinishedRun) -> str:
-    """Writes report.html of a finished run again, and in the manifest what it is now; returns its path."""
+    """Writes report.html of a finished run again, and its new checksum into the manifest; returns its path."""
     path = write_report(run)
     papers = [paper(run.folder, REPORT) if other["path"] == REPORT else other for other in run.manifest["papers"]]
     if read_manifest(run.folder) == run.manifest:  # no run has replaced it meanwhile
@@ -75,7 +75,7 @@ class _Overview:
 
     @cached_property
     def edges(self) -> dict[str, tuple[float, ...]]:
-        """The edges of every histogram that can be drawn."""
+        """Returns the bin edges of every histogram that can be drawn, by column."""
         drawn = ((name, edges_of(self._statistics("all", name), self._lines(name))) for name in self.scores)
         return {name: edges for name, edges in drawn if edges}
 
@@ -95,7 +95,10 @@ class _Overview:
 
     @cached_property
     def scores(self) -> list[str]:
-        """The columns that models wrote or rules look at, models first; the default column where there are none."""
+        """Returns the columns that the report draws: those that models wrote or rules read, models first.
+
+        It is the default column where there are none.
+        """
         names = self.run.config.charts()
         names += [loss.column for loss in self.losses if loss.column]
         weights = self.run.config.select.weights

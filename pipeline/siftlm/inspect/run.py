@@ -1,4 +1,4 @@
-"""Opens a finished run: its shards, and documents at given percentiles of a column."""
+"""Reads a finished run: its shards, its columns, and documents at given percentiles of a column."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from siftlm.store import Store
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """Holds what is known of a run whose documents are decided on, and the outputs of its steps."""
+    """Holds the manifest and the store of a run whose documents have all been decided on."""
 
     manifest: dict[str, Any]
     store: Store
 
     @property
     def place(self) -> str:
-        """The folder that the run goes to."""
+        """Returns the folder that the run is written to."""
         return str(self.manifest["config"]["output"]["folder"])
 
     @property
@@ -39,7 +39,7 @@ class SelectedRun:
         return int(self.manifest["statistics"]["documents"]["documents"])
 
     def tasks(self) -> list[Task]:
-        """The shards with the keys of everything that was computed of them."""
+        """Returns the shards, each with the store keys of all outputs that were computed from it."""
         return [
             Task(number, shard["path"], "", shard["keys"], {"source": shard["source"]})
             for number, shard in enumerate(self.manifest["inputs"])
@@ -50,7 +50,7 @@ class SelectedRun:
         return available(tasks[0], self.store) if tasks else {}
 
     def tokens_column(self) -> str | None:
-        """The column that counts tokens: the one that the selection names, else the first model's."""
+        """Returns the column that counts tokens: the one that the selection names, else the first model's."""
         named: str | None = self.manifest["config"]["select"]["tokens"]
         columns = self.columns()
         counts = (f"{settings.name}_token_count" for settings in self.config.score)
@@ -61,16 +61,16 @@ class SelectedRun:
         return RunConfig.model_validate(self.manifest["config"])
 
     def perplexities(self) -> dict[str, str]:
-        """The columns that are perplexities, each with the name of its score."""
+        """Returns the columns of perplexities, each with the name of its score."""
         columns = self.columns()
         return {column: score for column, score in self.config.perplexities().items() if column in columns}
 
     def default_column(self) -> str:
-        """The first model's perplexity, or the number of bytes where no model scored."""
+        """Returns the column of the first model's perplexity, or `byte_count` where no model scored."""
         return next(iter(self.perplexities()), "byte_count")
 
     def read(self, names: set[str]) -> pa.Table:
-        """Columns of all documents, with `shard` and `row`, which say where each is."""
+        """Returns columns of all documents, with `shard` and `row`, which say where each document is."""
         tables = []
         for task in self.tasks():
             table = read_columns(task, self.store, names)
@@ -79,7 +79,7 @@ class SelectedRun:
         return pa.concat_tables(tables, promote_options="permissive")
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All documents, kept and dropped, in the order of the run, with these columns or with all but the text.
+        """Returns the given columns of all documents, kept and dropped, in order; by default all but the text.
 
         Raises:
             UserError: the run has no column of a name.
@@ -92,11 +92,11 @@ class SelectedRun:
         return self.read(set(names)).select(names)
 
     def pandas(self, columns: Sequence[str] | None = None) -> Any:
-        """`arrow` as a pandas DataFrame; pandas has to be installed."""
+        """Returns `arrow` as a pandas DataFrame; pandas has to be installed."""
         return self.arrow(columns).to_pandas()
 
     def polars(self, columns: Sequence[str] | None = None) -> Any:
-        """`arrow` as a polars DataFrame; polars has to be installed."""
+        """Returns `arrow` as a polars DataFrame; polars has to be installed."""
         import polars
 
         return polars.from_arrow(self.arrow(columns))
@@ -107,7 +107,7 @@ class SelectedRun:
         return str(batch["text"][0].as_py())
 
     def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
-        """What some spans held that were cut of a text."""
+        """Returns the texts of the given spans, which were cut out of a document."""
         key = self.tasks()[shard].inputs[DOCUMENTS]
         (batch,) = self.store.row_range(DOCUMENTS, key, row, row + 1, columns=["text"])
         text = batch["text"][0].as_py().encode()
@@ -126,7 +126,7 @@ class FinishedRun(SelectedRun):
 
     @classmethod
     def open(cls, folder: str) -> FinishedRun:
-        """The run in a folder; raises UserError where there is none, or its manifest is not as it was written."""
+        """Returns the run in a folder; raises UserError where there is none, or its manifest was changed."""
         folder = paths.given("RUN", folder, paths.readable)
         path = f"{folder}/{MANIFEST}"
         if not filesystem.exists(path):
@@ -138,7 +138,10 @@ class FinishedRun(SelectedRun):
 def inspect(
     folder: str, column: str | None, percentiles: Sequence[float], reason: str | None, kept: bool | None
 ) -> list[dict[str, Any]]:
-    """Returns the documents at the given percentiles of a column among those asked for, lowest first."""
+    """Returns the documents at percentiles of a column, among those with the decision and reason asked for.
+
+    Percentile 0 is the lowest value; equal values are in order of doc_id.
+    """
     run = FinishedRun.open(folder)
     columns = run.columns()
     column = run.default_column() if column is None else column
@@ -170,7 +173,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def parse_percentiles(text: str) -> list[float]:
-    """Returns `1,50,99` as numbers from 0 to 100."""
+    """Returns the numbers in a text such as `1,50,99`; raises UserError unless all are from 0 to 100."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

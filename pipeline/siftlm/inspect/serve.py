@@ -1,4 +1,4 @@
-"""Serves a local page with filters over the decisions of a finished run: loopback only, read only, no scripts.
+"""Serves a read-only page without scripts, to this machine only, that filters the decisions of a finished run.
 
 Every request reads the few columns that it asks for, shard by shard, and keeps no more than a page of rows.
 """
@@ -44,7 +44,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Filters:
-    """Says what a request asks for; values are compared as Arrow scalars, never put into a query's text."""
+    """Holds the filters of one request; values are compared as Arrow scalars, never put into a query's text."""
 
     decision: str  # kept, dropped, or either
     names: Mapping[str, str]
@@ -79,13 +79,13 @@ class Filters:
         )
 
     def query(self, page: int) -> str:
-        """Returns the query string of another page."""
+        """Returns the query string of another page with the same filters."""
         asked: dict[str, Any] = {"decision": self.decision, **self.names, "column": self.column, "page": page}
         asked |= {name: bound for name, bound in (("low", self.low), ("high", self.high)) if bound is not None}
         return urlencode(asked | ({"order": "descending"} if self.descending else {}))
 
     def expression(self) -> pc.Expression:
-        """Returns what a document must be to pass all filters."""
+        """Returns the Arrow expression that is true for documents which pass all filters."""
         passing = pc.scalar(True)
         if self.decision in ("kept", "dropped"):
             passing &= pc.field("kept") == (self.decision == "kept")
@@ -115,7 +115,7 @@ class DecisionBrowser:
         self.sources = sorted({shard["source"] for shard in run.manifest["inputs"]})
 
     def find(self, filters: Filters) -> tuple[int, list[dict[str, Any]]]:
-        """Returns how many documents pass, and those of a page in the order of the column, missing values last."""
+        """Returns (number of documents that pass, rows of one page), ordered by the column, missing values last."""
         first, wanted = (filters.page - 1) * PAGE, filters.page * PAGE
         direction = "descending" if filters.descending else "ascending"
         keys = [(filters.column, direction), ("shard", "ascending"), ("row", "ascending")]
@@ -135,7 +135,7 @@ class DecisionBrowser:
         return table.select(sorted(table.schema.names)).filter(filters.expression())
 
     def documents(self, rows: list[dict[str, Any]], column: str) -> list[tuple[str, Document]]:
-        """Returns (its place as a query string, the document) of every row."""
+        """Returns (query string that names the document, document) for every row."""
         excerpts, documents = Excerpts(self.run), []
         excerpts.read((row["shard"], row["row"]) for row in rows)
         for row in rows:
@@ -167,7 +167,7 @@ class DecisionBrowser:
         )
 
     def document(self, query: str) -> str:
-        """Returns the page of one document: its text and its way through the run."""
+        """Returns the page of one document: its text, and the steps that kept or dropped it."""
         asked = dict(parse_qsl(query, max_num_fields=10))
         shard, row = (_index(asked, name) for name in ("shard", "row"))
         if shard >= len(self.tasks) or row >= self.run.manifest["inputs"][shard]["documents"]:
@@ -197,7 +197,7 @@ def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Requests are not logged: they hold what somebody looks for."""
+            """Logs nothing, because requests hold what somebody looks for."""
 
     try:
         return ThreadingHTTPServer((LOOPBACK, port), Handler)
@@ -206,7 +206,7 @@ def server(run: FinishedRun, port: int) -> ThreadingHTTPServer:
 
 
 def serve(run: FinishedRun, port: int, say: Callable[[str], None]) -> None:
-    """Serves the decisions of a run until it is interrupted; says where."""
+    """Serves the decisions of a run until interrupted, after passing the address to `say`."""
     listening = server(run, port)
     say(f"http://{LOOPBACK}:{listening.server_port}/  (Ctrl-C ends it)")
     with suppress(KeyboardInterrupt):
@@ -217,7 +217,10 @@ HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
 def answer(decisions: DecisionBrowser, target: str, host: str, port: Any) -> tuple[HTTPStatus, bytes, str]:
-    """Returns status, body and type; another host's name is refused, as a page elsewhere could send it."""
+    """Returns (status, body, content type) for a request; a host other than this machine is refused.
+
+    A page elsewhere could send a request with another host's name.
+    """
     if host not in {f"{LOOPBACK}:{port}", f"localhost:{port}"}:
         return HTTPStatus.FORBIDDEN, b"this page is for this machine only", PLAIN
     url = urlsplit(target)

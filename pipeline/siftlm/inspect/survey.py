@@ -17,7 +17,7 @@ from siftlm.store import Store
 
 
 def survey(run: SelectedRun, name: str, asked: Asked, runner: RunnerSettings) -> Tally:
-    """Returns the tally of all shards of a run; large runs are counted by `runner`."""
+    """Returns the counts over all shards of a run, as a tally; large runs are counted by `runner`."""
     count = partial(_counted, asked=asked, store=run.store)
     return gather(name, count, merged, run.tasks(), Context(run.store, runner, run.documents)) or merged([])
 

@@ -1,4 +1,4 @@
-"""Lists the steps of a run that can drop a document, in order, with the values they cut at."""
+"""Lists the steps of a run that can drop a document, in order, and the values at which rules cut."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from siftlm.steps import losses, steps
 
 @dataclass(frozen=True)
 class Trace:
-    """Tells the decision trace of a run: the steps that can drop a document, and where rules cut."""
+    """Reads the steps of a run that can drop a document, and the values at which rules cut."""
 
     run: SelectedRun
 
     @cached_property
     def plan(self) -> Plan | None:
-        """The resolved selection; None where the store no longer has it."""
+        """Returns the finished plan of the selection; None where the store no longer has it."""
         path = plan_path(self.run.store, [task.inputs[DECISIONS] for task in self.run.tasks()])
         plan: Plan | None = read_value(path, self.run.store) if filesystem.exists(path) else None
         return plan
@@ -40,11 +40,11 @@ class Trace:
 
     @cached_property
     def losses(self) -> list[Loss]:
-        """Everything that can drop a document, in the order in which a document meets it."""
+        """Returns everything that can drop a document, in the order in which documents meet it."""
         return losses(steps(self.run.config))
 
     def account(self, lost: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-        """Lists for the manifest every step: what it asks for, what it dropped, what a ranked rule cut at.
+        """Returns for the manifest what every step requires, what it dropped, and where its ranked rule cut.
 
         `lost` are (step, reason, documents), one or several of each.
         """
@@ -59,10 +59,10 @@ class Trace:
         ]
 
     def state(self, loss: Loss) -> Any:
-        """Returns what a rule of the selection found of the corpus; None where it found nothing."""
+        """Returns the statistics that a rule computed over the corpus; None where it has none."""
         return self.plan.states[loss.position] if self.plan and loss.position is not None else None
 
     def cuts(self, loss: Loss, names: Iterable[str | None] = ()) -> list[Cut]:
-        """Returns the cuts of a rule, a group each, largest first; `names` are the values its groups may have."""
+        """Returns the cuts of a rule, one for each group, largest first; `names` are possible names of groups."""
         state = self.state(loss)
         return loss.rule.cuts(state, self.columns[loss.column], names) if state and loss.rule and loss.column else []

@@ -1,1 +1,1 @@
-"""Turns estimates for text units, such as domains, into sampling weights."""
+"""Computes sampling weights of text units, such as domains, from estimates of their quality."""

@@ -1,4 +1,4 @@
-"""Projects estimates to sampling weights of units that add up to 1 and stay below their caps.
+"""Computes sampling weights of units that sum to 1 and stay below their caps, from estimates.
 
 Notation of arXiv 2409.05816: g[D] estimates, tau[D] caps, tau_j = tokens of unit j / token budget, w[D]
 weights with sum w = 1 and 0 <= w <= tau. A cap says that no text is drawn twice. All float64.
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 
 def caps(tokens: npt.NDArray[np.int64], budget_tokens: float) -> Floats:
-    """Returns tau[D] = tokens / budget.
+    """Returns the cap of each unit's weight, tau[D] = tokens / budget.
 
     Raises:
         UserError: Some unit has no tokens, or all units together have fewer than the budget.
@@ -46,7 +46,7 @@ def caps(tokens: npt.NDArray[np.int64], budget_tokens: float) -> Floats:
 
 
 def budget_of(settings: ProjectSettings, tokens: npt.NDArray[np.int64]) -> float:
-    """Returns the budget in tokens, from the number itself or from the share of all tokens."""
+    """Returns the budget in tokens, which the settings give as a number or as a share of all tokens."""
     if settings.budget_tokens is not None:
         return float(settings.budget_tokens)
     assert settings.keep_share is not None
@@ -76,8 +76,9 @@ def _all_units(tau: Floats) -> Floats | None:
 
 
 def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -> Floats:
-    """Returns weights w[D] that maximise <g, w>: the best units to their caps, the marginal unit in part, others 0.
+    """Returns the weights w[D] that maximise <g, w>, the sum of estimate times weight.
 
+    The best units get their caps, the marginal unit a part of its cap, all others 0.
     Of equal estimates the unit whose name sorts first comes first (without names: the one with the lower
     index), so the result depends neither on the order of units nor on a sort's whims. The marginal weight
     never exceeds its cap.
@@ -93,8 +94,9 @@ def project_linear(g: Floats, tau: Floats, names: Sequence[str] | None = None) -
 
 
 def project_l2(g: Floats, tau: Floats) -> Floats:
-    """Returns the point nearest to g, clip(g + c, 0, tau), with c found exactly among its breakpoints.
+    """Returns the weights clip(g + c, 0, tau) that are nearest to the estimates g.
 
+    c is found exactly, among the breakpoints of the sum of the weights.
     The sum is piecewise linear and rises in c, with slope the number of units strictly between their bounds.
     Equal estimates with equal caps get equal weights, so no order is involved.
     """
@@ -121,7 +123,7 @@ def _add_up(w: Floats, tau: Floats) -> Floats:
 
 
 def project(g: Floats, tau: Floats, settings: ProjectSettings, names: Sequence[str]) -> Floats:
-    """Returns weights by the method of the settings; see `project_linear` and `project_l2`."""
+    """Returns the weights by the method that the settings name; see `project_linear` and `project_l2`."""
     if len(names) != len(g):
         raise UserError(f"project: every estimate must have a name, got {len(g)} and {name_some(names)}")
     return project_linear(g, tau, names) if settings.method == "linear" else project_l2(g, tau)

@@ -1,1 +1,1 @@
-"""Trains small models and measures what they are good at."""
+"""Trains small models, and measures their errors on text units and small tasks."""

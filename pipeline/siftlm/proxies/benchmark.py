@@ -1,4 +1,4 @@
-"""Runs `siftlm benchmark`: measures models on small tasks cut from documents that none has seen.
+"""Runs `siftlm benchmark`: measures models on small tasks made from documents that no model has seen.
 
 A question is a passage of `context_words` words and `choices` continuations of `answer_words` words: its own, and
 those of passages of other documents of the task. Two errors a task: `<task>_choice`, 1 - the share of questions
@@ -33,7 +33,7 @@ FEWEST = 10  # questions of a task
 
 @dataclass(frozen=True)
 class Question:
-    """Holds a passage and its continuations, the right one first."""
+    """Holds a passage and its possible continuations, the right one first."""
 
     context: str
     choices: list[str]
@@ -43,7 +43,7 @@ class Question:
 
 
 def benchmark(config: LoopConfig, progress: Progress) -> pa.Table:
-    """Returns the errors as a long table (model, benchmark, error, questions), also written to errors.csv."""
+    """Returns the errors as a long table (model, benchmark, error, questions), and writes it to errors.csv."""
     settings = config.benchmark
     if settings is None:
         raise UserError("benchmark: must be a table of settings for this command, got nothing")
@@ -74,7 +74,7 @@ def _errors(corpus: Corpus, model: ScoreSettings, task: str, asked: list[Questio
 
 
 def answer(model: ScoreSettings, asked: Sequence[Question]) -> tuple[float, float]:
-    """Returns (share of wrong choices, bits per byte of the right continuations) of a model.
+    """Returns a model's share of wrong choices and its bits per byte of the right continuations.
 
     The nats of a continuation are those of the passage with it, less those of the passage alone.
     """
@@ -111,7 +111,7 @@ Passage = tuple[str, str, str, str]
 
 
 def cut(doc_id: str, text: str, settings: QuestionSettings) -> Iterator[Passage]:
-    """Yields all passages of a document that do not overlap, from its start."""
+    """Yields the passages of a document from its start; they do not overlap."""
     words, size = text.split(), settings.context_words + settings.answer_words
     for start in range(0, len(words) - size + 1, size):
         middle = start + settings.context_words

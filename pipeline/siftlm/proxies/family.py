@@ -20,7 +20,7 @@ from siftlm.stages.reference import trained
 
 
 def train_family(config: LoopConfig, progress: Progress) -> list[dict[str, Any]]:
-    """Trains the models that are not there yet; a row of facts for each, in the order of their names."""
+    """Trains the models that do not exist yet; returns a dict of facts for each, in the order of names."""
     if config.family is None:
         raise UserError("family: must be a table of settings for this command, got nothing")
     with open_corpus(config, progress) as corpus:

@@ -1,4 +1,4 @@
-"""Runs `siftlm matrix`: measures bits per byte of every unit under every model, over drawn pages.
+"""Runs `siftlm matrix`: measures every unit's bits per byte under every model, on a sample of pages.
 
 The pages that stand for their units are copied to documents of their own, whole or cut into chunks, and scored by the
 score stage of a run, one model after another: what a model has scored stays in the store, so a matrix goes on where it
@@ -45,7 +45,7 @@ UNIT_SCHEMA = pa.schema([pa.field("doc_id", pa.string(), nullable=False), pa.fie
 
 @dataclass(frozen=True)
 class MatrixResult:
-    """Holds a matrix with what is known of its units and what is wrong with it."""
+    """Holds a matrix of losses with its units, the findings about it, and the dropped documents."""
 
     matrix: LossMatrix
     units: pa.Table  # unit, page_count, byte_count, token_count: of all that is there, the cap of a selection
@@ -55,7 +55,7 @@ class MatrixResult:
 
 
 def make_matrix(config: LoopConfig, progress: Progress) -> MatrixResult:
-    """Scores what has not been scored, adds up, and writes the matrix, its units and its findings."""
+    """Scores pages that have no score yet, sums by unit, and writes the matrix, its units and its findings."""
     with open_corpus(config, progress) as corpus:
         models = corpus.models()
         names = [model.name for model in models]

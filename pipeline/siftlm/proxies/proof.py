@@ -1,4 +1,4 @@
-"""Tells whether small experiments decide as large ones would: decision accuracy, signal and noise.
+"""Measures whether small experiments decide as large ones would, by decision accuracy, signal and noise.
 
 Magnusson et al. 2025 (DataDecide, arXiv 2504.11393) and Heineman et al. 2025 (Signal and Noise).
 """
@@ -28,7 +28,9 @@ def decision_accuracy(small: Floats, large: Floats) -> float:
 
 
 def signal_to_noise(scores: Floats, last: int = 5) -> tuple[float, float, float]:
-    """Returns (signal, noise, signal / noise) of `scores[corpora, checkpoints]`, both relative to the mean score.
+    """Returns the signal, the noise and their ratio for `scores[corpora, checkpoints]`.
+
+    Both are relative to the mean score.
 
     signal = (highest - lowest corpus mean over the last checkpoints) / mean; noise = sqrt(mean over corpora
     of the variance over the last checkpoints) / mean. The published code pools all corpora in the noise,

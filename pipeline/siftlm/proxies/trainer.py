@@ -45,8 +45,9 @@ class ReferenceSettings(Settings):
 
 
 def train_reference(texts: Iterable[str], settings: ReferenceSettings, folder: str) -> dict[str, Any]:
-    """Trains a model on `texts` and saves it to `folder` as transformers does, whole or not at all.
+    """Trains a model on `texts`, saves it to `folder` in transformers' format, and returns its figures.
 
+    It is saved as a whole or not at all.
     The same texts, settings, packages and machine give the same bytes.
 
     Returns:
@@ -111,7 +112,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def packed_rows(tokenizer: Tokenizer, texts: list[str], context: int) -> torch.Tensor:
-    """Packs all texts, each behind a separator, into int64 [rows, context + 1] that overlap by one token."""
+    """Returns all texts, each after a separator, in int64 [rows, context + 1] that overlap by one token."""
     import torch
 
     separator: int = tokenizer.encode(SEPARATOR).ids[0]

@@ -1,4 +1,4 @@
-"""Reads input shards, a module a format."""
+"""Reads input shards, with one module for each format."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = [
 def read_shard(
     path: str, settings: InputSettings, *, batch_documents: int = 512, batch_bytes: int = 32 << 20
 ) -> Iterator[ReadBatch]:
-    """The documents and the rejects of a shard, in batches, in memory that does not grow with the shard.
+    """Yields the documents and the rejects of a shard in batches.
 
-    Every record has a position, counted from 0, and is either a document or a reject: nothing is left out.
-    Bad content never raises; a stretch that cannot be read is one reject, and reading goes on behind it where
-    it can.
+    Memory does not grow with the shard. Every record has a position, counted from 0, and is either a document or a
+    reject: nothing is left out. Bad content never raises; a stretch that cannot be read is one reject, and reading goes
+    on behind it where it can.
 
     Raises:
         OSError: the file itself cannot be read; that is worth another try, or an error of the run.
@@ -46,6 +46,6 @@ def read_shard(
 
 
 def claimed_records(path: str, settings: InputSettings) -> int:
-    """Tells how many records a file says it has; 0 where its format does not say."""
+    """Returns how many records a file says it has; 0 where its format does not say."""
     with filesystem.open_read(path) as file:
         return FORMATS[detected(path, file, settings).format].count(file)

@@ -1,7 +1,8 @@
-"""Reads records of WARC and ARC files in bounded memory; a damaged record costs that record only.
+"""Reads the records of WARC and ARC files in bounded memory, and goes on after a damaged one.
 
-The frame of a record is a header that says how long its block is. Where that is not true, or bytes of the
-file are damaged, the record is broken, and reading goes on at the next record that can be found.
+A damaged record costs that record only. The frame of a record is a header that says how long its block is. Where that
+is not true, or bytes of the file are damaged, the record is broken, and reading goes on at the next record that can be
+found.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _LONGEST_START = 64
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRecord:
-    """Holds a record: its header by lower-case name, and its block, cut after the bytes that the caller wants."""
+    """Holds an archive record: its header fields by lower-case name, and the beginning of its block.
+
+    The block is cut after the bytes that the caller wants.
+    """
 
     offset: int
     header: dict[str, str]
@@ -76,7 +80,7 @@ class _Window:
         self._members: deque[tuple[int, int]] = deque()  # (place in the content, byte of the file)
 
     def fill(self, size: int) -> bool:
-        """Whether the buffer has `size` bytes, after reading what is needed and can be had."""
+        """Reads until the buffer has `size` bytes, and tells whether it has them."""
         while len(self.buffer) < size and not self.fault and not self.ended:
             event = next(self._events, None)
             if event is None:
@@ -97,25 +101,28 @@ class _Window:
             self._members.popleft()
 
     def offset(self) -> int:
-        """Where the buffer begins, or where the compressed member that holds its first byte does."""
+        """Returns where in the file the buffer begins, or the compressed member that holds its first byte."""
         return self._members[0][1] if self._members else self.at
 
     def begins_member(self) -> bool:
         return bool(self._members) and self._members[0][0] == self.at
 
     def member_starts(self, end: int) -> list[int]:
-        """Where in the first `end` bytes of the buffer members begin, but for its very first byte."""
+        """Returns where in the first `end` bytes of the buffer members begin, but for its very first byte."""
         return [place - self.at for place, _ in self._members if 0 < place - self.at < end]
 
     def resume(self, offset: int | None = None) -> Flaw:
-        """Goes on behind the damage, which is returned; what is left before it, of the record there, is given up."""
+        """Returns the flaw of the damage, and goes on behind it.
+
+        What is left of the record before the damage is given up.
+        """
         assert self.fault is not None, "called where there is damage"
         flaw, self.fault = self.fault, None
         self.drop(len(self.buffer))
         return flaw if offset is None else flaw._replace(offset=offset)
 
     def rewind(self, to: int) -> bool:
-        """Puts the window back to byte `to` of the content; False where the file is compressed."""
+        """Puts the window back to byte `to` of the content; returns False where the file is compressed."""
         if self._compression != "none":
             return False
         self.buffer.clear()
@@ -127,7 +134,10 @@ class _Window:
 def read_archive(
     file: BinaryIO, compression: Compression, settings: InputSettings, block_bytes: int
 ) -> Iterator[ArchiveRecord | Flaw]:
-    """Yields the records of an archive in order, each with at most `block_bytes` + 1 bytes of its block."""
+    """Yields the records of an archive in order, and a flaw for each that is damaged.
+
+    A record has at most `block_bytes` + 1 bytes of its block.
+    """
     window = _Window(file, compression, settings)
     dialect = None
     while _skip_blank(window):
@@ -257,7 +267,7 @@ def _header(window: _Window, dialect: _Dialect) -> tuple[int, dict[str, str]] | 
 
 
 def record_header(content: bytes, place: int) -> bytes | None:
-    """Returns the header of the WARC record at `place` and its blank line; None where there is none."""
+    """Returns the header of the WARC record at `place`, with its blank line; None where there is none."""
     header = _WARC_HEADER.match(content, place, place + MAX_HEADER_BYTES)
     return header[0] if header else None
 

@@ -1,4 +1,4 @@
-"""Turns values of Arrow columns of every type into Python's and JSON's, each by itself.
+"""Converts the values of Arrow columns of every type to plain Python values, each by itself.
 
 Arrow's own conversion raises for a whole batch where Python has no such value: nanoseconds without pandas, years
 above 9999, strings that are not UTF-8.
@@ -27,7 +27,7 @@ _CONVERSION = (pa.ArrowException, ArithmeticError, LookupError, NotImplementedEr
 
 
 def values(array: pa.Array, limit: int) -> list[Any]:
-    """Returns the values of a column, null as None.
+    """Returns the values of a column as Python values, None for null.
 
     Text is str, or bytes where it is not UTF-8; times are in ISO 8601, in UTC where they have a zone. A string
     of more than `limit` bytes is TooLong; what has no form in Python is UNREADABLE, with all that holds it.
@@ -40,7 +40,7 @@ def values(array: pa.Array, limit: int) -> list[Any]:
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Tells whether a column's values are text or bytes, however they are stored."""
+    """Tells whether a column of this type holds text or bytes, however they are stored."""
     if isinstance(kind, pa.BaseExtensionType):
         return is_string(kind.storage_type)
     if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):

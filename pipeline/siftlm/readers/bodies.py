@@ -1,4 +1,4 @@
-"""Undoes the codings of the body of an HTTP response, in bounded memory."""
+"""Decodes the body of an HTTP response (chunks, gzip, deflate, brotli, zstd) in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ _LINE_END = re.compile(rb"\r?\n|\r\Z")
 
 
 class PageError(Exception):
-    """Says why a response gives no text: the reason and the detail of its flaw."""
+    """Reports why a response gives no text, by the reason and the detail of its flaw."""
 
 
 class CodingError(ValueError):
-    """Says that a body is not in the coding that its header names, or is damaged."""
+    """Reports that a body is not in the coding that its header names, or is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Holds an HTTP response with its body decoded as its headers say; `misread` where they say what is not so."""
+    """Holds an HTTP response with its body decoded as its headers say.
+
+    `misread` names a coding that the body turned out not to be in, with the error.
+    """
 
     status: int | None
     content_type: str | None
@@ -49,7 +52,7 @@ class Response:
 
 
 def parse_response(block: bytes, limit: int) -> Response:
-    """Returns the response in the block of a record, with at most `limit` + 1 bytes of its decoded body.
+    """Returns the HTTP response in a record's block, with at most `limit` + 1 bytes of decoded body.
 
     Crawlers often keep the headers of an encoding that they have undone. So a coding that the body is not in is
     passed over. Some leave out the header of chunks that they keep: what is chunks from end to end is taken for such.
@@ -109,7 +112,7 @@ def _unknown(_body: bytes, _limit: int) -> bytes:
 
 
 def revealed(body: bytes, limit: int) -> bytes:
-    """Decompresses a body that is compressed though no header says so; returns any other as it is.
+    """Decompresses a body that is compressed though no header says so; returns any other unchanged.
 
     gzip and zstd are known by their first bytes; deflate and brotli have none, so all of the body has to decode,
     and to text.
@@ -186,7 +189,7 @@ def _whole_text(open_member: Callable[[], Member], body: bytes, limit: int) -> b
 
 
 class BrotliMember:
-    """Gives brotli's decompressor the interface of bz2's."""
+    """Wraps brotli's decompressor in the interface of `bz2.BZ2Decompressor`."""
 
     eof, needs_input, unused_data = False, True, b""
 

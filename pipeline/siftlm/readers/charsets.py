@@ -1,4 +1,4 @@
-"""Decodes bytes of a page to text by the decoders of the WHATWG Encoding standard.
+"""Decodes the bytes of a web page to text by the decoders of the WHATWG Encoding standard.
 
 Charsets on the web are wider than Python's codecs of the same names: Shift_JIS has NEC's and IBM's characters, EUC-KR
 is Microsoft's 949, gb2312 is gb18030, Big5 has the Hong Kong supplement, and ISO-8859-1 is windows-1252. In a damaged
@@ -90,7 +90,7 @@ _STANDARD = frozenset(CHARSETS.values())
 
 
 def decode_page(body: bytes, declared: str | None) -> tuple[str, str]:
-    """Returns the text of a page, and the charset that it was read in.
+    """Returns the text of a page, and the charset by which it was decoded.
 
     In this order: a byte order mark; the bytes of a first tag in UTF-16 or UTF-32; UTF-8 where the bytes are valid
     UTF-8 (text in another charset is so only by an accident that does not happen); the charset of the HTTP header; the
@@ -113,9 +113,10 @@ def decode_page(body: bytes, declared: str | None) -> tuple[str, str]:
 
 
 def known_charset(label: str | None) -> str | None:
-    """Returns the charset that a label names: the standard's where it has one, else Python's; None where it is unknown.
+    """Returns the charset that a label names, or None where the label is unknown.
 
-    Nor is a charset known whose decoder in browsers gives one U+FFFD for everything, and that Python has not.
+    It is a charset of the WHATWG standard where that has the label, else one of Python's. A label is unknown, too,
+    where the decoder of browsers gives one U+FFFD for everything and Python has none.
     """
     name = (label or "").strip(" \t\n\f\r\"'").lower()
     if name in _SEVEN_BIT:

@@ -1,4 +1,4 @@
-"""Gives fields of documents as columns of their own types; a value that does not convert is null, and counted."""
+"""Converts fields of documents to typed columns; a value that does not convert is null, and counted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class Columns(NamedTuple):
-    """Holds the columns of some documents, and how many values of each field there are, and do not convert."""
+    """Holds the columns of some documents, and how many values of each field did and did not convert."""
 
     table: pa.Table
     values: Counter[str]
@@ -35,15 +35,19 @@ class Columns(NamedTuple):
 
 
 def schema(inputs: Iterable[InputSettings]) -> pa.Schema:
-    """Returns the columns of several inputs, by name; all of one name have one type."""
+    """Returns the schema of the columns that several inputs name, sorted by name.
+
+    All columns of one name have one type.
+    """
     kinds = {column_name(path): kind for settings in inputs for path, kind in settings.columns.items()}
     return pa.schema([pa.field(name, TYPES[kind]) for name, kind in sorted(kinds.items())])
 
 
 def typed(packed: pa.Array, settings: InputSettings, wanted: pa.Schema) -> Columns:
-    """Returns the columns of documents whose fields are packed as JSON objects, null where they have none.
+    """Returns typed columns of documents whose fields are packed as JSON objects.
 
-    Columns that other inputs give are null. Values and misfits are counted by their place in the settings.
+    A document that lacks a field has null there. Columns that other inputs give are null. Values and misfits are
+    counted by their place in the settings.
     """
     rows = [orjson.loads(row) if row else {} for row in packed.to_pylist()]
     values: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Detects what a file is, by its content where that is telling, else by its name."""
+"""Detects the format and compression of a file by its content, or else by its name."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ _OBJECT = re.compile(rb"\s*[{\[]\s*[\"{}]")
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """Names the format and the compression of a file."""
+    """Holds the format and the compression of a file."""
 
     format: FormatName
     compression: Compression
 
 
 def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
-    """Tells what an open file is, as far as the settings leave it open; its position stays at the beginning."""
+    """Returns the format and compression of an open file, detected where the settings leave them open.
+
+    The position in the file is at the beginning afterwards.
+    """
     head = file.read(HEAD_BYTES)
     head += file.read(min(dictionary_bytes(head), MAX_DICTIONARY_BYTES))
     file.seek(0)
@@ -46,7 +49,7 @@ def detected(path: str, file: BinaryIO, settings: InputSettings) -> Detected:
 
 
 def detect(name: str, head: bytes, compression: Compression | None = None) -> Detected:
-    """The format and the compression of a file that is called `name` and begins with `head`.
+    """Returns the format and compression of a file that is called `name` and begins with `head`.
 
     What the bytes say goes before what the name says; a file without a telling beginning or name is text. Which
     kind an archive is, the headers of its records say, never what is in their blocks.
@@ -87,13 +90,16 @@ def _unpack(head: bytes, compression: Compression) -> bytes:
 
 
 def format_of_name(name: str) -> FormatName | None:
-    """The format that the ending of a name tells of, a compression's aside."""
+    """Returns the format that the ending of a file's name tells of, or None.
+
+    The ending of a compression behind it, such as .gz, is ignored.
+    """
     bare = without_packing(name)
     return next((name for name, of in FORMATS.items() if re.search(of.endings, bare)), None)
 
 
 def without_packing(name: str) -> str:
-    """A name in lower case without the ending of a compression."""
+    """Returns a file's name in lower case, without the ending of a compression such as .gz."""
     return _PACKED.sub("", name.lower())
 
 

@@ -1,4 +1,4 @@
-"""Turns text in UTF-16 and UTF-32 into UTF-8, and guesses what other text is."""
+"""Converts UTF-16 and UTF-32 text to UTF-8, and guesses the encoding of other text."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ codecs.register_error(_DAMAGE, _as_surrogate)
 
 
 def in_utf8(blocks: Iterable[Block | Flaw]) -> Iterator[Block | Flaw]:
-    """Yields the blocks in UTF-8 where a byte order mark of UTF-16 or UTF-32 begins them, else as they are.
+    """Yields blocks converted to UTF-8 where they begin with a byte order mark of UTF-16 or UTF-32.
 
-    Damage gives bytes that are not UTF-8, so that what holds it is refused and the rest is read.
+    Other blocks are yielded as they are. Damage gives bytes that are not UTF-8, so that what holds it is refused and
+    the rest is read.
     """
     source = iter(blocks)
     first: list[Block | Flaw] = []
@@ -58,7 +59,10 @@ def marked(head: bytes) -> tuple[str, int] | None:
 
 
 def head_in_utf8(head: bytes) -> bytes:
-    """Returns the beginning of a file in UTF-8, without a mark, as far as it is whole."""
+    """Returns the beginning of a file converted to UTF-8, without a byte order mark.
+
+    Of UTF-16 and UTF-32, a character that is cut at the end is left out.
+    """
     encoding = marked(head)
     if encoding is None:
         return head.removeprefix(UTF8_MARK)
@@ -67,7 +71,10 @@ def head_in_utf8(head: bytes) -> bytes:
 
 
 def head_as_text(head: bytes) -> str | None:
-    """Returns the whole characters in the beginning of a file; None where it is not UTF-8."""
+    """Returns the beginning of a file as text, without a character that is cut at the end.
+
+    It is None where the beginning is not UTF-8.
+    """
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(head_in_utf8(head))
     except UnicodeDecodeError:
@@ -89,7 +96,10 @@ def _transcoded(blocks: Iterable[Block | Flaw], encoding: str, mark: int) -> Ite
 
 
 def not_utf8(content: bytes, where: str, offset: int, *, wide: bool = True) -> Flaw | None:
-    """Returns the flaw of content that is not UTF-8, or UTF-16 if `wide`, with what it probably is; else None."""
+    """Returns a flaw where content is not UTF-8, with its probable encoding; None where it is UTF-8.
+
+    With `wide`, UTF-16 without a byte order mark is a flaw, too.
+    """
     at = first_bad_byte(content)
     if at is None and not (wide and is_utf16(content)):
         return None
@@ -97,7 +107,10 @@ def not_utf8(content: bytes, where: str, offset: int, *, wide: bool = True) -> F
 
 
 def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
-    """Returns reason and detail of content that is not UTF-8 at byte `at`, with what it probably is."""
+    """Returns the reason and detail to report for content that is not UTF-8 at byte `at`.
+
+    The detail says what encoding it probably is.
+    """
     if is_utf16(content):
         return "utf16_without_mark", f"{where} looks like UTF-16 or UTF-32 without a byte order mark; write it as UTF-8"
     guess = _likely(content, at)
@@ -105,7 +118,7 @@ def undecodable(content: bytes, at: int, where: str) -> tuple[str, str]:
 
 
 def first_bad_byte(content: bytes) -> int | None:
-    """Returns where content stops being UTF-8; None where it is all UTF-8."""
+    """Returns the position of the first byte that is not UTF-8; None where all are."""
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -114,7 +127,7 @@ def first_bad_byte(content: bytes) -> int | None:
 
 
 def is_utf16(content: bytes) -> bool:
-    """Tells whether content without a mark is UTF-16 or UTF-32 of mostly Latin text.
+    """Tells whether content without a byte order mark looks like UTF-16 or UTF-32 of mostly Latin text.
 
     Every second byte of it is NUL then.
     """

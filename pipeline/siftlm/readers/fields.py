@@ -1,4 +1,7 @@
-"""Makes a record of named values of JSON or Parquet, which only its text can cost."""
+"""Makes records from rows of JSON or Parquet, by the fields that the settings name.
+
+Only a text that cannot be used costs the record.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ _MAYBE_ROUNDED = re.compile(r"[:,\[]-?[0-9](\.[0-9]+)?e[0-9]")  # a float of JSO
 
 
 class Packed(NamedTuple):
-    """Holds fields beside the text as JSON objects, None where none is named, and the places of those lost."""
+    """Holds the metadata fields and the column fields of a record, each as a JSON object or None.
+
+    They are None where the settings name none. `lost` names the fields whose values were lost, by place in the
+    settings.
+    """
 
     metadata: str | None
     columns: str | None
@@ -42,7 +49,7 @@ def _packed(place: str, names: Iterable[str], values: Mapping[str, Any]) -> tupl
 
 
 class Fields:
-    """Makes records of rows by the fields that the settings name, prepared once a shard."""
+    """Makes records from the rows of a shard, by the fields that the settings name."""
 
     def __init__(self, settings: InputSettings, exact: Callable[[bytes], Any] | None = None) -> None:
         """`exact` reads a row again with its integers as they are written, where a parser may have rounded them."""
@@ -52,7 +59,7 @@ class Fields:
         self._packed = [(path, path.split(".")) for path in settings.packed_fields]
 
     def record(self, row: Mapping[str, Any], offset: int, content: bytes = b"") -> Record | Flaw:
-        """Returns the record of a row that was read from `content`, or the reason why it is none."""
+        """Returns the record of a row that was read from `content`, or a flaw that says why not."""
         names, beside = self._beside(row)
         if self._exact and (float in map(type, names) or any(map(_MAYBE_ROUNDED.search, filter(None, beside[:2])))):
             names, beside = self._beside(self._exact(content))
@@ -63,7 +70,7 @@ class Fields:
         return names, self.pack({name: find(row, path) for name, path in self._packed})
 
     def pack(self, values: Mapping[str, Any]) -> Packed:
-        """Returns the fields of metadata and of columns of their own as JSON, ABSENT as null."""
+        """Returns the metadata fields and the column fields as JSON, with null for ABSENT values."""
         if not values:
             return _NOTHING
         metadata, lost = _packed("metadata_fields", self._settings.metadata_fields, values)
@@ -71,7 +78,10 @@ class Fields:
         return Packed(metadata, columns, (*lost, *lost_columns))
 
     def made(self, text: Any, names: Sequence[Any], beside: Packed, offset: int) -> Record | Flaw:
-        """Returns the record of a text, of id, url and domain, ABSENT where the row has none, and packed fields."""
+        """Returns the record of a text with its id, url, domain and packed fields, or a flaw.
+
+        `names` are the id, url and domain, ABSENT where the row has none.
+        """
         content = _content(text, self._settings, offset)
         if isinstance(content, Flaw):
             return content
@@ -87,7 +97,10 @@ class Fields:
 
 
 def find(row: Mapping[str, Any], path: list[str]) -> Any:
-    """Returns the value at a path; a key with dots in it goes before objects."""
+    """Returns the value at a path in a row, ABSENT where there is none.
+
+    A key with dots in it goes before nested objects.
+    """
     if len(path) == 1:
         return row.get(path[0], ABSENT)
     value: Any = row.get(".".join(path), ABSENT)

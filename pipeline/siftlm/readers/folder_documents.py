@@ -1,4 +1,4 @@
-"""Tells which files of a folder are documents, by names, or by content where a name says nothing.
+"""Finds which files of a folder are documents, by name, or by content where names say nothing.
 
 A path that names a file in full, or a pattern that spells its ending, is taken at its word and never comes here.
 """
@@ -42,7 +42,7 @@ _UNTOLD = re.compile(r"[^.]*(\.\d+)*")  # part-00000, shard.0001: no ending that
 
 @dataclass(frozen=True)
 class Folder:
-    """Holds the documents of a path, the format of each by its path, and what was left out."""
+    """Holds the document files of a path, the format of each by its path, and the files left out."""
 
     files: tuple[InputFile, ...]
     formats: dict[str, str]
@@ -50,7 +50,7 @@ class Folder:
 
 
 def documents_of(path: str, files: Sequence[InputFile], settings: InputSettings) -> Folder:
-    """Returns the files of one path that are documents.
+    """Returns which files of one path are documents, with the format of each.
 
     Raises:
         UserError: the path is of a folder with documents of several formats, or with none.
@@ -129,7 +129,7 @@ def _nothing_known(path: str, files: Sequence[InputFile], settings: InputSetting
 
 
 def names_of(paths: Sequence[str]) -> str:
-    """Returns the first names of some files: `LICENSE, README.md and 3 more`."""
+    """Returns a text with the first names of some files: `LICENSE, README.md and 3 more`."""
     names = [path[path.rstrip("/").rfind("/") + 1 :] for path in paths[:SHOWN]]
     more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
     return ", ".join(names) + more

@@ -1,4 +1,7 @@
-"""Lists the formats of input files; a new one is a file and an entry here."""
+"""Lists the formats of input files, and which functions read each of them.
+
+A new format is a file and an entry here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from siftlm.readers.settings import Compression, Format, InputSettings
 
 @dataclass(frozen=True)
 class FileFormat:
-    """Says what siftlm must know of a format; functions are named rather than imported, for readers load much."""
+    """Describes an input format: how file names end, and which functions read such files.
+
+    Functions are named rather than imported, for readers load much.
+    """
 
     words: str  # what the reader does; empty for a format that is known only to be refused
     reader: str  # a Reader
@@ -23,15 +29,15 @@ class FileFormat:
     paper: str = ""
 
     def open_reader(self) -> Reader:
-        """Loads the reader."""
+        """Imports and returns the function that reads files of this format."""
         return cast(Reader, resolve_name(self.reader))
 
     def field_names(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
-        """Names the fields of the first records."""
+        """Returns the names of the fields in the first records of a file."""
         return set(resolve_name(self.fields)(file, compression, settings) if self.fields else ())
 
     def count(self, file: BinaryIO) -> int:
-        """Tells how many records a file says it has; 0 where it does not say."""
+        """Returns how many records a file says it has; 0 where it does not say."""
         return int(resolve_name(self.counter)(file)) if self.counter else 0
 
 

@@ -1,4 +1,4 @@
-"""Estimates from the tags of a page what it would cost the parser, before the parser sees it.
+"""Estimates from the tags of a page what it would cost to parse, before it is parsed.
 
 The HTML standard lets a few kilobytes ask for gigabytes: formatting elements that are never closed are made again in
 every paragraph (13.2.4.3, "Reconstruct the active formatting elements"), and many tags make the parser walk the whole
@@ -86,7 +86,7 @@ _MANY_ATTRIBUTES = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIB
 
 
 def hazard_of(html: str) -> str | None:
-    """Returns why the page would take the parser too long or too much memory; None for all others."""
+    """Returns why a page would take the parser too long or too much memory; None where it would not."""
     starts = html.count("<") - html.count("</")
     if (comments := html.count("<!")) > MAX_NODES:
         return f"{comments} comments, more than {MAX_NODES}"
@@ -148,7 +148,7 @@ class _Cost:
         return bool(self.stack) and self.stack[-1][2] and self.stack[-1][0] not in _INTEGRATION
 
     def start(self, name: str, attributes: str, closed: bool) -> None:
-        """A start tag; `closed` where it ends in a slash."""
+        """Adds the cost of a start tag, `closed` where it ends in a slash."""
         self.elements += 1
         if self.in_foreign and name not in _BREAKOUTS:
             self.steps += 1
@@ -198,7 +198,7 @@ class _Cost:
         self._close(frozenset([name]), stops)
 
     def remake(self) -> None:
-        """Makes the formatting elements again that were closed with the element around them."""
+        """Adds the formatting elements again that were closed with the element around them."""
         first = len(self.active)
         while first and (entry := self.active[first - 1]) and not entry.open:
             first -= 1

@@ -1,4 +1,4 @@
-"""Reads the headers of archive records: their fields, and what documents take from them."""
+"""Reads the header fields of archive records, and takes ids, urls and metadata from them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _FOLD = re.compile(rb"\r?\n[ \t]++")
 
 
 def header_lines(lines: bytes) -> list[tuple[str, str]]:
-    """Returns the fields of a header, behind its first line, with their names in lower case.
+    """Returns the fields of a header as (name, value) pairs, with names in lower case.
 
-    Only LF and CRLF end a line: a url may hold U+2028, and a value a lone CR. A line that begins with a space or a
-    tab goes on with the field before it. What is not UTF-8 is Latin-1, as HTTP was.
+    `lines` are those behind the header's first line. Only LF and CRLF end a line: a url may hold U+2028, and a value a
+    lone CR. A line that begins with a space or a tab goes on with the field before it. What is not UTF-8 is Latin-1, as
+    HTTP was.
     """
     fields: list[tuple[str, str]] = []
     for line in _FOLD.sub(b" ", lines).split(b"\n"):
@@ -28,7 +29,7 @@ def header_lines(lines: bytes) -> list[tuple[str, str]]:
 
 
 def header_fields(header: bytes) -> dict[str, str]:
-    """Returns the fields of the header of an archive record by name, the first of each name."""
+    """Returns the fields of an archive record's header by name, the first value of each name."""
     return dict(reversed(header_lines(header.partition(b"\n")[2])))
 
 
@@ -40,13 +41,13 @@ def _text(line: bytes) -> str:
 
 
 def content_length(header: dict[str, str]) -> int | None:
-    """Returns the bytes of the block of a record with this header; None where it does not say."""
+    """Returns how many bytes the block of a record has by its header; None where that does not say."""
     length = header.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
 
 
 def is_wat_record(header: dict[str, str]) -> bool:
-    """Tells whether a record with this header may be one of a WAT file: metadata of a page in JSON."""
+    """Tells whether a record with this header may be from a WAT file: metadata of a page in JSON."""
     mime = header.get("content-type", "").partition(";")[0].strip().lower()
     return header.get("warc-type", "").lower() == "metadata" and mime == "application/json"
 
@@ -57,19 +58,22 @@ def record_id(header: dict[str, str], settings: InputSettings) -> str | None:
 
 
 def target_url(header: dict[str, str]) -> str | None:
-    """Returns the url of an archive record; some writers put it in angle brackets."""
+    """Returns the url of an archive record, without the angle brackets that some writers put around it."""
     return header.get("warc-target-uri", "").strip("<>") or None
 
 
 class PackedHeaders(NamedTuple):
-    """Holds the headers for metadata and for columns, each as a JSON object, None where none is named."""
+    """Holds the headers kept as metadata and those kept as columns, each as a JSON object or None.
+
+    They are None where the settings name none.
+    """
 
     metadata: str | None
     columns: str | None
 
 
 def packed(values: dict[str, str | int | None], settings: InputSettings) -> PackedHeaders:
-    """Returns the headers that the settings name, null where a record has none of that name."""
+    """Returns the headers that the settings name as JSON, with null where a record has no such header."""
 
     def pack(names: Iterable[str]) -> str | None:
         chosen = {name: values.get(name.lower()) for name in names}

@@ -1,4 +1,4 @@
-"""Tells how the objects of a JSON file begin, and which brackets are open inside one."""
+"""Describes how the objects of a JSON file are laid out, and tracks which brackets are open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _DEEPEST = 1 << 10  # brackets of which the kind is known; no parser goes deeper
 
 
 class Layout(NamedTuple):
-    """Tells how the objects of a stream begin: on lines behind `lead`, or with `key` side by side."""
+    """Describes how the objects of a stream begin: on lines of their own, or side by side.
+
+    On lines they stand behind `lead`; it is None where they stand side by side and each begins with `key`.
+    """
 
     lead: bytes | None
     key: bytes
@@ -20,21 +23,24 @@ class Layout(NamedTuple):
 
 @lru_cache(maxsize=4)
 def starts(layout: Layout) -> re.Pattern[bytes]:
-    """Ends where an object begins that is laid out so."""
+    """Returns the pattern whose match ends where an object with this layout begins."""
     if layout.lead is not None:
         return re.compile(rb"[\r\n]%b(?=\{)" % re.escape(layout.lead))
     return re.compile(rb"[,}\r\n][\s,]*+(?=%b)" % re.escape(layout.key))
 
 
 def own_layout(before: bytes, content: bytearray, *, by_lines: bool) -> Layout:
-    """Returns the layout of the object that `content` begins with, behind `before`."""
+    """Returns the layout of the object with which `content` begins, given the bytes `before` it."""
     lead = _LEAD.search(before) if by_lines else None
     key = _KEY.match(content)
     return Layout(lead[1] if lead else None, key[0] if key else b"{")
 
 
 class Brackets:
-    """Tracks open brackets; one that closes another kind closes what is open inside its own."""
+    """Tracks which brackets are open in a JSON value.
+
+    A bracket that closes another kind than the innermost closes all that is open inside its own.
+    """
 
     def __init__(self) -> None:
         self._open = bytearray()
@@ -44,7 +50,7 @@ class Brackets:
         return bool(self._open)
 
     def clear(self) -> None:
-        """Closes all."""
+        """Marks all brackets as closed."""
         self._open.clear()
         self._deeper = 0
 
@@ -53,14 +59,14 @@ class Brackets:
         return not self._deeper and self._open.endswith(b"{")
 
     def open(self, bracket: int) -> None:
-        """Goes one deeper."""
+        """Records that a bracket was opened."""
         if len(self._open) < _DEEPEST:
             self._open.append(bracket)
         else:
             self._deeper += 1
 
     def close(self, bracket: int) -> None:
-        """Goes out of the innermost of its kind."""
+        """Records that a bracket was closed, and with it all that is open inside its pair."""
         if self._deeper:
             self._deeper -= 1
         elif (at := self._open.rfind(bracket - 2)) >= 0:  # as ASCII has them

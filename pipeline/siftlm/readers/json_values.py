@@ -1,7 +1,8 @@
-"""Reads JSON values from a stream, those of lists one by one, in bounded memory and linear time.
+"""Reads JSON values from a stream one by one, in bounded memory and linear time.
 
-Only brackets, quotes and colons are looked at here, so a value that is not JSON inside costs itself alone. One that
-lacks a bracket or a quote has no end: the next one begins where a line, or the first key, looks as it did before.
+The elements of a list at the top are read one by one, too. Only brackets, quotes and colons are looked at here, so a
+value that is not JSON inside costs itself alone. One that lacks a bracket or a quote has no end: the next one begins
+where a line, or the first key, looks as it did before.
 
 A byte is looked at a constant number of times. Where the next value begins inside of what was taken for one, reading
 goes back to there. Once that comes to twice the bytes of the stream up to here, every value up to here ends at the next
@@ -36,7 +37,7 @@ _TAIL = 1 << 10  # bytes in which a beginning may stand that is not held to its 
 
 
 class Values:
-    """Cuts what is fed to it into values; a list at the top gives its elements."""
+    """Splits a stream of bytes into JSON values, and a list at the top into its elements."""
 
     def __init__(self, limit: int) -> None:
         self.in_list = False
@@ -61,7 +62,7 @@ class Values:
         self._sure = 0  # in the stream, up to where every value ends at the next beginning at the latest
 
     def feed(self, content: bytes) -> Iterator[Piece]:
-        """Yields the values that end in `content`."""
+        """Takes the next bytes of the stream, and yields the values that end in them."""
         self._held += content
         yield from self._values()
         while self._first and self._dropped + len(self._held) > self._limit:
@@ -73,7 +74,10 @@ class Values:
             yield from self._values()
 
     def end(self) -> Iterator[Piece]:
-        """Yields the values that the stream ends in; numbers and strings are whole there, anything else is not."""
+        """Yields the last values, once the stream has ended.
+
+        Numbers and strings are whole there, anything else is not.
+        """
         while self._first:
             whole = self._starts is None and not self._open and not self._in_string
             value = None if whole or self._in_damage else self._broken()
@@ -86,7 +90,10 @@ class Values:
                 yield from self._values()
 
     def lose(self) -> None:
-        """Forgets the value in work, whose rest is damaged; goes on where the next one begins."""
+        """Forgets the value that is being read, because the rest of it is damaged.
+
+        Reading goes on where the next value begins.
+        """
         pattern = self._starts or self._pattern()
         self._cut(len(self._held), whole=False)
         self._first, self._starts, self._in_damage = b"{", pattern, True
@@ -263,7 +270,7 @@ class Values:
 
 
 def split_values(blocks: Iterable[Block | Flaw], limit: int) -> Iterator[Piece | Flaw]:
-    """Yields the values of `blocks` in order, and a flaw for one without an end."""
+    """Yields the JSON values in `blocks` in order, and flaws for damage and for a list without an end."""
     values = Values(limit)
     damaged = False
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Reads JSON: one object a line, or objects and lists of them in any layout."""
+"""Reads JSON files: one object for each line, or objects and lists of them in any layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = tuple[dict[str, Any], int, bytes]
 
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """Yields a record or a flaw for every value: a line, an object, or an element of a list."""
+    """Yields a record or a flaw for every JSON value: a line, an object, or an element of a list."""
     fields = Fields(settings, partial(_exact, settings))
     for row in read_rows(file, compression, settings):
         if isinstance(row, Flaw):
@@ -50,7 +50,7 @@ def _explained(flaw: Flaw, row: Row) -> Flaw:
 
 
 def read_rows(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Row | Flaw]:
-    """Yields the objects of a file, and a flaw for everything else."""
+    """Yields the JSON objects of a file as rows, and a flaw for everything else."""
     blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
     first, head = beginning(blocks, settings.max_record_bytes)
     every: Iterator[Block | Flaw] = chain(first, blocks)

@@ -1,4 +1,4 @@
-"""Reads lines of a stream in bounded memory."""
+"""Reads the lines of a stream in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ class Piece(NamedTuple):
 
 
 def line_end(head: bytes) -> bytes:
-    """Returns what ends the lines of a text that begins so: CR where there is no LF."""
+    """Returns the byte that ends the lines of a text, LF or CR, judged by its beginning.
+
+    It is CR where there is no LF.
+    """
     return b"\r" if b"\r" in head[:-1] and b"\n" not in head else b"\n"
 
 
 def beginning(blocks: Iterator[Block | Flaw], limit: int) -> tuple[list[Block | Flaw], bytes]:
-    """Returns the first blocks and their bytes, up to HEAD_BYTES, the first end of a line or the limit."""
+    """Returns the first blocks of a stream and their bytes, enough to see how lines end.
+
+    Reading stops at HEAD_BYTES; where no line has ended by then, at the first end of a line or at `limit` bytes.
+    """
     first: list[Block | Flaw] = []
     head = bytearray()
     ends = False
@@ -47,7 +53,7 @@ def beginning(blocks: Iterator[Block | Flaw], limit: int) -> tuple[list[Block | 
 
 
 def split_lines(blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n") -> Iterator[Piece | Flaw]:
-    """Yields the lines of `blocks`, fewer of blank ones in a row, without a byte order mark.
+    """Yields the lines of `blocks`, with fewer blank lines in a row and without a byte order mark.
 
     Lines end with `end`; a CR before LF is part of the end.
 

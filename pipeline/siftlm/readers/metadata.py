@@ -1,4 +1,4 @@
-"""Writes values of any kind as JSON; one that JSON cannot carry costs itself alone."""
+"""Writes values of any kind as JSON, with null for a value that JSON cannot carry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _DEEPEST = 250  # objects and lists in one another; orjson and others read no mo
 
 
 def pack(values: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Returns a JSON object of the values, and the names of those that JSON cannot carry, null there."""
+    """Returns the values as a JSON object, and the names of those that JSON cannot carry.
+
+    Those are null in the object.
+    """
     try:
         packed = orjson.dumps(values, default=_plain)
     except TypeError:
@@ -70,7 +73,7 @@ def _plain(value: Any) -> str:
 
 
 def text_or_hex(value: bytes) -> str:
-    """Returns bytes as the UTF-8 that they are, else in hexadecimal digits."""
+    """Returns bytes as text where they are UTF-8, else as hexadecimal digits."""
     try:
         return value.decode()
     except UnicodeDecodeError:

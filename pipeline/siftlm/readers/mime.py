@@ -1,4 +1,4 @@
-"""Tells the type of a body by its header and first bytes, as the WHATWG MIME Sniffing standard does."""
+"""Detects the MIME type of a body by its header and first bytes, by WHATWG's MIME Sniffing standard."""
 
 from __future__ import annotations
 
@@ -73,20 +73,26 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE, b"<\0", 
 
 
 def essence(content_type: str | None) -> str | None:
-    """Returns the type and subtype of a Content-Type in lower case; None where it is not valid or says nothing."""
+    """Returns the type and subtype of a Content-Type header in lower case, or None.
+
+    It is None where the header is not valid or says nothing.
+    """
     match = _ESSENCE.match(content_type or "")
     mime = match[1].lower() if match else None
     return None if mime in _SAYS_NOTHING else mime
 
 
 def charset_parameter(content_type: str | None) -> str | None:
-    """Returns the charset that a Content-Type names."""
+    """Returns the charset that a Content-Type header names, or None."""
     match = _CHARSET.search(content_type or "")
     return match[1] if match else None
 
 
 def sniffed(body: bytes) -> str:
-    """Returns the type of a body whose header gives none (MIME Sniffing, 7.1), behind any byte order mark."""
+    """Returns the MIME type of a body whose header gives none (MIME Sniffing, 7.1).
+
+    A byte order mark at its beginning is passed over.
+    """
     head = _narrow(body)
     if _MARKUP.match(head):
         return "text/html"
@@ -98,12 +104,15 @@ def sniffed(body: bytes) -> str:
 
 
 def is_xhtml(body: bytes) -> bool:
-    """Tells whether the first element of an XML document is a page."""
+    """Tells whether an XML document is an XHTML page, by its first element."""
     return _XHTML.match(_narrow(body)) is not None
 
 
 def magic(body: bytes) -> str | None:
-    """Returns the type of a body that begins like a file of no text and has binary bytes, or None."""
+    """Returns the MIME type of a body that begins like a file other than text, or None.
+
+    Unless it is PDF or PostScript, it must have binary bytes, too.
+    """
     head = body[:HEAD_BYTES]
     if printable := _PRINTABLE.match(head):
         return _PRINTABLE_MIME[printable[1]]
@@ -113,7 +122,7 @@ def magic(body: bytes) -> str | None:
 
 
 def is_binary(body: bytes) -> bool:
-    """Tells whether so many of the first bytes have no place in text of any charset that it is none."""
+    """Tells whether a body is binary: too many of its first bytes occur in no text."""
     head = body[:HEAD_BYTES]
     if head.startswith(_WIDE):
         return False

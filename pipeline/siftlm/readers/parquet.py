@@ -1,4 +1,4 @@
-"""Reads Parquet files, a row a document."""
+"""Reads Parquet files, with one document for each row."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
 
 
 def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:
-    """The file for reading; column chunks are streamed page by page rather than held whole.
+    """Opens a Parquet file so that column chunks are streamed page by page, not held whole.
 
     Beside Parquet's schema a file may have Arrow's. Where that names a type that this Arrow has not, or is damaged,
     Parquet's own is what counts.
@@ -103,7 +103,7 @@ def _untold(opened: pq.ParquetFile) -> frozenset[str]:
 
 
 def count_rows(file: BinaryIO) -> int:
-    """The rows of a file by its own count; 0 where it cannot be read or cannot be true."""
+    """Returns how many rows a file says it has; 0 where it cannot be read or cannot be true."""
     try:
         with open_parquet(file) as opened:
             rows = int(opened.metadata.num_rows)
@@ -114,7 +114,7 @@ def count_rows(file: BinaryIO) -> int:
 
 
 def column_paths(opened: pq.ParquetFile) -> list[str]:
-    """The leaves of the schema, objects by dots."""
+    """Returns the paths of all leaf columns of a file, with dots into nested objects."""
     return [leaf.path for leaf in _leaves(opened)]
 
 
@@ -162,7 +162,10 @@ class _Table:
         self._source = lru_cache(maxsize=1)(partial(_with_dictionaries, file, opened))  # for most groups
 
     def read_group(self, group: int, first: int) -> Iterator[Record | Flaw]:
-        """The rows of a row group. A column that is damaged costs its own values, the text the rows."""
+        """Yields a record or a flaw for every row of a row group.
+
+        A column that is damaged costs its own values, the text the rows.
+        """
         names: list[str] | None = self._names
         row = first
         while names is not None:

@@ -1,4 +1,4 @@
-"""Estimates the memory of a row group's columns from metadata and dictionary page headers."""
+"""Plans how to read row groups in bounded memory, from metadata and dictionary page headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _I32_FIELD = 0x15  # of Thrift's compact protocol: the next field, an integer
 
 
 class ReadPlan(NamedTuple):
-    """Says how to read a row group: rows at a time, columns as dictionaries, columns left out."""
+    """Holds how to read a row group: rows at a time, columns kept as dictionaries, columns left out."""
 
     rows: int
     by_dictionary: tuple[str, ...]
@@ -32,7 +32,7 @@ class _Leaf(NamedTuple):
 
 
 def plan(row_group: Any, schema: Any, file: BinaryIO, chosen: Sequence[int], text: str) -> ReadPlan:
-    """How to read the columns `chosen` of a row group so that a batch stays small."""
+    """Returns how to read the columns `chosen` of a row group so that a batch stays small."""
     leaves = [_leaf(row_group.column(number), schema.column(number), file) for number in chosen]
     is_text = {leaf.path: leaf.path == text or leaf.path.startswith(f"{text}.") for leaf in leaves}
     out = {leaf.path for leaf in leaves if leaf.dictionary > MOST_EXTRA_BYTES and not is_text[leaf.path]}

@@ -1,4 +1,4 @@
-"""Tells which fields files of a source have, in how many documents, and why there may be none."""
+"""Counts how many documents have which fields, and guesses why a source gives no documents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COLUMNS = {"id_field": "record_id", "url_field": "url", "domain_field": "domain
 
 
 def count_values(documents: pa.RecordBatch, settings: InputSettings) -> Counter[str]:
-    """In how many documents each field that the settings name beside the text has a value."""
+    """Counts for each field beside the text that the settings name how many documents have a value."""
     counts: Counter[str] = Counter()
     for place in settings.extra_fields.keys() & _COLUMNS.keys():
         column = documents[_COLUMNS[place]]
@@ -43,14 +43,20 @@ def count_values(documents: pa.RecordBatch, settings: InputSettings) -> Counter[
 
 
 def field_names(path: str, settings: InputSettings) -> set[str]:
-    """Returns the fields in the first records of a file, with dots into objects; none where it is unreadable."""
+    """Returns the names of the fields in the first records of a file; none where it is unreadable.
+
+    Names have dots into objects.
+    """
     with filesystem.open_read(path) as file:
         kind = detected(path, file, settings)
         return FORMATS[kind.format].field_names(file, kind.compression, settings)
 
 
 def of_parquet(file: BinaryIO, _compression: Compression, _settings: InputSettings) -> set[str]:
-    """Names the columns of a file, and what is inside of them by dots; none where it cannot be read."""
+    """Returns the names of a Parquet file's columns, and of the fields inside them joined by dots.
+
+    There are none where the file cannot be read.
+    """
     try:
         with open_parquet(file) as opened:
             paths = column_paths(opened)
@@ -60,7 +66,7 @@ def of_parquet(file: BinaryIO, _compression: Compression, _settings: InputSettin
 
 
 def of_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
-    """Names the keys of the first JSON objects, nested ones joined by dots."""
+    """Returns the keys of the first JSON objects of a file, nested ones joined by dots."""
     rows = islice(read_rows(file, compression, settings), _RECORDS)
     return {name for row in rows if not isinstance(row, Flaw) for name in _keys(row[0])}
 
@@ -73,13 +79,16 @@ def _keys(row: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
 
 
 def of_archive(file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
-    """Names the headers of the first records."""
+    """Returns the names of the headers of an archive's first records."""
     entries = islice(read_archive(file, compression, settings, 0), _RECORDS)
     return {name for entry in entries if not isinstance(entry, Flaw) for name in entry.header}
 
 
 def suspicion(path: str, settings: InputSettings, reason: str) -> str:
-    """The likely cause of a source without documents, whose most frequent reason is given; empty where nobody knows."""
+    """Returns the likely cause why a source gave no documents; empty where none is known.
+
+    `reason` is the most frequent reason of its rejects.
+    """
     try:
         if reason in MISFITS:
             names = sorted(field_names(path, settings) - {settings.text_field})

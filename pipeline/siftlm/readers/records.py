@@ -1,4 +1,4 @@
-"""Defines what readers yield, and makes batches of it."""
+"""Defines the records and flaws that readers yield, and groups them into batches."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ class TooLong(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Holds a document as its reader found it: its text in UTF-8, and where it begins (see `Reject`).
+    """Holds a document as its reader found it: its text in UTF-8, its fields, and where it begins.
 
-    `unusable` names the fields whose values could not be used, by their place in the settings.
+    `offset` counts as in `Reject`. `unusable` names the fields whose values could not be used, by their place in the
+    settings.
     """
 
     text: bytes
@@ -57,7 +58,10 @@ class Record(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """Tells of a record without a document, or of a stretch that cannot be read: of `records`, where known."""
+    """Describes a record that gives no document, or a stretch of a file that cannot be read.
+
+    `records` is how many records such a stretch has, where that is known.
+    """
 
     kind: Kind
     reason: str
@@ -69,7 +73,7 @@ class Flaw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Tells why a record of a shard gave no document.
+    """Describes why a record of a shard gave no document.
 
     `skipped` records are none of our business (a request, an image); `error` records are damaged. `offset` is
     where the record begins: for JSON and lines, bytes of the uncompressed text in UTF-8; for WARC, bytes of the
@@ -102,21 +106,22 @@ Reader = Callable[[BinaryIO, Compression, InputSettings], Iterator[Record | Flaw
 
 
 def checked(record: Record, settings: InputSettings) -> Record | Flaw:
-    """The record, or a flaw where its text is longer than a document may be."""
+    """Returns the record, or a flaw where its text is longer than a document may be."""
     size, limit = len(record.text), settings.max_document_bytes
     return record if size <= limit else too_large(size, limit, record.offset)
 
 
 def too_large(size: int, limit: int, offset: int) -> Flaw:
-    """The flaw of a record that is longer than the configuration allows."""
+    """Returns the flaw of a record that is longer than the configuration allows."""
     return Flaw("error", "document_too_large", f"{size} bytes, more than {limit}", offset)
 
 
 def bounded(entries: Iterable[Record | Flaw], most: int, claimed: Callable[[], int]) -> Iterator[Record | Flaw]:
-    """The entries until they, their texts and what was unpacked for them take `most` bytes; then one flaw instead.
+    """Yields the entries until their total size passes `most` bytes, then one flaw for the rest.
 
-    The flaw is of all entries that are left, of those that the file is `claimed` to have: none where it does not say.
-    Long values beside the text that go beyond `most` cost no document: they are left out.
+    The size counts the entries, their texts and what was unpacked for them. The flaw is of all entries that are left,
+    of those that the file is `claimed` to have: none where it does not say. Long values beside the text that go beyond
+    `most` cost no document: they are left out.
     """
     taken = beside = position = 0
     for entry in entries:
@@ -146,7 +151,7 @@ def _bare(record: Record) -> Record:
 
 
 def batched(entries: Iterable[Record | Flaw], batch_documents: int, batch_bytes: int) -> Iterator[ReadBatch]:
-    """Records and flaws with their positions, in batches of at most `batch_documents` of either.
+    """Yields records and flaws with their positions, in batches of at most `batch_documents` of either.
 
     A batch ends early with the document that fills `batch_bytes`. The same entries give the same batches.
     """

@@ -1,4 +1,4 @@
-"""Reads what it can of a JSON object that a parser refuses, every member by itself."""
+"""Reads as many members as it can of a JSON object that a parser refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _LONGEST_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 
 
 def parse(content: str) -> Any:
-    """Returns a JSON value, with what Python's writer adds: NaN, Infinity, large integers, lone surrogates.
+    """Parses a JSON value, and accepts what Python's writer adds to JSON.
+
+    That is NaN, Infinity, large integers and lone surrogates.
 
     Raises:
         ValueError: it is no such value.
@@ -32,9 +34,10 @@ def _integer(digits: str) -> int | Decimal:
 
 
 def members(content: str, depth: int) -> dict[str, Any] | None:
-    """Returns the members of an object, UNREADABLE for those that no parser takes; None where it is no object.
+    """Returns the members of a JSON object that cannot be parsed whole, each parsed by itself.
 
-    Objects among them that cannot be read as a whole are taken apart in turn, `depth` deep.
+    A member that no parser takes is UNREADABLE. The result is None where the text is no object. Objects among them that
+    cannot be read as a whole are taken apart in turn, `depth` deep.
     """
     opening = _OPENING.match(content)
     if opening is None:

@@ -1,4 +1,4 @@
-"""Defines the settings of an input: where it is, its format, and which fields matter."""
+"""Defines the settings of an input: where it is, its format, and which fields to read."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
 
 
 def column_name(path: str) -> str:
-    """Returns the name of the column that the field at a path gives."""
+    """Returns the name of the column that is made from the field at a path."""
     return re.sub(r"[^A-Za-z0-9_]", "_", path)
 
 
 class InputSettings(Settings):
-    """Describes one source of documents."""
+    """Configures one source of documents."""
 
     source: Name = Field(description="The name of this input; the column `source` of its documents.")
     paths: list[ReadPath] = Field(
@@ -105,17 +105,20 @@ class InputSettings(Settings):
 
     @property
     def packed_fields(self) -> list[str]:
-        """The fields that readers pack as a JSON object: those of the metadata, then those of columns of their own."""
+        """Returns the fields that readers pack as JSON: those of the metadata, then those of typed columns."""
         return list(dict.fromkeys([*self.metadata_fields, *self.columns]))
 
     @property
     def max_record_bytes(self) -> int:
-        """The most bytes of a record that are held in memory: JSON escapes and other fields need room too."""
+        """Returns how many bytes of a record are held in memory at most.
+
+        JSON escapes and other fields need room beside the text.
+        """
         return 4 * self.max_document_bytes + (1 << 20)
 
     @property
     def extra_fields(self) -> dict[str, str]:
-        """The fields beside the text that the settings name, by their place in the settings."""
+        """Returns the fields beside the text that the settings name, by the setting that names each."""
         named = {"id_field": self.id_field, "url_field": self.url_field, "domain_field": self.domain_field}
         fields = {place: path for place, path in named.items() if path is not None}
         fields |= {f"metadata_fields.{path}": path for path in self.metadata_fields}

@@ -1,4 +1,4 @@
-"""Reads a file in decompressed blocks of bounded memory, and goes on behind damage where possible.
+"""Reads a file in decompressed blocks of bounded memory, and goes on after damage where possible.
 
 A compressed file is a row of members: gzip members, zstd frames, bzip2 and xz streams. A member that cannot
 be decompressed gives what could be read of it, then a `Flaw`, and reading goes on at the next member.
@@ -36,7 +36,10 @@ _PROBE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Holds bytes of the content. `member` is the file offset of their member, `first` whether they begin it."""
+    """Holds some bytes of a file's decompressed content.
+
+    `member` is the file offset of the compressed member that they are from, `first` whether they begin it.
+    """
 
     content: bytes
     member: int
@@ -44,7 +47,7 @@ class Block:
 
 
 class Member(Protocol):
-    """Decompresses one member, as in `bz2`."""
+    """Decompresses one member of a compressed file, with the interface of `bz2.BZ2Decompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -56,7 +59,10 @@ class Member(Protocol):
 
 
 class GzipMember:
-    """Gives zlib's decompressor the interface of bz2's; `wbits` as in zlib: gzip, zlib's own or no header."""
+    """Wraps zlib's decompressor in the interface of `bz2.BZ2Decompressor`.
+
+    `wbits` is as in zlib: for gzip, for zlib's own header or for none.
+    """
 
     eof, needs_input, unused_data = False, True, b""
 
@@ -73,7 +79,7 @@ class GzipMember:
 
 
 class Codec(NamedTuple):
-    """Says how the members of a compression begin, and what decompresses one."""
+    """Describes a compression: the bytes with which its members begin, and how to decompress one."""
 
     magics: tuple[bytes, ...]
     open_member: Callable[[], Member]
@@ -94,7 +100,9 @@ DAMAGE = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)  # what dec
 
 
 def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Codec:
-    """Returns what decompresses a file, given its compression and, with a dictionary at its start, those first bytes.
+    """Returns how to decompress a file with this compression.
+
+    `opening` is the beginning of the file where that is a dictionary.
 
     Raises:
         ValueError: there is a dictionary, and it cannot be read.
@@ -110,22 +118,22 @@ def codec_of(compression: Compression, window: int, opening: bytes = b"") -> Cod
 
 
 def compression_of(head: bytes) -> Compression:
-    """Returns the compression that the first bytes of a file announce."""
+    """Returns the compression that the first bytes of a file announce, or `none`."""
     return next((name for name, codec in CODECS.items() if head.startswith(codec.magics)), "none")
 
 
 def most_bytes(size: int, expansion: int) -> int:
-    """Returns how many bytes may come out of `size` bytes."""
+    """Returns how many bytes a file of `size` bytes may decompress to."""
     return max(FREE_BYTES, expansion * size)
 
 
 def read_blocks(
     file: BinaryIO, compression: Compression, expansion: int, start: int = 0, *, window: int = MAX_WINDOW_BYTES
 ) -> Iterator[Block | Flaw]:
-    """Yields the content of a file from byte `start`, in blocks of about 1 MiB, flaws in their places.
+    """Yields the decompressed content of a file in blocks of about 1 MiB, and flaws where it is damaged.
 
-    Content that comes to more than `expansion` times what was read for it, a bomb, ends with a flaw. A member
-    that needs a `window` of more bytes is one, too.
+    It begins at byte `start` of the file. Content that comes to more than `expansion` times what was read for it, a
+    bomb, ends with a flaw. A member that needs a `window` of more bytes is one, too.
     """
     file.seek(start)
     if compression == "none":
@@ -165,13 +173,13 @@ class _Source:
         self._file, self._chunk = file, b""
 
     def take(self) -> bytes:
-        """The next bytes, as many as are at hand; none at the end of the file."""
+        """Returns the next bytes, as many as are at hand; none at the end of the file."""
         content = self._at_hand(1)
         self.offset += len(content)
         return content
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes without taking them; fewer at the end of the file."""
+        """Returns the next `size` bytes without taking them; fewer at the end of the file."""
         return self._at_hand(size)[:size]
 
     def _at_hand(self, size: int) -> bytes:

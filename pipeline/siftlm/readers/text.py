@@ -1,4 +1,4 @@
-"""Reads plain text: a file, a line or a paragraph is a document."""
+"""Reads plain text files, in which a document is a file, a line or a paragraph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from siftlm.readers.streams import Block, read_blocks
 
 
 def read_text(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """Yields the documents of a text file, in the unit that the settings name; an empty file has none."""
+    """Yields the documents of a text file: the whole file, its lines or its paragraphs, as configured.
+
+    An empty file has none.
+    """
     blocks = in_utf8(read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes))
     if settings.text_unit == "file":
         yield from _as_one(blocks, settings)

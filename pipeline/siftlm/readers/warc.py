@@ -1,4 +1,4 @@
-"""Reads WARC, ARC and WET: main text of responses, and texts of conversion records."""
+"""Reads WARC, ARC and WET files: the main text of web pages, and the texts of conversion records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
 def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
-    """Yields a record or a flaw for every record of the archive, of whatever kinds they are.
+    """Yields a record or a flaw for every record of an archive, of whatever kind it is.
 
     Responses with a 2xx status and resources give documents when they are HTML or plain text, conversion records
     when they are UTF-8; `format` narrows that to one or the other. A page without main text gives an empty document.
@@ -123,7 +123,7 @@ def _mime(record: ArchiveRecord, response: Response) -> str:
 
 
 def page_text(html: str, *, main_content: bool) -> str:
-    """Returns the text that a reader of the page sees, without scripts, forms and hidden parts.
+    """Returns the text of an HTML page that a reader sees, without scripts, forms and hidden parts.
 
     Raises:
         PageError: the page is built to take forever, or cannot be parsed.

@@ -1,4 +1,4 @@
-"""Decompresses a zstd frame block by block: output is bounded, the end of the frame is known."""
+"""Decompresses a zstd frame block by block, with bounded output, and finds where the frame ends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _RLE, _RESERVED = 1, 3  # kinds of blocks
 
 
 class WindowError(ValueError):
-    """Says that a frame asks for more memory than the configuration allows."""
+    """Reports that a frame needs more memory than the configuration allows."""
 
 
 def dictionary_bytes(head: bytes) -> int:
-    """Returns the bytes that a dictionary at the start of a file takes with its frame, or 0."""
+    """Returns how many bytes the dictionary frame at the start of a file takes; 0 without one."""
     return 8 + int.from_bytes(head[4:8], "little") if len(head) >= 8 and head.startswith(DICTIONARY_MAGIC) else 0
 
 
 def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
-    """Returns the dictionary in a skippable frame.
+    """Returns the zstd dictionary that a skippable frame holds.
 
     Raises:
         ValueError: it is damaged, or holds more than `MAX_DICTIONARY_BYTES`.
@@ -52,11 +52,11 @@ def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
 
 
 class ZstdMember:
-    """Decompresses one frame, with the interface of `bz2.BZ2Decompressor`; a skippable frame gives nothing.
+    """Decompresses one zstd frame, with the interface of `bz2.BZ2Decompressor`.
 
-    The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each behind a 3-byte header,
-    and an optional checksum. Every call gives the content of at most `max_length` bytes worth of blocks, at
-    least one.
+    A skippable frame gives nothing. The format is RFC 8878: a frame header, blocks of at most 128 KiB of content each
+    behind a 3-byte header, and an optional checksum. Every call gives the content of at most `max_length` bytes worth
+    of blocks, at least one.
     """
 
     def __init__(self, window: int = MAX_WINDOW_BYTES, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
@@ -67,7 +67,7 @@ class ZstdMember:
         self.eof, self.needs_input, self.unused_data = False, True, b""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Returns content that `data` and what came before it give, up to about `max_length` bytes.
+        """Returns content decompressed from `data` and earlier bytes, about `max_length` bytes at most.
 
         Raises:
             WindowError: the frame needs a larger window than is allowed.

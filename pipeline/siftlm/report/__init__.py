@@ -1,1 +1,1 @@
-"""Draws pages and figures and writes the manifest and the card."""
+"""Makes the pages and figures of a run, its manifest and its dataset card."""

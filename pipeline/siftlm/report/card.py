@@ -1,4 +1,4 @@
-"""Writes the dataset card that lies beside the data."""
+"""Renders the dataset card, README.md, that lies beside the selected data."""
 
 from __future__ import annotations
 

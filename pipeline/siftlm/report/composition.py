@@ -1,4 +1,4 @@
-"""Says what the corpus is made of, before and after: its largest domains, languages or sources, and the others."""
+"""Computes which domains, languages or sources a corpus consists of, before and after selection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ UNNAMED = "(none)"
 
 
 class GroupCounts(NamedTuple):
-    """Counts a domain, language or source, or many together, before and after selection: `tally.Counts`."""
+    """Holds the counts of a domain, language or source, or of many together, before and after selection.
+
+    The fields after `members` are those of `tally.Counts`.
+    """
 
     name: str
     members: int  # how many it stands for
@@ -33,7 +36,7 @@ class GroupCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Composition:
-    """Divides a corpus by one column, largest groups first, the tail last."""
+    """Holds the counts of a corpus by the values of one column, largest first, the remaining ones together."""
 
     column: str
     groups: tuple[GroupCounts, ...]
@@ -42,7 +45,7 @@ class Composition:
 
 
 def composition(column: str, groups: Mapping[str | None, Counts], shown: int = SHOWN) -> Composition:
-    """Returns the `shown` largest groups by documents, ties by name, and all others as one."""
+    """Returns the counts of the `shown` largest groups by documents, ties by name, and of all others together."""
     shown += len(groups) == shown + 1  # a single other one has its name
     ranked = largest_first(groups, lambda group: (-group.documents, group.name.removeprefix(UNNAMED)), shown)
     return Composition(column, ranked, GroupCounts("all", 1, *added(groups.values())), len(groups))
@@ -51,7 +54,7 @@ def composition(column: str, groups: Mapping[str | None, Counts], shown: int = S
 def largest_first(
     groups: Mapping[str | None, Counts], order: Callable[[GroupCounts], Any], shown: int
 ) -> tuple[GroupCounts, ...]:
-    """Returns the first groups in an order, and all others as one."""
+    """Returns the first `shown` groups in the given order, and all others added up as one group."""
     named = (GroupCounts(UNNAMED if name is None else name, 1, *counts) for name, counts in groups.items())
     ranked = sorted(named, key=order)
     others = ranked[shown:]
@@ -60,5 +63,5 @@ def largest_first(
 
 
 def added(counts: Iterable[Counts]) -> Counts:
-    """Returns the sums of counts."""
+    """Returns the element-wise sums of several `Counts`."""
     return tuple(sum(column) for column in zip(NOTHING, *counts, strict=True))

@@ -1,4 +1,4 @@
-"""Draws the pictures of a correlation: units, caps and weights, held-out ranks, the baseline."""
+"""Draws the charts of a correlation: estimates by unit, caps and weights, held-out ranks, the baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW_UNITS = 40  # that are named; more are drawn as bands over their rank
 
 
 def by_unit(name: str, estimates: pa.Table) -> Chart:
-    """Returns the estimates in their order, with intervals, and the partial correlation beside each."""
+    """Returns a chart of the estimates in order, with their intervals and partial correlations."""
     if estimates.num_rows <= FEW_UNITS:
         return _named_units(name, estimates)
     at, value = np.arange(1, estimates.num_rows + 1), with_nan(estimates, "estimate")
@@ -49,7 +49,7 @@ def _named_units(name: str, estimates: pa.Table) -> Chart:
 
 
 def caps_and_weights(name: str, weights: pa.Table) -> Chart:
-    """Caps and weights, added up over the units in the order of their estimates."""
+    """Returns a chart of caps and weights, added up over the units in order of their estimates."""
     cap, weight = np.cumsum(with_nan(weights, "cap")), np.cumsum(with_nan(weights, "weight"))
     at = np.arange(1, len(cap) + 1)
     included = int(pc.sum(weights["included"]).as_py() or 0)
@@ -66,7 +66,7 @@ def caps_and_weights(name: str, weights: pa.Table) -> Chart:
 
 
 def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
-    """Returns the predicted rank of each held-out model against its true rank, by the estimates and by the baseline."""
+    """Returns a chart of each held-out model's predicted rank, by estimates and by baseline, against its true rank."""
     truth = with_nan(held_out, "true_rank")
     with axes(300) as (figure, plot):
         plot.plot([1, len(truth)], [1, len(truth)], color=CUT, linewidth=1)
@@ -80,7 +80,10 @@ def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
 
 
 def against_baseline(name: str, comparison: pa.Table) -> Chart:
-    """Returns Spearman of held-out predictions, mean and spread over folds, for the estimates and the baseline."""
+    """Returns a chart of how held-out predictions correlate with the truth, for the estimates and the baseline.
+
+    It shows Spearman's rho: the mean and the spread over folds.
+    """
     rows: Sequence[dict[str, Any]] = comparison.to_pylist()
     at = np.arange(len(rows))
     means, spreads = [row["spearman"] for row in rows], [row["spearman_sd"] for row in rows]

@@ -1,4 +1,4 @@
-"""Makes `correlation.html`: the tables of correlate and of project as one page."""
+"""Makes `correlation.html`, one page with the tables that `correlate` and `project` write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_UNITS = 15
 
 @dataclass(frozen=True)
 class TargetSection:
-    """Holds the charts of a benchmark or group of them, and rows of its tables: a name, then numbers."""
+    """Holds the charts and table rows of one benchmark or group; each row has a name, then numbers."""
 
     name: str
     charts: list[Chart]
@@ -31,7 +31,7 @@ class TargetSection:
 
 
 def correlation_page(tables: Mapping[str, pa.Table]) -> str:
-    """Returns the page of the tables that there are, by name; `estimates` must be one of them."""
+    """Returns the HTML page of the given tables, by name; `estimates` must be one of them."""
     targets = dict.fromkeys(tables["estimates"]["target"].to_pylist())
     return render("correlation.html.jinja", sections=[_section(n, t, tables) for n, t in enumerate(targets)])
 

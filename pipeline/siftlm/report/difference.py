@@ -20,7 +20,7 @@ TOTALS = ("documents", "bytes", "kept_documents", "kept_bytes", "kept_tokens", "
 
 @dataclass(frozen=True)
 class Side:
-    """Holds the totals of one run; tokens are None where the run names no count of them."""
+    """Holds the totals of one of two compared runs; `kept_tokens` is None where it has no token counts."""
 
     folder: str
     identity: str
@@ -34,7 +34,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Drift:
-    """Says how a column moved on documents in both runs; None where nothing can be said."""
+    """Holds how a column's values changed on documents in both runs; None where that is undefined."""
 
     column: str
     documents: int
@@ -59,7 +59,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Compares two runs, documents matched by doc_id; in its counts each id counts once."""
+    """Holds the difference of two runs, with documents matched by doc_id and each id counted once."""
 
     old: Side
     new: Side
@@ -77,7 +77,7 @@ class RunDifference:
     groups: Mapping[str, tuple[Moved, ...]]
 
     def quantities(self) -> dict[str, float]:
-        """Returns the numbers that a condition may name.
+        """Returns the numbers that a `--fail-if` condition may name.
 
         `documents`, `bytes`, `kept_documents`, `kept_bytes`, `kept_tokens` and `written` are new / old; `overlap` is
         the share of the documents kept in either run that both keep; `drift_<column>` is 1 - Spearman's rank
@@ -95,13 +95,13 @@ class RunDifference:
         return named
 
     def as_json(self) -> dict[str, Any]:
-        """Returns everything, with the quantities."""
+        """Returns all fields and the quantities as JSON values."""
         quantities = {name: value if math.isfinite(value) else None for name, value in self.quantities().items()}
         return {**asdict(self), "quantities": quantities}
 
 
 def ratio(old: float, new: float) -> float:
-    """Returns new / old; nothing became nothing is 1, something out of nothing is infinite."""
+    """Returns new / old; 1 where both are 0, and infinite where only `old` is 0."""
     if old == 0:
         return 1.0 if new == 0 else math.copysign(math.inf, new)
     return new / old
@@ -125,7 +125,9 @@ LONGEST = 1000
 
 
 def holds(expression: str, quantities: Mapping[str, float]) -> bool:
-    """Tells whether a condition holds: comparisons of names and numbers, `+ - * /`, `and`, `or`, `not`, parentheses.
+    """Tells whether a condition on quantities holds, for instance `kept_tokens < 0.9`.
+
+    It compares names and numbers, with `+ - * /`, `and`, `or`, `not` and parentheses.
 
     Raises:
         UserError: it is anything else, or names an unknown quantity.

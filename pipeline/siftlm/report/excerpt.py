@@ -1,4 +1,4 @@
-"""Cuts the start of a text to a length and marks its least likely tokens where nats are known."""
+"""Takes the start of a text as an excerpt, and marks its least likely tokens where they are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST_NATS = 4.0  # a token more likely than 2 % is nothing to look at
 
 @dataclass(frozen=True)
 class Span:
-    """Holds a token: its characters [start, end) of the text, and its nats."""
+    """Holds a token's characters [start, end) in the text, and its negative log-likelihood in nats."""
 
     start: int
     end: int
@@ -21,7 +21,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Holds pieces of text in order, each with its nats where it is marked; `characters` counts the whole text."""
+    """Holds the pieces of an excerpt in order, each with its nats where marked; `characters` counts the whole text."""
 
     pieces: tuple[tuple[str, float | None], ...]
     characters: int
@@ -29,7 +29,7 @@ class Excerpt:
 
 
 def excerpt(text: str, spans: Sequence[Span] = (), characters: int = CHARACTERS) -> Excerpt:
-    """Returns the first `characters` of a text after leading white space; marks its worst tokens."""
+    """Returns the first `characters` of a text after leading white space, with its least likely tokens marked."""
     start = len(text) - len(text.lstrip())
     end = min(len(text), start + characters)
     pieces: list[tuple[str, float | None]] = []
@@ -44,7 +44,7 @@ def excerpt(text: str, spans: Sequence[Span] = (), characters: int = CHARACTERS)
 
 
 def worst(spans: Sequence[Span]) -> list[Span]:
-    """Returns the least likely tokens of a text in the order of the text."""
+    """Returns the least likely tokens of a text, in the order in which they stand there."""
     if not spans:
         return []
     ranked = sorted((span.nats for span in spans), reverse=True)

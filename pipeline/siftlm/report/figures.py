@@ -1,4 +1,4 @@
-"""Draws the pictures of the report: distributions with their cuts, scores by length and group."""
+"""Draws the charts of the report: distributions with their cuts, scores by length and by group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABEL = 22  # characters of a name beside an axis
 
 @contextmanager
 def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any, Axes]]:
-    """Gives an empty figure with one pair of axes in the colours of the page.
+    """Yields an empty figure with one pair of axes in the colours of the page.
 
     They begin `left` px from the edge, or where matplotlib finds room by drawing twice, in twice the time.
     """
@@ -54,7 +54,7 @@ def axes(height: int = HEIGHT, *, left: int | None = None) -> Iterator[tuple[Any
 def distribution(
     name: str, column: str, edges: Sequence[float], counts: np.ndarray, lines: Sequence[float], description: str
 ) -> Chart:
-    """Returns the documents of each bin before and after selection, and the cuts; counts int64[2, bins]."""
+    """Returns a histogram chart of documents before and after selection, with the cuts; counts are int64[2, bins]."""
     from matplotlib.ticker import MaxNLocator
 
     with axes(left=NUMBERS) as (figure, plot):
@@ -109,7 +109,7 @@ def _draw_lines(plot: Axes, lines: Sequence[float]) -> None:
 def against_length(
     name: str, column: str, sizes: Float64Array, values: Float64Array, kept: BoolArray, draw: Float64Array
 ) -> Chart | None:
-    """Returns a score against the bytes of a text: percentiles in bins of like length, and single documents as dots."""
+    """Returns a chart of a score against text bytes: percentiles in bins of like length, and documents as dots."""
     usable = np.isfinite(values) & (values > 0) & (sizes > 0)
     sizes, values, kept, draw = sizes[usable], values[usable], kept[usable], draw[usable]
     if len(values) < 2:
@@ -142,7 +142,7 @@ def _dots(plot: Axes, sizes: Float64Array, values: Float64Array, kept: BoolArray
 
 
 def binned(sizes: Float64Array, values: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Returns (median size[bins], PERCENTILES of the values [5, bins]) of documents in bins of equal counts by size."""
+    """Returns (median size [bins], percentiles of values [5, bins]) of documents in equally full bins by size."""
     order = np.argsort(sizes, kind="stable")
     bins = [b for b in np.array_split(order, min(BINS, max(1, len(order) // 10))) if len(b)]
     middle = np.array([np.median(sizes[b]) for b in bins])
@@ -150,7 +150,10 @@ def binned(sizes: Float64Array, values: Float64Array) -> tuple[Float64Array, Flo
 
 
 def by_group(name: str, column: str, group: str, rows: Sequence[tuple[str, Float64Array]]) -> Chart | None:
-    """Draws percentiles of a score in each group: 10 to 90 thin, 25 to 75 thick, the median a dot."""
+    """Returns a chart of the percentiles of a score in each group; None where there is no group.
+
+    Percentiles 10 to 90 are a thin line, 25 to 75 a thick one, and the median is a dot.
+    """
     if not rows:
         return None
     with axes(48 + 21 * len(rows)) as (figure, plot):
@@ -171,19 +174,19 @@ def by_group(name: str, column: str, group: str, rows: Sequence[tuple[str, Float
 
 
 def name_rows(plot: Axes, names: Sequence[str]) -> None:
-    """Writes a name beside each row of a picture, the first at the top."""
+    """Writes a name beside each row of a chart, the first at the top."""
     plot.set_yticks(np.arange(len(names)), [shortened(name) for name in names])
     plot.set_ylim(len(names) - 0.4, -0.6)
 
 
 def shortened(label: str) -> str:
-    """Returns a name that fits beside an axis, without signs that XML or the eye cannot take."""
+    """Returns a name short enough to stand beside an axis, with unprintable characters replaced by a dot."""
     label = "".join(sign if sign.isprintable() else "·" for sign in label)
     return label if len(label) <= LABEL else f"{label[: LABEL - 1]}…"
 
 
 def short(value: float) -> str:
-    """Returns a number in few characters: 950, 1.5k, 2M, 0.003."""
+    """Returns a number as a short text: 950, 1.5k, 2M, 0.003."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

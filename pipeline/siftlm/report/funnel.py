@@ -1,4 +1,4 @@
-"""Says where the documents went: step by step, reason by reason, from the records read to the rows written."""
+"""Counts how many documents each step dropped for each reason, from the records read to the rows written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNREAD = {"dropped": "record that is no document", "errors": "record that could 
 
 @dataclass(frozen=True)
 class LostDocuments:
-    """Counts documents that left for one reason; bytes and tokens are None where nobody knows them."""
+    """Holds how many documents one step dropped for one reason; bytes and tokens are None where unknown."""
 
     place: str
     text: str
@@ -30,7 +30,7 @@ class LostDocuments:
 
 @dataclass(frozen=True)
 class Funnel:
-    """Counts documents from the records to the rows; `losses` come in the order in which documents meet the steps."""
+    """Holds document counts from the records read to the rows written, with the losses in order of the steps."""
 
     records: int
     documents: Counts
@@ -43,7 +43,7 @@ class Funnel:
 def funnel(
     manifest: Mapping[str, Any], reasons: Mapping[str, Counts], losses: Mapping[str, Mapping[str, Counts]]
 ) -> Funnel:
-    """Returns the funnel of a run: documents as the manifest counts them, bytes and tokens as the columns add up."""
+    """Returns the funnel of a run: documents counted by the manifest, bytes and tokens summed from the columns."""
     read = manifest["counts"].get("documents", EMPTY)
     cut = manifest["statistics"].get("cut", {}).get("byte_count", 0)  # bytes of documents that stay, as columns say
     documents, size, *sums = added(reasons.values())

@@ -1,4 +1,4 @@
-"""Writes manifest.json: what went in, what was done with it, what came out, with all digests."""
+"""Reads and writes manifest.json: the inputs, steps and outputs of a run, with all digests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns the versions of what computed the output, null for a package that is not installed."""
+    """Returns the versions of Python and the packages that computed the output; None for packages not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 

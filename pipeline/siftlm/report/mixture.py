@@ -1,4 +1,4 @@
-"""Says what weights make of a corpus: the share of each source, language and domain before them and after."""
+"""Computes the share of each source, language and domain in the kept text before and after weighting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 20
 
 
 class MixtureGroup(NamedTuple):
-    """Holds a source, language or domain: how much is kept, and how much a reader will see."""
+    """Holds how much text of a source, language or domain is kept, and how much after weighting."""
 
     name: str
     members: int  # how many it stands for
@@ -24,9 +24,10 @@ class MixtureGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """Divides the kept text by one column: the largest effective portions first, the others as one, and their sum.
+    """Holds the kept text by the values of one column, largest amount after weighting first, and the total.
 
-    Effective is the sum of weight * size, or what was written where copies are: `written`.
+    The values after the largest are one group. Effective is the sum of weight * size, or what was written where copies
+    are: `written`.
     """
 
     column: str
@@ -39,7 +40,7 @@ class Mixture:
 def mixture(
     column: str, groups: Mapping[str | None, Counts], unit: Unit, *, written: bool, shown: int = SHOWN
 ) -> Mixture:
-    """Returns the mixture by a column, from the counts of its values."""
+    """Returns the mixture by a column (domain, language, source), from the counts of its values."""
 
     def portion(group: GroupCounts) -> MixtureGroup:
         kept = getattr(group, f"kept_{unit}")
@@ -53,7 +54,7 @@ def mixture(
 
 
 def as_json(mixtures: Sequence[Mixture]) -> dict[str, Any]:
-    """Returns the mixtures by column, for the manifest."""
+    """Returns the shares of all mixtures by column, as JSON values for the manifest."""
     return {
         mixture.column: {
             "unit": mixture.unit,

@@ -1,4 +1,4 @@
-"""Renders pages: HTML that is self-contained, without scripts, every text escaped; and Markdown."""
+"""Renders pages as Markdown or as self-contained HTML, without scripts and with every text escaped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPECIAL = re.compile(r"[\\`*\[\]~$|]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def report_page(report: Report) -> str:
-    """Returns report.html."""
+    """Returns the HTML of report.html for a run's report."""
     manifest = report.manifest
     return render(
         "report.html.jinja",
@@ -42,7 +42,7 @@ def report_page(report: Report) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns a page of the package; in HTML its values are escaped wherever they stand."""
+    """Returns a page made from a template of this package; in HTML its values are escaped."""
     return _environment().get_template(template).render(**values)
 
 
@@ -62,12 +62,12 @@ def _environment() -> jinja2.Environment:
 
 
 def count(number: int | None) -> str:
-    """Returns 1368 as `1,368`; nothing is a dash."""
+    """Returns a number with thousands marked, 1368 as `1,368`, and None as a dash."""
     return "–" if number is None else f"{number:,}"
 
 
 def size(number: int | None) -> str:
-    """Returns bytes in the largest unit that leaves three digits: 3518491 as `3.52 MB`."""
+    """Returns a number of bytes with three digits and a unit, 3518491 as `3.52 MB`, and None as a dash."""
     if number is None:
         return "–"
     for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
@@ -78,12 +78,12 @@ def size(number: int | None) -> str:
 
 
 def share(number: float, total: float) -> str:
-    """Returns a percentage; of nothing it is a dash."""
+    """Returns `number / total` as a percentage, and a dash where the total is 0."""
     return f"{100 * number / total:.1f} %" if total else "–"
 
 
 def value(number: float | None) -> str:
-    """Returns a number with five significant digits, thousands marked; nothing is a dash."""
+    """Returns a number with five significant digits and thousands marked, and None as a dash."""
     if number is None:
         return "–"
     without_decimals = abs(number) >= 10_000 or float(number).is_integer()
@@ -96,16 +96,16 @@ def breakable(name: str) -> Markup:
 
 
 def plain(text: object) -> str:
-    """Returns foreign text that Markdown and HTML show as it is, in one line."""
+    """Returns a text in one line, escaped so that Markdown and HTML show it as it is."""
     escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
     return SPECIAL.sub(lambda sign: f"\\{sign[0]}", escaped)
 
 
 def pretty(tree: Any) -> str:
-    """Returns JSON to read."""
+    """Returns a value as indented JSON."""
     return orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode()
 
 
 def difference_page(difference: RunDifference, failed: Sequence[str] = ()) -> str:
-    """Returns two runs side by side; `failed` are the conditions that hold though they should not."""
+    """Returns an HTML page that compares two runs; `failed` are the `--fail-if` conditions that hold."""
     return render("diff.html.jinja", runs=difference, quantities=difference.quantities(), failed=failed)

@@ -1,4 +1,4 @@
-"""Reads steps in a manifest: which end ranked rules kept, what a budget lacks, what was dropped, and times."""
+"""Reads from a manifest which end ranked rules kept, what budgets lack, what was dropped, and stage times."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ Step = Mapping[str, Any]
 
 
 def kept_ends(steps: Iterable[Step]) -> list[str]:
-    """Returns `select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`, for each rule that cut."""
+    """Returns one line for each `top` rule that cut, saying which end of a score it kept.
+
+    For instance `select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`.
+    """
     cut = [step for step in steps if "end" in step and not (step.get("short") and step["within"] == "global")]
     return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in cut]
 
 
 def shortages(steps: Iterable[Step]) -> list[str]:
-    """Returns `select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`, a line each."""
+    """Returns one line for each `top` rule whose budget was larger than what there was.
+
+    For instance `select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`.
+    """
     return [f"{_place(step)}: budget {_size(step)}{_short(step)}" for step in steps if step.get("short")]
 
 
@@ -38,7 +44,7 @@ def _short(step: Step) -> str:
 
 
 def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Says how many items of each benchmark cannot be found in a longer text, and why."""
+    """Returns one line for each benchmark with items that cannot be found in a longer text, and why."""
     return [
         f"{name}: {counts['too_short'] + counts['without_words']:,} of {counts['items']:,} items cannot be found in a "
         f"longer text: {counts['too_short']:,} of too few words, {counts['without_words']:,} without a word"
@@ -48,7 +54,7 @@ def unfindable(benchmarks: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
-    """Returns (reason, documents) of all steps, most first; a reason that several steps gave has the step behind it."""
+    """Returns (reason, documents) of all steps, most first; the step is appended to a reason of several steps."""
     dropped = [(reason, step["place"], number) for step in steps for reason, number in step["dropped"].items()]
     reasons = [reason for reason, _, _ in dropped]
     named = [(f"{r} ({place})" if reasons.count(r) > 1 else r, number) for r, place, number in dropped]
@@ -56,7 +62,7 @@ def drops(steps: Iterable[Step]) -> list[tuple[str, int]]:
 
 
 class StageTime(NamedTuple):
-    """Adds up the work of a stage over its workers."""
+    """Holds the rows, seconds and cost of a stage, added up over its workers."""
 
     stage: str
     rows: int
@@ -66,7 +72,7 @@ class StageTime(NamedTuple):
 
 
 def stage_times(manifest: Mapping[str, Any]) -> list[StageTime]:
-    """Returns the work of every stage of a run."""
+    """Returns the rows, seconds and cost of every stage of a run."""
     prices, times = manifest["config"]["runner"], []
     for stage, seconds in manifest["seconds"].items():
         rows = manifest["counts"].get(stage, {}).get("rows_in", 0)

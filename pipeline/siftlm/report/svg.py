@@ -33,7 +33,7 @@ _FONT = re.compile(r"font: (?:[a-z0-9]+ )*?([\d.]+px)[^;]*")
 
 @dataclass(frozen=True)
 class Chart:
-    """Holds a picture with what it says in words."""
+    """Holds a chart as SVG, with its title and a description in words."""
 
     title: str
     description: str
@@ -41,7 +41,7 @@ class Chart:
 
 
 def chart(figure: Figure, name: str, title: str, description: str) -> Chart:
-    """Returns the figure as a chart; `name` makes its ids differ from those of other charts on the page."""
+    """Returns a matplotlib figure as a chart; `name` keeps its SVG ids apart from those of other charts."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

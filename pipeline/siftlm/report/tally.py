@@ -1,4 +1,4 @@
-"""Counts columns of a run for its report: plain, mergeable, exact, and small whatever the corpus.
+"""Counts documents by the columns of a run for its report, shard by shard, and merges the counts.
 
 A tally is a tree of dicts, tuples, numbers and arrays, so that it can be told from worker to driver. Sums are
 integers, so they do not depend on the order of the shards. Memory grows with distinct domains (about 200 bytes each)
@@ -38,7 +38,7 @@ NOTHING: Counts = (0,) * 12
 
 
 class DrawnDocuments(TypedDict):
-    """Holds documents drawn by a keyed hash of doc_id; every list has one element a document."""
+    """Holds a sample of documents drawn by a keyed hash of doc_id; every list has one element per document."""
 
     draw: Float64Array
     shard: Float64Array
@@ -49,7 +49,7 @@ class DrawnDocuments(TypedDict):
 
 
 class Touched(TypedDict):
-    """Counts documents and items of a benchmark that share n-grams."""
+    """Holds counts of the documents that share n-grams with a benchmark, and the items that they share them with."""
 
     documents: int
     kept: int
@@ -59,7 +59,7 @@ class Touched(TypedDict):
 
 
 class Tally(TypedDict):
-    """Counts some shards, or all of them."""
+    """Holds the counts of the documents of some shards, or of all."""
 
     reasons: dict[str, Counts]  # the empty name stands for kept documents
     losses: dict[str, dict[str, Counts]]  # by step, then by reason, for rules may share one
@@ -73,7 +73,7 @@ class Tally(TypedDict):
 
 @dataclass(frozen=True)
 class Asked:
-    """Says what a tally is to count; the same for every shard."""
+    """Configures which columns a tally counts and how; it is the same for every shard."""
 
     columns: frozenset[str]  # those that the run has
     tokens: str | None = None
@@ -84,14 +84,14 @@ class Asked:
     seed: int = 0
 
     def wanted(self) -> set[str]:
-        """Returns the columns to read."""
+        """Returns the names of the columns that the tally reads."""
         asked = FIXED | CLUSTER | {"language"} | set(self.scores) | set(self.edges) | ({self.tokens} - {None})
         asked |= {f"{name}_{column}" for name in self.benchmarks for column in ("overlap", "item")}
         return {name for name in asked if name in self.columns and name is not None}
 
 
 def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> Tally:
-    """Returns the tally of a few shards, one below the other: of `row[i]` of `shard[i]` is the i-th row."""
+    """Returns the tally of a table whose i-th row is row `row[i]` of shard `shard[i]`."""
     sums = _summed(table, asked.tokens)
     reason, steps = pc.fill_null(table["reason"], ""), table["dropped_by"]
     sizes, clusters = _clusters(table)
@@ -112,7 +112,7 @@ def tally(table: pa.Table, shard: Int64Array, row: Int64Array, asked: Asked) -> 
 
 
 def merged(parts: Iterable[Tally]) -> Tally:
-    """Returns the tally of all shards in `parts`, whatever their order."""
+    """Returns the sum of several tallies, whatever their order."""
     every = list(parts)
     groups = [name for name in GROUPS if any(name in part["groups"] for part in every)]
     steps = sorted({step for part in every for step in part["losses"]})
@@ -136,7 +136,7 @@ def largest(clusters: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
 
 
 def edges_of(statistics: Mapping[str, Any], lines: Sequence[float], bins: int = 48) -> tuple[float, ...]:
-    """Returns edges of a histogram: the middle 98 % of a column, and the lines in its range.
+    """Returns histogram bin edges that span the middle 98 % of a column and the cuts in its range.
 
     Logarithmic where values spread over more than a factor of 20, whole numbers where integers are few.
     """

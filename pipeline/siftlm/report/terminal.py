@@ -1,4 +1,4 @@
-"""Prints what the commands say."""
+"""Prints the results of the commands to the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PORTIONS = 5  # of a mixture, by column
 
 
 class Terminal(Console):
-    """A console that obeys its own control characters only, none in the texts that it shows."""
+    """Prints texts to a terminal with their control characters made visible, so that they have no effect."""
 
     def __init__(self, width: int | None = None) -> None:
         super().__init__(highlight=False, width=width)
@@ -32,7 +32,7 @@ class Terminal(Console):
 
 
 def columned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Returns a table without borders, of texts as they are; columns after the first to the right."""
+    """Returns a table without borders, of texts without markup; columns after the first are right-aligned."""
     table = Table(*head, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -42,7 +42,7 @@ def columned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 
 def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) -> None:
-    """Prints the counts of a run, a line a step, then why documents were dropped."""
+    """Prints the counts of a run, one line for each step, then why documents were dropped."""
     console = Terminal()
     if unchanged:
         console.print(f"nothing to do: {escape(folder)} is up to date with its inputs, configuration and models")
@@ -90,7 +90,7 @@ def _portion(portion: Mapping[str, Any]) -> str:
 
 
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Prints a table of the steps: what would run, over how much, for about how long."""
+    """Prints a table of the steps: what would run, on how many documents, and for about how long."""
     table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
@@ -113,7 +113,7 @@ SIGNS = {"passed": ("✓", "green"), "dropped": ("✗", "bold red")}
 
 
 def print_explanation(document: Explanation, characters: int) -> None:
-    """Prints a document's way through the run, its scores, its cluster, and the start of its text."""
+    """Prints the steps that a document passed or failed, its scores, its cluster, and the start of its text."""
     console = Terminal()
     kept = f"kept, weight {document.weight:.6g}, {document.copies} copies"
     verdict = kept if document.kept else f"dropped: {document.reason}"
@@ -156,7 +156,7 @@ def _number(value: object) -> str:
 
 
 def print_difference(runs: RunDifference) -> None:
-    """Prints what changed between two runs."""
+    """Prints the difference between two runs: totals, reasons, scores and groups that changed."""
     console = Terminal()
     quantities = runs.quantities()
     rows = []

@@ -1,4 +1,4 @@
-"""Holds what the pages show, as plain values: everything is computed before it is written down."""
+"""Defines the values that report pages show, all computed before a page is rendered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siftlm.report.svg import Chart
 
 @dataclass(frozen=True)
 class Document:
-    """Holds a document to look at."""
+    """Holds one document as pages show it: its id, source, excerpt, decision and value."""
 
     doc_id: str
     source: str | None
@@ -30,7 +30,7 @@ class Document:
 
 @dataclass(frozen=True)
 class CutText:
-    """Tells of a rule that looks at a column, and what it cut at, in words."""
+    """Holds the description of a rule on a column, and the values at which it cut, in words."""
 
     place: str
     text: str
@@ -39,7 +39,7 @@ class CutText:
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """Shows a column of numbers: its distribution, the rules that look at it, and documents along it."""
+    """Holds a column of numbers: its distribution, the rules that read it, and documents at several percentiles."""
 
     column: str
     chart: Chart | None
@@ -53,7 +53,7 @@ class ScoreColumn:
 
 @dataclass(frozen=True)
 class Contamination:
-    """Counts documents that share n-grams with a benchmark, and its items that they share them with."""
+    """Holds counts of the documents that share n-grams with a benchmark, and of the items that they share them with."""
 
     name: str
     ngram: int
@@ -66,7 +66,7 @@ class Contamination:
 
 @dataclass(frozen=True)
 class Report:
-    """Holds all that the report shows, beside what it reads in the manifest."""
+    """Holds everything that the report of a run shows, with the run's manifest."""
 
     manifest: Mapping[str, Any]
     funnel: Funnel
@@ -83,7 +83,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Met:
-    """Holds a step on a document's way: what it asks for, what it met, and what came of it."""
+    """Holds what one step required of a document, the value that it compared, and its verdict."""
 
     place: str
     text: str
@@ -95,7 +95,7 @@ class Met:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Says why a document was kept or dropped."""
+    """Holds why a document was kept or dropped, with its columns, its cluster and its text."""
 
     doc_id: str
     shard: str

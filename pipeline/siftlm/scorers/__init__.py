@@ -1,4 +1,4 @@
-"""Opens scorers from settings: they turn a batch of documents into columns of the same rows."""
+"""Opens scorers from their settings; a scorer computes columns for a batch of documents."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from siftlm.scorers.signals import SignalsSettings as SignalsSettings
 
 
 def open_scorer(settings: ScorerSettings) -> Scorer:
-    """Opens the scorer of these settings, one a process, however many threads ask."""
+    """Returns the scorer of these settings; all threads of a process share one."""
     scorer: Scorer = _opened(type(settings), settings.model_dump_json())
     return scorer
 
 
 def open_score(settings: ScoreSettings) -> ScoreScorer:
-    """Opens the scorer of a language model like `open_scorer`."""
+    """Returns the language-model scorer of these settings; all threads of a process share one."""
     scorer: ScoreScorer = _opened(type(settings), settings.model_dump_json())
     return scorer
 

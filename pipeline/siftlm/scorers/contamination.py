@@ -1,4 +1,4 @@
-"""Measures how much of a document stands in a benchmark, by word n-grams."""
+"""Measures which share of a document's word n-grams also stands in a benchmark."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ContaminationSettings(NamedSettings):
 
 
 class ContaminationScorer(OneFile["Items"]):
-    """Gives `<name>_overlap`, the share of the document's n-grams that the benchmark has, and `<name>_item`.
+    """Computes `<name>_overlap`, the share of a document's n-grams found in the benchmark, and `<name>_item`.
 
     Words and n-grams are those of `siftlm_kernels.minhash`, compared by 64-bit hashes. `<name>_item` is the number of
     the item, from 0, that has most of them (the first among equals; an n-gram of several items is the first one's),
@@ -88,7 +88,10 @@ class ContaminationScorer(OneFile["Items"]):
         return digest("contamination", VERSION, chosen.name, chosen.text_fields, chosen.ngram, chosen.fewest, content)
 
     def facts(self) -> dict[str, int]:
-        """Counts the items: all, those found whole only, and those not found in a longer text."""
+        """Returns the number of items, of those found only as a whole, of too short ones, and of wordless ones.
+
+        Too short items are found only in documents that are nothing else.
+        """
         return self.fresh().facts
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -105,7 +108,7 @@ class ContaminationScorer(OneFile["Items"]):
 
 @dataclass(frozen=True)
 class Ngrams:
-    """Holds n-grams of items: hashes in order, the item of each, and a filter that most others don't pass."""
+    """Holds benchmark n-grams as sorted hashes, the item of each, and a filter that most other n-grams fail."""
 
     hashes: NDArray[np.uint64]
     items: NDArray[np.int64]
@@ -113,14 +116,14 @@ class Ngrams:
 
     @classmethod
     def of(cls, hashes: NDArray[np.uint64], items: NDArray[np.int64]) -> Ngrams:
-        """`hashes` in the order of the items; an n-gram that comes again belongs to the first."""
+        """Returns the n-grams of `hashes`, given in the order of the items; a repeated n-gram belongs to the first."""
         distinct, first = np.unique(hashes, return_index=True)
         passes = np.zeros(1 << (FILTER_BYTES * max(1, len(distinct)) - 1).bit_length(), np.bool_)
         passes[distinct & np.uint64(len(passes) - 1)] = True
         return cls(distinct, items[first], passes)
 
     def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where `hashes` has n-grams of the benchmark, in order, and the items that these are of."""
+        """Returns the positions in `hashes` of n-grams of the benchmark, in order, and the items of these n-grams."""
         at = np.flatnonzero(self.passes[hashes & np.uint64(len(self.passes) - 1)])
         place = np.minimum(np.searchsorted(self.hashes, hashes[at]), max(0, len(self.hashes) - 1))
         same = self.hashes[place] == hashes[at] if len(self.hashes) else np.zeros(len(at), np.bool_)
@@ -129,14 +132,20 @@ class Ngrams:
 
 @dataclass(frozen=True)
 class Items:
-    """Holds a benchmark's items by the words that must be shared: `ngram`, or all of a shorter item's."""
+    """Holds a benchmark's items, indexed by the number of consecutive words that a document must share.
+
+    That number is `ngram`, or all words of a shorter item.
+    """
 
     indices: tuple[tuple[int, Ngrams], ...]
     facts: dict[str, int]
 
     @classmethod
     def of(cls, texts: pa.Array, ngram: int, fewest: int) -> Items:
-        """The index of items; those of fewer words than `fewest` are found in texts that are nothing else."""
+        """Returns the index of the items in `texts`.
+
+        Items of fewer words than `fewest` are found in texts that are nothing else.
+        """
         from siftlm_kernels.minhash import shingle_hashes
 
         words = np.diff(shingle_hashes(*ragged_text(texts), ngram=1)[1])
@@ -156,7 +165,7 @@ class Items:
         return cls(tuple(indices), facts)
 
     def hits(self, texts: Ragged) -> tuple[NDArray[np.int64], ...]:
-        """How many n-grams each text has; then all that is found, by text: which text, n-gram and item."""
+        """Returns each text's number of n-grams, then the text, n-gram and item of each match by text."""
         from siftlm_kernels.minhash import shingle_hashes
 
         matches: list[NDArray[np.int64]] = []

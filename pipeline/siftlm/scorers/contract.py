@@ -1,4 +1,4 @@
-"""Defines the columns of a score and the rates derived from them.
+"""Defines the columns of a language-model score and the rates derived from them.
 
 Per document and model: `nll_sum` (nats), `token_count` (tokens of the whole text, what budgets count), `byte_count`
 (UTF-8 bytes of the text that was scored), `nll_head` (nats of the first HEAD_TOKENS predicted tokens), `truncated`,
@@ -42,14 +42,14 @@ SUM_FIELDS = tuple(f for f in SCORE_FIELDS if f.name not in ("nll_head", "trunca
 
 
 def score_fields(per_token: Sequence[str] = ()) -> list[pa.Field]:
-    """The columns of a score, then one `token_<name>` list column for each per-token output."""
+    """Returns the columns of a score, then one `token_<name>` list column for each per-token output."""
     lists = [pa.field(f"token_{name}", pa.list_(pa.float32())) for name in per_token]
     return [*SCORE_FIELDS, *lists]
 
 
 @dataclass(frozen=True)
 class TokenisedDocuments:
-    """Holds N documents as T tokens in a row, each document behind the token that is put before its text.
+    """Holds the tokens of N documents in one array of T tokens, with a prefix token before each text.
 
     A document's first token is read, the others are predicted.
     """
@@ -63,7 +63,7 @@ class TokenisedDocuments:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of every document."""
+        """Returns the number of tokens of each document."""
         return np.diff(self.offsets)
 
     def __getitem__(self, documents: NDArray[np.int64]) -> TokenisedDocuments:
@@ -82,8 +82,9 @@ class TokenisedDocuments:
 def score_batch(
     documents: TokenisedDocuments, columns: Mapping[str, NDArray[np.float32]], per_token: Sequence[str] = ()
 ) -> pa.RecordBatch:
-    """The score of every document, in order, from float32 `[T]` columns of TOKEN_OUTPUTS over their tokens.
+    """Returns the score columns of every document, in order, computed from per-token values.
 
+    These are float32 `[T]` columns of TOKEN_OUTPUTS over the documents' tokens.
     What stands at a document's first token is not read. Sums are taken in float64. A document whose nats are not
     finite is an error.
     """
@@ -135,6 +136,6 @@ DERIVED: dict[str, tuple[Callable[[pa.Array, pa.Array], pa.Array], tuple[str, st
 
 
 def with_derived(scored: pa.RecordBatch) -> dict[str, pa.Array]:
-    """Returns the columns of scores by name, those that are derived too."""
+    """Returns the columns of a score by name, with the derived rates."""
     columns = dict(zip(scored.schema.names, scored.columns, strict=True))
     return columns | {name: derive(*(columns[s] for s in sources)) for name, (derive, sources) in DERIVED.items()}

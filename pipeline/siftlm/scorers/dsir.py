@@ -1,4 +1,4 @@
-"""Writes the importance weights of DSIR as columns."""
+"""Computes the importance weights of DSIR as columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class DsirSettings(NamedSettings):
 
 
 class DsirScorer(OneFile[ImportanceWeights]):
-    """Gives `<name>` (log weight), `<name>_per_ngram` and `<name>_sampled` (log weight plus Gumbel noise).
+    """Computes the DSIR log weight of each document as columns, plain, per n-gram and with Gumbel noise.
+
+    The columns are `<name>`, `<name>_per_ngram` and `<name>_sampled`.
 
     A `top` rule on `<name>_sampled` draws without replacement in proportion to the weights, which is DSIR's
     resampling; on `<name>` it takes the largest weights. All are null for texts of too few words. The noise is a

@@ -1,4 +1,4 @@
-"""Writes the probability of a fastText label as a column."""
+"""Computes the probability of a fastText label as a column."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Impl = Literal["auto", "fasttext"]
 
 
 class ClassifierSettings(NamedSettings):
-    """Gives the probability of a label of a fastText classifier as the column `name`."""
+    """Computes the probability of a label of a fastText classifier as the column `name`."""
 
     kind: Literal["classifier"] = "classifier"
     table: ClassVar = "annotate.classifiers"
@@ -44,7 +44,7 @@ class ClassifierSettings(NamedSettings):
 
 
 class ModelScorer(OneFile[FastTextLinear]):
-    """Keeps the fastText model of a scorer."""
+    """Loads and keeps the fastText model of a scorer."""
 
     wanted = "a fastText model"
 
@@ -62,8 +62,9 @@ def _load(path: str, _signature: str) -> FastTextLinear:
 
 
 class ClassifierScorer(ModelScorer):
-    """Gives the column `name`: P(label) as fastText reports it, null where the model knows nothing of a text.
+    """Computes the column `name`: a label's probability as fastText reports it.
 
+    It is null where the model knows nothing of a text.
     fastText reports p + 1e-5. Newlines count as spaces, so a document is one line, as in training.
     """
 

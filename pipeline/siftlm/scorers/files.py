@@ -1,4 +1,4 @@
-"""Loads what scorers read from files, and checks that it matches its digest.
+"""Loads the files that scorers read, and checks that they match their digest.
 
 A file may be replaced while a run works, and put back before anybody looks. So a model is hashed when it is loaded,
 both between two looks at what the file system says of its files, and a shard is taken only if that is the same when it
@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 @contextmanager
 def pinned(scorers: Sequence[tuple[Scorer, str]]) -> Iterator[None]:
-    """The block, in which scorers are loaded that have these digests; a UserError where their files change."""
+    """Loads scorers for a `with` block, and raises a UserError if their files change before it ends.
+
+    The scorers must have these digests.
+    """
     before = [states(scorer.reads()) for scorer, _ in scorers]
     for scorer, digest in scorers:
         scorer.load(digest)
@@ -31,7 +34,7 @@ def pinned(scorers: Sequence[tuple[Scorer, str]]) -> Iterator[None]:
 
 
 def states(paths: Sequence[str]) -> dict[str, str]:
-    """Returns what changes with every change of the files, and nothing for a file that is gone."""
+    """Returns, by path, a string that changes whenever the file does, or an empty one for a missing file."""
     return {path: _state(path) for path in paths}
 
 
@@ -50,12 +53,12 @@ def _compare(before: dict[str, str], after: dict[str, str]) -> None:
 
 
 def changed(path: str) -> UserError:
-    """The error for a file that is not what it was when the run began."""
+    """Returns the error for a file whose content changed during the run."""
     return UserError(f"{path}: must stay as it is while a run reads it, got another content; run again")
 
 
 class Held(Scorer, Generic[T]):
-    """Keeps what a scorer has loaded from its files, and loads it again when these are other ones.
+    """Keeps what a scorer loaded from its files, and loads it again when the files change.
 
     A subclass says which files (`reads`), what digests their content (`content`), what the digest of its columns is
     given that (`identity`), and how they are loaded (`open`).
@@ -69,15 +72,15 @@ class Held(Scorer, Generic[T]):
         self._states: dict[str, str] = {}
 
     def content(self) -> str:
-        """A digest of the bytes of the files."""
+        """Returns a digest of the bytes of the files."""
         raise NotImplementedError
 
     def identity(self, content: str) -> str:
-        """Changes when the columns may, given the digest of the files."""
+        """Returns a digest that changes when the columns may change, given the digest of the files."""
         raise NotImplementedError
 
     def open(self) -> T:
-        """What the files hold."""
+        """Returns the model or data that is read from the files."""
         raise NotImplementedError
 
     def digest(self) -> str:
@@ -92,11 +95,11 @@ class Held(Scorer, Generic[T]):
             raise changed(self.reads()[0])
 
     def loaded(self) -> T:
-        """What is loaded, or what the files hold now if nothing is."""
+        """Returns what was loaded before, or loads the files if nothing was."""
         return self.fresh() if self._value is None else self._value
 
     def fresh(self) -> T:
-        """What the files hold now, loaded unless it is."""
+        """Returns the content of the files as they are now, and loads it only if they changed."""
         with self._loading:
             now = states(self.reads())
             if self._value is None or self._states != now:
@@ -108,7 +111,7 @@ class Held(Scorer, Generic[T]):
 
 
 class OneFile(Held[T]):
-    """Keeps what a scorer has loaded from the file at its settings' `path`.
+    """Keeps what a scorer loaded from the one file at its settings' `path`.
 
     A subclass says how its content is read (`parse`), and in words what it must be (`wanted`).
     """
@@ -116,15 +119,15 @@ class OneFile(Held[T]):
     wanted: ClassVar[str]
 
     def path(self) -> str:
-        """The file."""
+        """Returns the path of the file."""
         return str(self.settings.path)  # type: ignore[attr-defined]
 
     def place(self) -> str:
-        """Where the configuration names the file, for errors."""
+        """Returns the configuration key that names the file, for error messages."""
         return f"{self.settings.place}.path"  # type: ignore[attr-defined]
 
     def parse(self) -> T:
-        """What the file holds; an OSError, ValueError or KeyError where it is no good."""
+        """Returns the content of the file, or raises OSError, ValueError or KeyError where it is invalid."""
         raise NotImplementedError
 
     def reads(self) -> list[str]:

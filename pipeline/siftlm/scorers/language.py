@@ -45,7 +45,7 @@ class LanguageSettings(ScorerSettings):
 
 
 class LanguageScorer(ModelScorer):
-    """Gives `language` (the label without `__label__`) and `language_score` (its probability, from fastText).
+    """Computes `language` (the label without `__label__`) and `language_score` (its probability, from fastText).
 
     Both are null where a text has no word. Equal probabilities go to the label that the model lists first.
     """
@@ -88,7 +88,7 @@ class LanguageScorer(ModelScorer):
 
 @lru_cache(maxsize=1)
 def packaged_model() -> str:
-    """The path of lid.176.ftz inside the installed package, which is found but not imported."""
+    """Returns the path of lid.176.ftz in the installed package, without importing the package."""
     package = importlib.util.find_spec(_PACKAGE)
     for folder in (package.submodule_search_locations or []) if package else []:
         path = Path(folder) / _FILE
@@ -100,7 +100,7 @@ def packaged_model() -> str:
 def beginnings(
     values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], limit: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """At most the first `limit` bytes of every text, as texts that end where a character does."""
+    """Returns the first `limit` bytes of every text, cut back to the end of a character."""
     ends = np.minimum(offsets[1:], offsets[:-1] + limit)
     cut = ends < offsets[1:]
     if not cut.any():

@@ -1,4 +1,4 @@
-"""Defines settings and scorer of a causal language model; heavy packages load with the model."""
+"""Defines the settings and scorer of a causal language model; heavy packages load with the model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LMSettings(LMOptions):
 
 
 class LMScorer(Held["DocumentScorer"], ScoreScorer):
-    """Gives the score columns of documents. Nothing is loaded before the first document."""
+    """Computes the score columns of documents under a causal language model, loaded at the first document."""
 
     settings: LMSettings
 
@@ -80,7 +80,7 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
         return DocumentScorer(self.settings.place, self.settings, self.files)
 
     def identity(self, content: str) -> str:
-        """32 hex digits over all that decides the numbers: the model's files, the settings, this code's version."""
+        """Returns 32 hex digits over all that decides the numbers: model files, settings and this code's version."""
         import xxhash
 
         settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
@@ -97,7 +97,7 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
         return self.loaded().begin(documents)
 
     def tokens_digest(self) -> str | None:
-        """32 hex digits over all that decides the tokens of a document; loads nothing."""
+        """Returns 32 hex digits that depend on all that decides the tokens of a document; loads nothing."""
         import xxhash
 
         chosen = self.settings
@@ -108,6 +108,6 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
 
     @cached_property
     def files(self) -> ModelFiles:
-        """Where the model is; a hub model is fetched when first asked for."""
+        """Returns the files of the model, and downloads a hub model at the first call."""
         chosen = self.settings
         return find_model(f"{chosen.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)

@@ -1,4 +1,7 @@
-"""Fits a model of transformers to packed rows: attention within documents, and GELU fused into the product before."""
+"""Replaces parts of a transformers model so that it reads several documents in one row.
+
+Attention stays within documents, and GELU is computed in the matrix product before it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ TANH_FORM = ("gelu_new", "gelu_pytorch_tanh")  # what the epilogue computes
 
 
 def use_packed_attention(model: Any) -> None:
-    """Makes the model attend within the documents that the keyword argument `cu_seq_lens_q` delimits.
+    """Makes the model attend only within documents, whose bounds the keyword argument `cu_seq_lens_q` gives.
 
+    The mask function gives None: a mask over a whole row would be dense, and the offsets hold the same information.
     The mask function gives None: a mask over a whole row would be dense, and the offsets say it all.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -46,7 +50,10 @@ def packed_forward(
 
 
 class FusedMLP(torch.nn.Module):
-    """Computes `GPT2MLP` up to rounding, with a pass over memory less: GELU is taken before its input is rounded."""
+    """Computes `GPT2MLP` with GELU inside the first matrix product, which saves a pass over memory.
+
+    The output is equal up to rounding: GELU is taken before its input is rounded.
+    """
 
     def __init__(self, mlp: Any) -> None:
         super().__init__()
@@ -60,7 +67,7 @@ class FusedMLP(torch.nn.Module):
 
 
 def fuse_gelu(model: Any) -> None:
-    """Puts a `FusedMLP` in the place of every `GPT2MLP` with the tanh form of GELU."""
+    """Replaces every `GPT2MLP` that uses the tanh form of GELU by a `FusedMLP`."""
     if getattr(model.config, "activation_function", None) not in TANH_FORM:
         return
     from transformers.models.gpt2.modeling_gpt2 import GPT2MLP

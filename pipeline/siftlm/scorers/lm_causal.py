@@ -1,4 +1,4 @@
-"""Finds out by trial whether a model is causal and how many positions it takes.
+"""Tests by trial whether a model is causal and how many positions it takes.
 
 Shapes: B rows, L tokens, V vocabulary.
 """
@@ -27,7 +27,7 @@ class _ReachedError(Exception):
 
 
 def usable_positions(model: Any) -> int | None:
-    """Returns the longest window that the model has positions for; None where it names no limit.
+    """Returns the longest window that the model has positions for, or None where it names no limit.
 
     RoBERTa's table has two rows that no window reaches, others name a limit that their table does not have: where
     there is a table beside that of the tokens, the longest window is the longest that passes the embeddings.
@@ -72,7 +72,7 @@ def _embeds(model: Any, length: int) -> bool:
 
 @torch.inference_mode()
 def has_parted_head(place: str, name: str, model: Any, positions: int | None) -> bool:
-    """Tells whether the model's head can be called apart from its body, once it has shown that it is causal.
+    """Tells whether the model's head can be called without its body, after a check that the model is causal.
 
     Raises:
         UserError: at `place`, for the model `name` whose beginnings depend on what comes after them, or that does not

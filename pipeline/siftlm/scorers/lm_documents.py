@@ -1,4 +1,7 @@
-"""Scores documents by a loaded model: tokens, windows, sums, and a second try for non-finite ones."""
+"""Scores documents by a loaded model: tokenises them, runs windows, and sums the nats of each document.
+
+Documents whose nats are not finite are scored a second time.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ DEFAULT_CONTEXT = 2048  # of a model that names none
 
 @dataclass(frozen=True)
 class Scoring:
-    """Holds documents that are on their way through a model."""
+    """Holds documents whose windows the model is computing."""
 
     scorer: DocumentScorer
     documents: TokenisedDocuments
@@ -49,7 +52,7 @@ class Scoring:
     passes: list[Pass]
 
     def finish(self) -> pa.RecordBatch:
-        """Returns the score columns, one row a document, in order; a failure leaves nothing under way."""
+        """Returns the score columns, one row for each document, in order; cancels all remaining work on an error."""
         try:
             for going in self.passes:
                 self.scorer.forward.finish(going)
@@ -61,13 +64,13 @@ class Scoring:
         return score_batch(self.documents, named, self.scorer.settings.per_token)
 
     def cancel(self) -> None:
-        """Leaves out what has not begun: nobody will ask for it."""
+        """Cancels the batches that have not begun, whose results nobody will use."""
         for going in self.passes:
             going.cancel()
 
 
 class DocumentScorer:
-    """Scores texts by the contract of `siftlm.scorers.contract` with one model."""
+    """Computes the score columns of `siftlm.scorers.contract` for texts under one model."""
 
     def __init__(self, place: str, settings: LMOptions, files: ModelFiles) -> None:
         self.place, self.settings, self.files = place, settings, files
@@ -91,7 +94,7 @@ class DocumentScorer:
             self._warm_up()
 
     def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
-        """Returns the texts as tokens; a null text gives an error row, any other a score."""
+        """Returns the tokens of the texts; a null text later gives an error row, any other a score."""
         null = pc.is_null(texts).to_numpy(zero_copy_only=False)
         strings = texts.fill_null("").to_pylist()
         encoded = self.tokenizer.encode(strings)
@@ -109,24 +112,24 @@ class DocumentScorer:
         return TokenisedDocuments(encoded.ids, encoded.offsets, token_count, byte_count, truncated, null)
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
-        """Sends the documents on their way to the model, behind those that are on it."""
+        """Starts scoring documents, queued after those that the model has already, and returns without waiting."""
         columns = [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
         passes = [self._begin(group, documents, self.forward, columns) for group in self._groups(documents)]
         return Scoring(self, documents, columns, passes)
 
     def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
-        """Returns the score columns, one row a document, in order."""
+        """Returns the score columns, one row for each document, in order."""
         return self.begin(documents).finish()
 
     def repeat_infinite(self, documents: TokenisedDocuments, columns: Sequence[Floats]) -> None:
-        """Computes documents whose nats are not finite again, in float32."""
+        """Computes documents whose nats are not finite again in float32, and overwrites their values in `columns`."""
         infinite = np.flatnonzero(~np.isfinite(columns[0]))
         if len(infinite) and self.model.dtype != "fp32":
             failed = np.unique(np.searchsorted(documents.offsets, infinite, side="right") - 1)
             self._exact.finish(self._begin(failed, documents, self._exact, columns))
 
     def metadata(self) -> dict[str, str]:
-        """Strings for the metadata of a score file."""
+        """Returns strings that describe the model and its settings, for the metadata of a score file."""
         settings = self.settings
         return {
             "model": settings.model,
@@ -238,6 +241,6 @@ class DocumentScorer:
 
 
 def cuda_row_tokens(width: int) -> int:
-    """Returns the tokens of a row by default, a power of two, more for a narrow model."""
+    """Returns the default number of tokens in a row on CUDA, a power of two, larger for a narrow model."""
     least, most = CUDA_ROW_TOKENS
     return min(max(1 << (CUDA_ROW_VALUES // width).bit_length() - 1, least), most)

@@ -1,4 +1,4 @@
-"""Finds a model's files and digests those that decide its scores; loads nothing."""
+"""Finds a model's files and computes digests of those that decide its scores; loads no model."""
 
 from __future__ import annotations
 
@@ -38,18 +38,21 @@ class ModelFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """The files that decide what the model computes, by name."""
+        """Returns the files that decide what the model computes, sorted by name."""
         if self.gguf_file:
             return [self.folder / self.gguf_file]
         weights = ("pytorch_model*.bin*",) if self.pickled else SAFE_WEIGHTS
         return sorted(path for path in self.folder.iterdir() if _matches(path, (*SHARED_FILES, *weights)))
 
     def digest(self) -> str:
-        """Returns 32 hex digits over names and contents of `paths`, reading unchanged files once a process."""
+        """Returns 32 hex digits over names and contents of `paths`; a process reads unchanged files only once."""
         return _digest_of(self.paths)
 
     def tokenizer_digest(self) -> str:
-        """Returns the same over the files that decide tokens, and over config.json where these name no class."""
+        """Returns 32 hex digits over the names and contents of the files that decide tokens.
+
+        Where tokenizer_config.json names no class, over all files, config.json included.
+        """
         if self.gguf_file:
             return self.digest()
         paths = [path for path in self.paths if _matches(path, TOKENIZER_FILES)]
@@ -57,7 +60,7 @@ class ModelFiles:
 
 
 def find_model(place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool) -> ModelFiles:
-    """Finds the files of a local folder, a .gguf file or a hub id, asking the hub last.
+    """Returns the files of a model from a local folder, a .gguf file or, last, the hub.
 
     Raises:
         UserError: at `place` (`score.<name>.model`), when there is no such model, or only pickled weights that
@@ -127,7 +130,7 @@ def _why_not(error: Exception) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns the first line of what an error says."""
+    """Returns the first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -1,4 +1,6 @@
-"""Computes the nats of predicted tokens, in packed rows where the model allows it, else padded.
+"""Computes the nats of predicted tokens, with several documents in one row where the model allows it.
+
+Else documents are padded.
 
 Shapes: T tokens of a row, P predicted tokens, B windows of a batch, L tokens of a window, V vocabulary.
 """
@@ -35,7 +37,7 @@ Planned = tuple[NDArray[np.int64], Callable[[Windows, Tokens, Sequence[Floats]],
 
 @dataclass(frozen=True)
 class Pass:
-    """Holds windows that are on their way through a model, and where what it says of them belongs."""
+    """Holds windows that the model is computing, and the columns that their results go into."""
 
     stretches: Windows
     tokens: Tokens
@@ -44,13 +46,13 @@ class Pass:
     batches: list[tuple[NDArray[np.int64], Future[bool]]]  # windows that go together, and whether memory had room
 
     def cancel(self) -> None:
-        """Leaves out the batches that have not begun."""
+        """Cancels the batches that have not begun."""
         for _, done in self.batches:
             done.cancel()
 
 
 def single_threaded_workers(count: int) -> ThreadPoolExecutor:
-    """Threads that run one batch each, every operation on one core.
+    """Returns a pool of threads that each run one batch with single-threaded operations.
 
     Batches in parallel beat operations in parallel (two of one thread against one of two: no waiting at the end of
     every operation), and products split over no threads have the same bits for any number of them.
@@ -60,7 +62,10 @@ def single_threaded_workers(count: int) -> ThreadPoolExecutor:
 
 @dataclass
 class Forward:
-    """Runs windows through one model. `packing` shrinks when memory runs out, and stays so."""
+    """Runs windows of tokens through one model, with smaller batches once memory has run out.
+
+    `packing` shrinks then, and stays so.
+    """
 
     place: str
     model: LanguageModel
@@ -73,11 +78,11 @@ class Forward:
 
     @property
     def columns(self) -> int:
-        """Values of a token: nll, or nll, entropy and el2n."""
+        """Returns the number of values for each token: 1 for nll, 3 for nll, entropy and el2n."""
         return 3 if self.statistics else 1
 
     def begin(self, stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
-        """Sends windows on their way to the model, behind those that are on it.
+        """Starts computing windows, queued after those that the model has already, and returns without waiting.
 
         Windows go through the model by length and, among equals, by their tokens: so the batches, and with them the
         last bits on devices whose kernels look at the position in a batch, do not depend on the order of `stretches`.
@@ -88,7 +93,7 @@ class Forward:
         return self._begun(_order(stretches, tokens), stretches, tokens, columns)
 
     def finish(self, going: Pass) -> None:
-        """Waits for the windows of `begin`; those that memory had no room for go again in smaller batches."""
+        """Waits for the windows of `begin`, and repeats those that ran out of memory in smaller batches."""
         while going.batches:
             failed = [members for members, done in going.batches if not done.result()]
             pending = np.concatenate([np.zeros(0, np.int64), *failed])
@@ -177,20 +182,21 @@ class Forward:
 
 
 def padded_length(length: int) -> int:
-    """Returns the length to which a window is padded: its own, rounded up to an eighth of its octave.
+    """Returns the length to which a window is padded, which windows of similar length share.
 
+    It is the window's own, rounded up to a multiple of an eighth of its highest power of two (at least of 8).
     Windows of one padded length share batches of a fixed shape, so neighbours change nothing.
     """
     return aligned(length, max(8, 1 << max(0, length.bit_length() - 4)))
 
 
 def target_nll(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> torch.Tensor:
-    """Returns nats of the targets."""
+    """Returns the negative log-likelihood of each target in nats, from log-probabilities."""
     return -log_p_PV.gather(1, target_P[:, None])[:, 0]
 
 
 def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenStatistics:
-    """Returns nats, entropy and EL2N of stored log-probabilities."""
+    """Returns the nats, entropy and EL2N norm of each target from stored log-probabilities."""
     p = log_p_PV.exp()
     nll = target_nll(log_p_PV, target_P)
     el2n = (p.square().sum(-1) - 2 * (-nll).exp() + 1).clamp_min(0.0).sqrt()

@@ -1,4 +1,4 @@
-"""Applies the head of any causal model apart from its body, a few positions at a time.
+"""Computes the logits of any causal model from hidden states, for a few positions at a time.
 
 What a family does to its logits (a bias, a scale, a soft cap) stands in the `forward` of its model class, behind the
 call of the body. A copy of that class whose body hands on the hidden states that it is given is therefore its head.
@@ -41,20 +41,20 @@ class _NoBody(torch.nn.Module):
 
 @dataclass(frozen=True)
 class PartedHead:
-    """Splits a model into its body, tokens to hidden states, and its head, hidden states to logits."""
+    """Splits a model into its body, which computes hidden states, and its head, which computes logits from them."""
 
     model: Any
     head: Any
 
     @classmethod
     def of(cls, model: Any) -> PartedHead:
-        """Makes a head that shares every weight with the model; it may still move to another device or dtype."""
+        """Returns a split of the model that shares its weights, and follows it to another device or dtype."""
         head = copy(model)
         head._modules = {**model._modules, model.base_model_prefix: _NoBody()}
         return cls(model, head)
 
     def states(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Returns `[B, L, D]` of a batch that is padded on the right."""
+        """Returns the hidden states `[B, L, D]` of a batch that is padded on the right."""
         states_BLD: torch.Tensor = self.model.base_model(ids_BL, attention_mask=mask_BL, use_cache=False)[0]
         return states_BLD
 
@@ -64,12 +64,12 @@ class PartedHead:
 
 
 def block_positions(vocabulary: int) -> int:
-    """Returns the positions of a block: a power of two, for a row's bits must not depend on its place."""
+    """Returns the size of a block: a power of two, for a row's bits must not depend on its place."""
     return min(BLOCK_POSITIONS, 1 << max(0, (BLOCK_LOGITS // vocabulary).bit_length() - 1))
 
 
 def filled(values_CX: torch.Tensor, positions: int) -> torch.Tensor:
-    """Returns a block of exactly `positions` rows, zeros behind those that are there.
+    """Returns the rows of `values_CX`, filled up with zeros to a block of exactly `positions` rows.
 
     A matrix library picks its kernel by shape, so a row's bits do not depend on how many there are.
     """

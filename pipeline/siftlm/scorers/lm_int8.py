@@ -1,4 +1,4 @@
-"""Runs a model in 8-bit integers on a CPU, and checks that it ranks as float32 does.
+"""Runs a model in 8-bit integers on a CPU, and checks that it ranks texts as float32 does.
 
 Weights are rounded once, activations row by row, and products are sums of integers: exact, so a document's neighbours
 change no bit. What rounding does to a model cannot be known without it: every model is measured when it loads.
@@ -35,7 +35,7 @@ CONVERSION_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError,
 
 @dataclass
 class Int8Model(LanguageModel):
-    """Runs a converted model: `logits` of padded batches, no body, and no weights in torch."""
+    """Runs a model converted by CTranslate2: `logits` of padded batches, no body, and no weights in torch."""
 
     generator: Any = None
     rows: int = 0
@@ -53,7 +53,7 @@ class Int8Model(LanguageModel):
 
 
 def check_installed(place: str, device: torch.device) -> None:
-    """UserError at `place` (`score.<name>.dtype`) where int8 cannot run, before anything is loaded."""
+    """Raises a UserError at `place` (`score.<name>.dtype`) where int8 cannot run, before anything is loaded."""
     if device.type != "cpu":
         raise UserError(f'{place}: must be fp32, fp16 or bf16 on CUDA, got int8; device = "cpu" allows it')
     if find_spec("ctranslate2") is None:
@@ -63,7 +63,7 @@ def check_installed(place: str, device: torch.device) -> None:
 
 
 def int8_model(place: str, model: LanguageModel, workers: int) -> Int8Model:
-    """The float32 model converted, for `workers` threads that each run a batch. The float32 one is used up.
+    """Returns the model converted to int8 for `workers` parallel threads; the float32 one cannot be used afterwards.
 
     Raises:
         UserError: at `place`, for an architecture that CTranslate2 does not convert.
@@ -92,7 +92,7 @@ def sample_texts() -> pa.Array:
 
 
 def check_ranks(place: str, exact: pa.RecordBatch, rounded: pa.RecordBatch) -> float:
-    """The lower of the rank correlations of perplexity and of bits per byte between two scores of the same texts.
+    """Returns the lower of the rank correlations of perplexity and bits per byte between two scores of equal texts.
 
     Raises:
         UserError: at `place`, where it is below RANK_AGREEMENT.

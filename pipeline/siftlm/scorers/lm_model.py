@@ -1,4 +1,4 @@
-"""Loads a causal language model, and checks what would let a broken one give scores."""
+"""Loads a causal language model, and checks it for faults that would give wrong scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ LOAD_ERRORS = (
 
 @dataclass
 class LanguageModel:
-    """Runs a model; `body` maps tokens to hidden states where documents can be packed, else it is None."""
+    """Runs a causal language model on a device.
+
+    `body` maps tokens to hidden states where documents can be packed, else it is None.
+    """
 
     model: Any
     body: Any
@@ -50,14 +53,14 @@ class LanguageModel:
     parts: PartedHead | None = None  # of a model that is not packed, where its head can be called alone
 
     def moved(self, array: NDArray[Any]) -> torch.Tensor:
-        """Returns the array on the model's device, on its way there while this thread goes on."""
+        """Returns the array as a tensor on the model's device, without waiting for the copy."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def states(
         self, tokens: NDArray[np.int64], positions: NDArray[np.int64], offsets: NDArray[np.int32], longest: int
     ) -> torch.Tensor:
-        """Returns the hidden states `[T, D]` of a row of packed documents, none of more than `longest` tokens."""
+        """Returns the hidden states `[T, D]` of a row of packed documents of at most `longest` tokens each."""
         kernels = self.device.type == "cuda" and self.dtype != "fp32"
         extra: dict[str, Any] = {}
         if kernels:
@@ -89,22 +92,25 @@ class LanguageModel:
 
     @property
     def vocabulary(self) -> int:
-        """Rows of the classifier."""
+        """Returns the number of rows of the output embedding."""
         return int(self.classifier.shape[0])
 
     @property
     def width(self) -> int:
-        """Values of a hidden state."""
+        """Returns the number of values in a hidden state."""
         return int(self.classifier.shape[1])
 
     def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Returns `[B, L, V]` of a batch that is padded on the right."""
+        """Returns the logits `[B, L, V]` of a batch that is padded on the right."""
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
         return logits_BLV
 
 
 def pick_device(place: str, device: Device) -> torch.device:
-    """Returns the device; `auto` takes CUDA where there is one. Raises UserError for `cuda` without one."""
+    """Returns the chosen device; `auto` takes CUDA where there is one.
+
+    Raises UserError for `cuda` on a machine without one.
+    """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise UserError(f"{place}: must be a device of this machine, got 'cuda' without a CUDA device")
@@ -140,13 +146,16 @@ def load_model(
 
 
 def can_pack(config: Any) -> bool:
-    """Tells whether documents of this model can share a row: a checked family whose positions do not see each other."""
+    """Tells whether documents of this model can share a row.
+
+    Its family must be a checked one, and its positions must not depend on other documents.
+    """
     rope = getattr(config, "rope_parameters", None) or {}
     return config.model_type in PACKED_FAMILIES and rope.get("rope_type", "default") in POSITION_ROPE
 
 
 def check_vocabulary(place: str, model: LanguageModel, tokens: int) -> None:
-    """Raises UserError where the tokenizer has ids that the model has no embedding for."""
+    """Raises a UserError where the tokenizer has more ids than the model has embeddings."""
     rows = int(model.model.get_input_embeddings().weight.shape[0])
     if tokens > rows:
         raise UserError(
@@ -192,7 +201,7 @@ def _reads_a_source(files: ModelFiles, trust: bool) -> bool:
 
 @contextmanager
 def quiet_progress() -> Iterator[None]:
-    """Turns transformers' own progress bars off: a step has one."""
+    """Turns transformers' own progress bars off within the block, since a step shows its own."""
     from transformers.utils import logging as transformers_logging
 
     bars: Any = transformers_logging

@@ -1,4 +1,4 @@
-"""Defines the options of a causal language model as a score."""
+"""Defines the options of a score by a causal language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siftlm.scorers.score import ScoreSettings
 
 
 class LMOptions(ScoreSettings):
-    """Says which model scores, on what device, and how texts become rows of tokens."""
+    """Configures which model scores, on which device, and how texts become rows of tokens."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
     model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Windows:
-    """Holds stretches `[start, stop)` of tokens that one forward pass reads each, as int64 arrays `[W]`.
+    """Holds the windows `[start, stop)` of tokens, each read by one forward pass, as int64 arrays `[W]`.
 
     Positions count in an array that holds all documents one after the other. A window scores the tokens from
     `first_new`; what is before them is context. Its last token is predicted, never read.
@@ -37,7 +37,7 @@ class Windows:
 
     @property
     def length(self) -> Ints:
-        """Tokens that go through the model."""
+        """Returns the number of tokens of each window that the model reads."""
         length: Ints = self.stop - self.start - 1
         return length
 
@@ -64,13 +64,13 @@ def windows(starts: Ints, lengths: Ints, context: int, stride: int) -> Windows:
 
 
 def aligned(length: int, alignment: int) -> int:
-    """Returns `length` rounded up."""
+    """Returns `length` rounded up to a multiple of `alignment`."""
     return -(-length // alignment) * alignment
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Says how windows share rows.
+    """Configures how windows are packed into rows.
 
     `alignment` makes lengths equal that are nearly so, so that one call attends to all of them. `fill_stretch` covers
     the rest of a row with documents of that many filler tokens, for kernels that leave undefined what no document
@@ -83,8 +83,9 @@ class Packing:
     fill_stretch: int
 
     def rows(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Indices into `lengths` by row: best fit in descending order, so equal lengths are neighbours in a row.
+        """Returns the indices into `lengths` of the windows of each row, packed by best fit.
 
+        The longest window comes first, so equal lengths are neighbours in a row.
         `lengths` must be in descending order. One longer than a row has a row of its own.
         """
         rows: list[list[int]] = []
@@ -106,7 +107,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Row:
-    """Holds a row of packed windows, ready for a model."""
+    """Holds a row of packed windows as arrays that a model reads."""
 
     tokens: Ints  # [T]
     positions: Ints  # [T], restarting at 0 in every window
@@ -116,7 +117,7 @@ class Row:
 
 
 def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill: int) -> Row:
-    """Returns the row that holds these windows over `tokens`.
+    """Returns the row that holds the chosen windows of `tokens`.
 
     A row has `row_tokens` tokens, unless it is one long window, which has its own aligned length. What is left over
     holds `fill`. `offsets` has one length for all rows of `row_tokens`, so shapes never change.
@@ -136,7 +137,7 @@ def build_row(chosen: Windows, tokens: NDArray[np.int32], packing: Packing, fill
 
 
 def predicted(chosen: Windows) -> Ints:
-    """Returns where the tokens are that these windows score, window by window."""
+    """Returns the positions of the tokens that these windows score, window by window."""
     counts = chosen.stop - chosen.first_new
     return np.repeat(chosen.first_new, counts) + within(counts)
 

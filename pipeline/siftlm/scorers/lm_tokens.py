@@ -1,4 +1,7 @@
-"""Encodes text to token ids, by faster tokenizers where they give the same ids, with a prefix token."""
+"""Encodes texts to token ids, by a faster tokenizer where it gives the same ids.
+
+A prefix token goes before each text.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ Backend = Literal["auto", "tokenizers", "gigatoken"]
 
 
 class TokenIds(NamedTuple):
-    """Holds the token ids of N texts in a row, int32 `[T]`, and their bounds, int64 `[N + 1]`."""
+    """Holds the token ids of N texts one after the other, int32 `[T]`, and their offsets, int64 `[N + 1]`."""
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
@@ -43,7 +46,7 @@ class TokenIds(NamedTuple):
         return TokenIds.of(self.ids[within(lengths) < tokens], np.minimum(lengths, tokens))
 
     def with_prefix(self, token: int) -> TokenIds:
-        """Returns the ids with `token` before every text's."""
+        """Returns the ids with `token` inserted before each text."""
         ids = np.insert(self.ids, self.offsets[:-1], np.int32(token))
         return TokenIds(ids, self.offsets + np.arange(len(self.offsets)))
 
@@ -79,7 +82,7 @@ SAMPLE_TEXTS = (
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """Encodes texts: `encode` gives ids without any prefix; `prefix` is the token put before a text."""
+    """Holds a model's tokenizer: `encode` gives ids without a prefix, `prefix` is the token put before a text."""
 
     encode: Encode
     prefix: int | None
@@ -89,7 +92,7 @@ class TextTokenizer:
     fast: Any  # tokenizers.Tokenizer, or None for a Python tokenizer
 
     def byte_end(self, text: str, ids: NDArray[np.int32]) -> int:
-        """Returns the UTF-8 bytes of the text that `ids`, its first ones, cover.
+        """Returns how many UTF-8 bytes of the text its first tokens, `ids`, cover.
 
         Only as much of the text is encoded as gives these ids and more: offsets take 100 bytes a character.
         """
@@ -105,7 +108,7 @@ class TextTokenizer:
 def load_tokenizer(
     place: str, files: ModelFiles, bos_mode: BosMode, literal_specials: bool, backend: Backend, trust: bool
 ) -> TextTokenizer:
-    """Returns the tokenizer of a model folder; models that share a folder and these settings share the object.
+    """Returns the tokenizer of a model folder; equal folders and settings share one object.
 
     Raises:
         UserError: at `place`, where there is no usable tokenizer or it lacks the token that `bos_mode` asks for.
@@ -188,7 +191,7 @@ def _joined(arrays: Iterable[NDArray[np.int32]]) -> TokenIds:
 
 
 def encode_long(fast: Any, text: str) -> np.ndarray:
-    """Returns the ids of a long text, encoded piece by piece so that memory stays with the piece.
+    """Returns the ids of a long text, encoded in pieces to limit memory.
 
     A text is cut only where the tokenizer itself does not look across: the 4,096 characters around the cut give the
     same ids whole as in two halves. Where no such place is found the piece grows.
@@ -279,7 +282,7 @@ def _gigatoken(fast: Any, own: Encode) -> Encode:
 
 
 def is_normal(nfc: Any, text: str) -> bool:
-    """Tells whether a tokenizer's NFC leaves a text alone; false for a long one, which is dear to ask."""
+    """Tells whether a tokenizer's NFC normaliser leaves a text unchanged; false for a long text, which is not tried."""
     if text.isascii() or not _NOT_SURELY_NFC.search(text):
         return True
     return len(text) <= PIECE_CHARACTERS and nfc.normalize_str(text) == text
@@ -287,7 +290,7 @@ def is_normal(nfc: Any, text: str) -> bool:
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
-    """Raises a panic in Rust, which is no Exception in Python, as a RuntimeError."""
+    """Raises a RuntimeError in place of a Rust panic, which is not an Exception in Python."""
     try:
         yield
     except BaseException as error:

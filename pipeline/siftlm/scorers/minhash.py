@@ -1,4 +1,4 @@
-"""Writes MinHash columns: LSH bands for the search, signatures for datasketch."""
+"""Computes MinHash columns: LSH bands to find near-duplicates, and signatures for datasketch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNATURE = "minhash"  # the column of signatures
 
 
 class ShingleSettings(ScorerSettings):
-    """Configures how documents are shingled and signed; defaults are those of FineWeb."""
+    """Configures the shingles and MinHash bands of documents; defaults are those of FineWeb."""
 
     kind: Literal["shingles"] = "shingles"
     ngram: int = Field(5, ge=1, le=64, description="Words in a shingle.")
@@ -59,7 +59,7 @@ class ShingleSettings(ScorerSettings):
 
 
 class SignatureSettings(ScorerSettings):
-    """Chooses which MinHash signatures are written."""
+    """Configures which MinHash signatures are written."""
 
     kind: Literal["signatures"] = "signatures"
     ngram: int
@@ -77,7 +77,9 @@ class SignatureSettings(ScorerSettings):
 
 @lru_cache
 def best_shape(similarity: float, permutations: int) -> tuple[int, int]:
-    """Returns the (bands, rows) whose false positives and negatives datasketch's MinHashLSH finds fewest.
+    """Returns the (bands, rows) for which datasketch's MinHashLSH expects the fewest errors.
+
+    Errors are false positives and false negatives.
 
     Raises:
         ValueError: two bands, the fewest that MinHashLSH takes, are too many.
@@ -94,7 +96,10 @@ def best_shape(similarity: float, permutations: int) -> tuple[int, int]:
 
 
 class ShingleScorer(KernelScorer):
-    """Gives `bands` (uint64, a hash a band) and `has_shingles`, false for a text without a word: it matches nothing."""
+    """Computes `bands` (uint64, one hash for each band) and `has_shingles`.
+
+    `has_shingles` is false for a text without a word, which matches nothing.
+    """
 
     settings: ShingleSettings
 
@@ -122,7 +127,7 @@ class ShingleScorer(KernelScorer):
 
 
 class SignatureScorer(KernelScorer):
-    """Gives the column `minhash`: the bytes of a datasketch.LeanMinHash of every document's shingles."""
+    """Computes the column `minhash`: the bytes of a datasketch.LeanMinHash of each document's shingles."""
 
     settings: SignatureSettings
 

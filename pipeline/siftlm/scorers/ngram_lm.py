@@ -38,8 +38,9 @@ class NgramModelSettings(ScoreSettings):
 
 
 class NgramScorer(SumScorer, OneFile["Arpa"]):
-    """Scores every word and the end of every line that has one; white space parts words.
+    """Scores every word, and the end of every line that has a word, under an n-gram model.
 
+    White space separates words.
     `token_count` counts the words and these ends.
     """
 
@@ -62,7 +63,7 @@ class NgramScorer(SumScorer, OneFile["Arpa"]):
 
 @dataclass(frozen=True)
 class Arpa:
-    """Holds the n-grams of a model by their words with a space between them; logarithms are natural ones."""
+    """Holds an n-gram model's natural log-probabilities and backoff weights, by words joined by a space."""
 
     order: int
     logs: dict[str, float]  # of the last word given those before it
@@ -70,7 +71,7 @@ class Arpa:
 
     @classmethod
     def parse(cls, lines: Sequence[str]) -> Arpa:
-        """Reads the lines of a file; raises ValueError where they are not in ARPA format."""
+        """Returns the model in the lines of a file; raises ValueError where they are not in ARPA format."""
         order, logs, backoffs = 0, dict[str, float](), dict[str, float]()
         for line in lines:
             if line.startswith("\\") and line.endswith("-grams:"):
@@ -86,7 +87,7 @@ class Arpa:
         return cls(order, logs, backoffs)
 
     def nats(self, text: str) -> list[float]:
-        """Gives -ln P of every word and line end, each given the `order - 1` tokens before it."""
+        """Returns -ln P of each word and line end of a text, given the `order - 1` tokens before it."""
         return [nat for line in text.splitlines() for nat in self._of_line(line.split())]
 
     def _of_line(self, words: list[str]) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""Computes DSIR's importance weights of hashed n-grams, target over raw, and resamples by them.
+"""Computes DSIR's importance weights of texts from hashed n-grams of a target and a raw corpus.
 
 Xie, Santurkar, Ma and Liang 2023 (arXiv 2302.03169), with the definitions of its public code (p-lambda/dsir):
 
@@ -56,7 +56,10 @@ class NgramSettings(Settings):
 
 
 def words_of(text: str) -> list[str]:
-    """Gives runs of word characters, and of what is neither word nor space, of the lower-cased text."""
+    """Returns the words and the runs of punctuation of the lower-cased text.
+
+    Words are runs of word characters; the other runs are of what is neither word character nor space.
+    """
     return _WORDS.findall(text.lower())
 
 
@@ -67,7 +70,7 @@ def bucket_of(ngram: str, buckets: int) -> int:
 
 
 def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]:
-    """Returns the bucket of every n-gram of the text, all orders from 1 to `ngrams`."""
+    """Returns the bucket of every n-gram of the text, for all orders from 1 to `ngrams`."""
     words = words_of(text)
     numbers = [bucket_of(word, buckets) for word in words]
     for order in range(2, ngrams + 1):
@@ -78,7 +81,7 @@ def ngram_buckets(text: str, ngrams: int, buckets: int) -> npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """Holds counts by bucket, int64; those of two corpora add up with `+`, in any order."""
+    """Holds the number of n-grams in each bucket, int64; counts of two corpora add up with `+`."""
 
     ngrams: int
     counts: npt.NDArray[np.int64]
@@ -97,14 +100,14 @@ class NgramCounts:
 
 @dataclass(frozen=True)
 class ImportanceWeights:
-    """Scores texts by the log importance `log_ratio[buckets]` of target over raw."""
+    """Computes log importance weights of texts from `log_ratio[buckets]`, target over raw."""
 
     ngrams: int
     log_ratio: Floats
 
     @classmethod
     def fit(cls, raw: NgramCounts, target: NgramCounts, settings: NgramSettings) -> ImportanceWeights:
-        """Returns the weights from the counts of both corpora; smoothing goes to the target alone."""
+        """Returns the weights from the counts of both corpora; smoothing is added to the target only."""
         for place, counts in (("raw", raw), ("target", target)):
             if not counts.counts.sum():
                 raise UserError(f"dsir.{place}: the corpus must hold some words, got none")
@@ -114,7 +117,7 @@ class ImportanceWeights:
         return cls(raw.ngrams, np.log(target_share + EPSILON) - np.log(raw_share + EPSILON))
 
     def score(self, texts: Sequence[str]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Returns log weights [texts], and the number of n-grams each is the sum of."""
+        """Returns the log weight of each text, [texts], and the number of n-grams in it."""
         weights, sizes = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
         for index, text in enumerate(texts):
             buckets = ngram_buckets(text, self.ngrams, len(self.log_ratio))
@@ -122,7 +125,7 @@ class ImportanceWeights:
         return weights, sizes
 
     def save(self, path: str) -> None:
-        """Write the weights as one .npz file."""
+        """Writes the weights to one .npz file."""
         with filesystem.open_write(path) as file:
             np.savez(file, ngrams=np.int64(self.ngrams), log_ratio=self.log_ratio)
 
@@ -169,15 +172,18 @@ def _read_npy(content: bytes) -> np.ndarray:
 
 
 def mean_log_weight(weights: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
-    """Returns the log weight by n-gram, 0 for a text without words: comparable between lengths."""
+    """Returns the mean log weight per n-gram, comparable between lengths; 0 for a text without words."""
     return np.divide(weights, sizes, out=np.zeros_like(weights), where=sizes > 0)
 
 
 def word_count(sizes: npt.NDArray[np.int64], ngrams: int) -> npt.NDArray[np.int64]:
-    """Returns the words of a text from its n-grams, as the public code has it: (n-grams + n(n-1)/2) // n."""
+    """Returns the number of words of each text from its number of n-grams.
+
+    As the public code has it: (n-grams + n(n-1)/2) // n.
+    """
     return np.asarray((sizes + ngrams * (ngrams - 1) // 2) // ngrams)
 
 
 def gumbel_noise(texts: pa.Array, seed: int) -> Floats:
-    """Returns -log(-log u) with u a keyed hash of each text, the same on every run."""
+    """Returns -log(-log u), Gumbel noise, with u a keyed hash of each text, the same on every run."""
     return np.asarray(-np.log(-np.log(uniform(keyed(hash_strings(texts), seed, "gumbel")))))

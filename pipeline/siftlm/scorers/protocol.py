@@ -1,4 +1,4 @@
-"""Defines scorers: opened from settings, they turn a batch of documents into columns of the same rows."""
+"""Defines scorers, which are made from settings and compute columns for batches of documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Overlap:
-    """Names the columns that say how much of a document stands in a benchmark."""
+    """Names the columns that say how much of a document also stands in a benchmark."""
 
     name: str
     ngram: int  # words that a document and an item share
@@ -43,7 +43,7 @@ class ScorerSettings(Settings):
     example: ClassVar[Mapping[str, Any]]
 
     def scorer(self) -> Scorer:
-        """Makes the scorer, which loads nothing yet."""
+        """Returns the scorer, which has loaded nothing yet."""
         raise NotImplementedError(f"{self.kind} must have a scorer")
 
     def columns(self) -> list[pa.Field]:
@@ -55,24 +55,24 @@ class ScorerSettings(Settings):
         return ()
 
     def overlap(self) -> Overlap | None:
-        """Says which columns find a benchmark in documents; None for a scorer that looks for none."""
+        """Returns the columns that find a benchmark in documents, or None for a scorer without such columns."""
         return None
 
 
 class NamedSettings(ScorerSettings):
-    """Configures a scorer of which a run may have several, each with a name that begins its columns."""
+    """Configures a scorer that a run may have several of; each has a name that begins its columns."""
 
     table: ClassVar[str] = "annotate.others"  # of the configuration
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
 
     @property
     def place(self) -> str:
-        """Where the settings stand, for errors."""
+        """Returns the configuration key of these settings, for error messages."""
         return f"{self.table}.{self.name}"
 
 
 class Scorer:
-    """Gives columns of documents; what it needs beside its settings is loaded by the first `score`.
+    """Computes columns of documents; models and other files are loaded at the first `score`.
 
     A scorer is used by several threads at a time, and its columns depend on the text, the settings and the
     model files alone. A subclass that reads files is a `files.Held` or `files.OneFile`.
@@ -84,50 +84,57 @@ class Scorer:
         self.settings = settings
 
     def fields(self) -> list[pa.Field]:
-        """The columns that `score` gives, known without loading anything."""
+        """Returns the columns that `score` computes, without loading anything."""
         raise NotImplementedError
 
     def good_ends(self) -> dict[str, End]:
-        """Which values are the good ones, by the name of the column that selection sees; none where nobody can know."""
+        """Returns whether high or low values are good, by column name; leaves out columns where that is unknown.
+
+        Names are those that selection sees.
+        """
         return {}
 
     def values(self) -> dict[str, list[str]]:
-        """The only values that columns can have, for those of which that is known."""
+        """Returns the possible values of columns, by name, for columns where these are known."""
         return {}
 
     def facts(self) -> dict[str, int]:
-        """What the manifest says of the benchmark that is looked for; empty where none is."""
+        """Returns counts of the benchmark's items for the manifest; empty for a scorer without a benchmark."""
         return {}
 
     def digest(self) -> str:
-        """Changes when the columns may, with the bytes of files or the code; a UserError where a file is missing."""
+        """Returns a digest that changes when the columns may; raises a UserError where a file is missing.
+
+        It depends on the bytes of files and on the code.
+        """
         raise NotImplementedError
 
     def reads(self) -> Sequence[str]:
-        """The files that decide the columns beside the settings."""
+        """Returns the files that decide the columns beside the settings."""
         return ()
 
     def load(self, digest: str) -> None:
-        """Loads what `score` uses, where that has not this digest yet; a UserError where the files have another."""
+        """Loads what `score` uses unless it is loaded; raises a UserError where files do not match the digest."""
 
     def check(self) -> None:
-        """Raises a UserError for a file that is missing or not what the settings say, by opening it."""
+        """Raises a UserError for a file that is missing or invalid, by opening it."""
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
+        """Returns the columns for the rows of a batch of `DOCUMENT_SCHEMA`, in the same order."""
         raise NotImplementedError
 
 
 class KernelScorer(Scorer):
-    """Gives columns by compiled kernels."""
+    """Computes columns by compiled kernels."""
 
     def check(self) -> None:
         cache_folder()  # nothing can be wrong that the settings do not show, but where kernels go may be worth a word
 
 
 def ragged_text(texts: pa.Array) -> Ragged:
-    """`(values, offsets)` of a string array, large_string not copied: uint8 bytes, int64 of rows + 1.
+    """Returns the `(values, offsets)` of a string array: uint8 bytes and int64 offsets [rows + 1].
 
+    A large_string array is not copied.
     Offsets point into `values` and need not begin at 0.
     """
     texts = texts if pa.types.is_large_string(texts.type) else pc.cast(texts, pa.large_string())

@@ -1,4 +1,4 @@
-"""Defines a score, in two parts or from nats and tokens alone."""
+"""Defines language-model scores: computed in two steps, or from the nats and tokens of each text."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ class ScoreSettings(NamedSettings):
 
     @property
     def origin(self) -> str:
-        """Returns where the model is, for the manifest."""
+        """Returns the path or name of the model, for the manifest."""
         raise NotImplementedError(f"{self.kind} must say where its model is")
 
     @property
     def window(self) -> int:
-        """Returns how many documents are scored together at most."""
+        """Returns the largest number of documents that are scored together."""
         return 4096
 
     @property
     def awaited(self) -> bool:
-        """Tells whether the run's own [reference] table has yet to train the model."""
+        """Tells whether the model is one that the run's [reference] table has yet to train."""
         return False
 
     def trained(self, folder: str) -> ScoreSettings:
-        """Returns the settings with the folder of the model that was awaited."""
+        """Returns the settings with the folder of the newly trained model."""
         raise NotImplementedError(f"{self.kind} awaits no model, got {folder}")
 
     def scorer(self) -> ScoreScorer:
         raise NotImplementedError(f"{self.kind} must have a scorer")
 
     def columns(self) -> list[pa.Field]:
-        """Returns the columns that rules can name, those that are derived from stored ones too."""
+        """Returns the columns that rules can name, stored and derived ones."""
         own = [*self.scorer().fields(), *(pa.field(name, pa.float64()) for name in DERIVED)]
         return [field.with_name(f"{self.name}_{field.name}") for field in own]
 
     def perplexities(self) -> Sequence[str]:
-        """Returns the columns that are perplexities, the one to look at first before the others."""
+        """Returns the names of the perplexity columns, the most useful one first."""
         return (f"{self.name}_perplexity",)
 
     def charts(self) -> Sequence[str]:
@@ -57,38 +57,41 @@ class ScoreSettings(NamedSettings):
 
 
 class Pending(Protocol):
-    """Holds scores of a window of documents that are on their way."""
+    """Holds the unfinished scores of a window of documents."""
 
     def finish(self) -> pa.RecordBatch:
-        """Waits for the columns."""
+        """Waits for the scores and returns their columns."""
         ...
 
     def cancel(self) -> None:
-        """Gives up what nobody waits for any more."""
+        """Cancels work whose result is no longer needed."""
         ...
 
 
 class ScoreScorer(Scorer):
-    """Scores documents in two parts, so that one window is tokenised while another is in the model.
+    """Scores documents in two steps, so that one window is tokenised while the model computes another.
 
     Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
     gives nats and tokens in one go.
     """
 
     def metadata(self) -> dict[str, str]:
-        """What a reader must know to use or repeat the scores; loads the model."""
+        """Returns what a reader must know to use or repeat the scores; loads the model."""
         return {}
 
     def tokens_digest(self) -> str | None:
-        """Equal for scorers that can share what `tokenise` gives; None for one that shares it with no other."""
+        """Returns a digest that is equal for scorers with the same tokens; None where tokens cannot be shared."""
         return None
 
     def tokenise(self, texts: pa.Array) -> Any:
-        """The first part of `score`; what comes out can be indexed by the numbers of documents."""
+        """Returns the tokens of the texts, the first step of `score`; the numbers of documents index the result."""
         raise NotImplementedError
 
     def begin(self, documents: Any) -> Pending:
-        """The second part, over what `tokenise` gave here or in a scorer of the same `tokens_digest`."""
+        """Starts the second step of `score` on the tokens of documents.
+
+        They come from `tokenise`, of this scorer or of one with the same `tokens_digest`.
+        """
         raise NotImplementedError
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -96,7 +99,7 @@ class ScoreScorer(Scorer):
 
 
 class SumScorer(ScoreScorer):
-    """Makes a score of two numbers that a component gives: a text's nats and its tokens.
+    """Computes a score from two numbers that a component gives: each text's nats and its tokens.
 
     A subclass has `sums`, and `digest` or, for a model in a file, the base `files.OneFile`.
     """
@@ -104,7 +107,7 @@ class SumScorer(ScoreScorer):
     settings: ScoreSettings
 
     def sums(self, texts: Sequence[str]) -> tuple[Sequence[float], Sequence[int]]:
-        """Gives (nll_sum, token_count) of every text: nats, and the number of tokens that were predicted."""
+        """Returns (nll_sum, token_count) of each text: its nats, and the number of tokens that were predicted."""
         raise NotImplementedError(f"{self.settings.kind} must give nats and tokens")
 
     def fields(self) -> list[pa.Field]:
@@ -117,7 +120,7 @@ class SumScorer(ScoreScorer):
         return np.asarray(texts.to_numpy(zero_copy_only=False), np.object_)
 
     def begin(self, documents: NDArray[np.object_]) -> Done:
-        """The columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
+        """Returns the columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
         texts = pa.array(documents, pa.large_string())
         nats, counts = (np.asarray(sums) for sums in self.sums([text or "" for text in documents]))
         null = pc.is_null(texts).to_numpy(zero_copy_only=False)
@@ -136,7 +139,7 @@ class SumScorer(ScoreScorer):
 
 @dataclass(frozen=True)
 class Done:
-    """Holds scores that are there already."""
+    """Holds scores that are already computed."""
 
     columns: pa.RecordBatch
 
@@ -144,4 +147,4 @@ class Done:
         return self.columns
 
     def cancel(self) -> None:
-        """There is nothing left to give up."""
+        """Does nothing, for there is no work left to cancel."""

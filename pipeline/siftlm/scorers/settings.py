@@ -1,4 +1,4 @@
-"""Lists the scorers that a configuration can name; a new one is a file and a name in a union."""
+"""Lists the scorers that a configuration can name; a new scorer must be added to a union here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from siftlm.settings import Settings
 
 
 def lm_unless_told(value: object) -> object:
-    """A score without a `kind` is by a causal language model."""
+    """Returns the settings of a score with `kind = "lm"` where they name no kind."""
     return {"kind": "lm", **value} if isinstance(value, dict) else value
 
 
@@ -33,7 +33,7 @@ AnyScore = Annotated[
 
 
 class AnnotateSettings(Settings):
-    """Chooses the cheap columns of every document."""
+    """Configures the cheap columns that are computed for every document."""
 
     language: LanguageSettings | None = Field(
         default_factory=LanguageSettings,
@@ -63,7 +63,7 @@ class AnnotateSettings(Settings):
         return None if value is False else value
 
     def placed(self) -> Iterator[tuple[str, ScorerSettings]]:
-        """Gives every scorer with its place in the configuration, `annotate.dsir.0` for instance."""
+        """Yields every scorer's settings with their configuration key, such as `annotate.dsir.0`."""
         for key, value in self:
             if isinstance(value, list):
                 yield from ((f"annotate.{key}.{number}", settings) for number, settings in enumerate(value))

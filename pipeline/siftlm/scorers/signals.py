@@ -17,7 +17,7 @@ Group = Literal["basic", "gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 
 class SignalsSettings(ScorerSettings):
-    """Counts what tells good text from bad by rules: words, symbols, lines, repetitions."""
+    """Counts the words, symbols, lines and repetitions by which rules tell good text from bad."""
 
     kind: Literal["signals"] = "signals"
     paper: ClassVar = "Rae et al. 2021, Raffel et al. 2020, Penedo et al. 2024 (2112.11446, 1910.10683, 2406.17557)"
@@ -40,7 +40,7 @@ class SignalsSettings(ScorerSettings):
 
 
 class SignalsScorer(KernelScorer):
-    """Gives a column a signal of the chosen groups, in the order of `SIGNALS`, never null."""
+    """Computes a column for each signal of the chosen groups, in the order of `SIGNALS`, never null."""
 
     settings: SignalsSettings
 

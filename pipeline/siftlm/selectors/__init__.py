@@ -1,4 +1,7 @@
-"""Selects documents: columns in; keep, reason and weight out. `AnyRule` and `AnyFactor` are the registries."""
+"""Decides from a document's columns whether to keep it, for which reason to drop it, and its weight.
+
+`AnyRule` and `AnyFactor` list all rules and weight factors.
+"""
 
 from siftlm.selectors.plan import (
     DECISION_SCHEMA,

@@ -1,4 +1,6 @@
-"""Finds the scale at which weights meet a budget of tokens, exactly and in any order of shards.
+"""Finds the factor by which all weights are scaled so that the documents meet a budget of tokens.
+
+It is exact, and does not depend on the order of the shards.
 
 **Copies.** A document of relative weight w has floor(min(c * w, cap) + u) copies, where u in (0, 1) is its own keyed
 draw, so that their expectation is min(c * w, cap). As c grows, the k-th copy appears at c = (k - u) / w. So the scale
@@ -31,7 +33,7 @@ from siftlm.statistics.stored import stored
 
 
 class Weighed(NamedTuple):
-    """Holds relative weights, tokens and draws of the documents that the rules keep: arrays [documents]."""
+    """Holds the relative weight, tokens and random draw of each document that the rules keep: arrays [documents]."""
 
     weight: Float64Array
     tokens: Int64Array
@@ -39,7 +41,7 @@ class Weighed(NamedTuple):
     group: Int64Array | None = None  # which share of a mixture is theirs, where there is one
 
     def where(self, mask: BoolArray) -> Weighed:
-        """Returns the documents for which `mask` bool[documents] holds."""
+        """Returns the documents for which `mask`, bool[documents], is true."""
         return Weighed(self.weight[mask], self.tokens[mask], self.draw[mask])
 
 
@@ -53,14 +55,14 @@ def _check_budget(budget_tokens: int, most: int, cap: float) -> None:
 
 
 def capped(scale: float, weight: Float64Array, cap: float) -> Float64Array:
-    """Returns min(scale * weight, cap)."""
+    """Returns each weight times the scale, but at most the cap: min(scale * weight, cap)."""
     with np.errstate(over="ignore"):
         return np.minimum(scale * weight, cap)
 
 
 @dataclass(frozen=True)
 class CopiesBudget:
-    """Finds the scale at which all copies together hold some tokens, to one document."""
+    """Finds the scale of weights at which all drawn copies hold the budget of tokens, to within one document."""
 
     tokens: int
     cap: int
@@ -72,23 +74,26 @@ class CopiesBudget:
         return histogram(state, self._steps(rows.weight, rows.draw, rows.tokens))
 
     def settle(self, state: Search, partial: RankHistogram | None) -> Search:
-        """Returns the search after a pass; a UserError where the documents hold too few tokens."""
+        """Returns the search after a pass; raises UserError where `cap` copies of all documents hold too few tokens."""
         search = advance(state, [partial] if partial is not None else [])
         if search.found is not None:
             _check_budget(self.tokens, int(search.found.mass.sum()), self.cap)
         return search
 
     def scale(self, state: Search) -> float:
-        """Returns the scale c at the cut; 0 where there is no document."""
+        """Returns the scale c that meets the budget; 0 where there is no document."""
         assert state.found is not None, "the scale is still open"
         return float(to_float(state.found.key[:, 0])[0]) if len(state.found.groups) else 0.0
 
     def expected(self, rows: Weighed, state: Search) -> Float64Array:
-        """Returns the expected copies of every document, at most `cap`."""
+        """Returns the expected number of copies of every document, at most `cap`."""
         return capped(self.scale(state), rows.weight, self.cap)
 
     def copies(self, rows: Weighed, state: Search, expected: Float64Array) -> Int64Array:  # noqa: ARG002
-        """Returns the copies of every document whose steps lie before the cut: int64[documents], at most `cap`."""
+        """Returns how many copies of every document are written: int64[documents], each at most `cap`.
+
+        A copy is written where the scale at which it appears lies before the cut.
+        """
         assert state.found is not None, "the scale is still open"
         copies = np.zeros(len(rows.weight), np.int64)
         positive = np.flatnonzero(rows.weight > 0)
@@ -110,7 +115,7 @@ class CopiesBudget:
 @stored
 @dataclass(frozen=True)
 class Sums:
-    """Adds up, in one pass at a scale, documents and tokens that are capped, and those that are not.
+    """Holds sums of one pass over documents, separately for weights that reach the cap and weights below it.
 
     `weighted` is the sum of w * tokens over the uncapped, each product rounded once, in units of 2^-1074.
     """
@@ -128,7 +133,7 @@ class Sums:
 @stored
 @dataclass(frozen=True)
 class Filling:
-    """Tells how far the scale is known: `scale` was solved with `capped_documents` at their cap."""
+    """Holds the scale found so far, which was solved with `capped_documents` documents at their cap."""
 
     scale: float = 0.0
     capped_documents: int = -1
@@ -137,7 +142,7 @@ class Filling:
 
 @dataclass(frozen=True)
 class FillingBudget:
-    """Finds the scale at which the sum of weight * tokens is some tokens, with weights of at most `cap`."""
+    """Finds the scale at which weights times tokens add up to the budget, with weights of at most `cap`."""
 
     tokens: int
     cap: float
@@ -146,7 +151,7 @@ class FillingBudget:
         return Filling()
 
     def observe(self, rows: Weighed, state: Filling) -> Sums:
-        """Returns what is capped at the scale solved last, and what is not."""
+        """Returns the sums over documents that the last scale brings to the cap, and over the others."""
         with np.errstate(over="ignore"):
             capped = state.scale * rows.weight >= self.cap
         free = ~capped & (rows.weight > 0)
@@ -158,7 +163,7 @@ class FillingBudget:
         )
 
     def settle(self, state: Filling, partial: Sums | None) -> Filling:
-        """Returns the filling after a pass; a UserError where the documents hold too few tokens."""
+        """Returns the scale after a pass; raises UserError where all documents at their cap hold too few tokens."""
         total, cap = partial or Sums(), Fraction(self.cap)
         _check_budget(self.tokens, floor(cap * (total.capped_tokens + total.free_tokens)), self.cap)
         if total.capped_documents == state.capped_documents or not total.weighted:
@@ -168,18 +173,18 @@ class FillingBudget:
         return Filling(max(solved, state.scale), total.capped_documents)
 
     def expected(self, rows: Weighed, state: Filling) -> Float64Array:
-        """Returns the expected copies of every document, at most `cap`."""
+        """Returns the expected number of copies of every document, at most `cap`."""
         return capped(state.scale, rows.weight, self.cap)
 
     def copies(self, rows: Weighed, state: Filling, expected: Float64Array) -> Int64Array:  # noqa: ARG002
-        """Returns one copy of every document that has a weight."""
+        """Returns the number of copies of each document: 1 where its weight is positive, else 0."""
         return (expected > 0).astype(np.int64)
 
 
 @stored
 @dataclass(frozen=True)
 class ShareTokens:
-    """Adds up the tokens of the documents of each share that have a weight."""
+    """Holds, for each share of a mixture, the tokens of its documents of positive weight."""
 
     tokens: tuple[int, ...]
 
@@ -191,20 +196,20 @@ class ShareTokens:
 @stored
 @dataclass(frozen=True)
 class Shares:
-    """Holds the tokens that each share is to fill, and how far its budget has come."""
+    """Holds the budget of tokens of each share of a mixture, and the state of its search."""
 
     budgets: tuple[int, ...] = ()
     states: Together | None = None
 
     @property
     def done(self) -> bool:
-        """Whether every share has its scale."""
+        """Tells whether the scale of every share is found."""
         return self.states is not None and self.states.done
 
 
 @dataclass(frozen=True)
 class MixtureBudget:
-    """Gives every share of a mixture a budget of its own: its fraction of all tokens.
+    """Finds a scale for each share of a mixture, whose budget is its fraction of all tokens.
 
     Attributes:
         place: Where the mixture stands among the weights.
@@ -229,7 +234,7 @@ class MixtureBudget:
         return CopiesBudget(tokens, int(self.cap)) if self.materialise else FillingBudget(tokens, self.cap)
 
     def observe(self, rows: Weighed, state: Shares) -> ShareTokens | Together:
-        """Returns the tokens of each share; with its budget known, what that needs to know."""
+        """Returns the tokens of each share or, with budgets known, the histograms or sums that their searches need."""
         parts = [rows.where(self._of(rows, number) & (rows.weight > 0)) for number in range(len(self.fractions))]
         if state.states is None:
             return ShareTokens(tuple(int(part.tokens.sum()) for part in parts))
@@ -241,7 +246,7 @@ class MixtureBudget:
         )
 
     def settle(self, state: Shares, partial: Any) -> Shares:
-        """Returns the shares after a pass; a UserError names a value that has too few tokens for its share."""
+        """Returns the state after a pass; raises UserError for a value that has too few tokens for its share."""
         if state.states is None:
             there = partial.tokens if partial else (0,) * len(self.fractions)
             budgets = self._divided(there)
@@ -281,14 +286,14 @@ class MixtureBudget:
         return tuple(whole)
 
     def expected(self, rows: Weighed, state: Shares) -> Float64Array:
-        """Returns the expected copies of every document, 0 for those without a share."""
+        """Returns the expected number of copies of every document, 0 for those without a share."""
         out = np.zeros(len(rows.weight))
         for budget, mine, inner in self._each(rows, state):
             out[mine] = budget.expected(rows.where(mine), inner)
         return out
 
     def copies(self, rows: Weighed, state: Shares, expected: Float64Array) -> Int64Array:
-        """Returns the copies of every document."""
+        """Returns the number of copies of every document: int64[documents]."""
         if not self.materialise:
             return (expected > 0).astype(np.int64)
         out = np.zeros(len(rows.weight), np.int64)

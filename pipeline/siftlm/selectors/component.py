@@ -1,4 +1,4 @@
-"""Defines what rules and weight factors have in common: what they say of themselves, and statistics of the corpus."""
+"""Defines the base class of rules and weight factors: their description, and their statistics of the corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siftlm.statistics.passes import Partial, State
 
 
 class Mention(NamedTuple):
-    """Names values of a column that a configuration lists; `keeps` where documents without one of them go."""
+    """Holds values of a column that a configuration names; `keeps` where documents with none of them are dropped."""
 
     place: str
     column: str
@@ -22,7 +22,9 @@ class Mention(NamedTuple):
 
 
 class Component(Settings):
-    """Describes itself, as every rule and weight factor does. All methods are functions of their arguments.
+    """Configures one rule or weight factor, and describes its columns, its reasons and what it does.
+
+    Every method depends on its arguments alone.
 
     One that needs statistics of the whole corpus begins with a state, and gives `observe` and `settle`: see
     `statistics.passes`. Its state is made of arrays, numbers and dataclasses marked `stored`.
@@ -37,45 +39,45 @@ class Component(Settings):
     example: ClassVar[Mapping[str, Any]]
 
     def columns(self) -> set[str]:
-        """Returns the columns that it reads, the column of tokens aside."""
+        """Returns the names of the columns that it reads, without the column of tokens."""
         raise NotImplementedError(f"{self.kind} must say which columns it reads")
 
     def reasons(self) -> tuple[str, ...]:
-        """Returns the reasons for which it can drop a document."""
+        """Returns the names of the reasons for which it can drop a document."""
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
     def words(self) -> str:
-        """Returns what it asks of a document, in words."""
+        """Returns in words what the rule or factor asks of a document or does with it."""
         raise NotImplementedError(f"{self.kind} must say in words what it does")
 
     def describe(self) -> str:
-        """Returns what it asks of a document, in words, with the documents that it is limited to."""
+        """Returns the words of `words`, followed by the documents to which it is limited."""
         return self.words()
 
     def mentions(self) -> list[Mention]:
-        """Returns the values that it lists by name, at places within itself."""
+        """Returns the values of columns that it names, each with the key path within its own configuration."""
         return []
 
     @property
     def grouped_by(self) -> tuple[str, str] | None:
-        """The key and its value, a column of strings whose values tell documents apart; None where none does."""
+        """Returns (setting, column) of the column of strings by which documents are grouped; None without one."""
         return None
 
     @property
     def passes(self) -> int:
-        """The passes over a small corpus that it takes; 0 where it looks at each row alone."""
+        """Returns how many passes it makes over a small corpus; 0 where it looks at each row alone."""
         return 0
 
     def rehearse(self, rows: Rows) -> None:
-        """Raises UserError where the columns are not of the types that are needed; `rows` may be none."""
+        """Raises UserError where a column that it reads has the wrong type; `rows` may be empty."""
         raise NotImplementedError(f"{self.kind} must try its columns")
 
     def begin(self, entry_limit: int) -> State | None:  # noqa: ARG002
-        """Returns the state before any pass; None where it looks at each row alone."""
+        """Returns the state before the first pass over the corpus; None where it looks at each row alone."""
         return None
 
     def observe(self, rows: Rows, state: Any) -> Partial:
-        """Returns what the coming pass needs to know of some rows."""
+        """Returns the counts or sums of some rows from which `settle` computes the next state."""
         raise NotImplementedError(f"{self.kind} observes nothing")
 
     def settle(self, state: Any, partial: Any) -> State:
@@ -85,7 +87,7 @@ class Component(Settings):
 
 @contextmanager
 def placed(place: str) -> Iterator[None]:
-    """Tells a user's mistake with its place in the configuration."""
+    """Puts the place in the configuration before the message of a UserError raised in the block."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Defines what every weight factor answers: a number for each document, which multiplies its weight."""
+"""Defines the base class of weight factors, each a number per document that multiplies its weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class FactorSettings(Component):
-    """Gives each kept document a number, from a column, that its weight is multiplied by."""
+    """Configures a weight factor: a number computed from a column, by which a document's weight is multiplied."""
 
     column: str = Field(description="The column that the factor is made of.")
 
@@ -23,20 +23,20 @@ class FactorSettings(Component):
         return {self.column}
 
     def reasons(self) -> tuple[str, ...]:
-        """Returns a weight of 0 drops a document."""
+        """Returns the one reason, `zero_weight`, because a document of weight 0 is dropped."""
         return (ZERO_WEIGHT,)
 
     @property
     def score_column(self) -> str | None:
-        """The column of numbers whose distribution tells what the factor does; None where there is none."""
+        """Returns the column of numbers whose distribution the report shows; None where the factor has none."""
         return None
 
     def check(self, good_ends: Mapping[str, End]) -> None:
-        """Raises UserError where the worst documents would get most copies and the user did not ask for that."""
+        """Raises UserError where the worst documents would get the most copies and the user did not ask for that."""
 
     def rehearse(self, rows: Rows) -> None:
         self.values(rows, None)
 
     def values(self, rows: Rows, state: Any) -> Float64Array:
-        """Returns the factor of every row, finite and >= 0."""
+        """Returns the factor of every row, float64[rows], finite and >= 0."""
         raise NotImplementedError(f"{self.kind} gives no factor")

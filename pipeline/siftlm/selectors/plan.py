@@ -1,4 +1,4 @@
-"""Selects over shards: passes until everything is found, then one decision a row.
+"""Selects documents over shards: makes passes until all statistics are known, then decides on each row.
 
 A rule that looks at a row alone needs no pass; a ranked rule takes one or a few, over the rows that the rules
 above it keep. Nothing depends on the order of the shards, or on how they are cut.
@@ -48,9 +48,9 @@ Names: TypeAlias = npt.NDArray[np.object_]
 @stored
 @dataclass(frozen=True)
 class Plan:
-    """Holds what is found of the corpus so far: a state for each part of a selection.
+    """Holds the statistics computed so far, one state for each rule, weight factor and budget of a selection.
 
-    The last of them may be open; that of a part that looks at each row alone is None.
+    The last state may still need passes; that of a rule or factor which looks at each row alone is None.
     """
 
     states: tuple[Any, ...] = ()
@@ -60,18 +60,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Selection:
-    """Decides by some settings, after passes for what its parts need: rules, then factors, then a budget."""
+    """Decides which documents are kept, by rules, then weight factors, then a budget, after passes over the corpus."""
 
     settings: SelectSettings
 
     @cached_property
     def rules(self) -> list[RuleSettings]:
-        """The rules that decide, in their order."""
+        """Returns the rules in the order in which they are applied."""
         return [rule for _, rule in self.settings.placed()]
 
     @property
     def parts(self) -> list[tuple[str, Any]]:
-        """Whatever may need statistics, in their order, with the place of each in the configuration."""
+        """Returns pairs of a place in the configuration and the rule, factor or budget there, in order."""
         rules = self.settings.placed()
         if (weights := self.settings.weights) is None:
             return list[tuple[str, Any]](rules)
@@ -79,7 +79,7 @@ class Selection:
         return [*rules, *factors, *([(WEIGHTS, weights.budget)] if weights.budget else [])]
 
     def begin(self) -> Plan:
-        """Returns the plan before any pass; done already where no part needs statistics."""
+        """Returns the plan before the first pass; it is done already where nothing needs statistics."""
         return self._opened(())
 
     def _opened(self, states: tuple[Any, ...], passes: int = 0) -> Plan:
@@ -93,7 +93,7 @@ class Selection:
         return Plan(states, done=True, passes=passes)
 
     def observe(self, rows: Columns, state: Plan) -> Partial:
-        """Returns what the coming pass needs to know of one shard."""
+        """Returns the counts or sums of one shard that the current pass of a statistic needs."""
         shard, position = self.rows(rows), len(state.states) - 1
         alive, *_ = self._ruled(shard, state)
         place, part = self.parts[position]
@@ -113,7 +113,7 @@ class Selection:
         return kept if is_factor else weights.weighed(kept, plan.states[len(rules) :])
 
     def settle(self, state: Plan, partial: Partial | None) -> Plan:
-        """Returns the plan after a pass over all shards; a UserError where a budget cannot be met."""
+        """Returns the plan after a pass over all shards; raises UserError where a budget cannot be met."""
         place, part = self.parts[len(state.states) - 1]
         with placed(place):
             last = part.settle(state.states[-1], partial)
@@ -121,7 +121,7 @@ class Selection:
         return self._opened(states, passes) if last.done else replace(state, states=states, passes=passes)
 
     def decide(self, columns: Columns, plan: Plan) -> pa.RecordBatch:
-        """Returns the decisions of one shard, row by row: DECISION_SCHEMA."""
+        """Returns the decisions on one shard, one row for each document, in DECISION_SCHEMA."""
         assert plan.done, "statistics are still open"
         rows = self.rows(columns)
         alive, reasons, steps = self._ruled(rows, plan)
@@ -145,12 +145,15 @@ class Selection:
         )
 
     def drawing(self, rows: Rows, position: int) -> Rows:
-        """Returns the rows with the random numbers of a rule, named by its kind and its place there."""
+        """Returns the rows with the random numbers of the rule at `position`.
+
+        They are named by the kind of the rule and its number among the rules of that kind.
+        """
         kinds = [rule.kind for rule in self.rules[: position + 1]]
         return rows.drawing(f"{kinds[-1]} {kinds.count(kinds[-1]) - 1}")
 
     def rows(self, columns: Columns) -> Rows:
-        """Returns all rows of a shard."""
+        """Returns all rows of a shard as `Rows`, with the seed and the column of tokens."""
         return Rows.of(columns, self.settings.seed, self.settings.tokens)
 
     def _ruled(self, rows: Rows, plan: Plan) -> tuple[BoolArray, Names, Names]:
@@ -169,14 +172,14 @@ class Selection:
 
 
 def select(tables: Iterable[Columns], settings: SelectSettings) -> list[pa.RecordBatch]:
-    """Returns the decisions of every table, all in memory: what a job does over shards."""
+    """Returns the decisions on every table, computed in memory as a job computes them over shards."""
     shards, selection = list(tables), Selection(settings)
     plan = resolve(shards, selection)
     return [selection.decide(shard, plan) for shard in shards]
 
 
 def resolve(shards: Sequence[Columns], selection: Selection) -> Plan:
-    """Returns the finished plan of shards in memory."""
+    """Returns the finished plan of a selection over shards that are in memory."""
 
     def look(plan: Plan) -> Partial | None:
         return merged(selection.observe(shard, plan) for shard in shards) if shards else None
@@ -185,9 +188,10 @@ def resolve(shards: Sequence[Columns], selection: Selection) -> Plan:
 
 
 def keep_rows(rule: RuleSettings, columns: Columns, alive: BoolArray, seed: int = 0, draws: str = "preselect") -> Drops:
-    """Tells which rows in `alive` a rule without statistics drops: (reason, mask over all rows), disjoint.
+    """Returns (reason, mask) for the rows in `alive` that a rule without statistics drops.
 
-    `draws` names the random numbers of a sample: they are independent of those of any other name, and of a plan's.
+    The masks are over all rows, and disjoint. `draws` names the random numbers of a sample: they are independent of
+    those of any other name, and of a plan's.
     """
     assert not rule.passes, f"{rule.kind} needs statistics of the whole corpus"
     return rule.dropped(Rows.of(columns, seed, None).drawing(f"{draws} {rule.kind}"), alive)

@@ -1,4 +1,4 @@
-"""Defines rules that rank documents over the whole corpus and cut the ranks at exact places."""
+"""Defines the base class of rules that rank documents over the whole corpus and cut at exact ranks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class Ranking:
-    """Holds the cuts of the searches that are over, one after another, and the search that is open."""
+    """Holds the cuts that finished searches found, in order, and the search that still runs."""
 
     cuts: tuple[Cuts, ...] = ()
     search: Search | None = None
 
     @property
     def done(self) -> bool:
-        """Whether no search is open."""
+        """Tells whether all searches have finished."""
         return self.search is None
 
 
@@ -43,7 +43,7 @@ MinGroup = Annotated[
 
 
 class RankedRule(RuleSettings):
-    """Ranks documents over the whole corpus, in `passes` searches, one after another.
+    """Configures a rule that ranks documents over the whole corpus, in `passes` searches, one after another.
 
     Each is for the cuts of `targets(number)` in what `ranked(rows, number, cuts)` gives, with the cuts of the searches
     before it.
@@ -57,34 +57,34 @@ class RankedRule(RuleSettings):
 
     @property
     def within_column(self) -> str | None:
-        """The column whose values are ranked apart; None where all documents are ranked together."""
+        """Returns the column for whose values documents are ranked apart; None where all are ranked together."""
         within: str = getattr(self, "within", "global")
         return None if within == "global" else within
 
     @property
     def descending(self) -> bool:
-        """Whether the largest values come first."""
+        """Tells whether the largest values are ranked first."""
         return False
 
     @property
     def unit(self) -> str:
-        """What the share or budget counts: documents or tokens."""
+        """Returns the unit of the share or budget: `documents` or `tokens`."""
         return "documents"
 
     def group(self, rows: Rows) -> UInt64Array:
-        """Returns the group of each document: one for all, or one a value of the column."""
+        """Returns the group of each document, uint64[rows]: one for all, or one for each value of a column."""
         return np.zeros(len(rows), np.uint64) if self.within_column is None else rows.group(self.within_column)
 
     def within_words(self) -> str:
-        """Returns the groups in which the rule ranks, as the end of a sentence."""
+        """Returns the words that name the groups in which the rule ranks, for the end of a sentence."""
         return f" within each {self.within_column}" if self.within_column is not None else ""
 
     def targets(self, number: int) -> tuple[Target, ...]:
-        """Returns where a search cuts."""
+        """Returns the shares or amounts at which the search with that number cuts."""
         raise NotImplementedError(f"{self.kind} has no search {number}")
 
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:  # noqa: ARG002
-        """Returns the rows as a search ranks them: by the column, ties by draw, unless the rule says otherwise."""
+        """Returns groups, ranks and masses of the rows for a search: ranked by the column, ties by draw."""
         key = from_number(rows.number(self.column))
         return Ranked(self.group(rows), ~key if self.descending else key, rows.draw(), rows.mass(self.unit))
 
@@ -121,7 +121,7 @@ class RankedRule(RuleSettings):
         return self._opened((*state.cuts, search.found), search.entry_limit)
 
     def outcome(self, state: Ranking, schema: pa.Schema) -> dict[str, Any]:
-        """Returns what was ranked, in how many groups, and of one group the values at its cuts."""
+        """Returns for the manifest what was ranked, in how many groups, and the cuts where there is one group."""
         if not state.cuts:
             return {}
         cuts = state.cuts[0]
@@ -133,7 +133,7 @@ class RankedRule(RuleSettings):
         return totals | {"column": self.ranked_column, "cuts": list(values)}
 
     def budget_outcome(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
-        """Says of a rule's budget which end was kept, how large it is, and what is missing."""
+        """Returns for the manifest which end was kept, the budget, and what it lacks; empty for rules without one."""
         return {}
 
     def cuts(self, state: Ranking, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:
@@ -155,7 +155,7 @@ class RankedRule(RuleSettings):
         return self._values(cuts.key[int(cuts.rows(group)[0])], kind) if known.all() else ()
 
     def group_name(self, group: int, known: dict[int, str]) -> str | None:
-        """Returns the name of a group by its hash; None where all documents are ranked as one."""
+        """Returns the name of a group by its hash; None where all documents are ranked together."""
         if self.within_column is None:
             return None
         base = group & int(POOL)
@@ -170,5 +170,5 @@ class RankedRule(RuleSettings):
 
 
 def exact(rate: float) -> Fraction:
-    """Returns a rate as the decimal number that was written: 0.3 is 3/10."""
+    """Returns a rate as the exact fraction of its decimal digits: 0.3 is 3/10."""
     return Fraction(repr(rate))

@@ -1,4 +1,4 @@
-"""Lists siftlm's own reasons for dropping a document, and says what a user's may be."""
+"""Lists siftlm's own reasons for dropping a document, and checks the reasons that a user writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows rules the documents as numpy columns, read from Arrow once."""
+"""Gives rules and weight factors the columns of documents as numpy arrays, converted from Arrow once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt6
 
 @dataclass(frozen=True)
 class Rows:
-    """Shows some rows of a shard: `index` int64[rows] into `table`. Every array has the length of `index`.
+    """Reads columns of some rows of a shard: those at `index`, int64[rows], in `table`.
 
-    `purpose` names the random numbers of who looks at the rows. Views of one shard share `cache`, so a column is
-    converted, and an id hashed, once.
+    Every array has the length of `index`. `purpose` names the random numbers of these rows. Views of one shard share
+    `cache`, so a column is converted, and an id hashed, once.
     """
 
     table: pa.RecordBatch | pa.Table
@@ -39,14 +39,14 @@ class Rows:
         return cls(table, np.arange(table.num_rows), seed, tokens)
 
     def drawing(self, purpose: str) -> Rows:
-        """Returns the same rows with the random numbers of that purpose."""
+        """Returns the same rows, whose random numbers are now those of `purpose`."""
         return replace(self, purpose=purpose)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def where(self, mask: BoolArray) -> Rows:
-        """Returns the rows for which `mask` bool[rows] holds."""
+        """Returns the rows for which `mask`, bool[rows], is true."""
         return replace(self, index=self.index[mask])
 
     def number(self, name: str) -> Float64Array | Int64Array:
@@ -58,14 +58,14 @@ class Rows:
         return self.number(name).astype(np.float64, copy=False)
 
     def missing(self, name: str) -> BoolArray:
-        """Returns where a column of any type is null or NaN."""
+        """Tells for each row whether a column, of any type, is null or NaN."""
         if pa.types.is_floating(self._column(name).type):
             return self._numbers(name)[1][self.index]
         nulls = self._cached(f"null {name}", lambda: np.asarray(self._column(name).is_null()))
         return np.asarray(nulls[self.index], np.bool_)
 
     def isin(self, name: str, values: Sequence[str | bool | int]) -> BoolArray:
-        """Returns where a column of strings, booleans or integers is one of `values`; a null is none of them."""
+        """Tells for each row whether a column of strings, booleans or integers holds one of `values`; nulls do not."""
         column = self._column(name)
         try:
             wanted = pa.array(list(values)).cast(column.type)
@@ -74,7 +74,10 @@ class Rows:
         return np.asarray(np.asarray(pc.is_in(column, wanted))[self.index], np.bool_)
 
     def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
-        """Returns `table` at a column of strings, booleans or integers as written, `default` for others."""
+        """Returns for each row the number that `table` has for the column's value, written as text; else `default`.
+
+        The column is of strings, booleans or integers.
+        """
         column = self._column(name)
         if not (
             pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)
@@ -86,7 +89,7 @@ class Rows:
         return np.asarray(np.asarray(values)[codes][self.index], np.float64)
 
     def group(self, name: str) -> UInt64Array:
-        """Returns a 60-bit hash of a column of strings, lowest 4 bits 0; nulls are with small groups.
+        """Returns a 60-bit hash of a column of strings, with the lowest 4 bits 0; nulls join small groups.
 
         Two of n names share a group with odds n^2 / 2^61: 4e-7 for 1e6 domains.
         """
@@ -97,12 +100,12 @@ class Rows:
         return np.asarray(hashes[self.index], np.uint64)
 
     def draw(self) -> UInt64Array:
-        """Returns uniform 64-bit draws by seed, purpose and doc_id alone; those of two purposes are independent."""
+        """Returns a uniform 64-bit random number for each row by seed, purpose and doc_id; purposes are independent."""
         hashes = self._cached("hash of doc_id", lambda: hash_strings(self._column("doc_id")))
         return keyed(hashes[self.index], self.seed, self.purpose)
 
     def tokens(self) -> Int64Array:
-        """Returns tokens of every document, 0 where the count is missing."""
+        """Returns the token count of every document, 0 where it is missing."""
         assert self.tokens_column is not None, "a rule by tokens was validated without a column of tokens"
         counts = self.number(self.tokens_column)
         if counts.dtype != np.int64 or (len(counts) and counts.min() < 0):
@@ -115,7 +118,7 @@ class Rows:
         return counts.astype(np.int64, copy=False)
 
     def mass(self, by: str) -> Int64Array:
-        """Returns what a document counts: 1 by `documents`, its tokens by `tokens`."""
+        """Returns how much each document counts in a unit: 1 for `documents`, its token count for `tokens`."""
         return self.tokens() if by == "tokens" else np.ones(len(self), np.int64)
 
     def _column(self, name: str) -> pa.Array:

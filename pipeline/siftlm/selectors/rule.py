@@ -1,4 +1,4 @@
-"""Defines what every rule has, a reason, a way with missing values and a scope, and what it answers."""
+"""Defines the base class of rules, which decide for documents in a scope which are dropped, and why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Value = float | int | None
 
 @dataclass(frozen=True)
 class Cut:
-    """Tells where one group of documents was cut: the values at its cuts, None for an open end."""
+    """Holds the values of a column at which one group of documents was cut; None for an open end."""
 
     group: str | None
     values: tuple[Value, ...]
@@ -40,7 +40,10 @@ class Scope(Settings):
 
 
 class RuleSettings(Component):
-    """Sees the rows in its scope that are still kept, and says which go and why."""
+    """Configures a rule, which drops some of the still kept documents in its scope, each for a reason.
+
+    It also says what happens to documents without a value.
+    """
 
     reason: Reason | None = Field(
         None,
@@ -52,23 +55,23 @@ class RuleSettings(Component):
     when: Scope | None = Field(None, description="The documents that the rule applies to; default all.")
 
     def parts(self) -> list[tuple[str, RuleSettings]]:
-        """Returns the rules that this one stands for, in their order, each with the end of its place."""
+        """Returns the rules that this one expands to, in order, each with the suffix of its key path."""
         return [("", self)]
 
     @property
     def ranked_column(self) -> str | None:
-        """The column whose missing values `missing` speaks of: `column`, where the rule has one."""
+        """Returns `column`, whose missing values the setting `missing` is about; None where the rule has no column."""
         column: str | None = getattr(self, "column", None)
         return column
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether the rule needs the column of tokens."""
+        """Tells whether the rule needs the column of token counts."""
         return False
 
     @property
     def scope(self) -> dict[str, list[str]]:
-        """The columns that the scope reads, with the values it allows."""
+        """Returns the columns that limit the rule, each with the values that it allows."""
         return {name: values for name, values in self.when or () if values is not None}
 
     def columns(self) -> set[str]:
@@ -76,7 +79,7 @@ class RuleSettings(Component):
         return own | set(self.scope)
 
     def default_reasons(self) -> tuple[str, ...]:
-        """Returns the reasons for which `drops` drops, where the user gives no other."""
+        """Returns the reasons that `drops` gives where the user configures none."""
         raise NotImplementedError(f"{self.kind} must say for which reasons it drops")
 
     def reasons(self) -> tuple[str, ...]:
@@ -93,7 +96,7 @@ class RuleSettings(Component):
         return [Mention(f"when.{name}", name, tuple(values)) for name, values in self.scope.items()]
 
     def following(self, good_ends: Mapping[str, End]) -> Self:  # noqa: ARG002
-        """Returns the rule with what the good ends of columns decide where the user did not."""
+        """Returns the rule with its unset direction taken from the good end of its column (lowest or highest)."""
         return self
 
     def rehearse(self, rows: Rows) -> None:
@@ -102,27 +105,27 @@ class RuleSettings(Component):
         self.rehearse_columns(rows)
 
     def rehearse_columns(self, rows: Rows) -> None:
-        """Returns the same for the columns beside those of the scope."""
+        """Raises UserError where a column that the rule reads, beside those of its scope, has the wrong type."""
         self.drops(rows, None)
 
     def drops(self, rows: Rows, state: Any) -> Drops:
-        """Tells which rows go and why; none of the rows misses `ranked_column`."""
+        """Returns (reason, mask) for the rows that the rule drops; every row has a value of `ranked_column`."""
         raise NotImplementedError(f"{self.kind} decides nothing")
 
     def in_scope(self, rows: Rows, alive: BoolArray) -> BoolArray:
-        """Returns the rows that are still kept and that the rule applies to."""
+        """Returns a mask of the rows that are still kept and to which the rule applies."""
         scope = alive.copy()
         for name, values in self.scope.items():
             scope &= rows.isin(name, values)
         return scope
 
     def subject(self, rows: Rows, alive: BoolArray) -> BoolArray:
-        """Returns the rows of the scope that have a value."""
+        """Returns a mask of the rows in scope that have a value of `ranked_column`."""
         scope = self.in_scope(rows, alive)
         return scope & ~rows.missing(self.ranked_column) if self.ranked_column is not None else scope
 
     def dropped(self, rows: Rows, alive: BoolArray, state: Any = None) -> Drops:
-        """Returns the reasons of the rule with the rows that go for each, as disjoint masks over all rows."""
+        """Returns (reason, mask) of the documents that the rule drops; masks are disjoint and over all rows."""
         subject = self.subject(rows, alive)
         gone = [(reason, self.in_scope(rows, alive) & ~subject) for reason in self._missing_reason()]
         left = subject.copy()
@@ -135,30 +138,30 @@ class RuleSettings(Component):
 
     @property
     def bounds(self) -> list[float]:
-        """The values of the column at which the rule cuts in any corpus."""
+        """Returns the fixed values of the column at which the rule cuts, whatever the corpus."""
         return []
 
     def drawn(self, rows: Rows) -> float | None:  # noqa: ARG002
-        """Returns the draw that the rule compares for the first row; None where it compares a column."""
+        """Returns the random number that the rule compares for the first row; None where it compares a column."""
         return None
 
     def outcome(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
-        """Returns what the rule found in the corpus, as JSON; empty where it looks at rows alone."""
+        """Returns, as JSON for the manifest, the statistics that the rule computed; empty where it needs none."""
         return {}
 
     def cuts(self, state: Any, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:  # noqa: ARG002
-        """Returns the cuts of every group, largest first; `names` are the values that its groups may have."""
+        """Returns the cuts of every group, largest group first; `names` are the names that groups may have."""
         return []
 
     def cut_of(self, rows: Rows, state: Any, kind: pa.DataType) -> tuple[Value, ...]:  # noqa: ARG002
-        """Returns the values at which the group of the first row was cut."""
+        """Returns the values at which the first row's group was cut; empty where the rule ranks nothing."""
         return ()
 
     def cut_words(self, values: Sequence[str]) -> str:
-        """Returns the values at the cuts of a group, in words."""
+        """Returns a phrase for the values at which a group was cut, for instance `12 to 45`."""
         return " to ".join(values) if len(values) == 2 else ", ".join(values)
 
 
 def flattened(place: str, rules: Sequence[RuleSettings]) -> list[tuple[str, RuleSettings]]:
-    """Returns the rules that decide, each with its place in the configuration: those that a rule stands for apart."""
+    """Returns (place in the configuration, rule) for every rule; one that expands to several rules gives each."""
     return [(f"{place}.{n}{end}", part) for n, rule in enumerate(rules) for end, part in rule.parts()]

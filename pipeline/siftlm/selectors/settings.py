@@ -1,4 +1,4 @@
-"""Holds the rules of a selection, and the weights of what they keep (`SelectSettings`)."""
+"""Defines the settings of a selection: its rules, and the weights of the documents that they keep."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def preset_rules(name: Preset) -> list[AnyRule]:
 
 
 class SelectSettings(Settings):
-    """Selects by rules read top to bottom, each over what those above it keep, then weighs."""
+    """Configures a selection: rules, each applied to what those above it keep, then weights of the kept documents."""
 
     preset: Preset | None = Field(
         None, description="Rules of a published recipe, before those of `rules`; `siftlm show` prints them."
@@ -79,12 +79,12 @@ class SelectSettings(Settings):
         return self
 
     def placed(self) -> list[tuple[str, RuleSettings]]:
-        """Returns the rules that decide, in their order, each with its place; one may stand for several."""
+        """Returns (place in the configuration, rule) for every rule in order; those of the preset come first."""
         recipe = flattened(f"{PRESETS}.{self.preset}", preset_rules(self.preset)) if self.preset else []
         return recipe + flattened(RULES, self.rules)
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
-        """Returns the selection with what its columns decide where the user did not."""
+        """Returns the selection with unset directions of rules taken from the good ends of columns."""
         return self.model_copy(update={"rules": [rule.following(good_ends) for rule in self.rules]})
 
     def columns(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Weighs kept documents: expected copies, scaled to a budget of tokens under a cap."""
+"""Computes the weights of kept documents: expected copies, scaled to a budget of tokens and capped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ AnyFactor = Annotated[
 
 
 class WeightSettings(Settings):
-    """Weighs documents: min(c * product of the factors, cap) expected copies, c 1 or to a budget."""
+    """Configures the weights of documents: factors multiplied, scaled to a budget of tokens, at most `cap`.
+
+    A document has min(c * product of its factors, cap) expected copies, where c is 1 or meets the budget.
+    """
 
     factors: list[AnyFactor] = Field(default_factory=list, description="Multiplied with one another; none gives 1.")
     budget_tokens: int | None = Field(
@@ -65,30 +68,30 @@ class WeightSettings(Settings):
         return self
 
     def check(self, good_ends: Mapping[str, End]) -> None:
-        """Raises UserError where a factor turns the good end of its column round and the user did not write so."""
+        """Raises UserError where a factor would weigh the worst documents most and the user did not ask for that."""
         for position, factor in enumerate(self.factors):
             with placed(factor_place(position)):
                 factor.check(good_ends)
 
     def rehearse(self, rows: Rows) -> None:
-        """Raises UserError where columns are not of the types that the factors need; `rows` may be none."""
+        """Raises UserError where a column has a type that its factor cannot use; `rows` may be empty."""
         for position, factor in enumerate(self.factors):
             with placed(factor_place(position)):
                 factor.rehearse(rows)
 
     @property
     def mixture(self) -> tuple[int, MixtureFactor] | None:
-        """The mixture among the factors, with its place there."""
+        """Returns (position, factor) of the mixture among the factors; None where there is none."""
         return next(((n, factor) for n, factor in enumerate(self.factors) if isinstance(factor, MixtureFactor)), None)
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether the column of tokens is needed."""
+        """Tells whether the column of token counts is needed."""
         return self.budget_tokens is not None or self.mixture is not None
 
     @property
     def budget(self) -> CopiesBudget | FillingBudget | MixtureBudget | None:
-        """What finds the scale c of the weights; None where it is 1."""
+        """Returns the budget that finds the scale c of the weights; None where c is 1."""
         if self.mixture:
             position, mixture = self.mixture
             place, fractions = f"factors.{position}", mixture.fractions()
@@ -100,7 +103,7 @@ class WeightSettings(Settings):
         return FillingBudget(self.budget_tokens, self.cap)
 
     def weighed(self, rows: Rows, states: Sequence[Any]) -> Weighed:
-        """Returns the rows with their weights before budget and cap; `states` are those of the factors."""
+        """Returns the weights of the rows before budget and cap, with tokens and draws; `states` are the factors'."""
         tokens = rows.tokens() if self.counts_tokens else np.zeros(len(rows), np.int64)
         draw = rows.drawing(COPIES).draw() if self.materialise else np.zeros(len(rows), np.uint64)
         group = self.mixture[1].group(rows) if self.mixture else None
@@ -117,7 +120,7 @@ class WeightSettings(Settings):
         return weight
 
     def expected(self, rows: Rows, states: Sequence[Any]) -> tuple[Float64Array, Int64Array]:
-        """Returns the expected copies of every row, and its copies; `states` are of factors and budget."""
+        """Returns (expected copies, written copies) of every row; `states` are those of the factors and the budget."""
         weighed, budget = self.weighed(rows, states), self.budget
         if budget:
             expected = budget.expected(weighed, states[-1])
@@ -129,5 +132,5 @@ class WeightSettings(Settings):
 
 
 def factor_place(position: int) -> str:
-    """Returns the place of a factor in the configuration."""
+    """Returns the key path of the factor at `position` in the configuration."""
     return f"{WEIGHTS}.factors.{position}"

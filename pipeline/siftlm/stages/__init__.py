@@ -1,1 +1,1 @@
-"""Holds the steps of a run, one a module or a package; `siftlm.steps` has their order."""
+"""Defines the steps of a run, one per module or package; `siftlm.steps` defines their order."""

@@ -1,4 +1,4 @@
-"""Computes signals/, the cheap columns of every document, from documents/."""
+"""Reads documents/ and writes to signals/ the columns that cheap scorers compute for every document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CARRIED = ("doc_id", "domain", "source", "byte_count", "url", "position")
 
 @dataclass(frozen=True)
 class Annotate(ShardStep):
-    """Computes the columns of the configured scorers, and the content hash, for a shard."""
+    """Computes the configured scorers' columns and the content hash of every document of a shard."""
 
     scorers: tuple[ScorerSettings, ...]
     name: str = STAGE
@@ -37,11 +37,11 @@ class Annotate(ShardStep):
         return VERSION, self.digests()
 
     def digests(self) -> list[str]:
-        """Returns the digests of the scorers with their model files."""
+        """Returns the digest of every configured scorer, which covers its model files too."""
         return [open_scorer(settings).digest() for settings in self.scorers]
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Tells workers by the digests which files they must have."""
+        """Returns the tasks with the scorers' digests, by which workers check that their model files are the same."""
         digests = self.digests()
         return [replace(task, facts={**task.facts, "scorers": digests}) for task in super().tasks(shards, store)]
 
@@ -74,7 +74,7 @@ class Annotate(ShardStep):
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:
-    """Returns xxh3-128 of the UTF-8 bytes of every text, big endian."""
+    """Returns the xxh3-128 hash of the UTF-8 bytes of every text, in big-endian order."""
     values, offsets = ragged_text(texts)
     view = memoryview(values)  # type: ignore[arg-type]  # numpy arrays have had the buffer protocol before it had a type
     hashes = [xxhash.xxh3_128_digest(view[start:end]) for start, end in pairwise(offsets)]

@@ -1,4 +1,4 @@
-"""Zips the row-aligned columns of a shard, for selection and for the output."""
+"""Joins the columns that several steps wrote for a shard, row by row, for selection and output."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NO_COLUMNS = frozenset({DOCUMENTS, ELIGIBLE})  # steps whose outputs hold no col
 
 
 def available(task: Task, store: Store) -> dict[str, pa.DataType]:
-    """Returns the columns of a shard by name and type, those derived from scores included."""
+    """Returns the name and type of every column of a shard, including columns derived from scores."""
     outputs = _sources(task, None).items()
     columns = _together((stage, _made(stage, store.schema(stage, key).empty_table(), None)) for stage, key in outputs)
     return {field.name: field.type for field in columns.schema}
 
 
 def read_columns(task: Task, store: Store, wanted: set[str] | None = None) -> pa.Table:
-    """Returns the wanted columns of a shard, in the order of its documents; None gives all of them."""
+    """Returns the wanted columns of a shard, or all when None, in the order of its documents."""
     return _together(
         (stage, _made(stage, store.table(stage, key, partial(_needed, stage, wanted)), wanted))
         for stage, key in _sources(task, wanted).items()
@@ -55,7 +55,7 @@ def _sources(task: Task, wanted: set[str] | None) -> dict[str, str]:
 
 
 def row_batches(task: Task, store: Store, start: int, end: int) -> Iterator[pa.Table]:
-    """Yields rows [start, end) of a shard with every public column, the text first.
+    """Yields rows [start, end) of a shard as tables of all public columns, the text first.
 
     At most `ROWS` at a time, and no more than a row group of the texts holds, which is bounded in bytes.
     """

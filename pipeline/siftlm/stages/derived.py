@@ -1,4 +1,4 @@
-"""Computes the columns of `[[columns]]` from those before them: -> derived/."""
+"""Computes the columns that `[[columns]]` define by formulas over other columns, and writes them to derived/."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BATCH_ROWS = 65_536
 @stored
 @dataclass(frozen=True)
 class Answers:
-    """Holds the states of finished calls by name, and those of the level in work."""
+    """Holds the states of the corpus statistics that formulas call: finished ones by name, and those being computed."""
 
     known: Mapping[str, Any]
     level: int
@@ -43,15 +43,15 @@ class Answers:
 
     @property
     def done(self) -> bool:
-        """Whether every call has its answer."""
+        """Tells whether every statistic that the formulas call is finished."""
         return self.open is None
 
 
 @dataclass(frozen=True)
 class Derive(ShardStep):
-    """Computes columns from columns, after asking the whole corpus what the formulas ask of it.
+    """Computes columns by formulas, after computing the statistics of the whole corpus that the formulas call.
 
-    Levels are asked one after another, all calls of a level in the same passes.
+    A call may depend on others of a lower level; levels are computed in order, each in passes that its calls share.
     """
 
     formulas: tuple[ColumnSettings, ...]
@@ -71,7 +71,7 @@ class Derive(ShardStep):
         return pa.schema(list(self.program.types.items()))
 
     def read(self, task: Task, store: Store) -> pa.Table:
-        """Returns the columns that the formulas name, and which documents are out already."""
+        """Returns the columns that the formulas name, and the reason why a document was already dropped."""
         table = read_columns(task, store, set(self.given.names) or {"doc_id"})
         reasons, _ = out_already(task, store, table.num_rows)
         return table.append_column(DROPPED_REASON, reasons)
@@ -81,7 +81,7 @@ class Derive(ShardStep):
         return Answers(known, level, Together(states) if states else None)
 
     def observe(self, rows: Portion, state: Answers) -> Together:
-        """Returns what the coming pass needs to know of a portion."""
+        """Returns the statistics of these documents that the current pass over the corpus collects."""
         assert state.open is not None, "a pass is for what is open"
         program, alive = self.program, np.asarray(rows.table[DROPPED_REASON].is_null())
         states = state.open.parts
@@ -94,7 +94,7 @@ class Derive(ShardStep):
         )
 
     def settle(self, state: Answers, partial: Partial | None) -> Answers:
-        """Returns the state after a pass over all shards."""
+        """Returns the state after a pass, given the merged statistics of all shards."""
         assert state.open is not None, "a pass is for what is open"
         seen, states = partial.parts if isinstance(partial, Together) else {}, dict(state.open.parts)
         for name, call in self.program.asked(state.level):
@@ -128,7 +128,7 @@ class Derive(ShardStep):
 
 
 def derive(columns: Sequence[ColumnSettings], before: Sequence[Step], given: pa.Schema) -> Derive:
-    """Returns the step that computes columns from those that the steps `before` give."""
+    """Returns the step that computes the configured columns from those that the steps `before` write."""
     program = Program(columns, {field.name: field.type for field in given})
     used = program.used()
     reads = [step.name for step in before if used.intersection(step.columns().names)]

@@ -1,4 +1,4 @@
-"""Decides which documents are out before any model sees them, and stores why.
+"""Decides which documents are dropped before any model scores them, and stores the reasons.
 
 In this order: a duplicate, a document of which cuts left nothing, one that trains the reference model, one that a
 `preselect` rule drops. Later steps read the answer here, and their keys depend on nothing else of these.
@@ -37,7 +37,7 @@ BATCH_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Split:
-    """Tells which documents are out before any rule: what is left is the corpus, or trains a model.
+    """Decides which documents are dropped before any rule: duplicates, those cut to nothing, those that train a model.
 
     `holdout` is the share of the deduplicated documents, by a keyed draw, that train a model.
     """
@@ -52,11 +52,11 @@ class Split:
         return self.holdout, self.seed, self.drops
 
     def held_out(self, doc_ids: pa.Array) -> BoolArray:
-        """Returns which documents are drawn to train, by their ids."""
+        """Returns a mask of the documents that are drawn, by their ids, to train the reference model."""
         return np.asarray(uniform(keyed(hash_strings(doc_ids), self.seed, REFERENCE)) < self.holdout, np.bool_)
 
     def losses(self, task: Task, store: Store) -> np.ndarray:
-        """Returns why each row of a shard is out and at which place, object[rows, 2], None where it is not."""
+        """Returns why each row of a shard is dropped and by which step, object[rows, 2], else None."""
         names = {"doc_id", "duplicate"} | ({"byte_count", "cut_count"} if PARAGRAPHS in task.inputs else set())
         table = read_columns(task, store, names)
         losses = np.full((table.num_rows, 2), None, object)
@@ -75,7 +75,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Eligible(ShardStep):
-    """Decides which documents of a shard are out already."""
+    """Decides which documents of a shard are dropped before any model scores them."""
 
     split: Split
     rules: tuple[RowRule, ...] = ()
@@ -106,9 +106,9 @@ class Eligible(ShardStep):
 
 
 def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.Array, pa.Array]:
-    """Returns why and where each document of a shard is out, null for one that is eligible.
+    """Returns why each document of a shard is dropped and by which step, null for eligible documents.
 
-    `rows` is how many there are, for those who know.
+    `rows` is the number of documents, for callers that know it.
     """
     if ELIGIBLE not in task.inputs:
         rows = store.rows(DOCUMENTS, task.inputs[DOCUMENTS]) if rows is None else rows
@@ -118,5 +118,5 @@ def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.A
 
 
 def alive(losses: np.ndarray) -> BoolArray:
-    """Returns where no reason is set yet."""
+    """Returns a mask of the rows that have not been dropped for any reason yet."""
     return np.array([reason is None for reason in losses[:, 0]], np.bool_)

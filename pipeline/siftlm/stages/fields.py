@@ -1,4 +1,4 @@
-"""Keeps fields of the input as columns of their own types: input shards -> fields/.
+"""Reads fields of the input shards as columns with their own types and writes them to fields/.
 
 Reading an input writes them beside the documents, in the same pass. Where documents are there already and other columns
 are asked for, the input is read for these alone, and nothing that was made of the documents is made again.
@@ -27,7 +27,7 @@ STAGE = "fields"
 
 @dataclass(frozen=True)
 class FieldColumns(ShardStep):
-    """Writes the columns of the fields that any input names; they are null for inputs that do not name them."""
+    """Writes a column for every field that an input configures; it is null for the other inputs."""
 
     inputs: Mapping[str, InputSettings]
     documents: str  # the step whose documents they belong to
@@ -45,7 +45,7 @@ class FieldColumns(ShardStep):
         return schema(self.inputs.values())
 
     def key(self, documents: str, source: str) -> str:
-        """Returns the key of the columns of documents with a key."""
+        """Returns the key of the columns that belong to the output of documents with the key `documents`."""
         return digest(STAGE, self.identity(), list(self.inputs[source].columns.items()), documents)
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
@@ -59,7 +59,7 @@ class FieldColumns(ShardStep):
         return out.marker(task, task.key)
 
     def rehearse(self, task: Task, store: Store) -> None:
-        """Gives the documents nulls; fields are read in the pass that reads the documents."""
+        """Writes nulls for the sample's documents, since fields are read in the pass that reads the documents."""
         with store.writer(STAGE, task.key, self.columns()) as out:
             for batch in store.batches(self.documents, task.inputs[self.documents], columns=["doc_id"]):
                 nulls = [pa.nulls(batch.num_rows, column.type) for column in self.columns()]
@@ -67,7 +67,7 @@ class FieldColumns(ShardStep):
         store.commit(task.marker(STAGE, out.rows, out.seal, content=out.seal.digest))
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns how many documents of each input have a value of each field, or one of another type."""
+        """Returns per input and field how many documents have a value, and how many a value of another type."""
         documents: Counter[str] = Counter()
         values: dict[str, Counter[str]] = {source: Counter() for source in self.inputs}
         unusable: dict[str, Counter[str]] = {source: Counter() for source in self.inputs}
@@ -87,7 +87,7 @@ class FieldColumns(ShardStep):
 
     @contextmanager
     def writing(self, key: str, settings: InputSettings, store: Store) -> Iterator[FieldsFile]:
-        """Gives the file of some columns, which appears when the block ends well."""
+        """Yields a writer of the columns' file, which appears when the block ends without an error."""
         with store.writer(STAGE, key, self.columns()) as file:
             yield FieldsFile(file, settings, self.columns())
 
@@ -105,7 +105,7 @@ def _said(source: str, path: str, kind: str, documents: int, values: int, unusab
 
 @dataclass
 class FieldsFile:
-    """Writes the columns of documents as they are read."""
+    """Writes the columns of documents to a file as the documents are read, and counts their values."""
 
     file: ShardWriter
     settings: InputSettings
@@ -114,7 +114,7 @@ class FieldsFile:
     unusable: Counter[str] = field(default_factory=Counter)
 
     def write(self, records: pa.RecordBatch) -> None:
-        """Writes the columns of some records (RECORD_SCHEMA)."""
+        """Writes the columns of a batch of records (RECORD_SCHEMA)."""
         made = typed(records["columns"], self.settings, self.columns)
         for batch in made.table.to_batches():
             self.file.write(batch)

@@ -1,4 +1,4 @@
-"""Tells own folders from others by a mark: what else lies in them is not siftlm's.
+"""Checks, locks and clears the folders of a run, which a mark file identifies as siftlm's.
 
 A mark is made in an empty or new folder only. What is cleared away are the names that siftlm itself gives, in the
 places where it gives them; no link is followed.
@@ -44,7 +44,7 @@ _ANYTHING = re.compile(r".*")
 
 
 def check_folders(folder: str, name: str, store: str, metrics_file: str | None = None) -> None:
-    """Raises UserError for what a run would refuse of its places; makes nothing."""
+    """Raises UserError if a run could not use its output folder, store or metrics file; writes nothing."""
     _check_apart(folder, store)
     _check_kinds(folder)
     _check_place("output.folder", folder, (LOCK, *PARTS))
@@ -93,7 +93,7 @@ def _check_kinds(folder: str) -> None:
 
 
 def check_file(place: str, path: str, begins: bytes) -> None:
-    """Raises UserError where a file cannot be written in one piece, or would replace one that begins otherwise."""
+    """Raises UserError if a file cannot be written atomically, or exists and does not begin with `begins`."""
     if not paths.is_local(path):
         return
     if os.path.isdir(path):
@@ -110,7 +110,7 @@ def check_file(place: str, path: str, begins: bytes) -> None:
 
 
 def check_results(place: str, folder: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> None:
-    """Raises UserError where results cannot be written to a folder, or would replace files of somebody else's.
+    """Raises UserError if results cannot be written to a folder, or would replace files that siftlm did not write.
 
     A folder in which no file of these `names` is, may hold anything; a run's own may hold results that it replaces.
     """
@@ -140,7 +140,7 @@ def _nearest(path: str) -> str:
 
 
 def check_owner(folder: str, name: str) -> bool:
-    """Tells whether a run's folder is new; refuses one that belongs to something else."""
+    """Tells whether a run's folder is new; raises UserError if it belongs to another run or program."""
     owner = f"{folder}/{OWNER}"
     if not filesystem.exists(owner):
         strangers = [entry for entry in filesystem.list_entries(folder) if not _is_beginning(folder, entry)]
@@ -164,12 +164,12 @@ def _is_beginning(folder: str, entry: str) -> bool:
 
 
 def is_store(folder: str) -> bool:
-    """Tells whether a folder is a store of siftlm's."""
+    """Tells whether a folder has the mark of a siftlm store."""
     return filesystem.exists(f"{folder}/{STORE_MARK}")
 
 
 def check_store(store: str) -> None:
-    """Raises UserError unless a store is new or has its mark."""
+    """Raises UserError unless a folder is new, empty or marked as a store of siftlm's."""
     if is_store(store):
         return
     entries = filesystem.list_entries(store)
@@ -180,7 +180,7 @@ def check_store(store: str) -> None:
 
 
 def check_free(folder: str) -> None:
-    """Raises UserError while another run holds a folder."""
+    """Raises UserError if another run holds the lock of an output folder."""
     if not paths.is_local(folder) or not filesystem.exists(f"{folder}/{LOCK}"):
         return
     with filesystem.open_read(f"{folder}/{LOCK}") as file:
@@ -188,7 +188,7 @@ def check_free(folder: str) -> None:
 
 
 def hold(descriptor: int, folder: str, kind: int = fcntl.LOCK_EX) -> None:
-    """Holds a run's folder until the file is closed, be it by the end of the process."""
+    """Locks a run's folder until the lock file is closed; raises UserError if another run holds the lock."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -197,7 +197,7 @@ def hold(descriptor: int, folder: str, kind: int = fcntl.LOCK_EX) -> None:
 
 @contextmanager
 def shared_store(store: str) -> Iterator[None]:
-    """Uses a store beside other runs; who has it alone at first clears away what killed runs left in it."""
+    """Locks a store that several runs may share; a run that is alone first removes what killed runs left."""
     check_store(store)
     with ExitStack() as locks:
         with writable("store", store):
@@ -218,7 +218,7 @@ def _share(lock: int, store: str) -> None:
 
 @contextmanager
 def lock_file(path: str) -> Iterator[int]:
-    """Opens a file to hold locks on, whatever is in it, and follows no link."""
+    """Opens or creates a file for locking, without changing its content or following a link."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         yield descriptor
@@ -228,7 +228,7 @@ def lock_file(path: str) -> Iterator[int]:
 
 @contextmanager
 def writable(place: str, folder: str) -> Iterator[None]:
-    """Says in one line that a folder cannot be made or written to."""
+    """Turns an OSError inside the block into a one-line UserError that the folder is not writable."""
     try:
         yield
     except OSError as error:
@@ -236,7 +236,7 @@ def writable(place: str, folder: str) -> Iterator[None]:
 
 
 def clear_store(store: str) -> None:
-    """Removes what killed runs left in a store: temporary files, and what lives as long as a run."""
+    """Removes what killed runs left in a store: temporary files, and files needed only during a run."""
     for linked in _folders(f"{store}/{LINKS}", _LINKED):
         filesystem.remove(linked, recursive=True)
     filesystem.remove_temporaries(store, _OF_STORE)
@@ -252,7 +252,7 @@ def clear_store(store: str) -> None:
 
 
 def clear_run(folder: str) -> None:
-    """Removes the temporary files that killed runs left in a run's folder, its store left aside."""
+    """Removes the temporary files that killed runs left in a run's folder, but not in its store."""
     filesystem.remove_temporaries(folder, _OF_RUN)
     for home in (folder, *_folders(folder, _STAGING)):
         for part in PARTS:
@@ -260,7 +260,7 @@ def clear_run(folder: str) -> None:
 
 
 def clear_staging(folder: str) -> None:
-    """Removes what earlier, interrupted outputs left behind."""
+    """Removes the staging folders that interrupted runs left in an output folder."""
     for staging in _folders(folder, _STAGING):
         filesystem.remove(staging, recursive=True)
 

@@ -1,4 +1,4 @@
-"""Reads input shards into documents/, one Parquet shard each, with what could not be read beside it."""
+"""Reads every input shard into a Parquet shard of documents/, and writes unreadable records beside it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REJECT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Ingest(ShardStep):
-    """Reads input shards; `inputs` are the configured inputs, by source."""
+    """Reads input shards into documents; `inputs` holds the settings of each source by its name."""
 
     inputs: Mapping[str, InputSettings]
     batch_bytes: int = BATCH_BYTES
@@ -52,9 +52,9 @@ class Ingest(ShardStep):
         return VERSION
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        """Digests into a shard's key the settings of its source, the bytes of its file and its name's format.
+        """Returns tasks keyed by the source's settings, the file's bytes and the format that its name shows.
 
-        Columns of their own are another step's, which has their key from here: they are written in the same pass.
+        Fields kept as columns belong to another step, but are written in the same pass: their key is computed here.
         """
         identities = {name: settings.model_dump(exclude={"paths", "columns"}) for name, settings in self.inputs.items()}
         tasks = [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
@@ -114,7 +114,7 @@ def _key(shard: Shard, identity: object) -> str:
 
 
 def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
-    """Returns a shard for every input file with its fingerprint, sources in the order of the configuration."""
+    """Returns a shard with its fingerprint for every input file, sources in the order of the configuration."""
     made: list[Shard] = []
     for settings in inputs:
         for file, fingerprint, signature in files[settings.source]:
@@ -124,7 +124,7 @@ def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
 
 
 def to_documents(records: pa.RecordBatch, source: str) -> pa.RecordBatch:
-    """Records with ids, domains and sizes: a RECORD_SCHEMA batch as a DOCUMENT_SCHEMA batch."""
+    """Returns a batch of records (RECORD_SCHEMA) as documents (DOCUMENT_SCHEMA), with ids, domains and sizes."""
     urls = records["url"].to_pylist()
     texts = records["text"]
     values, offsets = ragged_text(texts)

@@ -1,4 +1,4 @@
-"""Finds the input shards of a run and their fingerprints, which every key depends on."""
+"""Finds the input files of a run and computes their fingerprints, on which every key depends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLED_NS = 2 * 10**9  # file systems keep time by the tick, some by the second
 
 
 class Fingerprinted(NamedTuple):
-    """Holds an input file, the digest of its content, and its signature from before it was read."""
+    """Holds an input file, its content digest, and its signature (size, times, inode) from before it was read."""
 
     file: InputFile
     fingerprint: str
@@ -38,7 +38,7 @@ Files = dict[str, list[Fingerprinted]]
 
 
 class SourceFiles(NamedTuple):
-    """Holds what the paths of a source lead to: sorted files, formats, and what was left out."""
+    """Holds the files that a source's paths match, sorted, with their formats and what was skipped."""
 
     files: list[InputFile]
     formats: Counter[str]
@@ -46,7 +46,7 @@ class SourceFiles(NamedTuple):
     passed_over: set[str]  # folders of runs
 
     def line(self, source: str) -> str:
-        """Returns `input 'c4': 12 jsonl files, 4,096 bytes; skipped 3 files: LICENSE, README.md, checksums.sha256`."""
+        """Returns a line such as `input 'c4': 12 jsonl files, 4,096 bytes; skipped 2 files: LICENSE, README.md`."""
         counts = (
             f"{number:,} {'' if kind == OTHER else f'{kind} '}file{'s' if number != 1 else ''}"
             for kind, number in sorted(self.formats.items())
@@ -66,7 +66,7 @@ class SourceFiles(NamedTuple):
 def survey(
     inputs: Sequence[InputSettings], own: Sequence[str] = (), say: Callable[[str], None] | None = None
 ) -> dict[str, SourceFiles]:
-    """Returns the files of every source and what lies beside them; a path in two sources is a user's mistake.
+    """Returns the files and skipped files of every source; raises UserError for a file in two sources.
 
     Args:
         inputs: The sources.
@@ -110,13 +110,13 @@ def _files_of(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
 
 
 def fingerprints(files: dict[str, list[InputFile]], store: Store, *, remember: bool = True) -> Files:
-    """Returns every file with a digest of its content; without `remember` nothing is written."""
+    """Returns every file with a digest of its content; without `remember` the cache is not written."""
     made = _looked_at([file.path for group in files.values() for file in group], store, remember)
     return {source: [Fingerprinted(file, *made[file.path]) for file in group] for source, group in files.items()}
 
 
 def digests(files: Sequence[str], store: Store) -> dict[str, str]:
-    """Returns the digests of the contents of files by path."""
+    """Returns the digest of every file's content by path, from the store's cache where a file is unchanged."""
     return {path: digest for path, (digest, _) in _looked_at(files, store, remember=True).items()}
 
 
@@ -140,7 +140,7 @@ def _looked_at(files: Sequence[str], store: Store, remember: bool, threads: int 
 
 
 def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
-    """Raises UserError unless a file is still what it was when its fingerprint was taken."""
+    """Raises UserError if a file has changed since its fingerprint was taken."""
     try:
         same = filesystem.signature(path) == signature if signature else filesystem.fingerprint(path) == fingerprint
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
 
 
 def read_unchanged(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:
-    """Yields the batches of an input shard, whose bytes must be those that its key was made from."""
+    """Yields the batches of an input shard; raises UserError if the file changed since its fingerprint was taken."""
     try:
         yield from read_shard(task.name, settings, batch_bytes=batch_bytes)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def read_unchanged(task: Task, settings: InputSettings, batch_bytes: int) -> Ite
 
 
 def gone(path: str) -> UserError:
-    """Returns the error of a file that was removed while a run reads it."""
+    """Returns the UserError for a file that was removed while a run reads it."""
     return UserError(f"input: files must stay as they are while a run reads them, got {path} removed; run again")
 
 

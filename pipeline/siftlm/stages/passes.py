@@ -1,4 +1,4 @@
-"""Makes passes over the shards of a run, until a statistic of the corpus is found."""
+"""Runs passes over the shards of a run until a statistic of the whole corpus is computed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from siftlm.store import Store
 
 
 class ShardStatistic(Statistic[Portion, StateT, Any], Protocol[StateT]):
-    """Finds something in the columns of shards."""
+    """Computes a statistic of the whole corpus from some columns of its shards, in one or more passes."""
 
     def read(self, task: Task, store: Store) -> pa.Table:
-        """Returns the columns of a shard that are observed."""
+        """Returns the columns of a shard from which the statistic is computed."""
 
 
 def _observed(statistic: ShardStatistic[Any], path: str, store: Store, tasks: Sequence[Task]) -> Partial:
@@ -43,7 +43,7 @@ def _state(path: str, store: Store) -> Any:
 def search(
     name: str, statistic: ShardStatistic[StateT], state: StateT, path: str, tasks: Sequence[Task], context: Context
 ) -> StateT:
-    """Returns what a statistic finds in passes over all shards, from the state before any.
+    """Returns the final state of a statistic after passes over all shards, starting from `state`.
 
     Every pass has a file of its own beside `path`: another run over the same store may be in another pass.
     """

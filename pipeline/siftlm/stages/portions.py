@@ -1,4 +1,4 @@
-"""Reads columns of many small shards together, a portion of the documents at a time.
+"""Reads the columns of several small shards together as one table.
 
 A count costs the same for two rows and for thousands, so that thousands of tiny shards would pay for it one by one.
 """
@@ -21,7 +21,7 @@ PORTION_ROWS = 1 << 16  # documents of several shards that are counted together
 
 @dataclass(frozen=True)
 class Portion:
-    """Holds columns of a few shards, one below the other, and where each row comes from."""
+    """Holds the concatenated columns of a few shards, with the shard and row number of every row."""
 
     tasks: tuple[Task, ...]
     table: pa.Table
@@ -30,7 +30,7 @@ class Portion:
 
     @staticmethod
     def of(tasks: Sequence[Task], tables: Sequence[pa.Table]) -> Portion:
-        """Returns the columns of `tasks`, which are the same for all of them."""
+        """Returns a portion of `tasks` from their tables, which must all have the same columns."""
         rows = [table.num_rows for table in tables]
         return Portion(
             tasks=tuple(tasks),
@@ -40,26 +40,26 @@ class Portion:
         )
 
     def read(self, read: Callable[[Task], pa.Table]) -> pa.Table:
-        """Returns other columns of the same shards."""
+        """Returns other columns of the same shards, read by `read`, as one table."""
         return Portion.of(self.tasks, [read(task) for task in self.tasks]).table
 
 
 def portions(tasks: Sequence[Task], read: Callable[[Task], pa.Table]) -> Iterator[Portion]:
-    """Yields what `read` gives of every shard, in order; a shard is never cut."""
+    """Yields the tables that `read` returns for the shards, in order, several shards together; no shard is split."""
     tables = ((task, read(task)) for task in tasks)
     for pairs in batched(tables, (lambda pair: int(pair[1].num_rows), PORTION_ROWS)):
         yield Portion.of(*zip(*pairs, strict=True))
 
 
 def with_rows(batches: Iterable[pa.RecordBatch], start: int = 0) -> Iterator[tuple[slice, pa.RecordBatch]]:
-    """Yields every batch behind the rows that it holds, the first of which is `start`."""
+    """Yields (slice of row numbers, batch) for every batch, numbering rows from `start`."""
     for batch in batches:
         yield slice(start, start + batch.num_rows), batch
         start += batch.num_rows
 
 
 def batched(values: Iterable[T], *limits: tuple[Callable[[T], int], int]) -> Iterator[list[T]]:
-    """Yields the values in lists, each ended by the value with which one of its sizes reaches its limit."""
+    """Yields the values in lists, ending a list once one of its total sizes reaches its limit."""
     batch, totals = list[T](), [0] * len(limits)
     for value in values:
         batch.append(value)

@@ -1,4 +1,4 @@
-"""Imports Beam, quietly, and every module of a worker, for the server that workers are forked from."""
+"""Imports Beam without its warnings, and all modules of a worker, for the server that forks workers."""
 
 from importlib import import_module
 from pkgutil import walk_packages

@@ -1,4 +1,4 @@
-"""Owns the folder of a run, and puts a complete output in the place of the one before.
+"""Locks the output folder of a run, and replaces its previous output by a complete new one.
 
 Output shards are written to a staging folder. When all are there, the manifest is removed, the shards move to
 `data/` (and `rejects/`), and the new manifest is written last: a folder with a manifest is complete.
@@ -52,7 +52,7 @@ ERROR_SCHEMA = pa.schema(
 
 @contextmanager
 def workspace(folder: str, name: str, store: str) -> Iterator[Store]:
-    """Holds a run's folder for one process and gives its store; a folder of others is a UserError.
+    """Locks a run's folder for one process and yields its store; raises UserError for another run's folder.
 
     What killed runs left there is removed, and in the store too unless somebody else uses it.
     """
@@ -70,9 +70,9 @@ def workspace(folder: str, name: str, store: str) -> Iterator[Store]:
 
 
 def published(folder: str, identity: str, store: Store) -> dict[str, Any] | None:
-    """Returns the manifest in the folder when it is complete, as it was written, and of this very output.
+    """Returns the folder's manifest if the output is complete, undamaged and has this identity, else None.
 
-    What is damaged is named, and the manifest removed, which says that the folder is complete.
+    Damaged files are logged, and the manifest is removed, whose presence says that the folder is complete.
     """
     path = f"{folder}/{MANIFEST}"
     if not filesystem.exists(path):
@@ -117,7 +117,7 @@ def _tell(damage: str) -> None:
 
 
 def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence[Marker]) -> None:
-    """Puts the staged shards in place of the ones before, and of nothing else that is there.
+    """Moves the staged shards to the output folder, where they replace earlier shards and no other files.
 
     Idempotent, so a run that is killed here is finished by the next.
     """
@@ -138,7 +138,7 @@ def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence
 def write_errors(
     folder: str, selected: Sequence[Task], markers: Mapping[str, Sequence[Marker]], store: Store
 ) -> dict[str, Any]:
-    """Writes errors.parquet, every record that could not be processed with its place; its entry of the manifest.
+    """Writes errors.parquet, with the position of every record that failed, and returns its manifest entry.
 
     `markers` are those of all stages; an output without an error is not read.
     """
@@ -177,7 +177,7 @@ def _errors(stage: str, task: Task, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def write_papers(folder: str, manifest: dict[str, Any], schema: pa.Schema | None) -> None:
-    """Writes the dataset card, then the manifest, whose presence says that all is there."""
+    """Writes the dataset card, then the manifest, whose presence says that the output is complete."""
     columns = {f.name: str(f.type) for f in schema} if schema is not None else {}
     filesystem.write_bytes(f"{folder}/{CARD}", dataset_card(manifest, columns).encode())
     manifest["papers"] = [paper(folder, path) for path in (REPORT, CARD)]

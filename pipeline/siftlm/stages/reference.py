@@ -26,14 +26,14 @@ STAGE = "reference"
 
 
 class ReferenceJobSettings(ReferenceSettings):
-    """Describes a reference model that the run trains, on documents that it then leaves out of the selection."""
+    """Configures a reference model that the run trains on documents that it leaves out of the selection."""
 
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of the deduplicated documents that train the model.")
 
 
 @dataclass(frozen=True)
 class Reference(Step):
-    """Trains the model in this process, not by Beam, on the documents that the split holds out."""
+    """Trains the reference model on the documents that the split holds out, in this process, without Beam."""
 
     settings: ReferenceJobSettings
     split: Split
@@ -49,7 +49,7 @@ class Reference(Step):
         return [Loss(HELD, f"is not in the {self.settings.holdout:.6g} that train the reference model")]
 
     def rehearse(self, task: Task, store: Store) -> float:
-        """Trains on the sample for half an epoch and for two more, and scales the time of these."""
+        """Trains on the sample for 0.5 and 2.5 epochs, and returns the training time scaled from the difference."""
         texts, spent = list(chosen_texts(task, store)), []
         for epochs in (0.1, 0.5, 2.5):  # the first loads packages; what the others share is no matter of size
             started = time.monotonic()
@@ -64,7 +64,7 @@ class Reference(Step):
 
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
-    """Returns the marker of a model in the store, and trains it where it is not there."""
+    """Returns the marker of a model in the store, which is trained first if it is missing."""
     if marker := store.find(stage, key):
         return marker
     from siftlm.proxies.trainer import train_reference

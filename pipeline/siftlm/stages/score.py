@@ -1,4 +1,4 @@
-"""Scores every document that is still alive by a language model: documents/ -> scores/<model>/."""
+"""Scores the documents that are not yet dropped with a language model, and writes scores/<model>/."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scores:
     errors: Counter[str] = field(default_factory=Counter)
 
     def known(self, start: int, rows: int) -> pa.Table | None:
-        """Returns the scores of a window that earlier outputs have, null where there is none."""
+        """Returns the scores that earlier outputs hold for a window of documents, null where there are none."""
         windows = [table.slice(start, rows) for table in self.earlier]
         return reduce(_coalesce, windows) if windows else None
 
@@ -72,7 +72,7 @@ Begun = TypeVar("Begun", bound="Window | Pending")
 
 
 def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
-    """Yields windows in order, preparing the next in a thread while the current one is in the model."""
+    """Yields windows of documents in order, preparing the next in a thread while the current one is scored."""
     window: Begun | None = None
     with ThreadPoolExecutor(1, "feed") as thread:
         coming = thread.submit(next, feed, None)
@@ -90,12 +90,12 @@ def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
 
 @dataclass(frozen=True)
 class Window:
-    """Holds a window of documents on its way through the models."""
+    """Holds a window of documents that the models are scoring."""
 
     parts: list[Part]
 
     def finish(self) -> list[pa.RecordBatch]:
-        """Returns the score columns of every model, one row a document."""
+        """Waits for the models and returns every model's score columns, one row per document."""
         return [part.finish() for part in self.parts]
 
     def cancel(self) -> None:
@@ -105,7 +105,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Part:
-    """Holds a window under one model: what is on its way, and what is known already."""
+    """Holds a window's scores under one model: those being computed and those known already."""
 
     schema: pa.Schema
     missing: np.ndarray
@@ -126,7 +126,7 @@ class Part:
 
 
 def begin(models: Sequence[Scores], documents: pa.RecordBatch, alive: np.ndarray, start: int) -> Window:
-    """Tokenises what is alive and unknown to any of the models, once, and sends it on its way through each."""
+    """Tokenises the documents that any of the models must score, once, and starts each model on those it lacks."""
     known = [scores.known(start, documents.num_rows) for scores in models]
     have = [
         np.zeros(len(alive), bool) if table is None else pc.is_valid(table["token_count"]).to_numpy() & alive
@@ -179,9 +179,9 @@ def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store
 
 @dataclass(frozen=True)
 class Score(ShardStep):
-    """Scores documents by one model, and in the same pass by `later` ones with the same tokens.
+    """Scores documents with one model, and in the same pass with `later` models that use the same tokens.
 
-    Rows of documents that are out are null. A key has two halves: the model and the texts, then which documents are
+    Rows of dropped documents are null. A key has two halves: the model and the texts, then which documents are
     eligible. What outputs with the same first half hold is taken over, for a document's score does not depend on its
     neighbours.
     """
@@ -209,7 +209,7 @@ class Score(ShardStep):
         return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Names in each task the model, earlier outputs to take over, and outputs of other models."""
+        """Returns the tasks, each with the digests of models, earlier outputs to reuse, and other models' outputs."""
         trained = shards[0].shared.get(REFERENCE) if shards else None
         folder = store.path(REFERENCE, trained.key, "") if trained else None
         own, others = self._models(folder)
@@ -254,7 +254,7 @@ class Score(ShardStep):
         return marker
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns what the score files say of the model that wrote them: digest, dtype, window rule."""
+        """Returns what the score files record about the model that wrote them: digest, dtype and window rule."""
         if not tasks:
             return Told()
         model, _ = self._models(tasks[0].facts["trained"])
@@ -272,7 +272,7 @@ class Score(ShardStep):
 
 
 def steps(models: Sequence[ScoreSettings], window_bytes: int = WINDOW_BYTES) -> list[Score]:
-    """Returns a step for every model, in their order."""
+    """Returns a scoring step for every model, in the order of the models."""
     made: list[Score] = []
     for settings in reversed(models):
         made.insert(0, Score(settings, tuple(made), window_bytes))

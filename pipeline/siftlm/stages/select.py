@@ -1,4 +1,4 @@
-"""Decides on every document: kept or dropped with a reason, a weight and a number of copies.
+"""Decides for every document whether it is kept, with a weight and copies, or dropped with a reason.
 
 Ranked rules need statistics of the whole corpus: each pass maps the shards to small mergeable statistics and
 combines them. Rows that duplicates, the held-out split, preselection or a scoring error took out keep that reason.
@@ -39,7 +39,7 @@ RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's 
 
 
 def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
-    """Returns (step, reason, documents) of what was dropped."""
+    """Returns (step, reason, number of documents) for every reason that dropped documents."""
     step, reason = decisions["dropped_by"], decisions["reason"]
     out = step.is_valid()
     counted = Counter(zip(step.filter(out).to_pylist(), reason.filter(out).to_pylist(), strict=True))
@@ -63,7 +63,7 @@ def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray)
 
 
 def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[list[int]]:
-    """Returns [start row, end row, output bytes] of about `count` runs of rows with about equal output."""
+    """Returns [start row, end row, output bytes] of about `count` row ranges with about equal output."""
     ends = np.cumsum(output_bytes)
     total = int(ends[-1]) if len(ends) else 0
     if total == 0:
@@ -76,7 +76,7 @@ def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[l
 
 @dataclass(frozen=True)
 class Decisions(ShardStep):
-    """Resolves the selection over the whole corpus, then decides shard by shard."""
+    """Computes the corpus statistics that the selection needs, then decides on the documents of each shard."""
 
     settings: SelectSettings
     reads: tuple[str, ...]  # every step before
@@ -99,7 +99,7 @@ class Decisions(ShardStep):
         return Selection(self.settings)
 
     def read(self, task: Task, store: Store, extra: frozenset[str] = frozenset()) -> pa.Table:
-        """Returns the columns of a shard that rules name, and why and where rows are out already."""
+        """Returns the columns that rules name, with the reason and step of documents that were already dropped."""
         table = read_columns(task, store, self.settings.columns() | extra)
         reasons, places = out_already(task, store, table.num_rows)
         for stage, key in task.inputs.items():
@@ -111,11 +111,11 @@ class Decisions(ShardStep):
         return table.append_column(DROPPED_REASON, reasons).append_column(DROPPED_BY, places)
 
     def observe(self, rows: Portion, state: Plan) -> Partial:
-        """Returns what the coming pass needs to know of a portion."""
+        """Returns the statistics of these documents that the current pass of the selection needs."""
         return self.selection.observe(rows.table, state)
 
     def settle(self, state: Plan, partial: Partial | None) -> Plan:
-        """Returns the plan after a pass over all shards."""
+        """Returns the selection's plan after a pass, given the merged statistics of all shards."""
         return self.selection.settle(state, partial)
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
@@ -161,12 +161,12 @@ class Decisions(ShardStep):
         )
 
     def rehearse(self, task: Task, store: Store) -> None:
-        """Reads the columns as often as the rules need passes, and once more to decide."""
+        """Reads the sample's columns once for every pass that the rules need, and once more to decide."""
         factors = self.settings.weights.factors if self.settings.weights else []
         for _ in range(1 + sum(part.passes for part in [*self.selection.rules, *factors])):
             self.read(task, store)
 
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:
-    """Returns where the resolved selection is whose decisions have these keys."""
+    """Returns the path of the selection's plan for the decisions with these keys."""
     return store.path("selections", digest(PLAN_VERSION, list(keys)), SUFFIX)

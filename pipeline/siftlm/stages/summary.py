@@ -1,4 +1,4 @@
-"""Summarises every numeric column exactly, over all documents and over the kept ones, for the manifest."""
+"""Computes exact summaries of the numeric columns, over all documents and over the kept ones, for the manifest."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ NOT_SCORES = frozenset({"kept", "copies", "weight", "position"})
 
 
 def numeric_columns(columns: dict[str, pa.DataType]) -> list[str]:
-    """Returns the columns that have quantiles."""
+    """Returns the names of the numeric columns that are summarised."""
     numbers = (n for n, t in columns.items() if pa.types.is_integer(t) or pa.types.is_floating(t))
     return [name for name in numbers if name not in NOT_SCORES]
 
 
 @dataclass(frozen=True)
 class Summaries:
-    """Finds the quantiles of some columns, before and after selection."""
+    """Computes the quantiles of some columns over all documents and over the kept ones."""
 
     columns: tuple[str, ...]
     store: Store
 
     def begin(self, entry_limit: int) -> Together:
-        """Returns nothing known yet."""
+        """Returns the state before the first pass, with nothing counted yet."""
         return Together({name: ScoreSearch.start(self.columns, entry_limit=entry_limit) for name in ("all", "kept")})
 
     def read(self, task: Task, store: Store) -> pa.Table:
-        """Tells which documents are kept."""
+        """Returns the column of a shard that tells which documents are kept."""
         return read_columns(task, store, {"kept"})
 
     def observe(self, rows: Portion, state: Together) -> Together:
-        """Returns what the coming pass needs to know of a portion, a few columns in memory at a time."""
+        """Returns the statistics of these documents for the current pass, reading a few columns at a time."""
         return Together.merged(self._parts(rows, state))
 
     def _parts(self, rows: Portion, state: Together) -> Iterator[Together]:
@@ -59,13 +59,13 @@ class Summaries:
             yield Together({name: search.observe(tables[name], names) for name, search in state.parts.items()})
 
     def settle(self, state: Together, partial: Together | None) -> Together:
-        """Returns the searches after a pass."""
+        """Returns the state of the searches for quantiles after a pass over all shards."""
         assert partial is not None, "columns without shards"
         return Together({name: search.settle(partial.parts[name]) for name, search in state.parts.items()})
 
 
 def summarise(selected: Sequence[Task], context: Context) -> dict[str, Any]:
-    """Returns per column count, missing, mean, extremes and percentiles, over all documents and over the kept ones."""
+    """Returns each numeric column's counts, mean, extremes and percentiles, over all documents and over the kept."""
     store = context.store
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
     path = store.path("summaries", key, SUFFIX)

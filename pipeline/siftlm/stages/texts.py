@@ -1,6 +1,6 @@
-"""Reads documents as every step after dedup sees them: with own ids, without what was cut.
+"""Reads documents as the steps after dedup use them: with unique ids and without cut paragraphs.
 
-documents/ stays as it was read. Whoever needs texts that are scored, trained on, shown or written reads them here.
+documents/ stays as it was read. Texts that are scored, trained on, shown or written are read through this module.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXTS = (DOCUMENTS, PARAGRAPHS)
 
 
 def doc_ids(task: Task, store: Store) -> pa.Array:
-    """Returns the ids of a shard's documents."""
+    """Returns the ids of a shard's documents, made unique where the ids step changed them."""
     stage = IDS if IDS in task.inputs else SIGNALS
     return store.table(stage, task.inputs[stage], ["doc_id"])["doc_id"].combine_chunks()
 
@@ -37,7 +37,7 @@ def document_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows [start, end) of a shard's documents, at most `rows` at a time.
 
-    `text` and `byte_count` are without what was cut, `doc_id` is nobody else's.
+    `text` and `byte_count` exclude what was cut, and `doc_id` is unique.
     """
     batches = store.row_range(DOCUMENTS, task.inputs[DOCUMENTS], start, end, rows=rows, columns=columns)
     later = {PARAGRAPHS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
@@ -57,13 +57,13 @@ def document_batches(
 
 
 def chosen_texts(task: Task, store: Store, rows: BoolArray | None = None) -> Iterator[str]:
-    """Yields the texts of a shard where `rows` is True, or all of them, in order."""
+    """Yields the texts of a shard's documents in order: all of them, or those where `rows` is True."""
     for here, batch in with_rows(document_batches(task, store, columns=["text"])):
         yield from (batch if rows is None else batch.filter(pa.array(rows[here])))["text"].to_pylist()
 
 
 def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeStringArray:
-    """Returns texts without their spans, [start, end) in bytes of UTF-8."""
+    """Returns the texts with their `spans`, [start, end) in UTF-8 bytes, removed."""
     edges = spans.flatten()
     if not len(edges):
         return texts
@@ -76,14 +76,14 @@ def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeString
 
 
 class Aligned:
-    """Reads rows [start, end) of one output, as many at a time as is asked for."""
+    """Reads rows [start, end) of one step's output, in batches of any size that the caller asks for."""
 
     def __init__(self, store: Store, stage: str, key: str, columns: Choice, start: int, end: int, rows: int) -> None:
         self._batches = store.row_range(stage, key, start, end, rows=rows, columns=columns)
         self._waiting: list[pa.Table] = []
 
     def take(self, rows: int) -> pa.Table:
-        """Returns the next `rows`, one or more; every output has the rows of its documents."""
+        """Returns the next `rows` rows, at least one; every output has one row per document."""
         while sum(table.num_rows for table in self._waiting) < rows:
             self._waiting.append(pa.Table.from_batches([next(self._batches)]))
         table = pa.concat_tables(self._waiting)

@@ -1,8 +1,8 @@
 """Writes the output shards, and on request the rejects with their reasons.
 
 Output shards are cut from runs of rows that the select stage counted, so that a shard's size is bounded without a
-pass over the texts. In run order a part reads its rows straight from the stages; with a global shuffle every input
-shard first scatters its kept rows by a keyed hash, and a part gathers what fell to it.
+pass over the texts. In run order an output shard reads its rows straight from the stages; with a shuffle every input
+shard first scatters its kept rows by a keyed hash, and an output shard gathers the rows of its range of hashes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DECISIONS = frozenset({"kept", "reason", "copies", "dropped_by"})
 
 
 class OutputSettings(Settings):
-    """Says where the selected corpus goes, and in what shape."""
+    """Configures where and in what form the selected corpus is written."""
 
     folder: WrittenPath = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
     shard_bytes: int = Field(
@@ -66,7 +66,7 @@ class OutputSettings(Settings):
 
 @dataclass(frozen=True)
 class Scatter:
-    """Sorts a shard's kept rows by their place in the shuffled corpus, in chunks, one row group a part."""
+    """Sorts a shard's kept rows in chunks by their shuffle key, one row group per output shard."""
 
     parts: int
     seed: int
@@ -147,7 +147,7 @@ class WriteRejects:
 
 
 def write_rows(out: ShardWriter, table: pa.Table) -> None:
-    """Writes a table in as few batches as its columns take."""
+    """Writes a table to a file in as few batches as possible."""
     for batch in table.combine_chunks().to_batches():
         out.write(batch)
 
@@ -160,7 +160,7 @@ def _written(stage: Write | WriteRejects, task: Task, path: str, out: ShardWrite
 
 
 def output_schema(task: Task, store: Store) -> pa.Schema:
-    """Returns the schema of the output: the document, every score column, its weight and its copy's number."""
+    """Returns the output's schema: the document's columns, every score column, the weight and the copy number."""
     names = available(task, store)
     document = [DOCUMENT_SCHEMA.field(name) for name in FIRST]
     rest = [pa.field(n, t) for n, t in names.items() if n not in FIRST and n not in DECISIONS | {"weight"}]
@@ -168,14 +168,14 @@ def output_schema(task: Task, store: Store) -> pa.Schema:
 
 
 def reject_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema of rejects/, which have reasons instead of weights and copies."""
+    """Returns the schema of rejects/, which has reasons instead of weights and copies."""
     names = [f for f in schema if f.name not in ("weight", COPY.name)]
     why = [pa.field(name, pa.string(), nullable=False) for name in ("reason", "dropped_by")]
     return pa.schema([*names, *why])
 
 
 def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: int) -> Iterator[pa.Table]:
-    """Yields the kept rows of [start, end) as they are written, every copy a row."""
+    """Yields the kept rows of [start, end) in the output's schema, with one row per copy."""
     for table in row_batches(task, store, start, end):
         copies = pc.if_else(table["kept"], table["copies"], 0).to_numpy()
         rows = np.repeat(np.arange(table.num_rows), copies)
@@ -187,7 +187,7 @@ def output_rows(task: Task, store: Store, schema: pa.Schema, start: int, end: in
 
 
 def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
-    """Returns uint64 place of every row in the shuffled corpus, a keyed hash of doc_id and copy."""
+    """Returns every row's uint64 shuffle key, a keyed hash of doc_id and copy number."""
     places = keyed(hash_strings(table["doc_id"].combine_chunks()), seed, "shuffle")
     copies = table["copy"].to_numpy().astype(np.uint64)
     with np.errstate(over="ignore"):
@@ -195,12 +195,12 @@ def shuffle_places(table: pa.Table, seed: int) -> np.ndarray:
 
 
 def part_of(places: np.ndarray, parts: int) -> np.ndarray:
-    """Returns the output shard of every place: the hash range cut into equal intervals."""
+    """Returns the output shard of every shuffle key, by cutting the range of keys into equal intervals."""
     return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
 
 
 def cut_parts(runs: Sequence[list[list[int]]], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
-    """Runs of rows (shard, start, end) for every output shard, in order, each of at most `shard_bytes` of text.
+    """Returns the row ranges (shard, start, end) of each output shard, in order, at most `shard_bytes` of text each.
 
     `runs` holds [start, end, output bytes] of every input shard; one that is larger is an output shard of its own.
     """
@@ -227,7 +227,7 @@ def run(
     metadata: dict[str, str],
     context: Context,
 ) -> tuple[list[Marker], list[Marker]]:
-    """Returns the markers of the output shards and of the rejects, written below `folder`."""
+    """Writes the output shards and the rejects below `folder`, and returns the markers of both."""
     store = context.store
     schema = output_schema(selected[0], store)
     tasks = [
@@ -270,7 +270,7 @@ def run(
 
 
 def rehearse(settings: OutputSettings, task: Task, store: Store) -> None:
-    """Writes every document of one small shard with its columns, twice where a shuffle scatters them first."""
+    """Writes every document and column of a small sample shard, twice where a shuffle would scatter them first."""
     for part in range(1 + settings.shuffle):
         first, *others = row_batches(task, store, 0, store.rows(DOCUMENTS, task.inputs[DOCUMENTS]))
         path, level = store.path(STAGE, str(part)), settings.compression_level
@@ -280,7 +280,7 @@ def rehearse(settings: OutputSettings, task: Task, store: Store) -> None:
 
 
 def forget_lost(stage: str, tasks: Sequence[Task], folder: str, staging: str, store: Store) -> None:
-    """Removes the markers of output files that are no longer there as they were written.
+    """Removes the markers of output files that are gone or changed since they were written.
 
     Unlike what is in the store, they move to the run's folder, where another output of the run may have replaced
     them under the same names, or a user may have removed them.
@@ -325,7 +325,7 @@ def _ordered_parts(
 
 
 def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list[int]]]]:
-    """Returns for each of `count` parts the (key, row groups) of scattered shards that have rows of it."""
+    """Returns for each of `count` output shards the (key, row groups) of scattered shards that hold its rows."""
     parts: list[list[tuple[str, list[int]]]] = [[] for _ in range(count)]
     for marker in scattered:
         groups: dict[int, list[int]] = {}

@@ -1,1 +1,1 @@
-"""Computes exact, mergeable statistics: the same bits in whatever order shards come."""
+"""Computes exact statistics that can be merged, with the same result in whatever order shards come."""

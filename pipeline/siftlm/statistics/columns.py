@@ -1,4 +1,4 @@
-"""Reads columns of Arrow as numpy arrays with their nulls beside them."""
+"""Reads Arrow columns as numpy arrays, with a mask of the values that are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
 
 
 def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
-    """Returns the column of that name as one array, a dictionary decoded."""
+    """Returns the column with this name as one Arrow array, without dictionary encoding."""
     index = columns.schema.get_field_index(name)
     assert index >= 0, f"no single column {name!r} among {columns.schema.names}"
     values = columns.column(index)
@@ -20,7 +20,9 @@ def column(columns: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
 
 
 def numbers(columns: pa.RecordBatch | pa.Table, name: str) -> tuple[Float64Array | Int64Array, BoolArray]:
-    """Returns the column as int64 (integers, booleans) or float64, and where it is missing: null or NaN, given as 0.
+    """Returns a column of numbers as int64 or float64, and a mask of its missing values.
+
+    Integers and booleans become int64, floats float64. Null and NaN are missing, and 0 among the numbers.
 
     Raises:
         UserError: the column holds no numbers.

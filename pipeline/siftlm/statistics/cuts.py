@@ -1,10 +1,10 @@
-"""Finds exact cuts of ranked mass, quantiles and budgets per group, in a few passes.
+"""Finds the exact rank at which each group of documents is cut, in a few passes over the corpus.
 
-A document has a group, a rank (key, tie) and a mass. A target of a group is a share of its mass or an amount;
-its cut lies at the first rank at which the cumulative mass, in order of rank, reaches the target. The search
-narrows every target to one rank: `histogram` counts a shard inside the ranges that are still open, `advance`
-takes the merged counts and opens the next, narrower ranges. A corpus with fewer distinct ranks than the entry
-limit needs one pass; 1e9 distinct ranks need two or three.
+Quantiles, shares and budgets of a group are such cuts. A document has a group, a rank (key, tie) and a mass. A target
+of a group is a share of its mass or an amount; its cut lies at the first rank at which the cumulative mass, in order of
+rank, reaches the target. The search narrows every target to one rank: `histogram` counts a shard inside the ranges that
+are still open, `advance` takes the merged counts and opens the next, narrower ranges. A corpus with fewer distinct
+ranks than the entry limit needs one pass; 1e9 distinct ranks need two or three.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ POOL = np.uint64(2**64 - 16)
 
 
 class Ranked(NamedTuple):
-    """Holds documents to rank; arrays [documents]. The lowest 4 bits of a group say which pool it may fall into."""
+    """Holds the documents to rank: arrays [documents] of their group, key, tie and mass.
+
+    The lowest 4 bits of a group say which pool it may fall into.
+    """
 
     group: UInt64Array
     key: UInt64Array
@@ -42,7 +45,7 @@ class Ranked(NamedTuple):
 @stored
 @dataclass(frozen=True)
 class Target:
-    """Says where to cut a group: after a `share` of its mass, or after an `amount` of it.
+    """Defines where to cut a group: after a `share` of its mass, or after an `amount` of it.
 
     The document that the target falls into lies before the cut, or, with `midpoint`, on the side on which
     more than half of it lies: adjacent bands then share no document and leave none out.
@@ -53,24 +56,30 @@ class Target:
     midpoint: bool = False
 
     def of(self, mass: int) -> int:
-        """Returns the target in units of mass for a group with `mass`, rounded up; an unmet amount stays above it."""
+        """Returns the target in units of mass, rounded up, for a group with a total of `mass`.
+
+        A share of 1 or more, and an amount that the group does not have, lie above `mass`.
+        """
         if self.amount is not None:
             return self.amount
         assert self.share is not None, "a target is a share or an amount"
         return mass + 1 if self.share >= 1 else max(0, -(-self.share.numerator * mass // self.share.denominator))
 
     def includes(self, mass: int, before: int, at: int) -> bool:
-        """Tells whether the rank that the target falls into, with mass `at` after `before`, lies before the cut."""
+        """Tells whether the documents at the rank where the target is reached lie before the cut.
+
+        They have mass `at`; the ranks before theirs have mass `before`.
+        """
         return not self.midpoint or self.share is None or 2 * before + at < 2 * self.share * mass
 
 
 @stored
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Tells where each group is cut: arrays [groups] and, for key, tie and include, [groups, targets].
+    """Holds the rank at which each group is cut, for every target.
 
-    `include` says whether the rank of the cut itself lies before it. `documents` and `mass` are the groups'
-    totals.
+    Arrays are [groups]; key, tie and include are [groups, targets]. `include` says whether the rank of the cut itself
+    lies before it. `documents` and `mass` are the groups' totals.
     """
 
     groups: UInt64Array
@@ -81,14 +90,14 @@ class Cuts:
     include: BoolArray
 
     def before(self, target: int, ranked: Ranked) -> BoolArray:
-        """Tells whether each document lies before its group's cut for the target of that index."""
+        """Returns a mask of the documents that lie before their group's cut for the target with this index."""
         row = self.rows(ranked.group)
         cut = self.key[row, target], self.tie[row, target]
         rank = ranked.key, ranked.tie
         return np.asarray(less(rank, cut) | (equal(rank, cut) & self.include[row, target]), np.bool_)
 
     def rows(self, group: UInt64Array) -> Int64Array:
-        """Returns the index of the group, or of its pool, in `groups`."""
+        """Returns for each document the index in `groups` of its group, or of the pool that took its group."""
         if not len(group):
             return np.empty(0, np.int64)
         row = _position(self.groups, group)
@@ -128,7 +137,10 @@ class _Pending:
 @stored
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Tells how far the search for `targets` has come. Groups with fewer than `min_group` documents are pooled."""
+    """Holds the state of the search for the cuts of all `targets`.
+
+    Groups with fewer than `min_group` documents are pooled.
+    """
 
     targets: tuple[Target, ...]
     min_group: int = 1
@@ -140,17 +152,17 @@ class Search:
 
     @property
     def found(self) -> Cuts | None:
-        """The cuts, once all are exact."""
+        """Returns the cuts once all of them are exact, None before."""
         return self.cuts if self.pending is not None and not len(self.pending.row) else None
 
     @property
     def done(self) -> bool:
-        """Whether all cuts are exact."""
+        """Tells whether all cuts are exact."""
         return self.found is not None
 
     @property
     def limit(self) -> int:
-        """The entry limit of the coming pass, the same for every shard."""
+        """Returns how many entries a histogram of the next pass may have, the same for every shard."""
         return max(self.entry_limit, _ENTRIES_PER_CELL * len(self.cells.row) if self.cells else 0)
 
 
@@ -164,7 +176,7 @@ def histogram(search: Search, ranked: Ranked) -> RankHistogram:
 
 
 def advance(search: Search, parts: Iterable[RankHistogram]) -> Search:
-    """Returns the search after a pass, from the histograms of all shards in any order."""
+    """Returns the state of the search after a pass, given the histograms of all shards in any order."""
     merged = RankHistogram.merged([RankHistogram.empty(search.limit), *parts])
     if search.cuts is None:
         merged = _pooled(merged, search.min_group)

@@ -19,7 +19,7 @@ _BLOCK = 1 << 25  # halves of 27 bits: 2^25 of them stay below 2^53, so a block'
 
 
 def exact_sum(values: Float64Array) -> int:
-    """Returns the sum of finite `values` float64[n] in units of 2^-1074.
+    """Returns the exact sum of the finite numbers `values` float64[n], in units of 2^-1074.
 
     Raises:
         ValueError: a value is infinite or NaN.
@@ -49,7 +49,7 @@ def as_fraction(total: int) -> Fraction:
 
 
 def as_float(total: int) -> float:
-    """Returns an exact sum rounded once to float64, infinite beyond the largest."""
+    """Returns an exact sum rounded once to float64, infinite where it is too large for that."""
     try:
         return total / (1 << UNIT_EXPONENT)
     except OverflowError:

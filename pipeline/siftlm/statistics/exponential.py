@@ -1,4 +1,4 @@
-"""Computes an exponential with the same bits on every machine."""
+"""Computes the exponential function with the same bits on every machine."""
 
 from __future__ import annotations
 

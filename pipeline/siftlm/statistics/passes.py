@@ -1,4 +1,4 @@
-"""Finds statistics of a whole corpus in passes: what a pass observes, and what follows from it.
+"""Defines the interface of statistics that take several passes over a whole corpus.
 
     state = statistic.begin()
     while not state.done:
@@ -21,36 +21,39 @@ PartialT = TypeVar("PartialT", bound="Partial")
 
 
 class Partial(Protocol):
-    """Holds what one pass observes of some rows."""
+    """Holds what one pass has counted over some of the rows."""
 
     @classmethod
     def merged(cls, parts: Iterable[Any]) -> Any:
-        """Returns what it observes of the rows of all parts, of which there is at least one."""
+        """Returns one result for the rows of all `parts`, of which there is at least one."""
 
 
 class State(Protocol):
-    """Tells how far a statistic is known."""
+    """Holds what is known of a statistic after some passes."""
 
     @property
     def done(self) -> bool:
-        """Whether no pass is left."""
+        """Tells whether the statistic is known and needs no further pass."""
 
 
 StateT = TypeVar("StateT", bound=State)
 
 
 class Statistic(Protocol[Rows, StateT, PartialT]):
-    """Finds something in passes over a corpus."""
+    """Computes a statistic of a corpus in one or more passes."""
 
     def observe(self, rows: Rows, state: StateT) -> PartialT:
-        """Returns what the coming pass needs to know of some rows."""
+        """Returns what the current pass counts over some rows."""
 
     def settle(self, state: StateT, partial: PartialT | None) -> StateT:
-        """Returns the state after a pass over all rows; `partial` is None where there was nothing to observe."""
+        """Returns the state after a pass over all rows, given what the pass has counted.
+
+        `partial` is None where there was nothing to observe.
+        """
 
 
 def merged(parts: Iterable[PartialT]) -> PartialT:
-    """Returns the parts, of which there is at least one, as one."""
+    """Returns one result for several partial results, of which there is at least one."""
     every = list(parts)
     together: PartialT = type(every[0]).merged(every)
     return together
@@ -59,7 +62,10 @@ def merged(parts: Iterable[PartialT]) -> PartialT:
 def settled(
     statistic: Statistic[Rows, StateT, PartialT], state: StateT, look: Callable[[StateT], PartialT | None]
 ) -> StateT:
-    """Returns the state in which nothing is left to find; `look` makes a pass over the corpus."""
+    """Makes passes over the corpus until the statistic is known, and returns its last state.
+
+    `look` makes one pass.
+    """
     while not state.done:
         state = statistic.settle(state, look(state))
     return state
@@ -68,17 +74,17 @@ def settled(
 @stored
 @dataclass(frozen=True)
 class Together:
-    """Holds states, or partials, of several statistics that are found in the same passes, by name."""
+    """Holds the states, or the partial results, of several statistics that share their passes, by name."""
 
     parts: Mapping[str, Any]
 
     @property
     def done(self) -> bool:
-        """Whether all are done."""
+        """Tells whether all of the statistics are known."""
         return all(part.done for part in self.parts.values())
 
     @classmethod
     def merged(cls, parts: Iterable[Together]) -> Together:
-        """Returns the parts of each name as one."""
+        """Returns the partial results of each statistic merged into one."""
         every = list(parts)
         return cls({name: merged(part.parts[name] for part in every) for name in every[0].parts})

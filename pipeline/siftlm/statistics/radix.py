@@ -1,4 +1,4 @@
-"""Counts distinct ranks exactly, at as many of their leading bits as a limit allows."""
+"""Counts documents by rank exactly, with as many leading bits of the rank as a limit allows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from siftlm.statistics.wide import WIDTH, Wide, common_prefix, joined, taken
 @stored
 @dataclass(frozen=True, eq=False)
 class RankHistogram:
-    """Counts documents and mass per (cell, leading `bits` of the 128-bit rank), sorted by both; mergeable.
+    """Counts documents and mass by cell and by the leading `bits` of their 128-bit rank.
 
-    `bits` is the largest number for which the entries are at most `limit` (or 0: one entry a cell). It
-    depends on the set of what was counted alone, since a union never has fewer prefixes than its parts; so
-    merging is associative and commutative to the bit. Counts and masses are integers: nothing rounds.
+    A cell is a group, or a range of ranks in a group. Entries are sorted by cell and rank; histograms can be merged.
+    `bits` is the largest number for which the entries are at most `limit` (or 0: one entry a cell). It depends on the
+    set of what was counted alone, since a union never has fewer prefixes than its parts; so merging is associative and
+    commutative to the bit. Counts and masses are integers: nothing rounds.
 
     Shapes: every array is [entries]. `first` and `last` are the least and the greatest rank seen in an entry,
     so an entry whose two are equal is one rank, exactly, at any number of bits.
@@ -36,20 +37,23 @@ class RankHistogram:
 
     @classmethod
     def empty(cls, limit: int) -> RankHistogram:
-        """Returns nothing counted yet: the neutral element of `merged`."""
+        """Returns a histogram without entries, which changes nothing when it is merged."""
         none, zero = np.empty(0, np.uint64), np.empty(0, np.int64)
         return cls(limit, WIDTH, none, (none, none), (none, none), zero, zero)
 
     @classmethod
     def of(cls, limit: int, cell: UInt64Array, rank: Wide, mass: Int64Array) -> RankHistogram:
-        """Returns one document for each element of `cell`, `rank` and `mass` (>= 0)."""
+        """Returns the histogram of documents, one for each element of `cell`, `rank` and `mass` (>= 0)."""
         assert limit > 0, f"an entry limit is positive, got {limit}"
         assert not len(mass) or mass.min() >= 0, f"mass must not be negative, got {mass.min()}"
         return _combined(cls(limit, WIDTH, cell, rank, rank, np.ones(len(mass), np.int64), mass))
 
     @classmethod
     def merged(cls, parts: Iterable[RankHistogram]) -> RankHistogram:
-        """Returns the histogram of everything in `parts`, of which there is at least one, with one limit."""
+        """Returns one histogram of all documents counted in `parts`.
+
+        There is at least one of them, and all have the same limit.
+        """
         every = list(parts)
         assert len({part.limit for part in every}) == 1, "histograms of different searches cannot merge"
         members = [part for part in every if len(part)] or every[:1]
@@ -68,7 +72,7 @@ class RankHistogram:
         )
 
     def relabelled(self, cell: UInt64Array) -> RankHistogram:
-        """Returns the same counts with every entry moved to `cell` uint64[entries]."""
+        """Returns the histogram with its entries moved to other cells, `cell` uint64[entries]."""
         return _combined(replace(self, cell=cell))
 
     def __len__(self) -> int:

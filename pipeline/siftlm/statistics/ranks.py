@@ -1,4 +1,4 @@
-"""Ranks columns, once for the sample itself and cheaply again for every resample of it."""
+"""Ranks the values of columns, and ranks them again cheaply for every resample of the rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class SortedColumns:
-    """Sorts the columns of X[N, D] once, so that average ranks under resampling cost no further sort.
+    """Sorts the columns of X[N, D] once, so that average ranks in a resample need no further sort.
 
     A resample is a count c_k of each row k. The average rank of a value in the resample is
     (rows below) + (rows equal + 1) / 2, rows counted as often as they were drawn.
@@ -33,7 +33,10 @@ class SortedColumns:
         self.last = np.minimum.accumulate(upward, axis=1)[:, ::-1]
 
     def ranks_in_order(self, counts: Floats) -> Floats:
-        """Returns average ranks [D, N] in the resample, at the places of `order`, for `counts[N]`."""
+        """Returns average ranks [D, N] in a resample that draws row k `counts[k]` times.
+
+        The ranks stand in the order of `order`.
+        """
         drawn = counts[self.order]
         upto = np.cumsum(drawn, axis=1)
         if not self.tied:
@@ -44,7 +47,10 @@ class SortedColumns:
 
 
 def average_ranks(values: Floats) -> Floats:
-    """Ranks a vector or each column of X[N, D] from 1 to N; equal values share their mean rank."""
+    """Returns the ranks from 1 to N of a vector, or of each column of X[N, D].
+
+    Equal values share their mean rank.
+    """
     columns = values.reshape(len(values), -1)
     by_column = SortedColumns(columns)
     ranks = np.empty((columns.shape[1], columns.shape[0]))
@@ -54,10 +60,10 @@ def average_ranks(values: Floats) -> Floats:
 
 
 def order_ranks(values: Floats) -> npt.NDArray[np.signedinteger]:
-    """Returns for each value of each column of X[N, D] the place of the first equal one, in whole numbers.
+    """Returns integer ranks in each column of X[N, D], the same rank for equal values.
 
-    In 16 bits where that is enough for N, since comparing them is what the pair statistics spend their time
-    on.
+    A rank is the place of the first equal value in ascending order, from 0. In 16 bits where that is enough for N,
+    since comparing them is what the pair statistics spend their time on.
     """
     by_column = SortedColumns(values)
     kind = np.int16 if len(values) <= np.iinfo(np.int16).max else np.int32

@@ -23,7 +23,7 @@ PERCENTILES = ("1", "5", "10", "25", "50", "75", "90", "95", "99")
 @stored
 @dataclass(frozen=True)
 class ScoreStatistics:
-    """Holds what one pass adds: a summary of each column, and a histogram while its quantiles are open."""
+    """Holds what one pass finds: a summary of each column, and a histogram for quantiles not yet known."""
 
     summaries: Mapping[str, Summary] = field(default_factory=dict)
     histograms: Mapping[str, RankHistogram] = field(default_factory=dict)
@@ -45,7 +45,10 @@ class ScoreStatistics:
 @stored
 @dataclass(frozen=True)
 class ScoreSearch:
-    """Tells how far the quantiles of `columns` are known; `start`, then `observe` and `settle` until `done`."""
+    """Computes the exact quantiles of `columns` in several passes.
+
+    Call `start`, then `observe` and `settle` until `done`.
+    """
 
     columns: tuple[str, ...]
     percentiles: tuple[str, ...]
@@ -57,18 +60,24 @@ class ScoreSearch:
     def start(
         cls, columns: Iterable[str], percentiles: tuple[str, ...] = PERCENTILES, entry_limit: int = ENTRY_LIMIT
     ) -> ScoreSearch:
-        """Returns nothing known of `columns` yet; percentiles are decimal numbers between 0 and 100, exclusive."""
+        """Returns the search before its first pass over `columns`.
+
+        Percentiles are decimal numbers between 0 and 100, exclusive.
+        """
         names = tuple(columns)
         targets = tuple(Target(share=Fraction(Decimal(p)) / 100) for p in percentiles)
         return cls(names, percentiles, {}, {name: Search(targets, entry_limit=entry_limit) for name in names})
 
     @property
     def done(self) -> bool:
-        """Whether every quantile is exact."""
+        """Tells whether every quantile is exact."""
         return all(search.done for search in self.searches.values())
 
     def observe(self, columns: pa.RecordBatch | pa.Table, names: Collection[str] | None = None) -> ScoreStatistics:
-        """Returns what the coming pass needs to know of these rows, which hold `names`, by default every column."""
+        """Returns the summaries and histograms of these rows that the current pass needs.
+
+        The rows hold the columns `names`, by default every column.
+        """
         summaries: dict[str, Summary] = {}
         histograms: dict[str, RankHistogram] = {}
         integral = set()
@@ -87,16 +96,17 @@ class ScoreSearch:
         return ScoreStatistics(summaries, histograms, frozenset(integral))
 
     def settle(self, merged: ScoreStatistics) -> ScoreSearch:
-        """Returns the search after a pass over all shards."""
+        """Returns the search after a pass, given the merged statistics of all shards."""
         histograms = {name: [merged.histograms[name]] if name in merged.histograms else [] for name in self.searches}
         searches = {n: search if search.done else advance(search, histograms[n]) for n, search in self.searches.items()}
         summaries = {name: merged.summaries.get(name, self.summaries.get(name, Summary())) for name in self.columns}
         return replace(self, searches=searches, summaries=summaries, integral=self.integral | merged.integral)
 
     def table(self) -> dict[str, dict[str, float | int | None]]:
-        """Returns per column: count, missing, infinite, sum, mean, min, max, and `p<percentile>` for each percentile.
+        """Returns the statistics of each column, by the column's name.
 
-        A quantile is the least value that at least that share of the values do not exceed (`inverted_cdf`).
+        They are count, missing, infinite, sum, mean, min, max, and `p<percentile>` for each percentile. A quantile is
+        the least value that at least that share of the values do not exceed (`inverted_cdf`).
         """
         return {name: self._row(name) for name in self.columns}
 

@@ -1,4 +1,4 @@
-"""Marks the dataclasses that may be written to a store and read back (`stored`)."""
+"""Registers the dataclasses that may be written to a store and read back (`stored`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STORED: dict[str, type] = {}  # the marked dataclasses by name: a reader of a st
 
 
 def stored(kind: type[T]) -> type[T]:
-    """Returns the dataclass, which files may name from now on."""
+    """Registers a dataclass, so that it may be written to files and read back, and returns it."""
     known = STORED.setdefault(kind.__name__, kind)
     assert known.__module__ == kind.__module__, f"{kind.__module__} and {known.__module__} have a {kind.__name__}"
     STORED[kind.__name__] = kind

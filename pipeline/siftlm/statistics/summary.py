@@ -1,4 +1,7 @@
-"""Sums up a column exactly: count, sum, least and greatest, mergeable."""
+"""Computes the count, sum, least and greatest value of a column exactly.
+
+Summaries can be merged.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class Summary:
-    """Holds what is known of a column: `count` values and their extremes, and `missing` null or NaN ones.
+    """Holds the count, sum and extremes of a column's values, and how many are missing.
 
-    Infinite values are counted in `count` and in `infinite`; they have a place in the extremes but not in
-    `finite_sum`, which is exact, in units of 2^-1074 (`statistics.exact`).
+    Null and NaN are missing. Infinite values are counted in `count` and in `infinite`; they have a place in the
+    extremes but not in `finite_sum`, which is exact, in units of 2^-1074 (`statistics.exact`).
     """
 
     count: int = 0
@@ -31,7 +34,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Float64Array | Int64Array, missing: int = 0) -> Summary:
-        """Returns the summary of `values`, free of NaN, beside `missing` absent ones."""
+        """Returns the summary of `values`, which hold no NaN, and of `missing` absent ones."""
         numbers = values.astype(np.float64, copy=False)
         finite = np.isfinite(numbers)
         return cls(
@@ -56,11 +59,11 @@ class Summary:
 
     @property
     def sum(self) -> float:
-        """The sum of the finite values, rounded once."""
+        """Returns the sum of the finite values, rounded once."""
         return as_float(self.finite_sum)
 
     @property
     def mean(self) -> float | None:
-        """The mean of the finite values, rounded once; None where there are none."""
+        """Returns the mean of the finite values, rounded once; None where there are none."""
         finite = self.count - self.infinite
         return float(as_fraction(self.finite_sum) / finite) if finite else None

@@ -1,4 +1,4 @@
-"""Divides the sums of a language model's scores into rates: sum, sum, divide once.
+"""Computes perplexity and bits per byte from the sums of a language model's scores.
 
 Every function takes sums, of one document or of a corpus: a mean of means is never a corpus's value.
 """
@@ -12,12 +12,15 @@ import pyarrow.compute as pc
 
 
 def perplexity(nll_sum: pa.Array, scored_token_count: pa.Array) -> pa.Array:
-    """exp(nll_sum / scored_token_count), null where no token was predicted; comparable under one tokenizer only."""
+    """Returns exp(nll_sum / scored_token_count), null where no token was predicted.
+
+    It is comparable under one tokenizer only.
+    """
     return pc.exp(pc.divide(nll_sum, pc.cast(_positive(scored_token_count), pa.float64())))
 
 
 def bits_per_byte(nll_sum: pa.Array, byte_count: pa.Array) -> pa.Array:
-    """nll_sum / (ln 2 * byte_count), null for an empty text; comparable across tokenizers."""
+    """Returns nll_sum / (ln 2 * byte_count), null for an empty text; comparable across tokenizers."""
     return pc.divide(nll_sum, pc.multiply(pc.cast(_positive(byte_count), pa.float64()), log(2)))
 
 

@@ -1,4 +1,4 @@
-"""Weighs by the value of a column, or one over it (`column`)."""
+"""Defines the factor `column`, which multiplies a weight by a column's value or divides by it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class ColumnFactor(FactorSettings):
-    """Weighs by the value of a column, or by one over it: `cluster_size` inverted evens clusters out."""
+    """Multiplies a document's weight by the value of a column, or divides by it where `inverse` is set.
+
+    Divided by `cluster_size`, all clusters count the same.
+    """
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "column", "column": "cluster_size", "inverse": True}
 

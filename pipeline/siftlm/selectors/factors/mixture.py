@@ -1,4 +1,4 @@
-"""Weighs so that groups of documents have given shares of the tokens (`mixture`)."""
+"""Defines the factor `mixture`, which gives groups of documents fixed shares of the tokens."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Share = Annotated[float, Field(ge=0)]
 
 
 class MixtureFactor(FactorSettings):
-    """Gives each value of a column its share of the tokens, within one document, by a budget for each.
+    """Gives each value of a column a fixed share of the tokens, exact to within one document.
 
-    The tokens are `budget_tokens`, or those of all kept documents that have a value of the mixture; other documents
-    have no share, and go. Within a value the other factors weigh, and no document has more than `cap` copies. A value
-    that has too few tokens for its share is an error that says so. A table of factors, which leaves shares to the
-    tokens that there are, is `table`.
+    Each value has a budget of its own. The tokens are `budget_tokens`, or those of all kept documents that have a value
+    of the mixture; other documents have no share, and are dropped. Within a value the other factors weigh, and no
+    document has more than `cap` copies. A value that has too few tokens for its share is an error that says so. A table
+    of factors, which leaves shares to the tokens that there are, is `table`.
     """
 
     example: ClassVar[Mapping[str, Any]] = {
@@ -99,11 +99,11 @@ class MixtureFactor(FactorSettings):
         return 3  # the tokens of each value, then two for its scale
 
     def group(self, rows: Rows) -> Int64Array:
-        """Returns the number of each row's value among the shares, -1 for other values."""
+        """Returns for each row the position of its value among `shares`, -1 for values not listed there."""
         return rows.look_up(self.column, {value: n for n, value in enumerate(self.shares)}, -1.0).astype(int)
 
     def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
-        """Returns 1 for values with a share, and 0 for others: the budgets of the values do the rest."""
+        """Returns 1 for rows whose value has a share and 0 for others; the budgets scale them."""
         return rows.look_up(self.column, {value: float(share > 0) for value, share in self.fractions().items()}, 0.0)
 
 

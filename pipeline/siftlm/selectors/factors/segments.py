@@ -1,4 +1,4 @@
-"""Weighs by segments of a column as SoftDedup does (`segments`): what lies in a common one counts less."""
+"""Defines the factor `segments`, which weighs documents less the higher their segment of a column, as in SoftDedup."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from siftlm.statistics.stored import stored
 @stored
 @dataclass(frozen=True)
 class SegmentSums:
-    """Counts documents of every segment, and sums their values in units of 2^-1074."""
+    """Holds the number of documents in every segment, and the sum of their values in units of 2^-1074."""
 
     documents: tuple[int, ...]
     sums: tuple[int, ...]
 
     @classmethod
     def merged(cls, parts: Iterable[SegmentSums]) -> SegmentSums:
-        """Returns the sums of all shards in `parts`."""
+        """Returns the sums over all shards whose sums are in `parts`."""
         every = list(parts)
         documents = zip(*(part.documents for part in every), strict=True)
         sums = zip(*(part.sums for part in every), strict=True)
@@ -40,7 +40,7 @@ class SegmentSums:
 @stored
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Holds the borders, then for every segment its documents, their mean value and their weight."""
+    """Holds the borders of the segments, and the documents, mean value and weight of each."""
 
     borders: Search
     documents: tuple[int, ...] = ()
@@ -49,12 +49,12 @@ class Segments:
 
     @property
     def done(self) -> bool:
-        """Whether the segments have their weights."""
+        """Tells whether the weights of the segments are known."""
         return bool(self.weights)
 
 
 class SegmentsFactor(FactorSettings):
-    """Weighs by one over the mean value of a document's segment, within bounds (SoftDedup).
+    """Divides a document's weight by the mean value of its segment of a column, within bounds (SoftDedup).
 
     The documents in order of the column, equal values together, make segments of about equal numbers. A document of
     segment k has the factor W_k = T / max(p_k, p / ratio), with p_k the mean value of the segment and p the largest
@@ -91,7 +91,7 @@ class SegmentsFactor(FactorSettings):
         return Segments(Search(targets, entry_limit=entry_limit))
 
     def observe(self, rows: Rows, state: Segments) -> RankHistogram | SegmentSums:
-        """Returns the ranks of the rows that have a value; with the borders known, what they add to the segments."""
+        """Returns a histogram of the rows' ranks or, once the borders are known, the sums of the segments."""
         if not state.borders.done:
             return histogram(state.borders, self._ranked(rows))
         values, segment = self._known(rows), self._segment(rows, state)

@@ -1,4 +1,4 @@
-"""Weighs by a step function of a column of numbers (`steps`): by cluster size as FineWeb-2 does, or by quality."""
+"""Defines the factor `steps`, a step function of a column such as cluster size or a quality score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class StepsFactor(FactorSettings):
-    """Weighs by a step function: the factor of the last step that begins at or below a document's value.
+    """Multiplies a document's weight by the factor of the last step that begins at or below its value.
 
     With `cluster_size` of duplicates that are kept once, the factors are how often FineWeb-2 writes them again; with
     the bucket of a quality score, OLMo 3's upsampling of the best.

@@ -1,4 +1,4 @@
-"""Weighs by a number for each value of a column (`table`)."""
+"""Defines the factor `table`, which has a number for each value of a column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class TableFactor(FactorSettings):
-    """Weighs by a number for each value of a column of strings: domains, languages, sources."""
+    """Multiplies a document's weight by the number that a table has for its domain, language, source or the like."""
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "table", "column": "language", "table": {"en": 0.5, "de": 2.0}}
 

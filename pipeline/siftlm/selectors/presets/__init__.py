@@ -1,1 +1,1 @@
-"""Holds the rules of published recipes, a TOML file each."""
+"""Holds the rules of published recipes, one TOML file for each."""

@@ -1,4 +1,4 @@
-"""Keeps documents in a band of percentiles of a score (`band`)."""
+"""Defines the rule `band`, which keeps documents in a band of percentiles of a score."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from siftlm.statistics.ordered import UInt64Array
 
 
 class Band(RankedRule):
-    """Keeps the low, medium or high band of exact percentiles p at a rate r.
+    """Keeps documents whose percentile of a score lies in the low, medium or high band of a given width.
 
-    low: p in [0, r); medium: p in [1/2 - r/2, 1/2 + r/2); high: p in [1 - r, 1] (Ankner et al. 2024, arXiv
-    2405.20541; Marion et al. 2023, arXiv 2309.04564, where low is bottom and high is top). A document's
-    percentile is the middle of its own share of the mass below it and its own (Hazen 1914), so of n documents
-    r * n are kept to within one, and adjacent bands share none. Documents of equal score are ranked by a
+    For a percentile p and a rate r, low is p in [0, r); medium: p in [1/2 - r/2, 1/2 + r/2); high: p in [1 - r, 1]
+    (Ankner et al. 2024, arXiv 2405.20541; Marion et al. 2023, arXiv 2309.04564, where low is bottom and high is top). A
+    document's percentile is the middle of its own share of the mass below it and its own (Hazen 1914), so of n
+    documents r * n are kept to within one, and adjacent bands share none. Documents of equal score are ranked by a
     keyed hash of doc_id. By tokens, each end of the band lies within half a document of its place. Reason:
     <column>_outside_<criterion>_band.
 
-    A mean over tokens depends on a document's length (the first tokens are the hardest). With `length_bins`,
-    ranks are among documents of like token count: [100, 1000] gives three bins, below 100, 100 to 999, 1000
-    and more.
+    A mean over tokens depends on a document's length (the first tokens are the hardest). With `length_bins`, ranks are
+    among documents of like token count: [100, 1000] gives three bins, below 100, 100 to 999, 1000 and more.
     """
 
     paper: ClassVar[str] = "Ankner et al. 2024, arXiv 2405.20541; Marion et al. 2023, arXiv 2309.04564"
@@ -69,13 +68,13 @@ class Band(RankedRule):
         return (f"{self.column}_outside_{self.criterion}_band",)
 
     def targets(self, number: int) -> tuple[Target, ...]:  # noqa: ARG002
-        """Returns the two ends of the band, exactly."""
+        """Returns the two ends of the band as exact shares of the mass."""
         rate = exact(self.rate)
         low = {"low": Fraction(0), "medium": (1 - rate) / 2, "high": 1 - rate}[self.criterion]
         return Target(share=low, midpoint=True), Target(share=low + rate, midpoint=True)
 
     def group(self, rows: Rows) -> UInt64Array:
-        """Returns the value of `within`, and in the lowest bits the bin of length."""
+        """Returns each row's group: a hash of its value of `within`, with its length bin in the lowest bits."""
         group = super().group(rows)
         if not self.length_bins:
             return group
@@ -91,7 +90,7 @@ class Band(RankedRule):
         return length if name is None else f"{name}, {length}"
 
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Returns rows before the first end or not before the last."""
+        """Returns the reason and a mask of the rows that rank before the band or after it."""
         ranked, (cuts,) = self.ranked(rows, 0, ()), state.cuts
         inside = ~cuts.before(0, ranked) & cuts.before(1, ranked)
         return [(self.default_reasons()[0], ~inside)]

@@ -1,4 +1,7 @@
-"""Samples by perplexity as BERTIN does (`gaussian`, `stepwise`), with quartiles and rate found on the corpus."""
+"""Defines the rules `gaussian` and `stepwise`, which sample documents by perplexity as BERTIN does.
+
+Quartiles and rate are found on the corpus.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ QUARTILES = tuple(Target(share=Fraction(k, 4)) for k in (1, 2, 3))
 
 
 class DensityRule(RankedRule):
-    """Keeps a document with probability min(1, factor * shape(value)), by its keyed draw.
+    """Keeps a document at random with probability min(1, factor * shape(value)), by a keyed hash of its doc_id.
 
     The shape's quartiles are those of the corpus, exact, unless `quartiles` gives them. With `rate`, the
     factor is the one at which exactly that share of the documents is kept: a document is kept when draw /
@@ -67,20 +70,20 @@ class DensityRule(RankedRule):
         return (f"not_sampled_by_{self.column}",)
 
     def targets(self, number: int) -> tuple[Target, ...]:
-        """Returns the quartiles, then the rate."""
+        """Returns the quartiles for the search that finds them, and the rate for the search for the factor."""
         if self._seeks_quartiles(number) or self.rate is None:
             return QUARTILES
         return (Target(share=exact(self.rate)),)
 
     def ranked(self, rows: Rows, number: int, cuts: tuple[Cuts, ...]) -> Ranked:
-        """Returns rows by value, equal ones as one rank; then rows by draw / shape."""
+        """Returns the rows ranked by value, ties together, to find quartiles, or by draw / shape to find the factor."""
         zero, one = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.int64)
         if self._seeks_quartiles(number):
             return Ranked(zero, from_number(rows.number(self.column)), zero, one)
         return Ranked(zero, from_float(self._ratio(rows, cuts)), rows.draw(), one)
 
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Returns rows whose draw / shape is at or above the factor."""
+        """Returns the reason and a mask of the rows whose draw / shape is at or above the factor."""
         if not len(rows):
             return []
         if self.factor is not None:
@@ -99,14 +102,14 @@ class DensityRule(RankedRule):
             return np.asarray(draw / self.shape(values, *quartiles), np.float64)
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
-        """Returns the probability before the factor."""
+        """Returns the probability of keeping each value, before it is multiplied by the factor."""
         raise NotImplementedError(f"{self.kind} has no shape")
 
 
 class Gaussian(DensityRule):
-    """Draws by shape(p) = exp(-((p - Q2) / Q2)^2 / width), Q2 the median (BERTIN, bertin-project/mc4-sampling).
+    """Samples documents by a bell around the median: exp(-((value - median) / median)^2 / width) (BERTIN).
 
-    The data set's script takes factor 0.78 and width 9/2.
+    The formula is that of the data set bertin-project/mc4-sampling; its script takes factor 0.78 and width 9/2.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "gaussian", "column": "perplexity", "rate": 0.4}
@@ -115,7 +118,7 @@ class Gaussian(DensityRule):
     width: float = Field(4.5, gt=0, description="Width of the bell in units of the median, squared.")
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:  # noqa: ARG002
-        """Returns the bell around the median; 0 for infinite values."""
+        """Returns the height of the bell around the median for each value; 0 for infinite values."""
         if second == 0 or not np.isfinite(second):
             raise UserError(f"column: must have a median other than 0 and finite, got {second} for {self.column!r}")
         with np.errstate(over="ignore"):
@@ -124,12 +127,12 @@ class Gaussian(DensityRule):
 
 
 class Stepwise(DensityRule):
-    """Draws by shape(p) = 1 / range of p's quarter (BERTIN).
+    """Samples documents with probability proportional to 1 / the range of their quarter of the values (BERTIN).
 
     The ranges are Q1, Q2 - Q1, Q3 - Q2, and 10 Q3 for the last.
 
-    Quarters: p <= Q1; Q1 < p <= Q2; Q2 < p < Q3; p >= Q3. A quarter without range keeps its documents. The
-    data set's script takes factor 1.5e5 for perplexities with a median of 6.6e5.
+    Quarters: p <= Q1; Q1 < p <= Q2; Q2 < p < Q3; p >= Q3. A quarter without range keeps its documents. The data set's
+    script takes factor 1.5e5 for perplexities with a median of 6.6e5.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "stepwise", "column": "perplexity", "rate": 0.4}
@@ -137,7 +140,7 @@ class Stepwise(DensityRule):
     kind: Literal["stepwise"] = "stepwise"
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
-        """Returns the reciprocal of the range of each value's quarter."""
+        """Returns 1 / the range of the quarter into which each value falls."""
         if first <= 0 or not np.isfinite(third):
             raise UserError(
                 f"column: must have positive and finite quartiles, got {[first, second, third]} for {self.column!r}"

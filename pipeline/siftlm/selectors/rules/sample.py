@@ -1,4 +1,4 @@
-"""Keeps a keyed random share of the documents (`sample`)."""
+"""Defines the rule `sample`, which keeps a random share of the documents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from siftlm.statistics.hashing import uniform
 
 
 class Sample(RuleSettings):
-    """Keeps a document when its draw, a keyed hash of doc_id, is below the rate. Reason: not_sampled.
+    """Keeps a random share of the documents: those whose draw, a keyed hash of doc_id, is below the rate.
 
-    The documents kept at a rate are among those kept at any higher rate with the same seed.
+    Reason: not_sampled. The documents kept at a rate are among those kept at any higher rate with the same seed.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "sample", "rate": 0.3}
@@ -42,7 +42,7 @@ class Sample(RuleSettings):
         return float(uniform(rows.draw())[0])
 
     def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
-        """Returns rows whose draw in (0, 1) is not below their rate."""
+        """Returns the reason and a mask of the rows whose draw in (0, 1) is not below their rate."""
         rate = np.full(len(rows), self.rate) if self.column is None else rows.real(self.column)
         outside = (rate < 0) | (rate > 1)
         if outside.any():

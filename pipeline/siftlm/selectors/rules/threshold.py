@@ -1,4 +1,4 @@
-"""Keeps documents whose value lies in a range, or in a list (`threshold`)."""
+"""Defines the rule `threshold`, which keeps documents whose value lies in a range or in a list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 3  # values of `by` whose limits are told in words
 
 
 class Limits(Settings):
-    """Says which values are kept: a range of numbers, and what is or is not in a list."""
+    """Configures which values of a column are kept: a range, a list, or all but a list."""
 
     min: float | None = Field(None, description="The least value kept.")
     max: float | None = Field(None, description="The greatest value kept.")
@@ -32,13 +32,13 @@ class Limits(Settings):
         return self
 
     def bounds_by_reason(self) -> dict[str, Any]:
-        """Returns the limits that are set, by the end of the reason for which documents outside are dropped."""
+        """Returns the limits that are set, by the suffix of the reason that documents outside them get."""
         given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
         return {why: bound for why, bound in given.items() if bound is not None}
 
 
 class Bounds(Limits):
-    """Says which values are kept, and where other documents have other limits."""
+    """Configures which values of a column are kept, with limits that may depend on another column."""
 
     by: str | None = Field(
         None, min_length=1, description="A column whose values have limits of their own, in `table`."
@@ -58,7 +58,7 @@ class Bounds(Limits):
 
 
 class Threshold(RuleSettings, Bounds):
-    """Keeps min <= value <= max for numbers, and what is or is not in a list.
+    """Keeps documents whose value is at least `min`, at most `max`, in `in` and not in `not_in`.
 
     Limits may depend on the value of another column.
 
@@ -87,7 +87,7 @@ class Threshold(RuleSettings, Bounds):
         return super().mentions() + self.lists()
 
     def lists(self) -> list[Mention]:
-        """Returns the values that the limits list."""
+        """Returns the values that `in`, `not_in` and `table` name, each with its key path."""
         keeps = self.when is None and self.missing == "drop" and not self.table
         lists = [("in", self.in_, keeps), ("not_in", self.not_in, False)]
         listed = [Mention(key, self.column, tuple(map(_text, values)), alone) for key, values, alone in lists if values]
@@ -98,7 +98,7 @@ class Threshold(RuleSettings, Bounds):
         return [bound for bound in (self.min, self.max) if bound is not None]
 
     def drops(self, rows: Rows, state: None) -> Drops:  # noqa: ARG002
-        """Returns rows outside the range or the lists; bounds are inclusive."""
+        """Returns (reason, mask) of the rows outside the range or the lists; bounds are inclusive."""
         masks = {reason: np.zeros(len(rows), np.bool_) for reason in self.default_reasons()}
         for limits, mine in self._limited(rows):
             for why, bound in limits.bounds_by_reason().items():

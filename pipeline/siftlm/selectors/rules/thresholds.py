@@ -1,4 +1,4 @@
-"""Keeps documents whose values lie in ranges or lists, for many columns in one table (`thresholds`)."""
+"""Defines the rule `thresholds`, which holds limits for many columns in one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siftlm.selectors.rules.threshold import Bounds, Threshold
 
 
 class Thresholds(RuleSettings):
-    """Stands for a `threshold` of every column in its table, in their order, with one scope and way with nulls."""
+    """Applies a `threshold` to every column of its table, in order, with one scope and one policy for nulls."""
 
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "thresholds",
@@ -28,7 +28,7 @@ class Thresholds(RuleSettings):
     )
 
     def thresholds(self) -> dict[str, Threshold]:
-        """Returns the threshold of every column."""
+        """Returns the `threshold` rule of every column."""
         shared = {"reason": self.reason, "missing": self.missing, "when": self.when}
         return {
             column: Threshold.model_validate({"column": column, **shared, **bounds.model_dump(by_alias=True)})

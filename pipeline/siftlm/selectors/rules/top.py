@@ -1,4 +1,4 @@
-"""Keeps the best documents by a score, up to a budget (`top`)."""
+"""Defines the rule `top`, which keeps the best documents by a score up to a budget."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class Top(RankedRule):
 
     @property
     def end(self) -> End:
-        """Which values come first."""
+        """Returns which values are taken first: `highest` or `lowest`."""
         return self.direction or "highest"
 
     @property
     def amount(self) -> int | None:
-        """The budget in its unit; None for a rate."""
+        """Returns the budget in tokens or documents; None where the rule has a rate."""
         return self.budget_tokens or self.budget_documents
 
     def following(self, good_ends: Mapping[str, End]) -> Self:
-        """Returns the rule with the column's good end as its direction, unless the user wrote one."""
+        """Returns the rule with the good end of its column (lowest or highest) as direction, unless one was given."""
         return self.model_copy(update={"direction": self.direction or good_ends.get(self.column, "highest")})
 
     @property
@@ -88,11 +88,14 @@ class Top(RankedRule):
         return (Target(share=share, amount=self.amount),)
 
     def drops(self, rows: Rows, state: Ranking) -> Drops:
-        """Returns rows that come after the one that crosses the budget."""
+        """Returns the reason and a mask of the rows ranked after the one that crosses the budget."""
         return [(self.default_reasons()[0], ~state.cuts[0].before(0, self.ranked(rows, 0, ())))]
 
     def budget_outcome(self, cuts: Cuts) -> dict[str, Any]:
-        """Returns the budget: `short` is what all groups together lack of it, `groups_short` how many lack any."""
+        """Returns the budget or rate for the manifest, and what groups lack of it.
+
+        `short` is the sum that all groups lack of it, `groups_short` how many lack any.
+        """
         kept: dict[str, Any] = {"end": self.end, "by": self.column, "within": self.within, "unit": self.unit}
         if self.amount is None:
             return kept | {"rate": self.rate}

@@ -1,4 +1,4 @@
-"""Keeps documents that at least one of several rules keeps (`any`)."""
+"""Defines the rule `any`, which keeps documents that at least one of several rules keeps."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SingleRule: TypeAlias = Threshold | Thresholds | Band | Top | Sample | Gaussian 
 
 
 class AnyOf(RuleSettings):
-    """Keeps what one of its rules keeps, each over all documents that this rule sees: the union of selections.
+    """Keeps documents that at least one of its rules keeps: the union of their selections.
 
-    A rule with a scope speaks for the documents in it alone; one for which none of the rules speaks is kept. Reason:
-    kept_by_no_rule.
+    Each rule is applied to all documents that this rule sees. A rule with a scope decides on the documents in it alone;
+    a document in no rule's scope is kept. Reason: kept_by_no_rule.
     """
 
     example: ClassVar[Mapping[str, Any]] = {
@@ -46,7 +46,10 @@ class AnyOf(RuleSettings):
     )
 
     def alternatives(self) -> Iterator[tuple[int, list[tuple[str, RuleSettings]]]]:
-        """Yields each rule with the rules that it stands for, all of which must keep a document, and their places."""
+        """Yields the number of each rule, with (place, rule) for the rules that it expands to.
+
+        All of these must keep a document.
+        """
         for number, rule in enumerate(self.rules):
             yield number, [(f"rules.{number}{end}", part) for end, part in rule.parts()]
 
@@ -89,7 +92,7 @@ class AnyOf(RuleSettings):
         return Together(states) if states else None
 
     def observe(self, rows: Rows, state: Together) -> Together:
-        """Returns what each rule with an open state needs to know of the rows."""
+        """Returns, for each rule whose statistics are unfinished, the histogram of the rows that it needs."""
         return Together(
             {
                 place: part.observe(self._seen(rows, number, part, np.ones(len(rows), np.bool_)), state.parts[place])
@@ -107,7 +110,7 @@ class AnyOf(RuleSettings):
         return Together(settled)
 
     def drops(self, rows: Rows, state: Together | None) -> Drops:
-        """Returns rows for which some of the rules speak, and none of them keeps."""
+        """Returns the reason and a mask of the rows in scope of some rule that no rule keeps."""
         spoken_for, kept = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
         for number, parts in self.alternatives():
             left = self.rules[number].in_scope(rows, np.ones(len(rows), np.bool_))

@@ -1,1 +1,1 @@
-"""Measures how common the n-grams of each document are in the others."""
+"""Measures how common the n-grams of each document are in the other documents."""

@@ -1,4 +1,4 @@
-"""Builds the graph of the n-gram table: counts of every shard are added slice by slice."""
+"""Builds the Beam graph that counts the corpus's n-grams by shard and sums the counts slice by slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from siftlm.stages.commonness.work import NgramTable
 
 
 def build(pipeline: beam.Pipeline, ngrams: NgramTable, plan: str, workers: int) -> None:
-    """Adds one shuffle, of the places of slices; texts are read before it."""
+    """Adds n-gram counting to a pipeline; its one shuffle moves file positions, and texts are read before it."""
     _ = (
         tasks(pipeline, plan)
         | "count" >> beam.ParDo(InThreads(ngrams.count, workers))

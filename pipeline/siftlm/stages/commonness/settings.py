@@ -1,4 +1,4 @@
-"""Defines the settings of the measure of how common documents are."""
+"""Defines the settings for measuring how common a document's n-grams are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from siftlm.settings import Settings
 
 
 class CommonnessSettings(Settings):
-    """Measures how common a document is: the geometric mean of its words' n-gram probabilities, given those before."""
+    """Configures commonness, the geometric mean of a document's word probabilities, each given the words before.
+
+    The probabilities come from the n-gram counts of the other documents of the corpus.
+    """
 
     ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
     bits: int = Field(

@@ -1,4 +1,4 @@
-"""Makes the measure of commonness a step of a run: documents/ and clusters/ -> commonness/."""
+"""Defines the step that measures how common documents are, from documents/ and clusters/ to commonness/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from siftlm.store import Marker, Store, digest
 
 @dataclass(frozen=True)
 class Commonness(ShardStep):
-    """Counts the n-grams of the whole corpus, unless they are counted already, and measures every document by them."""
+    """Counts the n-grams of the corpus, unless already counted, and computes every document's commonness from them."""
 
     settings: CommonnessSettings
     drops: bool  # whether duplicates are out
@@ -40,7 +40,7 @@ class Commonness(ShardStep):
         return COMMONNESS_SCHEMA
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Names in each task the table of its n-grams, which does not depend on `prior`."""
+        """Returns the tasks, each with the key of the n-gram table, which does not depend on `prior`."""
         counted = self.settings.model_dump(exclude={"prior"})
         table = digest(NGRAMS, VERSION, self.drops, counted, [shard.contents(self.reads) for shard in shards])
         return [replace(task, facts={**task.facts, NGRAMS: table}) for task in super().tasks(shards, store)]
@@ -58,7 +58,7 @@ class Commonness(ShardStep):
             table_of.cache_clear()
 
     def run(self, task: Task, store: Store) -> Marker:
-        """Measures a shard by the finished table, which the threads of a process share."""
+        """Writes a shard's commonness column from the finished n-gram table, which a process's threads share."""
         from siftlm_kernels.commonness import mean_nll
 
         ngrams = self._ngrams(task, store)

@@ -1,6 +1,6 @@
-"""Measures how well the other documents of the corpus predict each one (SoftDedup).
+"""Measures how well the other documents of the corpus predict each document's words (SoftDedup).
 
-First a pipeline counts the word n-grams of all documents that are not out, in a table of hashed counts
+First a pipeline counts the word n-grams of all documents that are not dropped, in a table of hashed counts
 (`siftlm_kernels.commonness`); then every shard is measured by it. A shard's table is written in slices, of which only
 the places pass through the pipeline, and a slice is summed one shard at a time. Counts are integers, so neither the
 order of the documents nor their shards can change a bit.
@@ -41,7 +41,7 @@ Slice = tuple[str, int, int, int]  # a file, the byte at which a slice begins, i
 
 
 def counted_texts(task: Task, store: Store, drops: bool) -> Iterator[tuple[Ragged, BoolArray]]:
-    """Yields (ragged text of the documents that count, which those are) of a shard in batches.
+    """Yields per batch of a shard the ragged text of the counted documents and a mask that marks them.
 
     All of them count, or with `drops` those that represent a cluster.
     """
@@ -54,7 +54,7 @@ def counted_texts(task: Task, store: Store, drops: bool) -> Iterator[tuple[Ragge
 
 @dataclass(frozen=True)
 class NgramTable:
-    """Counts the n-grams of a corpus shard by shard, and sums slice by slice: the plain functions of the graph."""
+    """Counts a corpus's n-grams shard by shard and sums them slice by slice; the graph calls these methods."""
 
     settings: CommonnessSettings
     drops: bool  # whether duplicates are out
@@ -62,7 +62,7 @@ class NgramTable:
     key: str
 
     def count(self, task: Task) -> list[tuple[int, Slice]]:
-        """Writes the counts of a shard; (which slice, where it is) of every slice."""
+        """Writes the n-gram counts of a shard in slices and returns (slice number, location in the file) of each."""
         from siftlm_kernels.commonness import count_ngrams, empty_counts
 
         table = empty_counts(self.settings.bits)
@@ -78,7 +78,7 @@ class NgramTable:
         return slices
 
     def add(self, part: int, slices: Iterable[Slice]) -> None:
-        """Writes the sum of one slice over all shards."""
+        """Writes the sum of one slice of counts over all shards."""
         total: Counts | None = None
         for path, start, size, entries in slices:
             with filesystem.open_read(path) as stream:
@@ -90,7 +90,7 @@ class NgramTable:
         self.links.store.write_sealed(self._path(part), content)
 
     def paths(self) -> tuple[str, ...]:
-        """Returns the files of the finished table, in order."""
+        """Returns the paths of the finished table's files, in the order of their slices."""
         return tuple(self._path(part) for part in range(max(1, (1 << self.settings.bits) // SLICE)))
 
     def is_done(self) -> bool:
@@ -102,7 +102,7 @@ class NgramTable:
 
 @lru_cache(maxsize=1)
 def table_of(store: Store, paths: tuple[str, ...]) -> Counts:
-    """Returns the counts in the files of a finished table."""
+    """Returns all n-gram counts of a finished table, read from its files."""
     parts = [store.read_sealed(path) for path in paths]
     return np.concatenate([_counts(part[8:], int.from_bytes(part[:8], "little")) for part in parts])
 

@@ -1,4 +1,4 @@
-"""Indexes documents of earlier runs by their band and content hashes, where those runs left them."""
+"""Lists earlier runs' shards, in their own stores, whose band and content hashes new documents are compared with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORE = "store"  # the fact of an earlier shard's task that says where its outpu
 
 
 def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
-    """Returns a task for every shard of earlier runs, numbered below 0 in their order.
+    """Returns a task for every shard of earlier runs, with negative numbers in the order of the runs.
 
     A shard whose signals the run itself has is left out, since its documents would be copies of themselves.
     """
@@ -56,7 +56,7 @@ def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> None:
-    """Raises UserError where an earlier shard is gone, or was shingled in another way than this run asks for."""
+    """Raises UserError if an earlier run's shard has no signals or was shingled with other settings than this run's."""
     wanted = ShingleScorer(shingles).digest().encode() if shingles else None
     for task in tasks:
         store = Store(task.facts[STORE], owned=False)
@@ -70,5 +70,5 @@ def check_earlier(tasks: Sequence[Task], shingles: ShingleSettings | None) -> No
 
 
 def touched(keys: NDArray[np.uint64], owners: Integers) -> NDArray[np.bool_]:
-    """Returns which entries are in a bucket with a new document: those of earlier runs alone need no links."""
+    """Returns a mask of the (key, document) entries whose key a new document has; the others need no links."""
     return np.isin(keys, keys[owners >= 0])

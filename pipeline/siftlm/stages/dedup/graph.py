@@ -1,4 +1,4 @@
-"""Builds the graph of duplicates: band keys -> edges -> components -> representatives -> clusters/."""
+"""Builds the Beam graph that finds duplicates: band keys, edges, components, representatives, then clusters/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Path = tuple[int, str]  # a node of the merge tree, and a file of edges for it
 def build(pipeline: beam.Pipeline, stage: Dedup, plan: str, _threads: int) -> None:
     """Adds the search for duplicates to a pipeline.
 
-    Places of keys are shuffled, then files of edges merged as a tree; only the path of its last one is passed on.
+    File positions of keys are shuffled, then files of edges merged as a tree; only the last path is passed on.
     """
     signals = tasks(pipeline, plan)
     buckets = signals | "band keys" >> beam.FlatMap(stage.band_spans) | "buckets" >> beam.GroupByKey()

@@ -1,4 +1,4 @@
-"""Defines the settings of the removal of duplicates, which steps that read clusters/ share."""
+"""Defines the settings for removing duplicates, shared by the steps that read clusters/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGE = "clusters"
 
 
 class DedupSettings(Settings):
-    """Removes exact and near-duplicates over the whole corpus."""
+    """Configures the removal of exact and near-duplicates over the whole corpus."""
 
     shingles: ShingleSettings = Field(default_factory=ShingleSettings, description="How near-duplicates are found.")
 
@@ -54,10 +54,10 @@ class DedupSettings(Settings):
 
     @property
     def drops(self) -> bool:
-        """Whether duplicates leave the run."""
+        """Tells whether duplicates are dropped rather than only annotated."""
         return self.action == "drop"
 
     def scorers(self) -> tuple[ScorerSettings, ...]:
-        """Returns what the annotate stage computes for the search, and for a search elsewhere."""
+        """Returns the scorers that annotate runs for dedup: LSH bands, and signatures for use outside siftlm."""
         near = (self.shingles,) if self.near else ()
         return (*near, SignatureSettings.of(self.shingles)) if self.signatures else near

@@ -1,4 +1,4 @@
-"""Makes the search for duplicates a step of a run: signals/ -> clusters/."""
+"""Defines the step that finds duplicates: it reads signals/ and writes clusters/."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from siftlm.store import Marker, Store, digest
 
 @dataclass(frozen=True)
 class Clusters(Step):
-    """Finds duplicates over the whole corpus, and in every cluster of them the document that represents it."""
+    """Finds the clusters of duplicates in the whole corpus, and the document that represents each cluster."""
 
     settings: DedupSettings
     name: str = STAGE
@@ -40,7 +40,7 @@ class Clusters(Step):
         return CLUSTER_SCHEMA
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Makes the keys depend on the shards of earlier runs too."""
+        """Returns tasks whose keys depend on the shards of earlier runs too."""
         made = super().tasks(shards, store)
         earlier = [sorted(task.inputs.items()) for task in earlier_shards(self.settings.against, made)]
         return [replace(task, key=digest(task.key, earlier)) for task in made] if earlier else made
@@ -68,5 +68,5 @@ class Clusters(Step):
 
 
 def check(settings: DedupSettings) -> None:
-    """Raises UserError where the runs in `against` cannot be compared with; needs nothing of this run."""
+    """Raises UserError if the runs in `against` cannot be compared with; needs no output of this run."""
     check_earlier(earlier_shards(settings.against, []), settings.shingles if settings.near else None)

@@ -1,4 +1,4 @@
-"""Verifies candidate pairs: those stay linked whose shingle sets, counted exactly, are similar enough.
+"""Verifies candidate pairs of near-duplicates by the exact Jaccard similarity of their shingle sets.
 
 The bands of a bucket give a star, edges from its smallest document to every other one. Every edge is verified by the
 true Jaccard similarity of both documents' sets of shingle hashes, so every link that is made is true. A star whose
@@ -36,7 +36,10 @@ SetBlock = tuple[bytes, bytes, bytes]  # int64 numbers, int64 sizes, uint64 shin
 
 @dataclass(frozen=True)
 class ShingleSets:
-    """Holds shingle hashes of documents, those of `numbers[i]` in hashes[bounds[i]:bounds[i + 1]]; numbers ascend."""
+    """Holds the sets of shingle hashes of some documents.
+
+    Those of document `numbers[i]` are hashes[bounds[i]:bounds[i + 1]]; numbers ascend.
+    """
 
     numbers: Integers
     bounds: Integers
@@ -51,7 +54,7 @@ class ShingleSets:
         return sets.take(np.argsort(numbers))
 
     def take(self, rows: Integers) -> ShingleSets:
-        """Returns the sets at these positions, in their order."""
+        """Returns the shingle sets at the given positions, in the order of the positions."""
         parts = [self.hashes[self.bounds[row] : self.bounds[row + 1]] for row in rows]
         bounds = np.r_[0, np.cumsum([len(part) for part in parts], dtype=np.int64)]
         return ShingleSets(self.numbers[rows], bounds, np.concatenate([self.hashes[:0], *parts]))
@@ -60,7 +63,7 @@ class ShingleSets:
         return self.numbers.tobytes(), np.diff(self.bounds).tobytes(), self.hashes.tobytes()
 
     def similarity(self, a: Integers, b: Integers) -> NDArray[np.float64]:
-        """Returns the Jaccard similarity of the documents a[i] and b[i], given by number."""
+        """Returns the Jaccard similarity of every pair of documents (a[i], b[i]), which are given by number."""
         from siftlm_kernels.minhash import set_jaccard
 
         named, places = np.unique(np.concatenate([a, b]), return_inverse=True)
@@ -70,7 +73,7 @@ class ShingleSets:
 
 
 def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
-    """Yields (shard, the rows whose sets this partition wants) for both ends of its edges."""
+    """Yields (shard, rows whose shingle sets this partition needs) for the documents at both ends of its edges."""
     numbers = np.unique(np.concatenate(near))
     shards = numbers >> 32
     for shard in np.unique(shards):
@@ -81,7 +84,7 @@ def requests(near: Edges, partition: int) -> Iterator[tuple[int, Request]]:
 def shingle_sets(
     task: Task, store: Store, shingles: ShingleSettings, wanted: Iterable[Request]
 ) -> Iterator[tuple[int, SetBlock]]:
-    """Yields (partition, the shingle sets it wants) of a shard, whose texts are read and not passed on."""
+    """Yields (partition, shingle sets that it requested) of a shard, computed here so that no text is shuffled."""
     from siftlm_kernels.minhash import shingle_hashes
 
     asked = list(wanted)
@@ -99,7 +102,7 @@ def shingle_sets(
 
 
 def verified(near: Edges, sets: ShingleSets, threshold: float) -> Edges:
-    """Returns the edges whose ends are similar enough, and those found in the stars where some are not."""
+    """Returns the edges between similar enough documents, and new ones between the neighbours of failed edges."""
     order = np.lexsort((near[1], near[0]))
     a, b = near[0][order], near[1][order]
     similar = sets.similarity(a, b) >= threshold

@@ -1,4 +1,4 @@
-"""Finds the document that represents each document, from the hashes in signals/.
+"""Finds clusters of duplicate documents and their representatives from the hashes in signals/.
 
 Documents are linked that share a content hash (exact) or an LSH band (near); a cluster is a connected component,
 and its representative the best document by a column, ties by doc_id; a document of an earlier run is better than
@@ -43,7 +43,7 @@ VERIFIED_DOCUMENTS = 32_768  # of which a partition holds the shingle sets: abou
 
 @dataclass(frozen=True)
 class Dedup:
-    """Finds duplicates: the plain functions of the stage, in the order of its graph."""
+    """Finds duplicates; its methods are the functions of the Beam graph, in the order of their use."""
 
     settings: DedupSettings
     store: Store
@@ -53,11 +53,11 @@ class Dedup:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def store_of(self, task: Task) -> Store:
-        """Returns where the outputs of a shard are: those of an earlier run are in its own store."""
+        """Returns the store that holds a shard's outputs; an earlier run's shards are in its own store."""
         return Store(task.facts[STORE], owned=False) if task.shard < 0 else self.store
 
     def band_spans(self, task: Task) -> list[tuple[int, Span]]:
-        """Writes the (band keys, document numbers) of a shard; (partition, where its part is) of every block.
+        """Writes a shard's (band keys, document numbers) and returns (partition, file span) of every block written.
 
         Equal keys fall into the same partition.
         """
@@ -86,7 +86,7 @@ class Dedup:
         return np.concatenate(keys), np.concatenate(owners)
 
     def candidates(self, task: Task) -> Iterator[tuple[int, bytes]]:
-        """Yields (partition, Arrow block) of a shard's linked documents with what decides who represents them."""
+        """Yields (partition, Arrow block) of a shard's linked documents, with what the representative is chosen by."""
         rows, components = self.links.linked(task.shard)
         if not len(rows):
             return
@@ -118,7 +118,10 @@ class Dedup:
         return {name: table[name] for name in columns}
 
     def represent(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Yields (shard, Arrow block of row, cluster_id, cluster_size, duplicate) for complete components."""
+        """Chooses the representatives of complete components and yields (shard, Arrow block of its rows).
+
+        A block has the columns row, cluster_id, cluster_size and duplicate.
+        """
         table = pa.concat_tables([_from_ipc(block) for block in blocks])
         table = table.append_column("earlier", pc.less(table["number"], 0))
         ranks = {"component": "ascending", "earlier": "descending", "best": "descending", "doc_id": "ascending"}
@@ -144,7 +147,7 @@ class Dedup:
             yield int(shard), _to_ipc(clusters.filter(pa.array(shards == shard)))
 
     def write_clusters(self, task: Task, blocks: Iterable[bytes]) -> None:
-        """Writes the clusters of one shard, every row in order, alone in its cluster unless linked."""
+        """Writes the cluster of every document of a shard, in order; an unlinked document is alone in its cluster."""
         if self.store.is_done(STAGE, task.key):  # by a run that was stopped, with the same bytes
             return
         cluster_ids = np.array(doc_ids(task, self.store).to_pylist(), object)
@@ -169,7 +172,7 @@ class Dedup:
 
 
 def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tuple[int, int]:
-    """Partitions of the buckets and of verification: by the data's size, so that one of them fits in memory."""
+    """Returns how many partitions the LSH buckets and the verification need, so that one partition fits in memory."""
     keys = settings.exact + settings.near * settings.shingles.bands
     return (
         settings.partitions or 1 + documents * keys // batch_size(runner, ENTRIES),
@@ -178,7 +181,7 @@ def sizes(settings: DedupSettings, documents: int, runner: RunnerSettings) -> tu
 
 
 def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
-    """Returns (exact edges, near edges) from every member of a bucket to its smallest number, in linear time."""
+    """Returns (exact, near) edges from each document of a bucket to its smallest-numbered one, in linear time."""
     from siftlm_kernels.components import bucket_edges
 
     keys, owners = read_spans(spans)
@@ -190,12 +193,12 @@ def bucket_links(spans: Iterable[Span]) -> tuple[Edges, Edges]:
 
 
 def joined(*edges: Edges) -> Edges:
-    """Returns all edges, one after the other."""
+    """Returns several arrays of edges concatenated into one."""
     return np.concatenate([a for a, _ in edges]), np.concatenate([b for _, b in edges])
 
 
 def only_near(exact: Edges, near: Edges) -> Edges:
-    """Returns the near edges, each once, without those between documents with the same bytes."""
+    """Returns the near edges without repeats, and without those between documents that have the same bytes."""
     a, b = joined(exact, near)
     is_near = np.arange(len(a)) >= len(exact[0])
     order = np.lexsort((is_near, b, a))

@@ -1,1 +1,1 @@
-"""Gives documents that came with one id ids of their own."""
+"""Gives unique ids to documents that share an id in the input."""

@@ -1,4 +1,4 @@
-"""Builds the graph of the ids step: hashes of ids, who shares one, and new ids by shard."""
+"""Builds the Beam graph that finds documents with the same id and writes new ids by shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from siftlm.stages.ids.work import Ids, Pair
 
 
 def build(pipeline: beam.Pipeline, stage: Ids, plan: str, workers: int) -> None:
-    """Adds two shuffles of the places of hashes, by hash and back by shard; the file `answer` tells the outcome."""
+    """Adds the comparison of ids to a pipeline; its outcome is written to the file `answer`.
+
+    It shuffles the file positions of hashes twice, by hash and back by shard.
+    """
 
     def renamed(part: int, pairs: Iterable[Pair]) -> Iterator[Any]:
         compared, shared = stage.renamed(part, pairs)

@@ -1,4 +1,4 @@
-"""Makes unique ids a step of a run: documents/ and signals/ -> ids/."""
+"""Defines the step that makes ids unique: it reads documents/ and signals/ and writes ids/."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Made = list[tuple[int, str, int]]
 
 @dataclass(frozen=True)
 class UniqueIds(Step):
-    """Gives documents that share an id ids of their own; only shards in which an id changes have an output.
+    """Gives unique ids to documents that share one; only shards in which an id changes have an output.
 
     With `refuse` ids are only compared, as soon as they are read, and a UserError is raised where any repeats.
     """
@@ -112,7 +112,7 @@ def _compare(stage: Ids, tasks: Sequence[Task], context: Context) -> tuple[Made,
 
 
 def known(store: Store, key: str) -> Marker | None:
-    """Returns the marker of an earlier comparison, if all that it made is there."""
+    """Returns the marker of an earlier comparison, or None unless every output that it wrote is still there."""
     marker = store.committed(IDS, [key]).get(key)
     if marker is None:
         return None

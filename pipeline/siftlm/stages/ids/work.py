@@ -1,4 +1,4 @@
-"""Gives every document an id of its own where several came with one.
+"""Makes document ids unique where several documents came with the same id.
 
 Of the documents with one id the first keeps it; another text gets `<id>#<hash of the text>`, and another copy of a text
 `<id>#<hash of the text>.<number>`. First is who has the smallest hash of its text, then the earlier source of the
@@ -53,7 +53,7 @@ Pair = tuple[Span, Span]  # where a block of entries lies: the halves of the has
 
 @dataclass(frozen=True)
 class Shared:
-    """Counts repeated ids and the documents that have them, and names the most frequent id."""
+    """Counts the ids that several documents share, and those documents, and locates the most frequent id."""
 
     ids: int = 0
     documents: int = 0
@@ -62,14 +62,14 @@ class Shared:
 
     @staticmethod
     def merged(parts: Iterable[Shared]) -> Shared:
-        """Returns the sums of all partitions, whose ids differ."""
+        """Returns the sum of the counts of all partitions, which have no id in common."""
         every = [Shared(), *parts]
         worst = max(every, key=lambda part: (part.most, -part.place))
         return Shared(sum(part.ids for part in every), sum(part.documents for part in every), worst.most, worst.place)
 
 
 def read_entries(pairs: Iterable[Pair]) -> NDArray[np.void]:
-    """Returns the entries in blocks of files, as rows of `ENTRY`."""
+    """Returns the entries (id hash, text hash, position) stored in blocks of files, as rows of `ENTRY`."""
     every = list(pairs)
     high, low = read_spans(hashes for hashes, _ in every)
     content, place = read_spans(places for _, places in every)
@@ -79,7 +79,7 @@ def read_entries(pairs: Iterable[Pair]) -> NDArray[np.void]:
 
 
 def to_rename(entries: NDArray[np.void]) -> tuple[Integers, Integers, Shared]:
-    """Returns the places of documents that need another id, which copy each is, and what they share."""
+    """Returns the positions of documents that need a new id, their copy numbers, and counts of shared ids."""
     order = np.argsort(entries["high"])
     sorted_high = entries["high"][order]
     same = sorted_high[1:] == sorted_high[:-1]
@@ -103,7 +103,7 @@ def _shared(sizes: Integers, places: Integers) -> Shared:
 
 @dataclass(frozen=True)
 class Ids:
-    """Compares ids and makes new ones: the plain functions of the stage, in the order of its graph.
+    """Compares ids and makes new ones; its methods are the graph's functions, in the order of use.
 
     The rank of a shard, whose documents come before those of larger ranks, is a fact of its task. Without `names` ids
     are only compared, before there are signals. With `made_alone` only those are that look as if they were made here.
@@ -117,11 +117,11 @@ class Ids:
 
     @property
     def answer(self) -> str:
-        """Where the graph leaves its outcome."""
+        """Returns the path of the file to which the graph writes its outcome."""
         return self.store.path(GATHERED, self.links.key, SUFFIX)
 
     def entries(self, task: Task) -> Iterator[NDArray[np.void]]:
-        """Yields the documents of a shard in batches, as rows of `ENTRY`."""
+        """Yields an entry (id hash, text hash, position) per document of a shard, in batches of `ENTRY` rows."""
         stage = SIGNALS if self.names else DOCUMENTS
         columns = ["doc_id", *(["content_hash"] if self.names else [])]
         made = task.inputs.get(IDS)
@@ -136,7 +136,7 @@ class Ids:
             yield entries[np.asarray(pc.match_substring_regex(ids, MADE))] if self.made_alone else entries
 
     def spans(self, task: Task) -> list[tuple[int, Pair]]:
-        """Writes the entries of a shard; (partition, where its part is) of every block."""
+        """Writes the entries of a shard by partition and returns (partition, file spans) of every block."""
         spans = []
         with self.links.open_spans(f"ids-{task.shard}") as out:
             for batches in batched(self.entries(task), (len, BLOCK)):
@@ -148,7 +148,7 @@ class Ids:
         return spans
 
     def renamed(self, part: int, pairs: Iterable[Pair]) -> tuple[list[tuple[int, Span]], Shared]:
-        """Writes who needs another id; (rank, where its part is) of every shard with any, and what they share."""
+        """Writes which documents need new ids; returns (rank, file span) of their shards and counts of shared ids."""
         places, numbers, shared = to_rename(read_entries(pairs))
         with self.links.open_spans(f"renamed-{part}") as out:
             spans = [
@@ -158,7 +158,7 @@ class Ids:
         return spans, shared
 
     def write(self, task: Task, rows: Integers, numbers: Integers) -> Marker:
-        """Writes the ids of a shard, those of `rows` made unique; its fact `renamed` counts those that are new."""
+        """Writes a shard's ids, unique ones for `rows`, and returns a marker whose fact `renamed` counts new ids."""
         order = np.argsort(rows)
         rows, numbers = rows[order], numbers[order]
         changed = xxhash.xxh3_128_hexdigest(rows.tobytes() + numbers.tobytes())
@@ -177,7 +177,7 @@ class Ids:
         return self.store.commit(replace(task, key=key).marker(IDS, len(ids), out.seal, renamed=renamed))
 
     def made(self, task: Task, spans: Iterable[Span]) -> tuple[int, str, int] | None:
-        """Returns (shard, key of its ids, how many are new), or None where it keeps what it has."""
+        """Returns (shard, key of its ids, number of new ids) after writing them, or None without new ids."""
         rows, numbers = read_spans(spans)
         return self._made(task, rows.view(np.int64), numbers) if len(rows) else None
 
@@ -188,7 +188,7 @@ class Ids:
         return task.shard, marker.key, int(marker.facts["renamed"])
 
     def compared(self, tasks: Sequence[Task]) -> tuple[list[tuple[int, str, int]], Shared]:
-        """Returns what a pipeline over the tasks, in order of their ranks, would come to, all in memory."""
+        """Returns the same result as the graph, computed in memory; tasks must be in order of their ranks."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             batches = pool.map(lambda task: list(self.entries(task)), tasks)
             entries = np.concatenate([np.zeros(0, ENTRY), *(batch for of_task in batches for batch in of_task)])
@@ -198,7 +198,7 @@ class Ids:
 
 
 def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integers, Integers]]:
-    """Yields (rank, rows, numbers of the copies) of every shard among the places."""
+    """Yields (rank, rows, copy numbers) for every shard that has one of the positions `places`."""
     order = np.argsort(places)
     places, numbers = places[order], numbers[order]
     ranks, starts = np.unique(places >> 32, return_index=True)
@@ -208,7 +208,7 @@ def by_shard(places: Integers, numbers: Integers) -> Iterator[tuple[int, Integer
 
 
 def unique_id(doc_id: str, content: int, number: int) -> str:
-    """Returns the id of the copy `number`, from 1, of a text with that hash, where others have the id."""
+    """Returns the new id of copy `number` (from 1) of a text with hash `content`, whose id others share."""
     return f"{doc_id}#{content:016x}" + (f".{number}" if number > 1 else "")
 
 

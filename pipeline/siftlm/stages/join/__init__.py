@@ -1,1 +1,1 @@
-"""Joins columns of tables to documents, by their ids or by where they come from."""
+"""Joins columns of tables to documents by the document's id, URL, host or domain."""

@@ -1,4 +1,4 @@
-"""Defines a table whose columns are joined to documents."""
+"""Defines the settings of a table whose columns are joined to documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Key = Literal["doc_id", "url", "host", "domain"]
 
 
 class JoinSettings(Settings):
-    """One table, of any number of files, that has a row for some documents, hosts or domains."""
+    """Configures a table, in any number of files, with rows for some documents, URLs, hosts or domains."""
 
     path: ReadPath = Field(
         description="Parquet, CSV, TSV or JSON lines, the last three perhaps .gz or .zst: a file, a folder or a glob."
@@ -36,10 +36,10 @@ class JoinSettings(Settings):
 
     @property
     def key_column(self) -> str:
-        """The column of the table that is looked up."""
+        """Returns the name of the table's column that documents are looked up by."""
         return self.key or self.on
 
     @property
     def renamed(self) -> dict[str, str]:
-        """The columns that documents get, with those of the table that they are for."""
+        """Returns the table's column for each column that documents get, by the new name."""
         return self.columns if isinstance(self.columns, dict) else {name: name for name in self.columns}

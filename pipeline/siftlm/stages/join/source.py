@@ -1,4 +1,4 @@
-"""Reads the files of a joined table in order: its keys, and its columns with their types.
+"""Reads the keys and typed columns of a joined table from its files, in order.
 
 DuckDB reads the files, and finds the types of text formats over all their rows.
 """
@@ -46,13 +46,13 @@ _WRITTEN = ("UUID", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "JS
 
 @dataclass(frozen=True)
 class Source:
-    """Reads the files of a table; `place` is where the configuration names it."""
+    """Reads the files of a table; `place` is its dotted place in the configuration, for messages."""
 
     settings: JoinSettings
     place: str
 
     def files(self) -> list[str]:
-        """Returns the files, sorted by path; a UserError where there are none, or of several formats."""
+        """Returns the table's files sorted by path; raises UserError if there are none or several formats."""
         try:
             found = patterns.survey([self.settings.path]).files
         except UserError as error:
@@ -68,12 +68,12 @@ class Source:
         return files
 
     def schema(self) -> pa.Schema:
-        """Returns the columns that documents get; a UserError where the table has not what is named."""
+        """Returns the schema of the joined columns; raises UserError if the table lacks a configured column."""
         with self._opened() as (_, _, fields):
             return pa.schema(fields)
 
     def rows(self) -> Iterator[tuple[pa.Array, pa.Table]]:
-        """Yields keys, null where a row has none, and columns of some rows, in the order of the files."""
+        """Yields (keys, columns) of batches of rows in the order of the files; a missing key is null."""
         with self._opened() as (connection, query, fields):
             try:
                 for batch in connection.sql(query[0], params=query[1]).to_arrow_reader(BATCH_ROWS):

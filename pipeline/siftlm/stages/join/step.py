@@ -1,4 +1,4 @@
-"""Makes the join of a table a step of a run: signals/ and the table -> join/<number>/."""
+"""Defines the step that joins a table to documents: it reads signals/ and writes join/<number>/."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACKED_EXPANSION = 12  # where these are compressed
 
 @dataclass(frozen=True)
 class Join(ShardStep):
-    """Gives documents the columns of a table; those that it has no row for get nulls."""
+    """Adds a table's columns to documents; documents without a row in the table get nulls."""
 
     number: int
     settings: JoinSettings
@@ -52,7 +52,7 @@ class Join(ShardStep):
         return self.source.schema()
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
-        """Names in each task the table, by the contents of its files, and its columns."""
+        """Returns the tasks, each with a table key that depends on the files' contents and the columns."""
         files = self.source.files()
         contents = inputs.digests(files, store)
         table = digest(FOLDER, VERSION, self.identity(), [contents[file] for file in files])
@@ -113,7 +113,7 @@ class Join(ShardStep):
 
 
 def facts_path(store: Store, table: str) -> str:
-    """Returns where the counts of a finished table are."""
+    """Returns the path of the file with the row counts of a finished table."""
     return store.path(FOLDER, f"{table}/facts", SUFFIX)
 
 

@@ -1,4 +1,4 @@
-"""Keeps a table in the store by the hash of its keys, and looks documents up in it.
+"""Stores a joined table by the hashes of its keys, and looks up the rows of documents in it.
 
 A part holds the rows of a range of hashes: the hash of the key in 128 bits, in order, and the columns. Two keys of n
 share a hash with odds n^2 / 2^129, so the keys themselves are not kept. One part at a time is in memory while the table
@@ -36,14 +36,14 @@ KEY = pa.field(_KEY, pa.string())
 
 
 class Hashes(NamedTuple):
-    """Holds 128-bit hashes of keys in two halves, uint64[keys] each."""
+    """Holds the 128-bit hashes of keys as two arrays of halves, uint64[keys] each."""
 
     high: UInt64Array
     low: UInt64Array
 
     @staticmethod
     def of(keys: pa.Array) -> Hashes:
-        """Returns xxh3_128 of the UTF-8 bytes of strings without nulls."""
+        """Returns the xxh3_128 hashes of the UTF-8 bytes of strings, which must have no nulls."""
         digest = xxhash.xxh3_128_digest
         both = np.frombuffer(b"".join(map(digest, keys.cast(pa.binary()).to_pylist())), ">u8").reshape(-1, 2)
         return Hashes(both[:, 0].astype(np.uint64), both[:, 1].astype(np.uint64))
@@ -52,7 +52,7 @@ class Hashes(NamedTuple):
 @stored
 @dataclass(frozen=True)
 class TableFacts:
-    """Counts the rows of a table, those without a key, and its different keys."""
+    """Counts the rows of a table, its rows without a key, and its distinct keys."""
 
     rows: int = 0
     without_key: int = 0
@@ -61,22 +61,22 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in the store, in 2^bits parts by the leading bits of the hashes."""
+    """Reads and writes a stored table, split into 2^bits files by the leading bits of key hashes."""
 
     store: Store
     key: str
     bits: int = 0
 
     def path(self, part: int) -> str:
-        """Returns the file of a part."""
+        """Returns the path of the table's file with the number `part`."""
         return self.store.path(FOLDER, f"{self.key}/{part:03x}-of-{1 << self.bits:03x}", ".arrow")
 
     def part_of(self, high: UInt64Array) -> UInt64Array:
-        """Returns the part that each hash is in, by its high half."""
+        """Returns the number of the file that each hash belongs to, from the hash's high half."""
         return high >> np.uint64(64 - self.bits) if self.bits else np.zeros(len(high), np.uint64)
 
     def write(self, source: Source) -> TableFacts:
-        """Writes all parts of a table; a UserError names a key of several rows where these are refused."""
+        """Writes the table and returns its counts; raises UserError for a repeated key where these are refused."""
         schema = pa.schema([*HASH, KEY, *source.schema()])
         rows = without = 0
         with tempfile.TemporaryDirectory() as folder:
@@ -121,12 +121,12 @@ class Table:
         return int(kept.num_rows)
 
     def columns(self) -> pa.Schema:
-        """Returns the columns that documents get."""
+        """Returns the schema of the columns that the table adds to documents."""
         fields = _PARTS.get(self.store, self.path(0)).schema
         return pa.schema([field for field in fields if field not in HASH])
 
     def look_up(self, keys: pa.Array, schema: pa.Schema) -> tuple[pa.Table, BoolArray]:
-        """Returns the columns of the rows that have each of `keys`, null where none has, and which have one."""
+        """Returns the table's columns for each of `keys`, null without a row, and a mask of the matched keys."""
         hashes = Hashes.of(keys.fill_null(""))
         parts = self.part_of(hashes.high)
         known = np.asarray(keys.is_valid())
@@ -164,7 +164,7 @@ def _find(rows: pa.Table, hashes: Hashes) -> np.ndarray:
 
 
 class _Parts:
-    """Keeps the parts that were read last, for all threads of a process."""
+    """Keeps the table files that were read last in memory, for all threads of a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -190,5 +190,5 @@ _PARTS = _Parts()
 
 
 def forget() -> None:
-    """Frees the parts of tables that this process holds."""
+    """Frees the memory of the table files that this process holds."""
     _PARTS.forget()

@@ -1,1 +1,1 @@
-"""Cuts lines or paragraphs that several documents have."""
+"""Cuts lines or paragraphs that occur in several documents."""

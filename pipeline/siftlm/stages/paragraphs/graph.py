@@ -1,4 +1,4 @@
-"""Builds the graph of repeated text: paragraphs -> common ones -> what each shard has of them -> paragraphs/."""
+"""Builds the Beam graph that finds paragraphs common to several documents and cuts them, shard by shard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from siftlm.stages.paragraphs.work import CommonParagraphs
 
 
 def build(pipeline: beam.Pipeline, stage: CommonParagraphs, plan: str, workers: int) -> None:
-    """Adds two shuffles of the places of hashes, by hash and back by shard, with texts read around them."""
+    """Adds the search for common paragraphs, and their removal, to a pipeline.
+
+    It shuffles file positions of hashes twice, by hash and back by shard; texts are read before and after.
+    """
     shards = tasks(pipeline, plan)
     common = (
         shards

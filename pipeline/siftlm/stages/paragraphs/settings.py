@@ -1,4 +1,4 @@
-"""Defines the settings of the removal of lines and paragraphs that other documents have too."""
+"""Defines the settings for removing lines and paragraphs that several documents have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from siftlm.settings import Settings
 
 
 class ParagraphSettings(Settings):
-    """Says which paragraphs are cut. CCNet and Dolma cut every repeated line; FineWeb found this can cost quality."""
+    """Configures which repeated paragraphs are cut.
+
+    CCNet and Dolma cut every repeated line; FineWeb found this can cost quality.
+    """
 
     unit: Literal["line", "paragraph"] = Field(
         "line", description="What is compared: lines, or runs of lines between blank ones."

@@ -1,4 +1,4 @@
-"""Makes cutting repeated text a step of a run: documents/ and clusters/ -> paragraphs/."""
+"""Defines the step that cuts repeated text: it reads documents/ and clusters/ and writes paragraphs/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from siftlm.store import Marker, Store
 
 @dataclass(frozen=True)
 class Paragraphs(Step):
-    """Cuts what several documents have, over the whole corpus; documents that are out already count for nothing."""
+    """Cuts paragraphs that several documents of the corpus have; documents dropped as duplicates do not count."""
 
     settings: ParagraphSettings
     seed: int
@@ -61,7 +61,7 @@ class Paragraphs(Step):
         stage.cut(task, [span for _, span in stage.common(0, [span for _, span in stage.spans(task)])])
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns how many documents lost paragraphs, how many of these, and their bytes."""
+        """Returns how many documents lost paragraphs, how many paragraphs were cut, and their bytes."""
         facts = {"documents": "cut_documents", "paragraphs": "cut_paragraphs", "byte_count": "cut_bytes"}
         sums = {name: sum(int(marker.facts[fact]) for marker in markers) for name, fact in facts.items()}
         return Told(statistics={"cut": sums})

@@ -1,4 +1,4 @@
-"""Finds the lines or paragraphs that other documents have too, and what is left without them.
+"""Finds lines or paragraphs that several documents have, and computes what to cut from each document.
 
 A paragraph (`siftlm_kernels.paragraphs`) is cut where it occurs in `min_documents` documents or more, counted after the
 removal of duplicates, by the hash of its bytes. A paragraph that one document repeats is in one document. With
@@ -56,7 +56,7 @@ TEXT_BYTES = 128  # that a paragraph takes of a corpus, about, where short ones 
 
 @dataclass(frozen=True)
 class ParagraphRanks:
-    """Holds paragraphs and documents as hashes in parallel arrays: document `ranks[i]` has paragraph `keys[i]`."""
+    """Holds which documents have which paragraphs, as hashes: document `ranks[i]` has paragraph `keys[i]`."""
 
     keys: UInt64Array
     ranks: UInt64Array
@@ -73,7 +73,7 @@ class ParagraphRanks:
         return ParagraphRanks(np.concatenate(keys), np.concatenate(ranks))
 
     def smallest(self, most: int) -> ParagraphRanks:
-        """Returns at most the `most` smallest distinct ranks of every key, by key, then rank."""
+        """Returns at most the `most` smallest distinct document ranks of every paragraph key, by key, then rank."""
         order = np.lexsort((self.ranks, self.keys))
         keys, ranks = self.keys[order], self.ranks[order]
         new, _ = groups(keys, ranks)
@@ -82,14 +82,17 @@ class ParagraphRanks:
         return ParagraphRanks(keys[place < most], ranks[place < most])
 
     def common(self, documents: int) -> ParagraphRanks:
-        """Returns every key that has as many distinct ranks, once, with its smallest; by key."""
+        """Returns the paragraph keys that at least `documents` documents have, with their smallest ranks, by key."""
         best = self.smallest(documents)
         starts, sizes = groups(best.keys)
         starts = starts[sizes >= documents]
         return ParagraphRanks(best.keys[starts], best.ranks[starts])
 
     def find(self, keys: UInt64Array) -> tuple[BoolArray, UInt64Array]:
-        """Returns (which keys are among these, which ascend; the rank of each, anything for those that are not)."""
+        """Returns a mask of the `keys` that are held here, and the rank of each key.
+
+        The keys held here must ascend; the rank of a key that is not found is arbitrary.
+        """
         if not len(self.keys):
             return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.uint64)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -98,7 +101,7 @@ class ParagraphRanks:
 
 @dataclass(frozen=True)
 class CommonParagraphs:
-    """Finds and cuts common paragraphs: the plain functions of the stage, in the order of its graph."""
+    """Finds and cuts common paragraphs; its methods are the graph's functions, in the order of use."""
 
     settings: ParagraphSettings
     seed: int
@@ -109,7 +112,7 @@ class CommonParagraphs:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def spans(self, task: Task) -> list[tuple[int, tuple[int, Span]]]:
-        """Writes the paragraphs of a shard; (partition, (shard, where its part is)) of every block."""
+        """Writes the paragraph hashes of a shard and returns (partition, (shard, file span)) of every block written."""
         with self.links.open_spans(f"paragraphs-{task.shard}") as out:
             return [
                 (part, (task.shard, out.write(block)))
@@ -118,7 +121,7 @@ class CommonParagraphs:
             ]
 
     def common(self, part: int, spans: Iterable[tuple[int, Span]]) -> list[tuple[int, Span]]:
-        """Writes the common paragraphs of a partition; (shard, where those are that it has) of every shard with any."""
+        """Writes the common paragraphs of a partition; returns (shard, file span) for every shard that has some."""
         by_shard: dict[int, list[Span]] = defaultdict(list)
         for shard, span in spans:
             by_shard[shard].append(span)
@@ -134,7 +137,7 @@ class CommonParagraphs:
         return spans_of_common
 
     def cut(self, task: Task, spans: Iterable[Span]) -> None:
-        """Writes the cuts of one shard, every row in order, nothing cut of rows that are out already."""
+        """Writes what to cut from each document of a shard, in order; nothing is cut from dropped documents."""
         common = ParagraphRanks.read(spans)
         order = np.argsort(common.keys)
         common = ParagraphRanks(common.keys[order], common.ranks[order])
@@ -159,7 +162,7 @@ class CommonParagraphs:
         )  # fmt: skip
 
     def cuts(self, texts: pa.Array, ranks: UInt64Array, alive: BoolArray, common: ParagraphRanks) -> pa.RecordBatch:
-        """Returns the columns of a batch of texts, given the common paragraphs with the rank of their first."""
+        """Returns the CUT_SCHEMA columns of texts; `common` has common paragraphs with their first document's rank."""
         from siftlm_kernels.paragraphs import cut_spans
 
         keys, bounds, values, offsets = self._hashes(texts, alive)
