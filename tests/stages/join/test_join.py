@@ -178,6 +178,13 @@ def test_a_value_that_does_not_fit_is_told_with_its_file(tmp_path: Path, store: 
         joined(store, ["a"], path=str(tmp_path), columns=["x"])
 
 
+def test_what_is_not_finite_is_null(tmp_path: Path, store: Store) -> None:
+    values = [float("nan"), float("inf"), 1.0]
+    pq.write_table(pa.table({"doc_id": ["a", "b", "c"], "x": values}), tmp_path / "t.parquet")
+    found = joined(store, ["a", "b", "c"], path=str(tmp_path), columns=["x"])
+    assert found == [{"x": None}, {"x": None}, {"x": 1.0}]
+
+
 def test_no_path_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"join\.0\.path: "):
         Source(JoinSettings(path=str(tmp_path / "none.csv"), columns=["x"]), "join.0").schema()

@@ -21,6 +21,7 @@ from siftlm.paths import is_local
 from siftlm.stages.join.settings import JoinSettings
 
 BATCH_ROWS = 1 << 16
+SHOWN = 3  # lines of an error of DuckDB's that a message has: the place, the line, and what was expected
 MEMORY = "1GB"  # that DuckDB may take
 _READERS = {
     "parquet": "read_parquet(?, union_by_name=true)",
@@ -82,7 +83,7 @@ class Source:
                     if self.settings.on in ("host", "domain"):
                         keys = pc.utf8_lower(keys)
                     columns = table.drop_columns("key").rename_columns([field.name for field in fields])
-                    yield keys, columns.cast(pa.schema(fields))
+                    yield keys, _finite(columns.cast(pa.schema(fields)))
             except (pa.ArrowException, OSError, self._duckdb().Error) as error:
                 raise self._unreadable(error) from None
 
@@ -151,8 +152,17 @@ class Source:
         return duckdb
 
     def _unreadable(self, error: Exception) -> UserError:
-        told = str(error).splitlines()[0].strip()
+        told = "; ".join(line.strip() for line in str(error).splitlines()[:SHOWN] if line.strip())
         return UserError(f"{self.place}.path: must be a table that can be read, got {self.settings.path}: {told}")
+
+
+def _finite(columns: pa.Table) -> pa.Table:
+    """The columns with null for what is infinite or not a number, as in typed fields and formulas."""
+    for at, field in enumerate(columns.schema):
+        if pa.types.is_floating(field.type):
+            known = pc.if_else(pc.is_finite(columns[at]), columns[at], pa.scalar(None, field.type))
+            columns = columns.set_column(at, field, known)
+    return columns
 
 
 def _format(path: str) -> str | None:

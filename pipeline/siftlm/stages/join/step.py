@@ -22,7 +22,7 @@ from siftlm.stages.join.source import Source
 from siftlm.stages.join.table import FOLDER, MOST_BITS, PART_BYTES, Table, TableFacts, forget
 from siftlm.store import Marker, Store, digest
 
-VERSION = 2
+VERSION = 3
 JOIN = "join/"
 BATCH_ROWS = 65_536
 EXPANSION = 4  # of a table in memory over its files, about
