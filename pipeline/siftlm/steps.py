@@ -39,10 +39,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     """
     split, dedup = config.split(), config.dedup
     refuse = config.duplicate_ids == "refuse"
-    inputs, read_bytes = (
-        {settings.source: settings for settings in config.input},
-        batch_size(config.runner, BATCH_BYTES),
-    )
+    inputs = {settings.source: settings for settings in config.input}
+    read_bytes = batch_size(config.runner, BATCH_BYTES)
     fields = FieldColumns(inputs, DOCUMENTS, read_bytes)
     joins = [Join(number, settings) for number, settings in enumerate(config.join)]
     unique_ids = UniqueIds(tuple(settings.source for settings in config.input), refuse)
@@ -64,7 +62,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     if config.reference:
         yield Reference(config.reference, split)
     if dedup or split.holdout or config.preselect:
-        given = [step.name for step in (fields, *joins) if step.columns()]
+        named = set[str]().union(*(rule.columns() for rule in config.preselect))
+        given = [step.name for step in (fields, *joins) if named.intersection(step.columns().names)]
         yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
     yield from score.steps(config.score, batch_size(config.runner, score.WINDOW_BYTES))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,19 @@ import pyarrow.compute as pc
 
 from siftlm.derived.corpus import Measured, Quantile, Rank, Statistic, ZScore
 from siftlm.derived.settings import ColumnSettings
+from siftlm.derived.values import (
+    FUNCTIONS,
+    SHORT,
+    FormulaError,
+    Value,
+    as_time,
+    constant,
+    finite,
+    kind_of,
+    readable,
+    said,
+    spread,
+)
 from siftlm.errors import UserError, nearest
 from siftlm.statistics.cuts import LARGEST_MASS
 from siftlm.statistics.hashing import hash_names
@@ -27,60 +40,6 @@ from siftlm.statistics.ordered import BoolArray
 
 DEEPEST = 150  # operations within each other
 MOST_BUCKETS = 1000
-SHORT = 60  # characters of a formula that a message shows
-_MOST_FLOAT = 1 << 1023
-
-Value = Any
-"""An Arrow array of the table's rows, or a scalar of all of them."""
-
-
-class FormulaError(Exception):
-    """Reports what is wrong with a formula."""
-
-
-class Function(NamedTuple):
-    """Holds a function of formulas, which takes `least` to `most` values of type `kind`."""
-
-    compute: Callable[..., Value]
-    kind: str
-    least: int
-    most: int
-
-
-def _finite(value: Value) -> Value:
-    """Numbers with null for what is infinite or not a number."""
-    return pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
-
-
-def _number_function(compute: Callable[..., Value], least: int = 1, most: int = 1) -> Function:
-    return Function(lambda *values: _finite(compute(*values)), "number", least, most)
-
-
-def _element_wise(compute: Callable[..., Value]) -> Function:
-    return _number_function(lambda *values: compute(*values, skip_nulls=False), 1, 64)
-
-
-FUNCTIONS: Mapping[str, Function] = {
-    "abs": _number_function(pc.abs),
-    "ceil": _number_function(pc.ceil),
-    "clip": _number_function(
-        lambda value, low, high: pc.min_element_wise(
-            pc.max_element_wise(value, low, skip_nulls=False), high, skip_nulls=False
-        ),
-        3,
-        3,
-    ),
-    "coalesce": Function(pc.coalesce, "same", 1, 64),
-    "exp": _number_function(pc.exp),
-    "floor": _number_function(pc.floor),
-    "is_null": Function(pc.is_null, "any", 1, 1),
-    "log": _number_function(pc.ln),
-    "log10": _number_function(pc.log10),
-    "max": _element_wise(pc.max_element_wise),
-    "min": _element_wise(pc.min_element_wise),
-    "sqrt": _number_function(pc.sqrt),
-}
-"""What can be called of the values of one document."""
 
 CORPUS_FUNCTIONS = ("quantile", "rank", "zscore")
 """What can be called over the values of all documents that are not out already."""
@@ -103,10 +62,11 @@ class Call:
     """Holds a function call in a formula that needs statistics of the whole corpus, such as `rank`.
 
     Attributes:
+        name: The name of its state.
         level: 1 where it asks about what each document says alone, one more where about the answers of others.
     """
 
-    node: ast.Call
+    name: str
     statistic: Statistic
     measured: ast.expr
     within: ast.expr | None
@@ -149,7 +109,7 @@ class Program:
 
     def asked(self, level: int) -> list[tuple[str, Call]]:
         """Returns the calls that belong to one round of statistics (`level`), each with the name of its state."""
-        return [(str(number), call) for number, call in enumerate(self.calls.values()) if call.level == level]
+        return [(call.name, call) for call in self.calls.values() if call.level == level]
 
     def measured(self, call: Call, table: pa.Table, states: Mapping[str, Any], alive: BoolArray) -> Measured:
         """Returns the groups, values and masses that a call measures, for `alive` rows that have a value."""
@@ -170,7 +130,7 @@ class Program:
         children = (child.value if isinstance(child, ast.keyword) else child for child in ast.iter_child_nodes(tree))
         below = max((self._level(child, depth + 1) for child in children if isinstance(child, ast.expr)), default=0)
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in CORPUS_FUNCTIONS:
-            self.calls[tree] = _corpus_call(tree, below + 1)
+            self.calls[tree] = _corpus_call(str(len(self.calls)), tree, below + 1)
             return below + 1
         return below
 
@@ -185,7 +145,7 @@ def _parsed(text: str) -> ast.expr:
             raise FormulaError(f"must be a formula, got {text[:SHORT]!r}: {why}") from None
 
 
-def _corpus_call(node: ast.Call, level: int) -> Call:
+def _corpus_call(state: str, node: ast.Call, level: int) -> Call:
     name = _called(node)
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
     allowed = ("within", "weight") if name == "quantile" else ("within",)
@@ -193,28 +153,23 @@ def _corpus_call(node: ast.Call, level: int) -> Call:
         raise FormulaError(f"{name} must have no other key than {' and '.join(allowed)}, got {unknown[0]!r}")
     expected = 2 if name == "quantile" else 1
     if len(node.args) != expected or len(node.keywords) > len(keywords):
-        said = "a value and a number of buckets" if name == "quantile" else "one value"
-        raise FormulaError(f"{name} must have {said}, and perhaps `within=`, got {_said(node)}")
+        taken = "a value and a number of buckets" if name == "quantile" else "one value"
+        raise FormulaError(f"{name} must have {taken}, and perhaps `within=`, got {said(node)}")
     statistic: Statistic = Rank() if name == "rank" else ZScore() if name == "zscore" else Quantile(_buckets(node))
-    return Call(node, statistic, node.args[0], keywords.get("within"), keywords.get("weight"), level)
+    return Call(state, statistic, node.args[0], keywords.get("within"), keywords.get("weight"), level)
 
 
 def _buckets(node: ast.Call) -> int:
     match node.args[1]:
         case ast.Constant(value=int(buckets)) if not isinstance(buckets, bool) and 2 <= buckets <= MOST_BUCKETS:
             return buckets
-    raise FormulaError(f"quantile must have a whole number of 2 to {MOST_BUCKETS} buckets, got {_said(node.args[1])}")
+    raise FormulaError(f"quantile must have a whole number of 2 to {MOST_BUCKETS} buckets, got {said(node.args[1])}")
 
 
 def _called(node: ast.Call) -> str:
     if not isinstance(node.func, ast.Name):
-        raise FormulaError(f"must call one of {_names()}, got {_said(node.func)!r}")
+        raise FormulaError(f"must call one of {_names()}, got {said(node.func)!r}")
     return node.func.id
-
-
-def _said(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= SHORT else f"{text[: SHORT - 3]}..."
 
 
 def _names() -> str:
@@ -231,18 +186,18 @@ class _Evaluation:
     def column(self, name: str) -> pa.Array:
         """Returns a derived column, one value a row."""
         if name not in self.made:
-            self.made[name] = _spread(self.value(self.program.formulas[name]), self.table.num_rows)
+            self.made[name] = spread(self.value(self.program.formulas[name]), self.table.num_rows)
         return self.made[name]
 
     def value(self, node: ast.expr) -> Value:
         """Returns the value of a part of a formula."""
         match node:
             case ast.Constant():
-                return _constant(node)
+                return constant(node)
             case ast.Name():
                 return self._named(node.id)
             case ast.BinOp(op=op) if type(op) in _ARITHMETIC:
-                return _finite(_ARITHMETIC[type(op)](self._number(node.left), self._number(node.right)))
+                return finite(_ARITHMETIC[type(op)](self._number(node.left), self._number(node.right)))
             case ast.UnaryOp(op=ast.USub()):
                 return pc.negate(self._number(node.operand))
             case ast.UnaryOp(op=ast.UAdd()):
@@ -258,28 +213,28 @@ class _Evaluation:
                 return pc.if_else(condition, *self._alike([node.body, node.orelse]))
             case ast.Call():
                 return self._result(node)
-        raise FormulaError(f"must be made of columns, numbers, strings, operators and functions, got {_said(node)!r}")
+        raise FormulaError(f"must be made of columns, numbers, strings, operators and functions, got {said(node)!r}")
 
     def measured(self, call: Call) -> tuple[Measured, BoolArray]:
         """Returns group, value and mass of the rows that have a value, and which these are."""
         rows = self.table.num_rows
-        numbers = _spread(self._number(call.measured), rows)
+        numbers = spread(self._number(call.measured), rows)
         known = np.asarray(numbers.is_valid())
         values = np.asarray(numbers.fill_null(0.0), np.float64)
         group, mass = np.zeros(rows, np.uint64), None
         if call.within is not None:
-            groups = _spread(self.value(call.within), rows)
+            groups = spread(self.value(call.within), rows)
             if pa.types.is_floating(groups.type):
                 raise FormulaError(f"within must name a column of strings, booleans or integers, got {groups.type}")
             group = hash_names(groups.cast(pa.string()).fill_null("\0"))
         if call.weight is not None:
-            weights = _spread(self.value(call.weight), rows)
+            weights = spread(self.value(call.weight), rows)
             if not pa.types.is_integer(weights.type):
                 raise FormulaError(f"weight must name a column of integers, got {weights.type}")
             mass = np.asarray(weights.cast(pa.int64()).fill_null(0))
             if len(mass) and not 0 <= mass.min() <= mass.max() <= LARGEST_MASS:
                 raise UserError(
-                    f"columns: weight must be of integers from 0 to {LARGEST_MASS:,}, got {_said(call.weight)} with "
+                    f"columns: weight must be of integers from 0 to {LARGEST_MASS:,}, got {said(call.weight)} with "
                     f"{mass.min():,} to {mass.max():,}"
                 )
         return Measured(group, values, mass).where(known), known
@@ -288,7 +243,7 @@ class _Evaluation:
         if name in self.program.formulas:
             return self.column(name)
         if name in self.program.given:
-            return _readable(name, self.table[name])
+            return readable(name, self.table[name])
         if name in ("true", "false"):
             return pa.scalar(name == "true")
         later = [column.name for column in self.program.columns]
@@ -303,13 +258,13 @@ class _Evaluation:
         if pa.types.is_boolean(value.type):
             value = pc.cast(value, pa.int8())
         if not (pa.types.is_floating(value.type) or pa.types.is_integer(value.type)):
-            raise FormulaError(f"must compute with numbers, got {_said(node)!r} of {_kind(value.type)}")
+            raise FormulaError(f"must compute with numbers, got {said(node)!r} of {kind_of(value.type)}")
         return pc.cast(value, pa.float64(), safe=False)
 
     def _boolean(self, node: ast.expr) -> Value:
         value = self.value(node)
         if not pa.types.is_boolean(value.type):
-            raise FormulaError(f"must have a condition there, got {_said(node)!r} of {_kind(value.type)}")
+            raise FormulaError(f"must have a condition there, got {said(node)!r} of {kind_of(value.type)}")
         return value
 
     def _compared(self, node: ast.Compare) -> Iterator[Value]:
@@ -321,18 +276,18 @@ class _Evaluation:
             elif type(op) in _COMPARISONS:
                 pair = self._alike([left, right])
                 if isinstance(op, _ORDERED) and pa.types.is_boolean(pair[0].type):
-                    raise FormulaError(f"must put numbers, strings or times in order, got {_said(node)!r}")
+                    raise FormulaError(f"must put numbers, strings or times in order, got {said(node)!r}")
                 yield _COMPARISONS[type(op)](*pair)
             else:
-                raise FormulaError(f"must compare with < <= > >= == != in, got {_said(node)!r}")
+                raise FormulaError(f"must compare with < <= > >= == != in, got {said(node)!r}")
             left = right
 
     def _member(self, left: ast.expr, right: ast.expr) -> Value:
         if not isinstance(right, ast.Tuple | ast.List) or not right.elts:
-            raise FormulaError(f"must name a list of values behind `in`, got {_said(right)!r}")
+            raise FormulaError(f"must name a list of values behind `in`, got {said(right)!r}")
         value, *others = self._alike([left, *right.elts])
         if not all(isinstance(other, pa.Scalar) for other in others):
-            raise FormulaError(f"must list values and no columns behind `in`, got {_said(right)!r}")
+            raise FormulaError(f"must list values and no columns behind `in`, got {said(right)!r}")
         wanted = pa.array([other.as_py() for other in others], value.type)
         inside = pc.is_in(value, value_set=wanted)
         return pc.if_else(pc.is_valid(value), inside, pa.scalar(None, pa.bool_()))
@@ -340,18 +295,18 @@ class _Evaluation:
     def _alike(self, nodes: Sequence[ast.expr]) -> list[Value]:
         """The values of some nodes, which must be of one kind: numbers as float64, times from strings where need be."""
         values = [self.value(node) for node in nodes]
-        kinds = [_kind(value.type) for value in values]
+        kinds = [kind_of(value.type) for value in values]
         if "a time" in kinds and set(kinds) <= {"a time", "a string"}:
             kind = next(value.type for value in values if pa.types.is_timestamp(value.type))
             return [
-                value if pa.types.is_timestamp(value.type) else _time(value, kind, node)
+                value if pa.types.is_timestamp(value.type) else as_time(value, kind, node)
                 for value, node in zip(values, nodes, strict=True)
             ]
         if len(set(kinds)) > 1:
             other = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
             raise FormulaError(
-                f"must have values of one kind together, got {_said(nodes[0])!r} of {kinds[0]} and "
-                f"{_said(nodes[other])!r} of {kinds[other]}"
+                f"must have values of one kind together, got {said(nodes[0])!r} of {kinds[0]} and "
+                f"{said(nodes[other])!r} of {kinds[other]}"
             )
         return [self._number(node) for node in nodes] if kinds[0] == "a number" else values
 
@@ -367,7 +322,7 @@ class _Evaluation:
             )
         if node.keywords or not function.least <= len(node.args) <= function.most:
             many = function.least if function.least == function.most else f"{function.least} or more"
-            raise FormulaError(f"{name} must have {many} value{'' if many == 1 else 's'}, got {_said(node)!r}")
+            raise FormulaError(f"{name} must have {many} value{'' if many == 1 else 's'}, got {said(node)!r}")
         if function.kind == "number":
             return function.compute(*map(self._number, node.args))
         return function.compute(*(self._alike(node.args) if function.kind == "same" else map(self.value, node.args)))
@@ -379,55 +334,6 @@ class _Evaluation:
         kind = pa.int64() if whole else pa.float64()
         if not self.states:
             return pa.nulls(self.table.num_rows, kind)
-        number = list(self.program.calls).index(call.node)
         answers = np.full(self.table.num_rows, np.nan)
-        answers[known] = call.statistic.values(rows, self.states[str(number)])
+        answers[known] = call.statistic.values(rows, self.states[call.name])
         return pa.array(answers, mask=np.isnan(answers)).cast(kind)
-
-
-def _constant(node: ast.Constant) -> pa.Scalar:
-    match node.value:
-        case bool():
-            return pa.scalar(node.value)
-        case int() | float() if abs(node.value) < _MOST_FLOAT:
-            return pa.scalar(float(node.value))
-        case str() if node.value.isprintable():
-            return pa.scalar(node.value)
-    raise FormulaError(f"must have numbers, printable strings, True and False as constants, got {_said(node)!r}")
-
-
-def _readable(name: str, column: Value) -> Value:
-    """A column with NaN as null; a UserError where formulas cannot read its type."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_large_string(column.type):
-        column = column.cast(pa.string())
-    if _kind(column.type) == "another kind":
-        raise FormulaError(f"must name columns of numbers, booleans, strings or times, got {name!r} of {column.type}")
-    return _finite(pc.cast(column, pa.float64())) if pa.types.is_floating(column.type) else column
-
-
-def _kind(kind: pa.DataType) -> str:
-    if pa.types.is_boolean(kind):
-        return "a condition"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return "a number"
-    if pa.types.is_string(kind):
-        return "a string"
-    return "a time" if pa.types.is_timestamp(kind) else "another kind"
-
-
-def _time(value: Value, kind: pa.DataType, node: ast.expr) -> Value:
-    if isinstance(value, pa.Scalar):
-        try:
-            return pc.cast(value, kind)
-        except pa.ArrowInvalid:
-            pass
-    raise FormulaError(f"must compare a time with a time such as '2024-05-31', got {_said(node)!r}")
-
-
-def _spread(value: Value, rows: int) -> pa.Array:
-    """A value of every row as one array."""
-    if isinstance(value, pa.Scalar):
-        return pa.array([value.as_py()] * rows, value.type)
-    return value.combine_chunks() if isinstance(value, pa.ChunkedArray) else value

@@ -29,7 +29,7 @@ class FactorSettings(Component):
     @property
     def score_column(self) -> str | None:
         """Returns the column of numbers whose distribution the report shows; None where the factor has none."""
-        return None
+        return None if self.grouped_by else self.column
 
     def check(self, good_ends: Mapping[str, End]) -> None:
         """Raises UserError where the worst documents would get the most copies and the user did not ask for that."""

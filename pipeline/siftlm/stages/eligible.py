@@ -93,10 +93,10 @@ class Eligible(ShardStep):
     def run(self, task: Task, store: Store) -> Marker:
         losses = self.split.losses(task, store)
         table = read_columns(task, store, {"doc_id"}.union(*(rule.columns() for rule in self.rules)))
-        numbered = [(number, end, part) for number, rule in enumerate(self.rules) for end, part in rule.parts()]
-        for number, end, rule in numbered:
-            for reason, rows in keep_rows(rule, table, alive(losses), self.split.seed, f"{PRESELECT} {number}"):
-                losses[rows] = reason, f"{PRESELECT}.{number}{end}"
+        for place, rule in flattened(PRESELECT, self.rules):
+            draws = " ".join(place.split(".")[:2])
+            for reason, rows in keep_rows(rule, table, alive(losses), self.split.seed, draws):
+                losses[rows] = reason, place
         out = pa.table([pa.array(column.copy(), pa.string()) for column in losses.T], schema=SCHEMA)
         with store.writer(ELIGIBLE, task.key, SCHEMA) as file:
             for batch in out.to_batches(max_chunksize=BATCH_ROWS):

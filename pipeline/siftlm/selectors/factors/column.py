@@ -34,10 +34,6 @@ class ColumnFactor(FactorSettings):
     def words(self) -> str:
         return f"weight {'divided' if self.inverse else 'multiplied'} by {self.column}"
 
-    @property
-    def score_column(self) -> str:
-        return self.column
-
     def check(self, good_ends: Mapping[str, End]) -> None:
         if self.inverse is None and good_ends.get(self.column) == "lowest":
             raise UserError(

@@ -76,10 +76,6 @@ class SegmentsFactor(FactorSettings):
         return f"weight 1 / the mean {self.column} of its segment, of {self.segments} segments"
 
     @property
-    def score_column(self) -> str:
-        return self.column
-
-    @property
     def passes(self) -> int:
         return 2  # borders, then sums
 

@@ -51,10 +51,6 @@ class StepsFactor(FactorSettings):
         told = ", ".join(f"{factor:.6g} from {start:.6g}" for start, factor in self.steps)
         return f"weight by steps of {self.column}: {told}"
 
-    @property
-    def score_column(self) -> str:
-        return self.column
-
     def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
         starts, factors = zip(*self.steps, strict=True)
         step = np.searchsorted(starts, rows.real(self.column), side="right")
