@@ -217,15 +217,15 @@ def test_a_fault_in_a_worker_is_one_line(desk: Any, fault: str, code: int, told:
 
 def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Another process gives the error as text; the last of its lines is the mistake."""
-    from siftlm.cli.commands import _known
+    from siftlm.cli.mistakes import known
     from siftlm.errors import UserError
 
     text = (
         "Traceback (most recent call last):\n  File x\nsiftlm.errors.UserError: in: must be, got y [while running 'z']"
     )
     for error in (RuntimeError(text), RuntimeError(repr(text)), UserError("in: must be, got y")):
-        assert str(_known(error)) == "in: must be, got y"
-    assert _known(ValueError("a defect")) is None
+        assert str(known(error)) == "in: must be, got y"
+    assert known(ValueError("a defect")) is None
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_mistake_in_a_worker_process_is_one_line(desk: Any, capsys: pytest.Cap
 )
 def test_a_fault_of_the_environment_in_a_worker_process_is_one_line(kind: str, number: int, said: str) -> None:
     """As in this process; of several errors in the text, the last one says where it was."""
-    from siftlm.cli.commands import _known
+    from siftlm.cli.mistakes import known
 
     fault = f"[Errno {number}] {os.strerror(number)}"
     text = (
@@ -242,8 +242,8 @@ def test_a_fault_of_the_environment_in_a_worker_process_is_one_line(kind: str, n
         f"another exception occurred:\n\n{kind}: {fault}: /out/x.parquet [while running 'documents']\n"
     )
     for error in (RuntimeError(text), RuntimeError(repr(text))):
-        assert str(_known(error)) == f"{said}: {fault}: /out/x.parquet; mend that and run again"
-    assert _known(RuntimeError(text.replace(f"Errno {number}", "Errno 9"))) is None
+        assert str(known(error)) == f"{said}: {fault}: /out/x.parquet; mend that and run again"
+    assert known(RuntimeError(text.replace(f"Errno {number}", "Errno 9"))) is None
 
 
 def test_commands_do_what_they_say(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:

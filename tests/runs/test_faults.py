@@ -233,7 +233,7 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, tiny_model: Any, mon
 
     No temporary file is left behind.
     """
-    from siftlm.cli.commands import _known
+    from siftlm.cli.mistakes import known
 
     for name in "ab":
         bench.shard(f"{name}.jsonl", good(20, name))
@@ -251,10 +251,10 @@ def test_a_full_disk_at_any_stage_loses_nothing(bench: Any, tiny_model: Any, mon
     for place in PLACES:
         with disk_full_at(monkeypatch, place), pytest.raises((OSError, RuntimeError, UserError)) as caught:
             bench.run(**settings)
-        known = _known(caught.value)
-        assert known is not None
-        assert "o space left" in str(known), place
-        assert str(bench.root) in str(known), "the file is named"
+        told = known(caught.value)
+        assert told is not None
+        assert "o space left" in str(told), place
+        assert str(bench.root) in str(told), "the file is named"
         assert not (bench.root / "out/manifest.json").exists()
     assert not list((bench.root / "out").rglob("*.tmp"))
     manifest = bench.run(**settings).manifest

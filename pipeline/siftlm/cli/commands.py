@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siftlm import console, logs, stopping
+from siftlm.cli.mistakes import known
 from siftlm.errors import UserError, one_line, visible
 
 if TYPE_CHECKING:
@@ -29,25 +28,6 @@ app = typer.Typer(
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for
-ENVIRONMENT = {
-    errno.ENOSPC: "no space left",
-    errno.EDQUOT: "no space left",
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.EROFS: "a read-only file system",
-    errno.EMFILE: "too many open files",
-    errno.ENFILE: "too many open files",
-    errno.EIO: "a failing disk",
-    errno.ENOTDIR: "a file where a folder must be",
-    errno.EEXIST: "a file where a folder must be",
-    errno.EISDIR: "a folder where a file must be",
-    errno.ENAMETOOLONG: "a name that is too long",
-    errno.ELOOP: "links that lead in a circle",
-}
-"""System errors that are no defect of siftlm's."""
-BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
-WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
-WORKER_FAULT = re.compile(r"(?:^|\\n)[\w.]*Error: (\[Errno (\d+)\] .+?)(?= \[while running|\\n|$)", re.MULTILINE)
 GARBAGE = 50_000  # objects between two searches for cycles: imports make ten times as many, and all of them stay
 SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for the interpreter, at most
 USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer uses, which may be its own copy
@@ -387,11 +367,11 @@ def _plain_errors() -> Iterator[None]:
     except Exception as error:
         from siftlm.engine.audit import AuditError
 
-        known = _known(error)
-        if known is None:
+        told = known(error)
+        if told is None:
             raise
-        print(f"siftlm: {visible(str(known))}", file=sys.stderr)
-        sys.exit(EXIT_AUDIT if isinstance(known, AuditError) else EXIT_USER)
+        print(f"siftlm: {visible(str(told))}", file=sys.stderr)
+        sys.exit(EXIT_AUDIT if isinstance(told, AuditError) else EXIT_USER)
 
 
 def _one_line(error: Any) -> str:
@@ -399,28 +379,3 @@ def _one_line(error: Any) -> str:
     message = visible(" ".join(error.format_message().split())).rstrip(".")
     command = error.ctx.command_path if error.ctx else app.info.name
     return f"{message[0].lower()}{message[1:]}; see {command} --help"
-
-
-def _known(error: BaseException) -> Exception | None:
-    """The user's mistake, the failed audit or the fault of the environment behind an error, also when Beam wrapped it.
-
-    Beam raises a worker's error again with a remark in its message, from this process with the original behind it,
-    from another one as a text with the worker's traceback in it.
-    """
-    from siftlm.engine.audit import AuditError
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError | AuditError):
-            return type(cause)(*(BEAM_REMARK.sub("", str(line)) for line in cause.args))
-        if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
-            return _of_environment(cause.errno, str(cause))
-        cause = cause.__cause__ or cause.__context__
-    if told := WORKER_ERROR.search(str(error)):
-        return UserError(told[1])
-    faults = [fault for fault in WORKER_FAULT.finditer(str(error)) if int(fault[2]) in ENVIRONMENT]
-    return _of_environment(int(faults[-1][2]), faults[-1][1]) if faults else None
-
-
-def _of_environment(number: int, told: str) -> UserError:
-    return UserError(f"{ENVIRONMENT[number]}: {told}; mend that and run again")
