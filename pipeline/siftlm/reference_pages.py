@@ -37,7 +37,10 @@ EVERYTHING: dict[str, Any] = {
     "name": "everything",
     "input": [{"source": "web", "paths": ["web/*.jsonl"]}],
     "annotate": {
-        "classifiers": [{"name": "classifier", "path": "model.bin", "label": "good"}],
+        "classifiers": [
+            {"name": "classifier", "path": "model.bin", "label": "good"},
+            {"name": "topic", "path": "topics.bin", "label": "*"},
+        ],
         "dsir": [{"name": "dsir", "path": "dsir.npz"}],
         "contamination": [{"name": "benchmark", "path": "benchmark.jsonl"}],
     },
@@ -90,6 +93,8 @@ MEANINGS = {
     "language": "the most probable language",
     "language_score": "its probability",
     "classifier": "the probability of the classifier's label",
+    "topic": 'the probability of the best label of a classifier with `label = "*"`',
+    "topic_label": "that label; null for a text without a word",
     "dsir": "log weight of the document's n-grams, target over raw",
     "dsir_per_ngram": "the same, divided by the number of n-grams",
     "dsir_sampled": "log weight plus Gumbel noise: `top` by it draws in proportion to the weights",
@@ -206,7 +211,7 @@ def columns_page() -> str:
             "# Columns reference",
             "The steps of a run in their order, with the columns that each adds. Rules, weights and `dedup.keep` may "
             "name every column of the steps before them; `data/` and `rejects/` hold all of them. Names that begin "
-            "with `classifier`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table.",
+            "with `classifier`, `topic`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table.",
             *_steps(made),
             "## Where documents are dropped",
             "In this order; `dropped_by` in `rejects/` names the place, `reason` the reason.",

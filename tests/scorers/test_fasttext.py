@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import fasttext
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from siftlm.errors import UserError
-from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings
+from siftlm.scorers.fasttext import ClassifierScorer, ClassifierSettings, best_labels
+from siftlm.scorers.protocol import ragged_text
 
 TEXTS = ["good words\nhere", "bad bad words", "", "unheard of"]
 
@@ -95,3 +97,56 @@ def test_a_model_replaced_on_disk_is_loaded_again(model_path: str, tmp_path: Pat
     path.write_bytes(b"no model")
     with pytest.raises(UserError, match=r"model.bin: must be a supervised"):
         scorer(str(path)).check()
+
+
+@pytest.mark.parametrize("impl", ["auto", "fasttext"])
+def test_the_best_label_is_the_one_that_fasttext_predicts(model_path: str, impl: str) -> None:
+    """With its probability, and without the prefix; a text without a word has neither."""
+    topics = scorer(model_path, "*", impl=impl)
+    topics.check()
+    texts = [*TEXTS, " \n\t", "worst things", "good bad worst " * 40]
+    found = topics.score(documents(texts))
+    assert found.schema == pa.schema(topics.fields())
+    assert found.schema == pa.schema([pa.field("quality", pa.float32()), pa.field("quality_label", pa.string())])
+    package = fasttext.load_model(model_path)
+    for text, row in zip(texts, found.to_pylist(), strict=True):
+        (label,), (probability,) = package.predict(text.replace("\n", " "))
+        if text.strip():
+            assert row == {"quality": pytest.approx(probability, abs=1e-5), "quality_label": label[len("__label__") :]}
+        else:
+            assert row == {"quality": None, "quality_label": None}
+    assert len(set(found["quality_label"].to_pylist())) == 4
+    assert topics.score(documents([])).num_rows == 0
+
+
+def test_equally_probable_labels_are_the_first_of_the_model() -> None:
+    """Whatever their names; a text of which the model knows nothing has no label."""
+
+    class Even:
+        labels = ("__label__b", "__label__a", "__label__c")
+
+        def probabilities(self, *_: object, **__: object) -> np.ndarray:
+            return np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [np.nan] * 3, [1, 0, 0]], np.float32)
+
+    texts = pa.array(["x", "y", "z", " "], pa.large_string())
+    labels, probabilities = best_labels(Even(), texts, ragged_text(texts), "auto")  # type: ignore[arg-type]
+    assert labels.to_pylist() == ["a", "b", None, None]
+    assert probabilities.to_pylist() == [pytest.approx(0.4), 0.5, None, None]
+
+
+def test_the_best_label_is_in_the_key_and_its_values_are_known(model_path: str) -> None:
+    """So that a rule's list with a label that the model does not have is told before any work."""
+    topics = scorer(model_path, "*")
+    assert topics.digest() != scorer(model_path).digest()
+    assert sorted(topics.values()["quality_label"]) == ["high", "low", "lower"]
+    assert scorer(model_path).values() == {}
+    assert topics.good_ends() == {"quality": "highest"}
+
+
+def test_a_model_without_labels_is_refused(tmp_path: Path) -> None:
+    """Word vectors, for instance, with the place of the path."""
+    (tmp_path / "text.txt").write_text("good words here and bad things there\n" * 20)
+    vectors = fasttext.train_unsupervised(str(tmp_path / "text.txt"), dim=4, bucket=100, epoch=1, thread=1, verbose=0)
+    vectors.save_model(str(tmp_path / "vectors.bin"))
+    with pytest.raises(UserError, match=r"^annotate.classifiers.quality.path: .*vectors.bin: .* which have no labels"):
+        scorer(str(tmp_path / "vectors.bin"), "*").check()

@@ -1,4 +1,4 @@
-"""Computes the probability of a fastText label as a column."""
+"""Computes the probability of a fastText label as a column, or the best label and its probability."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
-from siftlm.scorers.protocol import NamedSettings, ragged_text
+from siftlm.scorers.protocol import NamedSettings, Ragged, ragged_text
 from siftlm.settings import End
 from siftlm.store import digest
 from siftlm_kernels.fasttext_linear import FastTextLinear
 
 VERSION = 2
 LABEL_PREFIX = "__label__"
+BEST = "*"  # in the place of a label: the one that is most probable
+NO_WORD = r"^[ \n\r\t\v\f\x00]*$"
 Impl = Literal["auto", "fasttext"]
 
 
 class ClassifierSettings(NamedSettings):
-    """Computes the probability of a label of a fastText classifier as the column `name`."""
+    """Computes the probability of a label of a fastText classifier as the column `name`.
+
+    With `label = "*"` that is the probability of the best label, and `<name>_label` names it, a topic for instance:
+    a column of strings for rules, bands, mixtures and formulas. Both are null for a text without a word. Of equally
+    probable labels it is the one that the model lists first.
+    """
 
     kind: Literal["classifier"] = "classifier"
     table: ClassVar = "annotate.classifiers"
@@ -33,7 +41,7 @@ class ClassifierSettings(NamedSettings):
     example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
     path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")
-    label: str = Field(min_length=1, description="The label, with or without `__label__`.")
+    label: str = Field(min_length=1, description='The label, with or without `__label__`; "*" is the best one.')
     impl: Impl = Field("auto", description="`fasttext` predicts with the fasttext package, ten times slower.")
 
     def scorer(self) -> ClassifierScorer:
@@ -62,7 +70,7 @@ def _load(path: str, _signature: str) -> FastTextLinear:
 
 
 class ClassifierScorer(ModelScorer):
-    """Computes the column `name`: a label's probability as fastText reports it.
+    """Computes the column `name`: a label's probability as fastText reports it, and for "*" the label itself.
 
     It is null where the model knows nothing of a text.
     fastText reports p + 1e-5. Newlines count as spaces, so a document is one line, as in training.
@@ -71,19 +79,34 @@ class ClassifierScorer(ModelScorer):
     settings: ClassifierSettings
 
     def fields(self) -> list[pa.Field]:
-        return [pa.field(self.settings.name, pa.float32())]
+        name = self.settings.name
+        labels = [pa.field(f"{name}_label", pa.string())] if self._any_label else []
+        return [pa.field(name, pa.float32()), *labels]
 
     def good_ends(self) -> dict[str, End]:
         return {self.settings.name: "highest"}
+
+    def values(self) -> dict[str, list[str]]:
+        return {f"{self.settings.name}_label": bare_labels(self.fresh())} if self._any_label else {}
 
     def identity(self, content: str) -> str:
         return digest("classifier", VERSION, self.settings.name, self.settings.label, self.settings.impl, content)
 
     def check(self) -> None:
-        self._label_column(self.fresh())
+        model = self.fresh()
+        if not self._any_label:
+            self._label_column(model)
+
+    @property
+    def _any_label(self) -> bool:
+        return self.settings.label == BEST
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         model = self.loaded()
+        if self._any_label:
+            texts = batch["text"]
+            labels, probabilities = best_labels(model, texts, ragged_text(texts), self.settings.impl)
+            return pa.RecordBatch.from_arrays([probabilities, labels], schema=pa.schema(self.fields()))
         column = self._label_column(model)
         probabilities = model.probabilities(*ragged_text(batch["text"]), impl=self.settings.impl)[:, column]
         scores = pa.array(probabilities, pa.float32(), mask=np.isnan(probabilities))
@@ -95,7 +118,30 @@ class ClassifierScorer(ModelScorer):
         for candidate in (label, LABEL_PREFIX + label):
             if candidate in model.labels:
                 return model.labels.index(candidate)
-        bare = [known.removeprefix(LABEL_PREFIX) for known in model.labels]
+        bare = bare_labels(model)
         near = difflib.get_close_matches(label.removeprefix(LABEL_PREFIX), bare, n=3, cutoff=0.4) or bare[:10]
         place = f"{self.settings.place}.label"
         raise UserError(f"{place}: must be a label of the model, got {label!r}; nearest: {', '.join(near)}")
+
+
+def bare_labels(model: FastTextLinear) -> list[str]:
+    """Returns the labels of a model in its order, without `__label__`."""
+    return [label.removeprefix(LABEL_PREFIX) for label in model.labels]
+
+
+def best_labels(model: FastTextLinear, texts: pa.Array, read: Ragged, impl: Impl) -> tuple[pa.Array, pa.Array]:
+    """Returns the most probable label of every text, without `__label__`, and its probability (float32).
+
+    Both are null where a text has no word, or none that the model knows. Equal probabilities go to the label that the
+    model lists first.
+
+    Args:
+        texts: The whole texts.
+        read: The part of each that the model reads, as `(values, offsets)`.
+    """
+    probabilities = model.probabilities(*read, impl=impl)
+    wordless = pc.match_substring_regex(texts, NO_WORD).to_numpy(zero_copy_only=False).astype(np.bool_)
+    unknown = np.isnan(probabilities[:, 0]) | wordless
+    best = np.argmax(probabilities, axis=1)
+    labels = pa.array(bare_labels(model), pa.string()).take(pa.array(best, mask=unknown))
+    return labels, pa.array(probabilities[np.arange(len(best)), best], pa.float32(), mask=unknown)

