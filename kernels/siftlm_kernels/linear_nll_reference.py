@@ -5,7 +5,7 @@ Shapes: R rows (tokens), C rows of a chunk, D hidden size, V vocabulary, B vocab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,37 +109,52 @@ def chunked_nll(hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head) -> 
     Every product has that many rows, the last chunk being filled up with zeros: a matrix library picks its kernel by
     shape, so a fixed shape is what makes a row's bits independent of how many rows there are.
     """
-    return _by_chunks(hidden_RD, target_R, head, lambda h, t: (_chunk_nll(h, t, head),))[0]
+    return _by_chunks([hidden_RD, target_R], head, lambda h, t: (_chunk_nll(h, t, head),))[0]
 
 
 def linear_token_statistics(
-    hidden_RD: torch.Tensor, classifier_VD: torch.Tensor, target_R: torch.Tensor, *, bias: torch.Tensor | None = None
+    hidden_RD: torch.Tensor,
+    classifier_VD: torch.Tensor,
+    target_R: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    nll_R: torch.Tensor | None = None,
 ) -> TokenStatistics:
     """Returns each target's negative log-likelihood with the entropy and EL2N norm of the predicted distribution.
 
     With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
-    The nll column has the same bits as `linear_nll(impl="reference")`.
+    The nll column is `nll_R` where that is given, so that it has the bits of whatever computed it, and else that of
+    `linear_nll(impl="reference")`.
     """
     head = Head.checked(hidden_RD, classifier_VD, target_R, bias)
-    return TokenStatistics(*_by_chunks(hidden_RD, target_R, head, lambda h, t: _chunk_statistics(h, t, head)))
+    nll_R = chunked_nll(hidden_RD, target_R, head) if nll_R is None else nll_R
+    rows = [hidden_RD, target_R, nll_R]
+    return TokenStatistics(*_by_chunks(rows, head, lambda h, t, nll: _chunk_statistics(h, t, nll, head)))
 
 
 def _by_chunks(
-    hidden_RD: torch.Tensor, target_R: torch.Tensor, head: Head, columns: Callable[..., tuple[torch.Tensor, ...]]
+    rows: Sequence[torch.Tensor], head: Head, columns: Callable[..., tuple[torch.Tensor, ...]]
 ) -> tuple[torch.Tensor, ...]:
-    """The columns of all rows, computed on full chunks; ignored rows are 0."""
+    """The columns of all rows (hidden states, targets and what else has a row each), computed on full chunks.
+
+    Ignored rows are 0.
+    """
+    hidden_RD, target_R, *others = rows
     ignored = target_R == head.ignore_index
-    target_R = target_R.masked_fill(ignored, 0)
+    given = [hidden_RD, target_R.masked_fill(ignored, 0), *others]
     chunk = CUDA_ROW_CHUNK if hidden_RD.is_cuda else ROW_CHUNK
     parts = []
     for start in range(0, max(len(hidden_RD), 1), chunk):
-        hidden_CD, target_C = hidden_RD[start : start + chunk], target_R[start : start + chunk]
-        rows = len(hidden_CD)
-        if rows < chunk:
-            hidden_CD = torch.nn.functional.pad(hidden_CD, (0, 0, 0, chunk - rows))
-            target_C = torch.nn.functional.pad(target_C, (0, chunk - rows))
-        parts.append([column[:rows] for column in columns(hidden_CD, target_C)])
+        stop = min(start + chunk, len(hidden_RD))
+        made = columns(*(_filled(values[start:stop], chunk) for values in given))
+        parts.append([column[: stop - start] for column in made])
     return tuple(torch.cat(column).masked_fill_(ignored, 0.0) for column in zip(*parts, strict=True))
+
+
+def _filled(values: torch.Tensor, rows: int) -> torch.Tensor:
+    """The values of a chunk, filled up with zeros to so many rows."""
+    missing = rows - len(values)
+    return torch.nn.functional.pad(values, [0, 0] * (values.ndim - 1) + [0, missing]) if missing else values
 
 
 def _chunk_nll(hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head) -> torch.Tensor:
@@ -161,8 +176,9 @@ def _shifted_nll(hidden_CD: torch.Tensor, target_logits: torch.Tensor, head: Hea
     return torch.stack(blocks, -1).logsumexp(-1) - target_logits[:, 0]
 
 
-def _chunk_statistics(hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head) -> TokenStatistics:
-    nll_C = _chunk_nll(hidden_CD, target_C, head)
+def _chunk_statistics(
+    hidden_CD: torch.Tensor, target_C: torch.Tensor, nll_C: torch.Tensor, head: Head
+) -> TokenStatistics:
     target_logits = head.target_logits(hidden_CD, target_C)
     mean_shift_C = torch.zeros_like(nll_C)  # sum_v p_v (l_v - l_t)
     squares_C = torch.zeros_like(nll_C)  # sum_v p_v^2

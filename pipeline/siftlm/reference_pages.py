@@ -22,6 +22,7 @@ from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
 from siftlm.scorers import SignalsSettings, open_scorer
 from siftlm.scorers.signals import SignalsScorer
+from siftlm.scorers.token_numbers import NUMBERS
 from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.columns import HIDDEN
 from siftlm.stages.ingest import STAGE as DOCUMENTS
@@ -47,7 +48,13 @@ EVERYTHING: dict[str, Any] = {
     "dedup": {"paragraphs": {}, "commonness": {}, "signatures": "datasketch"},
     "reference": {},
     "preselect": [{"kind": "threshold", "column": "word_count", "min": 20}],
-    "score": [{"name": "model", "model": "trained"}],
+    "score": [
+        {
+            "name": "model",
+            "model": "trained",
+            "per_document": ["nll_mean", "nll_std", "nll_p90", "worst_window", "entropy_mean", "el2n_mean"],
+        }
+    ],
     "select": {"rules": [{"kind": "threshold", "column": "model_perplexity", "max": 1000}]},
     "output": {"folder": "runs/everything"},
 }
@@ -211,7 +218,8 @@ def columns_page() -> str:
             "# Columns reference",
             "The steps of a run in their order, with the columns that each adds. Rules, weights and `dedup.keep` may "
             "name every column of the steps before them; `data/` and `rejects/` hold all of them. Names that begin "
-            "with `classifier`, `topic`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table.",
+            "with `classifier`, `topic`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table. "
+            "Numbers of tokens are those of `per_document`.",
             *_steps(made),
             "## Where documents are dropped",
             "In this order; `dropped_by` in `rejects/` names the place, `reason` the reason.",
@@ -223,7 +231,8 @@ def columns_page() -> str:
 def _steps(made: Sequence[Step]) -> Iterator[str]:
     """A section a step, with the columns that no step before it has."""
     fixed = {DOCUMENTS: DOCUMENT_SCHEMA, DECISIONS: DECISION_SCHEMA}
-    known, listed = _signal_meanings() | MEANINGS, set(HIDDEN)
+    numbers = {name: number.meaning for name, number in NUMBERS.items()}
+    known, listed = _signal_meanings() | numbers | MEANINGS, set(HIDDEN)
     for step in made:
         columns = [column for column in fixed.get(step.name, step.columns()) if column.name not in listed]
         listed.update(column.name for column in columns)

@@ -122,6 +122,16 @@ def test_statistics_are_those_of_the_softmax() -> None:
     torch.testing.assert_close(columns.el2n.double(), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_statistics_keep_the_nats_that_they_are_given() -> None:
+    """Bit for bit, so that a score has the same nats with them as without; the rest follows from these nats."""
+    hidden, classifier, target = problem(300, 24, 4500)
+    own = linear_token_statistics(hidden, classifier, target)
+    given = linear_token_statistics(hidden, classifier, target, nll_R=own.nll + 1e-6)
+    assert torch.equal(given.nll, own.nll + 1e-6)
+    torch.testing.assert_close(given.entropy, own.entropy, atol=1e-4, rtol=0)
+    torch.testing.assert_close(given.el2n, own.el2n, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("hidden", "classifier", "target", "message"),
     [

@@ -138,7 +138,8 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
     elif isinstance(value, float):
         yield path, value * 0.875 or 0.5
     elif isinstance(value, list):
-        yield path, value[:-1] if len(value) > 1 else [*value, "nll" if "per_token" in path else "quiz"]
+        known = {"score.per_token": "nll", "score.per_document": "nll_mean"}
+        yield path, value[:-1] if len(value) > 1 else [*value, known.get(path, "quiz")]
     elif isinstance(value, dict):
         yield path, {**value, "another": next(iter(value.values()), 2.0)}
     elif value is None and {int, float} & set(typing.get_args(kind)):

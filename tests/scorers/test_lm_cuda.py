@@ -73,3 +73,13 @@ def test_statistics_of_tokens_are_those_of_the_cpu(folder: Path) -> None:
     for name in ("token_entropy", "token_el2n"):
         ours, theirs = (np.asarray(batch[name].flatten()) for batch in (found, truth))
         assert np.abs(ours - theirs).max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_nats_and_their_numbers_do_not_depend_on_what_else_is_asked_for(folder: Path, dtype: str) -> None:
+    """The fused head computes them with entropy and EL2N as without."""
+    in_order, numbers = np.arange(len(texts())), ["nll_p90", "worst_window"]
+    alone = scored(folder, in_order, device="cuda", dtype=dtype, per_document=numbers)
+    more = scored(folder, in_order, device="cuda", dtype=dtype, per_document=numbers, per_token=["nll", "el2n"])
+    for name in ("nll_sum", *numbers):
+        assert alone[name].equals(more[name])

@@ -3,7 +3,7 @@
 Per document and model: `nll_sum` (nats), `token_count` (tokens of the whole text, what budgets count), `byte_count`
 (UTF-8 bytes of the text that was scored), `nll_head` (nats of the first HEAD_TOKENS predicted tokens), `truncated`,
 `error`, `scored_token_count` (predicted tokens: fewer than `token_count` where the text is cut at `max_tokens`). Rates
-are over what was scored.
+are over what was scored, as are the numbers that `per_document` adds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from siftlm.scorers.token_numbers import TOKEN_VALUES, DocumentNumbers
 from siftlm.statistics.units import bits_per_byte, perplexity
 from siftlm_kernels.ragged import within
 
-TOKEN_OUTPUTS = ("nll", "entropy", "el2n")
+TOKEN_OUTPUTS = tuple(TOKEN_VALUES)
+NO_NUMBERS = DocumentNumbers()
 LOW_IS_GOOD = ("nll_sum", "nll_head", "perplexity", "bits_per_byte")  # of what is derived too
 HEAD_TOKENS = 32  # tokens 0-31 cost 10.8 to 3.6 nats, later ones 2.3 (SmolLM2-135M): the length confound sits here
 NON_FINITE = "non_finite_nll"
@@ -41,10 +43,10 @@ SUM_FIELDS = tuple(f for f in SCORE_FIELDS if f.name not in ("nll_head", "trunca
 """The columns that every score has. A component that gives nats and tokens of whole texts has no other."""
 
 
-def score_fields(per_token: Sequence[str] = ()) -> list[pa.Field]:
-    """Returns the columns of a score, then one `token_<name>` list column for each per-token output."""
+def score_fields(per_token: Sequence[str] = (), numbers: DocumentNumbers = NO_NUMBERS) -> list[pa.Field]:
+    """Returns the columns of a score, its numbers, then one `token_<name>` list column for each per-token output."""
     lists = [pa.field(f"token_{name}", pa.list_(pa.float32())) for name in per_token]
-    return [*SCORE_FIELDS, *lists]
+    return [*SCORE_FIELDS, *numbers.fields(), *lists]
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,16 @@ class TokenisedDocuments:
 
 
 def score_batch(
-    documents: TokenisedDocuments, columns: Mapping[str, NDArray[np.float32]], per_token: Sequence[str] = ()
+    documents: TokenisedDocuments,
+    columns: Mapping[str, NDArray[np.float32]],
+    per_token: Sequence[str] = (),
+    numbers: DocumentNumbers = NO_NUMBERS,
 ) -> pa.RecordBatch:
     """Returns the score columns of every document, in order, computed from per-token values.
 
     These are float32 `[T]` columns of TOKEN_OUTPUTS over the documents' tokens.
     What stands at a document's first token is not read. Sums are taken in float64. A document whose nats are not
-    finite is an error.
+    finite is an error. `numbers` are null there, and for a document without tokens.
     """
     starts, stops = np.minimum(documents.offsets[:-1] + 1, documents.offsets[1:]), documents.offsets[1:]
     nats = np.append(columns["nll"].astype(np.float64), 0.0)  # so that every span begins inside
@@ -103,9 +108,10 @@ def score_batch(
         pa.array(documents.truncated),
         error,
         pa.array(stops - starts, mask=documents.null),
+        *numbers.columns(columns, starts, stops, failed),
         *(_token_lists(columns[name], starts, stops, failed) for name in per_token),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(score_fields(per_token)))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(score_fields(per_token, numbers)))
 
 
 def _span_sums(values: NDArray[np.float64], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.float64]:

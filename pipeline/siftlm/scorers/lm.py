@@ -60,10 +60,11 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
         return LMScorer, (self.settings,)  # a worker loads its own model
 
     def fields(self) -> list[pa.Field]:
-        return score_fields(self.settings.per_token)
+        return score_fields(self.settings.per_token, self.settings.numbers)
 
     def good_ends(self) -> dict[str, End]:
-        return {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD}
+        sums: dict[str, End] = {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD}
+        return sums | self.settings.number_ends()
 
     def reads(self) -> list[str]:
         try:

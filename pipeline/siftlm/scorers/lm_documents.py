@@ -61,7 +61,8 @@ class Scoring:
             self.cancel()
             raise
         named = dict(zip(TOKEN_OUTPUTS, self.columns, strict=False))
-        return score_batch(self.documents, named, self.scorer.settings.per_token)
+        settings = self.scorer.settings
+        return score_batch(self.documents, named, settings.per_token, settings.numbers)
 
     def cancel(self) -> None:
         """Cancels the batches that have not begun, whose results nobody will use."""
@@ -234,9 +235,8 @@ class DocumentScorer:
             if cuda
             else Packing(row, CPU_ALIGNMENT, max(1, row // CPU_ALIGNMENT), 0)
         )
-        statistics = any(name != "nll" for name in self.settings.per_token)
         longest = max(self.context, packing.fill_stretch)
-        fill = self.tokenizer.prefix or 0
+        statistics, fill = self.settings.whole_distribution, self.tokenizer.prefix or 0
         return Forward(self.place, model, self.workers, packing, statistics, fill, self.context, longest)
 
 

@@ -138,9 +138,10 @@ class Forward:
         hidden_PD = hidden_TD[self.model.moved(row.read)]
         target_P = self.model.moved(targets)
         head, bias = self.model.classifier, self.model.classifier_bias
+        nll_P = linear_nll(hidden_PD, head, target_P, bias=bias)
         if self.statistics:
-            return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias))
-        return _arrays([linear_nll(hidden_PD, head, target_P, bias=bias)])
+            return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias, nll_R=nll_P))
+        return _arrays([nll_P])
 
     def _padded(self, order: NDArray[np.int64], lengths: list[int], packing: Packing) -> list[Planned]:
         area = packing.row_tokens if self.model.parts else min(packing.row_tokens, LOGITS // self.model.vocabulary)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from siftlm.paths import ModelPlace
-from siftlm.scorers.score import ScoreSettings
+from siftlm.scorers.per_document import PerDocumentSettings
+from siftlm.scorers.token_numbers import TOKEN_VALUES
 
 
-class LMOptions(ScoreSettings):
+class LMOptions(PerDocumentSettings):
     """Configures which model scores, on which device, and how texts become rows of tokens."""
 
+    token_values: ClassVar = tuple(TOKEN_VALUES)
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score; columns are `<name>_nll_sum` ...")
     model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")
     gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
@@ -65,3 +67,8 @@ class LMOptions(ScoreSettings):
         if len(set(per_token)) < len(per_token):
             raise ValueError(f"columns must differ, got {per_token}")
         return per_token
+
+    @property
+    def whole_distribution(self) -> bool:
+        """Tells whether a value of tokens is needed that depends on the predictions of all tokens of the vocabulary."""
+        return bool({*self.per_token, *self.numbers.values} - {"nll"})

@@ -13,14 +13,14 @@ from pydantic import Field
 from siftlm import filesystem
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
-from siftlm.scorers.score import ScoreSettings, SumScorer
+from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
 from siftlm.store import digest
 
 VERSION = 1
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 
 
-class NgramModelSettings(ScoreSettings):
+class NgramModelSettings(PerDocumentSettings):
     """Scores documents by the nats of their words under an n-gram model with backing off."""
 
     kind: Literal["ngram"] = "ngram"
@@ -37,7 +37,7 @@ class NgramModelSettings(ScoreSettings):
         return NgramScorer(self)
 
 
-class NgramScorer(SumScorer, OneFile["Arpa"]):
+class NgramScorer(TokenScorer, OneFile["Arpa"]):
     """Scores every word, and the end of every line that has a word, under an n-gram model.
 
     White space separates words.
@@ -53,12 +53,13 @@ class NgramScorer(SumScorer, OneFile["Arpa"]):
             return Arpa.parse(stream.read().decode().splitlines())
 
     def identity(self, content: str) -> str:
-        return digest("ngram", VERSION, self.settings.lowercase, content)
+        chosen = self.settings
+        numbers = chosen.per_document, chosen.worst_window_tokens
+        return digest("ngram", VERSION, chosen.lowercase, *numbers, content)
 
-    def sums(self, texts: Sequence[str]) -> tuple[list[float], list[int]]:
+    def nats(self, texts: Sequence[str]) -> list[list[float]]:
         model = self.loaded()
-        nats = [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
-        return [sum(of_text) for of_text in nats], [len(of_text) for of_text in nats]
+        return [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
 
 
 @dataclass(frozen=True)

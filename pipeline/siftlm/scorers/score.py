@@ -122,19 +122,24 @@ class SumScorer(ScoreScorer):
     def begin(self, documents: NDArray[np.object_]) -> Done:
         """Returns the columns of SUM_FIELDS; a text that is null, or whose nats are not finite, is an error."""
         texts = pa.array(documents, pa.large_string())
-        nats, counts = (np.asarray(sums) for sums in self.sums([text or "" for text in documents]))
-        null = pc.is_null(texts).to_numpy(zero_copy_only=False)
-        infinite = ~np.isfinite(nats.astype(np.float64))
-        error = pc.if_else(pa.array(infinite), NON_FINITE, pa.scalar(None, pa.string()))
-        tokens = pa.array(counts, pa.int64(), mask=null)
-        columns = {
-            "nll_sum": pa.array(nats, pa.float64(), mask=null | infinite),
-            "token_count": tokens,
-            "byte_count": pc.cast(pc.binary_length(texts), pa.int64()),
-            "error": pc.if_else(pa.array(null), NULL_TEXT, error),
-            "scored_token_count": tokens,
-        }
-        return Done(pa.RecordBatch.from_pydict(columns, schema=pa.schema(self.fields())))
+        nats, counts = self.sums([text or "" for text in documents])
+        return Done(pa.RecordBatch.from_pydict(sum_columns(texts, nats, counts), schema=pa.schema(self.fields())))
+
+
+def sum_columns(texts: pa.Array, nats: Sequence[float], counts: Sequence[int]) -> dict[str, pa.Array]:
+    """Returns the columns of SUM_FIELDS by name, from the nats and the number of tokens of each text."""
+    of_texts = np.asarray(nats, np.float64)
+    null = pc.is_null(texts).to_numpy(zero_copy_only=False)
+    infinite = ~np.isfinite(of_texts)
+    error = pc.if_else(pa.array(infinite), NON_FINITE, pa.scalar(None, pa.string()))
+    tokens = pa.array(np.asarray(counts), pa.int64(), mask=null)
+    return {
+        "nll_sum": pa.array(of_texts, mask=null | infinite),
+        "token_count": tokens,
+        "byte_count": pc.cast(pc.binary_length(texts), pa.int64()),
+        "error": pc.if_else(pa.array(null), NULL_TEXT, error),
+        "scored_token_count": tokens,
+    }
 
 
 @dataclass(frozen=True)
