@@ -89,6 +89,16 @@ def test_a_mixture_gives_topics_their_shares_of_the_tokens(topics: Bench) -> Non
     assert all(abs(tokens[topic] - 900 * share) <= longest for topic, share in shares.items())
 
 
+def test_segments_weigh_within_a_topic(topics: Bench) -> None:
+    """Each topic keeps its expected number of documents, and its longer half has the lower weight."""
+    factor = {"kind": "segments", "column": "char_count", "segments": 2, "within": "topic_label"}
+    topics.run(annotate=annotate(topics), select={"weights": {"factors": [factor], "cap": 100.0}})
+    for topic, number in COUNTS.items():
+        of_topic = sorted((r["char_count"], r["weight"]) for r in topics.rows() if r["topic_label"] == topic)
+        assert sum(weight for _, weight in of_topic) == pytest.approx(number)
+        assert of_topic[0][1] > 1 > of_topic[-1][1]
+
+
 def test_formulas_rank_within_a_topic(topics: Bench) -> None:
     columns = [{"name": "length_rank", "expr": "rank(char_count, within=topic_label)"}]
     topics.run(annotate=annotate(topics), columns=columns)

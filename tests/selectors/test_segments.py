@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -60,6 +61,39 @@ def test_the_weights_are_those_of_the_formula(values: list[float | None], segmen
     if len(of_known):
         assert of_known.mean() == pytest.approx(1.0, rel=1e-12)
         assert of_known.max() <= ratio * of_known.min() * (1 + 1e-12)
+
+
+TOPICS = st.sampled_from(["law", "food", "sports", None])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.floats(1e-9, 1.0) | st.none(), TOPICS), max_size=60), st.integers(2, 4), st.integers(1, 8))
+def test_every_topic_has_segments_of_its_own(rows: list[tuple[float | None, str | None]], k: int, least: int) -> None:
+    """The formula group by group; small groups and documents without a topic are one."""
+    sizes = Counter(topic for value, topic in rows if value is not None and topic is not None)
+    group_of = [topic if sizes[topic] >= least else None for _, topic in rows]
+    expected: list[float] = [1.0] * len(rows)
+    for group in set(group_of):
+        at = [n for n, (value, _) in enumerate(rows) if group_of[n] == group and value is not None]
+        for n, weight in zip(at, by_hand([rows[n][0] or 0.0 for n in at], k, 10.0) if at else [], strict=True):
+            expected[n] = weight
+    table = corpus([value for value, _ in rows]).append_column("topic", pa.array([t for _, t in rows], pa.string()))
+    selection = selection_of(segments=k, within="topic", min_group=least)
+    half = len(rows) // 2
+    plan = resolve([table.slice(0, half), table.slice(half)], selection)
+    assert selection.decide(table, plan)["weight"].to_pylist() == expected
+
+
+def test_more_groups_than_sums_are_kept_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before sums are taken; a group has as many documents as segments, unless `min_group` says otherwise."""
+    table = pa.table({"doc_id": [str(n) for n in range(90)], "commonness": [0.5] * 90, "topic": list("abc") * 30})
+    monkeypatch.setattr("siftlm.selectors.factors.segments.MOST", 40)
+    with pytest.raises(UserError) as refused:
+        resolve([table], selection_of(within="topic"))
+    assert str(refused.value) == (
+        "select.weights.factors.0.within: must name a column of at most 2 values that have segments of their own, got "
+        "3 of 'topic'; raise min_group"
+    )
 
 
 def test_what_is_common_counts_less() -> None:

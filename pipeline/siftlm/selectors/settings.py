@@ -89,6 +89,7 @@ class SelectSettings(Settings):
 
     def columns(self) -> set[str]:
         """Returns the columns that the selection reads."""
-        weights = {factor.column for factor in self.weights.factors} if self.weights else set()
+        factors = self.weights.factors if self.weights else []
         tokens = {self.tokens} if self.tokens else set()
-        return {"doc_id"}.union(weights, tokens, *(rule.columns() for _, rule in self.placed()))
+        read = (component.columns() for component in (*factors, *(rule for _, rule in self.placed())))
+        return {"doc_id"}.union(tokens, *read)
