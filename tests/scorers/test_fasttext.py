@@ -119,6 +119,26 @@ def test_the_best_label_is_the_one_that_fasttext_predicts(model_path: str, impl:
     assert topics.score(documents([])).num_rows == 0
 
 
+@pytest.mark.parametrize("loss", ["softmax", "hs", "ova"])
+def test_the_best_of_many_labels_is_that_of_fasttext(loss: str, tmp_path: Path) -> None:
+    """Under every loss, on texts between two topics; where several are as probable, one of them."""
+    rng = np.random.default_rng(0)
+    topics = [[f"w{topic}x{n}" for n in range(30)] for topic in range(12)]
+    lines = [f"__label__t{t} " + " ".join(rng.choice(words, 20)) for t, words in enumerate(topics) for _ in range(30)]
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    options = {"dim": 10, "bucket": 500, "epoch": 8, "lr": 0.3, "thread": 12, "verbose": 0}
+    model = fasttext.train_supervised(str(tmp_path / "train.txt"), loss=loss, **options)
+    model.save_model(str(tmp_path / "topics.bin"))
+    pairs = [rng.integers(0, 12, 2) for _ in range(200)]
+    texts = [" ".join([*rng.choice(topics[a], 8), *rng.choice(topics[b], 5)]) for a, b in pairs]
+    found = scorer(str(tmp_path / "topics.bin"), "*").score(documents(texts))
+    for text, row in zip(texts, found.to_pylist(), strict=True):
+        predicted = dict(zip(*model.predict(text, k=-1), strict=True))
+        assert row["quality"] == pytest.approx(max(predicted.values()), abs=2e-5)
+        assert predicted["__label__" + row["quality_label"]] == pytest.approx(row["quality"], abs=2e-5)
+    assert len(set(found["quality_label"].to_pylist())) == 12
+
+
 def test_equally_probable_labels_are_the_first_of_the_model() -> None:
     """Whatever their names; a text of which the model knows nothing has no label."""
 
