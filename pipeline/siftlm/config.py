@@ -19,7 +19,7 @@ from siftlm.readers.encodings import marked, undecodable
 from siftlm.readers.settings import InputSettings, column_name
 from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
 from siftlm.scorers.lm import TRAINED
-from siftlm.selectors import RowRule, SelectSettings
+from siftlm.selectors import PRESETS, RowRule, SelectSettings
 from siftlm.settings import End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
@@ -110,6 +110,20 @@ class RunConfig(Settings):
     def scorers(self) -> tuple[ScorerSettings, ...]:
         """Returns the settings of all that the annotate step computes, what deduplication needs included."""
         return (*self.annotate.scorers(), *(self.dedup.scorers() if self.dedup else ()))
+
+    def formulas(self) -> list[tuple[str, ColumnSettings]]:
+        """Returns (place in the configuration, column) for the preset's columns, then for those of `columns`.
+
+        Raises:
+            UserError: the preset needs a score that the run does not have, or one of several.
+        """
+        preset, classifiers = self.select.preset, [settings.name for settings in self.annotate.classifiers]
+        given = ((f"columns.{number}", column) for number, column in enumerate(self.columns))
+        if preset is None:
+            return list(given)
+        scores = [settings.name for settings in self.score]
+        made = preset.columns(scores, classifiers, languages=self.annotate.language is not None)
+        return [*((PRESETS, column) for column in made), *given]
 
     def selection(self) -> SelectSettings:
         """Returns the rules and weights, completed with the run's seed and the good ends of columns."""

@@ -71,8 +71,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
 def steps(config: RunConfig) -> list[Step]:
     """Returns the steps that a configuration asks for, in the order in which they run."""
     made = list(before_selection(config))
-    if config.columns:
-        made.append(derive(config.columns, made, pa.schema(_fields(made))))
+    if formulas := config.formulas():
+        made.append(derive(formulas, made, pa.schema(_fields(made))))
     return [*made, Decisions(config.selection(), tuple(step.name for step in made))]
 
 

@@ -68,6 +68,7 @@ def program(*formulas: str) -> Program:
         ("b != 2", [False, True, True, True, None, True]),
         ("3", [3.0] * 6),
         ("true", [True] * 6),
+        ("  a\n  + b  # over two lines\n", [6.0, -1.0, None, None, None, 1e308]),
     ],
 )
 def test_a_formula_computes(expr: str, expected: list[Any]) -> None:
@@ -93,7 +94,11 @@ def test_a_formula_names_the_columns_before_it() -> None:
         ("f'{a}'", "must be made of columns"),
         ("9 ** 9 ** 9", "must be made of columns"),
         ("a[0]", "must be made of columns"),
-        ("x := 1", "must be a formula"),
+        ("a) + (b", "must be a formula, got 'a\\) \\+ \\(b': unmatched"),
+        ("a, b", "must be made of columns"),
+        ("a)(b", "must be a formula"),
+        ("x=1", "must be a formula"),
+        ("x := 1", "must be made of columns"),
         ("a; b", "must be a formula"),
         ("a\0", "must be a formula"),
         ("-" * 3000 + "a", "must be a formula"),

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
 from siftlm.engine.drive import Context
 from siftlm.engine.runner import RunnerSettings
@@ -193,6 +195,30 @@ def test_copies_by_source_are_the_rows_written(small_run: str) -> None:
     truth = dict(query(small_run, "SELECT source, count(*) FROM ROWS WHERE reason IS NULL GROUP BY 1"))
     assert {part.name: part.copies for part in made.groups if part.copies} == truth
     assert {part.name: part.weight / WEIGHT_UNIT / part.kept for part in made.groups if part.kept}["few"] == 2.5
+
+
+def test_a_score_that_follows_length_is_told_where_it_decides(finished_run: Callable[..., str]) -> None:
+    """The correlation is scipy's; the score that no rule looks at, and one of a document's own, are not warned of."""
+    columns = [
+        {"name": "longish", "expr": "0 - log(byte_count)"},
+        {"name": "unread", "expr": "byte_count * 2"},
+        {"name": "size_class", "expr": "quantile(byte_count, 4)"},
+    ]
+    rules = [
+        {"kind": "top", "column": "longish", "rate": 0.9},
+        {"kind": "band", "column": "byte_count", "criterion": "low", "rate": 0.5, "within": "size_class"},
+    ]
+    texts = [{"id": f"t{n}", "text": "word " * (1 + 7 * n % 100)} for n in range(200)]
+    run = FinishedRun.open(finished_run({"few": texts}, columns=columns, select={"rules": rules}))
+    report = report_of(run)
+    by_name = {score.column: score for score in report.scores}
+    rows = query(run.folder, "SELECT byte_count, longish FROM ROWS")
+    expected = spearmanr([size for size, _ in rows], [value for _, value in rows]).statistic
+    assert by_name["longish"].with_length == pytest.approx(expected) == pytest.approx(-1.0)
+    assert by_name["byte_count"].with_length is None
+    (warning,) = [warning for warning in report.to_look_at if "follows length" in warning]
+    assert warning.startswith("longish decides what is kept, and it follows length: shorter documents")
+    assert warning in unescape(page_of(run.folder))
 
 
 def test_a_histogram_counts_every_document_once(hostile_run: str) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from siftlm.config import RunConfig, parse
 from siftlm.patterns import InputFile
 from siftlm.scorers.lm import SAME_NUMBERS
+from siftlm.selectors.settings import PublishedPreset
 from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted
 from siftlm.steps import steps
@@ -147,7 +148,7 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
     elif path.endswith(".expr"):
         yield path, f"{value} + 1"
     elif value is None and path == "select.preset":
-        yield path, "gopher"
+        yield path, PublishedPreset(name="gopher")
     elif typing.get_origin(kind) is typing.Literal:
         yield path, next(other for other in typing.get_args(kind) if other != value)
     else:

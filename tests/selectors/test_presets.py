@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import rankdata
 
+from siftlm.config import RunConfig, parse
+from siftlm.derived.formula import Program
+from siftlm.errors import UserError
 from siftlm.selectors import SelectSettings, select
-from siftlm.selectors.settings import Preset
+from siftlm.steps import steps
 
 CONF = Path(__file__).parents[2] / "conf"
 FINEWEB: dict[str, dict[str, Any]] = {
@@ -86,7 +90,7 @@ def test_fineweb_is_what_its_thresholds_are_column_by_column() -> None:
             assert made[name].equals(apart[name])
 
 
-@pytest.mark.parametrize("name", get_args(Preset))
+@pytest.mark.parametrize("name", ["c4", "fineweb", "gopher"])
 def test_the_rules_of_a_preset_come_before_others_and_say_where_they_stand(name: str) -> None:
     settings = SelectSettings.model_validate(
         {"preset": name, "rules": [{"kind": "threshold", "column": "word_count", "min": 60}]}
@@ -96,3 +100,102 @@ def test_the_rules_of_a_preset_come_before_others_and_say_where_they_stand(name:
     assert all(place.startswith(f"select.preset.{name}.") for place in places[:-1])
     assert len(set(places)) == len(places) > 3
     assert settings.columns() <= {"doc_id", *FINEWEB}
+
+
+def with_preset(preset: Any, **more: Any) -> RunConfig:
+    tree = {"name": "p", "input": [{"source": "s", "paths": ["x"]}], "output": {"folder": "out"}, **more}
+    return parse({**tree, "select": {"preset": preset}}, [])
+
+
+def score(name: str) -> dict[str, str]:
+    return {"name": name, "model": "m"}
+
+
+CLASSIFIER = {"name": "good", "path": "good.bin", "label": "good"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "expr"),
+    [
+        (
+            "quality",
+            {"score": [score("lm")]},
+            "(1 - rank(lm_bits_per_byte, within=language) + 1 - rank(uppercase_fraction, within=language)"
+            " + rank(terminal_line_fraction, within=language)) / 3",
+        ),
+        (
+            {"name": "quality", "score": "b", "rate": 0.2},
+            {
+                "score": [score("a"), score("b")],
+                "annotate": {"language": False, "classifiers": [CLASSIFIER]},
+            },
+            "(1 - rank(b_bits_per_byte) + 1 - rank(uppercase_fraction)"
+            " + rank(terminal_line_fraction) + rank(good)) / 4",
+        ),
+    ],
+)
+def test_quality_is_a_mean_of_ranks(preset: Any, more: dict[str, Any], expr: str) -> None:
+    config = with_preset(preset, **more)
+    ((place, column),) = config.formulas()
+    assert (place, column.name, column.expr) == ("select.preset", "quality_rank", expr)
+    ((rule_place, rule),) = config.selection().placed()
+    assert rule_place == "select.preset.quality.0"
+    assert rule.describe().startswith("quality_rank among the highest")
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "message"),
+    [
+        ("quality", {}, r"select.preset: quality must have a \[\[score\]\], whose bits per byte it ranks, got none"),
+        (
+            "quality",
+            {"score": [score("a"), score("b")]},
+            "select.preset.score: must name one of several, got nothing; there are a, b",
+        ),
+        (
+            {"name": "quality", "score": "lm"},
+            {"score": [score("lm")], "annotate": {"classifiers": [CLASSIFIER, {**CLASSIFIER, "name": "other"}]}},
+            "select.preset.classifier: must name one of several, got nothing; there are good, other",
+        ),
+    ],
+)
+def test_quality_says_what_it_lacks(preset: Any, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_preset(preset, **more).formulas()
+
+
+def test_a_column_that_a_preset_ranks_and_the_run_lacks_is_named_with_the_preset(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("some text")
+    config = with_preset(
+        {"name": "quality", "score": "nothing"}, input=[{"source": "s", "paths": [str(text)], "format": "text"}]
+    )
+    with pytest.raises(UserError, match=r"select\.preset\.expr: must name columns of the run, got 'nothing_bits"):
+        steps(config)
+
+
+def test_quality_keeps_the_half_that_its_ranks_say() -> None:
+    """Against the same mean computed by scipy, in three languages, with ties."""
+    languages = np.array(["en", "de", "fr"])[RANDOM.integers(0, 3, N)]
+    values = {name: np.round(RANDOM.random(N), 2) for name in ("lm_bits_per_byte", "uppercase_fraction", "good")}
+    values["terminal_line_fraction"] = np.round(RANDOM.random(N), 1)
+    table = pa.table({"doc_id": [f"d{n}" for n in range(N)], "language": languages, **values})
+    config = with_preset("quality", score=[score("lm")], annotate={"classifiers": [CLASSIFIER]})
+    expected = np.zeros(N)
+    for name, ranked in values.items():
+        for language in np.unique(languages):
+            rows = languages == language
+            rank = (rankdata(ranked[rows]) - 0.5) / rows.sum()
+            expected[rows] += rank if name in ("good", "terminal_line_fraction") else 1 - rank
+    program = Program([column for _, column in config.formulas()], {f.name: f.type for f in table.schema})
+    states: dict[str, Any] = {}
+    for name, call in program.asked(1):
+        rows = program.measured(call, table, {}, np.ones(N, np.bool_))
+        state = call.statistic.begin(1 << 20)
+        states[name] = call.statistic.settle(state, call.statistic.observe(rows, state))
+    ranks = program.compute(table, states)["quality_rank"]
+    np.testing.assert_allclose(ranks.to_numpy(), expected / 4, atol=1e-12)
+    (made,) = select([table.append_column("quality_rank", ranks)], config.selection())
+    kept = made["kept"].to_numpy(zero_copy_only=False)
+    assert kept.sum() == N // 2
+    assert expected[kept].min() >= expected[~kept].max() - 1e-9

@@ -37,8 +37,8 @@ def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
         yield f"{place}.name", [field.name for field in settings.columns()]
     for number, joined in enumerate(config.join):
         yield f"join.{number}.columns", list(joined.renamed)
-    for number, column in enumerate(config.columns):
-        yield f"columns.{number}.name", [column.name]
+    for place, column in config.formulas():
+        yield f"{place}.name", [column.name]
 
 
 def check_names(config: RunConfig) -> None:

@@ -78,10 +78,13 @@ class Program:
     """Computes columns in order, each from the given columns and the columns before it.
 
     Raises:
-        UserError: a formula is none, names what is not there, or mixes what does not go together.
+        UserError: a formula is none, names what is not there, or mixes what does not go together. It says where in the
+            configuration (`places`) the formula stands.
     """
 
-    def __init__(self, columns: Sequence[ColumnSettings], given: Mapping[str, pa.DataType]) -> None:
+    def __init__(
+        self, columns: Sequence[ColumnSettings], given: Mapping[str, pa.DataType], places: Sequence[str] = ()
+    ) -> None:
         self.columns, self.given = columns, given
         self.formulas: dict[str, ast.expr] = {}
         self.calls: dict[ast.Call, Call] = {}
@@ -95,7 +98,8 @@ class Program:
                 self.types[column.name] = _Evaluation(self, empty, {}).value(tree).type
                 self.formulas[column.name] = tree
             except FormulaError as mistake:
-                raise UserError(f"columns.{position}.expr: {mistake}") from None
+                place = places[position] if places else f"columns.{position}"
+                raise UserError(f"{place}.expr: {mistake}") from None
 
     @property
     def levels(self) -> int:
@@ -136,13 +140,25 @@ class Program:
 
 
 def _parsed(text: str) -> ast.expr:
+    """The tree of a formula, which may go over several lines."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return ast.parse(text.strip(), mode="eval").body
+            return _argument(text) or ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             why = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
             raise FormulaError(f"must be a formula, got {text[:SHORT]!r}: {why}") from None
+
+
+def _argument(text: str) -> ast.expr | None:
+    """A formula as the argument of a call, within which lines may end; None where it is not one argument."""
+    try:
+        call = ast.parse(f"formula(\n{text}\n)", mode="eval").body
+    except SyntaxError:  # whose message would be about the call
+        return None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and len(call.args) == 1 and not call.keywords:
+        return call.args[0]
+    return None
 
 
 def _corpus_call(state: str, node: ast.Call, level: int) -> Call:

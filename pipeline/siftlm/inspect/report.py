@@ -29,6 +29,7 @@ from siftlm.report.view import Contamination, CutText, Document, Report, ScoreCo
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
 from siftlm.statistics.ordered import Int64Array
+from siftlm.statistics.ranks import spearman
 
 SAMPLE = 20_000  # documents that pictures of single documents are drawn from
 SCORES = 24  # columns with a picture and documents of their own
@@ -36,6 +37,7 @@ PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the 
 GROUPS_SHOWN = 12
 LEAST_IN_GROUP = 5
 CUTS_NAMED = 12
+LEAST_RANKED = 30  # documents whose ranks say something of a correlation
 
 
 def overview(run: SelectedRun, runner: RunnerSettings) -> Report:
@@ -99,13 +101,17 @@ class _Overview:
 
         It is the default column where there are none.
         """
-        names = self.run.config.charts()
-        names += [loss.column for loss in self.losses if loss.column]
-        weights = self.run.config.select.weights
-        names += [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
+        names = [*self.run.config.charts(), *self.deciding]
         known = self.run.manifest["statistics"]["columns"].get("all", {})
         counted = [name for name in dict.fromkeys(names) if name in known]
         return (counted or [self.run.default_column()] if self.columns else [])[:SCORES]
+
+    @cached_property
+    def deciding(self) -> list[str]:
+        """Returns the columns that rules and weights look at."""
+        weights = self.run.config.select.weights
+        factors = [factor.score_column for factor in (weights.factors if weights else []) if factor.score_column]
+        return [*(loss.column for loss in self.losses if loss.column), *factors]
 
     def report(self) -> Report:
         counted = self.tally
@@ -198,7 +204,19 @@ class _Overview:
             cuts=tuple(self._cut_text(loss) for loss in self._looking_at(name)),
             kept_documents=tuple(document for document in shown if document.kept),
             dropped_documents=tuple(document for document in shown if not document.kept),
+            with_length=self._with_length(name),
+            decides=name in self.deciding,
         )
+
+    def _with_length(self, name: str) -> float | None:
+        """The rank correlation of a score or a formula with the length of documents, over the sample."""
+        judges = {*self.run.config.charts(), *(column.name for _, column in self.run.config.formulas())}
+        numbers = self.tally["sample"]["numbers"]
+        if name not in judges or "byte_count" not in numbers:
+            return None
+        values, sizes = numbers[name], numbers["byte_count"]
+        known = np.isfinite(values) & np.isfinite(sizes)
+        return spearman(values[known], sizes[known]) if known.sum() >= LEAST_RANKED else None
 
     def _document(self, column: str, index: int, percentile: float, model: str | None) -> Document:
         sample = self.tally["sample"]

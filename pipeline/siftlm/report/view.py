@@ -12,6 +12,9 @@ from siftlm.report.funnel import Funnel
 from siftlm.report.mixture import Mixture
 from siftlm.report.svg import Chart
 
+FOLLOWS_LENGTH = 0.5
+"""From this rank correlation with length on, a report says of a score that it follows length."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -49,6 +52,22 @@ class ScoreColumn:
     cuts: tuple[CutText, ...]
     kept_documents: tuple[Document, ...]
     dropped_documents: tuple[Document, ...]
+    with_length: float | None  # Spearman's rank correlation with bytes over the sample, of what judges documents
+    decides: bool  # whether a rule or a weight looks at it
+
+    @property
+    def follows_length(self) -> bool:
+        """Tells whether ranking documents by the column is, to a large part, ranking them by their length."""
+        return self.with_length is not None and abs(self.with_length) >= FOLLOWS_LENGTH
+
+    def length_warning(self) -> str:
+        """Returns a sentence that says how a score which follows length does so, and what to do."""
+        rho = self.with_length or 0.0
+        more = "longer" if rho > 0 else "shorter"
+        return (
+            f"{self.column} decides what is kept, and it follows length: {more} documents have more of it (Spearman "
+            f"{rho:.2f} with bytes); a band within classes of length depends on length less"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,12 @@ class Report:
     sampled: int  # documents that pictures of single documents were drawn from
     tokens_column: str | None
     mixtures: tuple[Mixture, ...]  # none where every kept document has weight 1 and is written once
+
+    @property
+    def to_look_at(self) -> tuple[str, ...]:
+        """Returns the warnings of the run, and one for each deciding score that follows length."""
+        following = [score for score in self.scores if score.decides and score.follows_length]
+        return (*self.manifest.get("warnings", ()), *(score.length_warning() for score in following))
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from siftlm.selectors.plan import (
     resolve,
     select,
 )
-from siftlm.selectors.settings import AnyRule, RowRule, SelectSettings
+from siftlm.selectors.settings import PRESETS, AnyRule, RowRule, SelectSettings
 from siftlm.selectors.weights import AnyFactor, WeightSettings
 
 __all__ = [
     "DECISION_SCHEMA",
     "DROPPED_BY",
     "DROPPED_REASON",
+    "PRESETS",
     "AnyFactor",
     "AnyRule",
     "Plan",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from siftlm.derived.settings import ColumnSettings
+from siftlm.selectors.presets.quality import QualityPreset
 from siftlm.selectors.rule import RuleSettings, flattened
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Threshold
@@ -34,7 +36,6 @@ RowRule = Annotated[Threshold | Thresholds | Sample, Field(discriminator="kind")
 
 
 PRESETS = "select.preset"
-Preset = Literal["c4", "fineweb", "gopher"]
 
 
 class PresetRules(Settings):
@@ -43,20 +44,46 @@ class PresetRules(Settings):
     rules: list[AnyRule]
 
 
+class PublishedPreset(Settings):
+    """Keeps what the filters of a published recipe keep, as a file of this package lists them."""
+
+    name: Literal["c4", "fineweb", "gopher"]
+
+    def rules(self) -> list[AnyRule]:
+        """Returns the rules of the recipe, in its order."""
+        return _published(self.name)
+
+    def columns(self, scores: Sequence[str], classifiers: Sequence[str], *, languages: bool) -> list[ColumnSettings]:  # noqa: ARG002
+        """Returns no column: the recipe names those of siftlm alone."""
+        return []
+
+
 @cache
-def preset_rules(name: Preset) -> list[AnyRule]:
-    """Returns the rules of a published recipe, from a file of this package."""
+def _published(name: str) -> list[AnyRule]:
     content = resources.files("siftlm.selectors.presets").joinpath(f"{name}.toml").read_text()
     return PresetRules.model_validate(tomllib.loads(content)).rules
+
+
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+AnyPreset = Annotated[
+    Annotated[PublishedPreset | QualityPreset, Field(discriminator="name")],
+    BeforeValidator(_by_name, json_schema_input_type=Literal["c4", "fineweb", "gopher", "quality"] | dict[str, Any]),
+]
+"""Every preset by its name, or by a table with its name and settings."""
 
 
 class SelectSettings(Settings):
     """Configures a selection: rules, each applied to what those above it keep, then weights of the kept documents."""
 
-    preset: Preset | None = Field(
-        None, description="Rules of a published recipe, before those of `rules`; `siftlm show` prints them."
+    preset: AnyPreset | None = Field(
+        None,
+        description='"c4", "fineweb" or "gopher": the filters of a published recipe, before those of `rules`; '
+        '"quality", or a table { name, score, classifier, rate }: the best half by the ranks of bits per byte, '
+        "punctuation, capitals and a classifier. `siftlm show` prints them.",
     )
-
     rules: list[AnyRule] = Field(default_factory=list, description="Read top to bottom; each can only drop.")
     weights: WeightSettings | None = Field(None, description="Expected copies of kept documents; default 1.")
     tokens: str | None = Field(
@@ -80,7 +107,7 @@ class SelectSettings(Settings):
 
     def placed(self) -> list[tuple[str, RuleSettings]]:
         """Returns (place in the configuration, rule) for every rule in order; those of the preset come first."""
-        recipe = flattened(f"{PRESETS}.{self.preset}", preset_rules(self.preset)) if self.preset else []
+        recipe = flattened(f"{PRESETS}.{self.preset.name}", self.preset.rules()) if self.preset else []
         return recipe + flattened(RULES, self.rules)
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:

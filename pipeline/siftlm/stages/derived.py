@@ -127,10 +127,11 @@ class Derive(ShardStep):
         super().rehearse(replace(task, facts={**task.facts, ANSWERS: path}), store)
 
 
-def derive(columns: Sequence[ColumnSettings], before: Sequence[Step], given: pa.Schema) -> Derive:
-    """Returns the step that computes the configured columns from those that the steps `before` write."""
-    program = Program(columns, {field.name: field.type for field in given})
+def derive(formulas: Sequence[tuple[str, ColumnSettings]], before: Sequence[Step], given: pa.Schema) -> Derive:
+    """Returns the step that computes columns, each with its place, from those that the steps `before` write."""
+    columns = tuple(column for _, column in formulas)
+    program = Program(columns, {field.name: field.type for field in given}, [place for place, _ in formulas])
     used = program.used()
     reads = [step.name for step in before if used.intersection(step.columns().names)]
     named = pa.schema([field for field in given if field.name in used])
-    return Derive(tuple(columns), named, (*reads, ELIGIBLE), "corpus" if program.levels else "shard")
+    return Derive(columns, named, (*reads, ELIGIBLE), "corpus" if program.levels else "shard")
