@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.stages.join import table as tables
 from siftlm.stages.join.settings import JoinSettings
@@ -188,3 +192,55 @@ def test_what_is_not_finite_is_null(tmp_path: Path, store: Store) -> None:
 def test_no_path_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"join\.0\.path: "):
         Source(JoinSettings(path=str(tmp_path / "none.csv"), columns=["x"]), "join.0").schema()
+
+
+def test_times_with_a_zone_are_in_utc_whatever_the_zone_of_the_machine(tmp_path: Path) -> None:
+    moment = pa.array([1_717_149_600_000_000], pa.timestamp("us", "Europe/Berlin"))  # 2024-05-31 10:00 in UTC
+    nanoseconds = moment.cast(pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"doc_id": ["a"], "us": moment, "ns": nanoseconds}), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("doc_id,us,ns\na,2024-05-31T12:00:00+02:00,2024-05-31T10:00:00Z\n")
+    code = (
+        "import sys\nfrom siftlm.stages.join.source import JoinSettings, Source\n"
+        "for path in sys.argv[1:]:\n"
+        "    for _, columns in Source(JoinSettings(path=path, columns=['us', 'ns']), 'join.0').rows():\n"
+        "        print(*columns.to_pylist()[0].values())\n"
+    )
+    paths = [str(tmp_path / "t.parquet"), str(tmp_path / "t.csv")]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *paths],
+        env={**os.environ, "TZ": "America/New_York"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == ["2024-05-31 10:00:00 2024-05-31 10:00:00"] * 2
+
+
+def test_a_column_in_which_nothing_was_written_is_null(tmp_path: Path, store: Store) -> None:
+    pq.write_table(pa.table({"doc_id": ["a"], "x": pa.nulls(1)}), tmp_path / "t.parquet")
+    assert joined(store, ["a"], path=str(tmp_path), columns=["x"]) == [{"x": None}]
+
+
+def test_a_table_in_another_file_system_is_read(store: Store) -> None:
+    with filesystem.open_write("memory://tables/part one.parquet") as stream:
+        pq.write_table(pa.table({"doc_id": ["a", "b"], "x": [1, 2]}), stream)
+    with filesystem.open_write("memory://tables/part [two].parquet") as stream:
+        pq.write_table(pa.table({"doc_id": ["c"], "x": [3]}), stream)
+    found = joined(store, ["c", "a", "z"], path="memory://tables", columns=["x"])
+    assert found == [{"x": 3}, {"x": 1}, {"x": None}]
+
+
+def test_the_types_of_a_table_that_changes_are_found_anew(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for content, kind in (("doc_id,x\na,1\n", pa.int64()), ("doc_id,x\na,one\n", pa.string())):
+        path.write_text(content)
+        assert Source(JoinSettings(path=str(path), columns=["x"]), "join.0").schema().types == [kind]
+
+
+def test_a_rehearsal_reads_the_first_rows_of_a_table(tmp_path: Path, store: Store) -> None:
+    """However many rows it has, and whether their keys repeat or not."""
+    rows = pa.table({"doc_id": ["a", "a", *map(str, range(10))], "x": range(12)})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    settings = JoinSettings(path=str(tmp_path), columns=["x"], duplicates="first")
+    facts = Table(store, "t").write(Source(settings, "join.0", most=4))
+    assert facts == tables.TableFacts(rows=4, keys=3)

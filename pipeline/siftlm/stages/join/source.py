@@ -19,6 +19,7 @@ from siftlm import filesystem, patterns
 from siftlm.errors import UserError, nearest
 from siftlm.paths import is_local
 from siftlm.stages.join.settings import JoinSettings
+from siftlm.store import digest
 
 BATCH_ROWS = 1 << 16
 SHOWN = 3  # lines of an error of DuckDB's that a message has: the place, the line, and what was expected
@@ -37,7 +38,8 @@ _CASTS: dict[str, tuple[str, pa.DataType]] = {
     **dict.fromkeys(
         ["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], ("TIMESTAMP", pa.timestamp("us"))
     ),
-    "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP", pa.timestamp("us")),
+    **dict.fromkeys(["TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"], ("TIMESTAMPTZ", pa.timestamp("us"))),
+    '"NULL"': ("VARCHAR", pa.string()),  # of a column in which nothing was ever written
     "BOOLEAN": ("BOOLEAN", pa.bool_()),
 }
 _KEYS = ("BIGINT", "VARCHAR")
@@ -47,10 +49,11 @@ _WRITTEN = ("UUID", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "JS
 
 @dataclass(frozen=True)
 class Source:
-    """Reads the files of a table; `place` is its dotted place in the configuration, for messages."""
+    """Reads the files of a table, or their first `most` rows; `place` is its dotted place in the configuration."""
 
     settings: JoinSettings
     place: str
+    most: int | None = None
 
     def files(self) -> list[str]:
         """Returns the table's files sorted by path; raises UserError if there are none or several formats."""
@@ -92,17 +95,17 @@ class Source:
         """A connection, the query of keys and columns with its parameters, and the fields of the columns."""
         duckdb = self._duckdb()
         files = self.files()
-        reader, named = _READERS[str(_format(files[0]))], [[_literal(file) for file in files]]
+        format_ = str(_format(files[0]))
+        reader, named = _READERS[format_], [[_literal(file) for file in files]]
         config = {"memory_limit": MEMORY, "threads": 1, "autoinstall_known_extensions": False}
         with duckdb.connect(config=config) as connection:
+            connection.execute("SET TimeZone = 'UTC'")  # not that of the machine, in which times would be told
             if not all(is_local(file) for file in files):
                 connection.register_filesystem(filesystem.remote(files[0])[0])
             try:
-                described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", named).fetchall()
+                kinds = _described(connection, reader, files)
             except duckdb.Error as error:
                 raise self._unreadable(error) from None
-            kinds = {name: kind for name, kind, *_ in described}
-            format_ = str(_format(files[0]))
             kind = kinds.get(self.settings.key_column)
             if kind and (format_ == "csv" or (format_ == "json" and kind in _WRITTEN)):
                 kinds[self.settings.key_column] = "VARCHAR"
@@ -116,9 +119,12 @@ class Source:
             chosen, fields = [f"CAST({_quoted(self.settings.key_column)} AS VARCHAR) AS key"], []
             for name, column in self.settings.renamed.items():
                 kind, arrow = self._cast("columns", column, kinds)
-                chosen.append(f"CAST({_quoted(column)} AS {kind}) AS {_quoted(f'column {name}')}")
+                value = f"CAST({_quoted(column)} AS {kind})"
+                value = f"{value} AT TIME ZONE 'UTC'" if kind == "TIMESTAMPTZ" else value
+                chosen.append(f"{value} AS {_quoted(f'column {name}')}")
                 fields.append(pa.field(name, arrow))
-            yield connection, (f"SELECT {', '.join(chosen)} FROM {reader}", named), fields
+            limit = "" if self.most is None else f" LIMIT {self.most}"
+            yield connection, (f"SELECT {', '.join(chosen)} FROM {reader}{limit}", named), fields
 
     def _as_text(self, reader: str, named: list[Any], kinds: dict[str, str]) -> tuple[str, list[Any]]:
         """What reads a text format with keys as they are written, which DuckDB may take for times or numbers."""
@@ -154,6 +160,20 @@ class Source:
     def _unreadable(self, error: Exception) -> UserError:
         told = "; ".join(line.strip() for line in str(error).splitlines()[:SHOWN] if line.strip())
         return UserError(f"{self.place}.path: must be a table that can be read, got {self.settings.path}: {told}")
+
+
+_KINDS: dict[tuple[str, str], dict[str, str]] = {}
+"""The types of the columns of files by reader and signature: of text they take a pass over all of it."""
+
+
+def _described(connection: Any, reader: str, files: list[str]) -> dict[str, str]:
+    """The SQL type of every column of some files, which are read again only where one has changed."""
+    signatures = [filesystem.signature(file) or filesystem.kept_digest(file) for file in files]
+    known = (reader, digest(files, signatures))
+    if known not in _KINDS or not all(signatures):
+        described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [[_literal(file) for file in files]])
+        _KINDS[known] = {name: kind for name, kind, *_ in described.fetchall()}
+    return dict(_KINDS[known])
 
 
 def _finite(columns: pa.Table) -> pa.Table:

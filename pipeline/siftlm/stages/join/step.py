@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from siftlm.stages.join.source import Source
 from siftlm.stages.join.table import FOLDER, MOST_BITS, PART_BYTES, Table, TableFacts, forget
 from siftlm.store import Marker, Store, digest
 
-VERSION = 3
+VERSION = 4
 JOIN = "join/"
 BATCH_ROWS = 65_536
 EXPANSION = 4  # of a table in memory over its files, about
@@ -96,8 +96,11 @@ class Join(ShardStep):
         return pa.array([host(url) for url in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
 
     def rehearse(self, task: Task, store: Store) -> None:
-        self._write_table(task, store)
-        super().rehearse(task, store)
+        """Looks up the sample's documents in the first rows of the table, of which a whole one may take minutes."""
+        first = replace(task, facts={**task.facts, "bits": 0})
+        lenient = self.settings.model_copy(update={"duplicates": "first"})
+        self._table(first, store).write(Source(lenient, self.source.place, BATCH_ROWS))
+        super().rehearse(first, store)
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:
         """Returns how many documents have a row of the table, and how many rows it has."""
