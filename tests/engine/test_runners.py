@@ -39,6 +39,12 @@ seed = 3
 [[input]]
 source = "made"
 paths = ["{folder}/input"]
+id_field = "id"
+columns = {{ quality = "float", kind = "string" }}
+
+[[join]]
+path = "{folder}/edu.jsonl"
+columns = ["edu"]
 
 [dedup]
 
@@ -47,7 +53,27 @@ name = "small"
 model = "{folder}/model"
 device = "cpu"
 
+[[columns]]
+name = "mean_rank"
+expr = "(rank(quality, within=kind) + rank(edu) + quantile(small_perplexity, 10, weight=byte_count) / 10) / 3"
+
+[[columns]]
+name = "above"
+expr = "zscore(mean_rank) > -1"
+
 [select]
+tokens = "small_token_count"
+
+[select.weights]
+budget_tokens = 4000
+factors = [{{ kind = "mixture", column = "kind", shares = {{ odd = 0.4, even = 0.6 }} }}]
+
+[[select.rules]]
+kind = "threshold"
+column = "mean_rank"
+min = 0.2
+missing = "keep"
+
 [[select.rules]]
 kind = "band"
 column = "small_perplexity"
@@ -81,9 +107,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path
     """A folder with four input shards, a model and the configuration of the run."""
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "input").mkdir()
+    rows = [
+        {"id": f"d{n}", "text": text, "quality": n * 7 % 11, "kind": "odd" if n % 2 else "even"}
+        for n, text in enumerate(texts())
+    ]
     for shard in range(4):
-        lines = [json.dumps({"text": text}) for text in texts()[shard::4]]
-        (folder / "input" / f"{shard}.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "input" / f"{shard}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[shard::4]))
+    scores = [{"doc_id": row["id"], "edu": n * 5 % 13 / 4} for n, row in enumerate(rows) if n % 9]
+    (folder / "edu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scores))
     tiny_model(folder / "model", n_embd=32, n_positions=128)
     (folder / "run.toml").write_text(CONFIGURATION.format(folder=folder))
     return folder
