@@ -103,19 +103,21 @@ def made(pages: Any) -> set[Path]:
 def test_parquet_gives_the_same_columns(bench: Any) -> None:
     table = pa.table(
         {
-            "id": ["a", "b"],
-            "text": ["one text", "two texts"],
-            "meta": [{"stars": 3}, {"stars": None}],
-            "seen": pa.array([datetime.datetime(2024, 5, 31), None], pa.timestamp("ns")),
-            "quality": pa.array([0.5, float("nan")], pa.float32()),
+            "id": ["a", "b", "c"],
+            "text": ["one text", "two texts", "three texts"],
+            "meta": [{"stars": 3}, {"stars": None}, {"stars": None}],
+            "seen": pa.array([datetime.datetime(2024, 5, 31), None, None], pa.timestamp("ns")),
+            "quality": pa.array([0.5, float("nan"), float("-inf")], pa.float32()),
         }
     )
     (bench.root / "in").mkdir()
     pq.write_table(table, bench.root / "in/0.parquet")
     web = {"source": "web", "paths": [str(bench.root / "in")], "id_field": "id"}
-    bench.run(input=[web | {"columns": {"meta.stars": "int", "seen": "timestamp", "quality": "float"}}])
+    result = bench.run(input=[web | {"columns": {"meta.stars": "int", "seen": "timestamp", "quality": "float"}}])
     found = [(row["meta_stars"], row["seen"], row["quality"]) for row in bench.rows()]
-    assert sorted(found, key=str) == [(3, datetime.datetime(2024, 5, 31), 0.5), (None, None, None)]
+    none = (None, None, None)
+    assert sorted(found, key=str) == [(3, datetime.datetime(2024, 5, 31), 0.5), none, none]
+    assert result.manifest["statistics"]["fields"]["web"]["unusable"] == {"columns.quality": 1}  # NaN is no value
 
 
 def test_headers_of_archives_are_columns(bench: Any) -> None:

@@ -48,6 +48,11 @@ def _packed(place: str, names: Iterable[str], values: Mapping[str, Any]) -> tupl
     return packed, [f"{place}.{name}" for name in lost]
 
 
+def _spelled(value: Any) -> Any:
+    """An infinity in words, for JSON has none and the conversion to a type is to count it; anything else as it is."""
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
 class Fields:
     """Makes records from the rows of a shard, by the fields that the settings name."""
 
@@ -74,7 +79,7 @@ class Fields:
         if not values:
             return _NOTHING
         metadata, lost = _packed("metadata_fields", self._settings.metadata_fields, values)
-        columns, lost_columns = _packed("columns", self._settings.columns, values)
+        columns, lost_columns = _packed("columns", self._settings.columns, {n: _spelled(v) for n, v in values.items()})
         return Packed(metadata, columns, (*lost, *lost_columns))
 
     def made(self, text: Any, names: Sequence[Any], beside: Packed, offset: int) -> Record | Flaw:
