@@ -178,6 +178,12 @@ def test_z_scores_are_those_of_scipy_however_the_corpus_is_cut(rows: list[tuple[
             np.testing.assert_allclose(scores[group == one], stats.zscore(mine), rtol=1e-9, atol=1e-12)
 
 
+def test_a_group_whose_squares_are_no_numbers_has_no_z_scores() -> None:
+    group, value = np.array([1, 1, 2, 2], np.uint64), np.array([1e308, -1e308, 1.0, 3.0])
+    scores = ZScore().values(Measured(group, value), answered(ZScore(), parts_of(group, value, 2)))
+    np.testing.assert_array_equal(scores, [np.nan, np.nan, -1.0, 1.0])
+
+
 @settings(max_examples=60, deadline=None)
 @given(CORPUS, st.integers(1, 5), st.integers(2, 7), st.booleans())
 def test_buckets_are_those_of_numpys_inverted_distribution(

@@ -7,6 +7,7 @@ Nothing depends on the order of the rows or on how they are cut.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
-from siftlm.statistics.exact import as_fraction, exact_sum
+from siftlm.statistics.exact import as_float, as_fraction, exact_sum
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array, from_float
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
@@ -221,10 +222,12 @@ class ZScore:
         means = [as_fraction(total) / count for _, count, total in sums.rows()]
         if state.passes == 0:
             return Spread(sums.groups, np.array([float(mean) for mean in means], np.float64), passes=1)
-        return replace(state, deviation=np.array([math.sqrt(mean) for mean in means], np.float64), passes=2)
+        too_large = [as_float(total) >= sys.float_info.max for _, _, total in sums.rows()]
+        deviations = [math.nan if large else math.sqrt(mean) for large, mean in zip(too_large, means, strict=True)]
+        return replace(state, deviation=np.array(deviations, np.float64), passes=2)
 
     def values(self, rows: Measured, state: Spread) -> Float64Array:
-        """Returns the z-score of every row; NaN in a group without spread, or never observed."""
+        """Returns the z-score of every row; NaN in a group without spread, of squares beyond float64, or not observed."""
         row, known = _row_of(state.groups, rows.group)
         scores = np.full(len(row), np.nan)
         row = row[known]
