@@ -227,7 +227,7 @@ class ZScore:
         return replace(state, deviation=np.array(deviations, np.float64), passes=2)
 
     def values(self, rows: Measured, state: Spread) -> Float64Array:
-        """Returns the z-score of every row; NaN in a group without spread, of squares beyond float64, or not observed."""
+        """Returns the z-score of every row; NaN in a group without spread or whose squares exceed float64."""
         row, known = _row_of(state.groups, rows.group)
         scores = np.full(len(row), np.nan)
         row = row[known]
