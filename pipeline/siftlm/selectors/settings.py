@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from siftlm.selectors.rule import RuleSettings, flattened
+from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Threshold
 from siftlm.selectors.rules.thresholds import Thresholds
@@ -29,7 +30,7 @@ Who adds one from elsewhere subclasses the settings with a wider union, and sele
     class MySettings(SelectSettings):
         rules: list[Annotated[AnyRule | MyRule, Field(discriminator="kind")]] = []
 """
-RowRule = Annotated[Threshold | Thresholds | Sample, Field(discriminator="kind")]
+RowRule = Annotated[Threshold | Thresholds | Fineweb2 | Sample, Field(discriminator="kind")]
 """Rules that look at a row alone, without statistics of the corpus."""
 
 

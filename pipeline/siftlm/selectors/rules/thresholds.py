@@ -13,16 +13,9 @@ from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.rules.threshold import Bounds, Threshold
 
 
-class Thresholds(RuleSettings):
-    """Applies a `threshold` to every column of its table, in order, with one scope and one policy for nulls."""
+class ColumnLimits(RuleSettings):
+    """Applies a `threshold` to every column of a table, in order, with one scope and one policy for nulls."""
 
-    example: ClassVar[Mapping[str, Any]] = {
-        "kind": "thresholds",
-        "missing": "keep",
-        "columns": {"perplexity": {"min": 5, "max": 80}, "commonness": {"max": 0.9}},
-    }
-
-    kind: Literal["thresholds"] = "thresholds"
     columns_: dict[str, Bounds] = Field(
         alias="columns", min_length=1, description="For each column min, max, in, not_in, by and table, as a threshold."
     )
@@ -57,3 +50,15 @@ class Thresholds(RuleSettings):
     def rehearse(self, rows: Rows) -> None:
         for threshold in self.thresholds().values():
             threshold.rehearse(rows)
+
+
+class Thresholds(ColumnLimits):
+    """Applies a `threshold` to every column of its table, in order, with one scope and one policy for nulls."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "thresholds",
+        "missing": "keep",
+        "columns": {"perplexity": {"min": 5, "max": 80}, "commonness": {"max": 0.9}},
+    }
+
+    kind: Literal["thresholds"] = "thresholds"
