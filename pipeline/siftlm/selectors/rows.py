@@ -65,6 +65,11 @@ class Rows:
         nulls = self._cached(f"null {name}", lambda: np.asarray(self._column(name).is_null()))
         return np.asarray(nulls[self.index], np.bool_)
 
+    def value(self, name: str) -> object:
+        """Returns the first row's value of a column as a Python object, None where it is null."""
+        value: object = self._column(name)[int(self.index[0])].as_py()
+        return value
+
     def isin(self, name: str, values: Sequence[str | bool | int]) -> BoolArray:
         """Tells for each row whether a column of strings, booleans or integers holds one of `values`; nulls do not."""
         column = self._column(name)

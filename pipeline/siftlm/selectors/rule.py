@@ -32,6 +32,24 @@ class Listing(NamedTuple):
 
 
 @dataclass(frozen=True)
+class PartVerdict:
+    """Holds what one of the rules inside a rule says of the first row."""
+
+    place: str  # its key path within the rule
+    rule: RuleSettings
+    rows: Rows  # with the random numbers that it compares
+    state: Any  # its statistics of the corpus
+    applies: bool  # whether the row is in its scope
+    reason: str | None  # why it does not keep the row; None where it does
+
+    @property
+    def value(self) -> object:
+        """Returns the number that it draws or the value that it compares; None where it compares no column."""
+        drawn, column = self.rule.drawn(self.rows), self.rule.ranked_column
+        return drawn if drawn is not None or column is None else self.rows.value(column)
+
+
+@dataclass(frozen=True)
 class Cut:
     """Holds the values of a column at which one group of documents was cut; None for an open end."""
 
@@ -161,6 +179,10 @@ class RuleSettings(Component):
     def drawn(self, rows: Rows) -> float | None:  # noqa: ARG002
         """Returns the random number that the rule compares for the first row; None where it compares a column."""
         return None
+
+    def part_verdicts(self, rows: Rows, state: Any) -> list[PartVerdict]:  # noqa: ARG002
+        """Returns what the rules inside it say of the first row, each by itself; empty where it has none."""
+        return []
 
     def outcome(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
         """Returns, as JSON for the manifest, the statistics that the rule computed; empty where it needs none."""

@@ -18,7 +18,8 @@ _HEXADECIMAL = "^[0-9a-f]{32,128}$"
 class HashesList(KeyedListSettings):
     """Has digests in hexadecimal digits that are its entries, in either case.
 
-    The annotator `text_hash` gives the digests of texts. A line may have a name behind the digest, as `sha256sum` prints.
+    The annotator `text_hash` gives the digests of texts. A line may have a name behind the digest, as those of
+    `sha256sum` have.
     """
 
     kind: Literal["hashes"] = "hashes"

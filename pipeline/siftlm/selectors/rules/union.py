@@ -10,7 +10,7 @@ from pydantic import Field
 
 from siftlm.selectors.component import Mention, placed
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, Listing, RuleSettings, flattened, warned
+from siftlm.selectors.rule import Drops, Listing, PartVerdict, RuleSettings, flattened, warned
 from siftlm.selectors.rules.band import Band
 from siftlm.selectors.rules.density import Gaussian, Stepwise
 from siftlm.selectors.rules.fineweb2 import Fineweb2
@@ -132,6 +132,17 @@ class AnyOf(RuleSettings):
                     left &= ~mask
             kept |= left
         return [(self.default_reasons()[0], spoken_for & ~kept)]
+
+    def part_verdicts(self, rows: Rows, state: Together | None) -> list[PartVerdict]:
+        everything = np.ones(len(rows), np.bool_)
+        verdicts = []
+        for number, parts in self.alternatives():
+            applies = bool(self.rules[number].in_scope(rows, everything)[0])
+            for place, part in parts:
+                own, drawing = state.parts.get(place) if state else None, rows.drawing(f"{rows.purpose}.{number}")
+                reason = next((reason for reason, mask in part.dropped(drawing, everything, own) if mask[0]), None)
+                verdicts.append(PartVerdict(place, part, drawing, own, applies, reason))
+        return verdicts
 
     @staticmethod
     def _seen(rows: Rows, number: int, part: RuleSettings, alive: BoolArray) -> Rows:
