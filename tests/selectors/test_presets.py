@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -9,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from siftlm.selectors import SelectSettings, select
 from siftlm.selectors.settings import Preset
@@ -96,3 +98,40 @@ def test_the_rules_of_a_preset_come_before_others_and_say_where_they_stand(name:
     assert all(place.startswith(f"select.preset.{name}.") for place in places[:-1])
     assert len(set(places)) == len(places) > 3
     assert settings.columns() <= {"doc_id", *FINEWEB}
+
+
+def test_limits_of_a_preset_are_changed_and_left_out_by_column() -> None:
+    """In their place among the rules; everything else stays."""
+    limits = {**FINEWEB, "language": {"in": ["de"]}, "word_count": {"min": 20}}
+    del limits["curly_brace_count"], limits["language_score"]
+    apart = decided({"rules": [{"kind": "threshold", "column": name, **b} for name, b in limits.items()]})
+    changes = {name: limits[name] for name in ("language", "word_count")}
+    changed = {
+        "preset": "fineweb", "preset_limits": changes, "preset_without": ["curly_brace_count", "language_score"],
+    }  # fmt: skip
+    made = decided(changed)
+    for name in ("kept", "reason", "weight", "copies"):
+        assert made[name].equals(apart[name])
+    assert sum(made["kept"].to_pylist()) > 0
+    assert decided({"preset": "fineweb"}) == decided({"preset": "fineweb", "preset_limits": {}})
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"preset_limits": {"word_count": {"min": 1}}}, "preset_limits must name columns of the preset None"),
+        ({"preset": "c4", "preset_without": ["sentence_cont"]}, "got 'sentence_cont'; did you mean 'sentence_count'?"),
+    ],
+)
+def test_a_change_of_what_no_preset_limits_is_refused(tree: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        SelectSettings.model_validate(tree)
+
+
+def test_a_column_that_preset_and_rules_limit_is_told() -> None:
+    own = {"kind": "thresholds", "columns": {"word_count": {"min": 60}, "n": {"min": 1}}}
+    assert SelectSettings.model_validate({"preset": "gopher", "rules": [own]}).warnings() == [
+        "select.rules.0.columns.word_count: word_count has limits of the preset gopher too, and a document must be "
+        "within both; preset_limits has others instead"
+    ]
+    assert SelectSettings.model_validate({"preset": "c4", "rules": [own]}).warnings() == []

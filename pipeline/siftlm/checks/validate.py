@@ -26,7 +26,6 @@ from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import flattened, warned
-from siftlm.selectors.settings import RULES
 from siftlm.stages import folders, inputs
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import DECISIONS, ELIGIBLE
@@ -61,7 +60,7 @@ def validate(config: RunConfig) -> list[str]:
         *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
         *unknown(config),
         *warned("preselect", config.preselect),
-        *warned(RULES, config.select.rules),
+        *config.select.warnings(),
         f"output: {config.output.folder}",
         "columns: every rule names a column that the run computes",
     ]

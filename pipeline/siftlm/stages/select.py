@@ -23,8 +23,6 @@ from siftlm.seals import Seal
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
 from siftlm.selectors.lists.counts import LISTS, count_matches, listings, told
 from siftlm.selectors.reasons import ERROR
-from siftlm.selectors.rule import warned
-from siftlm.selectors.settings import RULES
 from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import DECISIONS, SCORES, read_columns
 from siftlm.stages.eligible import out_already
@@ -147,7 +145,7 @@ class Decisions(ShardStep):
         """Returns how many documents have a value of each list that a rule names, and what has no effect."""
         listed = listings(self.settings.placed())
         unmatched, statistics = told(listed, (marker.facts.get(LISTS, {}) for marker in markers))
-        return Told([*warned(RULES, self.settings.rules), *unmatched], statistics)
+        return Told([*self.settings.warnings(), *unmatched], statistics)
 
     def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
         lost = losses(decisions)

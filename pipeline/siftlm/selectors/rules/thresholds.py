@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -27,6 +27,11 @@ class ColumnLimits(RuleSettings):
             column: Threshold.model_validate({"column": column, **shared, **bounds.model_dump(by_alias=True)})
             for column, bounds in self.columns_.items()
         }
+
+    def with_limits(self, limits: Mapping[str, Bounds], without: Collection[str]) -> Self | None:
+        """Returns the rule with other limits for some columns and without others; None where no column is left."""
+        columns = {name: limits.get(name, own) for name, own in self.columns_.items() if name not in without}
+        return self.model_copy(update={"columns_": columns}) if columns else None
 
     def parts(self) -> list[tuple[str, RuleSettings]]:
         return [(f".columns.{column}", threshold) for column, threshold in self.thresholds().items()]
