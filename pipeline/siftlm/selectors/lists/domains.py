@@ -41,13 +41,19 @@ class DomainsList(KeyedListSettings):
 
     def holds(self, values: pa.Array, keys: HashedSet) -> BoolArray:
         """Tells for each url or host whether its host, or a domain above it, is among `keys`."""
-        hosts = pa.array([host(value) for value in values.to_pylist()], pa.large_string()).dictionary_encode()
-        names = hosts.dictionary.to_pylist()
-        above = [_with_above(ascii_host(name)) for name in names]
-        owners = np.repeat(np.arange(len(names)), [len(each) for each in above])
-        covered = np.zeros(len(names) + 1, np.bool_)  # the last for what has no host
-        covered[owners[keys.holds(pa.array([name for each in above for name in each], pa.large_string()))]] = True
-        return np.asarray(covered[np.asarray(hosts.indices.fill_null(len(names)))], np.bool_)
+        names = [host(value) for value in values.to_pylist()]
+        hosts = pa.array([name and ascii_host(name) for name in names], pa.large_string()).dictionary_encode()
+        held = np.append(_covered(hosts.dictionary, keys), False)  # the last for what has no host
+        return np.asarray(held[np.asarray(hosts.indices.fill_null(len(held) - 1))], np.bool_)
+
+
+def _covered(hosts: pa.Array, keys: HashedSet) -> BoolArray:
+    """Whether each host, or a domain above it, is among `keys`; hosts of one domain look it up once."""
+    held = keys.holds(hosts)
+    above = pc.replace_substring_regex(hosts, r"^[^.]*\.?", "").dictionary_encode()
+    if above.dictionary.to_pylist() in ([], [""]):
+        return held
+    return np.asarray(held | _covered(above.dictionary, keys)[np.asarray(above.indices)], np.bool_)
 
 
 def ascii_host(name: str) -> str:
@@ -61,12 +67,6 @@ def ascii_host(name: str) -> str:
         return idna.encode(name, uts46=True, transitional=False).decode().lower()
     except idna.IDNAError:
         return name.lower()
-
-
-def _with_above(name: str) -> list[str]:
-    """A host and the domains above it."""
-    labels = name.split(".")
-    return [".".join(labels[at:]) for at in range(len(labels))]
 
 
 def _domains_in(lines: Lines, line: int) -> list[str]:

@@ -17,7 +17,7 @@ from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.statistics.ordered import BoolArray, Int64Array
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 LONGEST_LINE = 1 << 20
 SHOWN = 60  # characters of a line in a message
 

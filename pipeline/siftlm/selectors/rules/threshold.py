@@ -129,6 +129,19 @@ class Threshold(RuleSettings, Bounds):
         ]
         return [*self.tables(self.column), *inner]
 
+    def rehearse_columns(self, rows: Rows) -> None:
+        """Tries every limit, those of `table` too, whose values the rows may not have."""
+        if self.by is not None:
+            rows.look_up(self.by, {}, 0.0)
+        self._try_limits(rows, self)
+        for value, limits in self.table.items():
+            with placed(f"table.{value}"):
+                self._try_limits(rows, limits)
+
+    def _try_limits(self, rows: Rows, limits: Limits) -> None:
+        for why, bound in limits.bounds_by_reason().items():
+            self._outside(rows, why, bound)
+
     @property
     def bounds(self) -> list[float]:
         return [bound for bound in (self.min, self.max) if bound is not None]
