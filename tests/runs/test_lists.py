@@ -155,6 +155,15 @@ def test_a_list_of_a_preselecting_rule_and_of_a_rule_in_a_union_are_told_too(
     ]
 
 
+def test_other_processes_read_the_list_and_give_the_same_bytes(pages: Bench, without_pictures: None) -> None:
+    rules = [rule({"path": blocklist(pages, "example.com\nbad.net\n"), "kind": "domains"})]
+    one = pages.run("one", select={"rules": rules}).manifest
+    several = pages.run("several", select={"rules": rules}, runner={"processes": 2}).manifest
+    assert pages.content("one") == pages.content("several")
+    told = [manifest["statistics"]["lists/select.rules.0.not_in"]["matched"] for manifest in (one, several)]
+    assert told == [2, 2]
+
+
 def test_a_list_may_lie_in_an_object_store(pages: Bench, without_pictures: None) -> None:
     with fsspec.filesystem("memory").open("/lists/blocked.txt", "wb") as file:
         file.write(b"example.com\n")
