@@ -37,8 +37,8 @@ _OFF = frozenset({"dup_line_frac", "max_avg_word_length", "max_non_alpha_words_r
 class Fineweb2(ColumnLimits, FileSettings):
     """Applies the thresholds of FineWeb-2 to documents of each language, read from its files `<language>_<script>.yml`.
 
-    They are those of `configs/` in github.com/huggingface/fineweb-2. Documents of other languages are kept. What a file
-    has that is no limit of a column (`stopwords`) is named in `unread`, and told.
+    They are those of `configs/` in github.com/huggingface/fineweb-2. Documents of other languages are kept,
+    unless they have no value. What limits no column in a file (`stopwords`) is named in `unread`, and told.
     """
 
     paper: ClassVar[str] = "Penedo et al. 2025, arXiv 2506.20920"
