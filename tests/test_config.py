@@ -58,7 +58,8 @@ def test_an_unknown_key_in_a_rule_is_told_at_its_path_in_the_file() -> None:
         ({}, "must be set, got nothing"),
         (
             {"kind": "treshold"},
-            "must be one of 'threshold', 'thresholds', 'band', 'top', 'sample', 'gaussian', 'stepwise', 'any', "
+            "must be one of 'threshold', 'thresholds', 'fineweb2', 'band', 'top', 'sample', 'gaussian', 'stepwise', "
+            "'any', "
             "got 'treshold'; "
             "did you mean 'threshold'?",
         ),

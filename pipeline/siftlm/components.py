@@ -11,13 +11,14 @@ from siftlm.readers import FORMATS
 from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings
 from siftlm.selectors import AnyFactor, AnyRule
 from siftlm.selectors.component import Component
+from siftlm.selectors.lists.union import AnyList
 
 
 @dataclass(frozen=True)
 class Method:
     """Describes one method that a configuration can name, as a row of the methods page."""
 
-    kind: str  # what it is: reader, annotator, score, rule, factor
+    kind: str  # what it is: reader, annotator, score, rule, list, factor
     name: str  # its `kind` in a configuration, or its `format`
     words: str  # what it does, in a sentence
     columns: tuple[str, ...] = ()  # that rules can name, of the example's names
@@ -29,7 +30,8 @@ def methods() -> list[Method]:
     """Returns a description of every method, readers first, in the order in which a document meets them."""
     readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
-    return [*readers, *scorers, *_selectors("rule", AnyRule), *_selectors("factor", AnyFactor)]
+    lists = [Method("list", kind.model_fields["kind"].default, _words(kind)) for kind in members(AnyList)]
+    return [*readers, *scorers, *_selectors("rule", AnyRule), *lists, *_selectors("factor", AnyFactor)]
 
 
 def members(union: Any) -> list[Any]:

@@ -299,6 +299,9 @@ _COUNTED = re.compile(r" after validation, not \d+$")
 SCALARS = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}
 """How pydantic tags the members of a union of plain values."""
 
+SHAPES = ("list", "table")
+"""How unions of a list and a table tag them."""
+
 
 def explain(error: ValidationError, model: type[BaseModel], place: str) -> list[str]:
     """Returns one line for each mistake that pydantic has found.
@@ -373,8 +376,8 @@ def _followed(location: Sequence[int | str], model: type[BaseModel]) -> tuple[li
     for part in location:
         step = _step(kinds, part)
         tagged = [kind for kind in kinds if _is_tag(kind, part)] if step is None else []
-        public += [] if tagged else [part]
-        kinds = tagged if step is None else step
+        public += [] if tagged or (step is None and part in SHAPES) else [part]
+        kinds = (tagged or kinds) if step is None else step  # a key of a table of tables leads to what these are
     return public, kinds
 
 

@@ -64,6 +64,7 @@ KINDS = {
     "annotator": ("Annotators", "Cheap columns of every document: `[annotate]`."),
     "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
     "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
+    "list": ("Lists", "The `kind` of a table in `in` or `not_in` of a threshold."),
     "factor": ("Factors", "The `kind` of a factor of `select.weights.factors`."),
 }
 """The title of each kind of method, and where a configuration names it."""

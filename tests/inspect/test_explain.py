@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from siftlm.errors import UserError
 from siftlm.inspect.explain import explain, explain_row
 from siftlm.inspect.run import FinishedRun
+from siftlm.report.page import render
+from siftlm.report.terminal import print_explanation
+from siftlm.selectors.lists.settings import _opened as opened_lists
 
 
 def test_every_document_is_dropped_by_the_step_whose_reason_it_has(small_run: str) -> None:
@@ -85,3 +89,50 @@ def test_an_unknown_document_is_a_mistake(small_run: str, empty_run: str) -> Non
     for run in (small_run, empty_run):
         with pytest.raises(UserError, match="DOC_ID: must be the id of a document of the run, got 'nobody'"):
             explain(run, "nobody")
+
+
+def test_a_union_tells_what_each_of_its_rules_says(
+    finished_run: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With value, cuts and scope, whether one of them keeps the document or none, in the terminal and on the page."""
+    listed = tmp_path / "domains.txt"
+    listed.write_text("a.com\n")
+    rules = [
+        {"kind": "threshold", "column": "byte_count", "max": 20},
+        {"kind": "top", "column": "byte_count", "rate": 0.25, "direction": "highest"},
+        {"kind": "threshold", "column": "domain", "in": {"kind": "domains", "path": str(listed)}, "missing": "keep"},
+        {"kind": "sample", "rate": 1.0, "when": {"source": ["nobody"]}},
+    ]
+    lengths = {"short": 10, "middle": 30, "listed": 31, "long": 50}
+    texts = [
+        {"id": name, "text": "x" * size, "domain": "a.com" if name == "listed" else "b.com"}
+        for name, size in lengths.items()
+    ]
+    run = finished_run({"web": texts}, select={"rules": [{"kind": "any", "rules": rules}]})
+    told = {name: explain(run, name).met[-1] for name in lengths}
+    assert {name: met.verdict for name, met in told.items()} == {
+        "short": "passed", "middle": "dropped", "listed": "passed", "long": "passed",
+    }  # fmt: skip
+    verdicts = {name: [part.verdict for part in met.parts] for name, met in told.items()}
+    no, yes, other = "dropped", "passed", "does not apply"
+    assert verdicts == {
+        "short": [yes, no, no, other],
+        "middle": [no, no, no, other],
+        "listed": [no, no, yes, other],
+        "long": [no, yes, no, other],
+    }
+    middle = told["middle"].parts
+    assert [part.place for part in middle] == ["rules.0", "rules.1", "rules.2", "rules.3"]
+    assert [part.value for part in middle[:3]] == [30, 30, "b.com"]
+    assert [part.reason for part in middle] == [
+        "byte_count_above_max", "below_top_byte_count", "domain_not_in_list", None,
+    ]  # fmt: skip
+    assert middle[1].cuts == (50,)
+    print_explanation(explain(run, "middle"), 10)
+    assert "  ✗ rules.0: byte_count ≤ 20: 30: byte_count_above_max\n" in capsys.readouterr().out
+    page = render("document.html.jinja", document=explain(run, "middle"))
+    assert page.count("↳") == 4
+    listed.unlink()
+    opened_lists.cache_clear()  # as in another process
+    (part,) = explain(run, "listed").met[-1].parts
+    assert part.verdict.startswith("not known now: in.path: must be a text file of one entry a line")

@@ -64,6 +64,7 @@ SAME = {
     "annotate.others.path": "the content counts",
     "annotate.language.path": "the content counts",
     "join.path": "the content counts",
+    **{f"{rules}.not_in.path": "the content counts" for rules in ("preselect", "select.rules")},
     "dedup.shingles.similarity": "only chooses bands and rows",
     "dedup.shingles.permutations": "only chooses bands and rows",
     "dedup.partitions": "how the work is cut",
@@ -82,6 +83,9 @@ CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "it
 
 def everything(root: Any) -> RunConfig:
     """A configuration with a member of every table."""
+    (root / "list.txt").write_text("a.com\n")
+    table = {"kind": "domains", "path": str(root / "list.txt")}
+    rules = [*RULES, {"kind": "threshold", "column": "source", "not_in": table, "when": {"source": ["web"]}}]
     tree: dict[str, Any] = {
         "name": "all",
         "input": [{"source": "web", "paths": [str(root)], "columns": {"quality": "float"}}],
@@ -95,9 +99,9 @@ def everything(root: Any) -> RunConfig:
         },
         "dedup": {"paragraphs": {}, "commonness": {}},
         "reference": {},
-        "preselect": [rule for rule in RULES if rule["kind"] in ("threshold", "sample")],
+        "preselect": [rule for rule in rules if rule["kind"] in ("threshold", "sample")],
         "score": [{"name": "tiny", "model": str(root / "lm"), "device": "cpu"}],
-        "select": {"rules": RULES, "weights": {"factors": FACTORS}},
+        "select": {"rules": rules, "weights": {"factors": FACTORS}},
         "output": {"folder": str(root / "out")},
     }
     (root / "table.csv").write_text("doc_id,url,edu,quiz,x\na,b,1,2,3\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from siftlm.errors import UserError
 from siftlm.selectors import SelectSettings, select
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rules.threshold import Threshold
 
 RANDOM = np.random.default_rng(5)
 N = 2000
@@ -99,6 +103,24 @@ def test_a_union_of_rules_by_tokens_needs_the_column_of_tokens() -> None:
     with pytest.raises(ValidationError, match="tokens must name a column"):
         SelectSettings.model_validate({"rules": [union]})
     assert kept(union, tokens="tokens").sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"column": "language", "min": 1.0, "table": {"en": {"max": 2.0}}}, "column: must be a column of numbers"),
+        ({"column": "language", "table": {"en": {"max": 2.0}}}, "table.en.column: must be a column of numbers"),
+        ({"column": "a", "by": "b", "table": {"en": {"max": 2.0}}}, "column: must be of strings, booleans or integers"),
+        (
+            {"column": "language", "table": {"en": {"in": {"kind": "hashes", "entries": ["x"]}}}},
+            "table.en.in.entries: must be a digest",
+        ),
+    ],
+)
+def test_a_rehearsal_without_rows_tries_the_limits_of_every_value(rule: dict[str, Any], message: str) -> None:
+    threshold = Threshold.model_validate({"kind": "threshold", "by": "language", **rule})
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        threshold.rehearse(Rows.of(CORPUS.slice(0, 0), 0, None))
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_a_rule_that_is_renamed_and_keeps_missing_values_declares_that_reason_al
     settings = with_rules({**kind.example, "reason": "mine", "missing": "keep", "when": {"language": ["en"]}})
     assert settings.rules[0].reasons() == ("mine",)
     assert settings.rules[0].describe().endswith("; only language in en")
-    assert [mention[:3] for mention in settings.rules[0].mentions()] == [("when.language", "language", ("en",))]
+    assert settings.rules[0].mentions()[0][:3] == ("when.language", "language", ("en",))
     assert set(decided(settings)["reason"].drop_null().to_pylist()) == {"mine"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from scipy.stats import rankdata
 
 from siftlm.config import RunConfig, parse
@@ -199,3 +201,41 @@ def test_quality_keeps_the_half_that_its_ranks_say() -> None:
     kept = made["kept"].to_numpy(zero_copy_only=False)
     assert kept.sum() == N // 2
     assert expected[kept].min() >= expected[~kept].max() - 1e-9
+
+
+def test_limits_of_a_preset_are_changed_and_left_out_by_column() -> None:
+    """In their place among the rules; everything else stays."""
+    limits = {**FINEWEB, "language": {"in": ["de"]}, "word_count": {"min": 20}}
+    del limits["curly_brace_count"], limits["language_score"]
+    apart = decided({"rules": [{"kind": "threshold", "column": name, **b} for name, b in limits.items()]})
+    changes = {name: limits[name] for name in ("language", "word_count")}
+    preset = {"name": "fineweb", "limits": changes, "without": ["curly_brace_count", "language_score"]}
+    made = decided({"preset": preset})
+    for name in ("kept", "reason", "weight", "copies"):
+        assert made[name].equals(apart[name])
+    assert sum(made["kept"].to_pylist()) > 0
+    assert decided({"preset": "fineweb"}) == decided({"preset": {"name": "fineweb", "limits": {}}})
+
+
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        (
+            {"name": "c4", "limits": {"word_count": {"min": 1}}},
+            "limits must name columns of the preset c4, got 'word_c",
+        ),
+        ({"name": "c4", "without": ["sentence_cont"]}, "got 'sentence_cont'; did you mean 'sentence_count'?"),
+    ],
+)
+def test_a_change_of_what_no_preset_limits_is_refused(preset: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        SelectSettings.model_validate({"preset": preset})
+
+
+def test_a_column_that_preset_and_rules_limit_is_told() -> None:
+    own = {"kind": "thresholds", "columns": {"word_count": {"min": 60}, "n": {"min": 1}}}
+    assert SelectSettings.model_validate({"preset": "gopher", "rules": [own]}).warnings() == [
+        "select.rules.0.columns.word_count: word_count has limits of the preset too, and a document must be within "
+        "both; preset.limits has others instead"
+    ]
+    assert SelectSettings.model_validate({"preset": "c4", "rules": [own]}).warnings() == []

@@ -36,6 +36,9 @@ CORPUS = pa.table(
 MINIMAL: dict[str, dict[str, Any]] = {
     "threshold": {"column": "perplexity", "min": 5, "max": 80},
     "thresholds": {"columns": {"perplexity": {"min": 5, "max": 80}}},
+    "fineweb2": {
+        "columns": {"perplexity": {"by": "language", "table": {"en": {"max": 20}, "fr": {"min": 5, "max": 80}}}}
+    },
     "any": {
         "rules": [
             {"kind": "threshold", "column": "perplexity", "max": 20},

@@ -25,7 +25,7 @@ from siftlm.report.steps import unfindable
 from siftlm.scorers import open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import flattened
+from siftlm.selectors.rule import flattened, warned
 from siftlm.stages import folders, inputs
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import DECISIONS, ELIGIBLE
@@ -59,6 +59,8 @@ def validate(config: RunConfig) -> list[str]:
         *lines,
         *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
         *unknown(config),
+        *warned("preselect", config.preselect),
+        *config.select.warnings(),
         f"output: {config.output.folder}",
         "columns: every rule names a column that the run computes",
     ]

@@ -86,7 +86,26 @@ def _way(trace: Trace, table: pa.Table, columns: dict[str, Any]) -> Iterator[Met
         verdict = NOT_REACHED if out else DROPPED if reason else PASSED if applies else ELSEWHERE
         out = out or reason is not None
         cuts = _cuts(trace, loss, row, columns) if applies else ()
-        yield Met(loss.place, loss.text, _value(loss, row, columns), cuts, verdict, reason)
+        parts = tuple(_parts(trace, loss, row)) if verdict in (PASSED, DROPPED) else ()
+        yield Met(loss.place, loss.text, _value(loss, row, columns), cuts, verdict, reason, parts)
+
+
+def _parts(trace: Trace, loss: Loss, row: Rows | None) -> Iterator[Met]:
+    """Yields the rules inside a rule, with what each says of the document; a list may have gone since the run."""
+    if loss.rule is None or row is None:
+        return
+    try:
+        verdicts = loss.rule.part_verdicts(row, trace.state(loss))
+    except UserError as error:
+        yield Met("rules", "", None, (), f"not known now: {error}")
+        return
+    for part in verdicts:
+        verdict = ELSEWHERE if not part.applies else DROPPED if part.reason else PASSED
+        column = part.rule.ranked_column
+        ranks = column is not None and part.state and part.value is not None
+        cuts = part.rule.cut_of(part.rows, part.state, trace.columns[str(column)]) if ranks else ()
+        reason = part.reason if part.applies else None
+        yield Met(part.place, part.rule.describe(), part.value, cuts, verdict, reason)
 
 
 def _value(loss: Loss, row: Rows | None, columns: dict[str, Any]) -> object:

@@ -15,7 +15,7 @@ from siftlm.errors import visible
 from siftlm.report.difference import OVERLAP, TOTALS, RunDifference
 from siftlm.report.page import count, share
 from siftlm.report.steps import drops, kept_ends, shortages, unfindable
-from siftlm.report.view import Explanation
+from siftlm.report.view import Explanation, Met
 
 PORTIONS = 5  # of a mixture, by column
 
@@ -140,13 +140,22 @@ def print_explanation(document: Explanation, characters: int) -> None:
 
 
 def _print_way(console: Console, document: Explanation) -> None:
-    """A line a step: `✓ select.rules.2: perplexity in the medium 0.6 of documents: 350.5, cut at 350 and 403`."""
+    """A line a step: `✓ select.rules.2: perplexity in the medium 0.6 of documents: 350.5, cut at 350 and 403`.
+
+    The rules inside a rule stand below it.
+    """
     for met in document.met:
-        sign, style = SIGNS.get(met.verdict, ("·", "dim"))
-        value = "" if met.value is None else f": {_number(met.value)}"
-        cuts = f", cut at {' and '.join(_number(cut) for cut in met.cuts)}" if met.cuts else ""
-        result = {"passed": "", "dropped": f": {met.reason}"}.get(met.verdict, f" ({met.verdict})")
-        console.print(Text(f"{sign} {met.place}: {met.text}{value}{cuts}{result}", style=style))
+        _print_met(console, met)
+        for part in met.parts:
+            _print_met(console, part, "  ")
+
+
+def _print_met(console: Console, met: Met, indent: str = "") -> None:
+    sign, style = SIGNS.get(met.verdict, ("·", "dim"))
+    value = "" if met.value is None else f": {_number(met.value)}"
+    cuts = f", cut at {' and '.join(_number(cut) for cut in met.cuts)}" if met.cuts else ""
+    result = {"passed": "", "dropped": f": {met.reason}"}.get(met.verdict, f" ({met.verdict})")
+    console.print(Text(f"{indent}{sign} {met.place}: {met.text}{value}{cuts}{result}", style=style))
 
 
 def _number(value: object) -> str:

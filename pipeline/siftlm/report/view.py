@@ -116,6 +116,7 @@ class Met:
     cuts: tuple[float | int | None, ...]
     verdict: str  # passed, dropped, does not apply, not reached
     reason: str | None = None
+    parts: tuple[Met, ...] = ()  # the rules inside it, each by itself
 
 
 @dataclass(frozen=True)

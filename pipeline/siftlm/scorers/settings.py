@@ -15,6 +15,7 @@ from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import ScorerSettings
 from siftlm.scorers.signals import SignalsSettings
+from siftlm.scorers.text_hash import TextHashSettings
 from siftlm.settings import Settings
 
 
@@ -24,7 +25,7 @@ def lm_unless_told(value: object) -> object:
 
 
 AnyAnnotator = Annotated[
-    LanguageSettings | SignalsSettings | ClassifierSettings | DsirSettings | ContaminationSettings,
+    LanguageSettings | SignalsSettings | ClassifierSettings | DsirSettings | ContaminationSettings | TextHashSettings,
     Field(discriminator="kind"),
 ]
 AnyScore = Annotated[

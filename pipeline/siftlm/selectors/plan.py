@@ -122,8 +122,11 @@ class Selection:
 
     def decide(self, columns: Columns, plan: Plan) -> pa.RecordBatch:
         """Returns the decisions on one shard, one row for each document, in DECISION_SCHEMA."""
+        return self.decide_rows(self.rows(columns), plan)
+
+    def decide_rows(self, rows: Rows, plan: Plan) -> pa.RecordBatch:
+        """Returns the same of the rows of a shard."""
         assert plan.done, "statistics are still open"
-        rows = self.rows(columns)
         alive, reasons, steps = self._ruled(rows, plan)
         weight, count = alive.astype(np.float64), alive.astype(np.int64)
         if self.settings.weights:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.errors import UserError, nearest
+from siftlm.selectors.lists.settings import ListSettings
 from siftlm.statistics import columns as arrow
 from siftlm.statistics.cuts import LARGEST_MASS, POOL
 from siftlm.statistics.hashing import hash_names, hash_strings, keyed
@@ -64,6 +65,11 @@ class Rows:
         nulls = self._cached(f"null {name}", lambda: np.asarray(self._column(name).is_null()))
         return np.asarray(nulls[self.index], np.bool_)
 
+    def value(self, name: str) -> object:
+        """Returns the first row's value of a column as a Python object, None where it is null."""
+        value: object = self._column(name)[int(self.index[0])].as_py()
+        return value
+
     def isin(self, name: str, values: Sequence[str | bool | int]) -> BoolArray:
         """Tells for each row whether a column of strings, booleans or integers holds one of `values`; nulls do not."""
         column = self._column(name)
@@ -72,6 +78,13 @@ class Rows:
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
             raise UserError(f"in: must list values of {name}'s type {column.type}, got {values}") from None
         return np.asarray(np.asarray(pc.is_in(column, wanted))[self.index], np.bool_)
+
+    def listed(self, name: str, table: ListSettings) -> BoolArray:
+        """Tells for each row whether a list has the value of a column of strings; it never has a null."""
+        column = self._column(name)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise UserError(f"column: must be of strings where a table names a list, got {name!r} of {column.type}")
+        return np.asarray(self._cached(f"{name} in {table!r}", lambda: _listed(column, table))[self.index], np.bool_)
 
     def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
         """Returns for each row the number that `table` has for the column's value, written as text; else `default`.
@@ -139,3 +152,10 @@ class Rows:
         if name not in self.cache:
             self.cache[name] = make()
         return self.cache[name]
+
+
+def _listed(column: pa.Array, table: ListSettings) -> BoolArray:
+    """Whether a list has each value of a column; it is asked once for each different value."""
+    opened, encoded = table.opened(), column.dictionary_encode()
+    held = np.append(opened.holds(encoded.dictionary), False)
+    return np.asarray(held[np.asarray(encoded.indices.fill_null(len(held) - 1))], np.bool_)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from siftlm.selectors.component import Component, Mention
+from siftlm.selectors.lists.settings import ListSettings
 from siftlm.selectors.reasons import Reason
 from siftlm.selectors.rows import Rows
 from siftlm.settings import End, Settings
@@ -20,6 +21,32 @@ Drops = list[tuple[str, BoolArray]]
 """Why and which rows go: (reason, mask); the first mask that holds for a row gives its reason."""
 Value = float | int | None
 """A number of a column at a cut, None for an open end."""
+
+
+class Listing(NamedTuple):
+    """Holds a list that a rule compares a column with, and the key path of the list within the rule."""
+
+    place: str
+    column: str
+    table: ListSettings
+
+
+@dataclass(frozen=True)
+class PartVerdict:
+    """Holds what one of the rules inside a rule says of the first row."""
+
+    place: str  # its key path within the rule
+    rule: RuleSettings
+    rows: Rows  # with the random numbers that it compares
+    state: Any  # its statistics of the corpus
+    applies: bool  # whether the row is in its scope
+    reason: str | None  # why it does not keep the row; None where it does
+
+    @property
+    def value(self) -> object:
+        """Returns the number that it draws or the value that it compares; None where it compares no column."""
+        drawn, column = self.rule.drawn(self.rows), self.rule.ranked_column
+        return drawn if drawn is not None or column is None else self.rows.value(column)
 
 
 @dataclass(frozen=True)
@@ -95,6 +122,14 @@ class RuleSettings(Component):
     def mentions(self) -> list[Mention]:
         return [Mention(f"when.{name}", name, tuple(values)) for name, values in self.scope.items()]
 
+    def listings(self) -> list[Listing]:
+        """Returns the lists that tables name in its `in` and `not_in`."""
+        return []
+
+    def warnings(self) -> list[str]:
+        """Returns what of its configuration has no effect, a sentence each."""
+        return []
+
     def following(self, good_ends: Mapping[str, End]) -> Self:  # noqa: ARG002
         """Returns the rule with its unset direction taken from the good end of its column (lowest or highest)."""
         return self
@@ -145,6 +180,10 @@ class RuleSettings(Component):
         """Returns the random number that the rule compares for the first row; None where it compares a column."""
         return None
 
+    def part_verdicts(self, rows: Rows, state: Any) -> list[PartVerdict]:  # noqa: ARG002
+        """Returns what the rules inside it say of the first row, each by itself; empty where it has none."""
+        return []
+
     def outcome(self, state: Any, schema: pa.Schema) -> dict[str, Any]:  # noqa: ARG002
         """Returns, as JSON for the manifest, the statistics that the rule computed; empty where it needs none."""
         return {}
@@ -160,6 +199,11 @@ class RuleSettings(Component):
     def cut_words(self, values: Sequence[str]) -> str:
         """Returns a phrase for the values at which a group was cut, for instance `12 to 45`."""
         return " to ".join(values) if len(values) == 2 else ", ".join(values)
+
+
+def warned(place: str, rules: Sequence[RuleSettings]) -> list[str]:
+    """Returns the warnings of rules, each behind its place in the configuration."""
+    return [f"{place}.{n}: {warning}" for n, rule in enumerate(rules) for warning in rule.warnings()]
 
 
 def flattened(place: str, rules: Sequence[RuleSettings]) -> list[tuple[str, RuleSettings]]:

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from siftlm.derived.settings import ColumnSettings
+from siftlm.errors import nearest
 from siftlm.selectors.presets.quality import QualityPreset
-from siftlm.selectors.rule import RuleSettings, flattened
+from siftlm.selectors.rule import RuleSettings, flattened, warned
+from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
-from siftlm.selectors.rules.threshold import Threshold
+from siftlm.selectors.rules.threshold import Bounds, Threshold
 from siftlm.selectors.rules.thresholds import Thresholds
 from siftlm.selectors.rules.union import AnyOf, SingleRule
 from siftlm.selectors.weights import WeightSettings
@@ -31,7 +33,7 @@ Who adds one from elsewhere subclasses the settings with a wider union, and sele
     class MySettings(SelectSettings):
         rules: list[Annotated[AnyRule | MyRule, Field(discriminator="kind")]] = []
 """
-RowRule = Annotated[Threshold | Thresholds | Sample, Field(discriminator="kind")]
+RowRule = Annotated[Threshold | Thresholds | Fineweb2 | Sample, Field(discriminator="kind")]
 """Rules that look at a row alone, without statistics of the corpus."""
 
 
@@ -41,27 +43,42 @@ PRESETS = "select.preset"
 class PresetRules(Settings):
     """Holds the rules of a published recipe."""
 
-    rules: list[AnyRule]
+    rules: list[Thresholds]
+
+
+@cache
+def _published(name: str) -> list[Thresholds]:
+    content = resources.files("siftlm.selectors.presets").joinpath(f"{name}.toml").read_text()
+    return PresetRules.model_validate(tomllib.loads(content)).rules
 
 
 class PublishedPreset(Settings):
     """Keeps what the filters of a published recipe keep, as a file of this package lists them."""
 
     name: Literal["c4", "fineweb", "gopher"]
+    limits: dict[str, Bounds] = Field(
+        default_factory=dict, description="Limits of columns of the recipe, instead of the recipe's own."
+    )
+    without: list[str] = Field(default_factory=list, description="Columns of the recipe that are not limited.")
 
-    def rules(self) -> list[AnyRule]:
-        """Returns the rules of the recipe, in its order."""
-        return _published(self.name)
+    @model_validator(mode="after")
+    def _changes_what_the_recipe_limits(self) -> PublishedPreset:
+        limited = [name for rule in _published(self.name) for name in rule.columns_]
+        for key, names in (("limits", self.limits), ("without", self.without)):
+            if unknown := [name for name in names if name not in limited]:
+                near = nearest(unknown[0], limited)
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise ValueError(f"{key} must name columns of the preset {self.name}, got {unknown[0]!r}{hint}")
+        return self
+
+    def rules(self) -> list[Thresholds]:
+        """Returns the rules of the recipe in its order, with the limits that are set here."""
+        changed = [rule.with_limits(self.limits, self.without) for rule in _published(self.name)]
+        return [rule for rule in changed if rule is not None]
 
     def columns(self, scores: Sequence[str], classifiers: Sequence[str], *, languages: bool) -> list[ColumnSettings]:  # noqa: ARG002
         """Returns no column: the recipe names those of siftlm alone."""
         return []
-
-
-@cache
-def _published(name: str) -> list[AnyRule]:
-    content = resources.files("siftlm.selectors.presets").joinpath(f"{name}.toml").read_text()
-    return PresetRules.model_validate(tomllib.loads(content)).rules
 
 
 def _by_name(value: Any) -> Any:
@@ -109,6 +126,14 @@ class SelectSettings(Settings):
         """Returns (place in the configuration, rule) for every rule in order; those of the preset come first."""
         recipe = flattened(f"{PRESETS}.{self.preset.name}", self.preset.rules()) if self.preset else []
         return recipe + flattened(RULES, self.rules)
+
+    def warnings(self) -> list[str]:
+        """Returns what of the rules has no effect or more than may be meant, a sentence each, with its place."""
+        own = {rule.ranked_column: place for place, rule in flattened(RULES, self.rules) if isinstance(rule, Threshold)}
+        recipe = self.preset.rules() if self.preset else []
+        twice = [(own[name], name) for rule in recipe for name in sorted(rule.columns()) if name in own]
+        both = "has limits of the preset too, and a document must be within both; preset.limits has others instead"
+        return [*warned(RULES, self.rules), *(f"{place}: {name} {both}" for place, name in twice)]
 
     def following(self, good_ends: Mapping[str, End]) -> SelectSettings:
         """Returns the selection with unset directions of rules taken from the good ends of columns."""

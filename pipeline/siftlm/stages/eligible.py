@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, ShardStep
+from siftlm.engine.step import Loss, ShardStep, Told
 from siftlm.selectors import RowRule, keep_rows
+from siftlm.selectors.lists.counts import LISTS, count_matches, listings, told
 from siftlm.selectors.reasons import ALL_CUT, HELD_OUT
-from siftlm.selectors.rule import flattened
+from siftlm.selectors.rows import Rows
+from siftlm.selectors.rule import Listing, flattened, warned
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
@@ -83,7 +85,7 @@ class Eligible(ShardStep):
     reads: tuple[str, ...] = (*Split.reads, COMMONNESS)
 
     def identity(self) -> object:
-        return VERSION, self.split.identity(), [rule.model_dump() for rule in self.rules]
+        return VERSION, self.split.identity(), [rule.content() for rule in self.rules]
 
     def losses(self) -> Sequence[Loss]:
         return [
@@ -102,7 +104,17 @@ class Eligible(ShardStep):
             for batch in out.to_batches(max_chunksize=BATCH_ROWS):
                 file.write(batch)
         dropped = Counter(reason for reason in losses[:, 0] if reason is not None)
-        return task.marker(ELIGIBLE, file.rows, file.seal, dropped=dropped, content=file.seal.digest)
+        matches = count_matches(self._listings(), Rows.of(table, self.split.seed, None))
+        facts = {LISTS: matches} if matches else {}
+        return task.marker(ELIGIBLE, file.rows, file.seal, dropped=dropped, content=file.seal.digest, **facts)
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns how many documents have a value of each list that a rule names, and what has no effect."""
+        unmatched, statistics = told(self._listings(), (marker.facts.get(LISTS, {}) for marker in markers))
+        return Told([*warned(PRESELECT, self.rules), *unmatched], statistics)
+
+    def _listings(self) -> list[Listing]:
+        return listings(flattened(PRESELECT, self.rules))
 
 
 def out_already(task: Task, store: Store, rows: int | None = None) -> tuple[pa.Array, pa.Array]:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, ShardStep
+from siftlm.engine.step import Loss, ShardStep, Told
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.seals import Seal
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
+from siftlm.selectors.lists.counts import LISTS, count_matches, listings, told
 from siftlm.selectors.reasons import ERROR
 from siftlm.selectors.weights import WEIGHTS
 from siftlm.stages.columns import DECISIONS, SCORES, read_columns
@@ -84,7 +85,7 @@ class Decisions(ShardStep):
     per: ClassVar[Literal["corpus"]] = "corpus"
 
     def identity(self) -> object:
-        return VERSION, self.settings.model_dump(mode="json", exclude={"entry_limit"})
+        return VERSION, self.settings.content(exclude={"entry_limit"})
 
     def losses(self) -> Sequence[Loss]:
         rules = [
@@ -129,13 +130,22 @@ class Decisions(ShardStep):
 
     def run(self, task: Task, store: Store) -> Marker:
         table = self.read(task, store, frozenset({"byte_count"}))
-        decisions = self.selection.decide(table, read_value(task.facts["plan"], store))
+        rows = self.selection.rows(table)
+        decisions = self.selection.decide_rows(rows, read_value(task.facts["plan"], store))
+        matches = count_matches(listings(self.settings.placed()), rows)
         weight = pc.fill_null(decisions["weight"], 0.0)
         decisions = decisions.set_column(2, DECISION_SCHEMA.field("weight"), weight)
         with store.writer(STAGE, task.key, DECISION_SCHEMA) as out:
             for batch in pa.Table.from_batches([decisions]).to_batches(max_chunksize=16_384):
                 out.write(batch)
-        return self._marker(task, table, decisions, out.seal)
+        marker = self._marker(task, table, decisions, out.seal)
+        return replace(marker, facts={**marker.facts, **({LISTS: matches} if matches else {})})
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns how many documents have a value of each list that a rule names, and what has no effect."""
+        listed = listings(self.settings.placed())
+        unmatched, statistics = told(listed, (marker.facts.get(LISTS, {}) for marker in markers))
+        return Told([*self.settings.warnings(), *unmatched], statistics)
 
     def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
         lost = losses(decisions)

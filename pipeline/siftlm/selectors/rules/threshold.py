@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from siftlm.selectors.component import Mention
+from siftlm.selectors.component import Mention, placed
+from siftlm.selectors.lists.settings import ListSettings
+from siftlm.selectors.lists.union import AnyList
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings
+from siftlm.selectors.rule import Drops, Listing, RuleSettings
 from siftlm.settings import Settings
 from siftlm.statistics.ordered import BoolArray
 
+LIST, TABLE = "list", "table"
+"""How pydantic tags the two shapes of `in` and `not_in`."""
 SHOWN = 3  # values of `by` whose limits are told in words
+
+
+def _shape(value: object) -> str:
+    """Whether a list is one of the configuration, or a table that says where it is."""
+    return TABLE if isinstance(value, dict | ListSettings) else LIST
+
+
+Values: TypeAlias = Annotated[
+    Annotated[list[str | bool | int], Field(min_length=1), Tag(LIST)] | Annotated[AnyList, Tag(TABLE)],
+    Discriminator(_shape),
+]
+"""Values of a column: as they are, or in a list of some kind, from a file for instance."""
 
 
 class Limits(Settings):
@@ -22,8 +38,10 @@ class Limits(Settings):
 
     min: float | None = Field(None, description="The least value kept.")
     max: float | None = Field(None, description="The greatest value kept.")
-    in_: list[str | bool | int] | None = Field(None, alias="in", min_length=1, description="The only values kept.")
-    not_in: list[str | bool | int] | None = Field(None, min_length=1, description="Values that are dropped.")
+    in_: Values | None = Field(
+        None, alias="in", description="The only values kept, or a table that names a list of strings by its path."
+    )
+    not_in: Values | None = Field(None, description="Values that are dropped, or a table as for `in`.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -35,6 +53,11 @@ class Limits(Settings):
         """Returns the limits that are set, by the suffix of the reason that documents outside them get."""
         given = {"below_min": self.min, "above_max": self.max, "not_in_list": self.in_, "in_list": self.not_in}
         return {why: bound for why, bound in given.items() if bound is not None}
+
+    def tables(self, column: str) -> list[Listing]:
+        """Returns the lists that tables name, each with its key and the column that it is compared with."""
+        tables = [("in", self.in_), ("not_in", self.not_in)]
+        return [Listing(key, column, table) for key, table in tables if isinstance(table, ListSettings)]
 
 
 class Bounds(Limits):
@@ -90,8 +113,34 @@ class Threshold(RuleSettings, Bounds):
         """Returns the values that `in`, `not_in` and `table` name, each with its key path."""
         keeps = self.when is None and self.missing == "drop" and not self.table
         lists = [("in", self.in_, keeps), ("not_in", self.not_in, False)]
-        listed = [Mention(key, self.column, tuple(map(_text, values)), alone) for key, values, alone in lists if values]
+        listed = [
+            Mention(key, self.column, tuple(map(_text, values)), alone)
+            for key, values, alone in lists
+            if isinstance(values, list)
+        ]
         return listed + ([Mention("table", self.by, tuple(self.table))] if self.by else [])
+
+    def listings(self) -> list[Listing]:
+        tables = [(f"table.{value}", limits) for value, limits in self.table.items()]
+        inner = [
+            listing._replace(place=f"{place}.{listing.place}")
+            for place, limits in tables
+            for listing in limits.tables(self.column)
+        ]
+        return [*self.tables(self.column), *inner]
+
+    def rehearse_columns(self, rows: Rows) -> None:
+        """Tries every limit, those of `table` too, whose values the rows may not have."""
+        if self.by is not None:
+            rows.look_up(self.by, {}, 0.0)
+        self._try_limits(rows, self)
+        for value, limits in self.table.items():
+            with placed(f"table.{value}"):
+                self._try_limits(rows, limits)
+
+    def _try_limits(self, rows: Rows, limits: Limits) -> None:
+        for why, bound in limits.bounds_by_reason().items():
+            self._outside(rows, why, bound)
 
     @property
     def bounds(self) -> list[float]:
@@ -107,15 +156,13 @@ class Threshold(RuleSettings, Bounds):
 
     def _limited(self, rows: Rows) -> Iterator[tuple[Limits, BoolArray]]:
         """The limits, with the rows that each is for."""
-        others = np.ones(len(rows), np.bool_)
-        for number, limits in enumerate(self.table.values()):
-            if number == 0:
-                which = rows.look_up(str(self.by), {value: n for n, value in enumerate(self.table)}, -1.0)
-                others = which < 0
-            mine = which == number
-            if mine.any():
-                yield limits, mine
-        yield self, others
+        if self.by is None:
+            yield self, np.ones(len(rows), np.bool_)
+            return
+        which = rows.look_up(self.by, {value: number for number, value in enumerate(self.table)}, -1.0)
+        every = list(self.table.values())
+        for number in np.unique(which):
+            yield every[int(number)] if number >= 0 else self, which == number
 
     def _outside(self, rows: Rows, why: str, bound: Any) -> BoolArray:
         match why:
@@ -124,16 +171,26 @@ class Threshold(RuleSettings, Bounds):
             case "above_max":
                 return np.asarray(np.greater(rows.number(self.column), bound), np.bool_)
             case "not_in_list":
-                return ~rows.isin(self.column, bound)
-        return rows.isin(self.column, bound)
+                return ~self._holds(rows, "in", bound)
+        return self._holds(rows, "not_in", bound)
+
+    def _holds(self, rows: Rows, key: str, bound: list[str | bool | int] | ListSettings) -> BoolArray:
+        if isinstance(bound, list):
+            return rows.isin(self.column, bound)
+        with placed(key):
+            return rows.listed(self.column, bound)
 
 
 def _words(column: str, limits: Limits) -> str:
     low = "" if limits.min is None else f"{limits.min:.6g} ≤ "
     high = "" if limits.max is None else f" ≤ {limits.max:.6g}"
     lists = [("in", limits.in_), ("not in", limits.not_in)]
-    listed = [f"{word} {', '.join(map(str, values))}" for word, values in lists if values is not None]
+    listed = [f"{word} {_list_words(values)}" for word, values in lists if values is not None]
     return " ".join([f"{low}{column}{high}", *listed]) if limits.bounds_by_reason() else f"any {column}"
+
+
+def _list_words(values: list[str | bool | int] | ListSettings) -> str:
+    return values.words() if isinstance(values, ListSettings) else ", ".join(map(str, values))
 
 
 def _text(value: str | bool | int) -> str:

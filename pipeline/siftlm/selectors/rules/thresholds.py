@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -13,16 +13,9 @@ from siftlm.selectors.rule import RuleSettings
 from siftlm.selectors.rules.threshold import Bounds, Threshold
 
 
-class Thresholds(RuleSettings):
-    """Applies a `threshold` to every column of its table, in order, with one scope and one policy for nulls."""
+class ColumnLimits(RuleSettings):
+    """Applies a `threshold` to every column of a table, in order, with one scope and one policy for nulls."""
 
-    example: ClassVar[Mapping[str, Any]] = {
-        "kind": "thresholds",
-        "missing": "keep",
-        "columns": {"perplexity": {"min": 5, "max": 80}, "commonness": {"max": 0.9}},
-    }
-
-    kind: Literal["thresholds"] = "thresholds"
     columns_: dict[str, Bounds] = Field(
         alias="columns", min_length=1, description="For each column min, max, in, not_in, by and table, as a threshold."
     )
@@ -34,6 +27,11 @@ class Thresholds(RuleSettings):
             column: Threshold.model_validate({"column": column, **shared, **bounds.model_dump(by_alias=True)})
             for column, bounds in self.columns_.items()
         }
+
+    def with_limits(self, limits: Mapping[str, Bounds], without: Collection[str]) -> Self | None:
+        """Returns the rule with other limits for some columns and without others; None where no column is left."""
+        columns = {name: limits.get(name, own) for name, own in self.columns_.items() if name not in without}
+        return self.model_copy(update={"columns_": columns}) if columns else None
 
     def parts(self) -> list[tuple[str, RuleSettings]]:
         return [(f".columns.{column}", threshold) for column, threshold in self.thresholds().items()]
@@ -57,3 +55,15 @@ class Thresholds(RuleSettings):
     def rehearse(self, rows: Rows) -> None:
         for threshold in self.thresholds().values():
             threshold.rehearse(rows)
+
+
+class Thresholds(ColumnLimits):
+    """Applies a `threshold` to every column of its table, in order, with one scope and one policy for nulls."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "kind": "thresholds",
+        "missing": "keep",
+        "columns": {"perplexity": {"min": 5, "max": 80}, "commonness": {"max": 0.9}},
+    }
+
+    kind: Literal["thresholds"] = "thresholds"

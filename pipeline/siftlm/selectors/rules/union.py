@@ -10,9 +10,10 @@ from pydantic import Field
 
 from siftlm.selectors.component import Mention, placed
 from siftlm.selectors.rows import Rows
-from siftlm.selectors.rule import Drops, RuleSettings, flattened
+from siftlm.selectors.rule import Drops, Listing, PartVerdict, RuleSettings, flattened, warned
 from siftlm.selectors.rules.band import Band
 from siftlm.selectors.rules.density import Gaussian, Stepwise
+from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Threshold
 from siftlm.selectors.rules.thresholds import Thresholds
@@ -21,7 +22,7 @@ from siftlm.settings import End
 from siftlm.statistics.ordered import BoolArray
 from siftlm.statistics.passes import Together
 
-SingleRule: TypeAlias = Threshold | Thresholds | Band | Top | Sample | Gaussian | Stepwise
+SingleRule: TypeAlias = Threshold | Thresholds | Fineweb2 | Band | Top | Sample | Gaussian | Stepwise
 """Every rule that decides by itself; a new one is a file and a name here."""
 
 
@@ -78,6 +79,16 @@ class AnyOf(RuleSettings):
         ]
         return super().mentions() + inner
 
+    def listings(self) -> list[Listing]:
+        return [
+            listing._replace(place=f"{place}.{listing.place}")
+            for place, part in flattened("rules", self.rules)
+            for listing in part.listings()
+        ]
+
+    def warnings(self) -> list[str]:
+        return warned("rules", self.rules)
+
     def following(self, good_ends: Mapping[str, End]) -> Self:
         return self.model_copy(update={"rules": [rule.following(good_ends) for rule in self.rules]})
 
@@ -121,6 +132,17 @@ class AnyOf(RuleSettings):
                     left &= ~mask
             kept |= left
         return [(self.default_reasons()[0], spoken_for & ~kept)]
+
+    def part_verdicts(self, rows: Rows, state: Together | None) -> list[PartVerdict]:
+        everything = np.ones(len(rows), np.bool_)
+        verdicts = []
+        for number, parts in self.alternatives():
+            applies = bool(self.rules[number].in_scope(rows, everything)[0])
+            for place, part in parts:
+                own, drawing = state.parts.get(place) if state else None, rows.drawing(f"{rows.purpose}.{number}")
+                reason = next((reason for reason, mask in part.dropped(drawing, everything, own) if mask[0]), None)
+                verdicts.append(PartVerdict(place, part, drawing, own, applies, reason))
+        return verdicts
 
     @staticmethod
     def _seen(rows: Rows, number: int, part: RuleSettings, alive: BoolArray) -> Rows:

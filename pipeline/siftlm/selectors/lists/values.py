@@ -1,0 +1,25 @@
+"""Defines the list `values`, of values as they are."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+
+from siftlm.selectors.lists.hashed import HashedSet
+from siftlm.selectors.lists.lines import Lines
+from siftlm.selectors.lists.settings import KeyedListSettings
+from siftlm.statistics.ordered import BoolArray
+
+
+class ValuesList(KeyedListSettings):
+    """Has the values that are its entries, letter by letter."""
+
+    kind: Literal["values"] = "values"
+    told: ClassVar[str] = "values"
+
+    def keys_of_lines(self, block: Lines) -> pa.Array:
+        return block.texts
+
+    def holds(self, values: pa.Array, keys: HashedSet) -> BoolArray:
+        return keys.holds(values)
