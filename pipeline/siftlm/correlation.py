@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,6 +27,7 @@ from siftlm.findings import Finding, findings_table, name_some
 from siftlm.mixing.projection import budget_of, caps, project
 from siftlm.mixing.settings import ProjectSettings
 from siftlm.report.correlation_page import PAGE, correlation_page
+from siftlm.selectors.shares_file import PROVENANCE
 from siftlm.stages.folders import check_results
 
 TABLES: dict[str, Callable[[Assessment], pa.Table]] = {
@@ -113,7 +115,8 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
     for target in targets:
         of_target = table.filter(pc.equal(table["target"], target))
         weights_of.append(_weights(settings, target, of_target, tokens, units))
-    weights = pa.concat_tables(weights_of)
+    made = {"made_by": "siftlm project", **settings.model_dump(exclude_none=True)}
+    weights = pa.concat_tables(weights_of).replace_schema_metadata({PROVENANCE: orjson.dumps(made)})
     filesystem.makedirs(out)
     write_table(weights, f"{out}/weights.parquet")
     if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):

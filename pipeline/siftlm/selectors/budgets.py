@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from siftlm.errors import UserError
 from siftlm.statistics.cuts import ENTRY_LIMIT, Ranked, Search, Target, advance, histogram
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.hashing import uniform
-from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array, from_float, to_float
+from siftlm.statistics.ordered import Float64Array, Int64Array, UInt64Array, from_float, to_float
 from siftlm.statistics.passes import Together
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
@@ -40,9 +41,9 @@ class Weighed(NamedTuple):
     draw: UInt64Array
     group: Int64Array | None = None  # which share of a mixture is theirs, where there is one
 
-    def where(self, mask: BoolArray) -> Weighed:
-        """Returns the documents for which `mask`, bool[documents], is true."""
-        return Weighed(self.weight[mask], self.tokens[mask], self.draw[mask])
+    def where(self, index: Int64Array) -> Weighed:
+        """Returns the documents at `index`, int64[n]."""
+        return Weighed(self.weight[index], self.tokens[index], self.draw[index])
 
 
 def _check_budget(budget_tokens: int, most: int, cap: float) -> None:
@@ -235,12 +236,12 @@ class MixtureBudget:
 
     def observe(self, rows: Weighed, state: Shares) -> ShareTokens | Together:
         """Returns the tokens of each share or, with budgets known, the histograms or sums that their searches need."""
-        parts = [rows.where(self._of(rows, number) & (rows.weight > 0)) for number in range(len(self.fractions))]
+        shares = self._rows_of(rows)
         if state.states is None:
-            return ShareTokens(tuple(int(part.tokens.sum()) for part in parts))
+            return ShareTokens(tuple(int(rows.tokens[share].sum()) for share in shares))
         return Together(
             {
-                str(number): self._budget(state.budgets[number]).observe(parts[number], inner)
+                str(number): self._budget(state.budgets[number]).observe(rows.where(shares[number]), inner)
                 for number, inner in self._open(state.states)
             }
         )
@@ -262,13 +263,17 @@ class MixtureBudget:
         """The shares without a scale yet, with their states."""
         return ((int(number), inner) for number, inner in states.parts.items() if not inner.done)
 
-    def _of(self, rows: Weighed, number: int) -> BoolArray:
+    def _rows_of(self, rows: Weighed) -> list[Int64Array]:
+        """The indices of the documents of positive weight that each share has."""
         assert rows.group is not None, "documents of a mixture know their share"
-        return np.asarray(rows.group == number, np.bool_)
+        return by_share(np.where(rows.weight > 0, rows.group, -1), len(self.fractions))
 
     def _divided(self, there: Sequence[int]) -> tuple[int, ...]:
         """The tokens that each share is to fill, in whole numbers that add up."""
-        total = self.tokens or sum(n for n, share in zip(there, self.fractions.values(), strict=True) if share)
+        at_hand = sum(n for n, share in zip(there, self.fractions.values(), strict=True) if share)
+        total = at_hand if self.tokens is None else self.tokens
+        if self.epochs is not None:
+            total = self._within_epochs(total, at_hand)
         wanted = [share * total for share in self.fractions.values()]
         if self.epochs is not None:
             wanted = _within(wanted, [self.epochs * n for n in there])
@@ -284,6 +289,18 @@ class MixtureBudget:
         for number in by_rest[: round(sum(wanted)) - sum(whole)]:
             whole[number] += whole[number] + 1 <= self.cap * there[number]
         return tuple(whole)
+
+    def _within_epochs(self, total: int, at_hand: int) -> int:
+        """The tokens of all shares; a UserError where more are asked for than all values have in their epochs."""
+        assert self.epochs is not None, "without epochs nothing goes to other values"
+        most = floor(Fraction(self.epochs) * at_hand)
+        if self.tokens is not None and total > most:
+            raise UserError(
+                f"{self.place}.epochs: must let the values of the mixture fill {total:,} tokens, got {self.epochs:g}; "
+                f"their {at_hand:,} tokens are {most:,} in so many epochs; ask for fewer tokens, raise epochs and "
+                "cap, or keep more documents"
+            )
+        return min(total, most)
 
     def expected(self, rows: Weighed, state: Shares) -> Float64Array:
         """Returns the expected number of copies of every document, 0 for those without a share."""
@@ -301,11 +318,19 @@ class MixtureBudget:
             out[mine] = budget.copies(rows.where(mine), inner, expected[mine])
         return out
 
-    def _each(self, rows: Weighed, state: Shares) -> Iterator[tuple[CopiesBudget | FillingBudget, BoolArray, Any]]:
-        """Each share's budget, the documents that it weighs, and what was found for it."""
+    def _each(self, rows: Weighed, state: Shares) -> Iterator[tuple[CopiesBudget | FillingBudget, Int64Array, Any]]:
+        """Each share's budget, the indices of the documents that it weighs, and what was found for it."""
         assert state.states is not None, "the shares are known first"
+        shares = self._rows_of(rows)
         for number, inner in state.states.parts.items():
-            yield self._budget(state.budgets[int(number)]), self._of(rows, int(number)) & (rows.weight > 0), inner
+            yield self._budget(state.budgets[int(number)]), shares[int(number)], inner
+
+
+def by_share(group: Int64Array, shares: int) -> list[Int64Array]:
+    """Returns the indices of the documents of each share, ascending; `group` is the share of each, -1 for none."""
+    order = np.argsort(group, kind="stable")
+    bounds = np.searchsorted(group[order], np.arange(shares + 1))
+    return [order[start:end] for start, end in pairwise(bounds.tolist())]
 
 
 def _within(wanted: list[float], most: list[float]) -> list[float]:

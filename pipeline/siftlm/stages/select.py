@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, ShardStep
+from siftlm.engine.step import Loss, ShardStep, Told
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.seals import Seal
 from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON, Plan, Selection, SelectSettings
@@ -28,11 +28,12 @@ from siftlm.stages.eligible import out_already
 from siftlm.stages.passes import search
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import Portion
+from siftlm.stages.weighing import Repetition, told_of_weights, weight_facts
 from siftlm.statistics.exact import exact_sum
 from siftlm.statistics.passes import Partial
 from siftlm.store import Marker, Store, digest
 
-VERSION = 2
+VERSION = 3
 PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
@@ -53,12 +54,16 @@ def _by_reason(lost: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written."""
+def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray, repeats: np.ndarray) -> dict[str, Any]:
+    """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written.
+
+    `repeats` is how often each document counts in the output; what that is worth is counted too.
+    """
     return {
         f"kept_{unit}": int(sizes[copies > 0].sum()),
         f"weighted_{unit}": hex(exact_sum(weight * sizes)),
         f"written_{unit}": int((copies * sizes).sum()),
+        f"repetition_{unit}": Repetition.of(sizes, repeats).facts(),
     }
 
 
@@ -144,10 +149,13 @@ class Decisions(ShardStep):
         sizes = table["byte_count"].to_numpy()
         facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
         weight = np.where(copies > 0, decisions["weight"], 0.0)
-        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))} | _sizes("bytes", sizes, copies, weight)
+        repeats = copies.astype(np.float64) if self._draws else weight
+        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))}
+        facts |= _sizes("bytes", sizes, copies, weight, repeats)
         if self.settings.tokens:
             tokens = pc.fill_null(table[self.settings.tokens], 0).to_numpy()
-            facts |= _sizes("tokens", tokens, copies, weight)
+            facts |= _sizes("tokens", tokens, copies, weight, repeats)
+        facts |= weight_facts(self.settings, table, decisions, repeats) if self.settings.weights else {}
         return Marker(
             stage=STAGE,
             key=task.key,
@@ -159,6 +167,14 @@ class Decisions(ShardStep):
             files={".parquet": seal},
             facts=facts,
         )
+
+    @property
+    def _draws(self) -> bool:
+        return self.settings.weights is not None and self.settings.weights.materialise
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns what repeated text is worth, how copies were drawn, and the shares of a mixture."""
+        return told_of_weights(self.settings, [marker.facts for marker in markers])
 
     def rehearse(self, task: Task, store: Store) -> None:
         """Reads the sample's columns once for every pass that the rules need, and once more to decide."""

@@ -110,7 +110,7 @@ class Threshold(RuleSettings, Bounds):
         others = np.ones(len(rows), np.bool_)
         for number, limits in enumerate(self.table.values()):
             if number == 0:
-                which = rows.look_up(str(self.by), {value: n for n, value in enumerate(self.table)}, -1.0)
+                which = rows.look_up(str(self.by), {value: n for n, value in enumerate(self.table)}, -1.0, "by")
                 others = which < 0
             mine = which == number
             if mine.any():
