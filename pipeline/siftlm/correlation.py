@@ -182,7 +182,7 @@ def gain_words(gain: Gain) -> str:
     """Returns whether a prediction of held-out models beats the baseline: only where its interval lies above 0."""
     if gain.low is None or gain.high is None:
         return f"{gain.mean:+.2f} to the mean rank in one fold, which tells nothing"
-    how = "better" if gain.beats else "worse" if gain.high < 0 else "no better"
+    how = "better" if gain.beats else "worse" if gain.high < 0 else "not shown to be better"
     return (
         f"{how} than the mean rank at predicting held-out models: Spearman {gain.mean:+.2f}, "
         f"interval {gain.low:+.2f} to {gain.high:+.2f}, paired over {gain.folds} folds"

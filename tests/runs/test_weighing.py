@@ -102,6 +102,7 @@ def test_repeated_text_is_said_with_what_it_is_worth(
     line = f"in training they are worth {repetition['effective']:,.0f} new ones"
     assert line in said
     assert line in page
+    assert f'<td class="n">{round(repetition["effective"]):,}</td>' in page
     if materialise:  # ten documents have an expectation of a quarter
         drawn = statistics["copies"]
         assert (drawn["written"], drawn["expected"]) == (len(pages.rows()), pytest.approx(30 * 3 + 20 + 10 * 0.25))

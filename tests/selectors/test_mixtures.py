@@ -175,6 +175,24 @@ def test_more_tokens_than_all_values_have_in_their_epochs_are_an_error() -> None
     assert (weight * TOKENS).sum() == pytest.approx(most / 4, abs=2)
 
 
+@pytest.mark.parametrize("materialise", [False, True])
+@pytest.mark.parametrize("share", [0.0001, 0.01, 0.2])
+def test_a_value_of_one_document_is_met_within_it_or_refused(share: float, materialise: bool) -> None:
+    """By weight exactly, in copies within the document; more than its four copies hold is refused by name."""
+    table = pa.concat_tables([CORPUS.slice(0, 200), CORPUS.slice(7, 1).set_column(1, "topic", pa.array(["single"]))])
+    table = table.set_column(0, "doc_id", pa.array([f"id{i}" for i in range(201)]))
+    alone, budget = int(TOKENS[7]), 20_000
+    factor = mixture({"a": 1 - share, "single": share})
+    settings = {"factors": [factor], "cap": 4.0, "budget_tokens": budget, "materialise": materialise}
+    if share * budget > 4 * alone:
+        with pytest.raises(UserError, match=r"shares\.single: must be what its tokens can fill"):
+            decided(table, **settings)
+        return
+    weight, copies = decided(table, **settings)
+    realised = (copies if materialise else weight)[-1] * alone
+    assert abs(realised - share * budget) <= (alone if materialise else 1)
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_tokens_of_training_are_the_budget_of_a_mixture_in_four_epochs(shards: int) -> None:
     """What the rare value lacks goes to the others, of whose text a part is kept."""
@@ -184,6 +202,8 @@ def test_tokens_of_training_are_the_budget_of_a_mixture_in_four_epochs(shards: i
     weight, _ = decided(factors=[factor], shards=shards)
     assert (weight * TOKENS)[TOPIC == "rare"].sum() == pytest.approx(4 * rare, rel=1e-9)
     assert (weight * TOKENS)[TOPIC == "a"].sum() == pytest.approx(budget - 4 * rare, rel=1e-6)
+    _, copies = decided(factors=[factor], shards=shards, materialise=True)
+    assert (copies[TOPIC == "rare"] == 4).all()
     with pytest.raises(UserError, match=r"epochs: must let .* got 3"):  # no document has more than cap copies
         decided(factors=[factor | {"train_tokens": 10**9, "epochs": 9}], cap=3.0)
     with pytest.raises(ValidationError, match=r"budget_tokens must be left out, since factors\.0 has train_tokens"):

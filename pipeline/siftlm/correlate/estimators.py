@@ -196,10 +196,11 @@ def model_strength(X: Floats) -> Floats:
 
 
 def mean_places(X: Floats, among: Floats) -> Floats:
-    """Returns the mean place [N] of models X[N, D] among other models[M, D] over units: a share, 0 is the best.
+    """Returns the mean place [N] of models X[N, D] among other models[M, D]: a share, 0 is the best.
 
-    The place in a unit is (models below + models equal / 2) / M, of each model of X by itself; of the models `among`
-    themselves it is (average rank - 1/2) / M. So a model that was held out is placed without the others held out.
+    It is a mean over units, in each of which the place is (models below + models equal / 2) / M, of each model of X by
+    itself; of the models `among` themselves that is (average rank - 1/2) / M. So a model that was held out is placed
+    without the others held out.
     """
     twice = np.zeros(len(X))
     for start in range(0, X.shape[1], BLOCK_UNITS):

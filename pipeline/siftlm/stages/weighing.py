@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from siftlm.engine.step import Told
+from siftlm.engine.step import Row, Told
 from siftlm.selectors import SelectSettings
 from siftlm.selectors.factors.mixture import MixtureFactor
 from siftlm.selectors.rows import Rows
@@ -21,6 +22,7 @@ from siftlm.statistics.ordered import Float64Array, Int64Array
 from siftlm.statistics.repetition import DECAY_REPEATS, effective_copies
 
 Facts = Mapping[str, Any]
+REPETITION = "Repeated text, and what it is worth in new text"
 VALUES_NAMED = 6  # of a mixture in a line of the terminal
 VALUES_LISTED = 200  # in the report; the manifest has all
 
@@ -63,7 +65,7 @@ def weight_facts(
         facts["drawn"] = [hex(exact_sum(part)) for part in (weight, odds * (1 - odds))]
     if weights.mixture:
         rows = Rows.of(table, settings.seed, settings.tokens)
-        refused = np.asarray([place == WEIGHTS for place in decisions["dropped_by"].to_pylist()], np.bool_)
+        refused = np.asarray(pc.fill_null(pc.equal(decisions["dropped_by"], WEIGHTS), False))
         group = weights.mixture[1].group(rows)
         facts["shares"] = share_facts(len(weights.mixture[1].shares), group, weight, repeats, rows.tokens(), refused)
     return facts
@@ -71,23 +73,43 @@ def weight_facts(
 
 def told_of_weights(settings: SelectSettings, facts: Sequence[Facts]) -> Told:
     """Returns for manifest and report what the weights of a selection made of it, from the facts of all shards."""
-    weights, unit = settings.weights, "tokens" if settings.tokens else "bytes"
-    repetition = Repetition.merged(of_shard[f"repetition_{unit}"] for of_shard in facts)
-    statistics: dict[str, Any] = {"repetition": repetition_statistics(repetition, unit)}
-    remarks, tables = [], {}
-    if weights and repetition.effective != repetition.total:
-        remarks.append(_repetition_words(statistics["repetition"]))
+    weights = settings.weights
+    told = [_told_of_repetition(settings, facts)]
     if weights and weights.materialise:
-        statistics["copies"] = _drawn(facts, met=weights.budget is not None)
-        remarks.append(_drawn_words(statistics["copies"]))
+        told.append(_told_of_copies(facts, met=weights.budget is not None))
     if weights and weights.mixture:
-        position, mixture = weights.mixture
-        results = share_results(mixture.fractions(), [of_shard["shares"] for of_shard in facts])
-        others = sum(of_shard["shares"]["others"][0] for of_shard in facts)
-        statistics["shares"] = _shares_statistics(mixture, results, others, written=weights.materialise)
-        remarks.append(f"{factor_place(position)} (mixture): {_shares_words(mixture, results, others)}")
-        tables[f"Mixture by {mixture.column}: shares of the tokens"] = _shares_rows(results, others)
-    return Told(statistics=statistics, remarks=remarks, tables=tables)
+        told.append(_told_of_shares(*weights.mixture, facts, written=weights.materialise))
+    return Told(
+        statistics={name: value for part in told for name, value in part.statistics.items()},
+        remarks=[remark for part in told for remark in part.remarks],
+        tables={caption: rows for part in told for caption, rows in part.tables.items()},
+    )
+
+
+def _told_of_repetition(settings: SelectSettings, facts: Sequence[Facts]) -> Told:
+    unit = "tokens" if settings.tokens else "bytes"
+    repetition = Repetition.merged(of_shard[f"repetition_{unit}"] for of_shard in facts)
+    statistics = repetition_statistics(repetition, unit)
+    if settings.weights is None:
+        return Told(statistics={"repetition": statistics})
+    repeats = repetition.effective != repetition.total
+    remarks = [_repetition_words(statistics)] if repeats else []
+    return Told((), {"repetition": statistics}, {}, remarks, {REPETITION: [_repetition_row(statistics)]})
+
+
+def _told_of_copies(facts: Sequence[Facts], *, met: bool) -> Told:
+    drawn = _drawn(facts, met=met)
+    return Told(statistics={"copies": drawn}, remarks=[_drawn_words(drawn)])
+
+
+def _told_of_shares(position: int, mixture: MixtureFactor, facts: Sequence[Facts], *, written: bool) -> Told:
+    results = share_results(mixture.fractions(), [of_shard["shares"] for of_shard in facts])
+    others = sum(of_shard["shares"]["others"][0] for of_shard in facts)
+    return Told(
+        statistics={"shares": _shares_statistics(mixture, results, others, written=written)},
+        remarks=[f"{factor_place(position)} (mixture): {_shares_words(mixture, results, others)}"],
+        tables={f"Mixture by {mixture.column}: shares of the tokens": _shares_rows(results, others)},
+    )
 
 
 def repetition_statistics(repetition: Repetition, unit: str) -> dict[str, Any]:
@@ -102,6 +124,11 @@ def repetition_statistics(repetition: Repetition, unit: str) -> dict[str, Any]:
         "decay_repeats": DECAY_REPEATS,
         "law": "Muennighoff et al. 2023, arXiv 2305.16264",
     }
+
+
+def _repetition_row(told: Mapping[str, Any]) -> Row:
+    sizes = {f"{name} {told['unit']}": round(told[name]) for name in ("unique", "total", "effective")}
+    return {"selection": "as written with its weights", **sizes, "epochs": told["epochs"]}
 
 
 def _repetition_words(told: Mapping[str, Any]) -> str:
@@ -156,9 +183,9 @@ def _shares_words(mixture: MixtureFactor, results: Sequence[ShareResult], others
     return "; ".join([", ".join([*named, *more]), *dropped])
 
 
-def _shares_rows(results: Sequence[ShareResult], others: int) -> list[dict[str, Any]]:
+def _shares_rows(results: Sequence[ShareResult], others: int) -> list[Row]:
     listed = sorted(results, key=lambda result: (-result.asked, result.value))[:VALUES_LISTED]
-    rows = [
+    rows: list[Row] = [
         {
             "value": result.value,
             "documents": result.documents,
@@ -171,5 +198,5 @@ def _shares_rows(results: Sequence[ShareResult], others: int) -> list[dict[str, 
         for result in listed
     ]
     rest = {"tokens": None, "share asked": None, "share realised": None, "tokens by weight or copies": None}
-    last = {"value": "others, dropped", "documents": others, **rest, "epochs": None}
+    last: Row = {"value": "others, dropped", "documents": others, **rest, "epochs": None}
     return [*rows, last] if others else rows
