@@ -54,16 +54,20 @@ def _by_reason(lost: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray, repeats: np.ndarray) -> dict[str, Any]:
+def _sizes(
+    unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray, repeats: np.ndarray | None
+) -> dict[str, Any]:
     """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written.
 
-    `repeats` is how often each document counts in the output; what that is worth is counted too.
+    `repeats` is how often each document counts in the output, None for once; what that is worth is counted too.
     """
+    kept = int(sizes[copies > 0].sum())
+    repetition = Repetition.once(kept) if repeats is None else Repetition.of(sizes, repeats)
     return {
-        f"kept_{unit}": int(sizes[copies > 0].sum()),
+        f"kept_{unit}": kept,
         f"weighted_{unit}": hex(exact_sum(weight * sizes)),
         f"written_{unit}": int((copies * sizes).sum()),
-        f"repetition_{unit}": Repetition.of(sizes, repeats).facts(),
+        f"repetition_{unit}": repetition.facts(),
     }
 
 
@@ -149,13 +153,14 @@ class Decisions(ShardStep):
         sizes = table["byte_count"].to_numpy()
         facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
         weight = np.where(copies > 0, decisions["weight"], 0.0)
-        repeats = copies.astype(np.float64) if self._draws else weight
+        repeats = self._repeats(copies, weight)
         facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))}
         facts |= _sizes("bytes", sizes, copies, weight, repeats)
         if self.settings.tokens:
             tokens = pc.fill_null(table[self.settings.tokens], 0).to_numpy()
             facts |= _sizes("tokens", tokens, copies, weight, repeats)
-        facts |= weight_facts(self.settings, table, decisions, repeats) if self.settings.weights else {}
+        if repeats is not None:
+            facts |= weight_facts(self.settings, table, decisions, repeats)
         return Marker(
             stage=STAGE,
             key=task.key,
@@ -168,9 +173,11 @@ class Decisions(ShardStep):
             facts=facts,
         )
 
-    @property
-    def _draws(self) -> bool:
-        return self.settings.weights is not None and self.settings.weights.materialise
+    def _repeats(self, copies: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+        """How often each document counts: its written copies, or its weight; None where every document counts once."""
+        if self.settings.weights is None:
+            return None
+        return copies.astype(np.float64) if self.settings.weights.materialise else weight
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns what repeated text is worth, how copies were drawn, and the shares of a mixture."""

@@ -17,7 +17,7 @@ from siftlm.selectors.factors.mixture import MixtureFactor
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.shares import ShareResult, share_facts, share_results
 from siftlm.selectors.weights import WEIGHTS, factor_place
-from siftlm.statistics.exact import as_float, exact_sum
+from siftlm.statistics.exact import UNIT_EXPONENT, as_float, exact_sum
 from siftlm.statistics.ordered import Float64Array, Int64Array
 from siftlm.statistics.repetition import DECAY_REPEATS, effective_copies
 
@@ -38,8 +38,15 @@ class Repetition:
     @classmethod
     def of(cls, sizes: Int64Array, repeats: Float64Array) -> Repetition:
         """Returns the sums for documents of some sizes that count `repeats` times: arrays [documents]."""
+        if not (repeats > 1).any():  # all of it is new
+            return cls(*[exact_sum(repeats * sizes)] * 3)
         counts = (np.minimum(repeats, 1.0), repeats, effective_copies(repeats))
         return cls(*(exact_sum(times * sizes) for times in counts))
+
+    @classmethod
+    def once(cls, size: int) -> Repetition:
+        """Returns the sums for documents that count once, with `size` tokens or bytes together."""
+        return cls(*[size << UNIT_EXPONENT] * 3)
 
     @classmethod
     def merged(cls, facts: Iterable[Sequence[str]]) -> Repetition:
