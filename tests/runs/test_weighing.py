@@ -169,3 +169,31 @@ def test_a_mixture_of_what_project_wrote_tells_how_it_was_made(pages: Any) -> No
         "keep_share": 0.8,
         "target": "t",
     }
+
+
+def test_all_that_is_said_is_the_same_however_the_corpus_is_cut(pages: Any) -> None:
+    """Two shards and seven: decisions, shares, effective tokens, expected copies, small groups."""
+    rows = [orjson.loads(line) for n in "01" for line in (pages.root / f"in/{n}.jsonl").read_text().splitlines()]
+    for n in range(7):
+        pages.shard(f"{n}.jsonl", rows[n::7], folder="cut")
+    weights = {
+        "factors": [
+            {"kind": "mixture", "column": "topic", "shares": SHARES | {"poems": 0.7}, "train_tokens": 4000},
+            {"kind": "column", "column": "byte_count", "inverse": True},
+        ],
+        "cap": 5,
+        "materialise": True,
+    }
+    band = {"kind": "band", "column": "byte_count", "criterion": "medium", "rate": 0.9, "within": "topic"}
+    settings = tree(pages, **weights)
+    settings["select"]["rules"] = [band]
+    one = pages.run("one", **settings).manifest
+    (source,) = settings["input"]
+    two = pages.run("two", **settings | {"input": [{**source, "paths": [str(pages.root / "cut")]}]}).manifest
+    written = [Counter(row["doc_id"] for row in pages.rows(out)) for out in ("one", "two")]
+    assert written[0] == written[1]
+    assert max(written[0].values()) > 1
+    for name in ("shares", "repetition", "copies"):
+        assert one["statistics"][name] == two["statistics"][name], name
+    assert one["steps"] == two["steps"]
+    assert one["remarks"] == two["remarks"]
