@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siftlm.selectors.budgets import by_share
+from siftlm.selectors.mixture_budget import by_share
 from siftlm.statistics.exact import as_float, exact_sum
 from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array
 

@@ -9,13 +9,14 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from siftlm.errors import UserError
-from siftlm.selectors.budgets import CopiesBudget, FillingBudget, MixtureBudget, Weighed
+from siftlm.selectors.budgets import CopiesBudget, FillingBudget, Weighed
 from siftlm.selectors.component import placed
 from siftlm.selectors.factors.column import ColumnFactor
 from siftlm.selectors.factors.mixture import MixtureFactor
 from siftlm.selectors.factors.segments import SegmentsFactor
 from siftlm.selectors.factors.steps import StepsFactor
 from siftlm.selectors.factors.table import TableFactor
+from siftlm.selectors.mixture_budget import MixtureBudget
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rules.top import LARGEST_BUDGET
 from siftlm.settings import End, Settings
