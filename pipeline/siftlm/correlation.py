@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm import filesystem, paths
-from siftlm.correlate.assess import Assessment, assess
+from siftlm.correlate.assess import Assessment, Gain, assess
 from siftlm.correlate.benchmarks import match_targets, read_benchmarks
 from siftlm.correlate.clean import clean_matrix
 from siftlm.correlate.matrix import read_matrix
@@ -26,6 +27,7 @@ from siftlm.findings import Finding, findings_table, name_some
 from siftlm.mixing.projection import budget_of, caps, project
 from siftlm.mixing.settings import ProjectSettings
 from siftlm.report.correlation_page import PAGE, correlation_page
+from siftlm.selectors.shares_file import PROVENANCE
 from siftlm.stages.folders import check_results
 
 TABLES: dict[str, Callable[[Assessment], pa.Table]] = {
@@ -113,7 +115,8 @@ def project_units(settings: ProjectSettings, estimates: str, units: str, out: st
     for target in targets:
         of_target = table.filter(pc.equal(table["target"], target))
         weights_of.append(_weights(settings, target, of_target, tokens, units))
-    weights = pa.concat_tables(weights_of)
+    made = {"made_by": "siftlm project", **settings.model_dump(exclude_none=True)}
+    weights = pa.concat_tables(weights_of).replace_schema_metadata({PROVENANCE: orjson.dumps(made)})
     filesystem.makedirs(out)
     write_table(weights, f"{out}/weights.parquet")
     if paths.canonical(estimates) != paths.canonical(f"{out}/estimates.parquet"):
@@ -160,25 +163,30 @@ def _require(table: pa.Table, name: str, path: str) -> None:
 
 def verdict(assessment: Assessment) -> list[str]:
     """Returns sentences that say how far to trust the estimates of a target."""
-    models, baseline = len(assessment.strength), assessment.baseline
-    best = max(assessment.held_out, assessment.held_out_top, key=lambda held_out: held_out.spearman)
-    gain, spread = best.spearman - baseline.spearman, float(best.fold_scores[:, 1].std())
+    models, folds = len(assessment.strength), len(assessment.baseline.fold_scores)
     lines = []
     if models < FEW_MODELS:
-        folds = len(best.fold_scores)
         lines.append(f"few models: a fold tests about {models // folds}, so these figures are rough")
     if abs(assessment.strength_correlation) > 0.7:
         lines.append(
             f"general strength alone orders the models (Spearman {assessment.strength_correlation:.2f}): "
             "most of every raw estimate says that"
         )
-    if gain <= 0:
-        lines.append("no better than the mean bits per byte at predicting held-out models: little is known of units")
-    elif gain < spread:
-        lines.append(f"better than the mean bits per byte by {gain:.2f}, within the spread over folds ({spread:.2f})")
-    else:
-        lines.append(f"better than the mean bits per byte by {gain:.2f} (spread over folds {spread:.2f})")
+    lines += [f"all units: {gain_words(assessment.gain)}", f"top units: {gain_words(assessment.gain_top)}"]
+    if not (assessment.gain.beats or assessment.gain_top.beats):
+        lines.append("little is known of units that the models' general strength does not say")
     return [*lines, *_intervals(assessment)]
+
+
+def gain_words(gain: Gain) -> str:
+    """Returns whether a prediction of held-out models beats the baseline: only where its interval lies above 0."""
+    if gain.low is None or gain.high is None:
+        return f"{gain.mean:+.2f} to the mean rank in one fold, which tells nothing"
+    how = "better" if gain.beats else "worse" if gain.high < 0 else "not shown to be better"
+    return (
+        f"{how} than the mean rank at predicting held-out models: Spearman {gain.mean:+.2f}, "
+        f"interval {gain.low:+.2f} to {gain.high:+.2f}, paired over {gain.folds} folds"
+    )
 
 
 def _intervals(assessment: Assessment) -> list[str]:

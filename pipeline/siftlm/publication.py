@@ -16,7 +16,7 @@ from siftlm.engine.drive import Context
 from siftlm.engine.gather import IN_DRIVER_DOCUMENTS
 from siftlm.engine.progress import Progress
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Shard, Told
+from siftlm.engine.step import Row, Shard, Told
 from siftlm.inspect.diff import Conditions
 from siftlm.inspect.report import overview, write_report
 from siftlm.inspect.run import FinishedRun, SelectedRun
@@ -109,6 +109,8 @@ class Publication:
             "config": self.config.model_dump(mode="json", by_alias=True),
             "models": {name: dict(model) for told in self.told for name, model in told.models.items()},
             "warnings": [warning for told in self.told for warning in told.warnings],
+            "remarks": [remark for told in self.told for remark in told.remarks],
+            "tables": _tables(self.told),
             "counts": {step: totals(of_step) for step, of_step in self.markers.items() if of_step},
             "benchmarks": self.config.benchmark_facts(),
             "statistics": dict(statistics),
@@ -218,6 +220,15 @@ def _written_file(marker: Marker) -> dict[str, Any]:
         "bytes": marker.facts["bytes"],
         "checksum": f"xxh3_128:{marker.facts['checksum']}",
     }
+
+
+def _tables(told: Sequence[Told]) -> dict[str, list[Row]]:
+    """The tables of all steps by caption, in the order of the steps."""
+    tables: dict[str, list[Row]] = {}
+    for of_step in told:
+        for caption, rows in of_step.tables.items():
+            tables.setdefault(caption, []).extend(rows)
+    return tables
 
 
 def _seconds(markers: Sequence[Marker]) -> float:

@@ -11,13 +11,14 @@ from siftlm.correlate.assess import (
     assess,
     bootstrap,
     fold_of_models,
+    paired_gain,
     predict_held_out,
     rank_scores,
     resample_counts,
     unit_weights,
 )
 from siftlm.correlate.benchmarks import BenchmarkTarget
-from siftlm.correlate.estimators import estimate, model_strength, partial_spearman, spearman
+from siftlm.correlate.estimators import estimate, mean_places, model_strength, partial_spearman, spearman
 from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
 from siftlm.correlate.settings import CorrelateSettings
@@ -147,7 +148,7 @@ def test_tables_for_the_report_hold_one_row_a_unit_and_a_model() -> None:
     assert sorted(models["true_rank"]) == sorted(scipy.stats.rankdata(target.errors).tolist())
     overall = scipy.stats.spearmanr(models["true_rank"], models["predicted_rank"]).statistic
     assert overall == pytest.approx(result.held_out.spearman, abs=0.2)
-    assert comparison_table(result)["predictor"].to_pylist() == ["spearman", "spearman_top", "mean_bits_per_byte"]
+    assert comparison_table(result)["predictor"].to_pylist() == ["spearman", "spearman_top", "mean_rank"]
     without = estimates_table(assess(target, settings_of(resamples=0)))
     assert without["low"].null_count == 30
     weights = weights_table(
@@ -189,3 +190,77 @@ def test_the_held_out_test_of_the_top_units_is_their_mean() -> None:
     np.testing.assert_allclose(X @ w, X[:, top].mean(axis=1))
     result = assess(target, settings_of(resamples=0, top_share=1 / 3))
     assert result.held_out_top.spearman > result.held_out.spearman > result.baseline.spearman
+
+
+def test_the_baseline_is_the_mean_rank_among_the_training_models() -> None:
+    """Against plain counts, unit by unit, of each held-out model by itself among the training models; with ties."""
+    rng = np.random.default_rng(4)
+    X, y = rng.integers(0, 9, (23, 700)).astype(float), rng.normal(size=23)
+    fold = fold_of_models([f"m{k}" for k in range(23)], 4, 0)
+    result = predict_held_out(X, y, fold, None)
+    expected = []
+    for number in range(4):
+        training = X[fold != number]
+        places = [
+            np.mean([(np.sum(t < x) + np.sum(t == x) / 2) / len(t) for x, t in zip(row, training.T, strict=True)])
+            for row in X[fold == number]
+        ]
+        np.testing.assert_allclose(mean_places(X[fold == number], training), places)
+        expected.append(scipy.stats.spearmanr(places, y[fold == number]).statistic)
+    np.testing.assert_allclose(result.fold_scores[:, 1], expected)
+    np.testing.assert_allclose(model_strength(X), scipy.stats.rankdata(X, axis=0).mean(axis=1))
+
+
+def test_no_held_out_model_moves_the_baseline_of_another() -> None:
+    """Nor does any error, nor any monotone change of a unit's bits, which a mean of bits would follow."""
+    target = synthetic()
+    X, y = target.matrix.values, target.errors
+    fold = fold_of_models(target.matrix.models, 5, 0)
+    before = predict_held_out(X, y, fold, None).predicted
+    one, *others = np.flatnonzero(fold == 2)
+    changed = X.copy()
+    changed[one] += 7
+    np.testing.assert_array_equal(predict_held_out(changed, -y, fold, None).predicted[others], before[others])
+    stretched = X.copy()
+    stretched[:, 3] = np.exp(9 * X[:, 3])
+    np.testing.assert_array_equal(predict_held_out(stretched, y, fold, None).predicted, before)
+
+
+def test_a_unit_with_loud_bits_does_not_rule_the_baseline() -> None:
+    """Strength decides the errors; one unit of large bits at random drowned it in a mean of bits, not in ranks."""
+    rng = np.random.default_rng(6)
+    strength = rng.normal(size=40)
+    X = 2 + 0.2 * strength[:, None] + 0.02 * rng.normal(size=(40, 50))
+    X[:, 0] = 100 * rng.random(40)
+    fold = fold_of_models([f"m{k}" for k in range(40)], 5, 0)
+    assert predict_held_out(X, strength, fold, None).spearman > 0.95
+    assert abs(float(spearman(X.mean(axis=1)[:, None], strength)[0])) < 0.5
+
+
+def test_the_gain_over_the_baseline_is_paired_by_fold() -> None:
+    """Student's interval of the differences, by scipy."""
+    result = assess(synthetic(), settings_of(resamples=0, level=0.9))
+    difference = result.held_out.fold_scores[:, 1] - result.baseline.fold_scores[:, 1]
+    low, high = scipy.stats.t.interval(0.9, 4, difference.mean(), scipy.stats.sem(difference))
+    assert (result.gain.mean, result.gain.low, result.gain.high) == pytest.approx((difference.mean(), low, high))
+    assert result.gain.beats == (low > 0)
+    assert result.gain_top.beats
+    rows = comparison_table(result).to_pylist()
+    assert [row["gain"] for row in rows] == [result.gain.mean, result.gain_top.mean, None]
+    same = paired_gain(result.baseline, result.baseline, 0.9)
+    assert (same.mean, same.low, same.high, same.beats) == (0.0, 0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("skill", [0.0, 2.0])
+def test_the_verdict_follows_the_truth(skill: float) -> None:
+    """Where no unit knows more than strength, at most two of twenty worlds beat it; where units do, most do."""
+    beaten = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        strength, own = rng.normal(size=60), rng.normal(size=60)
+        X = 2 + 0.2 * strength[:, None] + 0.05 * rng.normal(size=(60, 30))
+        X[:, :10] += 0.1 * skill * own[:, None]
+        matrix = LossMatrix([f"m{k}" for k in range(60)], [f"u{j}" for j in range(30)], X)
+        errors = strength + skill * own + 0.1 * rng.normal(size=60)
+        beaten += assess(BenchmarkTarget("t", ["b"], matrix, errors), settings_of(resamples=0)).gain_top.beats
+    assert (beaten >= 14) if skill else (beaten <= 2)

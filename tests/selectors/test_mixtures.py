@@ -160,3 +160,85 @@ def test_steps_give_the_factor_of_the_last_step_at_or_below_a_value() -> None:
     assert decided(table, factors=[factor], cap=10.0)[0].tolist() == [4.0, 2.0, 2.0, 0.5, 3.0]
     with pytest.raises(ValidationError, match="ascending values"):
         SelectSettings.model_validate({"weights": {"factors": [factor | {"steps": [[3, 1.0], [1, 1.0]]}]}})
+
+
+def test_more_tokens_than_all_values_have_in_their_epochs_are_an_error() -> None:
+    """And exactly as many are had; without a number of tokens, what there is in so many epochs counts."""
+    there = {topic: int(TOKENS[topic == TOPIC].sum()) for topic in "ab"}
+    most = 2 * sum(there.values())
+    shares = mixture({"a": 1, "b": 3}, epochs=2.0)
+    weight, _ = decided(factors=[shares], budget_tokens=most)
+    assert sorted(set(weight.tolist())) == pytest.approx([0.0, 2.0])
+    with pytest.raises(UserError, match=rf"factors\.0\.epochs: must let the values .* fill {most + 1:,} tokens, got 2"):
+        decided(factors=[shares], budget_tokens=most + 1)
+    weight, _ = decided(factors=[mixture({"a": 1, "b": 3}, epochs=0.5)])
+    assert (weight * TOKENS).sum() == pytest.approx(most / 4, abs=2)
+
+
+@pytest.mark.parametrize("materialise", [False, True])
+@pytest.mark.parametrize("share", [0.0001, 0.01, 0.2])
+def test_a_value_of_one_document_is_met_within_it_or_refused(share: float, materialise: bool) -> None:
+    """By weight exactly, in copies within the document; more than its four copies hold is refused by name."""
+    table = pa.concat_tables([CORPUS.slice(0, 200), CORPUS.slice(7, 1).set_column(1, "topic", pa.array(["single"]))])
+    table = table.set_column(0, "doc_id", pa.array([f"id{i}" for i in range(201)]))
+    alone, budget = int(TOKENS[7]), 20_000
+    factor = mixture({"a": 1 - share, "single": share})
+    settings = {"factors": [factor], "cap": 4.0, "budget_tokens": budget, "materialise": materialise}
+    if share * budget > 4 * alone:
+        with pytest.raises(UserError, match=r"shares\.single: must be what its tokens can fill"):
+            decided(table, **settings)
+        return
+    weight, copies = decided(table, **settings)
+    realised = (copies if materialise else weight)[-1] * alone
+    assert abs(realised - share * budget) <= (alone if materialise else 1)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_tokens_of_training_are_the_budget_of_a_mixture_in_four_epochs(shards: int) -> None:
+    """What the rare value lacks goes to the others, of whose text a part is kept."""
+    rare = TOKENS[TOPIC == "rare"].sum()
+    budget = int(10 * rare)
+    factor = mixture({"a": 0.5, "rare": 0.5}, train_tokens=budget)
+    weight, _ = decided(factors=[factor], shards=shards)
+    assert (weight * TOKENS)[TOPIC == "rare"].sum() == pytest.approx(4 * rare, rel=1e-9)
+    assert (weight * TOKENS)[TOPIC == "a"].sum() == pytest.approx(budget - 4 * rare, rel=1e-6)
+    _, copies = decided(factors=[factor], shards=shards, materialise=True)
+    assert (copies[TOPIC == "rare"] == 4).all()
+    with pytest.raises(UserError, match=r"epochs: must let .* got 3"):  # no document has more than cap copies
+        decided(factors=[factor | {"train_tokens": 10**9, "epochs": 9}], cap=3.0)
+    with pytest.raises(ValidationError, match=r"budget_tokens must be left out, since factors\.0 has train_tokens"):
+        decided(factors=[factor], budget_tokens=5)
+
+
+def test_thousands_of_values_are_weighed_as_few_are() -> None:
+    """Each value's tokens against its share."""
+    unit = [f"u{i % 1500}" for i in range(N)]
+    table = CORPUS.append_column("unit", pa.array(unit))
+    shares = {f"u{i}": float(i + 1) for i in range(1500)}
+    factor = {"kind": "mixture", "column": "unit", "shares": shares}
+    weight, _ = decided(table, factors=[factor], budget_tokens=50_000, cap=1e6)
+    realised: dict[str, float] = dict.fromkeys(shares, 0.0)
+    for name, tokens in zip(unit, weight * TOKENS, strict=True):
+        realised[name] += tokens
+    total = sum(shares.values())
+    assert realised == pytest.approx({name: share / total * 50_000 for name, share in shares.items()}, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"unit": ["a", "a"], "weight": [0.5, 0.5]}, "the unit 'a' more than once"),
+        ({"unit": ["a"], "share": [1.0]}, "has no 'weight'"),
+        ({"unit": ["a", "b"], "weight": [None, 0.5]}, "valid number"),
+        ({"unit": ["a"], "weight": [float("inf")]}, "finite number"),
+    ],
+)
+def test_a_file_without_shares_is_refused(tmp_path: Path, rows: dict[str, Any], message: str) -> None:
+    pq.write_table(pa.table(rows), tmp_path / "w.parquet")
+    with pytest.raises(ValidationError, match=message):
+        MixtureFactor.model_validate({"column": "topic", "path": str(tmp_path / "w.parquet")})
+
+
+def test_shares_of_a_column_of_numbers_with_a_point_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^select\.weights\.factors\.0\.column: must be of strings, booleans or int"):
+        decided(factors=[mixture({"1.0": 1}) | {"column": "quality"}])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from siftlm.errors import UserError
-from siftlm.selectors import AnyRule, SelectSettings, keep_rows, select
+from siftlm.selectors import AnyRule, Selection, SelectSettings, keep_rows, select
+from siftlm.selectors.plan import resolve
 from siftlm.statistics.exponential import exp_negative
 
 RANDOM = np.random.default_rng(5)
@@ -201,6 +202,80 @@ def test_a_band_within_domains_keeps_its_share_of_each_and_pools_the_small() -> 
     pooled = np.array([d not in large for d in domain])
     for group in [domain == name for name in large] + [pooled]:
         assert abs(int(kept[group].sum()) - 0.25 * int((group & present).sum())) <= 0.5
+
+
+@pytest.mark.parametrize("shards", [1, 7])
+@pytest.mark.parametrize(("criterion", "by"), [("low", "documents"), ("medium", "documents"), ("high", "tokens")])
+def test_groups_too_small_for_a_band_are_ranked_together(criterion: str, by: str, shards: int) -> None:
+    """Against ranking each group by hand, of 1 to 30 documents: fewer than 1 / 0.15 go into one, with the nulls."""
+    names = [f"d{size}" for size in range(1, 31) for _ in range(size)] + [None] * 3
+    rng = np.random.default_rng(2)
+    order, n = rng.permutation(len(names)), len(names)
+    table = pa.table(
+        {
+            "doc_id": [f"id{i}" for i in range(n)],
+            "domain": [names[i] for i in order],
+            "perplexity": rng.permutation(n).astype(float),
+            "tokens": rng.integers(1, 50, n),
+        }
+    )
+    rule = {"kind": "band", "column": "perplexity", "criterion": criterion, "rate": 0.15, "within": "domain", "by": by}
+    parts = [table.slice(at, -(-n // shards)) for at in range(0, n, -(-n // shards))]
+    made = pa.Table.from_batches(select(parts, settle(rule)))
+    domains, score, mass = table["domain"].to_pylist(), np.asarray(table["perplexity"]), np.asarray(table["tokens"])
+    mass = mass if by == "tokens" else np.ones(n)
+    groups = [name if name and int(name[1:]) >= 7 else "pool" for name in domains]
+    low = {"low": 0.0, "medium": 0.425, "high": 0.85}[criterion]
+    expected = np.zeros(n, bool)
+    for group in set(groups):
+        rows = [i for i in np.argsort(score) if groups[i] == group]
+        middle = (np.cumsum(mass[rows]) - mass[rows] / 2) / mass[rows].sum()
+        inside = (middle >= low - 1e-12) & ((middle < low + 0.15 - 1e-12) | (criterion == "high"))
+        expected[np.array(rows)[inside]] = True
+    assert np.array_equal(np.asarray(made["kept"]), expected)
+    (outcome,) = outcomes(table, rule)
+    assert (outcome["pooled"], outcome["min_group"]) == (groups.count("pool"), 7)
+    (alone,) = outcomes(table, rule | {"min_group": 1})
+    assert (alone["pooled"], alone["min_group"], alone["groups"]) == (3, 1, 31)  # documents of no domain are together
+    ((union,),) = [one["rules"] for one in outcomes(table, {"kind": "any", "rules": [rule, TALL]})]
+    assert (union["place"], union["pooled"]) == ("rules.0", groups.count("pool"))
+
+
+TALL = {"kind": "threshold", "column": "tokens", "min": 49}
+
+
+def outcomes(table: pa.Table, *rules: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the manifest has of every rule."""
+    selection = Selection(settle(*rules))
+    plan = resolve([table], selection)
+    return [rule.outcome(state, table.schema) for rule, state in zip(selection.rules, plan.states, strict=True)]
+
+
+def test_tokens_of_training_are_kept_once_an_epoch() -> None:
+    """The best train_tokens / epochs tokens, as a budget of so many keeps; what is missing is said, as epochs are."""
+    rule = {"kind": "top", "column": "perplexity", "direction": "lowest"}
+    for more, tokens in (({"train_tokens": 400_001}, 100_001), ({"train_tokens": 100_000, "epochs": 2.5}, 40_000)):
+        kept, _ = decided(CORPUS, rule | more)
+        assert np.array_equal(kept, decided(CORPUS, rule | {"budget_tokens": tokens})[0])
+        (outcome,) = outcomes(CORPUS, rule | more)
+        assert (outcome["budget"], outcome["short"]) == (tokens, 0)
+    total = int(column("tokens")[~np.isnan(column("perplexity"))].sum())
+    (short,) = outcomes(CORPUS, rule | {"train_tokens": 8 * total})
+    assert (short["epochs"], short["short"]) == (pytest.approx(8.0), total)
+    assert short["effective_tokens"] == pytest.approx(total * (1 + 15.387756 * (1 - np.exp(-7 / 15.387756))), abs=1)
+    for wrong, message in (
+        ({"epochs": 2.0, "rate": 0.5}, "epochs must stand beside train_tokens"),
+        ({"train_tokens": 5, "within": "domain"}, "within a column, give rate"),
+        ({"train_tokens": 5, "rate": 0.5}, "top needs one of"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            settle(rule | wrong)
+
+
+def test_a_column_of_limits_that_is_no_column_of_names_is_named_by_its_setting() -> None:
+    rule = {"kind": "threshold", "column": "word_count", "min": 1, "by": "probability", "table": {"a": {"min": 2}}}
+    with pytest.raises(UserError, match=r"^select\.rules\.0\.by: must be of strings, booleans or integers"):
+        decided(CORPUS, rule)
 
 
 def test_length_bins_keep_the_same_share_of_every_length() -> None:

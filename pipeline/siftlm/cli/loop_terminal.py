@@ -79,7 +79,7 @@ def print_correlations(result: CorrelateResult, out: str) -> None:
     for assessment in result.assessments:
         matrix = assessment.target.matrix
         _print("", f"{assessment.target.name}: {len(matrix.models)} models x {len(matrix.units):,} units")
-        names = ("predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd")
+        names = ("predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd", "gain")
         compared = comparison_table(assessment).to_pylist()
         _print(_table(("held-out prediction", *names[1:]), [[row[name] for name in names] for row in compared]))
         _print(*(f"  {line}" for line in verdict(assessment)))

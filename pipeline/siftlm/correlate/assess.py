@@ -1,4 +1,8 @@
-"""Assesses estimates by intervals over models and by predicting held-out models, beside a trivial baseline."""
+"""Assesses estimates by intervals over models and by predicting held-out models, beside a trivial baseline.
+
+The baseline is a model's mean rank over all units among the training models. Whether estimates beat it is told by
+differences paired by fold: both predict the same models from the same training models.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.stats
 
 from siftlm.correlate.benchmarks import BenchmarkTarget
 from siftlm.correlate.clean import family_of
@@ -16,6 +21,7 @@ from siftlm.correlate.estimators import (
     BLOCK_UNITS,
     estimate,
     estimate_resampled,
+    mean_places,
     model_strength,
     partial_given,
     partial_spearman,
@@ -47,7 +53,7 @@ def resample_counts(models: int, resamples: int, seed: int) -> Floats:
 def bootstrap(
     X: Floats, y: Floats, estimator: EstimatorName, resamples: int, level: float, seed: int
 ) -> tuple[Interval, Interval]:
-    """Returns bootstrap intervals of the estimates, and of Spearman's rho given the models' mean bits per byte.
+    """Returns bootstrap intervals of the estimates, and of Spearman's rho given the models' strength.
 
     They are percentile intervals over models.
 
@@ -114,15 +120,12 @@ def rank_scores(truth: Floats, predicted: Floats) -> tuple[float, float]:
     return r2, float(spearman(predicted[:, None], truth)[0])
 
 
-def unit_weights(X: Floats, y: Floats, estimator: EstimatorName | None, top_share: float = 1.0) -> Floats:
+def unit_weights(X: Floats, y: Floats, estimator: EstimatorName, top_share: float = 1.0) -> Floats:
     """Returns each unit's weight in a prediction: its estimate, or its projected weight among the top share of units.
 
-    `estimator=None` is the trivial baseline, the mean bits per byte. With equal caps of 1 / (share * units) the
-    projection is the mean over the top units; the full estimates come close to the baseline wherever they are
-    nearly the same for all units, as they usually are.
+    With equal caps of 1 / (share * units) the projection is the mean over the top units; the full estimates come close
+    to the mean over all units wherever they are nearly the same for all, as they usually are.
     """
-    if estimator is None:
-        return np.full(X.shape[1], 1 / X.shape[1])
     g = estimate(X, y, estimator)
     return g if top_share == 1 else project_linear(g, np.full(len(g), 1 / max(1.0, top_share * len(g))))
 
@@ -133,15 +136,20 @@ def predict_held_out(
     """Returns scores of predicting each fold's models by X w, with weights w fitted on the models outside it.
 
     With all units this is the published analysis (perplexity-correlations, held-out R2) with average ranks. The
-    weights are those of `unit_weights`.
+    weights are those of `unit_weights`. `estimator=None` is the trivial baseline: the mean place among the models
+    outside the fold, `mean_places`, which looks at no error.
     """
     scores, predicted = [], np.full(len(y), np.nan)
     for number in range(int(fold.max()) + 1):
         inside, outside = fold == number, fold != number
         if np.ptp(y[outside]) == 0:
             continue
-        w = unit_weights(X[outside], y[outside], estimator, top_share)
-        inside_scores, outside_scores = X[inside] @ w, np.sort(X[outside] @ w)
+        if estimator is None:
+            inside_scores, training_scores = (mean_places(X[part], X[outside]) for part in (inside, outside))
+        else:
+            w = unit_weights(X[outside], y[outside], estimator, top_share)
+            inside_scores, training_scores = X[inside] @ w, X[outside] @ w
+        outside_scores = np.sort(training_scores)
         predicted[inside] = np.searchsorted(outside_scores, inside_scores) / len(outside_scores)
         if inside.sum() > 1 and np.ptp(y[inside]) > 0:
             scores.append(rank_scores(y[inside], inside_scores))
@@ -150,6 +158,40 @@ def predict_held_out(
     by_fold = np.array(scores)
     r2, rho = by_fold.mean(axis=0)
     return HeldOut(float(r2), float(rho), by_fold, fold, predicted)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Holds by how much a prediction's Spearman exceeds the baseline's, on average over folds, with its interval.
+
+    `low` and `high` are None where fewer than two folds were scored.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    folds: int
+
+    @property
+    def beats(self) -> bool:
+        """Tells whether the interval lies above 0."""
+        return self.low is not None and self.low > 0
+
+
+def paired_gain(held_out: HeldOut, baseline: HeldOut, level: float) -> Gain:
+    """Returns the gain of a prediction over a baseline, from the differences of their Spearman fold by fold.
+
+    Folds differ in how hard their models are to tell apart, which is in both and falls out of a difference. The
+    interval is Student's over folds, as if these were independent. They share training models, but the noise of the few
+    models that a fold tests outweighs that: of 400 comparisons in simulated worlds where units know nothing more than
+    strength, one had an interval of 95 % above 0.
+    """
+    difference = held_out.fold_scores[:, 1] - baseline.fold_scores[:, 1]
+    folds, mean = len(difference), float(difference.mean())
+    if folds < 2:
+        return Gain(mean, None, None, folds)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, folds - 1) * difference.std(ddof=1) / np.sqrt(folds))
+    return Gain(mean, mean - half, mean + half, folds)
 
 
 @dataclass(frozen=True)
@@ -167,6 +209,8 @@ class Assessment:
     held_out: HeldOut
     held_out_top: HeldOut
     baseline: HeldOut
+    gain: Gain
+    gain_top: Gain
 
 
 def assess(target: BenchmarkTarget, settings: CorrelateSettings) -> Assessment:
@@ -180,6 +224,9 @@ def assess(target: BenchmarkTarget, settings: CorrelateSettings) -> Assessment:
         interval, partial_interval = bootstrap(
             X, y, settings.estimator, settings.resamples, settings.level, settings.seed
         )
+    held_out = predict_held_out(X, y, fold, settings.estimator)
+    held_out_top = predict_held_out(X, y, fold, settings.estimator, settings.top_share)
+    baseline = predict_held_out(X, y, fold, None)
     return Assessment(
         target=target,
         estimator=settings.estimator,
@@ -189,7 +236,9 @@ def assess(target: BenchmarkTarget, settings: CorrelateSettings) -> Assessment:
         partial_interval=partial_interval,
         strength=z,
         strength_correlation=r_yz,
-        held_out=predict_held_out(X, y, fold, settings.estimator),
-        held_out_top=predict_held_out(X, y, fold, settings.estimator, settings.top_share),
-        baseline=predict_held_out(X, y, fold, None),
+        held_out=held_out,
+        held_out_top=held_out_top,
+        baseline=baseline,
+        gain=paired_gain(held_out, baseline, settings.level),
+        gain_top=paired_gain(held_out_top, baseline, settings.level),
     )

@@ -11,6 +11,18 @@ from siftlm.statistics.ranks import average_ranks
 
 Floats = npt.NDArray[np.float64]
 
+BASELINE = "mean_rank"
+"""The trivial predictor: a model's mean rank over all units."""
+_NUMBERS = ("rank_r2", "rank_r2_sd", "spearman", "spearman_sd", "gain", "gain_low", "gain_high")
+COMPARISON_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("target", "predictor")),
+        *((name, pa.float64()) for name in _NUMBERS),
+        *((name, pa.int64()) for name in ("folds", "models", "units")),
+        ("strength_correlation", pa.float64()),
+    ]
+)
+
 
 def _bounds(interval: Interval | None, units: int) -> tuple[pa.Array, pa.Array]:
     if interval is None:
@@ -76,7 +88,8 @@ def held_out_table(assessment: Assessment) -> pa.Table:
             "model": pa.array(target.matrix.models, pa.string()),
             "fold": assessment.held_out.fold,
             "error": target.errors,
-            "mean_bits_per_byte": assessment.strength,
+            "mean_bits_per_byte": target.matrix.values.mean(axis=1),
+            "mean_rank": assessment.strength,
             "true_rank": average_ranks(target.errors),
             "predicted_rank": _ranks_or_null(assessment.held_out.predicted),
             "predicted_rank_top": _ranks_or_null(assessment.held_out_top.predicted),
@@ -96,15 +109,16 @@ def _ranks_or_null(predicted: Floats) -> pa.Array:
 def comparison_table(assessment: Assessment) -> pa.Table:
     """Returns a table that compares predictors on held-out models: all estimates, the top units, the baseline.
 
-    Each is a row: rank R2 and Spearman, mean and spread over folds.
+    Each is a row: rank R2 and Spearman, mean and spread over folds, and the gain in Spearman over the baseline, paired
+    by fold, with its interval (null for the baseline).
     """
     rows = []
     named = (
-        (assessment.estimator, assessment.held_out),
-        (f"{assessment.estimator}_top", assessment.held_out_top),
-        ("mean_bits_per_byte", assessment.baseline),
+        (assessment.estimator, assessment.held_out, assessment.gain),
+        (f"{assessment.estimator}_top", assessment.held_out_top, assessment.gain_top),
+        (BASELINE, assessment.baseline, None),
     )
-    for name, result in named:
+    for name, result, gain in named:
         spread = result.fold_scores.std(axis=0)
         rows.append(
             {
@@ -114,10 +128,13 @@ def comparison_table(assessment: Assessment) -> pa.Table:
                 "rank_r2_sd": float(spread[0]),
                 "spearman": result.spearman,
                 "spearman_sd": float(spread[1]),
+                "gain": gain.mean if gain else None,
+                "gain_low": gain.low if gain else None,
+                "gain_high": gain.high if gain else None,
                 "folds": len(result.fold_scores),
                 "models": len(assessment.target.matrix.models),
                 "units": len(assessment.target.matrix.units),
                 "strength_correlation": assessment.strength_correlation,
             }
         )
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, COMPARISON_SCHEMA)

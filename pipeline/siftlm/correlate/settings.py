@@ -87,7 +87,7 @@ class CorrelateSettings(Settings):
         "spearman", description="Every estimator is large where low bits per byte go with low error."
     )
     resamples: int = Field(200, ge=0, description="Bootstrap resamples of the models; 0 leaves the intervals out.")
-    level: float = Field(0.95, gt=0, lt=1, description="Of the bootstrap intervals.")
+    level: float = Field(0.95, gt=0, lt=1, description="Of the bootstrap intervals, and of the gain over the baseline.")
     folds: int = Field(5, ge=2, description="Of the held-out prediction.")
     hold_out: Literal["models", "families"] = Field(
         "models",

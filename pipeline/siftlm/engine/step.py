@@ -70,13 +70,19 @@ class Loss:
     position: int | None = None  # among the rules of the selection
 
 
+Row = Mapping[str, str | int | float | None]
+"""A row of a table of the report: its columns by name."""
+
+
 @dataclass(frozen=True)
 class Told:
-    """Holds what a finished step reports for the manifest: warnings, statistics and models."""
+    """Holds what a finished step reports for manifest, terminal and report."""
 
     warnings: Sequence[str] = ()  # what a user should look at, a sentence each
     statistics: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by name: digest, dtype, window rule
+    remarks: Sequence[str] = ()  # what it did, a line each, for the terminal, the card and the report
+    tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # by caption; rows of several steps are one table
 
 
 class Step(ABC):

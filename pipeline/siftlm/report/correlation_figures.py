@@ -72,10 +72,10 @@ def held_out_ranks(name: str, held_out: pa.Table) -> Chart:
         plot.plot([1, len(truth)], [1, len(truth)], color=CUT, linewidth=1)
         for column, colour, mark in (("baseline_rank", BEFORE, "s"), ("predicted_rank", KEPT, "o")):
             plot.plot(truth, with_nan(held_out, column), mark, color=colour, markersize=5, alpha=0.7)
-        plot.set_xlabel("true rank, 1 is best (squares: mean bits per byte)")
+        plot.set_xlabel("true rank, 1 is best (squares: mean rank over all units)")
         plot.set_ylabel("predicted while held out")
         plot.grid(visible=True)
-        words = f"{len(truth)} models; green dots by the estimates, grey squares by the mean bits per byte."
+        words = f"{len(truth)} models; green dots by the estimates, grey squares by the mean rank over all units."
         return chart(figure, name, "Held-out models: predicted against true rank", words)
 
 

@@ -14,7 +14,7 @@ from siftlm.report.page import render
 from siftlm.report.svg import Chart
 
 PAGE = "correlation.html"
-COMPARED = ["predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd"]
+COMPARED = ["predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd", "gain", "gain_low", "gain_high"]
 SHOWN = ("unit", "estimate", "low", "high", "partial")
 SHOWN_UNITS = 15
 
@@ -46,7 +46,8 @@ def _section(number: int, target: str, tables: Mapping[str, pa.Table]) -> Target
         charts.append(held_out_ranks(f"t{number}-ranks", own["held_out"]))
     comparison = []
     if "comparison" in own:
-        charts.append(against_baseline(f"t{number}-baseline", own["comparison"]))
-        comparison = own["comparison"].select(COMPARED).to_pylist()
+        compared = own["comparison"]
+        charts.append(against_baseline(f"t{number}-baseline", compared))
+        comparison = compared.select([name for name in COMPARED if name in compared.column_names]).to_pylist()
     best = estimates.select([name for name in SHOWN if name in estimates.column_names])[:SHOWN_UNITS].to_pylist()
     return TargetSection(target, charts, comparison, best, estimates.num_rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from siftlm.engine.runner import ACCELERATED
@@ -10,13 +10,19 @@ from siftlm.engine.runner import ACCELERATED
 Step = Mapping[str, Any]
 
 
+def remarks(manifest: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that steps say of what they did, and those of ranked rules."""
+    steps = manifest["steps"]
+    return [*manifest.get("remarks", ()), *kept_ends(steps), *pools(steps)]
+
+
 def kept_ends(steps: Iterable[Step]) -> list[str]:
     """Returns one line for each `top` rule that cut, saying which end of a score it kept.
 
     For instance `select.rules.1 (top): kept the lowest 30 % of documents by lm_perplexity`.
     """
-    cut = [step for step in steps if "end" in step and not (step.get("short") and step["within"] == "global")]
-    return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}" for step in cut]
+    cut = [step for step in _ranked(steps) if "end" in step and not (step.get("short") and step["within"] == "global")]
+    return [f"{_place(step)}: kept the {step['end']} {_size(step)} by {step['by']}{_training(step)}" for step in cut]
 
 
 def shortages(steps: Iterable[Step]) -> list[str]:
@@ -24,7 +30,38 @@ def shortages(steps: Iterable[Step]) -> list[str]:
 
     For instance `select.rules.2 (top): budget 10,000 tokens, there were 1,000: kept all, 9,000 short`.
     """
-    return [f"{_place(step)}: budget {_size(step)}{_short(step)}" for step in steps if step.get("short")]
+    return [
+        f"{_place(step)}: budget {_size(step)}{_short(step)}{_training(step)}"
+        for step in _ranked(steps)
+        if step.get("short")
+    ]
+
+
+def pools(steps: Iterable[Step]) -> list[str]:
+    """Returns one line for each ranked rule that ranked small groups together.
+
+    For instance `select.rules.1 (band): 12 of 300 documents are of a domain with fewer than 5, or of none: ranked
+    as one group`.
+    """
+    return [
+        f"{_place(step)}: {step['pooled']:,} of {step['documents']:,} documents are {_small(step)}: ranked as one group"
+        for step in _ranked(steps)
+        if step.get("pooled")
+    ]
+
+
+def _ranked(steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps, and the rules within a union of rules."""
+    for step in steps:
+        yield step
+        for inner in step.get("rules", ()):
+            yield {**inner, "place": f"{step['place']}.{inner['place']}"}
+
+
+def _small(step: Step) -> str:
+    if step["min_group"] == 1:
+        return f"of no {step['within']}"
+    return f"of a {step['within']} with fewer than {step['min_group']:,}, or of none"
 
 
 def _place(step: Step) -> str:
@@ -35,6 +72,14 @@ def _size(step: Step) -> str:
     within = "" if step["within"] == "global" else f" in each {step['within']}"
     amount = f"{step['budget']:,}" if "budget" in step else f"{100 * step['rate']:.6g} % of"
     return f"{amount} {step['unit']}{within}"
+
+
+def _training(step: Step) -> str:
+    """`, for 2,000 tokens of training: 4 epochs, worth 1,820 new tokens`; empty where no training run is given."""
+    if "train_tokens" not in step:
+        return ""
+    worth = f"{step['epochs']:.3g} epochs, worth {step['effective_tokens']:,} new tokens"
+    return f", for {step['train_tokens']:,} tokens of training: {worth}"
 
 
 def _short(step: Step) -> str:

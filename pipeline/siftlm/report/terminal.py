@@ -14,7 +14,7 @@ from rich.text import Text
 from siftlm.errors import visible
 from siftlm.report.difference import OVERLAP, TOTALS, RunDifference
 from siftlm.report.page import count, share
-from siftlm.report.steps import drops, kept_ends, shortages, unfindable
+from siftlm.report.steps import drops, remarks, shortages, unfindable
 from siftlm.report.view import Explanation, Met
 
 PORTIONS = 5  # of a mixture, by column
@@ -53,7 +53,7 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
     console.print(columned(("stage", "rows in", "rows out", "dropped", "errors"), rows))
     for reason, number in drops(manifest["steps"]):
         _say(console, f"  dropped {number:>10,}  {reason}")
-    for line in kept_ends(manifest["steps"]):
+    for line in remarks(manifest):
         _say(console, line)
     for line in [*manifest.get("warnings", []), *shortages(manifest["steps"]), *unfindable(manifest["benchmarks"])]:
         _say(console, f"warning: {line}", style="yellow")

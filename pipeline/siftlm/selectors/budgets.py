@@ -14,20 +14,19 @@ capped set, until it stays: then c is the solution. Every sum is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from math import floor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from siftlm.errors import UserError
-from siftlm.statistics.cuts import ENTRY_LIMIT, Ranked, Search, Target, advance, histogram
+from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
 from siftlm.statistics.exact import as_fraction, exact_sum
 from siftlm.statistics.hashing import uniform
-from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array, from_float, to_float
-from siftlm.statistics.passes import Together
+from siftlm.statistics.ordered import Float64Array, Int64Array, UInt64Array, from_float, to_float
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
 
@@ -40,9 +39,9 @@ class Weighed(NamedTuple):
     draw: UInt64Array
     group: Int64Array | None = None  # which share of a mixture is theirs, where there is one
 
-    def where(self, mask: BoolArray) -> Weighed:
-        """Returns the documents for which `mask`, bool[documents], is true."""
-        return Weighed(self.weight[mask], self.tokens[mask], self.draw[mask])
+    def where(self, index: Int64Array) -> Weighed:
+        """Returns the documents at `index`, int64[n]."""
+        return Weighed(self.weight[index], self.tokens[index], self.draw[index])
 
 
 def _check_budget(budget_tokens: int, most: int, cap: float) -> None:
@@ -179,143 +178,3 @@ class FillingBudget:
     def copies(self, rows: Weighed, state: Filling, expected: Float64Array) -> Int64Array:  # noqa: ARG002
         """Returns the number of copies of each document: 1 where its weight is positive, else 0."""
         return (expected > 0).astype(np.int64)
-
-
-@stored
-@dataclass(frozen=True)
-class ShareTokens:
-    """Holds, for each share of a mixture, the tokens of its documents of positive weight."""
-
-    tokens: tuple[int, ...]
-
-    @classmethod
-    def merged(cls, parts: Iterable[ShareTokens]) -> ShareTokens:
-        return cls(tuple(map(sum, zip(*(part.tokens for part in parts), strict=True))))
-
-
-@stored
-@dataclass(frozen=True)
-class Shares:
-    """Holds the budget of tokens of each share of a mixture, and the state of its search."""
-
-    budgets: tuple[int, ...] = ()
-    states: Together | None = None
-
-    @property
-    def done(self) -> bool:
-        """Tells whether the scale of every share is found."""
-        return self.states is not None and self.states.done
-
-
-@dataclass(frozen=True)
-class MixtureBudget:
-    """Finds a scale for each share of a mixture, whose budget is its fraction of all tokens.
-
-    Attributes:
-        place: Where the mixture stands among the weights.
-        fractions: The fraction of each value.
-        tokens: The tokens of all shares; None for those that their documents have.
-        cap: The most copies of a document.
-        epochs: How often the tokens of a value may count, where what it cannot fill goes to the others.
-        materialise: Whether whole copies are drawn.
-    """
-
-    place: str
-    fractions: Mapping[str, float]
-    tokens: int | None
-    cap: float
-    epochs: float | None
-    materialise: bool
-
-    def begin(self, entry_limit: int) -> Shares:  # noqa: ARG002
-        return Shares()
-
-    def _budget(self, tokens: int) -> CopiesBudget | FillingBudget:
-        return CopiesBudget(tokens, int(self.cap)) if self.materialise else FillingBudget(tokens, self.cap)
-
-    def observe(self, rows: Weighed, state: Shares) -> ShareTokens | Together:
-        """Returns the tokens of each share or, with budgets known, the histograms or sums that their searches need."""
-        parts = [rows.where(self._of(rows, number) & (rows.weight > 0)) for number in range(len(self.fractions))]
-        if state.states is None:
-            return ShareTokens(tuple(int(part.tokens.sum()) for part in parts))
-        return Together(
-            {
-                str(number): self._budget(state.budgets[number]).observe(parts[number], inner)
-                for number, inner in self._open(state.states)
-            }
-        )
-
-    def settle(self, state: Shares, partial: Any) -> Shares:
-        """Returns the state after a pass; raises UserError for a value that has too few tokens for its share."""
-        if state.states is None:
-            there = partial.tokens if partial else (0,) * len(self.fractions)
-            budgets = self._divided(there)
-            begun = {str(n): self._budget(tokens).begin(ENTRY_LIMIT) for n, tokens in enumerate(budgets) if tokens}
-            return Shares(budgets, Together(begun))
-        states = dict(state.states.parts)
-        for number, inner in self._open(state.states):
-            seen = partial.parts[str(number)] if partial else None
-            states[str(number)] = self._budget(state.budgets[number]).settle(inner, seen)
-        return Shares(state.budgets, Together(states))
-
-    def _open(self, states: Together) -> Iterator[tuple[int, Any]]:
-        """The shares without a scale yet, with their states."""
-        return ((int(number), inner) for number, inner in states.parts.items() if not inner.done)
-
-    def _of(self, rows: Weighed, number: int) -> BoolArray:
-        assert rows.group is not None, "documents of a mixture know their share"
-        return np.asarray(rows.group == number, np.bool_)
-
-    def _divided(self, there: Sequence[int]) -> tuple[int, ...]:
-        """The tokens that each share is to fill, in whole numbers that add up."""
-        total = self.tokens or sum(n for n, share in zip(there, self.fractions.values(), strict=True) if share)
-        wanted = [share * total for share in self.fractions.values()]
-        if self.epochs is not None:
-            wanted = _within(wanted, [self.epochs * n for n in there])
-        for (value, share), tokens, n in zip(self.fractions.items(), wanted, there, strict=True):
-            if tokens > self.cap * n:
-                raise UserError(
-                    f"{self.place}.shares.{value}: must be what its tokens can fill, got {share:.4g} of {total:,}; "
-                    f"its {n:,} tokens in at most {self.cap:g} copies are {self.cap * n / max(total, 1):.4g} of them; "
-                    "lower it or budget_tokens, raise cap, or set epochs"
-                )
-        whole = [floor(tokens) for tokens in wanted]
-        by_rest = sorted(range(len(whole)), key=lambda n: (whole[n] - wanted[n], n))
-        for number in by_rest[: round(sum(wanted)) - sum(whole)]:
-            whole[number] += whole[number] + 1 <= self.cap * there[number]
-        return tuple(whole)
-
-    def expected(self, rows: Weighed, state: Shares) -> Float64Array:
-        """Returns the expected number of copies of every document, 0 for those without a share."""
-        out = np.zeros(len(rows.weight))
-        for budget, mine, inner in self._each(rows, state):
-            out[mine] = budget.expected(rows.where(mine), inner)
-        return out
-
-    def copies(self, rows: Weighed, state: Shares, expected: Float64Array) -> Int64Array:
-        """Returns the number of copies of every document: int64[documents]."""
-        if not self.materialise:
-            return (expected > 0).astype(np.int64)
-        out = np.zeros(len(rows.weight), np.int64)
-        for budget, mine, inner in self._each(rows, state):
-            out[mine] = budget.copies(rows.where(mine), inner, expected[mine])
-        return out
-
-    def _each(self, rows: Weighed, state: Shares) -> Iterator[tuple[CopiesBudget | FillingBudget, BoolArray, Any]]:
-        """Each share's budget, the documents that it weighs, and what was found for it."""
-        assert state.states is not None, "the shares are known first"
-        for number, inner in state.states.parts.items():
-            yield self._budget(state.budgets[int(number)]), self._of(rows, int(number)) & (rows.weight > 0), inner
-
-
-def _within(wanted: list[float], most: list[float]) -> list[float]:
-    """Tokens with none above its most; what is over goes to the others in proportion, while there is room."""
-    full: set[int] = set()
-    made = wanted
-    while over := {n for n, tokens in enumerate(made) if tokens > most[n] and n not in full}:
-        full |= over
-        rest = sum(tokens for n, tokens in enumerate(wanted) if n not in full)
-        left = sum(wanted) - sum(most[n] for n in full)
-        scale = left / rest if rest else 0.0
-        made = [most[n] if n in full else tokens * scale for n, tokens in enumerate(wanted)]
-    return made

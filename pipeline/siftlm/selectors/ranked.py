@@ -62,6 +62,12 @@ class RankedRule(RuleSettings):
         return None if within == "global" else within
 
     @property
+    def fewest(self) -> int:
+        """Returns how many documents a group must have to be ranked by itself; smaller groups are ranked as one."""
+        fewest: int = getattr(self, "min_group", 1)
+        return fewest
+
+    @property
     def descending(self) -> bool:
         """Tells whether the largest values are ranked first."""
         return False
@@ -107,7 +113,7 @@ class RankedRule(RuleSettings):
     def _opened(self, cuts: tuple[Cuts, ...], entry_limit: int) -> Ranking:
         if len(cuts) == self.passes:
             return Ranking(cuts)
-        return Ranking(cuts, Search(self.targets(len(cuts)), getattr(self, "min_group", 1), entry_limit))
+        return Ranking(cuts, Search(self.targets(len(cuts)), self.fewest, entry_limit))
 
     def observe(self, rows: Rows, state: Ranking) -> RankHistogram:
         assert state.search is not None, "a ranking that is not done has a search open"
@@ -127,10 +133,16 @@ class RankedRule(RuleSettings):
         cuts = state.cuts[0]
         totals: dict[str, Any] = {"kind": self.kind, "groups": len(cuts.groups)}
         totals |= {"documents": int(cuts.documents.sum()), "mass": int(cuts.mass.sum())} | self.budget_outcome(cuts)
+        totals |= self._pooled(cuts)
         if len(cuts.groups) != 1 or self.ranked_column is None:
             return totals
         values = self._values(cuts.key[0], schema.field(self.ranked_column).type)
         return totals | {"column": self.ranked_column, "cuts": list(values)}
+
+    def _pooled(self, cuts: Cuts) -> dict[str, Any]:
+        """How many documents were ranked together since their groups are small, or since they have none."""
+        pooled = int(cuts.documents[cuts.groups >= POOL].sum())
+        return {"within": self.within_column, "min_group": self.fewest, "pooled": pooled} if pooled else {}
 
     def budget_outcome(self, cuts: Cuts) -> dict[str, Any]:  # noqa: ARG002
         """Returns for the manifest which end was kept, the budget, and what it lacks; empty for rules without one."""

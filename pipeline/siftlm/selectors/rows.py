@@ -86,16 +86,16 @@ class Rows:
             raise UserError(f"column: must be of strings where a table names a list, got {name!r} of {column.type}")
         return np.asarray(self._cached(f"{name} in {table!r}", lambda: _listed(column, table))[self.index], np.bool_)
 
-    def look_up(self, name: str, table: dict[str, float], default: float) -> Float64Array:
+    def look_up(self, name: str, table: dict[str, float], default: float, setting: str = "column") -> Float64Array:
         """Returns for each row the number that `table` has for the column's value, written as text; else `default`.
 
-        The column is of strings, booleans or integers.
+        The column is of strings, booleans or integers; an error names the setting that named it.
         """
         column = self._column(name)
         if not (
             pa.types.is_string(column.type) or pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)
         ):
-            raise UserError(f"column: must be of strings, booleans or integers, got {name!r} of {column.type}")
+            raise UserError(f"{setting}: must be of strings, booleans or integers, got {name!r} of {column.type}")
         encoded = column.cast(pa.string()).dictionary_encode()
         values = [table.get(key, default) for key in encoded.dictionary.to_pylist()] + [default]
         codes = np.asarray(encoded.indices.fill_null(len(values) - 1))

@@ -9,13 +9,14 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from siftlm.errors import UserError
-from siftlm.selectors.budgets import CopiesBudget, FillingBudget, MixtureBudget, Weighed
+from siftlm.selectors.budgets import CopiesBudget, FillingBudget, Weighed
 from siftlm.selectors.component import placed
 from siftlm.selectors.factors.column import ColumnFactor
 from siftlm.selectors.factors.mixture import MixtureFactor
 from siftlm.selectors.factors.segments import SegmentsFactor
 from siftlm.selectors.factors.steps import StepsFactor
 from siftlm.selectors.factors.table import TableFactor
+from siftlm.selectors.mixture_budget import MixtureBudget
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rules.top import LARGEST_BUDGET
 from siftlm.settings import End, Settings
@@ -48,7 +49,10 @@ class WeightSettings(Settings):
         description="The most copies of a document; 4 epochs cost little (Muennighoff 2023, 2305.16264).",
     )
     materialise: bool = Field(
-        False, description="Write whole copies, drawn by keyed systematic sampling, instead of a weight alone."
+        False,
+        description="Write whole copies instead of a weight alone: 2.3 expected copies are 2, and a third with odds "
+        "of 0.3, by a keyed draw of each document for itself (no systematic sample). With a budget their tokens meet "
+        "it within a document; without one the run says their standard error.",
     )
 
     @field_validator("factors")
@@ -60,6 +64,12 @@ class WeightSettings(Settings):
         if sum(isinstance(factor, MixtureFactor) for factor in factors) > 1:
             raise ValueError("one mixture can be had, got several")
         return factors
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> WeightSettings:
+        if self.budget_tokens is not None and self.mixture and self.mixture[1].train_tokens is not None:
+            raise ValueError(f"budget_tokens must be left out, since factors.{self.mixture[0]} has train_tokens")
+        return self
 
     @model_validator(mode="after")
     def _cap_is_whole(self) -> WeightSettings:
@@ -95,7 +105,9 @@ class WeightSettings(Settings):
         if self.mixture:
             position, mixture = self.mixture
             place, fractions = f"factors.{position}", mixture.fractions()
-            return MixtureBudget(place, fractions, self.budget_tokens, self.cap, mixture.epochs, self.materialise)
+            tokens = mixture.train_tokens if self.budget_tokens is None else self.budget_tokens
+            epochs = None if mixture.most_epochs is None else min(mixture.most_epochs, self.cap)
+            return MixtureBudget(place, fractions, tokens, self.cap, epochs, self.materialise)
         if self.budget_tokens is None:
             return None
         if self.materialise:
@@ -106,8 +118,14 @@ class WeightSettings(Settings):
         """Returns the weights of the rows before budget and cap, with tokens and draws; `states` are the factors'."""
         tokens = rows.tokens() if self.counts_tokens else np.zeros(len(rows), np.int64)
         draw = rows.drawing(COPIES).draw() if self.materialise else np.zeros(len(rows), np.uint64)
-        group = self.mixture[1].group(rows) if self.mixture else None
-        return Weighed(self._relative(rows, states), tokens, draw, group)
+        return Weighed(self._relative(rows, states), tokens, draw, self._shares(rows))
+
+    def _shares(self, rows: Rows) -> Int64Array | None:
+        """The share of the mixture that each row belongs to; None where there is no mixture."""
+        if self.mixture is None:
+            return None
+        with placed(factor_place(self.mixture[0])):
+            return self.mixture[1].group(rows)
 
     def _relative(self, rows: Rows, states: Sequence[Any]) -> Float64Array:
         """The product of the factors for every row, finite and >= 0."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Shard, ShardStep, Told
+from siftlm.engine.step import Row, Shard, ShardStep, Told
 from siftlm.readers import InputSettings
 from siftlm.readers.columns import schema, typed
 from siftlm.stages.inputs import read_unchanged
@@ -23,6 +23,8 @@ from siftlm.tables import ShardWriter
 
 VERSION = 1
 STAGE = "fields"
+FIELDS = "Columns from fields of the input"
+NAMED = 12  # fields of an input in a line of the terminal
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,16 @@ class FieldColumns(ShardStep):
             documents[source] += marker.rows_out
             values[source].update(marker.facts["values"])
             unusable[source].update(marker.facts["unusable"])
-        said = [
-            _said(source, path, kind, documents[source], values[source][place], unusable[source][place])
+        counts = [
+            FieldCounts(source, path, kind, documents[source], values[source][place], unusable[source][place])
             for source, settings in self.inputs.items()
             for path, kind in settings.columns.items()
             for place in [f"columns.{path}"]
         ]
         statistics = {source: {"values": dict(values[source]), "unusable": dict(unusable[source])} for source in values}
-        return Told([line for line in said if line], {STAGE: statistics})
+        warnings = [warning for counted in counts if (warning := counted.warning())]
+        tables = {FIELDS: [counted.row() for counted in counts]} if counts else {}
+        return Told(warnings, {STAGE: statistics}, remarks=_remarks(counts), tables=tables)
 
     @contextmanager
     def writing(self, key: str, settings: InputSettings, store: Store) -> Iterator[FieldsFile]:
@@ -92,15 +96,54 @@ class FieldColumns(ShardStep):
             yield FieldsFile(file, settings, self.columns())
 
 
-def _said(source: str, path: str, kind: str, documents: int, values: int, unusable: int) -> str:
-    """What a user should know of a field; nothing where all is well."""
-    if unusable:
-        what = f"{unusable:,} of {documents:,} documents have a value of {path!r} that is no {kind}; it is null there"
-    elif documents and not values:
-        what = f"no document has a value of {path!r}"
-    else:
-        return ""
-    return f"input {source!r}: columns: {what}"
+@dataclass(frozen=True)
+class FieldCounts:
+    """Counts the documents of an input that have a value of a field, and those with one of another type."""
+
+    source: str
+    path: str
+    kind: str
+    documents: int
+    values: int
+    unusable: int
+
+    def warning(self) -> str:
+        """Returns what a user should look at; empty where all is well."""
+        if self.unusable:
+            what = (
+                f"{self.unusable:,} of {self.documents:,} documents have a value of {self.path!r} that is no "
+                f"{self.kind}; it is null there"
+            )
+        elif self.documents and not self.values:
+            what = f"no document has a value of {self.path!r}"
+        else:
+            return ""
+        return f"input {self.source!r}: columns: {what}"
+
+    def row(self) -> Row:
+        """Returns the counts as a row of the report."""
+        return {
+            "input": self.source,
+            "field": self.path,
+            "type": self.kind,
+            "documents": self.documents,
+            "with a value": self.values,
+            "absent or null": self.documents - self.values - self.unusable,
+            "of another type": self.unusable,
+        }
+
+
+def _remarks(counts: Sequence[FieldCounts]) -> list[str]:
+    """A line for each input: how many of its documents have a value, field by field."""
+    by_source: dict[str, list[FieldCounts]] = {}
+    for counted in counts:
+        by_source.setdefault(counted.source, []).append(counted)
+    return [
+        f"input {source!r}: of {fields[0].documents:,} documents these have a value: "
+        + ", ".join(f"{counted.path} {counted.values:,}" for counted in fields[:NAMED])
+        + (f" and {len(fields) - NAMED:,} more fields" if len(fields) > NAMED else "")
+        for source, fields in by_source.items()
+    ]
 
 
 @dataclass

@@ -29,11 +29,12 @@ from siftlm.stages.eligible import out_already
 from siftlm.stages.passes import search
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import Portion
+from siftlm.stages.weighing import Repetition, told_of_weights, weight_facts
 from siftlm.statistics.exact import exact_sum
 from siftlm.statistics.passes import Partial
 from siftlm.store import Marker, Store, digest
 
-VERSION = 2
+VERSION = 3
 PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
@@ -54,12 +55,20 @@ def _by_reason(lost: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def _sizes(unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written."""
+def _sizes(
+    unit: str, sizes: np.ndarray, copies: np.ndarray, weight: np.ndarray, repeats: np.ndarray | None
+) -> dict[str, Any]:
+    """A size of what is kept: once a document, expected by the weights (exact, see `exact_sum`), and as written.
+
+    `repeats` is how often each document counts in the output, None for once; what that is worth is counted too.
+    """
+    kept = int(sizes[copies > 0].sum())
+    repetition = Repetition.once(kept) if repeats is None else Repetition.of(sizes, repeats)
     return {
-        f"kept_{unit}": int(sizes[copies > 0].sum()),
+        f"kept_{unit}": kept,
         f"weighted_{unit}": hex(exact_sum(weight * sizes)),
         f"written_{unit}": int((copies * sizes).sum()),
+        f"repetition_{unit}": repetition.facts(),
     }
 
 
@@ -142,10 +151,12 @@ class Decisions(ShardStep):
         return replace(marker, facts={**marker.facts, **({LISTS: matches} if matches else {})})
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns how many documents have a value of each list that a rule names, and what has no effect."""
-        listed = listings(self.settings.placed())
-        unmatched, statistics = told(listed, (marker.facts.get(LISTS, {}) for marker in markers))
-        return Told([*self.settings.warnings(), *unmatched], statistics)
+        """Returns what lists matched, what has no effect, and what the weights made of the selection."""
+        facts = [marker.facts for marker in markers]
+        unmatched, statistics = told(listings(self.settings.placed()), (of_shard.get(LISTS, {}) for of_shard in facts))
+        weighed = told_of_weights(self.settings, facts)
+        warnings = [*self.settings.warnings(), *unmatched]
+        return replace(weighed, warnings=warnings, statistics={**statistics, **weighed.statistics})
 
     def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:
         lost = losses(decisions)
@@ -154,10 +165,14 @@ class Decisions(ShardStep):
         sizes = table["byte_count"].to_numpy()
         facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
         weight = np.where(copies > 0, decisions["weight"], 0.0)
-        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))} | _sizes("bytes", sizes, copies, weight)
+        repeats = self._repeats(copies, weight)
+        facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))}
+        facts |= _sizes("bytes", sizes, copies, weight, repeats)
         if self.settings.tokens:
             tokens = pc.fill_null(table[self.settings.tokens], 0).to_numpy()
-            facts |= _sizes("tokens", tokens, copies, weight)
+            facts |= _sizes("tokens", tokens, copies, weight, repeats)
+        if repeats is not None:
+            facts |= weight_facts(self.settings, table, decisions, repeats)
         return Marker(
             stage=STAGE,
             key=task.key,
@@ -169,6 +184,12 @@ class Decisions(ShardStep):
             files={".parquet": seal},
             facts=facts,
         )
+
+    def _repeats(self, copies: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+        """How often each document counts: its written copies, or its weight; None where every document counts once."""
+        if self.settings.weights is None:
+            return None
+        return copies.astype(np.float64) if self.settings.weights.materialise else weight
 
     def rehearse(self, task: Task, store: Store) -> None:
         """Reads the sample's columns once for every pass that the rules need, and once more to decide."""

@@ -5,30 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from siftlm import filesystem
-from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.selectors.component import Mention
 from siftlm.selectors.factor import FactorSettings
 from siftlm.selectors.rows import Rows
+from siftlm.selectors.shares_file import read_shares
 from siftlm.statistics.ordered import Float64Array, Int64Array
 
-Share = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LARGEST_MIXTURE = 1 << 62
+EPOCHS = 4.0
+"""How often text may count where `train_tokens` does not say: so many epochs are worth nearly as much as new text."""
 
 
 class MixtureFactor(FactorSettings):
     """Gives each value of a column a fixed share of the tokens, exact to within one document.
 
-    Each value has a budget of its own. The tokens are `budget_tokens`, or those of all kept documents that have a value
-    of the mixture; other documents have no share, and are dropped. Within a value the other factors weigh, and no
-    document has more than `cap` copies. A value that has too few tokens for its share is an error that says so. A table
-    of factors, which leaves shares to the tokens that there are, is `table`.
+    Each value has a budget of its own. The tokens are `budget_tokens`, or `train_tokens`, or those of all kept
+    documents that have a value of the mixture; other documents have no share, and are dropped. Within a value the other
+    factors weigh, and no document has more than `cap` copies. A value that has too few tokens for its share is an error
+    that says so. A table of factors, which leaves shares to the tokens that there are, is `table`.
+
+    With `train_tokens`, a training run of so many tokens reads the selection once: the weights say how often it should
+    see a document. A value of n tokens with a share s counts s * train_tokens / n times: of one with more text than
+    that a part is kept, of one with less all of it, repeated up to `epochs` times, and what it then lacks goes to the
+    others. More tokens than all values have in `epochs` is an error.
     """
+
+    paper: ClassVar[str] = "Muennighoff et al. 2023, arXiv 2305.16264 (epochs)"
 
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "mixture", "column": "source", "shares": {"web": 0.6, "books": 0.4},
@@ -48,16 +54,26 @@ class MixtureFactor(FactorSettings):
     temperature: float = Field(1.0, gt=0, description="Shares become share^(1 / temperature): above 1 more even.")
     floor: float = Field(0.0, ge=0, lt=1, description="The least share of a value.")
     epochs: float | None = Field(
-        None, gt=0, description="How often the tokens of a value may count; what it cannot fill goes to the others."
+        None,
+        gt=0,
+        description="How often the tokens of a value may count, at most `cap`; what it cannot fill goes to the others. "
+        "Default 4 with train_tokens, else nothing is moved.",
     )
+    train_tokens: int | None = Field(
+        None, ge=1, le=LARGEST_MIXTURE, description="The tokens of the training run, instead of budget_tokens."
+    )
+    _origin: dict[str, Any] = PrivateAttr(default_factory=dict)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _read(cls, tree: Any) -> Any:
+    def _read(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Fills in the shares of a file: what is selected depends on them, and not on where they came from."""
         if not isinstance(tree, dict) or not isinstance(tree.get("path"), str) or tree.get("shares"):
-            return tree
-        return {**tree, "shares": _shares_in(tree["path"], tree.get("target"))}
+            return handler(tree)
+        file = read_shares(tree["path"], tree.get("target"))
+        made = handler({**tree, "shares": file.shares})
+        made._origin = dict(file.origin)
+        return made
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Self:
@@ -66,6 +82,16 @@ class MixtureFactor(FactorSettings):
         if self.floor * len(self.shares) > 1:
             raise ValueError(f"floor must leave {len(self.shares)} values room, got {self.floor}")
         return self
+
+    @property
+    def most_epochs(self) -> float | None:
+        """Returns how often the tokens of a value may count; None where the shares must be met."""
+        return EPOCHS if self.epochs is None and self.train_tokens is not None else self.epochs
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """Returns where the shares of a file come from: its digest, and what it says of itself; else nothing."""
+        return self._origin
 
     def fractions(self) -> dict[str, float]:
         """Returns the share of each value after temperature and floor; they add up to 1."""
@@ -105,24 +131,3 @@ class MixtureFactor(FactorSettings):
     def values(self, rows: Rows, state: None) -> Float64Array:  # noqa: ARG002
         """Returns 1 for rows whose value has a share and 0 for others; the budgets scale them."""
         return rows.look_up(self.column, {value: float(share > 0) for value, share in self.fractions().items()}, 0.0)
-
-
-def _shares_in(path: str, target: str | None) -> dict[str, float]:
-    """The shares in a file; a ValueError where it holds none."""
-    try:
-        with filesystem.open_read(path) as file:
-            if path.endswith(".parquet"):
-                return _of_weights(pq.read_table(file), target)
-            return dict(orjson.loads(file.read())["shares"])
-    except (OSError, UserError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"path must name a file of shares, got {path}: {str(error).splitlines()[0]}") from None
-
-
-def _of_weights(table: pa.Table, target: str | None) -> dict[str, float]:
-    if "target" in table.schema.names:
-        targets = table["target"].unique().to_pylist()
-        chosen = target if target is not None or len(targets) != 1 else targets[0]
-        if chosen not in targets:
-            raise ValueError(f"target must be one of {targets}, got {target!r}")
-        table = table.filter(pa.compute.equal(table["target"], chosen))
-    return dict(zip(table["unit"].to_pylist(), table["weight"].to_pylist(), strict=True))

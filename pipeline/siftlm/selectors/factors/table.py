@@ -14,7 +14,10 @@ from siftlm.statistics.ordered import Float64Array
 
 
 class TableFactor(FactorSettings):
-    """Multiplies a document's weight by the number that a table has for its domain, language, source or the like."""
+    """Multiplies a document's weight by the number that a table has for its domain, language, source or the like.
+
+    The shares of the tokens follow from the tokens that there are; `mixture` gives shares.
+    """
 
     example: ClassVar[Mapping[str, Any]] = {"kind": "table", "column": "language", "table": {"en": 0.5, "de": 2.0}}
 

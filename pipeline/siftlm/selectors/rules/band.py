@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
+from siftlm.selectors.ranked import RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
 from siftlm.statistics.cuts import POOL, Target
@@ -23,8 +24,9 @@ class Band(RankedRule):
     (Ankner et al. 2024, arXiv 2405.20541; Marion et al. 2023, arXiv 2309.04564, where low is bottom and high is top). A
     document's percentile is the middle of its own share of the mass below it and its own (Hazen 1914), so of n
     documents r * n are kept to within one, and adjacent bands share none. Documents of equal score are ranked by a
-    keyed hash of doc_id. By tokens, each end of the band lies within half a document of its place. Reason:
-    <column>_outside_<criterion>_band.
+    keyed hash of doc_id. By tokens, each end of the band lies within half a document of its place. Within groups,
+    those of fewer than 1 / rate documents are ranked together, and the run says how many documents these have.
+    Reason: <column>_outside_<criterion>_band.
 
     A mean over tokens depends on a document's length (the first tokens are the hardest). With `length_bins`, ranks are
     among documents of like token count: [100, 1000] gives three bins, below 100, 100 to 999, 1000 and more.
@@ -41,7 +43,12 @@ class Band(RankedRule):
     rate: float = Field(gt=0, le=1, description="The share kept.")
     by: Literal["documents", "tokens"] = Field("documents", description="What the share is of.")
     within: Within = "global"
-    min_group: MinGroup = 1
+    min_group: int | None = Field(
+        None,
+        ge=1,
+        description="Groups with fewer documents, and documents without one, are ranked as one. Default 1 / rate: "
+        "smaller groups keep none or too many by themselves; 1 ranks each by itself.",
+    )
     length_bins: list[int] = Field(
         default_factory=list, max_length=15, description="Token counts between which documents are ranked apart."
     )
@@ -56,6 +63,12 @@ class Band(RankedRule):
     @property
     def unit(self) -> str:
         return self.by
+
+    @property
+    def fewest(self) -> int:
+        if self.min_group is not None:
+            return self.min_group
+        return ceil(1 / exact(self.rate)) if self.within_column is not None else 1
 
     @property
     def counts_tokens(self) -> bool:

@@ -159,7 +159,7 @@ class Threshold(RuleSettings, Bounds):
         if self.by is None:
             yield self, np.ones(len(rows), np.bool_)
             return
-        which = rows.look_up(self.by, {value: number for number, value in enumerate(self.table)}, -1.0)
+        which = rows.look_up(self.by, {value: number for number, value in enumerate(self.table)}, -1.0, "by")
         every = list(self.table.values())
         for number in np.unique(which):
             yield every[int(number)] if number >= 0 else self, which == number

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
@@ -12,8 +14,11 @@ from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
 from siftlm.settings import End
 from siftlm.statistics.cuts import Cuts, Target
+from siftlm.statistics.repetition import effective_copies
 
 LARGEST_BUDGET = 1 << 62
+EPOCHS = 4.0
+"""How often a training run reads its text where `epochs` does not say."""
 
 
 class Top(RankedRule):
@@ -24,6 +29,11 @@ class Top(RankedRule):
     gives. A budget above what there is keeps everything, and the run says what is missing. Documents of equal
     score are taken in order of a keyed hash of doc_id. Reason: below_top_<column>, or above_bottom_<column> for
     the lowest.
+
+    With `train_tokens` the budget follows from the training run: train_tokens / epochs tokens are kept, which the run
+    reads `epochs` times. Few epochs keep worse text, many repeat the best; up to 4 epochs of text are worth nearly as
+    much as new text (Muennighoff et al. 2023, arXiv 2305.16264), and the more a run trains the less it should filter
+    (Goyal et al. 2024, arXiv 2404.07177). The manifest says what the epochs are worth in new tokens.
     """
 
     paper: ClassVar[str] = "Thrush, Potts and Hashimoto 2024, arXiv 2409.05816"
@@ -40,14 +50,28 @@ class Top(RankedRule):
     budget_tokens: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
     budget_documents: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
     rate: float | None = Field(None, gt=0, le=1, description="The share kept, in the unit of `by`.")
+    train_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=LARGEST_BUDGET,
+        description="The tokens of the training run: train_tokens / epochs tokens are kept, rounded up.",
+    )
+    epochs: float | None = Field(
+        None, ge=1, description="With train_tokens: how often the run reads what is kept; default 4."
+    )
     by: Literal["documents", "tokens"] = Field("documents", description="What the rate is of.")
     within: Within = "global"
     min_group: MinGroup = 1
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> Top:
-        if sum(given is not None for given in (self.budget_tokens, self.budget_documents, self.rate)) != 1:
-            raise ValueError("top needs one of budget_tokens, budget_documents and rate")
+        budgets = (self.budget_tokens, self.budget_documents, self.rate, self.train_tokens)
+        if sum(given is not None for given in budgets) != 1:
+            raise ValueError("top needs one of budget_tokens, budget_documents, rate and train_tokens")
+        if self.epochs is not None and self.train_tokens is None:
+            raise ValueError("epochs must stand beside train_tokens, got it alone")
+        if self.train_tokens is not None and self.within != "global":
+            raise ValueError("train_tokens are those of all groups together; within a column, give rate")
         return self
 
     @property
@@ -62,7 +86,14 @@ class Top(RankedRule):
     @property
     def amount(self) -> int | None:
         """Returns the budget in tokens or documents; None where the rule has a rate."""
+        if self.train_tokens is not None:
+            return ceil(self.train_tokens / exact(self.most_epochs))
         return self.budget_tokens or self.budget_documents
+
+    @property
+    def most_epochs(self) -> float:
+        """Returns how often the training run may read what is kept."""
+        return self.epochs or EPOCHS
 
     def following(self, good_ends: Mapping[str, End]) -> Self:
         """Returns the rule with the good end of its column (lowest or highest) as direction, unless one was given."""
@@ -70,7 +101,7 @@ class Top(RankedRule):
 
     @property
     def unit(self) -> str:
-        return self.by if self.rate is not None else "tokens" if self.budget_tokens is not None else "documents"
+        return self.by if self.rate is not None else "documents" if self.budget_documents is not None else "tokens"
 
     @property
     def counts_tokens(self) -> bool:
@@ -78,7 +109,12 @@ class Top(RankedRule):
 
     def words(self) -> str:
         budget = f"{self.amount:,} {self.unit}" if self.rate is None else f"{100 * self.rate:.6g} % of {self.unit}"
-        return f"{self.column} among the {self.end} {budget}{self.within_words()}"
+        training = (
+            f" ({self.train_tokens:,} of training in {self.most_epochs:g} epochs)"
+            if self.train_tokens is not None
+            else ""
+        )
+        return f"{self.column} among the {self.end} {budget}{self.within_words()}{training}"
 
     def default_reasons(self) -> tuple[str, ...]:
         return (f"{'below_top' if self.descending else 'above_bottom'}_{self.column}",)
@@ -102,7 +138,16 @@ class Top(RankedRule):
         missing = [self.amount - mass for mass in cuts.mass.tolist() if mass < self.amount]
         if not len(cuts.groups):  # no document at all
             missing = [self.amount]
-        return kept | {"budget": self.amount, "short": sum(missing), "groups_short": len(missing)}
+        kept |= {"budget": self.amount, "short": sum(missing), "groups_short": len(missing)}
+        return kept | self._training(min(self.amount, int(cuts.mass.sum())))
+
+    def _training(self, kept: int) -> dict[str, Any]:
+        """What the training run makes of `kept` tokens: its epochs, and how many new tokens these are worth."""
+        if self.train_tokens is None or not kept:
+            return {}
+        epochs = self.train_tokens / kept
+        worth = kept * float(effective_copies(np.array([epochs]))[0])
+        return {"train_tokens": self.train_tokens, "epochs": epochs, "effective_tokens": round(worth)}
 
     def cut_words(self, values: Sequence[str]) -> str:
         return f"{'at least' if self.descending else 'at most'} {values[0]}"

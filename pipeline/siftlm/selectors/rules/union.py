@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from siftlm.selectors.component import Mention, placed
@@ -143,6 +144,13 @@ class AnyOf(RuleSettings):
                 reason = next((reason for reason, mask in part.dropped(drawing, everything, own) if mask[0]), None)
                 verdicts.append(PartVerdict(place, part, drawing, own, applies, reason))
         return verdicts
+
+    def outcome(self, state: Together | None, schema: pa.Schema) -> dict[str, Any]:
+        """Returns for the manifest what the rules that rank found, each with its place within this rule."""
+        found = state.parts if state else {}
+        ranked = [(place, part) for place, part in flattened("rules", self.rules) if place in found]
+        outcomes = [{"place": place, **part.outcome(found[place], schema)} for place, part in ranked]
+        return {"kind": self.kind, "rules": outcomes}
 
     @staticmethod
     def _seen(rows: Rows, number: int, part: RuleSettings, alive: BoolArray) -> Rows:

@@ -24,6 +24,7 @@ from siftlm.store import Marker, Store, digest
 
 VERSION = 4
 JOIN = "join/"
+JOINED = "Joined tables"
 BATCH_ROWS = 65_536
 EXPANSION = 4  # of a table in memory over its files, about
 PACKED_EXPANSION = 12  # where these are compressed
@@ -112,7 +113,21 @@ class Join(ShardStep):
         told = {"path": self.settings.path, "on": self.settings.on, "matched": matched, "documents": documents}
         told |= {"rows": table.rows, "keys": table.keys, "without_key": table.without_key}
         nothing = f"{self.source.place}: no document has a row of {self.settings.path}"
-        return Told([nothing] if documents and not matched else [], {self.name: told})
+        warnings = [nothing] if documents and not matched else []
+        remark = (
+            f"{self.source.place}: {matched:,} of {documents:,} documents have a row of {self.settings.path} by "
+            f"{self.settings.on}, which has {table.rows:,} rows"
+        )
+        row: dict[str, str | int | float | None] = {
+            "join": self.source.place,
+            "table": self.settings.path,
+            "by": self.settings.on,
+            "documents": documents,
+            "with a row": matched,
+            "rows of the table": table.rows,
+            "without a key": table.without_key,
+        }
+        return Told(warnings, {self.name: told}, remarks=[remark], tables={JOINED: [row]})
 
 
 def facts_path(store: Store, table: str) -> str:
