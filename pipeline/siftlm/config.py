@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import typing
@@ -20,7 +21,7 @@ from siftlm.readers.settings import InputSettings, column_name
 from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
 from siftlm.scorers.lm import TRAINED
 from siftlm.selectors import PRESETS, RowRule, SelectSettings
-from siftlm.settings import End, Settings
+from siftlm.settings import FOLDER, End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.eligible import Split
@@ -199,7 +200,7 @@ def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] 
     for override in overrides or ():
         apply_override(tree, override, kind)
     try:
-        return kind.model_validate(tree)
+        return kind.model_validate(tree, context={FOLDER: os.path.dirname(os.path.expanduser(place))})
     except ValidationError as error:
         raise UserError(*explain(error, kind, place)) from None
 

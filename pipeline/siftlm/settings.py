@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 End = Literal["highest", "lowest"]
 """Which values of a column are the good ones."""
+FOLDER = "folder"
+"""What validators find the folder of the configuration's file by, in pydantic's context."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 """The name of a source, a model or a column."""
 

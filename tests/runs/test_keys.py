@@ -39,6 +39,7 @@ FIRST = {
     "annotate.classifiers": "signals",
     "annotate.dsir": "signals",
     "annotate.contamination": "signals",
+    "annotate.python": "signals",
     "annotate.others": "signals",
     "input.columns": "fields",
     "join": "join/0",
@@ -62,6 +63,8 @@ SAME = {
     "annotate.dsir.path": "the content counts",
     "annotate.contamination.path": "the content counts",
     "annotate.others.path": "the content counts",
+    "annotate.python.folder": "the content counts",
+    "annotate.python.trust_python": "another value is refused",
     "annotate.language.path": "the content counts",
     "join.path": "the content counts",
     "dedup.shingles.similarity": "only chooses bands and rows",
@@ -77,7 +80,7 @@ SAME = {
     "runner": "how the work is done",
     **{f"score.{name}": "decides no number" for name in SAME_NUMBERS},
 }
-CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl"}
+CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl", "python": "mine.py"}
 
 
 def everything(root: Any) -> RunConfig:
@@ -91,6 +94,15 @@ def everything(root: Any) -> RunConfig:
             "classifiers": [{"name": "good", "path": str(root / "model.bin"), "label": "x"}],
             "dsir": [{"name": "dsir", "path": str(root / "dsir.npz")}],
             "contamination": [{"name": "quiz", "path": str(root / "items.jsonl")}],
+            "python": [
+                {
+                    "name": "mine",
+                    "function": "mine:f",
+                    "columns": {"x": "int"},
+                    "folder": str(root),
+                    "trust_python": True,
+                }
+            ],
             "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
         "dedup": {"paragraphs": {}, "commonness": {}},
