@@ -42,6 +42,7 @@ FIRST = {
     "annotate.python": "signals",
     "annotate.others": "signals",
     "input.columns": "fields",
+    "edit": "edit",
     "join": "join/0",
     "columns": "derived",
     "dedup.shingles": "signals",
@@ -88,6 +89,7 @@ def everything(root: Any) -> RunConfig:
     tree: dict[str, Any] = {
         "name": "all",
         "input": [{"source": "web", "paths": [str(root)], "columns": {"quality": "float"}}],
+        "edit": [{"kind": "repair"}, {"kind": "pii"}],
         "join": [{"path": str(root / "table.csv"), "columns": ["edu"]}],
         "columns": [{"name": "double", "expr": "edu * 2"}],
         "annotate": {

@@ -53,6 +53,8 @@ def print_summary(manifest: Mapping[str, Any], folder: str, *, unchanged: bool) 
     console.print(columned(("stage", "rows in", "rows out", "dropped", "errors"), rows))
     for reason, number in drops(manifest["steps"]):
         _say(console, f"  dropped {number:>10,}  {reason}")
+    for name, counted in manifest["statistics"].get("edit", {}).items():
+        _say(console, f"  found   {counted['found']:>10,}  {name} in {counted['documents']:,} documents")
     for line in kept_ends(manifest["steps"]):
         _say(console, line)
     for line in [*manifest.get("warnings", []), *shortages(manifest["steps"]), *unfindable(manifest["benchmarks"])]:

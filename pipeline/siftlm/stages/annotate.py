@@ -1,4 +1,4 @@
-"""Reads documents/ and writes to signals/ the columns that cheap scorers compute for every document."""
+"""Reads the edited documents and writes to signals/ the columns that cheap scorers compute for every document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep, Told
 from siftlm.scorers import ScorerSettings, open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.store import Marker, Store
 
 VERSION = 1
@@ -33,7 +33,7 @@ class Annotate(ShardStep):
 
     scorers: tuple[ScorerSettings, ...]
     name: str = STAGE
-    reads: tuple[str, ...] = (DOCUMENTS,)
+    reads: tuple[str, ...] = EDITED
 
     def identity(self) -> object:
         return VERSION, self.digests()
@@ -59,7 +59,7 @@ class Annotate(ShardStep):
             pinned(list(zip(scorers, task.facts["scorers"], strict=True))),
             store.writer(STAGE, task.key, self.columns()) as signals,
         ):
-            for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS):
+            for batch in edited_batches(task, store, rows=BATCH_DOCUMENTS):
                 annotated = self.annotate(batch)
                 failures.count(annotated)
                 signals.write(annotated)
