@@ -92,6 +92,15 @@ def test_a_value_of_another_type_is_an_error_of_its_document(tmp_path: Path, val
     rows = scored(tmp_path, body, "int")
     assert [row["mine_x"] for row in rows] == [7, None, 7]
     assert [row["mine_error"] is None for row in rows] == [True, False, True]
+    assert rows[1]["mine_error"].startswith("MisfitError: 'x' must be int64; ")
+
+
+def test_a_column_of_another_type_is_refused_before_a_run(tmp_path: Path) -> None:
+    """An error of the one document that `check` makes up is not: real ones may have what it lacks."""
+    typed = settings(tmp_path, "def count(batch): return {'words': ['many'] * len(batch)}")
+    with pytest.raises(UserError, match=r"must return values of the types in `columns`, got MisfitError: 'words' must be"):
+        typed.scorer().check()
+    settings(tmp_path, "def count(batch): return {'words': [int(batch['text'][0].as_py())]}").scorer().check()
 
 
 @given(st.lists(st.integers(0, 3), max_size=40))

@@ -41,6 +41,10 @@ _DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 Function = Callable[[pa.RecordBatch], Any]
 
 
+class MisfitError(Exception):
+    """Signals that a function returned values which are not of the type of their column."""
+
+
 class PythonSettings(NamedSettings):
     """Computes columns by a function of your own, which gets a record batch of documents and returns columns.
 
@@ -140,13 +144,15 @@ class PythonScorer(Held[Function]):
         return function
 
     def check(self) -> None:
-        """Calls the function with one document: wrong columns are seen here, an error may be the document's."""
+        """Calls the function with one document: wrong columns are seen here, other errors may be the document's."""
         example = {name: [f"An example of a {name}."] for name in GIVEN} | {
             "byte_count": [len("An example of a text.")]
         }
         schema = pa.schema([DOCUMENT_SCHEMA.field(name) for name in GIVEN])
         self.fresh()
-        self.score(pa.RecordBatch.from_pydict(example, schema=schema))
+        (error,) = self.score(pa.RecordBatch.from_pydict(example, schema=schema))[self.errors()].to_pylist()
+        if error and error.startswith(MisfitError.__name__):
+            raise self._wrong("must return values of the types in `columns`", error)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         schema = pa.schema(self.fields())
@@ -178,7 +184,7 @@ class PythonScorer(Held[Function]):
             raise self._wrong(f"must return the column {missing[0]!r}", f"columns {names}")
         made = []
         for column, kind in self.settings.types.items():
-            values = _typed(returned[column], COLUMN_TYPES[kind])
+            values = _typed(column, returned[column], COLUMN_TYPES[kind])
             if len(values) != rows:
                 raise self._wrong(f"must return a value a document in {column!r}", f"{len(values)} for {rows}")
             made.append(values)
@@ -188,14 +194,17 @@ class PythonScorer(Held[Function]):
         return UserError(f"{self.settings.place}.function: {must}, got {got}")
 
 
-def _typed(values: Any, kind: pa.DataType) -> pa.Array:
-    """Values as an Arrow array of a type, null for what is not finite; raises an ArrowException for misfits."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-    if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
-    return array.cast(kind)
+def _typed(column: str, values: Any, kind: pa.DataType) -> pa.Array:
+    """Values as an Arrow array of a type, null for what is not finite; raises MisfitError where that cannot be."""
+    try:
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
+        if pa.types.is_floating(array.type):
+            array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
+        return array.cast(kind)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise MisfitError(f"{column!r} must be {kind}; {error}") from error
 
 
 def _told(error: Exception, file: str) -> str:
