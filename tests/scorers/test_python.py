@@ -98,7 +98,7 @@ def test_a_value_of_another_type_is_an_error_of_its_document(tmp_path: Path, val
 def test_a_column_of_another_type_is_refused_before_a_run(tmp_path: Path) -> None:
     """An error of the one document that `check` makes up is not: real ones may have what it lacks."""
     typed = settings(tmp_path, "def count(batch): return {'words': ['many'] * len(batch)}")
-    with pytest.raises(UserError, match=r"must return values of the types in `columns`, got MisfitError: 'words' must be"):
+    with pytest.raises(UserError, match=r"values of the types in `columns`, got MisfitError: 'words' must be"):
         typed.scorer().check()
     settings(tmp_path, "def count(batch): return {'words': [int(batch['text'][0].as_py())]}").scorer().check()
 

@@ -32,7 +32,7 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
 _LABEL = rf"[{_ALNUM}][{_ALNUM}-]{{0,62}}\."
 _TOP = rf"(?:xn--[A-Za-z0-9-]{{2,59}}|[{_LETTERS}]{{2,24}})"
-_HOST = re.compile(rf"@(?:(?:{_LABEL}){{1,8}}{_TOP}|\[?{_IPV4}\]?)(?![{_ALNUM}])")
+_HOST = re.compile(rf"@(?:(?:{_LABEL}){{1,8}}{_TOP}(?![{_LETTERS}])|\[?{_IPV4}\]?(?![{_ALNUM}]))")
 _LOCAL = re.compile(rf"[{_ALNUM}_](?:[{_ALNUM}_%+&'~-]|\.(?!\.))*(?<=[{_ALNUM}_%+&'~-])\Z")
 _LOCAL_LETTERS = 64  # RFC 5321, 4.5.3.1.1
 _V4 = re.compile(rf"(?<![0-9A-Za-z_.]){_IPV4}(?![0-9A-Za-z_]|\.[0-9])")
