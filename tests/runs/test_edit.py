@@ -63,6 +63,14 @@ def test_the_spans_give_the_written_text_from_the_stored_one(bench: Any) -> None
     assert text == row["text"] == WHOLE
 
 
+def test_processes_write_the_same_bytes(bench: Any) -> None:
+    for name in "ab":
+        bench.shard(f"{name}.jsonl", [{"id": f"{name}{n}", "text": f"{n} {BROKEN}" * (n % 3)} for n in range(20)])
+    bench.run(edit=EDIT)
+    bench.run("apart", edit=EDIT, runner={"processes": 2})
+    assert bench.content() == bench.content("apart")
+
+
 def test_rules_formulas_and_preselection_name_the_counts(bench: Any) -> None:
     texts = {"two": "a@b.co c@d.co", "one": "a@b.co", "none": "a b"}
     bench.shard("a.jsonl", [{"id": name, "text": text} for name, text in texts.items()])
