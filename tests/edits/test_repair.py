@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def test_a_span_is_the_stretch_of_a_line_that_changes(text: str, expected: str, 
 
 def test_entities_stay_where_nobody_asks() -> None:
     assert repaired(["Tom &amp; Jerry's cafÃ©"], unescape_html=False)[0] == ["Tom &amp; Jerry's café"]
+
+
+@pytest.mark.parametrize("piece", ["amp;", "#38;", "Ã\x83Â", "\x1b[", "Ã", "&amp;", "\x92", "ã\x81 "])
+def test_hostile_lines_take_linear_time(piece: str) -> None:
+    """ftfy would go through `&amp;amp;amp;` as often as it has an `amp;`, which takes an hour for this text."""
+    started = time.monotonic()
+    repaired(["&" + piece * (1_000_000 // len(piece))])
+    assert time.monotonic() - started < 60
+
+
+def test_entities_of_entities_are_repaired_to_a_depth() -> None:
+    assert repaired(["&amp;amp;amp;lt; é", "&" + "amp;" * 8 + " cafÃ©"])[0] == ["< é", "&" + "amp;" * 8 + " café"]
 
 
 PIECES = [

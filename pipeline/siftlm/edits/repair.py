@@ -21,6 +21,7 @@ VERSION = 1
 REPAIRS = "repairs"
 _NEVER = r"\t\n\f\r -%'-~"  # characters that ftfy leaves as they are, whatever stands beside them
 _MAYBE = re.compile(f"[^{_NEVER}]")
+_NESTED = re.compile(r"&(?:#?[0-9A-Za-z]{1,32};){8}")  # `&amp;amp;amp;`: ftfy goes through the line once for each
 
 
 class RepairSettings(EditSettings):
@@ -65,7 +66,8 @@ class RepairSettings(EditSettings):
         for line in re.findall(r"[^\n]*\n|[^\n]+", text):
             if config.unescape_html == "auto" and "<" in line:
                 config = config._replace(unescape_html=False)
-            yield line, ftfy.fix_text(line, config) if _MAYBE.search(line) else line
+            of_line = config._replace(unescape_html=False) if _NESTED.search(line) else config
+            yield line, ftfy.fix_text(line, of_line) if _MAYBE.search(line) else line
 
     @cached_property
     def _config(self) -> Any:
