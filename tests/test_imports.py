@@ -31,7 +31,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "engine": frozenset({"engine"}),
     "correlate": frozenset({"correlate"}),
     "methods": frozenset({"components"}),
-    "components": frozenset({"readers", "scorers", "selectors", "mixing", "proxies.trainer"}),
+    "components": frozenset({"readers", "edits", "scorers", "selectors", "mixing", "proxies.trainer"}),
     "formulas": frozenset({"derived"}),
     "base": frozenset(
         {

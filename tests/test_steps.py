@@ -19,6 +19,7 @@ OF_STORE = {
 EVERYTHING = {
     "name": "all",
     "input": [{"source": "web", "paths": ["in"]}],
+    "edit": [{"kind": "repair"}, {"kind": "pii"}],
     "dedup": {"paragraphs": {}, "commonness": {}},
     "reference": {},
     "preselect": [{"kind": "threshold", "column": "byte_count", "min": 1}],

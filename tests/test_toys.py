@@ -22,6 +22,8 @@ from siftlm import steps as list_of_steps
 from siftlm.checks.validate import validate
 from siftlm.components import members, methods
 from siftlm.config import RunConfig, parse
+from siftlm.edits import AnyEdit, EditSettings
+from siftlm.edits.protocol import Replacement
 from siftlm.engine.shards import Task
 from siftlm.engine.step import ShardStep
 from siftlm.errors import UserError
@@ -77,6 +79,22 @@ class VowelScorer(Scorer):
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         counts = [sum(letter in "aeiou" for letter in text) for text in batch["text"].to_pylist()]
         return pa.RecordBatch.from_arrays([pa.array(counts, pa.int64())], schema=pa.schema(self.fields()))
+
+
+class HushSettings(EditSettings):
+    """Removes waves."""
+
+    kind: Literal["hush"] = "hush"
+    paper: ClassVar = "Toy, alone"
+
+    def counts(self) -> list[str]:
+        return ["hushes"]
+
+    def identity(self) -> object:
+        return 1
+
+    def replacements(self, text: str) -> list[Replacement]:
+        return [Replacement(*wave.span(), "", "hushes") for wave in re.finditer("~+", text)]
 
 
 class UniformSettings(ScoreSettings):
@@ -174,12 +192,14 @@ class TwiceFactor(FactorSettings):
 def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The unions and the table of formats with a member more, as a line in each would have it."""
     annotators = Annotated[AnyAnnotator | VowelSettings, Field(discriminator="kind")]
+    edits = Annotated[AnyEdit | HushSettings, Field(discriminator="kind")]
     scores = Annotated[
         Annotated[AnyScore | UniformSettings, Field(discriminator="kind")], BeforeValidator(lm_unless_told)
     ]
     rules = Annotated[AnyRule | EvenRule, Field(discriminator="kind")]
     factors = Annotated[AnyFactor | TwiceFactor, Field(discriminator="kind")]
     monkeypatch.setattr(components, "AnyAnnotator", annotators)
+    monkeypatch.setattr(components, "AnyEdit", edits)
     monkeypatch.setattr(components, "AnyRule", rules)
     monkeypatch.setattr(components, "AnyFactor", factors)
     others = list_of_steps.before_selection
@@ -191,6 +211,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     given = [
         (InputSettings, "format", Literal["auto", Format, "stars"]),
         (AnnotateSettings, "others", list[annotators]),
+        (RunConfig, "edit", list[edits]),
         (RunConfig, "score", list[scores]),
         (SelectSettings, "rules", list[rules]),
         (WeightSettings, "factors", list[factors]),
@@ -217,9 +238,10 @@ TEXTS = [
 def tree(tmp_path: Path) -> dict[str, Any]:
     """A run of the toys over five documents; a rule reads the column of either."""
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.stars").write_text("\n***\n".join(TEXTS))
+    (tmp_path / "in" / "a.stars").write_text("\n***\n".join(TEXTS).replace("and", "~~~and", 1))
     tree = Bench(tmp_path).tree(output={"rejects": True})
     tree["input"] = [{"source": "web", "paths": [str(tmp_path / "in")]}]
+    tree["edit"] = [{"kind": "hush"}]
     tree["annotate"]["others"] = [{"kind": "vowels", "name": "vowels"}]
     tree["score"] = [{"kind": "uniform", "name": "toy"}]
     rules = [
@@ -234,10 +256,11 @@ def tree(tmp_path: Path) -> dict[str, Any]:
 def test_toys_are_in_the_schema_and_on_the_methods_page() -> None:
     """By their name in a configuration, with their words, columns and paper."""
     definitions = RunConfig.model_json_schema()["$defs"]
-    assert {"VowelSettings", "UniformSettings", "EvenRule", "TwiceFactor"} <= definitions.keys()
+    assert {"HushSettings", "VowelSettings", "UniformSettings", "EvenRule", "TwiceFactor"} <= definitions.keys()
     assert "stars" in definitions["InputSettings"]["properties"]["format"]["enum"]
     rows = {(row.kind, row.name): row for row in methods()}
     assert rows["reader", "stars"].words == "Reads texts between stars."
+    assert (rows["edit", "hush"].columns, rows["edit", "hush"].paper) == (("hushes", "hush_spans"), "Toy, alone")
     assert rows["annotator", "vowels"].columns == ("vowels",)
     assert rows["annotator", "vowels"].paper == "Toy et al."
     assert rows["rule", "even"].paper == "Toy and others"
@@ -250,7 +273,7 @@ def test_toys_are_in_the_schema_and_on_the_methods_page() -> None:
 def test_validate_knows_the_toys(tree: dict[str, Any]) -> None:
     """Their keys, and their columns for rules; a wrong one is told with its place."""
     lines = validate(parse(tree, []))
-    assert lines[0] == "input 'web': 1 stars file, 113 bytes"
+    assert lines[0] == "input 'web': 1 stars file, 116 bytes"
     with pytest.raises(UserError, match=r"score\.0\.nats: must be greater than 0, got -1"):
         parse(deepcopy(tree), ["score.toy.nats=-1"])
     tree["select"]["rules"][0]["column"] = "toy_perplexty"
@@ -270,6 +293,7 @@ def test_a_run_of_toys_is_told_like_any_other(tree: dict[str, Any], tmp_path: Pa
         (TEXTS[0], 9, 4, 4),
         (TEXTS[3], 10, 6, 6),
     }
+    assert sorted(row["hushes"] for row in rows) == [0, 1]
     assert {row["weight"] for row in rows} == {2.0}
     assert {row["toy_nll_sum"] / row["toy_token_count"] for row in rows} == {2.0}
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())

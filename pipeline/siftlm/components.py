@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from siftlm.edits import AnyEdit, EditSettings, edit_schema
 from siftlm.readers import FORMATS
 from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings
 from siftlm.selectors import AnyFactor, AnyRule
@@ -18,7 +19,7 @@ from siftlm.selectors.lists.union import AnyList
 class Method:
     """Describes one method that a configuration can name, as a row of the methods page."""
 
-    kind: str  # what it is: reader, annotator, score, rule, list, factor
+    kind: str  # what it is: reader, edit, annotator, score, rule, list, factor
     name: str  # its `kind` in a configuration, or its `format`
     words: str  # what it does, in a sentence
     columns: tuple[str, ...] = ()  # that rules can name, of the example's names
@@ -31,7 +32,8 @@ def methods() -> list[Method]:
     readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
     lists = [Method("list", kind.model_fields["kind"].default, _words(kind)) for kind in members(AnyList)]
-    return [*readers, *scorers, *_selectors("rule", AnyRule), *lists, *_selectors("factor", AnyFactor)]
+    selectors = [*_selectors("rule", AnyRule), *lists, *_selectors("factor", AnyFactor)]
+    return [*readers, *_edits(), *scorers, *selectors]
 
 
 def members(union: Any) -> list[Any]:
@@ -39,6 +41,13 @@ def members(union: Any) -> list[Any]:
     if isinstance(union, type):
         return [union]
     return [member for argument in get_args(union) for member in members(argument)]
+
+
+def _edits() -> Iterator[Method]:
+    for settings in members(AnyEdit):
+        example: EditSettings = settings.model_validate(settings.example)
+        columns = tuple(edit_schema(example).names)
+        yield Method("edit", example.kind, _words(settings), columns, paper=settings.paper)
 
 
 def _scorers(kind: str, union: Any) -> Iterator[Method]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import typing
@@ -12,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from siftlm.derived.settings import ColumnSettings
+from siftlm.edits import AnyEdit
 from siftlm.engine.runner import RunnerSettings
 from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath, given, readable
@@ -20,7 +22,7 @@ from siftlm.readers.settings import InputSettings, column_name
 from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
 from siftlm.scorers.lm import TRAINED
 from siftlm.selectors import PRESETS, RowRule, SelectSettings
-from siftlm.settings import End, Settings
+from siftlm.settings import FOLDER, End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.eligible import Split
@@ -37,6 +39,9 @@ class RunConfig(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the run.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of every keyed hash: sampling, splits and the shuffle.")
     input: list[InputSettings] = Field(min_length=1, description="Where documents come from, one table a source.")
+    edit: list[AnyEdit] = Field(
+        default_factory=list, description="What is replaced in every text before anything else is made of it, in order."
+    )
     annotate: AnnotateSettings = Field(default_factory=AnnotateSettings)
     join: list[JoinSettings] = Field(default_factory=list, description="Tables whose columns documents get.")
     dedup: DedupSettings | None = Field(None, description="Exact and near-duplicate removal; left out, none is done.")
@@ -86,6 +91,14 @@ class RunConfig(Settings):
                         f"columns of one name must have one type, got {path!r} as {kinds[column_name(path)]} and {kind}"
                     )
         return inputs
+
+    @field_validator("edit")
+    @classmethod
+    def _edits_differ(cls, edits: list[AnyEdit]) -> list[AnyEdit]:
+        kinds = [settings.kind for settings in edits]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"kinds must differ, got {kinds}")
+        return edits
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
@@ -199,7 +212,7 @@ def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] 
     for override in overrides or ():
         apply_override(tree, override, kind)
     try:
-        return kind.model_validate(tree)
+        return kind.model_validate(tree, context={FOLDER: os.path.dirname(os.path.expanduser(place))})
     except ValidationError as error:
         raise UserError(*explain(error, kind, place)) from None
 

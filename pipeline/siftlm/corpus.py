@@ -29,8 +29,8 @@ from siftlm.scorers import LMSettings, ScoreSettings
 from siftlm.stages import publish, reference
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
+from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split, out_already
-from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.texts import IDS, TEXTS, chosen_texts
@@ -86,7 +86,7 @@ class Corpus:
     def family_key(self, sources: Sequence[str], settings: ReferenceSettings) -> str:
         """Returns the store key of a model of the family, a digest of all that its bytes depend on."""
         shards = (shard for shard in self.made if shard.facts["source"] in sources)
-        read = [shard.contents((DOCUMENTS, *Split.reads)) for shard in shards]
+        read = [shard.contents((*EDITED, *Split.reads)) for shard in shards]
         return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
 
     def models(self) -> list[ScoreSettings]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import xxhash
@@ -35,6 +36,16 @@ DOCUMENT_SCHEMA = pa.schema(
     ]
 )
 """A row of `documents/`."""
+
+ColumnType = Literal["string", "int", "float", "bool", "timestamp"]
+COLUMN_TYPES: Mapping[ColumnType, pa.DataType] = {
+    "string": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us"),  # in UTC
+}
+"""The types of columns that a configuration names, as they are stored."""
 
 _MAX_HOST = 253  # RFC 1035, 2.3.4
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?![0-9]*(?:[/?#]|$))", re.IGNORECASE)  # and not `host:port`

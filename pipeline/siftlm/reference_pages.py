@@ -37,6 +37,7 @@ LARGE = 1 << 60  # a bound beyond this is the computer's, and of no use to a rea
 EVERYTHING: dict[str, Any] = {
     "name": "everything",
     "input": [{"source": "web", "paths": ["web/*.jsonl"]}],
+    "edit": [{"kind": "repair"}, {"kind": "pii", "phones": "count"}],
     "annotate": {
         "classifiers": [
             {"name": "classifier", "path": "model.bin", "label": "good"},
@@ -61,6 +62,7 @@ EVERYTHING: dict[str, Any] = {
 """A run with every step, whose scorers are called by what they are."""
 KINDS = {
     "reader": ("Formats", "The `format` of an `[[input]]`."),
+    "edit": ("Edits", "The `kind` of an `[[edit]]`: what is replaced in every text."),
     "annotator": ("Annotators", "Cheap columns of every document: `[annotate]`."),
     "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
     "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
@@ -70,7 +72,7 @@ KINDS = {
 """The title of each kind of method, and where a configuration names it."""
 MEANINGS = {
     "doc_id": "the record's own id, or a digest of its url and text",
-    "text": "the text, without what was cut",
+    "text": "the text, edited and without what was cut",
     "url": "where it comes from",
     "domain": "the registered domain of the url, or the configured field",
     "source": "the `source` of the input that it came from",
@@ -80,10 +82,16 @@ MEANINGS = {
     "cluster_id": "the id of the document that represents its cluster of duplicates",
     "cluster_size": "documents of the cluster",
     "duplicate": "null for the representative, else `exact` or `near`",
-    "cut_spans": "[start, end) of what was cut, in bytes of the text as it was read",
+    "repairs": "stretches of lines that were repaired",
+    "repair_spans": "[start, end) of each in bytes of the text as it was read, and what stands there now",
+    "pii_emails": "e-mail addresses",
+    "pii_ips": "public IP addresses",
+    "pii_phones": "phone numbers; only where `phones` is not `leave`",
+    "pii_spans": "[start, end) of each replaced one in bytes of the text as repaired, and what stands there now",
+    "cut_spans": "[start, end) of what was cut, in bytes of the text as edited",
     "cut_count": "lines or paragraphs that were cut",
     "cut_bytes": "their bytes",
-    "cut_share": "their share of the text as it was read",
+    "cut_share": "their share of the text as edited",
     "commonness": "how well the n-grams of the other documents predict this one; null without words",
     "nll_sum": "nats of the predicted tokens",
     "token_count": "tokens of the whole text, which budgets and weights count",

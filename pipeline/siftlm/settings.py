@@ -17,6 +17,8 @@ End = Literal["highest", "lowest"]
 """Which values of a column are the good ones."""
 CONTENT = "content"
 """The context in which settings are written without paths whose content counts."""
+FOLDER = "folder"
+"""What validators find the folder of the configuration's file by, in pydantic's context."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 """The name of a source, a model or a column."""
 

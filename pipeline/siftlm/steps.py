@@ -19,6 +19,7 @@ from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.dedup.step import Clusters
 from siftlm.stages.derived import derive
+from siftlm.stages.edit import Edit
 from siftlm.stages.eligible import Eligible
 from siftlm.stages.fields import FieldColumns
 from siftlm.stages.ids.step import UniqueIds
@@ -42,6 +43,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     inputs = {settings.source: settings for settings in config.input}
     read_bytes = batch_size(config.runner, BATCH_BYTES)
     fields = FieldColumns(inputs, DOCUMENTS, read_bytes)
+    edit = Edit(tuple(config.edit))
     joins = [Join(number, settings) for number, settings in enumerate(config.join)]
     unique_ids = UniqueIds(tuple(settings.source for settings in config.input), refuse)
     yield Ingest(inputs, read_bytes, fields if fields.columns() else None)
@@ -49,6 +51,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield fields
     if refuse:  # before anything else is made of documents
         yield unique_ids
+    if config.edit:
+        yield edit
     yield Annotate(config.scorers())
     yield from joins
     if not refuse:
@@ -63,7 +67,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield Reference(config.reference, split)
     if dedup or split.holdout or config.preselect:
         named = set[str]().union(*(rule.columns() for rule in config.preselect))
-        given = [step.name for step in (fields, *joins) if named.intersection(step.columns().names)]
+        given = [step.name for step in (fields, edit, *joins) if named.intersection(step.columns().names)]
         yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
     yield from score.steps(config.score, batch_size(config.runner, score.WINDOW_BYTES))
 

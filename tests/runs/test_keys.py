@@ -39,8 +39,10 @@ FIRST = {
     "annotate.classifiers": "signals",
     "annotate.dsir": "signals",
     "annotate.contamination": "signals",
+    "annotate.python": "signals",
     "annotate.others": "signals",
     "input.columns": "fields",
+    "edit": "edit",
     "join": "join/0",
     "columns": "derived",
     "dedup.shingles": "signals",
@@ -62,6 +64,8 @@ SAME = {
     "annotate.dsir.path": "the content counts",
     "annotate.contamination.path": "the content counts",
     "annotate.others.path": "the content counts",
+    "annotate.python.folder": "the content counts",
+    "annotate.python.trust_python": "another value is refused",
     "annotate.language.path": "the content counts",
     "join.path": "the content counts",
     **{f"{rules}.not_in.path": "the content counts" for rules in ("preselect", "select.rules")},
@@ -78,7 +82,7 @@ SAME = {
     "runner": "how the work is done",
     **{f"score.{name}": "decides no number" for name in SAME_NUMBERS},
 }
-CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl"}
+CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl", "python": "mine.py"}
 
 
 def everything(root: Any) -> RunConfig:
@@ -89,12 +93,22 @@ def everything(root: Any) -> RunConfig:
     tree: dict[str, Any] = {
         "name": "all",
         "input": [{"source": "web", "paths": [str(root)], "columns": {"quality": "float"}}],
+        "edit": [{"kind": "repair"}, {"kind": "pii"}],
         "join": [{"path": str(root / "table.csv"), "columns": ["edu"]}],
         "columns": [{"name": "double", "expr": "edu * 2"}],
         "annotate": {
             "classifiers": [{"name": "good", "path": str(root / "model.bin"), "label": "x"}],
             "dsir": [{"name": "dsir", "path": str(root / "dsir.npz")}],
             "contamination": [{"name": "quiz", "path": str(root / "items.jsonl")}],
+            "python": [
+                {
+                    "name": "mine",
+                    "function": "mine:f",
+                    "columns": {"x": "int"},
+                    "folder": str(root),
+                    "trust_python": True,
+                }
+            ],
             "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
         "dedup": {"paragraphs": {}, "commonness": {}},

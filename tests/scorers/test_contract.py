@@ -27,6 +27,10 @@ TEXTS = [
     "Zweiter Text: größer. 第三の文章です。",
     "a\n\n" * 50,
 ]
+OWN = """
+def readability(batch):
+    return {"grade": [len(text) / 2 for text in batch["text"].to_pylist()]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Pa
     ImportanceWeights(2, np.random.default_rng(0).normal(size=100)).save(str(folder / "dsir.npz"))
     (folder / "benchmark.jsonl").write_text('{"text": "the rain in the north stays the south is dry"}\n')
     (folder / "model.arpa").write_text(ARPA)
+    (folder / "my_scores.py").write_text(OWN)
     tiny_model(folder / "model")
     return folder
 

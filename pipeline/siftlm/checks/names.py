@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
+from siftlm.edits import edit_schema
 from siftlm.errors import UserError
 from siftlm.readers.settings import column_name
 from siftlm.scorers.minhash import SIGNATURE
@@ -32,6 +33,8 @@ def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
     fields = {column_name(path): number for number, settings in enumerate(config.input) for path in settings.columns}
     for name, number in fields.items():
         yield f"input.{number}.columns", [name]
+    for number, edit in enumerate(config.edit):
+        yield f"edit.{number}", edit_schema(edit).names
     scores = ((f"score.{number}", settings) for number, settings in enumerate(config.score))
     for place, settings in (*config.annotate.placed(), *scores):
         yield f"{place}.name", [field.name for field in settings.columns()]

@@ -88,7 +88,13 @@ def check_config(config: RunConfig) -> None:
 
 
 def _check_packages(config: RunConfig) -> None:
-    """Only a run without models can do without what models need."""
+    """Only a run without models can do without what models need, and an edit not without its library."""
+    for number, edit in enumerate(config.edit):
+        if missing := [name for name in edit.packages if find_spec(name) is None]:
+            raise UserError(
+                f"edit.{number}: must have the packages that it needs, got an environment without "
+                f"{', '.join(missing)}; pip install 'siftlm[{edit.extra}]'"
+            )
     models = (*config.score, *([config.reference] if config.reference else []))
     needed = dict.fromkeys(name for settings in models for name in settings.packages)
     if missing := [name for name in needed if find_spec(name) is None]:

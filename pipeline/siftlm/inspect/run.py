@@ -17,7 +17,7 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError, nearest
 from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.stages.columns import available, read_columns
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import edited_batches
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
 
@@ -108,8 +108,7 @@ class SelectedRun:
 
     def cut(self, shard: int, row: int, spans: Sequence[Mapping[str, int]]) -> tuple[str, ...]:
         """Returns the texts of the given spans, which were cut out of a document."""
-        key = self.tasks()[shard].inputs[DOCUMENTS]
-        (batch,) = self.store.row_range(DOCUMENTS, key, row, row + 1, columns=["text"])
+        (batch,) = edited_batches(self.tasks()[shard], self.store, columns=["text"], start=row, end=row + 1)
         text = batch["text"][0].as_py().encode()
         return tuple(text[span["start"] : span["end"]].decode().strip() for span in spans)
 

@@ -12,15 +12,9 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from siftlm.readers.settings import ColumnType, InputSettings, column_name
+from siftlm.documents import COLUMN_TYPES, ColumnType
+from siftlm.readers.settings import InputSettings, column_name
 
-TYPES: Mapping[ColumnType, pa.DataType] = {
-    "string": pa.string(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us"),  # in UTC
-}
 _EPOCH = datetime(1970, 1, 1)  # columns hold UTC without saying so
 _CAPTURED = re.compile(r"[0-9]{14}")  # as indexes of web archives write times
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
@@ -40,7 +34,7 @@ def schema(inputs: Iterable[InputSettings]) -> pa.Schema:
     All columns of one name have one type.
     """
     kinds = {column_name(path): kind for settings in inputs for path, kind in settings.columns.items()}
-    return pa.schema([pa.field(name, TYPES[kind]) for name, kind in sorted(kinds.items())])
+    return pa.schema([pa.field(name, COLUMN_TYPES[kind]) for name, kind in sorted(kinds.items())])
 
 
 def typed(packed: pa.Array, settings: InputSettings, wanted: pa.Schema) -> Columns:
@@ -60,7 +54,7 @@ def typed(packed: pa.Array, settings: InputSettings, wanted: pa.Schema) -> Colum
         values[f"columns.{path}"] = there - converted.count(_MISFIT)
         unusable[f"columns.{path}"] = converted.count(_MISFIT)
         column = [None if value is _MISFIT else value for value in converted]
-        made[column_name(path)] = pa.array(column, TYPES[kind])
+        made[column_name(path)] = pa.array(column, COLUMN_TYPES[kind])
     columns = [made.get(field.name, pa.nulls(len(rows), field.type)) for field in wanted]
     return Columns(pa.table(columns, schema=wanted), +values, +unusable)
 

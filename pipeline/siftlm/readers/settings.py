@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from siftlm.documents import ColumnType
 from siftlm.paths import ReadPath
 from siftlm.settings import Name, Settings
 
 FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-ColumnType = Literal["string", "int", "float", "bool", "timestamp"]
 
 Format = Literal["warc", "wet", "jsonl", "parquet", "text"]
 Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]

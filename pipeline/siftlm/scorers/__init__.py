@@ -23,13 +23,13 @@ from siftlm.scorers.signals import SignalsSettings as SignalsSettings
 
 def open_scorer(settings: ScorerSettings) -> Scorer:
     """Returns the scorer of these settings; all threads of a process share one."""
-    scorer: Scorer = _opened(type(settings), settings.model_dump_json())
+    scorer: Scorer = _opened(type(settings), settings.model_dump_json(by_alias=True))
     return scorer
 
 
 def open_score(settings: ScoreSettings) -> ScoreScorer:
     """Returns the language-model scorer of these settings; all threads of a process share one."""
-    scorer: ScoreScorer = _opened(type(settings), settings.model_dump_json())
+    scorer: ScoreScorer = _opened(type(settings), settings.model_dump_json(by_alias=True))
     return scorer
 
 

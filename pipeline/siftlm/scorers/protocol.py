@@ -98,6 +98,10 @@ class Scorer:
         """Returns the possible values of columns, by name, for columns where these are known."""
         return {}
 
+    def errors(self) -> str | None:
+        """Returns the column that says why a document has no values, null where it has; None for a scorer without."""
+        return None
+
     def facts(self) -> dict[str, int]:
         """Returns counts of the benchmark's items for the manifest; empty for a scorer without a benchmark."""
         return {}

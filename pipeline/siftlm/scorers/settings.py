@@ -14,6 +14,7 @@ from siftlm.scorers.language import LanguageSettings
 from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import ScorerSettings
+from siftlm.scorers.python import PythonSettings
 from siftlm.scorers.signals import SignalsSettings
 from siftlm.scorers.text_hash import TextHashSettings
 from siftlm.settings import Settings
@@ -25,7 +26,13 @@ def lm_unless_told(value: object) -> object:
 
 
 AnyAnnotator = Annotated[
-    LanguageSettings | SignalsSettings | ClassifierSettings | DsirSettings | ContaminationSettings | TextHashSettings,
+    LanguageSettings
+    | SignalsSettings
+    | ClassifierSettings
+    | DsirSettings
+    | ContaminationSettings
+    | TextHashSettings
+    | PythonSettings,
     Field(discriminator="kind"),
 ]
 AnyScore = Annotated[
@@ -52,6 +59,9 @@ class AnnotateSettings(Settings):
     )
     contamination: list[ContaminationSettings] = Field(
         default_factory=list, description="Benchmarks, each a column with the share of the document that it holds."
+    )
+    python: list[PythonSettings] = Field(
+        default_factory=list, description="Functions of your own, each with the columns that it computes."
     )
     others: list[AnyAnnotator] = Field(
         default_factory=list, description="Any scorer of texts, its method told by `kind`; as many as you like."

@@ -1,21 +1,23 @@
-"""Reads documents/ and writes to signals/ the columns that cheap scorers compute for every document."""
+"""Reads the edited documents and writes to signals/ the columns that cheap scorers compute for every document."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Shard, ShardStep
+from siftlm.engine.step import Shard, ShardStep, Told
 from siftlm.scorers import ScorerSettings, open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.store import Marker, Store
 
 VERSION = 1
@@ -31,7 +33,7 @@ class Annotate(ShardStep):
 
     scorers: tuple[ScorerSettings, ...]
     name: str = STAGE
-    reads: tuple[str, ...] = (DOCUMENTS,)
+    reads: tuple[str, ...] = EDITED
 
     def identity(self) -> object:
         return VERSION, self.digests()
@@ -47,21 +49,33 @@ class Annotate(ShardStep):
 
     def columns(self) -> pa.Schema:
         carried = [DOCUMENT_SCHEMA.field(name) for name in CARRIED]
-        scored = [field for settings in self.scorers for field in open_scorer(settings).fields()]
+        scored = [column for settings in self.scorers for column in open_scorer(settings).fields()]
         return pa.schema([*carried, pa.field("content_hash", pa.binary(16), nullable=False), *scored])
 
     def run(self, task: Task, store: Store) -> Marker:
-        rows_in = 0
         scorers = [open_scorer(settings) for settings in self.scorers]
+        failures = Failures(tuple(column for scorer in scorers if (column := scorer.errors())))
         with (
             pinned(list(zip(scorers, task.facts["scorers"], strict=True))),
             store.writer(STAGE, task.key, self.columns()) as signals,
         ):
-            for batch in store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS):
-                rows_in += batch.num_rows
-                signals.write(self.annotate(batch))
-        files = {".parquet": signals.seal}
-        return Marker(stage=STAGE, key=task.key, shard=task.name, rows_in=rows_in, rows_out=signals.rows, files=files)
+            for batch in edited_batches(task, store, rows=BATCH_DOCUMENTS):
+                annotated = self.annotate(batch)
+                failures.count(annotated)
+                signals.write(annotated)
+        return task.marker(STAGE, signals.rows, signals.seal, errors=failures.first, failures=dict(failures.every))
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns a warning for every scorer that failed on documents, whose columns are null there."""
+        every = sum((Counter(marker.facts.get("failures", {})) for marker in markers), Counter[str]())
+        documents = sum(marker.rows_in for marker in markers)
+        return Told(
+            [
+                f"annotate: {count:,} of {documents:,} documents have an error in {column!r}, and null in the columns "
+                "beside it; errors.parquet has them"
+                for column, count in sorted(every.items())
+            ]
+        )
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the signal columns of a batch of documents."""
@@ -71,6 +85,24 @@ class Annotate(ShardStep):
             scored = open_scorer(settings).score(batch)
             columns.update(zip(scored.schema.names, scored.columns, strict=True))
         return pa.RecordBatch.from_pydict(columns, schema=self.columns())
+
+
+@dataclass
+class Failures:
+    """Counts the documents that scorers failed on, by the columns that say so."""
+
+    columns: tuple[str, ...]
+    first: Counter[str] = field(default_factory=Counter)  # a document once, at the first of the scorers
+    every: Counter[str] = field(default_factory=Counter)
+
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Counts the failures in a batch of annotated documents."""
+        counted = np.zeros(batch.num_rows, np.bool_)
+        for column in self.columns:
+            failed = batch[column].is_valid().to_numpy(zero_copy_only=False)
+            self.every[column] += int(np.count_nonzero(failed))
+            self.first[column] += int(np.count_nonzero(failed & ~counted))
+            counted |= failed
 
 
 def content_hashes(texts: pa.LargeStringArray) -> pa.Array:

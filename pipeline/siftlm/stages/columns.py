@@ -11,12 +11,13 @@ import pyarrow as pa
 from siftlm.engine.shards import Task
 from siftlm.scorers.contract import DERIVED
 from siftlm.selectors import DECISION_SCHEMA
+from siftlm.stages.aligned import Aligned
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.commonness.work import STAGE as COMMONNESS
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.texts import IDS, PARAGRAPHS, Aligned, document_batches
+from siftlm.stages.texts import IDS, PARAGRAPHS, document_batches
 from siftlm.store import Store
 
 DECISIONS = "decisions"  # what selection makes of every document

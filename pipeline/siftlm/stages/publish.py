@@ -145,6 +145,7 @@ def write_errors(
     with open_parquet(f"{folder}/{ERRORS}", ERROR_SCHEMA) as out:
         for at, task in enumerate(selected):
             tables = [_ingest_errors(task, store)] if markers[DOCUMENTS][at].errors else []
+            tables += [_failures(task, column, store) for column in markers[SIGNALS][at].facts.get("failures", {})]
             for stage, key in task.inputs.items():
                 if stage.startswith(SCORES) and markers[stage][at].errors:
                     tables.append(_score_errors(task, stage, key, store))
@@ -160,11 +161,22 @@ def _ingest_errors(task: Task, store: Store) -> pa.Table:
     return _errors("ingest", task, {name: table[name] for name in table.schema.names if name != "kind"})
 
 
+def _failures(task: Task, column: str, store: Store) -> pa.Table:
+    """The documents that a scorer failed on, which are no less documents for it."""
+    errors = store.table(SIGNALS, task.inputs[SIGNALS], [column])[column].combine_chunks()
+    return _of_documents(SIGNALS, task, store, pa.repeat(column, len(errors)), detail=errors)
+
+
 def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.Table:
-    errors = store.table(stage, key, ["error"])["error"].combine_chunks()
-    rows = pa.array([i for i, error in enumerate(errors.to_pylist()) if error], pa.int64())
+    return _of_documents(stage, task, store, store.table(stage, key, ["error"])["error"].combine_chunks())
+
+
+def _of_documents(stage: str, task: Task, store: Store, reasons: pa.Array, detail: pa.Array | None = None) -> pa.Table:
+    """The errors of documents; those have none whose detail, or else whose reason, is null."""
+    rows = pc.indices_nonzero(pc.is_valid(reasons if detail is None else detail))
     positions = store.table(SIGNALS, task.inputs[SIGNALS], ["position"])["position"].combine_chunks()
-    columns = {"position": positions, "doc_id": doc_ids(task, store), "reason": errors}
+    columns = {"position": positions, "doc_id": doc_ids(task, store), "reason": reasons}
+    columns |= {} if detail is None else {"detail": detail}
     taken = {name: column.take(rows) for name, column in columns.items()}
     return _errors(stage, task, {**taken, "records": pa.repeat(1, len(rows))})
 

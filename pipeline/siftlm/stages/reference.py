@@ -15,8 +15,8 @@ from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Step
 from siftlm.proxies.trainer import ReferenceSettings
 from siftlm.selectors.reasons import HELD_OUT
+from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split
-from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import REFERENCE as HELD
 from siftlm.stages.texts import chosen_texts
 from siftlm.store import Marker, Store
@@ -38,7 +38,7 @@ class Reference(Step):
     settings: ReferenceJobSettings
     split: Split
     name: str = STAGE
-    reads: tuple[str, ...] = (DOCUMENTS, *Split.reads)
+    reads: tuple[str, ...] = (*EDITED, *Split.reads)
     per: ClassVar[Literal["run"]] = "run"
     by_model: ClassVar[bool] = True
 

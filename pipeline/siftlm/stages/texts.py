@@ -1,6 +1,7 @@
-"""Reads documents as the steps after dedup use them: with unique ids and without cut paragraphs.
+"""Reads documents as the steps after dedup use them: edited, with unique ids and without cut paragraphs.
 
-documents/ stays as it was read. Texts that are scored, trained on, shown or written are read through this module.
+documents/ stays as it was read. Texts that are scored, trained on, shown or written are read through this module, those
+that are annotated or compared through `edit`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from siftlm.engine.shards import Task
 from siftlm.scorers.protocol import ragged_text
+from siftlm.stages.aligned import Aligned
 from siftlm.stages.annotate import STAGE as SIGNALS
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.stages.portions import with_rows
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Store
@@ -22,7 +24,7 @@ from siftlm.tables import Choice
 
 PARAGRAPHS = "paragraphs"
 IDS = "ids"  # of shards some of whose documents came with ids that others have
-TEXTS = (DOCUMENTS, PARAGRAPHS)
+TEXTS = (*EDITED, PARAGRAPHS)
 """The steps that decide the texts which `document_batches` gives."""
 
 
@@ -37,9 +39,9 @@ def document_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows [start, end) of a shard's documents, at most `rows` at a time.
 
-    `text` and `byte_count` exclude what was cut, and `doc_id` is unique.
+    `text` and `byte_count` are as edited and exclude what was cut, and `doc_id` is unique.
     """
-    batches = store.row_range(DOCUMENTS, task.inputs[DOCUMENTS], start, end, rows=rows, columns=columns)
+    batches = edited_batches(task, store, rows=rows, columns=columns, start=start, end=end)
     later = {PARAGRAPHS: ["cut_spans", "byte_count"], IDS: ["doc_id"]}
     aligned = {
         stage: Aligned(store, stage, task.inputs[stage], names, start, end, rows)
@@ -73,19 +75,3 @@ def cut_texts(texts: pa.LargeStringArray, spans: pa.ListArray) -> pa.LargeString
     bounds = spans.offsets.to_numpy().astype(np.int64)
     values, offsets = without_spans(*ragged_text(texts), pairs, bounds - bounds[0])
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(values))
-
-
-class Aligned:
-    """Reads rows [start, end) of one step's output, in batches of any size that the caller asks for."""
-
-    def __init__(self, store: Store, stage: str, key: str, columns: Choice, start: int, end: int, rows: int) -> None:
-        self._batches = store.row_range(stage, key, start, end, rows=rows, columns=columns)
-        self._waiting: list[pa.Table] = []
-
-    def take(self, rows: int) -> pa.Table:
-        """Returns the next `rows` rows, at least one; every output has one row per document."""
-        while sum(table.num_rows for table in self._waiting) < rows:
-            self._waiting.append(pa.Table.from_batches([next(self._batches)]))
-        table = pa.concat_tables(self._waiting)
-        self._waiting = [table.slice(rows)]
-        return table.slice(0, rows)

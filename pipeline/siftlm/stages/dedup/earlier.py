@@ -17,7 +17,7 @@ from siftlm.scorers import ShingleSettings
 from siftlm.scorers.minhash import SHINGLES_KEY, ShingleScorer
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import EDITED
 from siftlm.stages.texts import IDS
 from siftlm.store import Store
 
@@ -42,7 +42,7 @@ def earlier_shards(folders: Sequence[str], own: Sequence[Task]) -> list[Task]:
     ]
 
 
-USED = (DOCUMENTS, SIGNALS, IDS, CLUSTERS)
+USED = (*EDITED, SIGNALS, IDS, CLUSTERS)
 
 
 def _shards(folder: str) -> list[tuple[str, dict[str, Any]]]:

@@ -22,7 +22,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.spill import Edges, Integers, groups
 from siftlm.scorers import ShingleSettings
 from siftlm.scorers.protocol import ragged_text
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import edited_batches
 from siftlm.stages.portions import with_rows
 from siftlm.store import Store
 
@@ -89,7 +89,7 @@ def shingle_sets(
 
     asked = list(wanted)
     rows, parts = (_integers(request[side] for request in asked) for side in (0, 1))
-    batches = store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=READ_DOCUMENTS, columns=["text"])
+    batches = edited_batches(task, store, rows=READ_DOCUMENTS, columns=["text"])
     for of_batch, batch in with_rows(batches):
         here = (rows >= of_batch.start) & (rows < of_batch.stop)
         if here.any():

@@ -29,10 +29,11 @@ from siftlm.engine.gather import GATHERED
 from siftlm.engine.shards import Task
 from siftlm.engine.spill import Integers, Links, Span, groups, read_spans
 from siftlm.engine.values import SUFFIX
+from siftlm.stages.aligned import Aligned
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.texts import IDS, Aligned, doc_ids
+from siftlm.stages.texts import IDS, doc_ids
 from siftlm.statistics.hashing import finalise
 from siftlm.statistics.ordered import UInt64Array
 from siftlm.store import Marker, Store, digest

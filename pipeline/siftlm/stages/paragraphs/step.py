@@ -15,7 +15,7 @@ from siftlm.engine.shards import Stopwatch, Task
 from siftlm.engine.spill import Links
 from siftlm.engine.step import Loss, Step, Told
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import EDITED
 from siftlm.stages.paragraphs.settings import ParagraphSettings
 from siftlm.stages.paragraphs.work import CUT_SCHEMA, ENTRIES, TEXT_BYTES, VERSION, CommonParagraphs
 from siftlm.stages.places import DEDUP_PARAGRAPHS
@@ -31,7 +31,7 @@ class Paragraphs(Step):
     seed: int
     drops: bool  # whether duplicates are out
     name: str = PARAGRAPHS
-    reads: tuple[str, ...] = (DOCUMENTS, CLUSTERS)
+    reads: tuple[str, ...] = (*EDITED, CLUSTERS)
     per: ClassVar[Literal["corpus"]] = "corpus"
 
     def identity(self) -> object:

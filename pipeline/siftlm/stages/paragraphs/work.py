@@ -29,7 +29,7 @@ from siftlm.engine.spill import Links, Span, groups, partition, read_spans
 from siftlm.scorers.protocol import ragged_text
 from siftlm.selectors.reasons import ALL_CUT
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
-from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.edit import edited_batches
 from siftlm.stages.paragraphs.settings import ParagraphSettings
 from siftlm.stages.portions import batched, with_rows
 from siftlm.stages.texts import PARAGRAPHS
@@ -42,10 +42,10 @@ SPAN = pa.struct([pa.field("start", pa.int64(), nullable=False), pa.field("end",
 CUT_SCHEMA = pa.schema(
     [
         pa.field("byte_count", pa.int64(), nullable=False),  # UTF-8 bytes that are left
-        pa.field("cut_spans", pa.list_(SPAN), nullable=False),  # [start, end) in bytes of the text as it was read
+        pa.field("cut_spans", pa.list_(SPAN), nullable=False),  # [start, end) in bytes of the text as edited
         pa.field("cut_count", pa.int32(), nullable=False),  # paragraphs that were cut
         pa.field("cut_bytes", pa.int64(), nullable=False),
-        pa.field("cut_share", pa.float64(), nullable=False),  # of the bytes of the text as it was read
+        pa.field("cut_share", pa.float64(), nullable=False),  # of the bytes of the text as edited
     ]
 )
 BATCH_DOCUMENTS = 1024
@@ -198,7 +198,7 @@ class CommonParagraphs:
         hashes = hash_strings(clusters["cluster_id"].combine_chunks())
         ranks = ~keyed(hashes, self.seed, "reference")  # the draw of the held-out split, whose smallest are held out
         alive = np.asarray(pc.is_null(clusters["duplicate"]).to_numpy(), np.bool_) | (not self.drops)
-        batches = self.store.batches(DOCUMENTS, task.inputs[DOCUMENTS], rows=BATCH_DOCUMENTS, columns=["text"])
+        batches = edited_batches(task, self.store, rows=BATCH_DOCUMENTS, columns=["text"])
         for rows, batch in with_rows(batches):
             yield batch, ranks[rows], alive[rows]
 
