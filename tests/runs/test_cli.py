@@ -332,3 +332,17 @@ def test_what_an_engine_says_of_itself_is_one_line(
     settings = RunnerSettings(name="FlinkRunner", options={"flink_master": "[local]"})
     with pytest.raises(RuntimeError if told is None else UserError, match=None if told is None else f"^{told}$"):
         run_pipeline(settings, "documents", lambda pipeline: None)
+
+
+def test_show_prints_steps_formulas_and_rules(desk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of a preset, too, and nothing is opened."""
+    sets = [
+        "--set", "columns=[{name='long', expr='byte_count > 100'}]",
+        "--set", "select.preset=c4", "--set", "annotate.language=false",
+    ]  # fmt: skip
+    code, told, _ = siftlm(capsys, "show", "run.toml", *sets)
+    lines = told.splitlines()
+    assert code == 0
+    assert lines[lines.index("derived") + 1] == "  columns.0: long = byte_count > 100"
+    assert "  select.preset.c4.0.columns.lorem_ipsum_count: lorem_ipsum_count ≤ 0" in lines
+    assert lines[-1].startswith("  select.rules.0: 5 ≤ byte_count")

@@ -97,12 +97,15 @@ def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
 
 @app.command(context_settings=BEAM)
 def show(context: typer.Context, config: Config, sets: Sets = None) -> None:
-    """Show the steps of a run, and what a document must be to pass each; opens no input."""
+    """Show the steps of a run, the formulas of its columns, and what a document must be to pass; opens no input."""
     settings = _load(context, config, sets)
     from siftlm.steps import steps
 
     for step in steps(settings):
         typer.echo(step.name)
+        for place, column in settings.formulas():
+            if column.name in step.columns().names:
+                typer.echo(one_line(f"  {place}: {column.name} = {column.expr}"))
         for loss in step.losses():
             typer.echo(one_line(f"  {loss.place}: {loss.text}"))
 
