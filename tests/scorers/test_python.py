@@ -122,6 +122,13 @@ def test_an_error_is_told_alike_in_every_process(tmp_path: Path) -> None:
     assert row["mine_error"] == "KeyError: <object object at 0x> (my_scores.py, line 5)"
 
 
+def test_a_function_that_exits_is_an_error_of_its_document(tmp_path: Path) -> None:
+    """It would end the run with its own code, 0 for instance, and nothing published."""
+    rows = scored(tmp_path, "'d1' in batch['doc_id'].to_pylist() and exit(0); return {'x': [1.0] * len(batch)}")
+    assert [row["mine_x"] for row in rows] == [1.0, None, 1.0]
+    assert rows[1]["mine_error"] == "SystemExit: 0 (my_scores.py, line 5)"
+
+
 def test_the_key_has_the_source_and_the_version(tmp_path: Path) -> None:
     """Of the module and of the packages that it is in; where it lies does not count."""
     digests = {settings(tmp_path).scorer().digest()}
@@ -153,6 +160,7 @@ def test_a_changed_module_is_executed_anew_in_the_same_process(tmp_path: Path) -
     ("function", "source", "message"),
     [
         ("my_scores:other", COUNTS, "must name a function, got 'my_scores:other', and .*my_scores.py has none"),
+        ("my_scores:count", "raise SystemExit(0)", r"imported, got SystemExit: 0 \(my_scores.py, line 1\)"),
         ("my_scores:count", "raise OSError('no disk')", r"imported, got OSError: no disk \(my_scores.py, line 1\)"),
         ("my_scores:count", "def count(", "can be imported, got SyntaxError"),
         ("no_such_module:count", COUNTS, "must name a module in Python's source that can be found, got 'no_such_"),
