@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -215,12 +216,17 @@ def _told(error: BaseException, file: str) -> str:
     return f"{type(error).__name__}: {text[:LONGEST]}{place}"
 
 
+_FORGETTING = threading.Lock()
+"""Held while Python forgets what folders have: two threads at a time would delete one entry twice, a KeyError."""
+
+
 def source_files(name: str, folder: str) -> list[str]:
     """Returns the files of a module and of the packages that it is in, outermost first.
 
     Empty where there is none. A folder is looked in before Python's own places. Nothing is imported.
     """
-    importlib.invalidate_caches()
+    with _FORGETTING:
+        importlib.invalidate_caches()
     files: list[str] = []
     places: list[str] | None = [folder, *sys.path]
     parts = name.split(".")
