@@ -52,6 +52,12 @@ def test_an_unknown_key_in_a_rule_is_told_at_its_path_in_the_file() -> None:
     assert "did you mean 'min'?" in message
 
 
+def test_a_key_of_another_preset_is_not_offered_again() -> None:
+    """`without` is a key of published presets; quality has none."""
+    message = error_of(with_keys(select={"preset": {"name": "quality", "without": ["uppercase_fraction"]}}))
+    assert "select.preset.quality.without: must be left out there, got 'without'" in message
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [

@@ -343,6 +343,8 @@ def _explain_one(problem: dict[str, Any], model: type[BaseModel]) -> str:
     where = ".".join(map(str, _followed(location, model)[0])) or "the run"
     if problem["type"] == "extra_forbidden":
         known = sorted({name for kind in _followed(location[:-1], model)[1] for name in _fields(kind)})
+        if location[-1] in known:
+            return f"{where}: must be left out there, got {location[-1]!r}, which goes with another kind of table"
         near = nearest(str(location[-1]), known, 0.5)
         hint = f"; did you mean {near!r}?" if near else f"; known here: {', '.join(known)}"
         return f"{where}: must be a known key, got {location[-1]!r}{hint}"

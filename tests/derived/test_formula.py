@@ -108,6 +108,7 @@ def test_a_formula_names_the_columns_before_it() -> None:
         ("'\\ud800'", "must have numbers"),
         ("nme == 'x'", r"got 'nme'; did you mean 'name'\?"),
         ("rnk(a)", r"got 'rnk'; did you mean 'rank'\?"),
+        ("rank + 1", "must call rank as a function, got 'rank' without brackets"),
         ("c1 + 1", "must name columns that come before it, got 'c1'"),
         ("c0", "must name columns that come before it, got 'c0'"),
         ("name + 1", "must compute with numbers, got 'name' of a string"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,30 @@ def test_an_error_is_told_alike_in_every_process(tmp_path: Path) -> None:
     assert row["mine_error"] == "KeyError: <object object at 0x> (my_scores.py, line 5)"
 
 
+def test_a_function_that_exits_is_an_error_of_its_document(tmp_path: Path) -> None:
+    """It would end the run with its own code, 0 for instance, and nothing published."""
+    rows = scored(tmp_path, "'d1' in batch['doc_id'].to_pylist() and exit(0); return {'x': [1.0] * len(batch)}")
+    assert [row["mine_x"] for row in rows] == [1.0, None, 1.0]
+    assert rows[1]["mine_error"] == "SystemExit: 0 (my_scores.py, line 5)"
+
+
+def test_threads_look_for_a_module_at_a_time(tmp_path: Path) -> None:
+    """Python deletes what it knows of folders that are gone, and a second thread would miss it."""
+    scorer = settings(tmp_path).scorer()
+
+    def look(_: int) -> int:
+        sys.path_importer_cache.update((f"/no/such/{n}", None) for n in range(50))
+        return len(scorer.reads())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(look, range(400))) == {1}
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_the_key_has_the_source_and_the_version(tmp_path: Path) -> None:
     """Of the module and of the packages that it is in; where it lies does not count."""
     digests = {settings(tmp_path).scorer().digest()}
@@ -153,6 +178,7 @@ def test_a_changed_module_is_executed_anew_in_the_same_process(tmp_path: Path) -
     ("function", "source", "message"),
     [
         ("my_scores:other", COUNTS, "must name a function, got 'my_scores:other', and .*my_scores.py has none"),
+        ("my_scores:count", "raise SystemExit(0)", r"imported, got SystemExit: 0 \(my_scores.py, line 1\)"),
         ("my_scores:count", "raise OSError('no disk')", r"imported, got OSError: no disk \(my_scores.py, line 1\)"),
         ("my_scores:count", "def count(", "can be imported, got SyntaxError"),
         ("no_such_module:count", COUNTS, "must name a module in Python's source that can be found, got 'no_such_"),

@@ -265,6 +265,8 @@ class _Evaluation:
         later = [column.name for column in self.program.columns]
         if name in later:
             raise FormulaError(f"must name columns that come before it, got {name!r}")
+        if name in FUNCTIONS or name in CORPUS_FUNCTIONS:
+            raise FormulaError(f"must call {name} as a function, got {name!r} without brackets")
         near = nearest(name, [*self.program.given, *self.program.formulas, *FUNCTIONS, *CORPUS_FUNCTIONS])
         hint = f"; did you mean {near!r}?" if near else f"; there are {', '.join(sorted(self.program.given))}"
         raise FormulaError(f"must name columns of the run, got {name!r}{hint}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -136,7 +137,7 @@ class PythonScorer(Held[Function]):
         name, file = self.settings.module, self.reads()[-1]
         try:
             module = _module(name, file, str(self.settings.folder))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._wrong("must be in a module that can be imported", _told(error, file)) from error
         function: Function | None = getattr(module, self.settings.function.partition(":")[2], None)
         if not callable(function):
@@ -168,7 +169,7 @@ class PythonScorer(Held[Function]):
             yield self._columns(function(batch), rows, schema)
         except (UserError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001  a function of the user's may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the user's may raise anything, or exit
             if rows > 1:
                 yield from self._parts(function, batch.slice(0, rows // 2), schema)
                 yield from self._parts(function, batch.slice(rows // 2), schema)
@@ -207,7 +208,7 @@ def _typed(column: str, values: Any, kind: pa.DataType) -> pa.Array:
         raise MisfitError(f"{column!r} must be {kind}; {error}") from error
 
 
-def _told(error: Exception, file: str) -> str:
+def _told(error: BaseException, file: str) -> str:
     """An error in a line that is the same in every process, with its place in the user's module."""
     lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     place = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
@@ -215,12 +216,17 @@ def _told(error: Exception, file: str) -> str:
     return f"{type(error).__name__}: {text[:LONGEST]}{place}"
 
 
+_FORGETTING = threading.Lock()
+"""Held while Python forgets what folders have: two threads at a time would delete one entry twice, a KeyError."""
+
+
 def source_files(name: str, folder: str) -> list[str]:
     """Returns the files of a module and of the packages that it is in, outermost first.
 
     Empty where there is none. A folder is looked in before Python's own places. Nothing is imported.
     """
-    importlib.invalidate_caches()
+    with _FORGETTING:
+        importlib.invalidate_caches()
     files: list[str] = []
     places: list[str] | None = [folder, *sys.path]
     parts = name.split(".")

@@ -150,6 +150,8 @@ def test_a_key_of_several_rows_is_refused_or_its_first_row_counts(tmp_path: Path
     [
         ("t.csv", "doc_id,x\na,1\n", {"columns": ["y"]}, r"join\.0\.columns: must name columns of .*got 'y'"),
         ("t.csv", "id,x\na,1\n", {"columns": ["x"]}, r"join\.0\.key: must name columns of .*, got 'doc_id'"),
+        ("t.csv", "doc_id,x\na,1\ndoc_id,x,y\nb,1,2\nc,1,2\n", {"columns": ["x"]}, r"join\.0\.key: must name columns"),
+        ("t.csv", "doc_id,x\n#a\n#b\nc,1\n", {"columns": ["x"]}, r"join\.0\.key: must name columns"),
         (
             "t.jsonl",
             '{"doc_id": "a", "x": [1]}\n',

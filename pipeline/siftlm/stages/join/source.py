@@ -26,7 +26,7 @@ SHOWN = 3  # lines of an error of DuckDB's that a message has: the place, the li
 MEMORY = "1GB"  # that DuckDB may take
 _READERS = {
     "parquet": "read_parquet(?, union_by_name=true)",
-    "csv": "read_csv(?, union_by_name=true, sample_size=-1)",
+    "csv": "read_csv(?, union_by_name=true, sample_size=-1, header=true, skip=0, comment='')",
     "json": "read_json(?, union_by_name=true, sample_size=-1, format='newline_delimited')",
 }
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
