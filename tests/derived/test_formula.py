@@ -179,6 +179,14 @@ def test_z_scores_are_those_of_scipy_however_the_corpus_is_cut(rows: list[tuple[
             np.testing.assert_allclose(scores[group == one], stats.zscore(mine), rtol=1e-9, atol=1e-12)
 
 
+def test_a_long_chain_of_formulas_is_refused_in_one_line() -> None:
+    chain = [ColumnSettings(name="p0", expr="a")]
+    chain += [ColumnSettings(name=f"p{n}", expr=f"rank(p{n - 1})") for n in range(1, 400)]
+    assert len(Program(chain[:70], {"a": pa.float64()}).types) == 70
+    with pytest.raises(UserError, match=r"^columns\.8\d\.expr: must not build on more than 160 formulas and op"):
+        Program(chain, {"a": pa.float64()})
+
+
 def test_a_group_whose_squares_are_no_numbers_has_no_z_scores() -> None:
     group, value = np.array([1, 1, 2, 2], np.uint64), np.array([1e308, -1e308, 1.0, 3.0])
     scores = ZScore().values(Measured(group, value), answered(ZScore(), parts_of(group, value, 2)))

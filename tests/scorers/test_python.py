@@ -104,6 +104,13 @@ def test_a_column_of_another_type_is_refused_before_a_run(tmp_path: Path) -> Non
     settings(tmp_path, "def count(batch): return {'words': [int(batch['text'][0].as_py())]}").scorer().check()
 
 
+def test_a_function_that_takes_no_batch_is_refused_before_a_run(tmp_path: Path) -> None:
+    """Not so one whose body fails on the example, which may be the example's fault."""
+    with pytest.raises(UserError, match=r"must take a record batch, got TypeError"):
+        settings(tmp_path, "def count(): return {}").scorer().check()
+    settings(tmp_path, "def count(batch): raise ValueError(batch)").scorer().check()
+
+
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_only_the_documents_that_raise_lose_their_values(tmp_path_factory: Any, numbers: list[int]) -> None:
     """Whatever their number and places: truth is one call a document."""

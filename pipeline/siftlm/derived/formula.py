@@ -39,6 +39,7 @@ from siftlm.statistics.hashing import hash_names
 from siftlm.statistics.ordered import BoolArray
 
 DEEPEST = 150  # operations within each other
+HIGHEST = 160  # operations and formulas that one stands on
 MOST_BUCKETS = 1000
 
 CORPUS_FUNCTIONS = ("quantile", "rank", "zscore")
@@ -89,12 +90,14 @@ class Program:
         self.formulas: dict[str, ast.expr] = {}
         self.calls: dict[ast.Call, Call] = {}
         self._levels: dict[str, int] = {}
+        self._heights: dict[str, int] = {}
         self.types: dict[str, pa.DataType] = {}
         empty = pa.schema(list(given.items())).empty_table()
         for position, column in enumerate(columns):
             try:
                 tree = _parsed(column.expr)
                 self._levels[column.name] = self._level(tree)
+                self._heights[column.name] = self._height(tree)
                 self.types[column.name] = _Evaluation(self, empty, {}).value(tree).type
                 self.formulas[column.name] = tree
             except FormulaError as mistake:
@@ -124,6 +127,15 @@ class Program:
         """Returns the computed columns of some rows; `states` holds the statistics of all calls by name."""
         evaluation = _Evaluation(self, table, states)
         return pa.table({column.name: evaluation.column(column.name) for column in self.columns})
+
+    def _height(self, tree: ast.AST) -> int:
+        """How many operations and formulas stand on one another in a formula."""
+        if isinstance(tree, ast.Name):
+            return 1 + self._heights.get(tree.id, 0)
+        height = 1 + max(map(self._height, ast.iter_child_nodes(tree)), default=0)
+        if height > HIGHEST:
+            raise FormulaError(f"must not build on more than {HIGHEST} formulas and operations, one on another")
+        return height
 
     def _level(self, tree: ast.expr, depth: int = 0) -> int:
         """The level of a formula; its calls of the corpus are noted on the way."""

@@ -154,6 +154,8 @@ class PythonScorer(Held[Function]):
         (error,) = self.score(pa.RecordBatch.from_pydict(example, schema=schema))[self.errors()].to_pylist()
         if error and error.startswith(MisfitError.__name__):
             raise self._wrong("must return values of the types in `columns`", error)
+        if error and f"({Path(self.reads()[-1]).name}, line " not in error:  # it was not even begun
+            raise self._wrong("must take a record batch", error)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         schema = pa.schema(self.fields())

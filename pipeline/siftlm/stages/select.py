@@ -155,7 +155,7 @@ class Decisions(ShardStep):
         facts = [marker.facts for marker in markers]
         unmatched, statistics = told(listings(self.settings.placed()), (of_shard.get(LISTS, {}) for of_shard in facts))
         weighed = told_of_weights(self.settings, facts)
-        warnings = [*self.settings.warnings(), *unmatched]
+        warnings = [*self.settings.warnings(), *unmatched, *weighed.warnings]
         return replace(weighed, warnings=warnings, statistics={**statistics, **weighed.statistics})
 
     def _marker(self, task: Task, table: pa.Table, decisions: pa.RecordBatch, seal: Seal) -> Marker:

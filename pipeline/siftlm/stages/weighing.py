@@ -24,6 +24,7 @@ from siftlm.statistics.repetition import DECAY_REPEATS, effective_copies
 Facts = Mapping[str, Any]
 REPETITION = "Repeated text, and what it is worth in new text"
 VALUES_NAMED = 6  # of a mixture in a line of the terminal
+SHORT_OF = 0.99  # of its share a value may have less for a document that does not fit
 VALUES_LISTED = 200  # in the report; the manifest has all
 
 
@@ -87,6 +88,7 @@ def told_of_weights(settings: SelectSettings, facts: Sequence[Facts]) -> Told:
     if weights and weights.mixture:
         told.append(_told_of_shares(*weights.mixture, facts, written=weights.materialise))
     return Told(
+        warnings=[warning for part in told for warning in part.warnings],
         statistics={name: value for part in told for name, value in part.statistics.items()},
         remarks=[remark for part in told for remark in part.remarks],
         tables={caption: rows for part in told for caption, rows in part.tables.items()},
@@ -112,10 +114,27 @@ def _told_of_copies(facts: Sequence[Facts], *, met: bool) -> Told:
 def _told_of_shares(position: int, mixture: MixtureFactor, facts: Sequence[Facts], *, written: bool) -> Told:
     results = share_results(mixture.fractions(), [of_shard["shares"] for of_shard in facts])
     others = sum(of_shard["shares"]["others"][0] for of_shard in facts)
+    place = f"{factor_place(position)} (mixture)"
     return Told(
+        warnings=[f"{place}: {_short_words(short, mixture)}" for short in _short(mixture, results)[:VALUES_NAMED]],
         statistics={"shares": _shares_statistics(mixture, results, others, written=written)},
-        remarks=[f"{factor_place(position)} (mixture): {_shares_words(mixture, results, others)}"],
+        remarks=[f"{place}: {_shares_words(mixture, results, others)}"],
         tables={f"Mixture by {mixture.column}: shares of the tokens": _shares_rows(results, others)},
+    )
+
+
+def _short(mixture: MixtureFactor, results: Sequence[ShareResult]) -> list[ShareResult]:
+    """The values that could not fill their shares in so many epochs, which without epochs is an error."""
+    if mixture.most_epochs is None:
+        return []
+    return [result for result in results if (result.realised or 0.0) < SHORT_OF * result.asked]
+
+
+def _short_words(short: ShareResult, mixture: MixtureFactor) -> str:
+    realised, asked = (f"{100 * share:.3g} %" for share in (short.realised or 0.0, short.asked))
+    return (
+        f"{short.value} has {realised} of the tokens and not the {asked} that are asked for, since its "
+        f"{short.documents:,} documents give no more in {mixture.most_epochs:g} epochs"
     )
 
 
