@@ -22,6 +22,7 @@ from siftlm.engine.values import SUFFIX
 from siftlm.errors import UserError
 from siftlm.patterns import OWNER, STORE_LOCK, STORE_MARK
 from siftlm.report.manifest import CARD, MANIFEST, REPORT
+from siftlm.stages import leases
 from siftlm.stages.inputs import CACHE
 from siftlm.stages.write import PART
 
@@ -206,6 +207,29 @@ def shared_store(store: str) -> Iterator[None]:
                 filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
             if paths.is_local(store):
                 _share(locks.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
+            else:
+                locks.enter_context(leases.shared(store))
+        yield
+
+
+@contextmanager
+def sole_store(store: str) -> Iterator[None]:
+    """Locks a store for this process alone; raises UserError where a run works in it.
+
+    What killed runs left is removed first. A local store has a lock of the system's, which ends with its process; an
+    object store has leases (`siftlm.stages.leases`).
+    """
+    with ExitStack() as locks:
+        if not paths.is_local(store):
+            locks.enter_context(leases.sole(store))
+        else:
+            with writable("store", store):
+                lock = locks.enter_context(lock_file(f"{store}/{STORE_LOCK}"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"store: must not be in use, got {store}; a siftlm run works in it") from None
+            clear_store(store)
         yield
 
 
