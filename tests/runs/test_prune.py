@@ -315,13 +315,16 @@ def test_a_store_whose_runs_nobody_knows_is_refused(pair: Any, capsys: pytest.Ca
     store = pair.root / "store"
     shutil.rmtree(store / "runs")
     age(store)
-    assert "where none is registered" in mistake(capsys, "store", "prune", str(store), "--yes")
+    assert "whose records are gone" in mistake(capsys, "store", "prune", str(store), "--yes")
     told = prune(pair, capsys, "--keep", str(pair.root / "a"), "--yes")
     assert "it is not registered" in told
     assert todo(pair, "a") == 0
     assert {len(keys_of(store, folder)) for folder in ("tables", "answers", "selections")} == {2}
+    (store / "siftlm-store.json").write_text("")  # as of an earlier version, in which only one has been run since
     run_of(pair, "a")
-    prune(pair, capsys, "--older-than", "0", "--yes")
+    for options in ([], ["--last", "1"], ["--forget-gone"]):
+        assert "which an earlier version made" in mistake(capsys, "store", "prune", str(store), *options)
+    prune(pair, capsys, "--keep", str(pair.root / "a"), "--older-than", "0", "--yes")
     assert {len(keys_of(store, folder)) for folder in ("tables", "answers", "selections")} == {1}
     assert todo(pair, "a") == 0
 

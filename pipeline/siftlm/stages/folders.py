@@ -30,6 +30,7 @@ LOCK = ".lock"
 METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
+REGISTERS = "registers runs"  # fact of a store's mark
 PAPERS = ("errors.parquet", REPORT, CARD)
 
 _KEY = "[0-9a-f]{32}"
@@ -169,6 +170,15 @@ def is_store(folder: str) -> bool:
     return filesystem.exists(f"{folder}/{STORE_MARK}")
 
 
+def registers_runs(store: str) -> bool:
+    """Tells whether a store has registered its runs from the first one on, as those of earlier versions have not."""
+    try:
+        mark = orjson.loads(filesystem.read_bytes(f"{store}/{STORE_MARK}"))
+    except orjson.JSONDecodeError:  # an empty one, by hand
+        return False
+    return isinstance(mark, dict) and mark.get(REGISTERS) is True
+
+
 def check_store(store: str) -> None:
     """Raises UserError unless a folder is new, empty or marked as a store of siftlm's."""
     if is_store(store):
@@ -204,7 +214,7 @@ def shared_store(store: str) -> Iterator[None]:
         with writable("store", store):
             filesystem.makedirs(store)
             if not is_store(store):
-                filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
+                filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm", REGISTERS: True}))
             if paths.is_local(store):
                 _share(locks.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
             else:

@@ -15,7 +15,7 @@ from itertools import chain
 from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.report.manifest import MANIFEST
-from siftlm.stages.folders import sole_store
+from siftlm.stages.folders import registers_runs, sole_store
 from siftlm.stages.registry import record_path
 from siftlm.storage.catalogue import FIRST, Catalogue, Entry, catalogue
 from siftlm.storage.runs import KnownRun, RunsOfStore, Wanted
@@ -76,10 +76,10 @@ def finished(folder: str | None) -> list[str]:
 
 
 def _kept(runs: RunsOfStore, choice: Choice) -> list[KnownRun]:
-    if not runs.known:
+    if not choice.keep and not (runs.known and registers_runs(runs.store)):
         raise UserError(
-            f"store: must know the runs that use it, got {runs.store}, where none is registered; run each once more, "
-            "which does no work again, or name their folders with --keep"
+            f"store: must know all runs that use it, got {runs.store}, which an earlier version made or "
+            "whose records are gone; name the folders of those to keep with --keep"
         )
     if choice.keep or choice.last is not None:
         chosen = [*runs.named(choice.keep), *(runs.last(choice.last) if choice.last is not None else [])]
