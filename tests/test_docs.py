@@ -68,6 +68,8 @@ def test_a_command_exists_with_its_options(words: list[str]) -> None:
     """Options that are not siftlm's are Beam's, where the command lets them through."""
     name, *arguments = words
     command = COMMANDS[name]
+    if hasattr(command, "commands"):  # a group of commands
+        command = command.commands[arguments.pop(0)]
     own = {option for parameter in command.params for option in parameter.opts}
     others = [word for word in arguments if word.startswith("-") and word.partition("=")[0] not in own]
     if command.context_settings.get("ignore_unknown_options"):

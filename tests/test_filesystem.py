@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +374,48 @@ def test_a_file_that_goes_while_a_folder_is_listed_takes_no_other_with_it(
 
     monkeypatch.setattr(os, "scandir", slow_scan)
     assert filesystem.list_sizes(str(tmp_path)) == {"a": 2, "c": 2}
+
+
+def test_a_listing_tells_files_folders_and_links_apart(tmp_path: Path) -> None:
+    """With sizes and times of files; nothing where there is no folder."""
+    (tmp_path / "file").write_bytes(b"four")
+    os.utime(tmp_path / "file", (50, 50))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "to a folder").symlink_to(tmp_path / "folder")
+    (tmp_path / "to a file").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    listed = filesystem.listing(str(tmp_path))
+    assert [(of.name, of.kind, of.size, of.modified) for of in listed] == [
+        ("file", "file", 4, 50.0),
+        ("folder", "folder", 0, None),
+        ("pipe", "other", 0, None),
+        ("to a file", "other", 0, None),
+        ("to a folder", "other", 0, None),
+    ]
+    assert filesystem.listing(str(tmp_path / "file")) == filesystem.listing(str(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"LastModified": datetime(1970, 1, 2, tzinfo=UTC)}, 86_400.0),
+        ({"updated": "1970-01-02T00:00:00.000Z"}, 86_400.0),
+        ({"mtime": 5, "created": 7}, 5.0),
+        ({"updated": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_the_age_of_an_object_is_what_its_store_says(told: dict[str, Any], seconds: float | None) -> None:
+    """As S3, GCS and others write it; unknown where none of it is known."""
+    assert filesystem._listed_remote({"name": "b/x", "type": "file", "size": 3, **told}) == (
+        filesystem.FolderItem("x", "file", 3, seconds)
+    )
+
+
+def test_a_listing_of_an_object_store_knows_its_objects() -> None:
+    """In memory here."""
+    filesystem.write_bytes("memory://listing/a/b", b"xy")
+    filesystem.write_bytes("memory://listing/c", b"z")
+    first, second = filesystem.listing("memory://listing")
+    assert (first.name, first.kind, second.name, second.kind, second.size) == ("a", "folder", "c", "file", 1)
+    assert second.modified == pytest.approx(time.time(), abs=60)

@@ -32,6 +32,7 @@ from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split, out_already
 from siftlm.stages.reference import Reference
+from siftlm.stages.registry import register
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.texts import IDS, TEXTS, chosen_texts
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
@@ -100,6 +101,7 @@ class Corpus:
             key = self.family_key(sources, settings)
             if self.store.find(FAMILY, key) is None:
                 raise UserError(f"family: every model must be trained, {name!r} is not; run siftlm train-family first")
+            self.work.needs.add(FAMILY, [key])
             model = {"name": name, "model": self.store.path(FAMILY, key, ""), "device": "cpu"}
             models.append(LMSettings.model_validate({**model, "threads": settings.threads}))
         if not models:
@@ -121,14 +123,18 @@ class Corpus:
 
 
 @contextmanager
-def open_corpus(config: LoopConfig, progress: Progress) -> Iterator[Corpus]:
+def open_corpus(config: LoopConfig, progress: Progress, command: str) -> Iterator[Corpus]:
     """Yields the corpus of a configuration, after running what has not been run yet.
 
-    Its folder is locked for this process while it is in use.
+    Its folder is locked for this process while it is in use. What `command` needed of the store is registered there.
     """
     check_config(config)
     with publish.workspace(config.folder, config.name, config.store_folder) as store:
-        yield mended(lambda: _read(config, store, progress))
+        corpus = mended(lambda: _read(config, store, progress))
+        yield corpus
+        needs = corpus.work.needs
+        identity = digest([(folder, sorted(keys)) for folder, keys in needs.keys.items()])
+        register(store, config.name, config.folder, command, identity, needs)
 
 
 def _read(config: LoopConfig, store: Store, progress: Progress) -> Corpus:

@@ -15,8 +15,9 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 import fsspec
 import fsspec.spec
@@ -30,6 +31,17 @@ TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as local files in the ma
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "timeCreated", "created")
+"""What file systems call the time at which a file was written, in order of preference."""
+
+
+class FolderItem(NamedTuple):
+    """Describes what is directly inside a directory: a file, a folder, or something else, such as a link."""
+
+    name: str
+    kind: Literal["file", "folder", "other"]
+    size: int = 0  # bytes of a file
+    modified: float | None = None  # seconds since 1970; None where the file system does not say
 
 
 def fingerprint(path: str) -> str:
@@ -180,6 +192,62 @@ def list_sizes(path: str) -> dict[str, int]:
 def list_entries(path: str) -> list[str]:
     """Returns the names of files and directories directly inside a directory, sorted; none where it is absent."""
     return sorted(name for name, _, _ in _entries(path))
+
+
+def listing(path: str) -> list[FolderItem]:
+    """Returns what is directly inside a directory, sorted by name; no link is followed."""
+    try:
+        if is_local(path):
+            with os.scandir(local(path)) as entries:
+                return sorted(listed for entry in entries if (listed := _listed_local(entry)))
+        fs, inner = remote(path)
+        fs.invalidate_cache(inner)
+        inside = [entry for entry in fs.ls(inner, detail=True) if entry["name"].rstrip("/") != inner.rstrip("/")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(_listed_remote(entry) for entry in inside)
+
+
+def _listed_local(entry: os.DirEntry[str]) -> FolderItem | None:
+    """None where the file has gone since the directory was read."""
+    if entry.is_symlink():
+        return FolderItem(entry.name, "other")
+    if entry.is_dir(follow_symlinks=False):
+        return FolderItem(entry.name, "folder")
+    if not entry.is_file(follow_symlinks=False):
+        return FolderItem(entry.name, "other")
+    try:
+        stat = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return FolderItem(entry.name, "file", stat.st_size, stat.st_mtime)
+
+
+def _listed_remote(entry: dict[str, Any]) -> FolderItem:
+    name = base_name(entry["name"])
+    if entry["type"] != "file":
+        return FolderItem(name, "folder")
+    return FolderItem(name, "file", int(entry.get("size") or 0), _seconds(entry))
+
+
+def _seconds(entry: dict[str, Any]) -> float | None:
+    """The time at which an object was written, in whichever of their ways file systems write it."""
+    written = next((entry[key] for key in _TIME_KEYS if entry.get(key)), None)
+    if isinstance(written, str):
+        try:
+            written = datetime.fromisoformat(written)
+        except ValueError:
+            return None
+    if isinstance(written, datetime):
+        return written.timestamp()
+    return float(written) if isinstance(written, int | float) else None
+
+
+def remove_folder(path: str) -> None:
+    """Removes a local folder if nothing is in it; object stores have no folders."""
+    if is_local(path):
+        with suppress(OSError):
+            os.rmdir(local(path))
 
 
 def _entries(path: str) -> list[tuple[str, bool, Callable[[], int]]]:

@@ -14,6 +14,7 @@ from siftlm.checks.validate import check_config, counts_tokens
 from siftlm.config import RunConfig
 from siftlm.engine.drive import Context
 from siftlm.engine.progress import Progress
+from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, Step, Told
 from siftlm.errors import UserError
 from siftlm.inspect.diff import Conditions
@@ -22,6 +23,7 @@ from siftlm.stages import folders, publish
 from siftlm.stages.columns import DECISIONS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.reference import STAGE as REFERENCE
+from siftlm.stages.registry import Needs, register
 from siftlm.steps import columns_before, steps
 from siftlm.store import Marker, Store, mended
 
@@ -35,6 +37,7 @@ class Run:
     progress: Progress
     markers: dict[str, list[Marker]] = field(default_factory=dict)  # by step, in the order of the shards
     told: list[Told] = field(default_factory=list)
+    needs: Needs = field(default_factory=Needs)
 
     def follow(self, inputs: Inputs, until: str | None = None) -> list[Shard]:
         """Runs every step, or those up to the one called `until`, and returns the shards afterwards."""
@@ -55,7 +58,16 @@ class Run:
         if step.per != "run":
             self.markers[step.name] = markers
         self.told.append(step.tell(tasks, markers, self.store))
-        return step.outputs(shards, tasks, markers)
+        made = step.outputs(shards, tasks, markers)
+        self._note(step, tasks, made)
+        return made
+
+    def _note(self, step: Step, tasks: Sequence[Task], made: Sequence[Shard]) -> None:
+        """Notes what a later run of the same configuration would read of a step."""
+        outputs = [shard.outputs[step.name].key for shard in made if step.name in shard.outputs]
+        self.needs.add(step.name, [*(task.key for task in tasks), *outputs])
+        for folder, key in step.keeps(tasks):
+            self.needs.add(folder, [key])
 
     @property
     def context(self) -> Context:
@@ -78,7 +90,9 @@ def run(config: RunConfig, progress: Progress, fail_if: Sequence[str] = ()) -> R
         work = Run(config, store, progress)
         inputs = Inputs.find(config, store, progress.say)
         shards = work.follow(inputs)
-        publication = Publication(config, work.context, progress, work.markers, work.told, inputs.skipped, shards)
+        publication = Publication(
+            config, work.context, progress, work.markers, work.told, work.needs, inputs.skipped, shards
+        )
         return publication.made(conditions)
 
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
@@ -102,8 +116,11 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     check_config(config)
 
     def once() -> str:
-        shards = Run(config, store, progress).follow(Inputs.find(config, store, progress.say), until=REFERENCE)
-        return store.path(REFERENCE, shards[0].shared[REFERENCE].key, "")
+        work = Run(config, store, progress)
+        shards = work.follow(Inputs.find(config, store, progress.say), until=REFERENCE)
+        key = shards[0].shared[REFERENCE].key
+        register(store, config.name, config.output.folder, "train-reference", key, work.needs)
+        return store.path(REFERENCE, key, "")
 
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         trained = mended(once)

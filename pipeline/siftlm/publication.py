@@ -27,6 +27,7 @@ from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
 from siftlm.stages import folders, publish, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.registry import Needs, register
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.summary import summarise
 from siftlm.statistics.exact import as_float
@@ -54,6 +55,7 @@ class Publication:
     progress: Progress
     markers: dict[str, list[Marker]]
     told: list[Told]
+    needs: Needs
     skipped: Mapping[str, Sequence[str]]
     shards: Sequence[Shard]
 
@@ -62,12 +64,18 @@ class Publication:
         difference = self._look(conditions)
         manifest = publish.published(self.folder, self.identity, self.context.store)
         if manifest is not None and self._is_told(manifest):
+            self._register()
             return Result(manifest, True, difference)
         self._check_kept()
         staging = f"{self.folder}/.staging-{self.identity[:16]}"  # where an output is made before it is published
         report = self._written(staging)
         audit(self.markers)
+        self._register()
         return Result(self._put_in_place(staging, report), False, difference)
+
+    def _register(self) -> None:
+        """Writes down in the store what the run needs of it, before the output is there: no output is unknown."""
+        register(self.context.store, self.config.name, self.folder, "run", self.identity, self.needs)
 
     @property
     def folder(self) -> str:
@@ -133,6 +141,7 @@ class Publication:
             "weighted": _weighted(decisions),
             "written": {"rows": sum(int(m.facts["copies"]) for m in decisions), **_sizes(decisions, "written")},
             "columns": summarise(self.selected, self.context),
+            "stored_bytes": self.needs.stored_bytes(self.context.store),
         }
         for told in self.told:
             sums |= told.statistics

@@ -23,6 +23,7 @@ from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Stopwatch
 from siftlm.inspect.report import _Overview, write_report
 from siftlm.inspect.run import FinishedRun
+from siftlm.report.page import size
 from siftlm.report.steps import stage_times
 from siftlm.report.tally import WEIGHT_UNIT
 from siftlm.report.terminal import print_summary
@@ -103,6 +104,15 @@ def test_contamination_is_counted_by_benchmark(
     assert "Time and cost by stage" in page
     seconds = run.manifest["seconds"]
     assert [time.cost for time in stage_times(run.manifest)] == pytest.approx(list(seconds.values()))
+    stored = {
+        stage: sum(path.stat().st_size for path in Path(folder, "store", stage).iterdir())
+        for stage in ("signals", "selections")
+    }
+    assert {time.stage: time.stored_bytes for time in stage_times(run.manifest)}["signals"] == stored["signals"]
+    assert (
+        f'<th scope="row">selections</th><td></td><td></td><td></td><td class="n">{size(stored["selections"])}</td>'
+        in page
+    )
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from siftlm.proxies.matrix import MatrixResult, make_matrix
 from siftlm.scorers import DsirSettings, open_score, open_scorer
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.columns import read_columns
+from siftlm.storage.prune import Choice, prune
 
 SILENT = Progress(quiet=True)
 WORDS = {
@@ -102,7 +103,7 @@ def made(tree: dict[str, Any]) -> MatrixResult:
 
 def test_the_three_splits_do_not_meet(tree: dict[str, Any], made: MatrixResult) -> None:
     """No page of the matrix trained a model or was cut into questions, and every page is somewhere."""
-    with open_corpus(settings_of(tree), SILENT) as corpus:
+    with open_corpus(settings_of(tree), SILENT, "test") as corpus:
         reasons: dict[str, str | None] = {}
         for task in corpus.shards:
             doc_ids = read_columns(task, corpus.store, {"doc_id"})["doc_id"].to_pylist()
@@ -110,6 +111,21 @@ def test_the_three_splits_do_not_meet(tree: dict[str, Any], made: MatrixResult) 
     assert {doc_id for doc_id, reason in reasons.items() if reason is None} == set(made.matrix.units)
     assert set(reasons.values()) == {None, HELD_OUT, BENCHMARK}
     assert len(reasons) == 120 == len(made.matrix.units) + sum(made.dropped.values())
+
+
+def test_pruning_keeps_what_every_command_of_the_loop_needs(tree: dict[str, Any], made: MatrixResult) -> None:
+    """Models, pages of the matrix and their scores; a model of nobody's goes, its marker first."""
+    del made
+    errors = benchmark(settings_of(tree), SILENT)
+    store = Path(tree["output"]["folder"], "store")
+    stray = store / "family" / ("0" * 32)
+    stray.mkdir()
+    (stray / "model.safetensors").write_text("of a run that was killed")
+    before = set(store.rglob("*.done"))
+    prune(str(store), Choice(older_than_days=0.0), None, lambda _: None)
+    assert set(store.rglob("*.done")) == before
+    assert not stray.exists()
+    assert benchmark(settings_of(tree), SILENT).equals(errors)
 
 
 def test_the_documents_of_the_matrix_follow_those_that_are_eligible(tmp_path: Path) -> None:
@@ -130,7 +146,7 @@ def test_a_cell_is_the_bits_per_byte_of_its_page(tree: dict[str, Any], made: Mat
     """Against the scorer itself, on the text as it was written."""
     import pyarrow as pa
 
-    with open_corpus(settings_of(tree), SILENT) as corpus:
+    with open_corpus(settings_of(tree), SILENT, "test") as corpus:
         models = {model.name: model for model in corpus.models()}
     unit = made.matrix.units[3]
     text = page(*_named(unit))["text"]

@@ -64,7 +64,7 @@ def train_classifier(
     chosen = None if table is None else _of_target(table, settings.target)
     if settings.labels == "given" and not (settings.good and settings.web):
         raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
-    with open_corpus(config, progress) as corpus:
+    with open_corpus(config, progress, "train-classifier") as corpus:
         pages, units = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
     labels = given_labels(np.isin(units, settings.good)) if chosen is None else _labels(pages, units, chosen, settings)
     filesystem.makedirs(out)
@@ -187,7 +187,7 @@ def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> 
     out = config.folder if out is None else out
     check_results("out", out, (WEIGHTS,), lambda folder: ImportanceWeights.are_at(f"{folder}/{WEIGHTS}"))
     path = f"{out}/{WEIGHTS}"
-    with open_corpus(config, progress) as corpus, progress.working("dsir"):
+    with open_corpus(config, progress, "fit-dsir") as corpus, progress.working("dsir"):
         target, raw = (_counts(corpus, sources, settings) for sources in (settings.target, settings.raw))
     ImportanceWeights.fit(raw, target, settings).save(path)
     return f"importance weights over {raw.counts.sum():,} raw and {target.counts.sum():,} target n-grams are in {path}"

@@ -13,6 +13,7 @@ import typer
 
 from siftlm import console, logs, stopping
 from siftlm.cli.mistakes import known
+from siftlm.cli.store import store_app
 from siftlm.errors import UserError, one_line, visible
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(store_app, name="store")
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for

@@ -16,6 +16,7 @@ from siftlm.seals import Seal
 from siftlm.store import Marker, Store, digest
 
 NONE: Mapping[str, int] = MappingProxyType({})
+PLANS = "plans"  # folder of the store that holds the tasks of a pipeline while it runs
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ShardStage(Protocol):
 def write_plan(store: Store, stage: str, tasks: Iterable[Task]) -> str:
     """Writes tasks to a plan file, one per line, so that a graph's size does not depend on them."""
     lines = [orjson.dumps(task) for task in tasks]
-    path = store.path("plans", f"{stage}-{_plan_digest(lines)}", ".jsonl")
+    path = store.path(PLANS, f"{stage}-{_plan_digest(lines)}", ".jsonl")
     filesystem.write_bytes(path, b"\n".join(lines), durable=False)
     return path
 

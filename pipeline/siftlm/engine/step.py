@@ -120,6 +120,10 @@ class Step(ABC):
         """Returns what the manifest should record besides the counts in the markers."""
         return Told()
 
+    def keeps(self, tasks: Sequence[Task]) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """Returns (folder of the store, key) of what the step reads again besides the outputs: a table, a plan."""
+        return ()
+
     def columns(self) -> pa.Schema:
         """Returns the columns that rules, weights and the output can name."""
         return NO_COLUMNS

@@ -47,7 +47,7 @@ def benchmark(config: LoopConfig, progress: Progress) -> pa.Table:
     settings = config.benchmark
     if settings is None:
         raise UserError("benchmark: must be a table of settings for this command, got nothing")
-    with open_corpus(config, progress) as corpus:
+    with open_corpus(config, progress, "benchmark") as corpus:
         tasks = {name: questions(corpus, name, sources, settings) for name, sources in settings.tasks.items()}
         rows = [
             {"model": model.name, "benchmark": f"{name}_{kind}", "error": error, "questions": len(asked)}
@@ -64,6 +64,7 @@ def _errors(corpus: Corpus, model: ScoreSettings, task: str, asked: list[Questio
     """The two errors of a model in a task, from the store where they are known."""
     content = open_score(model).digest()
     key = digest(STAGE, VERSION, content, [[q.context, q.choices] for q in asked])
+    corpus.work.needs.add(STAGE, [key])
     known = corpus.store.find(STAGE, key)
     if known is None:
         with corpus.progress.working(f"benchmark/{model.name}/{task}"), pinned([(open_score(model), content)]):

@@ -23,13 +23,14 @@ def train_family(config: LoopConfig, progress: Progress) -> list[dict[str, Any]]
     """Trains the models that do not exist yet; returns a dict of facts for each, in the order of names."""
     if config.family is None:
         raise UserError("family: must be a table of settings for this command, got nothing")
-    with open_corpus(config, progress) as corpus:
+    with open_corpus(config, progress, "train-family") as corpus:
         members = config.family.members()
         return [_member(corpus, name, *member) for name, member in sorted(members.items())]
 
 
 def _member(corpus: Corpus, name: str, sources: Sequence[str], settings: ReferenceSettings) -> dict[str, Any]:
     key = corpus.family_key(sources, settings)
+    corpus.work.needs.add(FAMILY, [key])
     with corpus.progress.working(f"family/{name}"):
         marker = trained(FAMILY, key, name, settings, _training_texts(corpus, sources), corpus.store)
     return {"model": name, "folder": corpus.store.path(FAMILY, key, ""), **marker.facts}

@@ -56,7 +56,7 @@ class MatrixResult:
 
 def make_matrix(config: LoopConfig, progress: Progress) -> MatrixResult:
     """Scores pages that have no score yet, sums by unit, and writes the matrix, its units and its findings."""
-    with open_corpus(config, progress) as corpus:
+    with open_corpus(config, progress, "matrix") as corpus:
         models = corpus.models()
         names = [model.name for model in models]
         counted = names[0] if config.matrix.tokens_of is None else config.matrix.tokens_of
@@ -119,6 +119,8 @@ def _sampled_shards(corpus: Corpus, pages: _Pages, first: ScoreSettings) -> list
     for number, task in enumerate(corpus.shards):
         key = digest("matrix", VERSION, drawn, task.inputs[DOCUMENTS], number)
         outputs = {DOCUMENTS: Output(key, key), UNITS: Output(key, key)}
+        for stage in outputs:
+            corpus.work.needs.add(stage, [key])
         made.append(Shard(number, task.name, task.facts, outputs))
         if not (corpus.store.find(DOCUMENTS, key) and corpus.store.find(UNITS, key)):
             _copy_pages(corpus, task, key, pages.chosen.filter(pc.equal(pages.chosen["shard"], number)), cutter)

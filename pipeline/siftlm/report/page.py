@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from siftlm.errors import visible
 from siftlm.report.difference import RunDifference
-from siftlm.report.steps import remarks, shortages, stage_times, unfindable
+from siftlm.report.steps import remarks, shortages, stage_times, stored_bytes, unfindable
 from siftlm.report.tally import WEIGHT_UNIT
 from siftlm.report.view import Report
 
@@ -33,6 +33,7 @@ def report_page(report: Report) -> str:
         "report.html.jinja",
         report=report,
         times=stage_times(manifest),
+        stored=stored_bytes(manifest),
         remarks=[*remarks(manifest), *shortages(manifest["steps"])],
         unfindable=unfindable(manifest["benchmarks"]),
         inputs_shown=INPUTS_SHOWN,

@@ -113,6 +113,7 @@ class StageTime(NamedTuple):
     rows: int
     seconds: float
     rate: float | None  # rows a second; None where too little was measured
+    stored_bytes: int | None  # of its outputs on disk; None where the manifest does not say
     cost: float | None  # in the currency of the configuration's prices; None where it names none
 
 
@@ -124,5 +125,15 @@ def stage_times(manifest: Mapping[str, Any]) -> list[StageTime]:
         scoring = prices["score_hour_price"] if stage.startswith(ACCELERATED) else None
         price = scoring or prices["hour_price"]
         cost = None if price is None else seconds / 3600 * price
-        times.append(StageTime(stage, rows, seconds, rows / seconds if seconds >= 0.001 else None, cost))
+        rate = rows / seconds if seconds >= 0.001 else None
+        times.append(StageTime(stage, rows, seconds, rate, stored_bytes(manifest).get(stage), cost))
     return times
+
+
+def stored_bytes(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the bytes on disk by step: of its outputs in the store, and of the written files.
+
+    Tables, plans and models that steps keep in folders of their own come by the names of these.
+    """
+    written = {part: sum(file["bytes"] for file in manifest[part]) for part in ("data", "rejects") if manifest[part]}
+    return {**manifest["statistics"].get("stored_bytes", {}), **written}

@@ -105,10 +105,13 @@ class Derive(ShardStep):
             return Answers(state.known, state.level, together)
         return self._opened({**state.known, **states}, state.level + 1)
 
+    def keeps(self, tasks: Sequence[Task]) -> Sequence[tuple[str, str]]:
+        return [(ANSWERS, digest(VERSION, [task.key for task in tasks]))]
+
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
         done = store.committed(STAGE, (task.key for task in tasks))
-        path = store.path(ANSWERS, digest(VERSION, [task.key for task in tasks]), SUFFIX)
+        path = store.path(*self.keeps(tasks)[0], SUFFIX)
         if len(done) < len(tasks) and not store.holds_sealed(path):
             write_value(path, search(STAGE, self, self._opened({}, 1), path, tasks, context), store)
         return super().work([replace(task, facts={**task.facts, ANSWERS: path}) for task in tasks], context)

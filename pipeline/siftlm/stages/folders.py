@@ -22,6 +22,7 @@ from siftlm.engine.values import SUFFIX
 from siftlm.errors import UserError
 from siftlm.patterns import OWNER, STORE_LOCK, STORE_MARK
 from siftlm.report.manifest import CARD, MANIFEST, REPORT
+from siftlm.stages import leases
 from siftlm.stages.inputs import CACHE
 from siftlm.stages.write import PART
 
@@ -29,6 +30,7 @@ LOCK = ".lock"
 METRICS_BEGIN = b"# HELP siftlm_"
 MODEL_MARK = "siftlm-model.json"
 STORE = "store"  # of a run that names none
+REGISTERS = "registers runs"  # fact of a store's mark
 PAPERS = ("errors.parquet", REPORT, CARD)
 
 _KEY = "[0-9a-f]{32}"
@@ -168,6 +170,15 @@ def is_store(folder: str) -> bool:
     return filesystem.exists(f"{folder}/{STORE_MARK}")
 
 
+def registers_runs(store: str) -> bool:
+    """Tells whether a store has registered its runs from the first one on, as those of earlier versions have not."""
+    try:
+        mark = orjson.loads(filesystem.read_bytes(f"{store}/{STORE_MARK}"))
+    except orjson.JSONDecodeError:  # an empty one, by hand
+        return False
+    return isinstance(mark, dict) and mark.get(REGISTERS) is True
+
+
 def check_store(store: str) -> None:
     """Raises UserError unless a folder is new, empty or marked as a store of siftlm's."""
     if is_store(store):
@@ -203,9 +214,32 @@ def shared_store(store: str) -> Iterator[None]:
         with writable("store", store):
             filesystem.makedirs(store)
             if not is_store(store):
-                filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm"}))
+                filesystem.write_bytes(f"{store}/{STORE_MARK}", orjson.dumps({"store": "siftlm", REGISTERS: True}))
             if paths.is_local(store):
                 _share(locks.enter_context(lock_file(f"{store}/{STORE_LOCK}")), store)
+            else:
+                locks.enter_context(leases.shared(store))
+        yield
+
+
+@contextmanager
+def sole_store(store: str) -> Iterator[None]:
+    """Locks a store for this process alone; raises UserError where a run works in it.
+
+    What killed runs left is removed first. A local store has a lock of the system's, which ends with its process; an
+    object store has leases (`siftlm.stages.leases`).
+    """
+    with ExitStack() as locks:
+        if not paths.is_local(store):
+            locks.enter_context(leases.sole(store))
+        else:
+            with writable("store", store):
+                lock = locks.enter_context(lock_file(f"{store}/{STORE_LOCK}"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"store: must not be in use, got {store}; a siftlm run works in it") from None
+            clear_store(store)
         yield
 
 

@@ -37,6 +37,7 @@ from siftlm.store import Marker, Store, digest
 VERSION = 3
 PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
+SELECTIONS = "selections"  # folder of the store with what a selection has learnt of the corpus
 RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
 
 
@@ -128,6 +129,9 @@ class Decisions(ShardStep):
         """Returns the selection's plan after a pass, given the merged statistics of all shards."""
         return self.selection.settle(state, partial)
 
+    def keeps(self, tasks: Sequence[Task]) -> Sequence[tuple[str, str]]:
+        return [(SELECTIONS, digest(PLAN_VERSION, [task.key for task in tasks]))]
+
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
         done = store.committed(STAGE, (task.key for task in tasks))
@@ -200,4 +204,4 @@ class Decisions(ShardStep):
 
 def plan_path(store: Store, keys: Sequence[str]) -> str:
     """Returns the path of the selection's plan for the decisions with these keys."""
-    return store.path("selections", digest(PLAN_VERSION, list(keys)), SUFFIX)
+    return store.path(SELECTIONS, digest(PLAN_VERSION, list(keys)), SUFFIX)

@@ -18,6 +18,7 @@ from siftlm.statistics.passes import Together
 from siftlm.statistics.scores import ScoreSearch
 from siftlm.store import Store, digest
 
+SUMMARIES = "summaries"  # folder of the store with the passes of a summary, each removed after it
 SMALL_CORPUS = 1 << 16  # documents; their quantiles take one pass with as many entries a column
 ENTRIES = 1 << 13  # of a larger corpus: a few passes in bounded memory
 HELD = 1 << 23  # numbers of a shard that are in memory at a time: 64 MB, and again for those of kept documents
@@ -68,7 +69,7 @@ def summarise(selected: Sequence[Task], context: Context) -> dict[str, Any]:
     """Returns each numeric column's counts, mean, extremes and percentiles, over all documents and over the kept."""
     store = context.store
     key = digest("summary", [sorted(task.inputs.items()) for task in selected])
-    path = store.path("summaries", key, SUFFIX)
+    path = store.path(SUMMARIES, key, SUFFIX)
     summaries = Summaries(tuple(numeric_columns(available(selected[0], store))) if selected else (), store)
     state = summaries.begin(SMALL_CORPUS if context.documents <= SMALL_CORPUS else ENTRIES)
     last = search("summary", summaries, state, path, selected, context)

@@ -57,6 +57,9 @@ class Commonness(ShardStep):
         finally:
             table_of.cache_clear()
 
+    def keeps(self, tasks: Sequence[Task]) -> Sequence[tuple[str, str]]:
+        return [(NGRAMS, tasks[0].facts[NGRAMS])] if tasks else []
+
     def run(self, task: Task, store: Store) -> Marker:
         """Writes a shard's commonness column from the finished n-gram table, which a process's threads share."""
         from siftlm_kernels.commonness import mean_nll

@@ -78,6 +78,9 @@ class Join(ShardStep):
     def _table(self, task: Task, store: Store) -> Table:
         return Table(store, task.facts["table"], task.facts["bits"])
 
+    def keeps(self, tasks: Sequence[Task]) -> Sequence[tuple[str, str]]:
+        return [(FOLDER, tasks[0].facts["table"])] if tasks else []
+
     def run(self, task: Task, store: Store) -> Marker:
         table, matched = self._table(task, store), 0
         columns = table.columns()
