@@ -60,7 +60,7 @@ def _embeds(model: Any, length: int) -> bool:
     hook = max(lists, key=len)[0].register_forward_pre_hook(stop)
     try:
         with torch.inference_mode():
-            model(_probe_ids(model, 1, length), use_cache=False)
+            model(_probe_ids(model, 1, length))
     except _ReachedError:
         return True
     except FORWARD_ERRORS:
