@@ -160,6 +160,25 @@ def test_padding_changes_no_value(
     np.testing.assert_allclose(values(together, TEXTS * 3), alone, rtol=3e-6, atol=1e-6)
 
 
+def test_a_batch_without_room_is_halved_and_a_text_without_room_is_the_users(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = model(folder, "bert", "none")
+    alone, together = values(scorer_once(path), TEXTS), scorer(path)
+    kind, room = type(together.loaded()), [2]
+    run = kind._values
+
+    def limited(self: Any, of: Any, rows: list[Any], length: int) -> Any:
+        return run(self, of, rows, length) if len(rows) <= room[0] else torch.empty(1 << 50)  # torch says so itself
+
+    monkeypatch.setattr(kind, "_together", True)
+    monkeypatch.setattr(kind, "_values", limited)
+    np.testing.assert_allclose(values(together, TEXTS), alone, atol=1e-6)
+    room[0] = 0
+    with pytest.raises(UserError, match=rf"rater\.max_tokens: must fit .* of cpu, got texts of {TOKENS} tokens"):
+        values(together, TEXTS)
+
+
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 

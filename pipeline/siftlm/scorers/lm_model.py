@@ -100,8 +100,12 @@ class LanguageModel:
         """Returns the number of values in a hidden state."""
         return int(self.classifier.shape[1])
 
-    def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Returns the logits `[B, L, V]` of a batch that is padded on the right."""
+    def logits(self, ids_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Returns the logits `[B, L, V]` of a batch that is padded on the right behind `lengths_B` tokens.
+
+        Nothing is masked, as in `PartedHead.states`; engines that leave out filler read the lengths.
+        """
+        mask_BL = torch.ones_like(ids_BL)
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
         return logits_BLV
 

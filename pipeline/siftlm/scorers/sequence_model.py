@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, usable_positions
 from siftlm.scorers.lm_files import ModelFiles, reason_of
-from siftlm.scorers.lm_forward import padded_length, single_threaded_workers
+from siftlm.scorers.lm_forward import out_of_memory, padded_length, single_threaded_workers
 from siftlm.scorers.lm_model import DTYPES, check_vocabulary, checked, half_precision, pick_device, read_model
 from siftlm.scorers.lm_tokens import read_tokenizer
 from siftlm.scorers.sequence_heads import ClassifierHead
@@ -41,7 +41,6 @@ CUDA_WORKERS = 2
 MOST_TOKENS = 8192  # by default: attention of some families takes memory by the square of it
 CHARACTERS = 16  # of a text for each token that the model reads, at first: more are looked at where they are too few
 IDS = "input_ids"
-NO_MEMORY = "not enough memory"  # what a CPU's allocator says
 Row = Mapping[str, Sequence[int]]
 
 
@@ -231,8 +230,8 @@ class SequenceModel:
         """Fills in the outputs of some texts, in two batches where memory has no room for one."""
         try:
             outputs[members] = self._values(model, [inputs.rows[number] for number in members], length)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError) and NO_MEMORY not in str(error):
+        except RuntimeError as error:
+            if not out_of_memory(error):
                 raise
             if len(members) == 1:
                 raise UserError(
