@@ -112,7 +112,7 @@ def everything(root: Any) -> RunConfig:
                     "trust_python": True,
                 }
             ],
-            "models": [{"name": "rater", "model": str(root / "lm"), "device": "cpu", "label": "LABEL_0"}],
+            "models": [{"name": "rater", "model": str(root / "lm"), "device": "cpu"}],
             "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
         "dedup": {"paragraphs": {}, "commonness": {}},

@@ -120,7 +120,8 @@ class SequenceClassifierScorer(Held["SequenceModel"]):
     @property
     def head(self) -> ClassifierHead:
         """Returns the outputs of the model, from its config.json as it is now."""
-        head = ClassifierHead.of(f"{self.settings.place}.model", self.files, self.settings.activation)
+        chosen = None if self.settings.activation == "auto" else self.settings.activation
+        head = ClassifierHead.of(f"{self.settings.place}.model", self.files, chosen)
         if head.activation == "softmax" and len(head.labels) == 1:
             place = f"{self.settings.place}.activation"
             raise UserError(f"{place}: must be 'sigmoid' or 'none' for a head with one output, got a softmax")

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from siftlm.paths import ModelPlace
 from siftlm.scorers.protocol import NamedSettings
-from siftlm.scorers.sequence_heads import Activation, column_names
+from siftlm.scorers.sequence_heads import column_names
 
 
 class SequenceClassifierOptions(NamedSettings):
@@ -24,8 +24,8 @@ class SequenceClassifierOptions(NamedSettings):
     labels: list[str] = Field(
         [], description="Of a head with several outputs, the labels that have a column each, instead of `label`."
     )
-    activation: Activation | None = Field(
-        None, description="Applied to the outputs; by default as the model's `problem_type` says: none for a "
+    activation: Literal["auto", "softmax", "sigmoid", "none"] = Field(
+        "auto", description="Applied to the outputs; `auto` is as the model's `problem_type` says: none for a "
         "regression, sigmoid for several labels at a time, else softmax, and none for a single output.",
     )  # fmt: skip
     max_tokens: int | None = Field(
