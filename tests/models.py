@@ -48,14 +48,32 @@ def save_model(
     byte_tokenizer(texts, tokens).save_pretrained(folder)
 
 
-def random_model(config: str, *, seed: int = 0, scale: float = 1.0, **arguments: Any) -> Any:
-    """Makes the causal model of a configuration of transformers, by its name; matrices are `scale` times as large."""
+def save_classifier(folder: Path, config: str, *, wrapped: bool = True, **settings: Any) -> Path:
+    """Saves a sequence classification model and a tokenizer of bytes, which puts END before and behind a text."""
+    settings = {"vocab_size": BYTES + 1, "pad_token_id": BYTES, **settings}
+    random_model(config, loader="AutoModelForSequenceClassification", **settings).save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    if settings["pad_token_id"] is not None:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    if wrapped:
+        from tokenizers.processors import TemplateProcessing
+
+        wrapping = TemplateProcessing(f"{END} $A {END}", f"{END} $A {END} $B {END}", [(END, 0)])
+        tokenizer.backend_tokenizer.post_processor = wrapping
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def random_model(
+    config: str, *, seed: int = 0, scale: float = 1.0, loader: str = "AutoModelForCausalLM", **arguments: Any
+) -> Any:
+    """Makes the model of a configuration of transformers, by its name; matrices are `scale` times as large."""
     import torch
     import transformers
 
     torch.manual_seed(seed)
     settings = getattr(transformers, config)(**{**ENDS, **arguments})
-    model = transformers.AutoModelForCausalLM.from_config(settings).eval()
+    model = getattr(transformers, loader).from_config(settings).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(scale if weight.dim() > 1 else 1.0)

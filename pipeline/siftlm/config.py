@@ -121,8 +121,12 @@ class RunConfig(Settings):
         return [self.output.folder, self.store_folder, *([self.metrics_file] if self.metrics_file else [])]
 
     def scorers(self) -> tuple[ScorerSettings, ...]:
-        """Returns the settings of all that the annotate step computes, what deduplication needs included."""
+        """Returns the settings of all annotators, what deduplication needs included."""
         return (*self.annotate.scorers(), *(self.dedup.scorers() if self.dedup else ()))
+
+    def signals(self) -> tuple[ScorerSettings, ...]:
+        """Returns the settings of all that the annotate step computes: of all annotators but models."""
+        return tuple(settings for settings in self.scorers() if settings not in self.annotate.by_model())
 
     def formulas(self) -> list[tuple[str, ColumnSettings]]:
         """Returns (place in the configuration, column) for the preset's columns, then for those of `columns`.

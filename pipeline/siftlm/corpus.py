@@ -140,8 +140,10 @@ def open_corpus(config: LoopConfig, progress: Progress, command: str) -> Iterato
 def _read(config: LoopConfig, store: Store, progress: Progress) -> Corpus:
     work = Run(config, store, progress)
     shards = Inputs.find(config, store, progress.say).shards
-    for step in steps(config):
-        if step.by_model or step.name == DECISIONS:
+    made = steps(config)
+    decisive = {name for step in made if step.name == ELIGIBLE for name in step.reads}
+    for step in made:
+        if (step.by_model and step.name not in decisive) or step.name == DECISIONS:
             continue
         shards = work.take(step, shards)
     return Corpus(config, store, progress, work, shards)

@@ -134,6 +134,10 @@ def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_mode
     shards = [Shard(0, SAMPLE, facts, {DOCUMENTS: Output(SAMPLE, SAMPLE)})]
     for step in steps(config)[1:]:
         if step.by_model and not by_model:
+            task = shards[0].task(SAMPLE)
+            if stands_in := step.stand_in(task, store):
+                store.commit(stands_in)
+                shards = step.outputs(shards, [task], [stands_in])
             continue
         tasks = step.tasks(shards, store)
         started = time.monotonic()

@@ -43,6 +43,10 @@ EVERYTHING: dict[str, Any] = {
             {"name": "classifier", "path": "model.bin", "label": "good"},
             {"name": "topic", "path": "topics.bin", "label": "*"},
         ],
+        "models": [
+            {"name": "rater", "model": "rater"},
+            {"name": "kind", "model": "kinds", "label": "*"},
+        ],
         "dsir": [{"name": "dsir", "path": "dsir.npz"}],
         "contamination": [{"name": "benchmark", "path": "benchmark.jsonl"}],
     },
@@ -63,7 +67,7 @@ EVERYTHING: dict[str, Any] = {
 KINDS = {
     "reader": ("Formats", "The `format` of an `[[input]]`."),
     "edit": ("Edits", "The `kind` of an `[[edit]]`: what is replaced in every text."),
-    "annotator": ("Annotators", "Cheap columns of every document: `[annotate]`."),
+    "annotator": ("Annotators", "Columns of documents: `[annotate]`."),
     "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
     "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
     "list": ("Lists", "The `kind` of a table in `in` or `not_in` of a threshold."),
@@ -111,6 +115,11 @@ MEANINGS = {
     "classifier": "the probability of the classifier's label",
     "topic": 'the probability of the best label of a classifier with `label = "*"`',
     "topic_label": "that label; null for a text without a word",
+    "rater": "what a model with one output gives, a quality rater's number; null for a text without content",
+    "kind": 'the highest probability of a model with `label = "*"`',
+    "kind_label": "the label that has it",
+    "rater_truncated": "whether the model read only the beginning; null where it has not looked at the document",
+    "kind_truncated": "the same of this model",
     "dsir": "log weight of the document's n-grams, target over raw",
     "dsir_per_ngram": "the same, divided by the number of n-grams",
     "dsir_sampled": "log weight plus Gumbel noise: `top` by it draws in proportion to the weights",
@@ -227,8 +236,8 @@ def columns_page() -> str:
             "# Columns reference",
             "The steps of a run in their order, with the columns that each adds. Rules, weights and `dedup.keep` may "
             "name every column of the steps before them; `data/` and `rejects/` hold all of them. Names that begin "
-            "with `classifier`, `topic`, `dsir`, `benchmark` or `model` here begin with the `name` of your own table. "
-            "Numbers of tokens are those of `per_document`.",
+            "with `classifier`, `topic`, `rater`, `kind`, `dsir`, `benchmark` or `model` here begin with the `name` of "
+            "your own table. Numbers of tokens are those of `per_document`.",
             *_steps(made),
             "## Where documents are dropped",
             "In this order; `dropped_by` in `rejects/` names the place, `reason` the reason.",

@@ -6,6 +6,7 @@ Whoever runs, plans, estimates, lists columns or reasons, or draws the funnel of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from siftlm.stages.ids.step import UniqueIds
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.join.step import Join
+from siftlm.stages.models import RateByModel
 from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import Decisions
@@ -41,6 +43,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     split, dedup = config.split(), config.dedup
     refuse = config.duplicate_ids == "refuse"
     inputs = {settings.source: settings for settings in config.input}
+    window = batch_size(config.runner, score.WINDOW_BYTES)
     read_bytes = batch_size(config.runner, BATCH_BYTES)
     fields = FieldColumns(inputs, DOCUMENTS, read_bytes)
     edit = Edit(tuple(config.edit))
@@ -53,8 +56,12 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield unique_ids
     if config.edit:
         yield edit
-    yield Annotate(config.scorers())
+    yield Annotate(config.signals())
     yield from joins
+    preselected = set[str]().union(*(rule.columns() for rule in config.preselect))
+    raters = [RateByModel(settings, window_bytes=window) for settings in config.annotate.by_model()]
+    early = [replace(rater, early=True) for rater in raters if preselected.intersection(rater.columns().names)]
+    yield from early
     if not refuse:
         yield unique_ids
     if dedup:
@@ -66,10 +73,10 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     if config.reference:
         yield Reference(config.reference, split)
     if dedup or split.holdout or config.preselect:
-        named = set[str]().union(*(rule.columns() for rule in config.preselect))
-        given = [step.name for step in (fields, edit, *joins) if named.intersection(step.columns().names)]
+        given = [step.name for step in (fields, edit, *joins, *early) if preselected.intersection(step.columns().names)]
         yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
-    yield from score.steps(config.score, batch_size(config.runner, score.WINDOW_BYTES))
+    yield from (rater for rater in raters if not preselected.intersection(rater.columns().names))
+    yield from score.steps(config.score, window)
 
 
 def steps(config: RunConfig) -> list[Step]:

@@ -32,7 +32,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.step import Step
 from siftlm.errors import UserError
 from siftlm.stages.annotate import Annotate
-from siftlm.stages.columns import SCORES
+from siftlm.stages.columns import MODELS, SCORES
 from siftlm.stages.commonness.settings import CommonnessSettings
 from siftlm.stages.commonness.step import Commonness
 from siftlm.stages.commonness.work import NGRAMS
@@ -173,7 +173,7 @@ def test_only_the_score_stage_has_an_accelerator(tmp_path: Path) -> None:
     assert hints(of_shards(f"{SCORES}small", settings, store)) == {f"{SCORES}small": wanted}
     for name in ("documents", "signals", "decisions", "shuffled", "parts", "rejects"):
         assert hints(of_shards(name, settings, store)) == {}
-    assert ACCELERATED == SCORES
+    assert ACCELERATED == (MODELS, SCORES)
 
 
 def test_no_accelerator_is_asked_for_by_default() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from siftlm.config import RunConfig, parse
 from siftlm.patterns import InputFile
 from siftlm.scorers.lm import SAME_NUMBERS
+from siftlm.scorers.sequence_classifier import SAME_VALUES
 from siftlm.selectors.settings import PublishedPreset
 from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted
@@ -41,6 +42,7 @@ FIRST = {
     "annotate.contamination": "signals",
     "annotate.python": "signals",
     "annotate.others": "signals",
+    "annotate.models": "models/rater",
     "input.columns": "fields",
     "edit": "edit",
     "join": "join/0",
@@ -81,6 +83,7 @@ SAME = {
     "output": "the written files alone, which are compared below",
     "runner": "how the work is done",
     **{f"score.{name}": "decides no number" for name in SAME_NUMBERS},
+    **{f"annotate.models.{name}": "decides no value" for name in SAME_VALUES},
 }
 CONTENTS = {"classifiers": "model.bin", "dsir": "dsir.npz", "contamination": "items.jsonl", "python": "mine.py"}
 
@@ -109,6 +112,7 @@ def everything(root: Any) -> RunConfig:
                     "trust_python": True,
                 }
             ],
+            "models": [{"name": "rater", "model": str(root / "lm"), "device": "cpu"}],
             "others": [{"kind": "classifier", "name": "bad", "path": str(root / "model.bin"), "label": "y"}],
         },
         "dedup": {"paragraphs": {}, "commonness": {}},

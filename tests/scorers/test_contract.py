@@ -10,7 +10,7 @@ import fasttext
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.models import Models
+from tests.models import Models, save_classifier
 from tests.runs.conftest import Bench
 from tests.scorers.test_ngram_lm import ARPA
 
@@ -46,6 +46,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Pa
     (folder / "model.arpa").write_text(ARPA)
     (folder / "my_scores.py").write_text(OWN)
     tiny_model(folder / "model")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    save_classifier(folder / "rater", "BertConfig", num_labels=1, **small)
     return folder
 
 

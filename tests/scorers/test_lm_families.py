@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers as hf
-from tests.models import ENDS, random_model
+from tests.models import ENDS, random_model, save_model
 
 from siftlm.errors import UserError
 from siftlm.scorers import lm_documents, lm_head
@@ -214,6 +216,42 @@ def test_a_head_that_cannot_be_had_alone_shortens_the_window_and_says_so(
     assert scorer.metadata()["context_tokens"] == "40"
     assert any("score.tiny: windows of 40 tokens, not the model's 64" in record.message for record in caplog.records)
     assert scorer_of(folder, context_tokens=64).metadata()["context_tokens"] == "64"
+
+
+SCARCE = """
+import resource, sys
+import pyarrow as pa
+from siftlm.scorers.lm import LMSettings
+
+scorer = LMSettings(name="tiny", model=sys.argv[1], device="cpu", threads=1).scorer()
+texts = pa.array(["the rain " * int(sys.argv[2])], pa.large_string())
+scorer.score(pa.record_batch({"text": pa.array(["a"], pa.large_string())}))  # loads libraries and starts threads
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (int(sys.argv[3]) << 20),) * 2)
+row, = scorer.score(pa.record_batch({"text": texts})).to_pylist()
+print(row["nll_sum"], row["token_count"])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is Linux's")
+@pytest.mark.parametrize(
+    ("vocabulary", "words", "mebibytes"),
+    [pytest.param(151_936, 100, 450, id="a large vocabulary"), pytest.param(2_000, 1_000, 300, id="a long window")],
+)
+def test_a_padded_model_needs_no_memory_for_whole_logits_or_masks(
+    tmp_path: Path, vocabulary: int, words: int, mebibytes: int
+) -> None:
+    """Qwen's shape: whole logits of 900 tokens take 520 MiB, a mask of 9,000 tokens squared 320 MiB."""
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    save_model(tmp_path, "Qwen2Config", vocab_size=vocabulary, intermediate_size=32,
+               max_position_embeddings=16_384, **shape)  # fmt: skip
+    arguments = [sys.executable, "-c", SCARCE, str(tmp_path), str(words), str(mebibytes)]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    nats, tokens = map(float, told.stdout.split())
+    model = hf.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert tokens == 9 * words
+    assert nats == pytest.approx(plain_sum(tmp_path, model, "the rain " * words, 16_384), abs=1e-5 * tokens)
 
 
 @pytest.mark.parametrize("family", ["mixtral, which routes", "gemma2, whose logits have a soft cap"])

@@ -162,7 +162,7 @@ def test_the_prefix_is_the_separator_of_the_models_training(load: Any) -> None:
 def test_a_mode_without_its_token_is_refused(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tokenizer without BOS, EOS or separator."""
     bare = SimpleNamespace(get_added_vocab=dict, bos_token_id=None, eos_token_id=None)
-    monkeypatch.setattr(lm_tokens, "_from_folder", lambda *_: bare)
+    monkeypatch.setattr(lm_tokens, "read_tokenizer", lambda *_: bare)
     with pytest.raises(UserError, match=r"score\.tiny\.model: must have a BOS or EOS token"):
         lm_tokens._prefix("score.tiny.model", bare, "auto")
 

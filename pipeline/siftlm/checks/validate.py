@@ -22,7 +22,7 @@ from siftlm.readers import read_shard
 from siftlm.readers.presence import suspicion
 from siftlm.readers.settings import InputSettings
 from siftlm.report.steps import unfindable
-from siftlm.scorers import open_score, open_scorer
+from siftlm.scorers import open_classifier, open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import flattened, warned
@@ -55,6 +55,9 @@ def validate(config: RunConfig) -> list[str]:
     for scored in config.score:
         if not scored.awaited:
             open_score(scored).check()
+    for rated in config.annotate.by_model():
+        model = open_classifier(rated)
+        model.load(model.digest())
     return [
         *lines,
         *(f"benchmark {line}" for line in unfindable(config.benchmark_facts())),
@@ -95,13 +98,15 @@ def _check_packages(config: RunConfig) -> None:
                 f"edit.{number}: must have the packages that it needs, got an environment without "
                 f"{', '.join(missing)}; pip install 'siftlm[{edit.extra}]'"
             )
-    models = (*config.score, *([config.reference] if config.reference else []))
-    needed = dict.fromkeys(name for settings in models for name in settings.packages)
-    if missing := [name for name in needed if find_spec(name) is None]:
-        raise UserError(
-            f"{'score' if config.score else 'reference'}: must have the packages that models need, "
-            f"got an environment without {', '.join(missing)}; pip install {' '.join(missing)}"
-        )
+    reference = [config.reference] if config.reference else []
+    models = {"score": config.score, "annotate.models": config.annotate.by_model(), "reference": reference}
+    for place, several in models.items():
+        needed = dict.fromkeys(name for settings in several for name in settings.packages)
+        if missing := [name for name in needed if find_spec(name) is None]:
+            raise UserError(
+                f"{place}: must have the packages that models need, got an environment without "
+                f"{', '.join(missing)}; pip install {' '.join(missing)}"
+            )
 
 
 def check_fields(settings: InputSettings, files: Sequence[InputFile]) -> None:

@@ -31,7 +31,7 @@ WORKER_OPTIONS = ("environment_type", "environment_config", "environment_options
 WORKER_COMMAND = "siftlm-worker"
 ENGINE_FAILURE = re.compile(r"failed in state \w+: *(.+)")
 REPEATED = frozenset({"experiments", "dataflow_service_options", "files_to_stage"})
-ACCELERATED = "scores/"  # prefix of the stages that a language model runs in
+ACCELERATED = ("models/", "scores/")  # prefixes of the stages that a transformers model runs in
 SIZE = r"[1-9][0-9]*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
 SHARD_MEMORY = 1 << 30  # what a shard at a time may take where batches have their default sizes
 LEAST_MEMORY = 1 << 28  # for the interpreter and its libraries, and for a shard at a time each
@@ -71,8 +71,8 @@ class RunnerSettings(Settings):
     accelerator: str | None = Field(
         None,
         pattern=r"^type:[A-Za-z0-9_-]+;count:[1-9][0-9]*(;[A-Za-z0-9_-]+(:[A-Za-z0-9_.-]+)?)*$",
-        description="Accelerator of the workers that score, a Beam resource hint that Dataflow honours: "
-        "type:nvidia-l4;count:1;install-nvidia-driver. Other stages run without.",
+        description="Accelerator of the workers that score or rate by models, a Beam resource hint that Dataflow "
+        "honours: type:nvidia-l4;count:1;install-nvidia-driver. Other stages run without.",
     )
     score_memory: str | None = Field(
         None,

@@ -116,6 +116,13 @@ class Step(ABC):
         """
         return None
 
+    def stand_in(self, task: Task, store: Store) -> Marker | None:  # noqa: ARG002
+        """Writes an output of nulls for steps that are rehearsed without this one, and returns its marker.
+
+        None where no step needs one: only a step `by_model` that has columns gives one.
+        """
+        return None
+
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns what the manifest should record besides the counts in the markers."""
         return Told()

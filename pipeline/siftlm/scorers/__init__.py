@@ -15,6 +15,8 @@ from siftlm.scorers.protocol import Scorer
 from siftlm.scorers.protocol import ScorerSettings as ScorerSettings
 from siftlm.scorers.score import ScoreScorer as ScoreScorer
 from siftlm.scorers.score import ScoreSettings as ScoreSettings
+from siftlm.scorers.sequence_classifier import SequenceClassifierScorer
+from siftlm.scorers.sequence_classifier import SequenceClassifierSettings as SequenceClassifierSettings
 from siftlm.scorers.settings import AnnotateSettings as AnnotateSettings
 from siftlm.scorers.settings import AnyAnnotator as AnyAnnotator
 from siftlm.scorers.settings import AnyScore as AnyScore
@@ -30,6 +32,12 @@ def open_scorer(settings: ScorerSettings) -> Scorer:
 def open_score(settings: ScoreSettings) -> ScoreScorer:
     """Returns the language-model scorer of these settings; all threads of a process share one."""
     scorer: ScoreScorer = _opened(type(settings), settings.model_dump_json(by_alias=True))
+    return scorer
+
+
+def open_classifier(settings: SequenceClassifierSettings) -> SequenceClassifierScorer:
+    """Returns the scorer of these settings, whose model is loaded once; all threads of a process share one."""
+    scorer: SequenceClassifierScorer = _opened(type(settings), settings.model_dump_json())
     return scorer
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
 TRAINED = "trained"  # the model that the run's own [reference] table trains
-CODE_VERSION = 3  # raised when the same settings and model give other numbers
+CODE_VERSION = 4  # raised when the same settings and model give other numbers
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 

@@ -60,7 +60,7 @@ def _embeds(model: Any, length: int) -> bool:
     hook = max(lists, key=len)[0].register_forward_pre_hook(stop)
     try:
         with torch.inference_mode():
-            model(_probe_ids(model, 1, length), use_cache=False)
+            model(_probe_ids(model, 1, length))
     except _ReachedError:
         return True
     except FORWARD_ERRORS:
@@ -96,13 +96,13 @@ def has_parted_head(place: str, name: str, model: Any, positions: int | None) ->
             f"{place}: must be a causal language model, got {model.config.model_type} {name!r}, which reads the end of "
             "a text before it predicts the beginning"
         )
-    return _parts_agree(model, ids_BL, mask_BL, logits_BLV)
+    return _parts_agree(model, ids_BL, logits_BLV)
 
 
-def _parts_agree(model: Any, ids_BL: torch.Tensor, mask_BL: torch.Tensor, logits_BLV: torch.Tensor) -> bool:
+def _parts_agree(model: Any, ids_BL: torch.Tensor, logits_BLV: torch.Tensor) -> bool:
     try:
         parts = PartedHead.of(model)
-        states_BLD = parts.states(ids_BL, mask_BL)
+        states_BLD = parts.states(ids_BL)
         again_BLV = torch.stack([parts.logits(states_LD).float() for states_LD in states_BLD])
         difference = float((again_BLV - logits_BLV).abs().max())
     except FORWARD_ERRORS:

@@ -86,7 +86,7 @@ class DocumentScorer:
         if int8:
             check_installed(f"{place}.dtype", self.device)
         self.model = self._load("fp32" if int8 else settings.dtype)
-        check_vocabulary(f"{place}.model", self.model, self.tokenizer.size)
+        check_vocabulary(f"{place}.model", self.model.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)

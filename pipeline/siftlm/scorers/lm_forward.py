@@ -156,15 +156,14 @@ class Forward:
     @torch.inference_mode()
     def _batch(self, shape: tuple[int, int], chosen: Windows, tokens: Tokens, columns: Sequence[Floats]) -> None:
         """One batch through the model, which is filled up to `shape` whatever it holds."""
-        ids_BL = torch.full(shape, self.fill)
-        mask_BL = torch.zeros(shape, dtype=torch.int64)
-        mask_BL[:, 0] = 1
+        ids_BL, lengths_B = torch.full(shape, self.fill), torch.ones(shape[0], dtype=torch.int64)
         for row, (start, stop) in enumerate(zip(chosen.start.tolist(), chosen.stop.tolist(), strict=True)):
             ids_BL[row, : stop - start - 1] = torch.from_numpy(tokens[start : stop - 1])
-            mask_BL[row, : stop - start - 1] = 1
+            lengths_B[row] = stop - start - 1
         device, parts = self.model.device, self.model.parts
-        read = parts.states if parts else self.model.logits
-        self._fill_in(columns, chosen, read(ids_BL.to(device), mask_BL.to(device)), tokens)
+        ids_BL = ids_BL.to(device)
+        values_BLX = parts.states(ids_BL) if parts else self.model.logits(ids_BL, lengths_B)
+        self._fill_in(columns, chosen, values_BLX, tokens)
 
     def _fill_in(self, columns: Sequence[Floats], chosen: Windows, values_BLX: torch.Tensor, tokens: Tokens) -> None:
         """The columns from hidden states, block by block, or from logits where the head is not to be had alone."""
@@ -212,13 +211,16 @@ def _attempt(place: str, work: Callable[..., None], *arguments: object) -> bool:
         raise UserError(
             f"{place}.context_tokens: must be positions that the model has, got too few of them; {error}"
         ) from error
-    except torch.OutOfMemoryError:  # of CUDA
-        return False
     except RuntimeError as error:
-        if "not enough memory" in str(error):  # of a CPU's allocator
+        if out_of_memory(error):
             return False
         raise
     return True
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Tells whether an error of torch is about memory, of CUDA or of a CPU's allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _order(stretches: Windows, tokens: Tokens) -> NDArray[np.int64]:

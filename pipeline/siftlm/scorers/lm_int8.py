@@ -44,11 +44,11 @@ class Int8Model(LanguageModel):
     def vocabulary(self) -> int:
         return self.rows
 
-    def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+    def logits(self, ids_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
         from ctranslate2 import StorageView
 
         ids = StorageView.from_array(ids_BL.numpy().astype(np.int32))
-        lengths = StorageView.from_array(mask_BL.sum(1).numpy().astype(np.int32))
+        lengths = StorageView.from_array(lengths_B.numpy().astype(np.int32))
         return torch.from_numpy(np.array(self.generator.forward_batch(ids, lengths), copy=False))
 
 

@@ -100,8 +100,12 @@ class LanguageModel:
         """Returns the number of values in a hidden state."""
         return int(self.classifier.shape[1])
 
-    def logits(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Returns the logits `[B, L, V]` of a batch that is padded on the right."""
+    def logits(self, ids_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Returns the logits `[B, L, V]` of a batch that is padded on the right behind `lengths_B` tokens.
+
+        Nothing is masked, as in `PartedHead.states`; engines that leave out filler read the lengths.
+        """
+        mask_BL = torch.ones_like(ids_BL)
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
         return logits_BLV
 
@@ -129,12 +133,12 @@ def load_model(
         UserError: at `place`, for files that do not load, miss weights or hold values that are not finite, and for
             models that are not causal.
     """
-    model = _checked(place, files, _from_files(place, files, trust))
+    model = checked(place, files, _from_files(place, files, trust))
     context = usable_positions(model)
     parted = has_parted_head(place, files.name, model, context)
     name: str = dtype
     if dtype == "auto":
-        name = "fp32" if device.type == "cpu" else _half_precision(model, device)
+        name = "fp32" if device.type == "cpu" else half_precision(model, device, use_cache=False)
     model = model.to(device=device, dtype=DTYPES[name])
     model_type = str(model.config.model_type)
     kernels = device.type == "cuda" and name != "fp32"
@@ -154,9 +158,9 @@ def can_pack(config: Any) -> bool:
     return config.model_type in PACKED_FAMILIES and rope.get("rope_type", "default") in POSITION_ROPE
 
 
-def check_vocabulary(place: str, model: LanguageModel, tokens: int) -> None:
-    """Raises a UserError where the tokenizer has more ids than the model has embeddings."""
-    rows = int(model.model.get_input_embeddings().weight.shape[0])
+def check_vocabulary(place: str, model: Any, tokens: int) -> None:
+    """Raises a UserError where the tokenizer has more ids than the transformers model has embeddings."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
     if tokens > rows:
         raise UserError(
             f"{place}: must have an embedding for every token of its tokenizer, got {rows} embeddings "
@@ -164,24 +168,36 @@ def check_vocabulary(place: str, model: LanguageModel, tokens: int) -> None:
         )
 
 
-def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[str, Any]]:
-    from transformers import AutoModelForCausalLM
+def read_model(place: str, files: ModelFiles, wanted: str, kind: Any, *, trust: bool) -> tuple[Any, dict[str, Any]]:
+    """Returns a model in float32, and what transformers reports of its loading, for `checked`.
 
+    Args:
+        kind: The class of transformers that loads it, AutoModelForCausalLM for instance.
+
+    Raises:
+        UserError: at `place`, for files that do not load as `wanted`.
+    """
     source: dict[str, Any] = (
         {"gguf_file": files.gguf_file} if files.gguf_file else {"use_safetensors": not files.pickled}
     )
     try:
         with quiet_progress():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 str(files.folder), dtype=torch.float32, trust_remote_code=trust, local_files_only=True,
                 output_loading_info=True, **source,
             )  # fmt: skip
     except LOAD_ERRORS as error:
         raise UserError(
-            f"{place}: must be a causal language model that transformers can load, got {files.name!r}; "
-            f"{reason_of(error)}"
+            f"{place}: must be {wanted} that transformers can load, got {files.name!r}; {reason_of(error)}"
         ) from error
     model, report = loaded
+    return model, report
+
+
+def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM
+
+    model, report = read_model(place, files, "a causal language model", AutoModelForCausalLM, trust=trust)
     if _reads_a_source(files, trust):
         raise UserError(
             f"{place}: must be a causal language model, got {model.config.model_type} {files.name!r}, whose decoder "
@@ -214,8 +230,12 @@ def quiet_progress() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def _checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) -> Any:
-    """The model, once nothing is missing from its weights and every value is finite."""
+def checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """Returns a model that `read_model` gave in evaluation mode.
+
+    Raises:
+        UserError: at `place`, for a weight that is missing or holds a value that is not finite.
+    """
     model, report = loaded
     absent = sorted(str(key) for key in [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())])
     if absent:
@@ -238,11 +258,11 @@ def _packed_body(model: Any, kernels: bool, compiled: bool) -> Any:
     return torch.compile(model.base_model, dynamic=False) if kernels and compiled else model.base_model
 
 
-def _half_precision(model: Any, device: torch.device) -> str:
-    """float16 where the hidden states of a probe stay below a quarter of its range (65,504), else bfloat16."""
+def half_precision(model: Any, device: torch.device, **options: Any) -> str:
+    """Returns fp16 where hidden states of a probe stay below a quarter of its range (65,504), else bf16."""
     ids = torch.arange(min(512, int(model.config.vocab_size)), device=device)[None]
     probe = deepcopy(model).to(device=device, dtype=torch.float16)
     with torch.inference_mode():
-        states = probe.base_model(ids, output_hidden_states=True, use_cache=False).hidden_states
+        states = probe.base_model(ids, output_hidden_states=True, **options).hidden_states
     largest = max(float(state.abs().max()) for state in states)
     return "fp16" if largest < 65504 / 4 else "bf16"  # NaN compares false

@@ -113,9 +113,7 @@ def load_tokenizer(
     Raises:
         UserError: at `place`, where there is no usable tokenizer or it lacks the token that `bos_mode` asks for.
     """
-    tokenizer = _from_folder(place, files, trust)
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
-        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
+    tokenizer = read_tokenizer(place, files, trust)
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is not None:  # only now: a call of the tokenizer puts its own settings back
         fast.no_truncation()
@@ -127,16 +125,24 @@ def load_tokenizer(
     )
 
 
-def _from_folder(place: str, files: ModelFiles, trust: bool) -> Any:
+def read_tokenizer(place: str, files: ModelFiles, trust: bool) -> Any:
+    """Returns the tokenizer of a model folder as transformers loads it.
+
+    Raises:
+        UserError: at `place`, where there is none, or one without a vocabulary.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             str(files.folder), gguf_file=files.gguf_file, trust_remote_code=trust, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError, IndexError) as error:
         message = f"{place}: must hold a tokenizer, got {str(files.folder)!r}; {reason_of(error)}"
         raise UserError(message) from error
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
+        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
+    return tokenizer
 
 
 def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:

@@ -15,6 +15,7 @@ from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import ScorerSettings
 from siftlm.scorers.python import PythonSettings
+from siftlm.scorers.sequence_classifier import SequenceClassifierSettings
 from siftlm.scorers.signals import SignalsSettings
 from siftlm.scorers.text_hash import TextHashSettings
 from siftlm.settings import Settings
@@ -29,6 +30,7 @@ AnyAnnotator = Annotated[
     LanguageSettings
     | SignalsSettings
     | ClassifierSettings
+    | SequenceClassifierSettings
     | DsirSettings
     | ContaminationSettings
     | TextHashSettings
@@ -53,6 +55,10 @@ class AnnotateSettings(Settings):
     )
     classifiers: list[ClassifierSettings] = Field(
         default_factory=list, description="fastText classifiers, each a column with the probability of a label."
+    )
+    models: list[SequenceClassifierSettings] = Field(
+        default_factory=list,
+        description="Sequence classification models of transformers: raters of quality, toxicity, language.",
     )
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
@@ -83,3 +89,7 @@ class AnnotateSettings(Settings):
 
     def scorers(self) -> tuple[ScorerSettings, ...]:
         return tuple(settings for _, settings in self.placed())
+
+    def by_model(self) -> tuple[SequenceClassifierSettings, ...]:
+        """Returns the scorers whose columns steps of their own compute, on the devices that language models use."""
+        return tuple(settings for settings in self.scorers() if isinstance(settings, SequenceClassifierSettings))

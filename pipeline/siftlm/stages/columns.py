@@ -22,6 +22,7 @@ from siftlm.store import Store
 
 DECISIONS = "decisions"  # what selection makes of every document
 ELIGIBLE = "eligible"  # why documents are out before any model sees them
+MODELS = "models/"  # prefix of the stages that hold what one sequence classification model says
 SCORES = "scores/"  # prefix of the stages that hold one model's scores
 ROWS = 512
 HIDDEN = frozenset({"bands", "has_shingles", "position", "content_hash"})  # of signals/, of no use to a reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from siftlm.scorers import ScoreScorer, ScoreSettings, open_score, pinned
 from siftlm.scorers.score import Pending
 from siftlm.stages.columns import ELIGIBLE, SCORES
 from siftlm.stages.eligible import out_already
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import batched, with_rows
 from siftlm.stages.reference import STAGE as REFERENCE
@@ -30,6 +31,8 @@ from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
 
 VERSION = 1
+FACTS = "siftlm."  # begins the names of what a file's metadata says of the model that wrote it
+MARK = "token_count"  # null only where a document was not scored
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
 
 
@@ -37,8 +40,7 @@ WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside wha
 def _scores(settings: ScoreSettings, key: str, earlier: Sequence[str], store: Store) -> Iterator[Scores]:
     """The scores of a shard under one model, whose file appears when the block ends well."""
     scorer, stage = open_score(settings), SCORES + settings.name
-    metadata = {f"siftlm.{k}": v for k, v in scorer.metadata().items()}
-    with store.writer(stage, key, pa.schema(scorer.fields()), metadata=metadata) as file:
+    with store.writer(stage, key, pa.schema(scorer.fields()), metadata=as_facts(scorer.metadata())) as file:
         yield Scores(scorer, stage, key, [store.table(stage, other) for other in earlier], file)
 
 
@@ -55,8 +57,7 @@ class Scores:
 
     def known(self, start: int, rows: int) -> pa.Table | None:
         """Returns the scores that earlier outputs hold for a window of documents, null where there are none."""
-        windows = [table.slice(start, rows) for table in self.earlier]
-        return reduce(_coalesce, windows) if windows else None
+        return known_rows(self.earlier, start, rows, MARK)
 
     def write(self, batch: pa.RecordBatch) -> None:
         self.file.write(batch)
@@ -68,7 +69,7 @@ class Scores:
         return of_model.marker(self.stage, out.rows, out.seal, dropped=counts, errors=self.errors, seconds=seconds)
 
 
-Begun = TypeVar("Begun", bound="Window | Pending")
+Begun = TypeVar("Begun", bound="Window | Part | Pending")
 
 
 def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
@@ -100,7 +101,7 @@ class Window:
 
     def cancel(self) -> None:
         for part in self.parts:
-            part.scoring.cancel()
+            part.cancel()
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,15 @@ class Part:
         each = [fresh[name].combine_chunks().take(indices) for name in self.schema.names]
         return pa.RecordBatch.from_arrays(each, schema=self.schema)
 
+    def cancel(self) -> None:
+        self.scoring.cancel()
+
 
 def begin(models: Sequence[Scores], documents: pa.RecordBatch, alive: np.ndarray, start: int) -> Window:
     """Tokenises the documents that any of the models must score, once, and starts each model on those it lacks."""
     known = [scores.known(start, documents.num_rows) for scores in models]
     have = [
-        np.zeros(len(alive), bool) if table is None else pc.is_valid(table["token_count"]).to_numpy() & alive
-        for table in known
+        np.zeros(len(alive), bool) if table is None else pc.is_valid(table[MARK]).to_numpy() & alive for table in known
     ]
     wanted = np.logical_or.reduce([alive & ~known_here for known_here in have])
     tokens = models[0].scorer.tokenise(documents.filter(pa.array(wanted)).column("text"))
@@ -142,11 +145,19 @@ def begin(models: Sequence[Scores], documents: pa.RecordBatch, alive: np.ndarray
     return Window(parts)
 
 
-def _coalesce(first: pa.Table, second: pa.Table) -> pa.Table:
-    """Whole rows of `first` where it has a score, else of `second`."""
-    scored = pc.is_valid(first["token_count"])
-    columns = [pc.if_else(scored, a, b) for a, b in zip(first.columns, second.columns, strict=True)]
-    return pa.Table.from_arrays(columns, names=first.schema.names)
+def known_rows(earlier: Sequence[pa.Table], start: int, rows: int, mark: str) -> pa.Table | None:
+    """Returns what earlier outputs hold for a window of documents; None where there are no earlier outputs.
+
+    Of each row it is what the first output has in which the column `mark` is not null.
+    """
+
+    def coalesced(first: pa.Table, second: pa.Table) -> pa.Table:
+        known = pc.is_valid(first[mark])
+        columns = [pc.if_else(known, a, b) for a, b in zip(first.columns, second.columns, strict=True)]
+        return pa.Table.from_arrays(columns, names=first.schema.names)
+
+    windows = [table.slice(start, rows) for table in earlier]
+    return reduce(coalesced, windows) if windows else None
 
 
 def _windows(store: Store, task: Task, rows: int, size: int) -> Iterator[pa.RecordBatch]:
@@ -166,15 +177,17 @@ def _model(settings: ScoreSettings, trained: str | None) -> ScoreSettings | None
 def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store) -> list[tuple[str, list[str]]]:
     """For every shard the key of its scores under a model, and those of earlier ones with the same first half."""
     model = digest("score", VERSION, model_digest)
+    halves = [(digest(model, shard.contents(TEXTS)), digest(shard.content(ELIGIBLE))) for shard in shards]
+    return outputs_of(SCORES + name, halves, store)
+
+
+def outputs_of(stage: str, halves: Sequence[tuple[str, str]], store: Store) -> list[tuple[str, list[str]]]:
+    """Returns the key of each output, made of two halves, and the done keys with the same first half."""
     done: dict[str, list[str]] = {}
-    for other in sorted(store.done(SCORES + name)):
+    for other in sorted(store.done(stage)):
         done.setdefault(other.partition("-")[0], []).append(other)
-    outputs = []
-    for shard in shards:
-        base = digest(model, shard.contents(TEXTS))
-        key = f"{base}-{digest(shard.content(ELIGIBLE))}"
-        outputs.append((key, [other for other in done.get(base, []) if other != key]))
-    return outputs
+    keys = [(first, f"{first}-{second}") for first, second in halves]
+    return [(key, [other for other in done.get(first, []) if other != key]) for first, key in keys]
 
 
 @dataclass(frozen=True)
@@ -253,14 +266,16 @@ class Score(ShardStep):
             store.commit(of_other)
         return marker
 
+    def stand_in(self, task: Task, store: Store) -> Marker:
+        scorer = self.settings.scorer()
+        return nulls(self.name, pa.schema(scorer.fields()), task, store)
+
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns what the score files record about the model that wrote them: digest, dtype and window rule."""
         if not tasks:
             return Told()
         model, _ = self._models(tasks[0].facts["trained"])
-        stored = store.schema(self.name, tasks[0].key).metadata or {}
-        prefix = b"siftlm."
-        facts = {k.removeprefix(prefix).decode(): v.decode() for k, v in stored.items() if k.startswith(prefix)}
+        facts = stored_facts(store, self.name, tasks[0].key)
         digest_of = tasks[0].facts["models"][model.name]
         return Told(models={model.name: {"model": model.origin, "digest": digest_of} | facts})
 
@@ -269,6 +284,26 @@ class Score(ShardStep):
         own, *others = (_model(step.settings, folder) for step in (self, *self.later))
         assert own is not None, "the reference model is trained before it scores"
         return own, [model for model in others if model]
+
+
+def nulls(stage: str, schema: pa.Schema, task: Task, store: Store) -> Marker:
+    """Writes an output in which every value is null, and returns its marker."""
+    rows = store.rows(DOCUMENTS, task.inputs[DOCUMENTS])
+    with store.writer(stage, task.key, schema) as file:
+        file.write(pa.RecordBatch.from_arrays([pa.nulls(rows, of.type) for of in schema], schema=schema))
+    return task.marker(stage, file.rows, file.seal)
+
+
+def as_facts(told: Mapping[str, str]) -> dict[str, str]:
+    """Returns what a model tells of itself, under the names by which a file's metadata has it."""
+    return {f"{FACTS}{name}": value for name, value in told.items()}
+
+
+def stored_facts(store: Store, stage: str, key: str) -> dict[str, str]:
+    """Returns what a model told of itself when it wrote an output."""
+    metadata = {name.decode(): value for name, value in (store.schema(stage, key).metadata or {}).items()}
+    told = {name: value for name, value in metadata.items() if name.startswith(FACTS)}
+    return {name.removeprefix(FACTS): value.decode() for name, value in told.items()}
 
 
 def steps(models: Sequence[ScoreSettings], window_bytes: int = WINDOW_BYTES) -> list[Score]:
