@@ -12,7 +12,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +76,8 @@ class HubStandIn:
         self.asked: Counter[str] = Counter()  # requests by what they are for
         self.sent_bytes = self.taken_bytes = 0  # of files
         self.breaks: dict[str, int] = {}  # what for -> how many more connections break in the middle
+        self.breaks_after = 0  # connections that are left whole before that
+        self.before_commit: Callable[[], None] | None = None
         self.tokens = {"hf_good"}
         self.seen_tokens: set[str] = set()
         self.url = ""
@@ -94,6 +96,9 @@ class HubStandIn:
 
     def breaks_now(self, what: str) -> bool:
         left = self.breaks.get(what, 0)
+        if left and self.breaks_after:
+            self.breaks_after -= 1
+            return False
         self.breaks[what] = max(0, left - 1)
         return left > 0
 
@@ -128,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         split = urlsplit(self.path)
-        self.query = parse_qs(split.query)
+        self.query, self.unread = parse_qs(split.query), int(self.headers.get("Content-Length") or 0)
         try:
             for what, route in _ROUTES.items():
                 if parts := re.fullmatch(route, split.path):
@@ -233,13 +238,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _commit(self) -> None:
         repository, branch = self._writable(), self.parts["revision"]
         lines = [json.loads(line) for line in self._body().splitlines()]
+        if self.hub.before_commit:
+            self.hub.before_commit()
         header, tree = lines[0]["value"], dict(repository.head(branch))
         if header.get("parentCommit", repository.branches[branch]) != repository.branches[branch]:
             raise RefusedError(412, message="A commit has happened since")
         for line in lines[1:]:
             self._apply(tree, line["key"], line["value"])
         commit = repository.commit(tree, branch, header["summary"])
-        self._send(200, {"commitUrl": f"{self.hub.url}/commit/{commit}", "commitOid": commit})
+        self._send(
+            200, {"commitUrl": f"{self.hub.url}/datasets/{self.parts['name']}/commit/{commit}", "commitOid": commit}
+        )
 
     def _apply(self, tree: Tree, key: str, value: dict[str, Any]) -> None:
         path = value["path"]
@@ -290,7 +299,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_bytes(206 if asked else 200, content, marks)
 
     def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        """What was sent with the request; nothing where it has been read already."""
+        left, self.unread = self.unread, 0
+        return self.rfile.read(left)
 
     def _send(self, status: int, told: Any, marks: dict[str, str] | None = None) -> None:
         self._send_bytes(status, json.dumps(told).encode(), {"Content-Type": "application/json", **(marks or {})})
