@@ -17,7 +17,7 @@ SOURCE_ROOTS = {"siftlm": ROOT / "pipeline" / "siftlm", "siftlm_kernels": ROOT /
 # From the top to the bottom. A module imports what stands in a lower row, and of its own row its own room only.
 LAYERS: dict[str, frozenset[str]] = {
     "cli": frozenset({"cli", "api"}),
-    "commands": frozenset({"plan", "storage", "proxies", "classifiers", "correlation", "reference_pages"}),
+    "commands": frozenset({"plan", "push", "storage", "proxies", "classifiers", "correlation", "reference_pages"}),
     "corpus": frozenset({"corpus"}),
     "job": frozenset({"job", "estimate"}),
     "publication": frozenset({"publication"}),
@@ -43,6 +43,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "paths",
             "logs",
             "patterns",
+            "remote",
             "seals",
             "settings",
             "statistics",

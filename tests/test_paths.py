@@ -12,7 +12,7 @@ from siftlm.errors import UserError
 
 NOWHERE = [
     "", " ", "\t\n", "/", "//", "///", "/.", "/./", "/..", "/tmp/..", "/tmp/../..", "../" * 40, "file://", "file:///",
-    "file:///tmp/..", "file://here/x", "file:/x", "s3://", "gs:///", "s3:/b/x", "memory://", "https://x/y", "nonsense://x",
+    "file:///tmp/..", "file://here/x", "file:/x", "s3://", "gs:///", "s3:/b/x", "memory://", "ftp://x/y", "nonsense://x",
     "~nobody-of-that-name/x", "a\0b",
 ]  # fmt: skip
 BUCKETS = [

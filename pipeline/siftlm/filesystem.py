@@ -1,9 +1,9 @@
 """Reads and writes files behind one interface, local or in an object store.
 
-The system opens local paths, fsspec gs://, s3:// and memory://. A local path is never read as a URL: `zip::x` and `a#b`
-are names like others. It is written under a temporary name and renamed, so a reader sees a whole file or none; it is
-synced too unless the writer says that it can be made again. Object stores show an object when its upload is complete,
-so there it is written once, under its own name.
+The system opens local paths, fsspec gs://, s3://, az:// and memory://, and for reading hf:// and https://. A local path
+is never read as a URL: `zip::x` and `a#b` are names like others. It is written under a temporary name and renamed, so a
+reader sees a whole file or none; it is synced too unless the writer says that it can be made again. Object stores show
+an object when its upload is complete, so there it is written once, under its own name.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ import fsspec.spec
 import xxhash
 
 from siftlm.errors import UserError
-from siftlm.paths import is_local, plain, scheme_of
+from siftlm.paths import SCHEMES, is_local, plain, scheme_of
+from siftlm.remote import hub, web
+from siftlm.remote.names import HUB, READ_ONLY, WEB
+from siftlm.remote.stream import RemoteFile, buffered
 
 OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # as local files in the making are named
-_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "az": "az", "http": "web", "https": "web"}
 _CONTENT_KEYS = ("md5Hash", "ETag", "etag", "crc32c", "contentHash")
 """What object stores call the digest of an object's content, in order of preference."""
+_WAITS = (1.0, 2.0, 4.0)  # seconds before a part of a file on the web is asked for again
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "timeCreated", "created")
 """What file systems call the time at which a file was written, in order of preference."""
 
@@ -58,6 +62,11 @@ def kept_digest(path: str) -> str:
     if is_local(path):
         return ""
     fs, inner = remote(path)
+    if scheme_of(path) == HUB:
+        with hub.explained(path):
+            return hub.digest_of(fs.info(inner))
+    if scheme_of(path) in WEB:
+        return web.digest_of(fs.info(inner))
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
     if _EXTRAS.keys().isdisjoint(protocols):
         return ""
@@ -97,7 +106,17 @@ def open_read(path: str) -> BinaryIO:
     if is_local(path):
         return open(local(path), "rb")
     fs, inner = remote(path)
+    if scheme_of(path) in READ_ONLY:
+        return cast(BinaryIO, buffered(_fetched(fs, inner, path)))
     return cast(BinaryIO, fs.open(inner, "rb"))
+
+
+def _fetched(fs: Any, inner: str, path: str) -> RemoteFile:
+    """A file on the hub, whose library tries again by itself, or on the web."""
+    if scheme_of(path) == HUB:
+        with hub.explained(path):
+            return RemoteFile(fs.open(inner, "rb"), path, hub.faults())
+    return RemoteFile(fs.open(inner, "rb"), path, web.faults(), _WAITS)
 
 
 def open_write(path: str, *, durable: bool = True) -> AbstractContextManager[BinaryIO]:
@@ -338,7 +357,7 @@ def is_temporary(name: str, names: re.Pattern[str]) -> bool:
 def local(path: str) -> str:
     """Returns a local path in the form that the operating system takes."""
     if (scheme := scheme_of(path)) and plain(path) == path:
-        raise UserError(f"paths: must be a local, gs:// or s3:// path, got {path!r} with {scheme}://")
+        raise UserError(f"paths: must be a local path or begin with {SCHEMES}, got {path!r} with {scheme}://")
     return plain(path)
 
 
@@ -348,6 +367,7 @@ def remote(path: str) -> tuple[Any, str]:
     Not fsspec's own `url_to_fs`, to which `::` in a name is a chain of file systems.
     """
     scheme = scheme_of(path)
+    path = hub.at_commit(path) if scheme == HUB else path
     try:
         fs = fsspec.filesystem(scheme)
     except ImportError as error:

@@ -14,9 +14,21 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from siftlm.errors import UserError
+from siftlm.remote.names import HUB, READ_ONLY, check_form
 
-REMOTE = {"gs": "gs", "gcs": "gs", "s3": "s3", "s3a": "s3", "memory": "memory"}
+REMOTE = {
+    "gs": "gs",
+    "gcs": "gs",
+    "s3": "s3",
+    "s3a": "s3",
+    "az": "az",
+    "memory": "memory",
+    **{scheme: scheme for scheme in READ_ONLY},
+}
 """Scheme -> the name that it goes by: two names of one store are one place."""
+
+SCHEMES = "gs://, s3://, az://, hf:// or https://"
+"""Those that a user may write, for messages."""
 
 LOCAL = ("file", "local")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -81,9 +93,10 @@ def readable(path: str) -> str:
         raise ValueError(f"must have two slashes behind {cut[1]}:")
     scheme = scheme_of(path)
     if scheme in REMOTE:
+        check_form(path)
         return _remote(path, least=1)
     if scheme and scheme not in LOCAL:
-        raise ValueError("must be a local, gs:// or s3:// path")
+        raise ValueError(f"must be a local path or begin with {SCHEMES}")
     if scheme and not plain(path).startswith("/"):
         raise ValueError(f"must have an absolute path behind {scheme}://")
     path = _at_home(path) if path.startswith("~") else plain(path)
@@ -99,6 +112,9 @@ def readable(path: str) -> str:
 def written(path: str) -> str:
     """Returns a path to write to without a slash at its end; raises ValueError otherwise."""
     path = readable(path)
+    if scheme_of(path) in READ_ONLY:
+        told = "; siftlm push puts a finished run there" if scheme_of(path) == HUB else ""
+        raise ValueError(f"must be a place that a run can write to, which {scheme_of(path)}:// is not{told}")
     if not is_local(path):
         return _remote(path, least=1 if scheme_of(path) == "memory" else 2)
     return path.rstrip("/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
@@ -16,7 +17,9 @@ from typing import NamedTuple
 
 from siftlm.errors import UserError
 from siftlm.filesystem import TEMPORARY, base_name, exists, local, remote
-from siftlm.paths import absolute, canonical, is_local, is_within, parts_of
+from siftlm.paths import absolute, canonical, is_local, is_within, parts_of, scheme_of
+from siftlm.remote import hub, web
+from siftlm.remote.names import HUB, WEB
 
 OWNER = "siftlm.json"
 STORE_MARK, STORE_LOCK = "siftlm-store.json", ".store.lock"
@@ -140,7 +143,11 @@ def _has_mark(folder: str) -> bool:
 
 def _matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
     """The files of one path, directory or pattern, hidden ones too, each with its parts upon those of the pattern."""
-    return _local_matches(local(path)) if is_local(path) else _remote_matches(path)
+    if is_local(path):
+        return _local_matches(local(path))
+    if scheme_of(path) in WEB:
+        return _web_matches(path)
+    return _hub_matches(path) if scheme_of(path) == HUB else _remote_matches(path)
 
 
 def _local_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
@@ -153,6 +160,27 @@ def _local_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
             yield InputFile(name, os.path.getsize(name), parts[-1].is_meant), parts
         elif os.path.islink(name):
             raise _leads_elsewhere(name)
+
+
+def _web_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
+    """The one file that a URL names: web servers list no folders."""
+    fs, url = remote(path)
+    if path.endswith("/") or "*" in path:
+        raise UserError(
+            f"paths: on the web every file must be named in full, for servers list no folders, got {path!r}"
+        )
+    size = web.size_of(fs, url)
+    yield InputFile(path, size), _aligned(url, url, url)
+
+
+def _hub_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:
+    """The files that a path on the hub matches, at the commit that its revision means now."""
+    at_commit = hub.pinned(path)
+    fs, inner = remote(at_commit)
+    with suppress(FileNotFoundError), hub.explained(path):
+        fs.info(inner)  # says why the hub refuses it, which fsspec takes for a file that is not there
+    with hub.explained(path):
+        yield from _remote_matches(at_commit)
 
 
 def _remote_matches(path: str) -> Iterator[tuple[InputFile, list[MatchedPart]]]:

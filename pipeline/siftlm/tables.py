@@ -98,8 +98,13 @@ def open_parquet(
     row_group_rows: int = 16_384,
     compression_level: int = 1,
     durable: bool = True,
+    published: bool = False,
 ) -> Iterator[ShardWriter]:
-    """Opens a writer of a zstd Parquet file of `schema`, which appears under its name only when whole."""
+    """Opens a writer of a zstd Parquet file of `schema`, which appears under its name only when whole.
+
+    A `published` file has an index of its pages, for readers that skip, and pages that are cut by content: rows that
+    are new or gone leave the bytes of most pages as they are, which the hub then knows already.
+    """
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
     with filesystem.open_write(path, durable=durable) as file:
@@ -112,6 +117,8 @@ def open_parquet(
             use_dictionary=[f.name for f in schema if pa.types.is_string(f.type) and f.name not in _UNIQUE],
             write_statistics=True,
             write_page_checksum=True,
+            write_page_index=published,
+            use_content_defined_chunking=published,
         ) as parquet:
             shard = ShardWriter(parquet, stream, row_group_bytes, row_group_rows)
             yield shard

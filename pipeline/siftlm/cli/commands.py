@@ -332,6 +332,29 @@ def diff(
 
 
 @app.command()
+def push(
+    folder: Run,
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A dataset on the Hugging Face hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Let a new dataset be public; it is private else.")] = False,
+    revision: Annotated[str, typer.Option(metavar="BRANCH", help="Branch, made where there is none.")] = "main",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that no earlier push of this run wrote.")
+    ] = False,
+) -> None:
+    """Put a finished run on the hub, data, card, manifest and report in one commit; goes on where it stopped."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from siftlm.push import HubTarget
+    from siftlm.push import push as put
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    target = HubTarget(repository, revision, public, overwrite)
+    for line in put(folder, target, typer.echo).lines(target):
+        typer.echo(one_line(line))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a configuration."""
     import orjson

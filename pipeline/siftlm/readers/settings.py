@@ -27,7 +27,8 @@ class InputSettings(Settings):
 
     source: Name = Field(description="The name of this input; the column `source` of its documents.")
     paths: list[ReadPath] = Field(
-        min_length=1, description="Files, directories and globs: local, file://, gs:// or s3:// paths."
+        min_length=1,
+        description="Files, directories and globs: local, file://, gs://, s3://, az:// or hf:// paths; files on https://.",
     )
     format: Literal["auto", Format] = Field(
         "auto", description="The format of the files; `auto` decides for each file by its content and name."

@@ -18,6 +18,8 @@ from siftlm.patterns import InputFile
 from siftlm.readers import ReadBatch, read_shard
 from siftlm.readers.folder_documents import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
+from siftlm.remote import hub
+from siftlm.remote.names import HUB
 from siftlm.store import Store
 from siftlm.store import digest as store_digest
 
@@ -75,6 +77,7 @@ def survey(
     """
     surveys: dict[str, SourceFiles] = {}
     owner: dict[str, str] = {}
+    hub.forget()
     for number, settings in enumerate(inputs):
         try:
             found_files = _files_of(settings, own)
@@ -84,6 +87,9 @@ def survey(
             left = sorted(found_files.passed_over)
             more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
             say(f"input {settings.source!r}: left out what runs of siftlm wrote, in {', '.join(left[:SHOWN])}{more}")
+        if say:
+            for line in _commits(settings):
+                say(line)
         for file in found_files.files:
             if paths.is_local(file.path) and not os.access(file.path, os.R_OK):
                 raise UserError(f"input.{number}.paths: files must be readable, got {file.path}; Permission denied")
@@ -94,6 +100,12 @@ def survey(
                 )
         surveys[settings.source] = found_files
     return surveys
+
+
+def _commits(settings: InputSettings) -> list[str]:
+    """What the revisions of a source's paths on the hub mean in this run, a line each."""
+    moving = [path for path in settings.paths if paths.scheme_of(path) == HUB and not hub.is_fixed(path)]
+    return [f"input {settings.source!r}: {path} is read at {hub.pinned(path)}" for path in moving]
 
 
 def _files_of(settings: InputSettings, own: Sequence[str]) -> SourceFiles:
@@ -140,7 +152,9 @@ def _looked_at(files: Sequence[str], store: Store, remember: bool, threads: int 
 
 
 def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
-    """Raises UserError if a file has changed since its fingerprint was taken."""
+    """Raises UserError if a file has changed since its fingerprint was taken; one at a commit of the hub cannot."""
+    if paths.scheme_of(path) == HUB and hub.is_fixed(path):
+        return
     try:
         same = filesystem.signature(path) == signature if signature else filesystem.fingerprint(path) == fingerprint
     except FileNotFoundError:

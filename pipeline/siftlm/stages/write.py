@@ -35,7 +35,7 @@ from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter, open_parquet
 
-VERSION = 2
+VERSION = 3
 STAGE = "data"
 FINER = 4  # runs of rows in an output shard, at least
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
@@ -109,6 +109,7 @@ class Write:
             metadata=self.metadata,
             row_group_bytes=self.settings.row_group_bytes,
             compression_level=self.settings.compression_level,
+            published=True,
         ) as out:
             for table in self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store):
                 write_rows(out, table)
@@ -138,7 +139,7 @@ class WriteRejects:
     name: str = "rejects"
 
     def run(self, task: Task, store: Store) -> Marker:
-        with open_parquet(f"{self.folder}/{task.facts['file']}", self.schema) as out:
+        with open_parquet(f"{self.folder}/{task.facts['file']}", self.schema, published=True) as out:
             for table in row_batches(task, store, 0, task.facts["rows"]) if task.facts["dropped"] else ():
                 dropped = table.filter(pc.invert(table["kept"]))
                 for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
@@ -274,7 +275,7 @@ def rehearse(settings: OutputSettings, task: Task, store: Store) -> None:
     for part in range(1 + settings.shuffle):
         first, *others = row_batches(task, store, 0, store.rows(DOCUMENTS, task.inputs[DOCUMENTS]))
         path, level = store.path(STAGE, str(part)), settings.compression_level
-        with open_parquet(path, first.schema, compression_level=level) as out:
+        with open_parquet(path, first.schema, compression_level=level, published=True) as out:
             for table in (first, *others):
                 write_rows(out, table)
 

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 
 from siftlm import filesystem, patterns
 from siftlm.errors import UserError, nearest
-from siftlm.paths import is_local
+from siftlm.paths import is_local, scheme_of
+from siftlm.remote.names import READ_ONLY
+from siftlm.stages.join.remote import RemoteTables
 from siftlm.stages.join.settings import JoinSettings
 from siftlm.store import digest
 
@@ -100,8 +102,8 @@ class Source:
         config = {"memory_limit": MEMORY, "threads": 1, "autoinstall_known_extensions": False}
         with duckdb.connect(config=config) as connection:
             connection.execute("SET TimeZone = 'UTC'")  # not that of the machine, in which times would be told
-            if not all(is_local(file) for file in files):
-                connection.register_filesystem(filesystem.remote(files[0])[0])
+            if not is_local(files[0]):
+                connection.register_filesystem(_file_system(files[0]))
             try:
                 kinds = _described(connection, reader, files)
             except duckdb.Error as error:
@@ -164,6 +166,12 @@ class Source:
 
 _KINDS: dict[tuple[str, str], dict[str, str]] = {}
 """The types of the columns of files by reader and signature: of text they take a pass over all of it."""
+
+
+def _file_system(path: str) -> Any:
+    """What DuckDB reads the files of an object store, the hub or the web with."""
+    scheme = scheme_of(path)
+    return RemoteTables(scheme) if scheme in READ_ONLY else filesystem.remote(path)[0]
 
 
 def _described(connection: Any, reader: str, files: list[str]) -> dict[str, str]:

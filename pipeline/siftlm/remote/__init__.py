@@ -1,0 +1,1 @@
+"""Reads from the Hugging Face hub and from web servers, which siftlm writes no run to."""
