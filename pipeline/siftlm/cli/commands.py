@@ -97,7 +97,7 @@ def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
 
 @app.command(context_settings=BEAM)
 def show(context: typer.Context, config: Config, sets: Sets = None) -> None:
-    """Show the steps of a run, the formulas of its columns, and what a document must be to pass; opens no input."""
+    """Show the steps of a run with the formulas of columns and what a document must be to pass."""
     settings = _load(context, config, sets)
     from siftlm.steps import steps
 
