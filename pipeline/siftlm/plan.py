@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from siftlm.checks.validate import check_config
 from siftlm.config import RunConfig
@@ -14,6 +14,7 @@ from siftlm.estimate import Estimate, estimate
 from siftlm.job import checked_conditions
 from siftlm.stages import inputs, write
 from siftlm.stages.ingest import shards as shards_of
+from siftlm.stages.slicing import whole_files
 from siftlm.steps import steps
 from siftlm.store import Store, digest
 
@@ -29,6 +30,7 @@ class StagePlan:
     documents: int
     text_bytes: int
     seconds: float | None
+    remarks: Sequence[str] = ()  # on the input, of the first step
 
 
 def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
@@ -58,6 +60,7 @@ def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
             waiting.add(step.name)
         else:
             shards = step.outputs(shards, tasks, [markers[key] for key in keys])
+    rows[0] = replace(rows[0], remarks=whole_files(config.input, shards))
     return [*rows, _row(config, estimated, write.STAGE, "known later", len(shards), None)]
 
 

@@ -27,6 +27,7 @@ from siftlm.report.mixture import as_json
 from siftlm.report.view import Report
 from siftlm.stages import folders, publish, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.origins import Origins, origins
 from siftlm.stages.registry import Needs, register
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.summary import summarise
@@ -82,6 +83,11 @@ class Publication:
         return self.config.output.folder
 
     @cached_property
+    def origins(self) -> list[Origins]:
+        """Returns for every shard which files its records are from."""
+        return origins((shard.reads for shard in self.shards), self.markers[DOCUMENTS])
+
+    @cached_property
     def selected(self) -> list[Task]:
         """Returns the shards as tasks, with the keys of all outputs that were made of them."""
         return [shard.task() for shard in self.shards]
@@ -103,11 +109,14 @@ class Publication:
             {
                 "path": task.name,
                 **{name: task.facts[name] for name in ("source", "fingerprint", "bytes")},
+                "files": [list(part) for part in of.parts],
                 "documents": documents.rows_out,
                 "kept": decisions.rows_out,
                 "keys": task.inputs,
             }
-            for task, documents, decisions in zip(self.selected, self.markers[DOCUMENTS], self.decisions, strict=True)
+            for task, of, documents, decisions in zip(
+                self.selected, self.origins, self.markers[DOCUMENTS], self.decisions, strict=True
+            )
         ]
         return {
             "format": FORMAT,
@@ -197,7 +206,7 @@ class Publication:
         statistics = report.manifest["statistics"] | {"mixture": as_json(report.mixtures)}
         manifest = self.manifest(statistics) | {"steps": report.manifest["steps"]}
         publish.publish(self.folder, staging, self.markers[DATA], self.markers[REJECTS])
-        manifest["errors"] = publish.write_errors(self.folder, selected, self.markers, store)
+        manifest["errors"] = publish.write_errors(self.folder, selected, self.markers, store, self.origins)
         write_report(FinishedRun(manifest, store, self.folder), self.context.runner, report)
         publish.write_papers(self.folder, manifest, write.output_schema(selected[0], store) if selected else None)
         folders.clear_staging(self.folder)
@@ -219,7 +228,8 @@ def _told(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a manifest says of inputs and configuration, but for where and how the work is done."""
     config = {name: value for name, value in manifest["config"].items() if name not in PLACES}
     prices = [manifest["config"]["runner"][name] for name in ("hour_price", "score_hour_price")]
-    return config, prices, [shard["path"] for shard in manifest["inputs"]], manifest["skipped"]
+    paths = [path for shard in manifest["inputs"] for path, *_ in shard["files"]]
+    return config, prices, list(dict.fromkeys(paths)), manifest["skipped"]
 
 
 def _written_file(marker: Marker) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Many tiny shards: what a shard costs beside its documents. CPU seconds, and files in the store.
+"""Many tiny files, beside the same text in one file: CPU seconds, and files in the store.
 
-    python tests/bench/shards.py [--shards 1000] [--documents 2] [--bytes 300]
+    python tests/bench/shards.py [--files 1500] [--documents 2] [--bytes 350]
 
 Writes that many jsonl files of so many documents of so many bytes each, and runs text signals and dedup over them
-three times: from nothing, with one shard more, and with nothing to do. Every line says the CPU and wall seconds, the
-files in the store and the digest of what was written, by which two versions are compared.
+three times: from nothing, with one file more, and with nothing to do; then over one file with all lines. Every line
+says the CPU and wall seconds, the files in the store and the digest of what was written, which must be the same for
+many files and for one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -56,11 +58,21 @@ def written(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def together(folder: Path) -> None:
+    """Puts the lines of all files, in order, into one."""
+    files = sorted((folder / "in").iterdir())
+    lines = b"".join(path.read_bytes() for path in files)
+    for path in files:
+        path.unlink()
+    (folder / "in/all.jsonl").write_bytes(lines)
+    shutil.rmtree(folder / "out")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--shards", type=int, default=1000)
+    arguments.add_argument("--files", type=int, default=1500)
     arguments.add_argument("--documents", type=int, default=2)
-    arguments.add_argument("--bytes", type=int, default=300)
+    arguments.add_argument("--bytes", type=int, default=350)
     arguments.add_argument("--rejects", action="store_true")
     arguments.add_argument("--folder", type=Path, help="where to work, and leave everything; default a temporary one")
     chosen = arguments.parse_args()
@@ -69,11 +81,13 @@ def main() -> None:
         (folder / "in").mkdir(parents=True)
         config = folder / "shards.toml"
         config.write_text(CONFIG.format(folder=folder, rejects=str(chosen.rejects).lower()), encoding="utf-8")
-        for shard in range(chosen.shards):
+        for shard in range(chosen.files):
             write_shard(folder / "in", shard, chosen.documents, chosen.bytes)
-        for turn in ("first", "one more", "nothing to do"):
+        for turn in ("first", "one more", "nothing to do", "in one file"):
             if turn == "one more":
-                write_shard(folder / "in", chosen.shards, chosen.documents, chosen.bytes)
+                write_shard(folder / "in", chosen.files, chosen.documents, chosen.bytes)
+            if turn == "in one file":
+                together(folder)
             cost = measured([sys.executable, "-m", "siftlm.cli", "run", str(config)])
             files = sum(path.is_file() for path in (folder / "out" / "store").rglob("*"))
             print(

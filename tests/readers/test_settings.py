@@ -23,7 +23,7 @@ def test_a_source_and_its_paths_are_enough() -> None:
         ({"source": ""}, "source"),
         ({"paths": []}, "paths"),
         ({"paths": [""]}, "paths"),
-        ({"paths": ["https://example.org/x"]}, "paths"),
+        ({"paths": ["ftp://example.org/x"]}, "paths"),
         ({"format": "csv"}, "format"),
         ({"compression": "lz4"}, "compression"),
         ({"text_field": ""}, "text_field"),

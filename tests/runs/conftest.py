@@ -63,10 +63,10 @@ class Bench:
         return path
 
     def tree(self, out: str = "out", **rest: Any) -> dict[str, Any]:
-        """A configuration that computes nothing dear: no language, no text signals, one thread."""
+        """A configuration that computes nothing dear, with a shard a file: no language, no text signals, one thread."""
         return {
             "name": "bench",
-            "input": [{"source": "web", "paths": [str(self.root / "in")], "id_field": "id"}],
+            "input": [{"source": "web", "paths": [str(self.root / "in")], "id_field": "id", "shard_bytes": 1}],
             "annotate": {"language": None, "signals": None},
             "output": {"folder": str(self.root / out), **rest.pop("output", {})},
             **rest,

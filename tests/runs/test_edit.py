@@ -171,4 +171,4 @@ def test_a_run_prints_what_it_found(bench: Any, capsys: pytest.CaptureFixture[st
     )
     code, told, _ = siftlm(capsys, "run", str(config))
     assert code == 0
-    assert "1  pii_emails in 1 documents" in told
+    assert "edit: 1 pii_emails in 1 of 1 documents" in told

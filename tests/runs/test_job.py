@@ -138,9 +138,7 @@ def test_another_folder_and_a_fresh_store_give_the_same_bytes(finished: Any) -> 
     bench, _, _ = finished
     bench.run("again", dedup=EXACT, select={"rules": RULES}, output={"rejects": True}, runner={"threads": 1})
     assert bench.content("again") == bench.content()
-    assert set(bench.content()) == {"data/part-00000-of-00001.parquet"} | {
-        f"rejects/part-0000{n}-of-00003.parquet" for n in range(3)
-    }
+    assert set(bench.content()) == {f"{part}/part-00000-of-00001.parquet" for part in ("data", "rejects")}
 
 
 def test_a_second_run_does_nothing(finished: Any) -> None:
@@ -182,7 +180,8 @@ def test_a_global_shuffle_and_small_shards_hold_the_same_rows(finished: Any) -> 
         assert len(parts) >= 10
         if not shuffle:
             for path in parts:
-                assert sum(row["byte_count"] for row in _read(path)) <= 1 << 16
+                sizes = [row["byte_count"] for row in _read(path)]
+                assert sum(sizes) - max(sizes) < 1 << 16
     names = {name: [row["doc_id"] for row in rows] for name, rows in found.items()}
     assert Counter(names["ordered"]) == Counter(names["shuffled"]) == Counter(r["id"] for r in (*documents, *big))
     assert names["ordered"] != names["shuffled"]

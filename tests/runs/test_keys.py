@@ -62,6 +62,7 @@ FIRST = {
 """The first stage whose key must be another one where a setting below a prefix is; the longest prefix counts."""
 SAME = {
     "input.paths": "the content counts, not where it is",
+    "input.shard_bytes": "how the work is cut",
     "annotate.classifiers.path": "the content counts",
     "annotate.dsir.path": "the content counts",
     "annotate.contamination.path": "the content counts",

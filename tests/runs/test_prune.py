@@ -375,9 +375,10 @@ def test_a_prune_that_is_killed_leaves_no_half_output(
 
 
 def test_a_store_is_listed_by_itself_by_a_run_and_by_a_configuration(
-    pair: Any, capsys: pytest.CaptureFixture[str]
+    pair: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With bytes that add up to the files, and what of them runs need."""
+    monkeypatch.setenv("COLUMNS", "300")
     store = pair.root / "store"
     conf = pair.root / "a.toml"
     conf.write_text(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from siftlm.checks import named_fields
 from siftlm.checks.mentions import unknown
@@ -17,6 +16,7 @@ from siftlm.patterns import InputFile
 from siftlm.scorers import open_score
 from siftlm.stages import inputs, score
 from siftlm.stages.ingest import shards
+from siftlm.stages.slicing import whole_files
 from siftlm.steps import steps
 from siftlm.store import Marker, Store
 
@@ -43,6 +43,7 @@ class Inputs:
         skipped = {source: of.skipped for source, of in surveys.items()}
         made = cls(config, files, skipped, shards(config.input, inputs.fingerprints(files, store)))
         made._check_new(store)
+        lines += whole_files(config.input, made.shards)
         for line in lines:
             say(line)
         return made
@@ -53,9 +54,9 @@ class Inputs:
         Raises:
             UserError: nothing could be read of a source, and the run may not keep nothing.
         """
-        markers, remaining = {}, iter(read)
-        for settings in self.config.input:
-            markers[settings.source] = list(islice(remaining, len(self.files[settings.source])))
+        markers: dict[str, list[Marker]] = {settings.source: [] for settings in self.config.input}
+        for shard, marker in zip(self.shards, read, strict=True):
+            markers[shard.facts["source"]].append(marker)
         problems = (nothing_read(s, self.files[s.source], markers[s.source]) for s in self.config.input)
         warnings = [let_pass(self.config, problem) for problem in problems if problem]
         seen = {source: named_fields.counted(of) for source, of in markers.items()}

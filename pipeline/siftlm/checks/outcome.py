@@ -35,7 +35,9 @@ def nothing_read(settings: InputSettings, files: Sequence[InputFile], markers: S
         reasons.update(marker.errors)
     got = f"{documents:,} documents without a byte of text" if documents else _records(reasons, files)
     worst = reasons.most_common(1)[0][0] if reasons else ""
-    path = next((marker.shard for marker in markers if worst in {**marker.dropped, **marker.errors}), files[0].path)
+    known = {file.path for file in files}
+    reading = (marker.shard for marker in markers if worst in {**marker.dropped, **marker.errors})
+    path = next((shard for shard in reading if shard in known), files[0].path)
     cause = suspicion(path, settings, worst)
     return f"input {settings.source!r}: must hold documents, got {got}{f'; {cause}' if cause else ''}"
 

@@ -100,7 +100,7 @@ def plan(context: typer.Context, config: Config, sets: Sets = None) -> None:
 
 @app.command(context_settings=BEAM)
 def show(context: typer.Context, config: Config, sets: Sets = None) -> None:
-    """Show the steps of a run, the formulas of its columns, and what a document must be to pass; opens no input."""
+    """Show the steps of a run with the formulas of columns and what a document must be to pass."""
     settings = _load(context, config, sets)
     from siftlm.steps import steps
 
@@ -136,7 +136,10 @@ def _show_plan(settings: RunConfig, fail_if: list[str] | None = None) -> None:
     from siftlm.plan import plan as make
     from siftlm.report.terminal import print_plan
 
-    print_plan(describe(row) for row in make(settings, fail_if or []))
+    rows = make(settings, fail_if or [])
+    print_plan(describe(row) for row in rows)
+    for remark in (remark for row in rows for remark in row.remarks):
+        typer.echo(one_line(remark))
 
 
 @app.command("train-reference")

@@ -32,13 +32,14 @@ class Output:
 
 @dataclass(frozen=True)
 class Shard:
-    """Describes an input file and the outputs that steps have made from it so far."""
+    """Describes what a shard reads, and the outputs that steps have made from it so far."""
 
     number: int  # in the run's order
-    name: str  # path of the input file
+    name: str  # of the file or files that it reads
     facts: Mapping[str, Any] = field(default_factory=dict)  # source, fingerprint, bytes
     outputs: Mapping[str, Output] = field(default_factory=dict)  # by step, with the rows of its documents in order
     shared: Mapping[str, Output] = field(default_factory=dict)  # by step, outputs of the whole run: a model, say
+    reads: Sequence[Any] = ()  # files or slices of them, for the steps that read the input
 
     def content(self, step: str) -> str:
         """Returns the content digest of a step's output for this shard, or an empty string without one."""

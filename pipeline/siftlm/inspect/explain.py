@@ -53,12 +53,13 @@ def explain_row(run: FinishedRun, shard: int, row: int) -> Explanation:
     task = run.tasks()[shard]
     table = read_columns(task, run.store).slice(row, 1).combine_chunks()
     columns = table.to_pylist()[0]
+    path, record = run.origin(shard, row)
     size = columns.get("cluster_size") or 1
     cluster = members(run, [columns["cluster_id"]], 0, RunnerSettings(), MEMBERS) if size > 1 else ()
     return Explanation(
         doc_id=columns["doc_id"],
-        shard=task.name,
-        row=row,
+        path=path,
+        record=record,
         same_id=1,
         kept=columns["kept"],
         reason=columns["reason"],

@@ -18,6 +18,8 @@ from siftlm.errors import UserError, nearest
 from siftlm.report.manifest import MANIFEST, read_manifest
 from siftlm.stages.columns import available, read_columns
 from siftlm.stages.edit import edited_batches
+from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.origins import from_manifest
 from siftlm.stages.texts import document_batches
 from siftlm.store import Store
 
@@ -100,6 +102,13 @@ class SelectedRun:
         import polars
 
         return polars.from_arrow(self.arrow(columns))
+
+    def origin(self, shard: int, row: int) -> tuple[str, int]:
+        """Returns the file of a document, and the number of its record there, from 0."""
+        key = self.tasks()[shard].inputs[DOCUMENTS]
+        (batch,) = self.store.row_range(DOCUMENTS, key, row, row + 1, columns=["position"])
+        paths, numbers = from_manifest(self.manifest["inputs"][shard]).of(batch["position"])
+        return paths[0].as_py(), numbers[0].as_py()
 
     def text(self, shard: int, row: int) -> str:
         task = self.tasks()[shard]

@@ -16,7 +16,9 @@ from typing import BinaryIO
 from siftlm.readers.headers import content_length, header_fields
 from siftlm.readers.records import Flaw
 from siftlm.readers.settings import Compression, InputSettings
-from siftlm.readers.streams import read_blocks
+from siftlm.readers.slices import WHOLE, Bounds, SliceBound, content_between
+from siftlm.readers.streams import DAMAGE, Codec, codec_of, opening, read_blocks
+from siftlm.readers.zstd import dictionary_bytes
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -34,6 +36,10 @@ _ARC_NEXT = re.compile(rb"(?<=\n)" + _ARC_HEADER.pattern)
 _ARC_START = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*(?::|\Z)")
 _LINE_ENDS = b"\r\n"
 _LONGEST_START = 64
+_EXPANSION = 4  # of the records of an archive over its bytes, about
+_LOOK_BYTES = 64 << 20  # in which a member is looked for: a record is mostly shorter
+_PROBE_BYTES = 256 << 10  # a block of zstd, from which on content can be seen, is at most half as long
+_MAGIC_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,15 @@ _UNKNOWN = _Dialect(_NOTHING, _ANY_START, _ANY_NEXT, _NOTHING)
 class _Window:
     """Holds the part of the content that is looked at: `fill` makes it longer, `drop` shorter."""
 
-    def __init__(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> None:
+    def __init__(
+        self, file: BinaryIO, compression: Compression, settings: InputSettings, bounds: Bounds = WHOLE
+    ) -> None:
         self.buffer = bytearray()
         self.at = 0  # how much content came before the buffer
         self.fault: Flaw | None = None
         self.ended = False
         self._file, self._compression, self._expansion = file, compression, settings.max_expansion
-        self._events = read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes)
+        self._events = content_between(file, compression, settings, bounds)
         self._members: deque[tuple[int, int]] = deque()  # (place in the content, byte of the file)
 
     def fill(self, size: int) -> bool:
@@ -132,13 +140,13 @@ class _Window:
 
 
 def read_archive(
-    file: BinaryIO, compression: Compression, settings: InputSettings, block_bytes: int
+    file: BinaryIO, compression: Compression, settings: InputSettings, block_bytes: int, bounds: Bounds = WHOLE
 ) -> Iterator[ArchiveRecord | Flaw]:
     """Yields the records of an archive in order, and a flaw for each that is damaged.
 
     A record has at most `block_bytes` + 1 bytes of its block.
     """
-    window = _Window(file, compression, settings)
+    window = _Window(file, compression, settings, bounds)
     dialect = None
     while _skip_blank(window):
         if window.buffer:
@@ -146,6 +154,51 @@ def read_archive(
             yield _next_record(window, dialect or _UNKNOWN, block_bytes)
         elif window.fault:
             yield window.resume()
+
+
+def member_cuts(file: BinaryIO, compression: Compression, settings: InputSettings, size: int) -> list[SliceBound]:
+    """Returns cuts at compressed members that begin a WARC record, about `size` bytes of content apart.
+
+    There is none where records are not members of their own, as in an archive that is not compressed.
+    """
+    if compression not in ("gzip", "zstd"):
+        return []
+    try:
+        start = opening(file)
+        codec = codec_of(compression, settings.max_window_bytes, start)
+    except ValueError:
+        return []
+    made: list[SliceBound] = []
+    total, apart = file.seek(0, 2), max(1, size // _EXPANSION)
+    place = _record_member(file, codec, len(start) if dictionary_bytes(start) else 0, 1)
+    while place is not None and place + 1.5 * apart <= total:
+        place = _record_member(file, codec, place + apart, _LOOK_BYTES)
+        if place is not None:
+            made.append(SliceBound(place))
+    return made
+
+
+def _record_member(file: BinaryIO, codec: Codec, start: int, most: int) -> int | None:
+    """Where the first member that begins a WARC record is, of those that begin in `most` bytes from `start` on."""
+    magic = re.compile(b"|".join(map(re.escape, codec.magics)))
+    file.seek(start)
+    content = file.read(_PROBE_BYTES)
+    for base in range(start, start + most, _PROBE_BYTES):
+        more = file.read(_PROBE_BYTES)
+        window = content + more
+        for match in magic.finditer(window, 0, len(content) + _MAGIC_BYTES - 1):
+            here = match.start()
+            if base + here < start + most and _begins_warc(codec, window[here : here + _PROBE_BYTES]):
+                return base + here
+        content = more
+    return None
+
+
+def _begins_warc(codec: Codec, compressed: bytes) -> bool:
+    try:
+        return codec.open_member().decompress(compressed, 64).startswith(b"WARC/")
+    except DAMAGE:
+        return False
 
 
 def _dialect(window: _Window) -> _Dialect | None:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, cast
 
 from siftlm.readers.records import Reader
 from siftlm.readers.settings import Compression, Format, InputSettings
+from siftlm.readers.slices import Slicing
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,17 @@ class FileFormat:
     endings: str  # a regular expression of how names end, a compression's ending aside
     fields: str | None = None  # (file, compression, settings) -> names, for formats whose records have fields
     counter: str | None = None  # (file) -> int, for formats whose files say how many records they have
+    slicing: str | None = None  # a Slicing, for formats whose large files can be read in slices
     lines: bool = False  # whether the bytes are text
     paper: str = ""
 
     def open_reader(self) -> Reader:
         """Imports and returns the function that reads files of this format."""
         return cast(Reader, resolve_name(self.reader))
+
+    def open_slicing(self) -> Slicing | None:
+        """Imports and returns what cuts files of this format into slices; None where they are read whole."""
+        return cast(Slicing, resolve_name(self.slicing)) if self.slicing else None
 
     def field_names(self, file: BinaryIO, compression: Compression, settings: InputSettings) -> set[str]:
         """Returns the names of the fields in the first records of a file."""
@@ -42,16 +48,20 @@ class FileFormat:
 
 
 _ARCHIVE = FileFormat("", "siftlm.readers.warc:read_warc", r"\.wat$", fields="siftlm.readers.presence:of_archive")
+_MEMBERS = "siftlm.readers.warc:SLICING"
 _PAGES = "Reads the pages of WARC and ARC archives, their main text on request."
 FORMATS: dict[Format | Literal["wat"], FileFormat] = {
-    "warc": replace(_ARCHIVE, words=_PAGES, endings=r"\.w?arc$", paper="ISO 28500"),
-    "wet": replace(_ARCHIVE, words="Reads the texts of Common Crawl's WET archives.", endings=r"\.wet$"),
+    "warc": replace(_ARCHIVE, words=_PAGES, endings=r"\.w?arc$", slicing=_MEMBERS, paper="ISO 28500"),
+    "wet": replace(
+        _ARCHIVE, words="Reads the texts of Common Crawl's WET archives.", endings=r"\.wet$", slicing=_MEMBERS
+    ),
     "wat": _ARCHIVE,
     "jsonl": FileFormat(
         "Reads a field of JSON objects, one a line or in lists.",
         "siftlm.readers.jsonl:read_jsonl",
         r"\.(jsonl|ndjson|json|jsonlines)$",
         fields="siftlm.readers.presence:of_jsonl",
+        slicing="siftlm.readers.jsonl:SLICING",
         lines=True,
     ),
     "parquet": FileFormat(
@@ -60,11 +70,13 @@ FORMATS: dict[Format | Literal["wat"], FileFormat] = {
         r"\.(parquet|parq|pq)$",
         fields="siftlm.readers.presence:of_parquet",
         counter="siftlm.readers.parquet:count_rows",
+        slicing="siftlm.readers.parquet:SLICING",
     ),
     "text": FileFormat(
         "Reads plain text by file, line or paragraph.",
         "siftlm.readers.text:read_text",
         r"\.(txt|text|md|rst)$",
+        slicing="siftlm.readers.text:SLICING",
         lines=True,
     ),
 }

@@ -10,13 +10,14 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, not_utf8
+from siftlm.readers.encodings import BAD_UTF8, UTF8_MARK, in_utf8, is_utf16, marked, not_utf8
 from siftlm.readers.fields import Fields
 from siftlm.readers.json_values import Values, split_values
 from siftlm.readers.lines import Piece, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, too_large
 from siftlm.readers.salvage import members, parse
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.slices import Bounds, SliceBound, Slicing, content_between, line_cuts
 from siftlm.readers.streams import Block, read_blocks
 
 _BLANK = b" \t\r\n\v\f\0"  # some downloaders pad files with zeros
@@ -30,8 +31,35 @@ Row = tuple[dict[str, Any], int, bytes]
 
 def read_jsonl(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
     """Yields a record or a flaw for every JSON value: a line, an object, or an element of a list."""
+    yield from _records(read_rows(file, compression, settings), settings)
+
+
+def _cuts(file: BinaryIO, compression: Compression, settings: InputSettings, size: int) -> list[SliceBound]:
+    head = _head(file, compression, settings)
+    return line_cuts(file, compression, size, line_end(head)) if _is_lines(head) and not marked(head) else []
+
+
+def _read_slice(
+    file: BinaryIO, compression: Compression, settings: InputSettings, bounds: Bounds
+) -> Iterator[Record | Flaw]:
+    """The records of some lines of a file whose values are a line each."""
+    end = line_end(_head(file, compression, settings))
+    blocks = content_between(file, compression, settings, bounds)
+    start = bounds[0].before if bounds[0] else 0
+    yield from _records(_lines(blocks, settings, end, start), settings)
+
+
+def _head(file: BinaryIO, compression: Compression, settings: InputSettings) -> bytes:
+    blocks = read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes)
+    return beginning(blocks, settings.max_record_bytes)[1]
+
+
+SLICING = Slicing(_cuts, _read_slice)
+
+
+def _records(rows: Iterable[Row | Flaw], settings: InputSettings) -> Iterator[Record | Flaw]:
     fields = Fields(settings, partial(_exact, settings))
-    for row in read_rows(file, compression, settings):
+    for row in rows:
         if isinstance(row, Flaw):
             yield row
             continue
@@ -91,9 +119,9 @@ def _is_json(content: bytes) -> bool:
     return True
 
 
-def _lines(blocks: Iterable[Block | Flaw], settings: InputSettings, end: bytes) -> Iterator[Row | Flaw]:
+def _lines(blocks: Iterable[Block | Flaw], settings: InputSettings, end: bytes, start: int = 0) -> Iterator[Row | Flaw]:
     limit = settings.max_record_bytes
-    for line in split_lines(blocks, limit, end):
+    for line in split_lines(blocks, limit, end, start):
         if isinstance(line, Flaw):
             yield line
         elif line.content is None:

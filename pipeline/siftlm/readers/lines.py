@@ -52,15 +52,17 @@ def beginning(blocks: Iterator[Block | Flaw], limit: int) -> tuple[list[Block | 
     return first, bytes(head)
 
 
-def split_lines(blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n") -> Iterator[Piece | Flaw]:
+def split_lines(
+    blocks: Iterable[Block | Flaw], limit: int, end: bytes = b"\n", offset: int = 0
+) -> Iterator[Piece | Flaw]:
     """Yields the lines of `blocks`, with fewer blank lines in a row and without a byte order mark.
 
-    Lines end with `end`; a CR before LF is part of the end.
+    Lines end with `end`; a CR before LF is part of the end. `offset` is where in the text the blocks begin.
 
     A line of more than `limit` bytes is read over and given without its content.
     """
     parts: list[bytes] = []
-    kept = size = offset = 0
+    kept = size = 0
     for block in blocks:
         if isinstance(block, Flaw):
             if size:

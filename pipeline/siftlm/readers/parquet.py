@@ -17,6 +17,7 @@ from siftlm.readers.fields import ABSENT, MOST_NAME_BYTES, Fields
 from siftlm.readers.metadata import MOST_VALUE_BYTES
 from siftlm.readers.records import UNREADABLE, Flaw, Record
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.slices import WHOLE, Bounds, SliceBound, Slicing
 
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 40
@@ -25,7 +26,9 @@ _ARROW_SCHEMA, _SET_ASIDE = b"ARROW:schema", b"ARROW schema"
 _ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
-def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+def read_parquet(
+    file: BinaryIO, compression: Compression, settings: InputSettings, bounds: Bounds = WHOLE
+) -> Iterator[Record | Flaw]:
     """Yields a record or a flaw for every row, and one flaw for a row group that cannot be read."""
     if compression != "none":
         yield Flaw("error", "compressed_parquet", f"Parquet inside {compression} cannot be read", 0)
@@ -40,10 +43,40 @@ def read_parquet(file: BinaryIO, compression: Compression, settings: InputSettin
         if isinstance(names, Flaw):
             yield names
             return
-        table, first = _Table(file, opened, names, settings), 0
-        for group in range(opened.num_row_groups):
+        begin, end = bounds
+        table, first = _Table(file, opened, names, settings), begin.before if begin else 0
+        for group in range(begin.at if begin else 0, end.at if end else opened.num_row_groups):
             yield from table.read_group(group, first)
             first += opened.metadata.row_group(group).num_rows
+
+
+def _cuts(file: BinaryIO, compression: Compression, settings: InputSettings, size: int) -> list[SliceBound]:
+    """Cuts between row groups, by the size of the texts in them."""
+    if compression != "none":
+        return []
+    try:
+        with open_parquet(file) as opened:
+            return _group_cuts(opened, settings, size)
+    except _ERRORS as error:
+        _raise_if_from_disk(error)
+        return []
+
+
+def _group_cuts(opened: pq.ParquetFile, settings: InputSettings, size: int) -> list[SliceBound]:
+    texts = [n for n, path in enumerate(column_paths(opened)) if _is_at(path, settings.text_field)]
+    made: list[SliceBound] = []
+    content, wanted, rows = 0, size, 0
+    for number in range(opened.num_row_groups):
+        if content >= wanted:
+            made.append(SliceBound(number, 0, rows))
+            wanted = content + size
+        group = opened.metadata.row_group(number)
+        content += sum(group.column(n).total_uncompressed_size for n in texts)
+        rows += group.num_rows
+    return made
+
+
+SLICING = Slicing(_cuts, read_parquet)
 
 
 def open_parquet(file: BinaryIO, like: pq.ParquetFile | None = None, dictionaries: tuple[str, ...] = ()) -> Any:

@@ -69,6 +69,12 @@ class InputSettings(Settings):
     main_content: bool = Field(
         True, description="warc: keep the main text of a page only, without navigation and boilerplate."
     )
+    shard_bytes: int = Field(
+        256 << 20,
+        ge=1,
+        description="How much text a shard, the unit of work, has at most, about: larger files are read in slices "
+        "where their format allows it, files below a sixteenth of it together. The output does not depend on it.",
+    )
     max_document_bytes: int = Field(
         16 * 1024 * 1024,
         ge=1,

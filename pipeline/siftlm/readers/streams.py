@@ -153,16 +153,28 @@ def read_blocks(
 
 
 def _packed_blocks(source: _Source, compression: Compression, window: int) -> Iterator[Block | Flaw]:
-    """The blocks of all members, with the dictionary that a zstd file may begin with."""
-    start, size = source.offset, dictionary_bytes(source.peek(8)) if compression == "zstd" else 0
+    """The blocks of all members from the source on, with the dictionary that a zstd file may begin with."""
     codec = codec_of(compression, window)
     try:
-        if size > MAX_DICTIONARY_BYTES:
-            raise ValueError(f"a dictionary has at most {MAX_DICTIONARY_BYTES} bytes, got {size}")
-        codec = codec_of(compression, window, source.peek(size))
+        codec = codec_of(compression, window, opening(source.file))
     except ValueError as error:  # frames that need it are flaws of their own
-        yield Flaw("error", "corrupt_zstd", f"the dictionary at byte {start} cannot be read: {error}", start)
+        if source.offset == 0:
+            yield Flaw("error", "corrupt_zstd", f"the dictionary at byte 0 cannot be read: {error}", 0)
     yield from _member_blocks(source, codec, compression)
+
+
+def opening(file: BinaryIO) -> bytes:
+    """Returns the dictionary frame that a zstd file begins with, or the first bytes of any other file.
+
+    Raises:
+        ValueError: the dictionary is too long.
+    """
+    file.seek(0)
+    head = file.read(8)
+    size = dictionary_bytes(head)
+    if size > MAX_DICTIONARY_BYTES:
+        raise ValueError(f"a dictionary has at most {MAX_DICTIONARY_BYTES} bytes, got {size}")
+    return head + file.read(max(0, size - len(head)))
 
 
 class _Source:
@@ -170,7 +182,7 @@ class _Source:
 
     def __init__(self, file: BinaryIO, offset: int) -> None:
         self.offset = self._chunk_at = offset
-        self._file, self._chunk = file, b""
+        self.file, self._chunk = file, b""
 
     def take(self) -> bytes:
         """Returns the next bytes, as many as are at hand; none at the end of the file."""
@@ -185,8 +197,8 @@ class _Source:
     def _at_hand(self, size: int) -> bytes:
         at = self.offset - self._chunk_at
         if not 0 <= at <= len(self._chunk) - size:
-            self._file.seek(self.offset)
-            self._chunk, self._chunk_at, at = self._file.read(max(size, READ_BYTES)), self.offset, 0
+            self.file.seek(self.offset)
+            self._chunk, self._chunk_at, at = self.file.read(max(size, READ_BYTES)), self.offset, 0
         return self._chunk[at:] if at else self._chunk
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
-from siftlm.readers.encodings import UTF8_MARK, in_utf8, not_utf8
+from siftlm.readers.encodings import UTF8_MARK, in_utf8, is_utf16, marked, not_utf8
 from siftlm.readers.lines import Piece, beginning, line_end, split_lines
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.slices import Bounds, SliceBound, Slicing, content_between, line_cuts
 from siftlm.readers.streams import Block, read_blocks
 
 
@@ -26,6 +27,32 @@ def read_text(file: BinaryIO, compression: Compression, settings: InputSettings)
         first, head = beginning(blocks, limit)
         lines = split_lines(chain(first, blocks), limit, line_end(head))
         yield from (_single_lines if settings.text_unit == "line" else _paragraphs)(lines, settings)
+
+
+def _cuts(file: BinaryIO, compression: Compression, settings: InputSettings, size: int) -> list[SliceBound]:
+    head = _head(file, compression, settings)
+    if settings.text_unit == "file" or marked(head) or is_utf16(head):
+        return []
+    end = line_end(head)
+    return line_cuts(file, compression, size, end if settings.text_unit == "line" else end + rb"\s*" + end)
+
+
+def _read_slice(
+    file: BinaryIO, compression: Compression, settings: InputSettings, bounds: Bounds
+) -> Iterator[Record | Flaw]:
+    """The documents of some lines of a file."""
+    end, start = line_end(_head(file, compression, settings)), bounds[0].before if bounds[0] else 0
+    blocks = content_between(file, compression, settings, bounds)
+    lines = split_lines(blocks, settings.max_document_bytes + 1, end, start)
+    yield from (_single_lines if settings.text_unit == "line" else _paragraphs)(lines, settings)
+
+
+def _head(file: BinaryIO, compression: Compression, settings: InputSettings) -> bytes:
+    blocks = read_blocks(file, compression, settings.max_expansion, window=settings.max_window_bytes)
+    return beginning(blocks, settings.max_document_bytes + 1)[1]
+
+
+SLICING = Slicing(_cuts, _read_slice)
 
 
 def _as_one(blocks: Iterator[Block | Flaw], settings: InputSettings) -> Iterator[Record | Flaw]:

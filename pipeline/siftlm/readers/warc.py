@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from resiliparse.extract.html2text import extract_plain_text
 
-from siftlm.readers.archive import ArchiveRecord, read_archive
+from siftlm.readers.archive import ArchiveRecord, member_cuts, read_archive
 from siftlm.readers.bodies import PageError, Response, parse_response, revealed
 from siftlm.readers.charsets import decode_page, known_charset
 from siftlm.readers.encodings import BAD_UTF8, first_bad_byte
@@ -17,13 +17,16 @@ from siftlm.readers.headers import is_wat_record, packed, record_id, target_url
 from siftlm.readers.mime import HTML, TEXT, XML, charset_parameter, essence, is_binary, is_xhtml, magic, sniffed
 from siftlm.readers.records import Flaw, Record, checked, too_large
 from siftlm.readers.settings import Compression, InputSettings
+from siftlm.readers.slices import WHOLE, Bounds, Slicing
 
 _PAGE_KINDS = frozenset({"response", "resource", "arc"})
 _OTHER_KINDS = frozenset({"warcinfo", "request", "metadata", "revisit", "conversion", "continuation"})
 _SCHEMES_WITHOUT_PAGES = ("filedesc:", "dns:", "metadata:", "whois:")
 
 
-def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings) -> Iterator[Record | Flaw]:
+def read_warc(
+    file: BinaryIO, compression: Compression, settings: InputSettings, bounds: Bounds = WHOLE
+) -> Iterator[Record | Flaw]:
     """Yields a record or a flaw for every record of an archive, of whatever kind it is.
 
     Responses with a 2xx status and resources give documents when they are HTML or plain text, conversion records
@@ -31,7 +34,7 @@ def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings)
     An archive that only describes pages, a WAT file, ends with an error that says so.
     """
     described = others = False
-    for record in read_archive(file, compression, settings, settings.max_record_bytes):
+    for record in read_archive(file, compression, settings, settings.max_record_bytes, bounds):
         if isinstance(record, Flaw):
             yield record
             continue
@@ -42,6 +45,9 @@ def read_warc(file: BinaryIO, compression: Compression, settings: InputSettings)
     if described and not others:
         detail = "a WAT file holds metadata and no text; read the WARC or WET file of the same name"
         yield Flaw("error", "wat_file", detail, 0)
+
+
+SLICING = Slicing(member_cuts, read_warc)
 
 
 def _kind(record: ArchiveRecord) -> str:

@@ -119,7 +119,7 @@ def print_explanation(document: Explanation, characters: int) -> None:
     verdict = kept if document.kept else f"dropped: {document.reason}"
     console.print(Text(f"{document.doc_id}  {verdict}", style="bold green" if document.kept else "bold red"))
     same = f", one of {document.same_id} documents with this id" if document.same_id > 1 else ""
-    console.print(Text(f"{document.shard}, row {document.row}{same}", style="dim"))
+    console.print(Text(f"{document.path}, record {document.record}{same}", style="dim"))
     _print_way(console, document)
     if document.cluster_size > 1:
         console.print(Text(f"\ncluster of {document.cluster_size} documents", style="bold"))

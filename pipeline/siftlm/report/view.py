@@ -124,8 +124,8 @@ class Explanation:
     """Holds why a document was kept or dropped, with its columns, its cluster and its text."""
 
     doc_id: str
-    shard: str
-    row: int
+    path: str  # of the file that the document is from
+    record: int  # its number there, from 0
     same_id: int  # documents of the run with this id, itself included
     kept: bool
     reason: str | None

@@ -17,7 +17,7 @@ from siftlm.engine.shards import Task
 from siftlm.engine.step import Row, Shard, ShardStep, Told
 from siftlm.readers import InputSettings
 from siftlm.readers.columns import schema, typed
-from siftlm.stages.inputs import read_unchanged
+from siftlm.stages.slicing import SLICES, read_unchanged
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
 
@@ -51,7 +51,13 @@ class FieldColumns(ShardStep):
         return digest(STAGE, self.identity(), list(self.inputs[source].columns.items()), documents)
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
-        return [shard.task(self.key(shard.outputs[self.documents].key, shard.facts["source"])) for shard in shards]
+        return [
+            shard.task(
+                self.key(shard.outputs[self.documents].key, shard.facts["source"]),
+                **{SLICES: [part.packed for part in shard.reads]},
+            )
+            for shard in shards
+        ]
 
     def run(self, task: Task, store: Store) -> Marker:
         settings = self.inputs[task.facts["source"]]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import pyarrow as pa
@@ -18,11 +19,12 @@ from siftlm.readers import InputSettings, detect
 from siftlm.readers.presence import count_values
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.fields import FieldColumns, FieldsFile
-from siftlm.stages.inputs import Files, read_unchanged
+from siftlm.stages.inputs import Files
+from siftlm.stages.slicing import SLICES, read_unchanged, shares
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter
 
-VERSION = 8
+VERSION = 9
 STAGE = "documents"
 REJECTS = ".rejects.parquet"
 BATCH_BYTES = 32 << 20  # of text
@@ -56,8 +58,14 @@ class Ingest(ShardStep):
 
         Fields kept as columns belong to another step, but are written in the same pass: their key is computed here.
         """
-        identities = {name: settings.model_dump(exclude={"paths", "columns"}) for name, settings in self.inputs.items()}
-        tasks = [shard.task(_key(shard, identities[shard.facts["source"]])) for shard in shards]
+        elsewhere = {"paths", "columns", "shard_bytes"}
+        identities = {name: settings.model_dump(exclude=elsewhere) for name, settings in self.inputs.items()}
+        tasks = [
+            shard.task(
+                _key(shard, identities[shard.facts["source"]]), **{SLICES: [part.packed for part in shard.reads]}
+            )
+            for shard in shards
+        ]
         if self.fields is None:
             return tasks
         beside = [self.fields.key(task.key, task.facts["source"]) for task in tasks]
@@ -69,13 +77,14 @@ class Ingest(ShardStep):
         errors: Counter[str] = Counter()
         values: Counter[str] = Counter()
         unusable: Counter[str] = Counter()
+        records: list[int] = []
         text_bytes = domains = 0
         rejects: ShardWriter | None = None  # of a file that is there only where something could not be read
         fields: FieldsFile | None = None
         with store.writer(STAGE, task.key, DOCUMENT_SCHEMA) as documents, ExitStack() as files:
             if self.fields:
                 fields = files.enter_context(self.fields.writing(task.facts["fields"], settings, store))
-            for read in read_unchanged(task, settings, self.batch_bytes):
+            for read in read_unchanged(task, settings, self.batch_bytes, records):
                 batch = to_documents(read.documents, settings.source)
                 documents.write(batch)
                 if fields:
@@ -104,22 +113,41 @@ class Ingest(ShardStep):
             dropped=dict(sorted(skipped.items())),
             errors=dict(sorted(errors.items())),
             files={".parquet": documents.seal} | ({REJECTS: rejects.seal} if rejects else {}),
-            facts={"text_bytes": text_bytes, "domains": domains, "values": dict(values), "unusable": dict(unusable)},
+            facts={
+                "text_bytes": text_bytes,
+                "domains": domains,
+                "values": dict(values),
+                "unusable": dict(unusable),
+                "records": records,
+            },
         )
 
 
 def _key(shard: Shard, identity: object) -> str:
-    named = detect(shard.name, UNTELLING)
-    return digest("ingest", VERSION, identity, shard.facts["fingerprint"], [named.format, named.compression])
+    """The key of a shard's documents, by what it reads and the formats that names of files show."""
+    read = [(part.identity, _named(part.path)) for part in shard.reads]
+    return digest("ingest", VERSION, identity, read)
+
+
+@lru_cache(maxsize=1 << 16)
+def _named(path: str) -> tuple[str, str]:
+    named = detect(path.rpartition("/")[2], UNTELLING)
+    return named.format, named.compression
 
 
 def shards(inputs: Sequence[InputSettings], files: Files) -> list[Shard]:
-    """Returns a shard with its fingerprint for every input file, sources in the order of the configuration."""
+    """Returns the shards of all sources, these in the order of the configuration, each with what it reads."""
     made: list[Shard] = []
     for settings in inputs:
-        for file, fingerprint, signature in files[settings.source]:
-            facts = {"source": settings.source, "fingerprint": fingerprint, "bytes": file.size, "signature": signature}
-            made.append(Shard(len(made), file.path, facts))
+        for share in shares(settings, files[settings.source]):
+            first, *others = share
+            name = f"{first.name} and {len(others):,} more" if others else first.name
+            facts = {
+                "source": settings.source,
+                "fingerprint": digest([part.identity for part in share]) if others else first.fingerprint,
+                "bytes": sum(part.size for part in share),
+            }
+            made.append(Shard(len(made), name, facts, reads=tuple(share)))
     return made
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import orjson
 
 from siftlm import filesystem, paths, patterns
-from siftlm.engine.shards import Task
 from siftlm.errors import UserError
 from siftlm.patterns import InputFile
-from siftlm.readers import ReadBatch, read_shard
 from siftlm.readers.folder_documents import OTHER, documents_of, names_of
 from siftlm.readers.settings import InputSettings
 from siftlm.remote import hub
@@ -161,15 +159,6 @@ def check_unchanged(path: str, fingerprint: str, signature: str) -> None:
         raise gone(path) from None
     if not same:
         raise UserError(f"input: files must stay as they are while a run reads them, got {path} changed; run again")
-
-
-def read_unchanged(task: Task, settings: InputSettings, batch_bytes: int) -> Iterator[ReadBatch]:
-    """Yields the batches of an input shard; raises UserError if the file changed since its fingerprint was taken."""
-    try:
-        yield from read_shard(task.name, settings, batch_bytes=batch_bytes)
-    except FileNotFoundError:
-        raise gone(task.name) from None
-    check_unchanged(task.name, task.facts["fingerprint"], task.facts["signature"])
 
 
 def gone(path: str) -> UserError:

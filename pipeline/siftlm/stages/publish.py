@@ -28,6 +28,7 @@ from siftlm.stages.columns import SCORES
 from siftlm.stages.ingest import REJECTS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.inputs import digests
+from siftlm.stages.origins import Origins
 from siftlm.stages.texts import doc_ids
 from siftlm.stages.write import PART
 from siftlm.store import Marker, Store
@@ -136,55 +137,64 @@ def publish(folder: str, staging: str, data: Sequence[Marker], rejects: Sequence
 
 
 def write_errors(
-    folder: str, selected: Sequence[Task], markers: Mapping[str, Sequence[Marker]], store: Store
+    folder: str,
+    selected: Sequence[Task],
+    markers: Mapping[str, Sequence[Marker]],
+    store: Store,
+    places: Sequence[Origins],
 ) -> dict[str, Any]:
-    """Writes errors.parquet, with the position of every record that failed, and returns its manifest entry.
+    """Writes errors.parquet, with the file and position of every record that failed, and returns its manifest entry.
 
-    `markers` are those of all stages; an output without an error is not read.
+    `markers` are those of all stages; an output without an error is not read. `places` has the files of every shard.
     """
     with open_parquet(f"{folder}/{ERRORS}", ERROR_SCHEMA) as out:
         for at, task in enumerate(selected):
-            tables = [_ingest_errors(task, store)] if markers[DOCUMENTS][at].errors else []
-            tables += [_failures(task, column, store) for column in markers[SIGNALS][at].facts.get("failures", {})]
+            of_shard = task, store, places[at]
+            tables = [_ingest_errors(*of_shard)] if markers[DOCUMENTS][at].errors else []
+            tables += [_failures(column, *of_shard) for column in markers[SIGNALS][at].facts.get("failures", {})]
             for stage, key in task.inputs.items():
                 if stage.startswith(SCORES) and markers[stage][at].errors:
-                    tables.append(_score_errors(task, stage, key, store))
+                    tables.append(_score_errors(stage, key, *of_shard))
             for table in tables:
                 for batch in table.to_batches():
                     out.write(batch)
     return {"path": ERRORS, "rows": out.rows, "bytes": out.seal.size, "checksum": f"xxh3_128:{out.seal.digest}"}
 
 
-def _ingest_errors(task: Task, store: Store) -> pa.Table:
+def _ingest_errors(task: Task, store: Store, places: Origins) -> pa.Table:
     table = store.table(DOCUMENTS, task.inputs[DOCUMENTS], suffix=REJECTS)
     table = table.filter(pc.equal(table["kind"], "error"))
-    return _errors("ingest", task, {name: table[name] for name in table.schema.names if name != "kind"})
+    columns = {name: table[name].combine_chunks() for name in table.schema.names if name != "kind"}
+    return _errors("ingest", places, columns)
 
 
-def _failures(task: Task, column: str, store: Store) -> pa.Table:
+def _failures(column: str, task: Task, store: Store, places: Origins) -> pa.Table:
     """The documents that a scorer failed on, which are no less documents for it."""
     errors = store.table(SIGNALS, task.inputs[SIGNALS], [column])[column].combine_chunks()
-    return _of_documents(SIGNALS, task, store, pa.repeat(column, len(errors)), detail=errors)
+    return _of_documents(SIGNALS, task, store, places, pa.repeat(column, len(errors)), detail=errors)
 
 
-def _score_errors(task: Task, stage: str, key: str, store: Store) -> pa.Table:
-    return _of_documents(stage, task, store, store.table(stage, key, ["error"])["error"].combine_chunks())
+def _score_errors(stage: str, key: str, task: Task, store: Store, places: Origins) -> pa.Table:
+    return _of_documents(stage, task, store, places, store.table(stage, key, ["error"])["error"].combine_chunks())
 
 
-def _of_documents(stage: str, task: Task, store: Store, reasons: pa.Array, detail: pa.Array | None = None) -> pa.Table:
+def _of_documents(
+    stage: str, task: Task, store: Store, places: Origins, reasons: pa.Array, detail: pa.Array | None = None
+) -> pa.Table:
     """The errors of documents; those have none whose detail, or else whose reason, is null."""
     rows = pc.indices_nonzero(pc.is_valid(reasons if detail is None else detail))
     positions = store.table(SIGNALS, task.inputs[SIGNALS], ["position"])["position"].combine_chunks()
     columns = {"position": positions, "doc_id": doc_ids(task, store), "reason": reasons}
     columns |= {} if detail is None else {"detail": detail}
     taken = {name: column.take(rows) for name, column in columns.items()}
-    return _errors(stage, task, {**taken, "records": pa.repeat(1, len(rows))})
+    return _errors(stage, places, {**taken, "records": pa.repeat(1, len(rows))})
 
 
-def _errors(stage: str, task: Task, columns: Mapping[str, Any]) -> pa.Table:
+def _errors(stage: str, places: Origins, columns: Mapping[str, Any]) -> pa.Table:
     """The errors of a shard in one stage; null where no column is given."""
     rows = len(columns["reason"])
-    given = {"stage": pa.repeat(stage, rows), "shard": pa.repeat(task.name, rows), **columns}
+    paths, positions = places.of(columns["position"])
+    given = {"stage": pa.repeat(stage, rows), **columns, "shard": paths, "position": positions}
     return pa.table([given.get(f.name, pa.nulls(rows, f.type)) for f in ERROR_SCHEMA], schema=ERROR_SCHEMA)
 
 

@@ -34,11 +34,10 @@ from siftlm.statistics.exact import exact_sum
 from siftlm.statistics.passes import Partial
 from siftlm.store import Marker, Store, digest
 
-VERSION = 3
+VERSION = 4
 PLAN_VERSION = 2  # of the file with what was found of the corpus
 STAGE = DECISIONS
 SELECTIONS = "selections"  # folder of the store with what a selection has learnt of the corpus
-RUNS_PER_SHARD = 64  # a part's size is exact to this share of an input shard's kept text
 
 
 def losses(decisions: pa.RecordBatch) -> list[tuple[str, str, int]]:
@@ -71,18 +70,6 @@ def _sizes(
         f"written_{unit}": int((copies * sizes).sum()),
         f"repetition_{unit}": repetition.facts(),
     }
-
-
-def output_runs(output_bytes: np.ndarray, count: int = RUNS_PER_SHARD) -> list[list[int]]:
-    """Returns [start row, end row, output bytes] of about `count` row ranges with about equal output."""
-    ends = np.cumsum(output_bytes)
-    total = int(ends[-1]) if len(ends) else 0
-    if total == 0:
-        return [[0, len(ends), 0]] if len(ends) else []
-    marks = np.searchsorted(ends, np.arange(1, count + 1) * (total / count), side="left") + 1
-    bounds = np.unique(np.minimum(np.r_[0, marks[:-1], len(ends)], len(ends)))
-    sums = np.add.reduceat(output_bytes, bounds[:-1])
-    return [[int(a), int(b), int(s)] for a, b, s in zip(bounds[:-1], bounds[1:], sums, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -167,7 +154,7 @@ class Decisions(ShardStep):
         failed = [loss for loss in lost if loss[0].startswith(FAILED)]
         copies = np.where(decisions["kept"], decisions["copies"], 0).astype(np.int64)
         sizes = table["byte_count"].to_numpy()
-        facts: dict[str, Any] = {"copies": int(copies.sum()), "runs": output_runs(copies * sizes)}
+        facts: dict[str, Any] = {"copies": int(copies.sum()), "dropped_bytes": int(sizes[copies == 0].sum())}
         weight = np.where(copies > 0, decisions["weight"], 0.0)
         repeats = self._repeats(copies, weight)
         facts |= {"lost": lost, "weighted_documents": hex(exact_sum(weight))}

@@ -1,18 +1,21 @@
 """Writes the output shards, and on request the rejects with their reasons.
 
-Output shards are cut from runs of rows that the select stage counted, so that a shard's size is bounded without a
-pass over the texts. In run order an output shard reads its rows straight from the stages; with a shuffle every input
-shard first scatters its kept rows by a keyed hash, and an output shard gathers the rows of its range of hashes.
+An output file has the rows whose text begins in its stretch of all text that is written, `shard_bytes` long; its row
+groups end at rows, too. So no byte of it depends on what the shards are. In run order a file reads its rows straight
+from the stages; with a shuffle every shard first scatters its kept rows by a keyed hash, and a file gathers the rows of
+its range of hashes.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,14 +33,13 @@ from siftlm.settings import Settings
 from siftlm.stages.columns import available, read_columns, row_batches
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.portions import batched
-from siftlm.stages.select import output_runs
 from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Marker, Store, digest
 from siftlm.tables import ShardWriter, open_parquet
 
 VERSION = 3
 STAGE = "data"
-FINER = 4  # runs of rows in an output shard, at least
+GROUP_ROWS = 16_384  # of a row group, at most
 CHUNK_BYTES = 64 << 20  # of text that a scatter sorts at a time
 FIRST = ("doc_id", "text", "url", "domain", "source", "metadata", "byte_count")
 COPY = pa.field("copy", pa.int32(), nullable=False)  # number of the copy, from 0
@@ -51,7 +53,7 @@ class OutputSettings(Settings):
 
     folder: WrittenPath = Field(description="Folder of the run: data/, manifest.json, README.md, report.html, store/.")
     shard_bytes: int = Field(
-        256 << 20, ge=1 << 16, le=1 << 40, description="Text bytes in an output shard, about: never much more."
+        256 << 20, ge=1 << 16, le=1 << 40, description="Text bytes in an output file: one document more at most."
     )
     row_group_bytes: int = Field(32 << 20, ge=1 << 12, description="Bytes in a row group before compression, about.")
     compression_level: int = Field(3, ge=1, le=22, description="Level of zstd.")
@@ -94,7 +96,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Write:
-    """Writes one output shard of the run."""
+    """Writes one output file of the run."""
 
     settings: OutputSettings
     schema: pa.Schema
@@ -107,18 +109,18 @@ class Write:
             f"{self.folder}/{task.name}",
             self.schema,
             metadata=self.metadata,
-            row_group_bytes=self.settings.row_group_bytes,
             compression_level=self.settings.compression_level,
+            row_group_bytes=sys.maxsize,  # they end where `row_groups` says
             published=True,
         ) as out:
-            for table in self._gathered(task, store) if self.settings.shuffle else self._in_order(task, store):
+            rows = self._gathered(task, store) if self.settings.shuffle else _in_order(task, store, self._rows)
+            for table in row_groups(rows, self.settings.row_group_bytes):
                 write_rows(out, table)
+                out.flush()
         return _written(self, task, task.name, out)
 
-    def _in_order(self, task: Task, store: Store) -> Iterator[pa.Table]:
-        for shard, start, end in task.facts["runs"]:
-            source = Task(**task.facts["shards"][str(shard)])
-            yield from output_rows(source, store, self.schema, start, end)
+    def _rows(self, task: Task, store: Store, start: int, end: int) -> Iterator[pa.Table]:
+        return output_rows(task, store, self.schema, start, end)
 
     def _gathered(self, task: Task, store: Store) -> Iterator[pa.Table]:
         tables = [self.schema.append(PLACE).empty_table()]
@@ -132,19 +134,55 @@ class Write:
 
 @dataclass(frozen=True)
 class WriteRejects:
-    """Writes the dropped documents of one input shard, with their reasons."""
+    """Writes one file of dropped documents, with their reasons."""
 
+    settings: OutputSettings
     schema: pa.Schema
     folder: str
     name: str = "rejects"
 
     def run(self, task: Task, store: Store) -> Marker:
-        with open_parquet(f"{self.folder}/{task.facts['file']}", self.schema, published=True) as out:
-            for table in row_batches(task, store, 0, task.facts["rows"]) if task.facts["dropped"] else ():
-                dropped = table.filter(pc.invert(table["kept"]))
-                for batch in dropped.select(self.schema.names).cast(self.schema).to_batches():
-                    out.write(batch)
-        return _written(self, task, task.facts["file"], out)
+        with open_parquet(
+            f"{self.folder}/{task.name}", self.schema, row_group_bytes=sys.maxsize, published=True
+        ) as out:
+            for table in row_groups(_in_order(task, store, self._rows), self.settings.row_group_bytes):
+                write_rows(out, table)
+                out.flush()
+        return _written(self, task, task.name, out)
+
+    def _rows(self, task: Task, store: Store, start: int, end: int) -> Iterator[pa.Table]:
+        for table in row_batches(task, store, start, end):
+            yield table.filter(pc.invert(table["kept"])).select(self.schema.names).cast(self.schema)
+
+
+def _in_order(
+    task: Task, store: Store, rows: Callable[[Task, Store, int, int], Iterator[pa.Table]]
+) -> Iterator[pa.Table]:
+    """The rows of an output file, of one shard after the other."""
+    for shard, start, end in task.facts["runs"]:
+        yield from rows(Task(**task.facts["shards"][str(shard)]), store, start, end)
+
+
+def row_groups(tables: Iterable[pa.Table], most_bytes: int, most_rows: int = GROUP_ROWS) -> Iterator[pa.Table]:
+    """Yields the rows again as row groups, which depend on the rows alone.
+
+    A row group ends with the row whose text fills `most_bytes` (by the column `byte_count`), or with `most_rows` rows.
+    """
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for given in tables:
+        table = given
+        while table.num_rows:
+            ends = size + np.cumsum(table["byte_count"].to_numpy())
+            fits = min(int(np.searchsorted(ends, most_bytes)) + 1, most_rows - rows)
+            waiting.append(table.slice(0, fits))
+            if fits > table.num_rows:
+                rows, size = rows + table.num_rows, int(ends[-1])
+                break
+            yield pa.concat_tables(waiting)
+            table, waiting, rows, size = table.slice(fits), [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def write_rows(out: ShardWriter, table: pa.Table) -> None:
@@ -200,23 +238,42 @@ def part_of(places: np.ndarray, parts: int) -> np.ndarray:
     return np.minimum((places.astype(np.float64) / 2.0**64 * parts).astype(np.int64), parts - 1)
 
 
-def cut_parts(runs: Sequence[list[list[int]]], shard_bytes: int) -> list[list[tuple[int, int, int]]]:
-    """Returns the row ranges (shard, start, end) of each output shard, in order, at most `shard_bytes` of text each.
+Part = list[tuple[int, int, int]]
+"""The row ranges (shard, start, end) of an output file, in order."""
 
-    `runs` holds [start, end, output bytes] of every input shard; one that is larger is an output shard of its own.
+
+class Given(NamedTuple):
+    """Counts the rows that a shard gives to the output, and the bytes of their text."""
+
+    rows: int
+    bytes: int
+
+
+def cut_parts(shards: Sequence[Given], sizes: Callable[[int], np.ndarray], most_bytes: int) -> list[Part]:
+    """Returns the row ranges of every output file; there is one file where there is no row.
+
+    Args:
+        shards: What every shard gives.
+        sizes: Returns for every row of a shard the bytes of text that it gives, -1 where it gives none, int64[rows];
+            only called where a file ends within the shard.
+        most_bytes: File k has the rows whose text begins at byte [k, k + 1) * most_bytes of all text.
     """
-    parts: list[list[tuple[int, int, int]]] = [[]]
-    part_bytes = 0
-    for shard, runs_of_shard in enumerate(runs):
-        for start, end, run_bytes in runs_of_shard:
-            if part_bytes and part_bytes + run_bytes > shard_bytes:
-                parts.append([])
-                part_bytes = 0
-            if parts[-1] and parts[-1][-1][::2] == (shard, start):
-                start = parts[-1].pop()[1]
-            parts[-1].append((shard, start, end))
-            part_bytes += run_bytes
-    return [part for part in parts if part] or [[]]
+    parts: dict[int, Part] = {}
+    before = 0
+    for shard, given in enumerate(shards):
+        first, last = before // most_bytes, (before + given.bytes) // most_bytes
+        if given.rows and first == last:
+            parts.setdefault(first, []).append((shard, 0, sys.maxsize))
+        elif given.rows:
+            every = sizes(shard)
+            rows = np.flatnonzero(every >= 0)
+            number = (before + np.cumsum(every[rows]) - every[rows]) // most_bytes
+            starts = np.flatnonzero(np.r_[True, np.diff(number) > 0])
+            bounds = [*rows[starts].tolist(), sys.maxsize]
+            for at, start, end in zip(number[starts].tolist(), bounds, bounds[1:], strict=False):
+                parts.setdefault(at, []).append((shard, start, end))
+        before += given.bytes
+    return [parts[number] for number in sorted(parts)] or [[]]
 
 
 def run(
@@ -235,19 +292,20 @@ def run(
         replace(
             task,
             key=digest("write", VERSION, task.key, sorted(task.inputs.items()), metadata),
-            facts={"rows": marker.rows_in, "dropped": marker.rows_in - marker.rows_out},
+            facts={"rows": marker.rows_in},
         )
         for task, marker in zip(selected, decisions, strict=True)
     ]
     of_all = digest([task.key for task in tasks], settings.model_dump(exclude={"allow_empty"}), folder)
     if settings.shuffle:
-        kept_bytes = sum(size for marker in decisions for _, _, size in marker.facts["runs"])
+        kept_bytes = sum(int(marker.facts["written_bytes"]) for marker in decisions)
         count = max(1, math.ceil(kept_bytes / settings.shard_bytes))
         keyed_tasks = [replace(task, key=digest(task.key, "scatter", count, seed)) for task in tasks]
         scatter = Scatter(count, seed, schema, batch_size(context.runner, CHUNK_BYTES))
         contents = [{"scattered": groups} for groups in fallen(run_shards(scatter, keyed_tasks, context), count)]
     else:
-        contents = _ordered_parts(settings, tasks, decisions, store)
+        kept = [Given(int(marker.facts["copies"]), int(marker.facts["written_bytes"])) for marker in decisions]
+        contents = _ordered(tasks, kept, partial(_written_sizes, store), settings)
 
     def written(stage: Write | WriteRejects, tasks: Sequence[Task]) -> list[Marker]:
         forget_lost(stage.name, tasks, settings.folder, folder, store)
@@ -257,17 +315,16 @@ def run(
     parts = [
         Task(at, _name("data", at, len(contents)), digest(*names, at), facts=facts) for at, facts in enumerate(contents)
     ]
-    rejects = [
-        replace(
-            task,
-            key=digest(of_all, "rejects", task.shard),
-            facts={**task.facts, "file": _name("rejects", task.shard, len(tasks))},
-        )
-        for task in tasks
-        if settings.rejects
-    ]
     data = written(Write(settings, schema, folder, metadata), parts)
-    return data, written(WriteRejects(reject_schema(schema), folder), rejects)
+    if not settings.rejects:
+        return data, []
+    gone = [Given(marker.rows_in - marker.rows_out, int(marker.facts["dropped_bytes"])) for marker in decisions]
+    dropped = _ordered(tasks, gone, partial(_dropped_sizes, store), settings)
+    rejects = [
+        Task(at, _name("rejects", at, len(dropped)), digest(of_all, "rejects", at), facts=facts)
+        for at, facts in enumerate(dropped)
+    ]
+    return data, written(WriteRejects(settings, reject_schema(schema), folder), rejects)
 
 
 def rehearse(settings: OutputSettings, task: Task, store: Store) -> None:
@@ -303,26 +360,23 @@ def _is_there(marker: Marker, folder: str, staging: str) -> bool:
         return Seal(facts["bytes"], facts["checksum"], facts["kept"]).damage(path, stream) is None
 
 
-def _runs(task: Task, decision: Marker, shard_bytes: int, store: Store) -> list[list[int]]:
-    """The runs of rows that selection counted, finer ones where a single one would fill an output shard."""
-    runs: list[list[int]] = decision.facts["runs"]
-    if all(size <= shard_bytes // FINER for _, _, size in runs):
-        return runs
+def _written_sizes(store: Store, task: Task) -> np.ndarray:
     table = read_columns(task, store, {"kept", "copies", "byte_count"})
     copies = pc.if_else(table["kept"], table["copies"], 0).to_numpy()
-    sizes = copies * table["byte_count"].to_numpy()
-    return output_runs(sizes, math.ceil(int(sizes.sum()) / shard_bytes * FINER))
+    return np.where(copies > 0, copies * table["byte_count"].to_numpy(), -1)
 
 
-def _ordered_parts(
-    settings: OutputSettings, tasks: Sequence[Task], decisions: Sequence[Marker], store: Store
+def _dropped_sizes(store: Store, task: Task) -> np.ndarray:
+    table = read_columns(task, store, {"kept", "byte_count"})
+    return np.asarray(pc.if_else(table["kept"], -1, table["byte_count"]).to_numpy())
+
+
+def _ordered(
+    tasks: Sequence[Task], given: Sequence[Given], sizes: Callable[[Task], np.ndarray], settings: OutputSettings
 ) -> list[dict[str, Any]]:
-    """The runs of rows of every output shard, and the input shards that they are from."""
-    runs = [_runs(task, marker, settings.shard_bytes, store) for task, marker in zip(tasks, decisions, strict=True)]
-    return [
-        {"runs": part, "shards": {str(shard): asdict(tasks[shard]) for shard, _, _ in part}}
-        for part in cut_parts(runs, settings.shard_bytes)
-    ]
+    """The row ranges of every output file, and the shards that they are of."""
+    parts = cut_parts(given, lambda shard: sizes(tasks[shard]), settings.shard_bytes)
+    return [{"runs": part, "shards": {str(shard): asdict(tasks[shard]) for shard, _, _ in part}} for part in parts]
 
 
 def fallen(scattered: Sequence[Marker], count: int) -> list[list[tuple[str, list[int]]]]:
