@@ -50,3 +50,8 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
         as_spelled.setdefault(known.casefold(), known)
     near = difflib.get_close_matches(name.casefold(), as_spelled, n=1, cutoff=cutoff)
     return as_spelled[near[0]] if near else None
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from siftlm import filesystem, paths
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.inspect.run import FinishedRun
 from siftlm.remote import hub
 from siftlm.remote.names import REPOSITORY
@@ -239,7 +239,7 @@ def _explained(target: HubTarget) -> Iterator[None]:
     except (ValueError, RuntimeError) as error:  # RuntimeError: of the uploader that is written in Rust
         cause = error.__cause__  # of an upload that failed: the client names the file
         why = hub.why_not(cause) if isinstance(cause, hub.faults()) else "run again to go on"
-        raise UserError(f"{MUST}, got {target.path}; {hub.reason_of(error)} {why}") from error
+        raise UserError(f"{MUST}, got {target.path}; {reason_of(error)} {why}") from error
 
 
 def _some(names: list[str]) -> str:

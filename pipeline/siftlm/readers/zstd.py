@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import BinaryIO
 
 import zstandard
 
@@ -17,6 +18,8 @@ MAX_DICTIONARY_BYTES = 64 << 20  # zstd trains dictionaries of 110 KB; the Inter
 _FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _RLE, _RESERVED = 1, 3  # kinds of blocks
+_MOST_HEADER_BYTES = 18  # of a frame
+FIRST_BYTES = 64 << 20  # a first frame that goes on for so long is taken for the only one
 
 
 class WindowError(ValueError):
@@ -49,6 +52,46 @@ def read_dictionary(frame: bytes) -> zstandard.ZstdCompressionDict:
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     return dictionary
+
+
+def frame_sizes(file: BinaryIO, at: int) -> tuple[int, int] | None:
+    """Returns the sizes of the frame at byte `at`, compressed and not; None where it does not tell.
+
+    It is walked block by block, without decompressing; a first frame of more than `FIRST_BYTES` is given up.
+    """
+    file.seek(at)
+    head = file.read(_MOST_HEADER_BYTES)
+    if head[1:4] == _SKIPPABLE_MAGIC:
+        return 8 + int.from_bytes(head[4:8], "little"), 0
+    try:
+        parameters = zstandard.get_frame_parameters(head)
+        place = at + zstandard.frame_header_size(head)
+    except zstandard.ZstdError:
+        return None
+    end = None if parameters.content_size == zstandard.CONTENTSIZE_UNKNOWN else _last_block(file, place, at)
+    return None if end is None else (end + 4 * parameters.has_checksum - at, parameters.content_size)
+
+
+def _last_block(file: BinaryIO, place: int, start: int) -> int | None:
+    """Where the blocks of a frame end, the first of which is at `place`; None where that is too far, or damaged."""
+    last = False
+    while not last:
+        file.seek(place)
+        header = file.read(3)
+        if len(header) < 3 or (start == 0 and place > FIRST_BYTES):
+            return None
+        last, kind, size = _block(header)
+        if kind == _RESERVED:
+            return None
+        place += 3 + size
+    return place
+
+
+def _block(header: bytes) -> tuple[bool, int, int]:
+    """Whether a block is the last one of its frame, its kind, and how many bytes follow its header."""
+    bits = int.from_bytes(header, "little")
+    kind = bits >> 1 & 3
+    return bool(bits & 1), kind, 1 if kind == _RLE else bits >> 3
 
 
 class ZstdMember:
@@ -115,12 +158,11 @@ class ZstdMember:
         yield frame.decompress(head)
         while not self._in_last_block:
             header = yield from self._take(3)
-            bits = int.from_bytes(header, "little")
-            last, kind, size = bits & 1, bits >> 1 & 3, bits >> 3
+            last, kind, size = _block(header)
             if kind == _RESERVED:
                 raise ValueError("a block of a reserved kind")
-            block = yield from self._take(1 if kind == _RLE else size)
-            self._in_last_block = bool(last)
+            block = yield from self._take(size)
+            self._in_last_block = last
             yield frame.decompress(header + block)
         checksum = yield from self._take(checksum_bytes)
         yield frame.decompress(checksum) if checksum else b""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.remote.names import HubPath, hub_path
 
 
@@ -92,6 +92,11 @@ def trouble(error: BaseException, path: str, must: str) -> UserError:
 
 def why_not(error: BaseException) -> str:
     """Returns why the hub did not give or take something, and what to do, in a line."""
+    return known_reason(error) or f"the hub cannot be reached ({reason_of(error)}); mend the network and run again"
+
+
+def known_reason(error: BaseException) -> str:
+    """Returns why the hub refused something, and what to do; an empty string for an error of another kind."""
     from huggingface_hub import errors
 
     reasons: list[tuple[type[BaseException], str]] = [  # the special ones before the general ones
@@ -105,7 +110,7 @@ def why_not(error: BaseException) -> str:
     ]
     if told := next((words for kind, words in reasons if isinstance(error, kind)), None):
         return told
-    return _by_status(error) or f"the hub cannot be reached ({reason_of(error)}); mend the network and run again"
+    return _by_status(error)
 
 
 def _by_status(error: BaseException) -> str:
@@ -121,8 +126,3 @@ def _by_status(error: BaseException) -> str:
     if status is None:
         return ""
     return known.get(status) or f"the hub answered {status} ({reason_of(error)}); run again to go on"
-
-
-def reason_of(error: BaseException) -> str:
-    """Returns the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.remote import hub
 
 BUFFER_BYTES = 1 << 16
@@ -66,7 +66,7 @@ class RemoteFile(io.RawIOBase):
         raise AssertionError("the last try returns or raises")
 
     def _broken(self, error: Exception) -> UserError:
-        why = hub.why_not(error) if self._path.startswith("hf://") else f"{hub.reason_of(error)}; run again to go on"
+        why = hub.why_not(error) if self._path.startswith("hf://") else f"{reason_of(error)}; run again to go on"
         return UserError(f"input: files must be readable to their ends, got {self._path}; {why}")
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from siftlm.errors import UserError
-from siftlm.scorers.lm_files import reason_of
+from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_head import PartedHead
 
 PROBE_TOKENS = 24  # half of them the beginning that two texts share

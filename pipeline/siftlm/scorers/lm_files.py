@@ -12,7 +12,8 @@ from pathlib import Path
 import xxhash
 
 from siftlm import filesystem
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
+from siftlm.remote.hub import known_reason
 
 SAFE_WEIGHTS = ("*.safetensors",)
 PICKLED_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth")
@@ -110,28 +111,11 @@ def _from_hub(
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = known_reason(error) or reason_of(error)
         raise UserError(
-            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {_why_not(error)}"
+            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {why}"
         ) from error
     return folder, folder.name
-
-
-def _why_not(error: Exception) -> str:
-    from huggingface_hub import errors
-
-    reasons: list[tuple[type[Exception], str]] = [  # the special ones before the general ones
-        (errors.GatedRepoError, "its owner wants terms to be accepted; do so on the hub, and set HF_TOKEN"),
-        (errors.RepositoryNotFoundError, "the hub has none of that name, or none that may be seen without HF_TOKEN"),
-        (errors.RevisionNotFoundError, "the hub has no such revision of it"),
-        (errors.HFValidationError, "a hub id is a name, or an owner and a name with a slash between them"),
-        (errors.LocalEntryNotFoundError, "the hub cannot be reached, and no copy of it is in the cache"),
-    ]
-    return next((words for kind, words in reasons if isinstance(error, kind)), reason_of(error))
-
-
-def reason_of(error: Exception) -> str:
-    """Returns the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:

@@ -20,8 +20,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from siftlm.errors import UserError
-from siftlm.scorers.lm_files import reason_of
+from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_model import LanguageModel
 from siftlm.statistics.ranks import spearman
 from siftlm.statistics.units import bits_per_byte, perplexity

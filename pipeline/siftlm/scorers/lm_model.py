@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_attention import fuse_gelu, use_packed_attention
 from siftlm.scorers.lm_causal import has_parted_head, usable_positions
-from siftlm.scorers.lm_files import ModelFiles, reason_of
+from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_head import PartedHead
 from siftlm_kernels.packed_attention import query_blocks
 

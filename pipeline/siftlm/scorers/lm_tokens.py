@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
-from siftlm.errors import UserError
-from siftlm.scorers.lm_files import ModelFiles, reason_of
+from siftlm.errors import UserError, reason_of
+from siftlm.scorers.lm_files import ModelFiles
 from siftlm_kernels.ragged import within
 
 log = logging.getLogger(__name__)

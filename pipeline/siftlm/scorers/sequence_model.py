@@ -26,9 +26,9 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, usable_positions
-from siftlm.scorers.lm_files import ModelFiles, reason_of
+from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import out_of_memory, padded_length, single_threaded_workers
 from siftlm.scorers.lm_model import DTYPES, check_vocabulary, checked, half_precision, pick_device, read_model
 from siftlm.scorers.lm_tokens import read_tokenizer
