@@ -17,8 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from glob import glob
 from pathlib import Path
 
@@ -31,6 +32,7 @@ JARS = TOOLS / "beam-jvm"
 BIN = Path(sys.executable).parent
 START_SECONDS = 120
 RUN_SECONDS = 420
+SLOW = "SIFTLM_SLOW_ENGINES"
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a test's JVM lives for seconds
 CONFIGURATION = """
 name = "engines"
@@ -41,6 +43,7 @@ source = "made"
 paths = ["{folder}/input"]
 id_field = "id"
 columns = {{ quality = "float", kind = "string" }}
+shard_bytes = 32768
 
 [[join]]
 path = "{folder}/edu.jsonl"
@@ -102,9 +105,19 @@ def texts() -> list[str]:
     return [*made, made[0], made[7], *(text.replace(" ", " odd ", 1) for text in made[3:8]), "", "short one"]
 
 
+def large_rows() -> list[dict[str, object]]:
+    """Rows of 5 kB, enough of them for a file of several slices."""
+    rng = random.Random(6)
+    words = [f"{start}{middle}ra" for start in ("ta", "ve", "zo") for middle in ("bi", "ko", "lu", "me")]
+    return [
+        {"id": f"large{n}", "text": " ".join(rng.choices(words, k=700)), "quality": n % 7, "kind": "odd"}
+        for n in range(40)
+    ]
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path:
-    """A folder with four input shards, a model and the configuration of the run."""
+    """A folder with four small files and one that is read in slices, a model and the configuration of the run."""
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "input").mkdir()
     rows = [
@@ -113,6 +126,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path
     ]
     for shard in range(4):
         (folder / "input" / f"{shard}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[shard::4]))
+    (folder / "input" / "large.jsonl").write_text("".join(json.dumps(row) + "\n" for row in large_rows()))
     scores = [{"doc_id": row["id"], "edu": n * 5 % 13 / 4} for n, row in enumerate(rows) if n % 9]
     (folder / "edu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scores))
     tiny_model(folder / "model", n_embd=32, n_positions=128)
@@ -256,6 +270,56 @@ def spark_cluster(folder: Path) -> Iterator[str]:
         master = folder / "master.log"
         wait_for("the cluster", lambda: master.exists() and tail(master, 10**6).count("Registering worker") == 2, log)
         yield f"spark://127.0.0.1:{port}"
+
+
+@contextmanager
+def flink_cluster(folder: Path) -> Iterator[str]:
+    """The address of a Flink session cluster: a job manager and two task managers with a slot each, all processes."""
+    rest, rpc = free_port(1), free_port(2)
+    (folder / "conf").mkdir()
+    settings = {
+        "rest.port": rest,
+        "rest.address": "127.0.0.1",
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": rpc,
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.numberOfTaskSlots": 1,
+        "taskmanager.cpu.cores": 1.0,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+        "taskmanager.memory.task.heap.size": "384m",
+        "taskmanager.memory.task.off-heap.size": "0m",
+        "taskmanager.memory.network.min": "64m",
+        "taskmanager.memory.network.max": "64m",
+        "taskmanager.memory.managed.size": "128m",
+    }
+    (folder / "conf" / "flink-conf.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+    package = importlib.util.find_spec("pyflink")
+    assert package is not None
+    opens = [
+        f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util", "java.nio", "sun.nio.ch")
+    ]
+    java = ["java", *opens, "-cp", f"{(package.submodule_search_locations or [''])[0]}/lib/*"]
+    entry = "org.apache.flink.runtime"
+    manager = [*java, f"{entry}.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", str(folder / "conf")]
+    tasks = [*java, f"{entry}.taskexecutor.TaskManagerRunner", "--configDir", str(folder / "conf")]
+    with ExitStack() as stack:
+        for name, command in (("manager", manager), ("tasks-1", tasks), ("tasks-2", tasks)):
+            stack.enter_context(running(command, folder / f"{name}.log", JAVA_TOOL_OPTIONS=QUICK_JVM))
+        wait_for("the Flink cluster", lambda: _slots(rest) == 2, folder / "manager.log")
+        yield f"127.0.0.1:{rest}"
+
+
+def _slots(port: int) -> int:
+    """The free slots of a Flink cluster; 0 where it does not answer yet."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/overview", timeout=2) as answer:
+            return int(json.load(answer)["slots-available"])
+    except (OSError, ValueError):
+        return 0
 
 
 @contextmanager
@@ -411,3 +475,17 @@ def test_flink_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: P
     with job_server(tmp_path, "flink", "[local]") as endpoint:
         arguments = (f"--job_endpoint={endpoint}", "--parallelism=2")
         assert run("--runner=FlinkRunner", *arguments, logs=(tmp_path / "job-server.log",)) == truth
+
+
+def test_a_flink_session_cluster_gives_the_same_bytes(run: Run, truth: dict[str, str], tmp_path: Path) -> None:
+    """Two task managers, processes of their own, whose workers read portions of one file.
+
+    Every step waits half a minute for its class path to be shipped, so this runs on request only.
+    """
+    needs("pyflink")
+    if not os.environ.get(SLOW):
+        pytest.skip(f"takes minutes: set {SLOW}=1")
+    with flink_cluster(tmp_path) as master, job_server(tmp_path, "flink", master) as endpoint:
+        arguments = (f"--job_endpoint={endpoint}", "--parallelism=2")
+        logs = tuple(tmp_path / f"{name}.log" for name in ("job-server", "manager", "tasks-1"))
+        assert run("--runner=FlinkRunner", *arguments, logs=logs) == truth
