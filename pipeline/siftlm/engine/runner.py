@@ -17,6 +17,7 @@ from pydantic import ByteSize, Field, TypeAdapter
 from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.beam import import_beam
 from siftlm.engine.beam_options import check_options
+from siftlm.engine.devices.pool import Wanted, shared
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 
@@ -171,6 +172,20 @@ def threads(settings: RunnerSettings) -> int:
     """Returns how many shards one process works on at once; the kernels release the interpreter lock."""
     wanted = settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
     return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
+
+
+def shards_at_once(settings: RunnerSettings, wanted: Wanted | None) -> int:
+    """Returns how many shards of a step one process works on at once: all devices of this machine are used.
+
+    On other machines it is `threads` of each process, whatever devices these have.
+    """
+    devices = len(shared.devices(wanted)) if settings.name == LOCAL else 0
+    return max(threads(settings), -(-devices // settings.processes))
+
+
+def workers(settings: RunnerSettings, wanted: Wanted | None) -> int:
+    """Returns by how much less time a step takes than one core needs for it, or one device if its model is on those."""
+    return len(shared.devices(wanted)) or threads(settings)
 
 
 def memory(settings: RunnerSettings) -> int:
