@@ -18,6 +18,7 @@ from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.beam import import_beam
 from siftlm.engine.beam_options import check_options
 from siftlm.engine.devices.pool import Wanted, shared
+from siftlm.engine.devices.process import AT_ONCE
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 
@@ -180,7 +181,7 @@ def shards_at_once(settings: RunnerSettings, wanted: Wanted | None) -> int:
     On other machines it is `threads` of each process, whatever devices these have.
     """
     devices = len(shared.devices(wanted)) if settings.name == LOCAL else 0
-    return max(threads(settings), -(-devices // settings.processes))
+    return max(threads(settings), AT_ONCE * devices if settings.processes == 1 else -(-devices // settings.processes))
 
 
 def workers(settings: RunnerSettings, wanted: Wanted | None) -> int:

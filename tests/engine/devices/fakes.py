@@ -16,6 +16,7 @@ from siftlm.engine.devices.pool import DevicePool
 from siftlm.engine.shards import Task
 from siftlm.store import Marker, Store
 
+MEET_SECONDS = 120.0
 NUMBER = "FAKE_DEVICE"  # the environment variable that a process sees its device by
 
 
@@ -30,10 +31,12 @@ class FakeDevices:
     number: int
     notes: Path
     broken: Mapping[int, str] = field(default_factory=dict)
-    seconds: float = 0.0  # that every call takes, at least
+    together: int = 0  # devices that wait for each other at their first shard: they must work at the same time
 
     def listed(self) -> list[VisibleDevice]:
-        return [VisibleDevice(n, str(n), f"fake-{os.getuid()}-{self.notes.name}-{n}", "Fake") for n in range(self.number)]
+        return [
+            VisibleDevice(n, str(n), f"fake-{os.getuid()}-{self.notes.name}-{n}", "Fake") for n in range(self.number)
+        ]
 
     def environment(self, device: VisibleDevice) -> dict[str, str]:
         return {NUMBER: device.address}
@@ -49,8 +52,10 @@ class FakeDevices:
         return str(error) if isinstance(error, StickyError) else None
 
     def calls(self) -> list[dict[str, Any]]:
-        """Returns what the processes noted: device, process, begin and end of every shard that was done."""
-        return [json.loads(line) for path in sorted(self.notes.glob("*.jsonl")) for line in path.read_text().splitlines()]
+        """Returns what the processes noted: device, process and name of every shard that was done."""
+        return [
+            json.loads(line) for path in sorted(self.notes.glob("*.jsonl")) for line in path.read_text().splitlines()
+        ]
 
     def pool(self) -> DevicePool:
         return DevicePool(self)
@@ -67,16 +72,23 @@ def note_calls(devices: FakeDevices, own: int) -> None:
 
 def _noted(run: Any, devices: FakeDevices, own: int) -> Any:
     def noted(step: Any, task: Task, store: Store) -> Marker:
-        started = time.time()
         marker: Marker = run(step, task, store)  # all of the work: what a device did before it broke must not count
+        meet(devices, own)
         if devices.broken.get(own) == "raises":
             raise StickyError("CUDA error: an illegal memory access was encountered")
         if devices.broken.get(own) == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(max(0.0, devices.seconds - (time.time() - started)))
-        call = {"device": own, "process": os.getpid(), "began": started, "ended": time.time(), "shard": task.name}
         with (devices.notes / f"{os.getpid()}.jsonl").open("a") as file:
-            file.write(json.dumps(call) + "\n")
+            file.write(json.dumps({"device": own, "process": os.getpid(), "shard": task.name}) + "\n")
         return marker
 
     return noted
+
+
+def meet(devices: FakeDevices, own: int) -> None:
+    """Waits until so many devices are at work."""
+    (devices.notes / f"at-{own}").touch()
+    give_up = time.monotonic() + MEET_SECONDS
+    while len(list(devices.notes.glob("at-*"))) < devices.together:
+        assert time.monotonic() < give_up, "the other devices have no work"
+        time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -64,6 +65,18 @@ def meet(folder: Path, others: int) -> int:
     return int(os.environ[NUMBER])
 
 
+def together(folder: Path) -> int:
+    """How many are in this function at a time, at most."""
+    own = folder / f"{os.getpid()}-{threading.get_ident()}"
+    own.touch()
+    seen = []
+    for _ in range(10):
+        seen.append(len(list(folder.glob(f"{os.getpid()}-*"))))
+        time.sleep(0.1)
+    own.unlink()
+    return max(seen)
+
+
 def breaks(broken: list[int], how: str, value: int) -> tuple[int, int]:
     own = int(os.environ[NUMBER])
     if own in broken and how == "raises":
@@ -86,6 +99,15 @@ def defect() -> None:
 class UnpicklableError(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__("only one argument")
+
+
+class Elsewhere:
+    """Is called in this process only: the others cannot import it."""
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, ("nothing_there",)
+
+    def __call__(self) -> None: ...
 
 
 def odd_defect() -> None:
@@ -122,7 +144,7 @@ def test_a_number_pins_its_device(numbers: Any) -> None:
     """Whatever is free beside it."""
     devices = numbers(4)
     with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(devices.call, Wanted("a", "cuda:2"), where) for _ in range(4)]
+        calls = [threads.submit(devices.call, Wanted("a", "cuda:2"), where) for _ in range(6)]
         assert {call.result()[0] for call in calls} == {2}
 
 
@@ -187,6 +209,10 @@ def test_a_defect_is_told_with_the_traceback_of_its_process(numbers: Any) -> Non
     assert "in defect" in str(caught.value.__cause__)
     with pytest.raises(RuntimeError, match=r"in odd_defect"):
         devices.call(ALL, odd_defect)
+    with pytest.raises(TypeError, match=r"cannot pickle"):
+        devices.call(ALL, threading.Lock)
+    with pytest.raises(ModuleNotFoundError, match=r"nothing_there"):
+        devices.call(ALL, Elsewhere())
 
 
 def test_a_process_whose_device_does_not_open_is_a_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,7 +238,8 @@ from tests.engine.devices.fakes import *
 from tests.engine.devices.test_pool import *
 devices = Numbers(int(sys.argv[2]), Path(sys.argv[1])).pool()
 with ThreadPoolExecutor(4) as threads:
-    print(*(one.result()[0] for one in [threads.submit(devices.call, ALL, where, 1.0) for _ in range(int(sys.argv[3]))]))
+    calls = [threads.submit(devices.call, ALL, where, 1.0) for _ in range(int(sys.argv[3]))]
+    print(*(call.result()[0] for call in calls))
     sys.stdout.flush()
 if len(sys.argv) > 4:
     print(os.getpid(), flush=True)
@@ -225,6 +252,14 @@ def holder(folder: Path, devices: int, calls: int, *more: str) -> subprocess.Pop
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+
+
+def test_a_device_has_the_next_work_before_it_ends_the_last(numbers: Any, tmp_path: Path) -> None:
+    """Two calls at a time in one process; a third waits."""
+    devices = numbers(1)
+    with ThreadPoolExecutor(3) as threads:
+        calls = [threads.submit(devices.call, ALL, together, tmp_path) for _ in range(3)]
+        assert max(call.result() for call in calls) == 2
 
 
 def test_two_processes_share_devices_without_overlap(tmp_path: Path) -> None:

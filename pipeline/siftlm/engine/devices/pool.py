@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from siftlm.engine.devices import locks
 from siftlm.engine.devices.listing import CudaDevices, DeviceProvider, VisibleDevice
-from siftlm.engine.devices.process import DeviceError, DeviceProcess
+from siftlm.engine.devices.process import AT_ONCE, DeviceError, DeviceProcess
 from siftlm.errors import UserError
 from siftlm.scorers.devices import check_present, number_of
 
@@ -116,13 +116,9 @@ class DevicePool:
         process = self._wait(place, devices)
         try:
             yield process
-        except Exception:
-            raise
-        except BaseException:  # asked to stop in the middle of a call
-            self._drop(process)
-            raise
         finally:
             with self._changed:
+                process.calls -= 1
                 process.since = time.monotonic()
                 self._changed.notify_all()
 
@@ -139,14 +135,22 @@ class DevicePool:
             return process
 
     def _free(self, place: str, devices: Sequence[VisibleDevice]) -> DeviceProcess | None:
-        """A process that has nothing to do, or a new one on a device that nobody holds."""
+        """A process that has nothing to do, a new one on a device that nobody holds, or one that can do more."""
         working = self._working(place, devices)
-        for device in working:
-            process = self._processes.get(device.number)
-            if process and process.since is not None:
-                process.since = None
-                return process
-        for device in working:
+        own = sorted((self._processes[d.number] for d in working if d.number in self._processes), key=by_calls)
+        if own and not own[0].calls:
+            process = own[0]
+        elif started := self._started(working):
+            process = started
+        elif own and own[0].calls < AT_ONCE:
+            process = own[0]
+        else:
+            return None
+        process.calls += 1
+        return process
+
+    def _started(self, devices: Sequence[VisibleDevice]) -> DeviceProcess | None:
+        for device in devices:
             if device.number not in self._processes and (lock := locks.take(device.identity)) is not None:
                 self._watch()
                 return self._processes.setdefault(device.number, DeviceProcess(device, self._provider, lock))
@@ -168,16 +172,16 @@ class DevicePool:
             log.warning("%s: waiting for a device; held are %s", place, held)
 
     def _lose(self, place: str, devices: Sequence[VisibleDevice], process: DeviceProcess, reason: str) -> None:
+        """Says what happened to a device, once, and ends its process."""
+        number = process.device.number
         with self._changed:
-            self._failed[process.device.number] = reason
+            if self._processes.get(number) is not process:  # another call was told before
+                return
+            self._failed[number] = reason
+            del self._processes[number]
             left = "; its work goes to another" if any(device.number not in self._failed for device in devices) else ""
         log.warning("%s: %s failed: %s%s", place, process.device, reason, left)
-        self._drop(process)
-
-    def _drop(self, process: DeviceProcess) -> None:
         process.end()
-        with self._changed:
-            self._processes.pop(process.device.number, None)
 
     def _forgive(self) -> None:
         if not self._calls and not self._processes:
@@ -195,7 +199,7 @@ class DevicePool:
             asked = locks.anybody_waits()
             with self._changed:
                 patience, now = HANDOVER_SECONDS if asked else IDLE_SECONDS, time.monotonic()
-                idle = [p for p in self._processes.values() if p.since is not None and now - p.since > patience]
+                idle = [p for p in self._processes.values() if not p.calls and now - p.since > patience]
                 for process in idle:
                     process.end()
                     del self._processes[process.device.number]
@@ -203,6 +207,11 @@ class DevicePool:
                 if not self._processes and not self._calls:
                     self._watched = False
                     return
+
+
+def by_calls(process: DeviceProcess) -> int:
+    """Returns how much a process has taken on, to sort by."""
+    return process.calls
 
 
 shared = DevicePool()

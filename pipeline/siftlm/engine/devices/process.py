@@ -1,4 +1,4 @@
-"""Runs the process of one device, which does one call after another and can be replaced.
+"""Runs the process of one device, which does a few calls at a time and can be replaced.
 
 After an error of CUDA a process can often not use the device any more. The process of a device sees no other one, and
 holds the device's lock for as long as it lives. It ends when the process that started it does.
@@ -16,10 +16,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from multiprocessing.reduction import ForkingPickler
-from queue import SimpleQueue
 from typing import Any
 
 from siftlm import logs
@@ -34,6 +36,7 @@ sys.path[:] = json.loads(sys.argv[3])
 from siftlm.engine.devices.process import serve
 serve(int(sys.argv[1]), int(sys.argv[2]))
 """
+AT_ONCE = 2  # calls: while the end of one shard is written, the device has work of another
 END_SECONDS = 5.0  # for a process whose channel is closed
 DONE, RAISED, FAILED = "done", "raised", "failed"
 
@@ -51,7 +54,8 @@ class DeviceProcess:
 
     def __init__(self, device: VisibleDevice, provider: DeviceProvider, lock: int) -> None:
         self.device = device
-        self.since: float | None = None  # when it came to have nothing to do; None while it works
+        self.calls = 0  # that it has taken on
+        self.since = 0.0  # when it came to have none
         ours, theirs = socket.socketpair()
         words = [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(lock), json.dumps(sys.path)]
         try:
@@ -63,7 +67,11 @@ class DeviceProcess:
             theirs.close()
             os.close(lock)  # that of the process stays
         self._channel = Connection(ours.detach())
-        self._first = pickle.dumps((provider, logs.level()))
+        self._changing = threading.Lock()
+        self._numbers = count()
+        self._answers: dict[int, Future[Any]] | None = {}  # that are awaited; None once there will be no more
+        self._send((provider, logs.level()))
+        threading.Thread(target=self._receive, daemon=True).start()
 
     def call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         """Returns what a function returns that is called in the process, or raises what it raises.
@@ -71,15 +79,14 @@ class DeviceProcess:
         Raises:
             DeviceError: the device failed, or the process ended.
         """
-        asked = pickle.dumps((function, arguments))
-        try:
-            if self._first:
-                self._channel.send_bytes(self._first)
-                self._first = b""
-            self._channel.send_bytes(asked)
-            kind, value = ForkingPickler.loads(self._channel.recv_bytes())
-        except (EOFError, OSError):
-            raise DeviceError(self._last_words()) from None
+        asked, answer = pickle.dumps((function, arguments)), Future[Any]()
+        with self._changing:
+            if self._answers is None:
+                raise DeviceError(self._last_words())
+            number = next(self._numbers)
+            self._answers[number] = answer
+            self._send((number, asked))
+        kind, value = answer.result()
         if kind == FAILED:
             raise DeviceError(value)
         if kind == RAISED:
@@ -90,9 +97,31 @@ class DeviceProcess:
         """Ends the process, and with it the hold on the device."""
         self._process.kill()
         self._process.wait()
-        self._channel.close()
+
+    def _send(self, message: object) -> None:
+        with suppress(OSError):  # the process has ended, which the channel tells whoever reads it
+            self._channel.send(message)
+
+    def _receive(self) -> None:
+        """Hands answers to those who wait for them, until the process ends."""
+        try:
+            while True:
+                number, answer = ForkingPickler.loads(self._channel.recv_bytes())
+                with self._changing:
+                    assert self._answers is not None, "answers are awaited until the channel ends"
+                    waiting = self._answers.pop(number)
+                waiting.set_result(answer)
+        except (EOFError, OSError):
+            pass
+        finally:
+            with self._changing:
+                left, self._answers = list((self._answers or {}).values()), None
+            for waiting in left:
+                waiting.set_result((FAILED, self._last_words()))
+            self._channel.close()
 
     def _last_words(self) -> str:
+        """How the process ended, in words."""
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -102,28 +131,28 @@ class DeviceProcess:
 
 
 def serve(channel: int, lock: int) -> None:
-    """Does what comes through a channel, on the device that this process sees, until the channel is closed."""
+    """Does what comes through a channel, on the device that this process sees, and ends when the channel does.
+
+    That is at once, however busy the process is: nobody is there to work for.
+    """
     for descriptor in (channel, lock):
         os.set_inheritable(descriptor, False)
-    connection = Connection(channel)
-    calls: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, calls), daemon=True).start()
-    provider, level = ForkingPickler.loads(calls.get())
+    connection, sending = Connection(channel), threading.Lock()
+    provider, level = connection.recv()
     logs.show(sys.stderr, level)
     limit_arenas()
-    broken = _opened(provider)
-    while True:
-        asked = calls.get()
-        connection.send_bytes(pickle.dumps((FAILED, broken)) if broken else _answer(provider, asked))
+    threads = ThreadPoolExecutor(AT_ONCE)
+    broken = threads.submit(_opened, provider)
 
+    def answer(number: int, asked: bytes) -> None:
+        told = (FAILED, reason) if (reason := broken.result()) else _answer(provider, asked)
+        with sending:
+            connection.send_bytes(_pickled(number, told))
 
-def _receive(connection: Connection, calls: SimpleQueue[bytes]) -> None:
-    """Ends the process when the channel ends, however busy it is: nobody is there to work for."""
-    while True:
-        try:
-            calls.put(connection.recv_bytes())
-        except (EOFError, OSError):
-            os._exit(1)
+    with suppress(EOFError, OSError):
+        while True:
+            threads.submit(answer, *connection.recv())
+    os._exit(1)
 
 
 def _opened(provider: DeviceProvider) -> str | None:
@@ -135,20 +164,27 @@ def _opened(provider: DeviceProvider) -> str | None:
     return None
 
 
-def _answer(provider: DeviceProvider, asked: bytes) -> bytes:
+def _answer(provider: DeviceProvider, asked: bytes) -> tuple[str, Any]:
     try:
         function, arguments = ForkingPickler.loads(asked)
-        return pickle.dumps((DONE, function(*arguments)))
+        return DONE, function(*arguments)
     except Exception as error:  # noqa: BLE001 - the process that asked is told
         reason = provider.failure(error)
-        return pickle.dumps((FAILED, reason)) if reason else _raised(error)
+        return (FAILED, reason) if reason else (RAISED, _raised(error))
 
 
-def _raised(error: Exception) -> bytes:
-    """An error with its traceback, as text where it cannot be pickled."""
+def _pickled(number: int, told: tuple[str, Any]) -> bytes:
     try:
-        told = pickle.dumps((RAISED, ExceptionWithTraceback(error, error.__traceback__)))
-        ForkingPickler.loads(told)
+        return pickle.dumps((number, told))
+    except Exception as error:  # noqa: BLE001 - of whatever class a result cannot be pickled
+        return pickle.dumps((number, (RAISED, _raised(error))))
+
+
+def _raised(error: Exception) -> object:
+    """An error with its traceback, as text where it cannot be pickled."""
+    told = ExceptionWithTraceback(error, error.__traceback__)
+    try:
+        ForkingPickler.loads(pickle.dumps(told))
     except Exception:  # noqa: BLE001 - of a class that cannot be pickled or made again
-        told = pickle.dumps((RAISED, RuntimeError("".join(traceback.format_exception(error)))))
+        return RuntimeError("".join(traceback.format_exception(error)))
     return told
