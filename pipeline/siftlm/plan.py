@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from siftlm.checks.validate import check_config
 from siftlm.config import RunConfig
-from siftlm.engine.devices.pool import Wanted
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.progress import duration
 from siftlm.engine.runner import workers
 from siftlm.engine.step import Shard
@@ -72,7 +72,7 @@ def _row(
     key: str,
     shards: int,
     todo: int | None,
-    wanted: Wanted | None = None,
+    wanted: WantedDevice | None = None,
 ) -> StagePlan:
     alone = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from siftlm.engine.devices.pool import Wanted
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.runner import RunnerSettings, run_pipeline, threads
 from siftlm.engine.shards import ShardStage, Task, write_plan
 from siftlm.engine.spill import Links
@@ -35,7 +35,7 @@ class Context:
 
 
 def run_shards(
-    stage: ShardStage, tasks: Sequence[Task], context: Context, wanted: Wanted | None = None
+    stage: ShardStage, tasks: Sequence[Task], context: Context, wanted: WantedDevice | None = None
 ) -> list[Marker]:
     """Runs the tasks that have no marker, each on a device of its own where one is wanted.
 

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from siftlm.engine.allocator import limit_arenas
-from siftlm.engine.devices.pool import Wanted
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.runner import RunnerSettings, resource_hints, shards_at_once
 from siftlm.engine.shards import ShardStage, Task, read_plan, run_task
 from siftlm.engine.values import write_value
@@ -29,7 +29,7 @@ def shard_graph(
     plan: str,
     store: Store,
     runner: RunnerSettings,
-    wanted: Wanted | None = None,
+    wanted: WantedDevice | None = None,
 ) -> None:
     """Adds to a pipeline the work on every task of the plan; each writes its output to a file."""
     one = partial(run_task, stage, store=store, wanted=wanted)

@@ -17,7 +17,7 @@ from pydantic import ByteSize, Field, TypeAdapter
 from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.beam import import_beam
 from siftlm.engine.beam_options import check_options
-from siftlm.engine.devices.pool import Wanted, shared
+from siftlm.engine.devices.pool import WantedDevice, shared
 from siftlm.engine.devices.process import AT_ONCE
 from siftlm.errors import UserError
 from siftlm.settings import Settings
@@ -175,7 +175,7 @@ def threads(settings: RunnerSettings) -> int:
     return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
 
 
-def shards_at_once(settings: RunnerSettings, wanted: Wanted | None) -> int:
+def shards_at_once(settings: RunnerSettings, wanted: WantedDevice | None) -> int:
     """Returns how many shards of a step one process works on at once: all devices of this machine are used.
 
     On other machines it is `threads` of each process, whatever devices these have.
@@ -184,8 +184,8 @@ def shards_at_once(settings: RunnerSettings, wanted: Wanted | None) -> int:
     return max(threads(settings), AT_ONCE * devices if settings.processes == 1 else -(-devices // settings.processes))
 
 
-def workers(settings: RunnerSettings, wanted: Wanted | None) -> int:
-    """Returns by how much less time a step takes than one core needs for it, or one device if its model is on those."""
+def workers(settings: RunnerSettings, wanted: WantedDevice | None) -> int:
+    """Returns how many devices or, for a step without, how many shards at a time share the work of a step."""
     return len(shared.devices(wanted)) or threads(settings)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from siftlm import filesystem
-from siftlm.engine.devices.pool import Wanted, on_device
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.errors import UserError
 from siftlm.seals import Seal
 from siftlm.store import Marker, Store, digest
@@ -93,7 +93,7 @@ def _plan_digest(lines: Iterable[bytes]) -> str:
     return digest([line.decode("utf-8", "replace") for line in lines])
 
 
-def run_task(stage: ShardStage, task: Task, store: Store, wanted: Wanted | None = None) -> None:
+def run_task(stage: ShardStage, task: Task, store: Store, wanted: WantedDevice | None = None) -> None:
     """Runs one task, on a device where one is wanted, and commits its marker, unless that is done already."""
     if store.is_done(stage.name, task.key):
         return

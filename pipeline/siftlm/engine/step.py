@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from siftlm.engine.devices.pool import Wanted, on_device
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.shards import Task
 from siftlm.selectors.rule import RuleSettings
@@ -105,7 +105,7 @@ class Step(ABC):
     by_model: ClassVar[bool] = False
 
     @property
-    def wanted(self) -> Wanted | None:
+    def wanted(self) -> WantedDevice | None:
         """Returns which device the model of a step works on; None for a step without one."""
         return None
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.engine.devices.pool import Wanted
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep, Told
 from siftlm.scorers import SequenceClassifierSettings, open_classifier, pinned
@@ -58,7 +58,7 @@ class RateByModel(ShardStep):
         return MODELS + self.settings.name
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> WantedDevice:
         return wanted(self.settings)
 
     @property

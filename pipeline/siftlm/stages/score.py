@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.engine.devices.pool import Wanted, on_device
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Shard, ShardStep, Told
 from siftlm.scorers import ScoreScorer, ScoreSettings, SequenceClassifierSettings, open_score, pinned
@@ -210,7 +210,7 @@ class Score(ShardStep):
         return SCORES + self.settings.name
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> WantedDevice:
         return wanted(self.settings)
 
     @property
@@ -303,9 +303,9 @@ class Score(ShardStep):
         return own, [model for model in others if model]
 
 
-def wanted(model: ScoreSettings | SequenceClassifierSettings) -> Wanted:
+def wanted(model: ScoreSettings | SequenceClassifierSettings) -> WantedDevice:
     """Returns which device a model works on."""
-    return Wanted(f"{model.place}.device", model.runs_on)
+    return WantedDevice(f"{model.place}.device", model.runs_on)
 
 
 def check(model: ScoreSettings) -> None:

@@ -20,11 +20,11 @@ import pytest
 from tests.engine.devices.fakes import NUMBER, FakeDevices, StickyError
 
 from siftlm.engine.devices import locks, pool
-from siftlm.engine.devices.pool import DevicePool, Wanted
+from siftlm.engine.devices.pool import DevicePool, WantedDevice
 from siftlm.errors import UserError
 from siftlm.scorers.devices import pick_device
 
-ALL = Wanted("score.lm.device", "cuda")
+ALL = WantedDevice("score.lm.device", "cuda")
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def test_work_for_the_cpu_is_done_here(numbers: Any) -> None:
     """No process is started for it, nor where `auto` finds no device."""
     devices = numbers(2)
     assert devices.call(None, os.getpid) == os.getpid()
-    assert devices.call(Wanted("score.lm.device", "cpu"), os.getpid) == os.getpid()
-    assert numbers(0).call(Wanted("score.lm.device", "auto"), os.getpid) == os.getpid()
+    assert devices.call(WantedDevice("score.lm.device", "cpu"), os.getpid) == os.getpid()
+    assert numbers(0).call(WantedDevice("score.lm.device", "auto"), os.getpid) == os.getpid()
     assert not devices._processes
 
 
@@ -128,7 +128,7 @@ def test_all_devices_work_at_the_same_time(numbers: Any, tmp_path: Path, wanted:
     """Four calls wait for each other, each on a device of its own."""
     devices = numbers(4)
     with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(devices.call, Wanted("a", wanted), meet, tmp_path, 4) for _ in range(4)]
+        calls = [threads.submit(devices.call, WantedDevice("a", wanted), meet, tmp_path, 4) for _ in range(4)]
         assert sorted(call.result() for call in calls) == [0, 1, 2, 3]
 
 
@@ -144,7 +144,7 @@ def test_a_number_pins_its_device(numbers: Any) -> None:
     """Whatever is free beside it."""
     devices = numbers(4)
     with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(devices.call, Wanted("a", "cuda:2"), where) for _ in range(6)]
+        calls = [threads.submit(devices.call, WantedDevice("a", "cuda:2"), where) for _ in range(6)]
         assert {call.result()[0] for call in calls} == {2}
 
 
@@ -152,11 +152,11 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(numbers: Any) -
     """At the place of the configuration."""
     told = r"score\.lm\.device: must be a CUDA device that this process sees, one of cuda:0 to cuda:3, got 'cuda:9'"
     with pytest.raises(UserError, match=told):
-        numbers(4).devices(Wanted("score.lm.device", "cuda:9"))
+        numbers(4).devices(WantedDevice("score.lm.device", "cuda:9"))
     with pytest.raises(UserError, match=r"cuda:0, the only one, got 'cuda:1'"):
-        numbers(1).devices(Wanted("a", "cuda:1"))
+        numbers(1).devices(WantedDevice("a", "cuda:1"))
     with pytest.raises(UserError, match=r"a: must be a device of this machine, got 'cuda:0' without a CUDA device"):
-        numbers(0).devices(Wanted("a", "cuda:0"))
+        numbers(0).devices(WantedDevice("a", "cuda:0"))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_work_of_a_device_that_fails_goes_to_another(
         done = list(threads.map(lambda value: devices.call(ALL, breaks, [1], how, value), range(12)))
     assert [value for _, value in done] == list(range(12))
     assert {device for device, _ in done} <= {0, 2}
-    devices.call(Wanted("a", "cuda:0"), breaks, [1], how, 0)
+    devices.call(WantedDevice("a", "cuda:0"), breaks, [1], how, 0)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("score.lm.device: cuda:1 (Fake, fake-")
     assert f"failed: {'its process ended ' if how != 'raises' else ''}" in line
@@ -228,7 +228,7 @@ def test_a_model_in_the_process_of_a_device_is_on_that_device(numbers: Any) -> N
     """Whatever ordinal its settings have: the process sees one."""
     devices = numbers(2)
     for name in ("auto", "cuda", "cuda:1"):
-        assert str(devices.call(Wanted("a", name), pick_device, "a", name)) == "cpu"
+        assert str(devices.call(WantedDevice("a", name), pick_device, "a", name)) == "cpu"
 
 
 HOLD = """

@@ -1,4 +1,4 @@
-"""Shares out devices between the processes of a user on a machine, by locks that the kernel frees at their death.
+"""Shares out devices between the processes of a user on a machine, by locks that die with their holder.
 
 Every device has a file in a folder of the user's in the temporary folder. Whoever works on the device holds an
 exclusive lock of it (flock), whoever waits for one a shared lock of the file `waiting`.

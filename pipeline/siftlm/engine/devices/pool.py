@@ -26,7 +26,7 @@ HANDOVER_SECONDS = 1.0  # the same where somebody waits for a device
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedDevice:
     """Says which device a model is to run on, and which key of the configuration says so."""
 
     place: str
@@ -52,7 +52,7 @@ class DevicePool:
         self._watched = False
         self._closed = False
 
-    def devices(self, wanted: Wanted | None) -> list[VisibleDevice]:
+    def devices(self, wanted: WantedDevice | None) -> list[VisibleDevice]:
         """Returns the devices that can do the work; none where it is for the cores of this process.
 
         Raises:
@@ -67,7 +67,7 @@ class DevicePool:
         number = number_of(wanted.device)
         return [device for device in self._listed if number in (None, device.number)]
 
-    def call(self, wanted: Wanted | None, function: Callable[..., T], *arguments: object) -> T:
+    def call(self, wanted: WantedDevice | None, function: Callable[..., T], *arguments: object) -> T:
         """Returns what a function returns, called in the process of a device or, without devices, in this one.
 
         The function, its arguments and what it returns are pickled. It may be called several times.
@@ -218,7 +218,7 @@ shared = DevicePool()
 """The devices of this process, which all its threads share."""
 
 
-def on_device(wanted: Wanted | None, function: Callable[..., T], *arguments: object) -> T:
+def on_device(wanted: WantedDevice | None, function: Callable[..., T], *arguments: object) -> T:
     """Returns what a function returns, called on a free device that its model wants; see `DevicePool.call`."""
     return shared.call(wanted, function, *arguments)
 
