@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -257,25 +259,69 @@ def test_a_broken_device_of_a_worker_process_is_told(bench: Bench, corpus: dict[
     assert len(bench.rows()) == SHARDS * DOCUMENTS
 
 
+def test_a_run_that_is_stopped_leaves_no_process(bench: Bench, corpus: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever asks it to end has its devices back; one line says so, and running again goes on."""
+    script, environment, devices = scripted(bench, on(corpus, "cuda"), tmp_path, 1, 1, together=2)  # waits for another
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True, env=environment) as process:
+        give_up = time.monotonic() + 120
+        while not (at := list(devices.notes.glob("at-*"))):
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        process.terminate()
+        told = process.communicate(timeout=60)[1]
+    assert (process.returncode, told) == (143, "siftlm: asked to end (SIGTERM); run again to go on from here\n")
+    child, give_up = Path("/proc", at[0].read_text()), time.monotonic() + 20
+    while child.exists():
+        assert time.monotonic() < give_up, "a process was left behind"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("place", ["score.0.device", "annotate.models.0.device"])
+def test_an_unknown_name_of_a_device_is_named_with_its_place(bench: Bench, corpus: dict[str, Any], place: str) -> None:
+    """And with the names that there are."""
+    models = [{"name": "edu", "model": "m"}]
+    tree = bench.tree(**corpus, annotate={"models": models})
+    with pytest.raises(UserError, match=rf"{place}: must be auto, cpu, cuda or cuda:N, got 'cuda:x'"):
+        parse(tree, [f"{place}=cuda:x"])
+
+
 def in_processes(
     bench: Bench, tables: dict[str, Any], folder: Path, number: int, **accidents: Any
 ) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
-    """A run in two worker processes, each with devices that are not there, which Python puts in as it starts."""
+    """A run in two worker processes, and what was noted of it."""
+    script, environment, devices = scripted(bench, tables, folder, number, 2, **accidents)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=environment)
+    return done, devices.calls()
+
+
+def scripted(
+    bench: Bench, tables: dict[str, Any], folder: Path, number: int, processes: int, **accidents: Any
+) -> tuple[Path, dict[str, str], FakeDevices]:
+    """A script that makes a run, and variables by which Python puts devices that are not there into its processes."""
     notes, site = folder / "notes", folder / "site"
     notes.mkdir()
     site.mkdir()
     code = PROCESSES.format(number=number, notes=str(notes), **{"broken": {}, "together": 0, **accidents})
     (site / "sitecustomize.py").write_text(code)
-    toml = folder / "run.py"
-    tree = bench.tree(**tables, runner={"processes": 2})
-    toml.write_text(
-        "from siftlm import logs, job\nimport sys\nfrom siftlm.config import parse\n"
-        "from siftlm.engine.progress import Progress\n"
-        f"if __name__ == '__main__':\n  logs.show(sys.stderr)\n  job.run(parse({tree!r}, []), Progress(quiet=True))\n"
-    )
+    script, tree = folder / "run.py", folder / "run.json"
+    tree.write_text(json.dumps(bench.tree(**tables, runner={"processes": processes})))
+    script.write_text(SCRIPT.format(tree=str(tree)))
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([str(site), root, os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(toml)], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-    )
-    return done, FakeDevices(number, notes).calls()
+    return script, {**os.environ, "PYTHONPATH": path}, FakeDevices(number, notes)
+
+
+SCRIPT = """
+import json, sys
+from siftlm import job, logs, stopping
+from siftlm.config import parse
+from siftlm.engine.progress import Progress
+if __name__ == "__main__":
+    logs.show(sys.stderr)
+    config = parse(json.loads(open({tree!r}).read()), [])
+    try:
+        with stopping.heeded():
+            job.run(config, Progress(quiet=True))
+    except stopping.Stopped as stopped:
+        stopping.leave(stopped.code)
+"""

@@ -185,7 +185,7 @@ def shards_at_once(settings: RunnerSettings, wanted: WantedDevice | None) -> int
 
 
 def workers(settings: RunnerSettings, wanted: WantedDevice | None) -> int:
-    """Returns how many devices or, for a step without, how many shards at a time share the work of a step."""
+    """Returns how many devices share the work of a step, or shards at a time if it has no device."""
     return len(shared.devices(wanted)) or threads(settings)
 
 

@@ -87,7 +87,7 @@ def _noted(run: Any, devices: FakeDevices, own: int) -> Any:
 
 def meet(devices: FakeDevices, own: int) -> None:
     """Waits until so many devices are at work."""
-    (devices.notes / f"at-{own}").touch()
+    (devices.notes / f"at-{own}").write_text(str(os.getpid()))
     give_up = time.monotonic() + MEET_SECONDS
     while len(list(devices.notes.glob("at-*"))) < devices.together:
         assert time.monotonic() < give_up, "the other devices have no work"
