@@ -23,10 +23,12 @@ from glob import glob
 from pathlib import Path
 
 import pytest
+from tests.engine.devices.fakes import FakeDevices
 from tests.models import Models
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
-TOOLS = Path(__file__).resolve().parents[2].parent / "shared" / "tools"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT.parent / "shared" / "tools"
 JARS = TOOLS / "beam-jvm"
 BIN = Path(sys.executable).parent
 START_SECONDS = 120
@@ -397,6 +399,49 @@ def test_spark_says_which_devices_an_executor_may_use(tmp_path: Path, monkeypatc
     assert sorted(seen.values()) == ["4 PCI_BUS_ID", "5 PCI_BUS_ID"], seen
 
 
+def test_executors_of_spark_share_out_devices(
+    tmp_path: Path, tiny_model: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By locks: two executors on a machine that says nothing of its three made-up devices never use the same one."""
+    site, notes, shards = (tmp_path / name for name in ("site", "notes", "in"))
+    for folder in (site, notes, shards):
+        folder.mkdir()
+    (site / "sitecustomize.py").write_text(THREE_DEVICES.format(notes=notes))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    for shard in range(8):
+        rows = [{"id": f"{shard}-{n}", "text": "rain in the north " * (shard + n + 1)} for n in range(4)]
+        (shards / f"{shard}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    conf = tmp_path / "run.toml"
+    conf.write_text(ON_DEVICES.format(folder=tmp_path, model=tiny_model.kept(scale=8.0)))
+    command = [str(BIN / "siftlm"), "run", str(conf), "--set", f"output.folder={tmp_path}"]
+    subprocess.run([*command[:-1], f"{command[-1]}/here"], check=True, timeout=RUN_SECONDS, env=environment())
+    for note in notes.iterdir():
+        note.unlink()
+    with cluster_arguments(tmp_path) as arguments:
+        there = [*command[:-1], f"{command[-1]}/there", *arguments]
+        subprocess.run(there, check=True, timeout=RUN_SECONDS, env=environment())
+    calls = FakeDevices(3, notes).calls()
+    assert len(calls) == 8
+    assert len({call["process"] for call in calls}) == len({call["device"] for call in calls}) == 2, calls
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "there")
+
+
+THREE_DEVICES = """
+from pathlib import Path
+try:
+    from tests.engine.devices.fakes import FakeDevices
+    from siftlm.engine.devices import pool
+    pool.shared.__dict__ = FakeDevices(3, Path("{notes}"), together=2).pool().__dict__
+except ImportError:
+    pass  # of another Python than ours
+"""
+ON_DEVICES = """
+name = "devices"
+annotate = {{ language = false, signals = false }}
+input = [{{ source = "made", paths = ["{folder}/in"], id_field = "id", shard_bytes = 1 }}]
+score = [{{ name = "tiny", model = "{model}", device = "cuda" }}]
+output = {{ folder = "{folder}/here", rejects = true }}
+"""
 PROBE = """
 import sys, time
 from pathlib import Path
