@@ -61,7 +61,11 @@ class RunnerSettings(Settings):
         1, ge=1, le=1024, description=f"Worker processes of {LOCAL}; 1 runs in this process. Others ignore it."
     )
     threads: int = Field(
-        0, ge=0, le=256, description="Shards at a time in one process; 0 is every core locally and 1 elsewhere."
+        0,
+        ge=0,
+        le=256,
+        description="Shards at a time in one process; 0 is every core locally and 1 elsewhere. On this machine a step "
+        "on CUDA devices takes two for each of them where that is more.",
     )
     worker_memory: str | None = Field(
         None,

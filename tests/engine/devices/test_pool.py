@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from tests.engine.devices.fakes import NUMBER, FakeDevices, StickyError
 
 from siftlm.engine.devices import locks, pool
+from siftlm.engine.devices.listing import VisibleDevice
 from siftlm.engine.devices.pool import DevicePool, WantedDevice
 from siftlm.errors import UserError
 from siftlm.scorers.devices import pick_device
@@ -33,6 +34,14 @@ class Numbers(FakeDevices):
 
     def open(self) -> str:
         return "cpu"
+
+
+class MixedNumbers(Numbers):
+    """Knows devices of which the last one is of another kind."""
+
+    def listed(self) -> list[VisibleDevice]:
+        *others, last = super().listed()
+        return [*others, replace(last, product="Other")]
 
 
 @pytest.fixture
@@ -138,6 +147,17 @@ def test_a_process_is_kept_for_the_next_call(numbers: Any) -> None:
     first, second = (devices.call(ALL, where) for _ in range(2))
     assert first == second
     assert first[1] != os.getpid()
+
+
+def test_devices_of_different_kinds_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where work may go to either; their last digits differ. A pinned one is of one kind."""
+    mixed = MixedNumbers(2, tmp_path).pool()
+    mixed.devices(WantedDevice("a", "cuda:1"))
+    assert not caplog.records
+    for _ in range(2):
+        mixed.devices(ALL)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("score.lm.device: devices of different kinds (Fake, Other) give other last digits; ")
 
 
 def test_a_number_pins_its_device(numbers: Any) -> None:

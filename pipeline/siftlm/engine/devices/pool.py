@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from siftlm.engine.devices import locks
-from siftlm.engine.devices.listing import CudaDevices, DeviceProvider, VisibleDevice
+from siftlm.engine.devices.listing import VISIBLE, CudaDevices, DeviceProvider, VisibleDevice
 from siftlm.engine.devices.process import AT_ONCE, DeviceError, DeviceProcess
 from siftlm.errors import UserError
 from siftlm.scorers.devices import check_present, number_of
@@ -49,6 +49,7 @@ class DevicePool:
         self._failed: dict[int, str] = {}
         self._calls = 0
         self._told = False  # that a device is waited for
+        self._told_kinds = False
         self._watched = False
         self._closed = False
 
@@ -65,7 +66,9 @@ class DevicePool:
                 self._listed = self._provider.listed()
         check_present(wanted.place, wanted.device, len(self._listed))
         number = number_of(wanted.device)
-        return [device for device in self._listed if number in (None, device.number)]
+        chosen = [device for device in self._listed if number in (None, device.number)]
+        self._say_kinds(wanted.place, chosen)
+        return chosen
 
     def call(self, wanted: WantedDevice | None, function: Callable[..., T], *arguments: object) -> T:
         """Returns what a function returns, called in the process of a device or, without devices, in this one.
@@ -170,6 +173,16 @@ class DevicePool:
             self._told = True
             held = ", ".join(f"cuda:{device.number} by {locks.holder(device.identity)}" for device in others)
             log.warning("%s: waiting for a device; held are %s", place, held)
+
+    def _say_kinds(self, place: str, devices: Sequence[VisibleDevice]) -> None:
+        """Warns, once in a process, that which device a shard gets may show in last digits."""
+        kinds = sorted({device.product for device in devices})
+        if len(kinds) > 1 and not self._told_kinds:
+            self._told_kinds = True
+            log.warning(
+                "%s: devices of different kinds (%s) give other last digits; cuda:N or %s chooses among them",
+                place, ", ".join(kinds), VISIBLE,
+            )  # fmt: skip
 
     def _lose(self, place: str, devices: Sequence[VisibleDevice], process: DeviceProcess, reason: str) -> None:
         """Says what happened to a device, once, and ends its process."""
