@@ -24,6 +24,10 @@ class UserError(Exception):
         return "\n".join(map(one_line, self.args))
 
 
+class NoRoomError(UserError):
+    """Reports work that does not fit in the memory of a device, however small its batches are."""
+
+
 def visible(text: str) -> str:
     """Returns text with printable symbols in the place of control characters.
 

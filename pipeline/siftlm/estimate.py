@@ -45,7 +45,7 @@ class Estimate:
 
     documents: float = 0.0
     text_bytes: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage, of one core
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, of one core or one device
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from siftlm.checks.validate import check_config
 from siftlm.config import RunConfig
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.progress import duration
-from siftlm.engine.runner import threads
+from siftlm.engine.runner import workers
 from siftlm.engine.step import Shard
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import checked_conditions
@@ -49,13 +50,13 @@ def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
     for step in steps(config):
         if waiting & set(step.reads):
             waiting.add(step.name)
-            rows.append(_row(config, estimated, step.name, "known later", len(shards), None))
+            rows.append(_row(config, estimated, step.name, "known later", len(shards), None, step.wanted))
             continue
         tasks = step.tasks(shards, store)
         keys = list(dict.fromkeys(task.key for task in tasks))
         markers = store.committed(step.name, keys)
         todo = len(keys) - len(markers)
-        rows.append(_row(config, estimated, step.name, digest(keys)[:12], len(keys), todo))
+        rows.append(_row(config, estimated, step.name, digest(keys)[:12], len(keys), todo, step.wanted))
         if todo:
             waiting.add(step.name)
         else:
@@ -64,10 +65,18 @@ def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
     return [*rows, _row(config, estimated, write.STAGE, "known later", len(shards), None)]
 
 
-def _row(config: RunConfig, estimated: Estimate, stage: str, key: str, shards: int, todo: int | None) -> StagePlan:
-    one_core = estimated.seconds.get(stage)
+def _row(
+    config: RunConfig,
+    estimated: Estimate,
+    stage: str,
+    key: str,
+    shards: int,
+    todo: int | None,
+    wanted: WantedDevice | None = None,
+) -> StagePlan:
+    alone = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
-    seconds = None if one_core is None else one_core * share / threads(config.runner)
+    seconds = None if alone is None else alone * share / workers(config.runner, wanted)
     return StagePlan(stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds)
 
 

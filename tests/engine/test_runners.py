@@ -24,10 +24,12 @@ from glob import glob
 from pathlib import Path
 
 import pytest
+from tests.engine.devices.fakes import FakeDevices
 from tests.models import Models
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
-TOOLS = Path(__file__).resolve().parents[2].parent / "shared" / "tools"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT.parent / "shared" / "tools"
 JARS = TOOLS / "beam-jvm"
 BIN = Path(sys.executable).parent
 START_SECONDS = 120
@@ -262,11 +264,11 @@ def job_server(folder: Path, engine: str, master: str, jvm: str = "") -> Iterato
 
 
 @contextmanager
-def spark_cluster(folder: Path) -> Iterator[str]:
+def spark_cluster(folder: Path, **variables: str) -> Iterator[str]:
     """The master's url of a Spark standalone cluster of two workers."""
     port, log = free_port(1, 2, 1000, 1001, 1002), folder / "cluster.log"
     command = [str(TOOLS / "spark-cluster"), "start", str(folder), "2", str(port)]
-    with running(command, log, JAVA_TOOL_OPTIONS=QUICK_JVM):
+    with running(command, log, JAVA_TOOL_OPTIONS=QUICK_JVM, **variables):
         master = folder / "master.log"
         wait_for("the cluster", lambda: master.exists() and tail(master, 10**6).count("Registering worker") == 2, log)
         yield f"spark://127.0.0.1:{port}"
@@ -440,16 +442,99 @@ def test_a_lost_spark_executor_changes_no_byte(run: Run, truth: dict[str, str], 
     assert len(list((tmp_path / "worker-1").glob("app-*/*/stderr"))) > 1, "the executor was not started again"
 
 
+def test_spark_says_which_devices_an_executor_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`spark.executor.resource.gpu`: each sees those that its worker gave it, and siftlm's workers see no others.
+
+    The discovery script gives the first worker of Spark that asks the address 4, the second one 5.
+    """
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    script = tmp_path / "discover"
+    script.write_text(
+        f"#!/bin/sh\nif mkdir {tmp_path}/first 2>/dev/null; then n=4; else n=5; fi\n"
+        """echo "{\\"name\\": \\"gpu\\", \\"addresses\\": [\\"$n\\"]}"\n"""
+    )
+    script.chmod(0o755)
+    discovery = f"-Dspark.worker.resource.gpu.amount=1 -Dspark.worker.resource.gpu.discoveryScript={script}"
+    asked = ("-Dspark.executor.resource.gpu.amount=1", "-Dspark.task.resource.gpu.amount=1")
+    with cluster_arguments(tmp_path, *asked, SPARK_WORKER_OPTS=discovery) as arguments:
+        probe = [sys.executable, "-c", PROBE, str(tmp_path), *(word.split("=", 1)[1] for word in arguments[1:])]
+        subprocess.run(probe, check=True, timeout=RUN_SECONDS, env=environment())
+    seen = {path.name: path.read_text() for path in tmp_path.glob("seen-*")}
+    assert sorted(seen.values()) == ["4 PCI_BUS_ID", "5 PCI_BUS_ID"], seen
+
+
+def test_executors_of_spark_share_out_devices(
+    tmp_path: Path, tiny_model: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By locks: two executors on a machine that says nothing of its three made-up devices never use the same one."""
+    site, notes, shards = (tmp_path / name for name in ("site", "notes", "in"))
+    for folder in (site, notes, shards):
+        folder.mkdir()
+    (site / "sitecustomize.py").write_text(THREE_DEVICES.format(notes=notes))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    for shard in range(8):
+        rows = [{"id": f"{shard}-{n}", "text": "rain in the north " * (shard + n + 1)} for n in range(4)]
+        (shards / f"{shard}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    conf = tmp_path / "run.toml"
+    conf.write_text(ON_DEVICES.format(folder=tmp_path, model=tiny_model.kept(scale=8.0)))
+    command = [str(BIN / "siftlm"), "run", str(conf), "--set", f"output.folder={tmp_path}"]
+    subprocess.run([*command[:-1], f"{command[-1]}/here"], check=True, timeout=RUN_SECONDS, env=environment())
+    for note in notes.iterdir():
+        note.unlink()
+    with cluster_arguments(tmp_path) as arguments:
+        there = [*command[:-1], f"{command[-1]}/there", *arguments]
+        subprocess.run(there, check=True, timeout=RUN_SECONDS, env=environment())
+    calls = FakeDevices(3, notes).calls()
+    assert len(calls) == 8
+    assert len({call["process"] for call in calls}) == len({call["device"] for call in calls}) == 2, calls
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "there")
+
+
+THREE_DEVICES = """
+from pathlib import Path
+try:
+    from tests.engine.devices.fakes import FakeDevices
+    from siftlm.engine.devices import pool
+    pool.shared.__dict__ = FakeDevices(3, Path("{notes}"), together=2).pool().__dict__
+except ImportError:
+    pass  # of another Python than ours
+"""
+ON_DEVICES = """
+name = "devices"
+annotate = {{ language = false, signals = false }}
+input = [{{ source = "made", paths = ["{folder}/in"], id_field = "id", shard_bytes = 1 }}]
+score = [{{ name = "tiny", model = "{model}", device = "cuda" }}]
+output = {{ folder = "{folder}/here", rejects = true }}
+"""
+PROBE = """
+import sys, time
+from pathlib import Path
+import apache_beam as beam
+from apache_beam.internal.cloudpickle import cloudpickle
+from siftlm.engine.runner import RunnerSettings, run_pipeline
+cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+folder, endpoint, staged = sys.argv[1:]
+def look(number):
+    import os
+    told = f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['CUDA_DEVICE_ORDER']}"
+    Path(folder, f"seen-{os.getpid()}").write_text(told)
+    while len(list(Path(folder).glob("seen-*"))) < 2:  # until both executors have work
+        time.sleep(0.1)
+settings = RunnerSettings(name="SparkRunner", options={"job_endpoint": endpoint, "files_to_stage": staged})
+run_pipeline(settings, "probe", lambda p: p | beam.Create(range(8)) | beam.Reshuffle() | beam.Map(look))
+"""
+
+
 @contextmanager
-def cluster_arguments(folder: Path) -> Iterator[tuple[str, ...]]:
+def cluster_arguments(folder: Path, *options: str, **variables: str) -> Iterator[tuple[str, ...]]:
     """What sends a run to a standalone cluster, which is there while the block runs.
 
     One Spark application serves all stages, and executors find Beam's classes on this machine: starting JVMs and
     shipping 380 MB of classes to each for every stage would be all that is measured here.
     """
     needs("pyspark")
-    jvm = f"-Dbeam.spark.test.reuseSparkContext=true -Dspark.executor.extraClassPath={JARS}/*"
-    with spark_cluster(folder) as master, job_server(folder, "spark", master, jvm) as endpoint:
+    jvm = " ".join(["-Dbeam.spark.test.reuseSparkContext=true", f"-Dspark.executor.extraClassPath={JARS}/*", *options])
+    with spark_cluster(folder, **variables) as master, job_server(folder, "spark", master, jvm) as endpoint:
         yield "--runner=SparkRunner", f"--job_endpoint={endpoint}", f"--files_to_stage={JARS / 'args4j-2.33.jar'}"
 
 

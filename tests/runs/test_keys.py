@@ -170,12 +170,29 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
         yield path, 17
     elif path.endswith(".expr"):
         yield path, f"{value} + 1"
+    elif path.endswith(".device"):
+        yield path, "cuda"
     elif value is None and path == "select.preset":
         yield path, PublishedPreset(name="gopher")
     elif typing.get_origin(kind) is typing.Literal:
         yield path, next(other for other in typing.get_args(kind) if other != value)
     else:
         yield path, f"{value or ''}x"
+
+
+def test_the_number_of_a_device_is_in_no_key(tmp_path: Any) -> None:
+    """Of a score and of a rater: equal devices give equal bytes. CPU and CUDA do not."""
+    config = everything(tmp_path)
+
+    def on(device: str) -> dict[str, Any]:
+        score = [config.score[0].model_copy(update={"device": device})]
+        models = [config.annotate.models[0].model_copy(update={"device": device})]
+        annotate = config.annotate.model_copy(update={"models": models})
+        return keys(config.model_copy(update={"score": score, "annotate": annotate}))
+
+    assert on("cuda") == on("cuda:0") == on("cuda:7")
+    for step in ("scores/tiny", "models/rater"):
+        assert len({on(device)[step] for device in ("cuda", "cpu", "auto")}) == 3
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

@@ -10,10 +10,10 @@ from siftlm.checks.mentions import unknown
 from siftlm.checks.outcome import let_pass, nothing_read
 from siftlm.checks.validate import check_fields
 from siftlm.config import RunConfig
-from siftlm.engine.runner import is_local
+from siftlm.engine.devices.pool import shared
+from siftlm.engine.runner import LOCAL, is_local
 from siftlm.engine.step import Shard
 from siftlm.patterns import InputFile
-from siftlm.scorers import open_score
 from siftlm.stages import inputs, score
 from siftlm.stages.ingest import shards
 from siftlm.stages.slicing import whole_files
@@ -74,7 +74,11 @@ class Inputs:
                 check_fields(source, self.files[source.source])
         if not begun and named_fields.groups_by_domain(config):
             named_fields.check_domains(config, named_fields.samples(config, self.files), named_fields.LOOKED_AT)
-        for step in score.steps(config.score):
-            new = not step.settings.awaited and not store.done(step.name)
-            if new and is_local(config.runner):  # elsewhere the workers have the device, not this process
-                open_score(step.settings).check()
+        if config.runner.name != LOCAL:  # the workers have the devices, not this machine
+            return
+        for step in steps(config):
+            if step.wanted and not store.done(step.name):
+                shared.devices(step.wanted)
+        for scored in score.steps(config.score):
+            if is_local(config.runner) and not scored.settings.awaited and not store.done(scored.name):
+                score.check(scored.settings)

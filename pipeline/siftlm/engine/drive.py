@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.runner import RunnerSettings, run_pipeline, threads
 from siftlm.engine.shards import ShardStage, Task, write_plan
 from siftlm.engine.spill import Links
@@ -33,8 +34,13 @@ class Context:
     text_bytes: int = 0
 
 
-def run_shards(stage: ShardStage, tasks: Sequence[Task], context: Context) -> list[Marker]:
-    """Runs the tasks that have no marker and returns the markers of all tasks, in their order."""
+def run_shards(
+    stage: ShardStage, tasks: Sequence[Task], context: Context, wanted: WantedDevice | None = None
+) -> list[Marker]:
+    """Runs the tasks that have no marker, each on a device of its own where one is wanted.
+
+    Returns the markers of all tasks, in their order.
+    """
     store, runner = context.store, context.runner
     done = store.committed(stage.name, (task.key for task in tasks))
     waiting = [task for task in tasks if task.key not in done]
@@ -42,7 +48,7 @@ def run_shards(stage: ShardStage, tasks: Sequence[Task], context: Context) -> li
     def build(pipeline: beam.Pipeline) -> None:
         from siftlm.engine.graphs import shard_graph
 
-        shard_graph(pipeline, stage, write_plan(store, stage.name, waiting), store, runner)
+        shard_graph(pipeline, stage, write_plan(store, stage.name, waiting), store, runner, wanted)
 
     if waiting:
         run_pipeline(runner, stage.name, build)

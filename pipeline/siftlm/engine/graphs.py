@@ -16,15 +16,24 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from siftlm.engine.allocator import limit_arenas
-from siftlm.engine.runner import RunnerSettings, resource_hints, threads
+from siftlm.engine.devices.pool import WantedDevice
+from siftlm.engine.runner import RunnerSettings, resource_hints, shards_at_once
 from siftlm.engine.shards import ShardStage, Task, read_plan, run_task
 from siftlm.engine.values import write_value
 from siftlm.store import Store
 
 
-def shard_graph(pipeline: beam.Pipeline, stage: ShardStage, plan: str, store: Store, runner: RunnerSettings) -> None:
+def shard_graph(
+    pipeline: beam.Pipeline,
+    stage: ShardStage,
+    plan: str,
+    store: Store,
+    runner: RunnerSettings,
+    wanted: WantedDevice | None = None,
+) -> None:
     """Adds to a pipeline the work on every task of the plan; each writes its output to a file."""
-    work = beam.ParDo(InThreads(partial(run_task, stage, store=store), threads(runner)))
+    one = partial(run_task, stage, store=store, wanted=wanted)
+    work = beam.ParDo(InThreads(one, shards_at_once(runner, wanted)))
     _ = tasks(pipeline, plan) | stage.name >> work.with_resource_hints(**resource_hints(runner, stage.name))
 
 

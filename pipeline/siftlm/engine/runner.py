@@ -17,6 +17,8 @@ from pydantic import ByteSize, Field, TypeAdapter
 from siftlm.engine.allocator import limit_arenas
 from siftlm.engine.beam import import_beam
 from siftlm.engine.beam_options import check_options
+from siftlm.engine.devices.pool import WantedDevice, shared
+from siftlm.engine.devices.process import AT_ONCE
 from siftlm.errors import UserError
 from siftlm.settings import Settings
 
@@ -59,7 +61,11 @@ class RunnerSettings(Settings):
         1, ge=1, le=1024, description=f"Worker processes of {LOCAL}; 1 runs in this process. Others ignore it."
     )
     threads: int = Field(
-        0, ge=0, le=256, description="Shards at a time in one process; 0 is every core locally and 1 elsewhere."
+        0,
+        ge=0,
+        le=256,
+        description="Shards at a time in one process; 0 is every core locally and 1 elsewhere. On this machine a step "
+        "on CUDA devices takes two for each of them where that is more.",
     )
     worker_memory: str | None = Field(
         None,
@@ -171,6 +177,20 @@ def threads(settings: RunnerSettings) -> int:
     """Returns how many shards one process works on at once; the kernels release the interpreter lock."""
     wanted = settings.threads or ((os.cpu_count() or 1) if is_local(settings) else 1)
     return max(1, min(wanted, memory(settings) // LEAST_MEMORY - 1)) if settings.worker_memory else wanted
+
+
+def shards_at_once(settings: RunnerSettings, wanted: WantedDevice | None) -> int:
+    """Returns how many shards of a step one process works on at once: all devices of this machine are used.
+
+    On other machines it is `threads` of each process, whatever devices these have.
+    """
+    devices = len(shared.devices(wanted)) if settings.name == LOCAL else 0
+    return max(threads(settings), AT_ONCE * devices if settings.processes == 1 else -(-devices // settings.processes))
+
+
+def workers(settings: RunnerSettings, wanted: WantedDevice | None) -> int:
+    """Returns how many devices share the work of a step, or shards at a time if it has no device."""
+    return len(shared.devices(wanted)) or threads(settings)
 
 
 def memory(settings: RunnerSettings) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from siftlm import filesystem
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.errors import UserError
 from siftlm.seals import Seal
 from siftlm.store import Marker, Store, digest
@@ -92,11 +93,11 @@ def _plan_digest(lines: Iterable[bytes]) -> str:
     return digest([line.decode("utf-8", "replace") for line in lines])
 
 
-def run_task(stage: ShardStage, task: Task, store: Store) -> None:
-    """Runs one task and commits its marker, unless that is done already."""
+def run_task(stage: ShardStage, task: Task, store: Store, wanted: WantedDevice | None = None) -> None:
+    """Runs one task, on a device where one is wanted, and commits its marker, unless that is done already."""
     if store.is_done(stage.name, task.key):
         return
     started = time.monotonic()
-    marker = stage.run(task, store)
+    marker = on_device(wanted, stage.run, task, store)
     seconds = round(time.monotonic() - started, 3)
     store.commit(replace(marker, facts={"seconds": seconds, **marker.facts}))

@@ -7,6 +7,7 @@ that comes after it is redone.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.shards import Task
 from siftlm.selectors.rule import RuleSettings
@@ -102,6 +104,11 @@ class Step(ABC):
     per: ClassVar[Literal["shard", "corpus", "run"]] = "shard"
     by_model: ClassVar[bool] = False
 
+    @property
+    def wanted(self) -> WantedDevice | None:
+        """Returns which device the model of a step works on; None for a step without one."""
+        return None
+
     @abstractmethod
     def identity(self) -> object:
         """Returns what the output depends on besides its inputs: settings, digests of models, a version of the code."""
@@ -166,7 +173,13 @@ class ShardStep(Step):
         """Writes the output of `task` atomically and returns its marker, not yet committed."""
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
-        return run_shards(self, tasks, context)
+        return run_shards(self, tasks, context, self.wanted)
 
-    def rehearse(self, task: Task, store: Store) -> None:
-        store.commit(self.run(task, store))
+    def load(self, task: Task) -> None:
+        """Loads the models that `run` works with, which then stay loaded; does nothing for a step without one."""
+
+    def rehearse(self, task: Task, store: Store) -> float | None:
+        on_device(self.wanted, self.load, task)
+        started = time.monotonic()
+        store.commit(on_device(self.wanted, self.run, task, store))
+        return time.monotonic() - started

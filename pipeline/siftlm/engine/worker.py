@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 from siftlm.console import use_utf8
+from siftlm.engine.devices.granted import granted
+from siftlm.engine.devices.listing import VISIBLE
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,6 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     flags, _ = parser.parse_known_args(arguments)
     # Executors may start the command with a bare environment; kernels and models look for the same PATH.
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    if VISIBLE not in os.environ:
+        os.environ.update(granted(os.getppid()))
     os.environ.update(environment(flags.id, provision(flags.id, flags.provision_endpoint)))
     from apache_beam.runners.worker import sdk_worker_main
 

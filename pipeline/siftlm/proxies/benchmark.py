@@ -18,11 +18,13 @@ import pyarrow as pa
 from siftlm.corpus import BENCHMARK, Corpus, open_corpus
 from siftlm.correlate.pages import keyed_uniform
 from siftlm.correlate.tables import write_table
+from siftlm.engine.devices.pool import on_device
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, QuestionSettings
 from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import read_columns
+from siftlm.stages.score import wanted
 from siftlm.statistics.units import bits_per_byte
 from siftlm.store import Marker, digest
 
@@ -67,11 +69,16 @@ def _errors(corpus: Corpus, model: ScoreSettings, task: str, asked: list[Questio
     corpus.work.needs.add(STAGE, [key])
     known = corpus.store.find(STAGE, key)
     if known is None:
-        with corpus.progress.working(f"benchmark/{model.name}/{task}"), pinned([(open_score(model), content)]):
-            choice, bits = answer(model, asked)
+        with corpus.progress.working(f"benchmark/{model.name}/{task}"):
+            choice, bits = on_device(wanted(model), _answer_by, model, content, asked)
         facts = {"choice": choice, "bits": bits}
         known = corpus.store.commit(Marker(STAGE, key, f"{model.name} {task}", rows_in=0, rows_out=0, facts=facts))
     return known.facts["choice"], known.facts["bits"]
+
+
+def _answer_by(model: ScoreSettings, content: str, asked: Sequence[Question]) -> tuple[float, float]:
+    with pinned([(open_score(model), content)]):
+        return answer(model, asked)
 
 
 def answer(model: ScoreSettings, asked: Sequence[Question]) -> tuple[float, float]:

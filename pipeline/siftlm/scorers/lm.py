@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import pyarrow as pa
 
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
+from siftlm.scorers.devices import without_number
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.lm_options import LMOptions
@@ -39,6 +40,10 @@ class LMSettings(LMOptions):
     @property
     def window(self) -> int:
         return self.window_documents
+
+    @property
+    def runs_on(self) -> str:
+        return self.device
 
     @property
     def awaited(self) -> bool:
@@ -85,6 +90,7 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
         import xxhash
 
         settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
+        settings["device"] = without_number(self.settings.device)
         parts = json.dumps([CODE_VERSION, content, settings], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(parts.encode())
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.scorers.contract import TOKEN_OUTPUTS, TokenisedDocuments, score_batch
+from siftlm.scorers.devices import pick_device
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
 from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
-from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
+from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model
 from siftlm.scorers.lm_options import LMOptions
 from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
 from siftlm.scorers.lm_tokens import load_tokenizer

@@ -19,7 +19,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from siftlm.errors import UserError
+from siftlm.errors import NoRoomError, UserError
 from siftlm.scorers.lm_head import block_positions, filled
 from siftlm.scorers.lm_model import LanguageModel
 from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row, predicted
@@ -114,7 +114,7 @@ class Forward:
         """Rows of half of `row_tokens`, which were too many; UserError when the longest window does not fit."""
         half = row_tokens // 2
         if half < longest:
-            raise UserError(
+            raise NoRoomError(
                 f"{self.place}.context_tokens: must fit in the memory of {self.model.device}, got windows of "
                 f"{longest} tokens; set a smaller one, or a smaller model"
             )

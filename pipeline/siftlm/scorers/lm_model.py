@@ -24,7 +24,6 @@ from siftlm_kernels.packed_attention import query_blocks
 
 log = logging.getLogger(__name__)
 
-Device = Literal["auto", "cpu", "cuda"]
 DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -108,17 +107,6 @@ class LanguageModel:
         mask_BL = torch.ones_like(ids_BL)
         logits_BLV: torch.Tensor = self.model(ids_BL, attention_mask=mask_BL, use_cache=False).logits
         return logits_BLV
-
-
-def pick_device(place: str, device: Device) -> torch.device:
-    """Returns the chosen device; `auto` takes CUDA where there is one.
-
-    Raises UserError for `cuda` on a machine without one.
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UserError(f"{place}: must be a device of this machine, got 'cuda' without a CUDA device")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
 def load_model(

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from siftlm.paths import ModelPlace
+from siftlm.scorers.devices import DeviceName
 from siftlm.scorers.per_document import PerDocumentSettings
 from siftlm.scorers.token_numbers import TOKEN_VALUES
 
@@ -19,7 +20,10 @@ class LMOptions(PerDocumentSettings):
     model: ModelPlace = Field(description="A hub id, a local folder, or a .gguf file.")
     gguf_file: str | None = Field(None, description="The GGUF file in the folder or repository of `model`.")
     revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
+    device: DeviceName = Field(
+        "auto", description="`cpu`; `cuda`, all CUDA devices of a machine, each in a process of its own; `cuda:N`, the "
+        "one of that number; `auto`, which is `cuda` where there is a device.",
+    )  # fmt: skip
     dtype: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
         "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. `int8` is a "
         "CPU's, by CTranslate2, if it ranks sample texts as fp32 does.",

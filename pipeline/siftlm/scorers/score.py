@@ -32,6 +32,11 @@ class ScoreSettings(NamedSettings):
         return 4096
 
     @property
+    def runs_on(self) -> str:
+        """Returns the name of the device that the model runs on, as the configuration has it."""
+        return "cpu"
+
+    @property
     def awaited(self) -> bool:
         """Tells whether the model is one that the run's [reference] table has yet to train."""
         return False

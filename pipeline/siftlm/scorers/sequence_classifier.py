@@ -10,6 +10,7 @@ import pyarrow as pa
 import xxhash
 
 from siftlm.errors import UserError
+from siftlm.scorers.devices import without_number
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.score import Pending
@@ -77,6 +78,7 @@ class SequenceClassifierScorer(Held["SequenceModel"]):
     def identity(self, content: str) -> str:
         """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
         settings = self.settings.model_dump(mode="json", exclude=SAME_VALUES)
+        settings["device"] = without_number(self.settings.device)
         return xxhash.xxh3_128_hexdigest(json.dumps([VERSION, content, settings], sort_keys=True).encode())
 
     def open(self) -> SequenceModel:

@@ -26,11 +26,12 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from siftlm.errors import UserError, reason_of
+from siftlm.errors import NoRoomError, UserError, reason_of
+from siftlm.scorers.devices import pick_device
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import out_of_memory, padded_length, single_threaded_workers
-from siftlm.scorers.lm_model import DTYPES, check_vocabulary, checked, half_precision, pick_device, read_model
+from siftlm.scorers.lm_model import DTYPES, check_vocabulary, checked, half_precision, read_model
 from siftlm.scorers.lm_tokens import read_tokenizer
 from siftlm.scorers.sequence_heads import ClassifierHead
 from siftlm.scorers.sequence_options import SequenceClassifierOptions
@@ -234,7 +235,7 @@ class SequenceModel:
             if not out_of_memory(error):
                 raise
             if len(members) == 1:
-                raise UserError(
+                raise NoRoomError(
                     f"{self.place}.max_tokens: must fit in the memory of {self.device}, got texts of {length} tokens"
                 ) from error
             half = len(members) // 2

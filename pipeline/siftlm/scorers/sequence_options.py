@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from siftlm.paths import ModelPlace
+from siftlm.scorers.devices import DeviceName
 from siftlm.scorers.protocol import NamedSettings
 from siftlm.scorers.sequence_heads import column_names
 
@@ -32,7 +33,10 @@ class SequenceClassifierOptions(NamedSettings):
         None, ge=1, description="Tokens that the model reads of a text, special ones included; default and most what "
         "the model has positions for, by default no more than its tokenizer says, and 8,192.",
     )  # fmt: skip
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
+    device: DeviceName = Field(
+        "auto", description="`cpu`; `cuda`, all CUDA devices of a machine, each in a process of its own; `cuda:N`, the "
+        "one of that number; `auto`, which is `cuda` where there is a device.",
+    )  # fmt: skip
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16."
     )
@@ -58,6 +62,11 @@ class SequenceClassifierOptions(NamedSettings):
 
     def charts(self) -> list[str]:
         return self.value_columns
+
+    @property
+    def runs_on(self) -> str:
+        """Returns the name of the device that the model runs on, as the configuration has it."""
+        return self.device
 
     @property
     def value_columns(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import ClassVar
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep, Told
 from siftlm.scorers import SequenceClassifierSettings, open_classifier, pinned
@@ -20,7 +22,17 @@ from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.stages.eligible import out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.score import WINDOW_BYTES, Part, as_facts, known_rows, nulls, one_ahead, outputs_of, stored_facts
+from siftlm.stages.score import (
+    WINDOW_BYTES,
+    Part,
+    as_facts,
+    known_rows,
+    nulls,
+    one_ahead,
+    outputs_of,
+    stored_facts,
+    wanted,
+)
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -46,6 +58,10 @@ class RateByModel(ShardStep):
         return MODELS + self.settings.name
 
     @property
+    def wanted(self) -> WantedDevice:
+        return wanted(self.settings)
+
+    @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return EDITED if self.early else (*EDITED, ELIGIBLE)
 
@@ -69,7 +85,7 @@ class RateByModel(ShardStep):
         scorer = open_classifier(self.settings)
         reasons = self._reasons(task, store)
         with (
-            pinned([(scorer, task.facts["model"])]),
+            self._pinned(task),
             store.writer(self.name, task.key, self.columns(), metadata=as_facts(scorer.metadata())) as out,
         ):
             for part in one_ahead(self._parts(task, store, reasons)):
@@ -79,6 +95,10 @@ class RateByModel(ShardStep):
         dropped = {"not_alive": pc.sum(pc.is_valid(reasons)).as_py() or 0}
         seconds = round(time.monotonic() - started, 3)
         return task.marker(self.name, out.rows, out.seal, dropped=dropped, seconds=seconds, truncated=truncated)
+
+    def load(self, task: Task) -> None:
+        with self._pinned(task):
+            pass
 
     def stand_in(self, task: Task, store: Store) -> Marker:
         return nulls(self.name, self.columns(), task, store)
@@ -90,6 +110,9 @@ class RateByModel(ShardStep):
         cut = sum(int(marker.facts["truncated"]) for marker in markers)
         facts = {"model": self.settings.model, "digest": tasks[0].facts["model"], "truncated_documents": str(cut)}
         return Told(models={self.settings.name: facts | stored_facts(store, self.name, tasks[0].key)})
+
+    def _pinned(self, task: Task) -> AbstractContextManager[None]:
+        return pinned([(open_classifier(self.settings), task.facts["model"])])
 
     def _reasons(self, task: Task, store: Store) -> pa.Array:
         """Why documents are out already; nothing of any where all of them are rated."""

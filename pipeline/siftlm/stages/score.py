@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import attrgetter
@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Shard, ShardStep, Told
-from siftlm.scorers import ScoreScorer, ScoreSettings, open_score, pinned
+from siftlm.scorers import ScoreScorer, ScoreSettings, SequenceClassifierSettings, open_score, pinned
 from siftlm.scorers.score import Pending
 from siftlm.stages.columns import ELIGIBLE, SCORES
 from siftlm.stages.eligible import out_already
@@ -209,6 +210,10 @@ class Score(ShardStep):
         return SCORES + self.settings.name
 
     @property
+    def wanted(self) -> WantedDevice:
+        return wanted(self.settings)
+
+    @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return (*TEXTS, ELIGIBLE, *([REFERENCE] if self.settings.awaited else []))
 
@@ -227,7 +232,8 @@ class Score(ShardStep):
         folder = store.path(REFERENCE, trained.key, "") if trained else None
         own, others = self._models(folder)
         tokens = open_score(own).tokens_digest() if others else None
-        others = [model for model in others if tokens and open_score(model).tokens_digest() == tokens]
+        near = [model for model in others if tokens and model.runs_on == own.runs_on]
+        others = [model for model in near if open_score(model).tokens_digest() == tokens]
         digests = {model.name: open_score(model).digest() for model in (own, *others)}
         outputs = {name: _outputs(name, of, shards, store) for name, of in digests.items()}
         tasks = []
@@ -240,19 +246,18 @@ class Score(ShardStep):
     def run(self, task: Task, store: Store) -> Marker:
         started = time.monotonic()
         reasons, _ = out_already(task, store)
-        own, others = self._models(task.facts["trained"])
-        outputs = {own.name: (task.key, task.facts["earlier"]), **task.facts["companions"]}
-        wanted = [model for model in (own, *others) if model.name in outputs]
+        scored = self._scored(task)
+        outputs = {scored[0].name: (task.key, task.facts["earlier"]), **task.facts["companions"]}
         with ExitStack() as files:
-            files.enter_context(pinned([(open_score(model), task.facts["models"][model.name]) for model in wanted]))
+            files.enter_context(self._pinned(task))
             models = []
-            for model in wanted:
+            for model in scored:
                 key, earlier = outputs[model.name]
-                if model is own or not store.is_done(SCORES + model.name, key):
+                if model is scored[0] or not store.is_done(SCORES + model.name, key):
                     models.append(files.enter_context(_scores(model, key, earlier, store)))
 
             def feed() -> Iterator[Window]:
-                for rows, documents in with_rows(_windows(store, task, own.window, self.window_bytes)):
+                for rows, documents in with_rows(_windows(store, task, scored[0].window, self.window_bytes)):
                     alive = pc.is_null(reasons[rows]).to_numpy(zero_copy_only=False)
                     yield begin(models, documents, alive, rows.start)
 
@@ -265,6 +270,10 @@ class Score(ShardStep):
         for of_other in committed:
             store.commit(of_other)
         return marker
+
+    def load(self, task: Task) -> None:
+        with self._pinned(task):
+            pass
 
     def stand_in(self, task: Task, store: Store) -> Marker:
         scorer = self.settings.scorer()
@@ -279,11 +288,33 @@ class Score(ShardStep):
         digest_of = tasks[0].facts["models"][model.name]
         return Told(models={model.name: {"model": model.origin, "digest": digest_of} | facts})
 
+    def _scored(self, task: Task) -> list[ScoreSettings]:
+        """The models that score a shard: the step's own, then those whose tokens are the same."""
+        own, others = self._models(task.facts["trained"])
+        return [own, *(model for model in others if model.name in task.facts["companions"])]
+
+    def _pinned(self, task: Task) -> AbstractContextManager[None]:
+        return pinned([(open_score(model), task.facts["models"][model.name]) for model in self._scored(task)])
+
     def _models(self, folder: str | None) -> tuple[ScoreSettings, list[ScoreSettings]]:
         """The model, and the later ones that are there, where the run trains one in `folder`."""
         own, *others = (_model(step.settings, folder) for step in (self, *self.later))
         assert own is not None, "the reference model is trained before it scores"
         return own, [model for model in others if model]
+
+
+def wanted(model: ScoreSettings | SequenceClassifierSettings) -> WantedDevice:
+    """Returns which device a model works on."""
+    return WantedDevice(f"{model.place}.device", model.runs_on)
+
+
+def check(model: ScoreSettings) -> None:
+    """Raises a UserError for a model that is missing, invalid or too large, by loading it on its device."""
+    on_device(wanted(model), _check, model)
+
+
+def _check(model: ScoreSettings) -> None:
+    open_score(model).check()
 
 
 def nulls(stage: str, schema: pa.Schema, task: Task, store: Store) -> Marker:
