@@ -1,0 +1,112 @@
+"""Takes steps of training: losses and gradients of windows, shared among threads, and one update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siftlm.proxies.training import head, model
+from siftlm.proxies.training.evaluation import Batch, add_nats, batches
+from siftlm.proxies.training.sampler import Floats
+from siftlm.proxies.training.settings import Training
+from siftlm.proxies.training.tokens import Ints, TokenFile
+from siftlm.proxies.training.weights import AdamW, FlatWeights
+
+
+class Learner:
+    """Holds a model in training on one device; every operation of a CPU runs in one thread of `pool`."""
+
+    def __init__(
+        self, training: Training, vocabulary: int, separator: int, device: torch.device, pool: ThreadPoolExecutor
+    ) -> None:
+        self.shape, self._settings = training.shape, training.optimisation
+        self.weights = FlatWeights(training.shape, vocabulary, training.seeds.weights, device)
+        self.optimizer = AdamW(self.weights)
+        self._separator, self.device, self._pool = separator, device, pool
+        self._lanes = self._settings.threads if device.type == "cpu" else 1
+        states: Callable[..., Tensor] = model.hidden_states
+        self._hidden_states = torch.compile(states, dynamic=False) if self._settings.compiled else states
+
+    def step(self, windows: Ints, factors: Floats, rate: float) -> Tensor:
+        """Trains on windows [B, T + 1], and returns the nats of their tokens before the update, float32 [B, T].
+
+        The loss is the sum over windows of factor * nats, with factors [B].
+        """
+        nats = self._gradients(windows, factors)
+        self.optimizer.update(rate)
+        return nats
+
+    def gradient(self, windows: Ints) -> Tensor:
+        """Returns the gradient of the mean nats over windows [B, T + 1], flat."""
+        tokens = windows.shape[0] * (windows.shape[1] - 1)
+        self._gradients(windows, np.full(len(windows), 1.0 / tokens))
+        return self.weights.gradient
+
+    def _gradients(self, windows: Ints, factors: Floats) -> Tensor:
+        parts = [part for part in np.array_split(np.arange(len(windows)), self._lanes) if len(part)]
+        made = self._each(lambda part: self._lane(windows[part], factors[part]), parts)
+        self.weights.gather([gradients for _, gradients in made])
+        return torch.cat([nats for nats, _ in made])
+
+    def _each(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """The results for all parts, in threads where there are several."""
+        return [work(part) for part in parts] if self._lanes == 1 else list(self._pool.map(work, parts))
+
+    def _lane(self, windows: Ints, factors: Floats) -> tuple[Tensor, Sequence[Tensor]]:
+        tokens = torch.from_numpy(windows).to(self.device)
+        factor = torch.from_numpy(factors.astype(np.float32)).to(self.device)
+        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:]
+        hidden = self._states(inputs, self._documents(inputs))
+        factor = factor[:, None].expand(targets.shape).flatten()
+        total, nats = head.weighed_nats(hidden, self._head(), targets.flatten(), factor)
+        return nats.view(targets.shape), torch.autograd.grad(total, list(self.weights.by_name.values()))
+
+    def _head(self) -> Tensor:
+        return model.embedding(self.shape, self.weights.by_name)
+
+    def _documents(self, inputs: Tensor) -> Tensor | None:
+        """The number of each token's document within its window, where documents do not see each other."""
+        return (inputs == self._separator).cumsum(1) if self._settings.document_mask else None
+
+    def _states(self, inputs: Tensor, documents: Tensor | None) -> Tensor:
+        with self._precision():
+            states = self._hidden_states(self.shape, self.weights.by_name, inputs, documents)
+        states = states.view(-1, self.shape.width)
+        return states.bfloat16() if self._settings.precision == "bfloat16" else states
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self._settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    @torch.no_grad()
+    def token_nats(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Returns the nats of targets [B, T], float32; nothing is trained."""
+        states = self._states(inputs.contiguous().to(self.device), documents)
+        narrow = self._head().to(states.dtype)
+        return head.token_nats(states, narrow, targets.flatten().to(self.device)).view(targets.shape)
+
+    def window_nats(self, windows: Ints) -> Tensor:
+        """Returns the nats of the tokens of windows [B, T + 1], float32 [B, T]; nothing is trained."""
+        tokens = torch.from_numpy(windows)
+        documents = self._documents(tokens[:, :-1].to(self.device))
+        return self.token_nats(tokens[:, :-1], tokens[:, 1:], documents)
+
+    def document_nats(self, file: TokenFile) -> Floats:
+        """Returns the sum of nats of every document of a file, float64 [documents]; 0 for one without tokens."""
+        sums = np.zeros(len(file.byte_counts), np.float64)
+        waiting = batches(file, self.shape.context_tokens, self.device.type)
+        while some := list(islice(waiting, self._lanes)):
+            for batch, nats in zip(some, self._each(self._measured, some), strict=True):
+                add_nats(sums, batch, nats)
+        return sums
+
+    def _measured(self, batch: Batch) -> Tensor:
+        return self.token_nats(batch.inputs, batch.targets)
