@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -21,7 +22,7 @@ from siftlm.stages.places import REFERENCE as HELD
 from siftlm.stages.texts import chosen_texts
 from siftlm.store import Marker, Store
 
-VERSION = 2
+VERSION = 3
 STAGE = "reference"
 
 
@@ -64,16 +65,18 @@ class Reference(Step):
 
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
-    """Returns the marker of a model in the store, which is trained first if it is missing."""
+    """Returns the marker of a model in the store, which is trained first if it is missing.
+
+    A training that was interrupted goes on from its last checkpoint, which lies in the model's folder.
+    """
     if marker := store.find(stage, key):
         return marker
-    from siftlm.proxies.trainer import train_reference
+    from siftlm.proxies.trainer import train_reference_into
 
     target = store.path(stage, key, "")
     if not paths.is_local(target):
         raise NotImplementedError(f"{target}: reference models are trained on a local file system")
-    filesystem.remove(target, recursive=True)
-    facts = train_reference(texts, settings, target)
+    facts = train_reference_into(Path(filesystem.local(target)), texts, settings)
     return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
 
 

@@ -23,7 +23,7 @@ _LENGTH = 8  # bytes that hold how long the facts are
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """Holds tensors by name, and facts that JSON can hold."""
 
     tensors: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Checkpoints:
         """Tells whether the last checkpoint, or the start, is long enough ago."""
         return time.monotonic() - self._written >= self.seconds
 
-    def write(self, state: State) -> None:
+    def write(self, state: TrainingState) -> None:
         """Replaces the checkpoint."""
         from safetensors.torch import save
 
@@ -61,7 +61,7 @@ class Checkpoints:
         Store(str(self.folder)).write_sealed(self.path, content)
         self._written = time.monotonic()
 
-    def read(self) -> State | None:
+    def read(self) -> TrainingState | None:
         """Returns the last state; None where there is none of this training, or it is damaged, which is logged."""
         from safetensors.torch import load
 
@@ -73,7 +73,7 @@ class Checkpoints:
         facts = orjson.loads(content[_LENGTH:start])
         if facts.pop("identity") != self.identity:
             return None
-        return State(load(content[start:]), facts)
+        return TrainingState(load(content[start:]), facts)
 
     def remove(self) -> None:
         """Removes the checkpoint of a training that is done."""

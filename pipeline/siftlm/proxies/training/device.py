@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -50,7 +51,7 @@ def _fast_products() -> Iterator[None]:
 
     MKL uses half of a vector on other makers' processors than Intel's: oneDNN was 2.4 times as fast on an AMD EPYC.
     """
-    products = torch.backends.mkldnn.matmul
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = products.fp32_precision
     if onednn_is_exact():
         products.fp32_precision = "bf16"
@@ -66,10 +67,10 @@ def _fast_products() -> Iterator[None]:
 def onednn_is_exact() -> bool:
     """Tells whether oneDNN, when it is asked for float32 products, rounds no operand on this processor.
 
-    The only setting of torch that sends them there lets oneDNN round to bfloat16; it does so on processors with units
-    for that alone (AMX), where MKL is fast. So one product is tried: of bfloat16 operands, the error is 0.004 of a term.
+    The only setting of torch that sends them there lets oneDNN round to bfloat16, which it does on processors with
+    units for that (AMX) alone; there MKL is fast. So one product is tried: rounded operands are off by up to 0.004.
     """
-    products = torch.backends.mkldnn.matmul
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     generator = torch.Generator().manual_seed(1)
     left, right = (torch.rand((64, 256), generator=generator) for _ in range(2))
     before = products.fp32_precision

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import torch
@@ -21,27 +20,7 @@ TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 1 << 16}  # of a batch of pieces, padding
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Holds the sums of nats of all documents of a held-out file after some steps, float64 [documents].
-
-    `averaged` says whether they are those of the mean of the last weights.
-    """
-
-    step: int
-    tokens: int  # trained on until then
-    averaged: bool
-    nll_sums: Floats
-
-
-def group_bits_per_byte(file: TokenFile, nll_sums: Floats) -> Floats:
-    """Returns sum(nats) / (ln 2 * sum(bytes)) of every group, not a number for one without bytes."""
-    nats = np.bincount(file.document_groups, nll_sums, len(file.groups))
-    sizes = np.bincount(file.document_groups, file.byte_counts, len(file.groups))
-    return np.where(sizes > 0, nats / (log(2) * np.maximum(sizes, 1)), np.nan)
-
-
-@dataclass(frozen=True)
-class Batch:
+class PieceBatch:
     """Holds pieces of documents padded to one length: inputs and targets int64 [B, T], and what is no padding."""
 
     documents: Ints  # [B]
@@ -50,7 +29,7 @@ class Batch:
     real: Tensor  # bool [B, T]
 
 
-def batches(file: TokenFile, context: int, device: str) -> Iterator[Batch]:
+def batches(file: TokenFile, context: int, device: str) -> Iterator[PieceBatch]:
     """Yields the pieces of all documents, the short ones first, in the same batches always."""
     documents, starts, lengths = _pieces(file, context)
     at = 0
@@ -74,15 +53,15 @@ def _pieces(file: TokenFile, context: int) -> tuple[Ints, Ints, Ints]:
     return documents[order], starts[order], lengths[order]
 
 
-def _batch(file: TokenFile, documents: Ints, starts: Ints, lengths: Ints) -> Batch:
+def _batch(file: TokenFile, documents: Ints, starts: Ints, lengths: Ints) -> PieceBatch:
     longest = int(lengths[-1])
     places = starts[:, None] + np.minimum(np.arange(longest + 1), lengths[:, None])
     tokens = torch.from_numpy(file.tokens[places].astype(np.int64))
     real = torch.from_numpy(np.arange(longest) < lengths[:, None])
-    return Batch(documents, tokens[:, :-1], tokens[:, 1:], real)
+    return PieceBatch(documents, tokens[:, :-1], tokens[:, 1:], real)
 
 
-def add_nats(sums: Floats, batch: Batch, nats: Tensor) -> None:
+def add_nats(sums: Floats, batch: PieceBatch, nats: Tensor) -> None:
     """Adds the nats [B, T] of a batch to its documents' sums, float64 [documents]."""
     real = torch.where(batch.real, nats.cpu().double(), 0.0).sum(1)
     np.add.at(sums, batch.documents, real.numpy())

@@ -11,6 +11,7 @@ from torch import Tensor
 from siftlm.proxies.training.model import LAYER_NORM_EPSILON, RMS_NORM_EPSILON, ROTARY_BASE, hidden_units
 from siftlm.proxies.training.settings import ModelShape
 from siftlm.proxies.training.tokenizer import DocumentTokenizer
+from siftlm.proxies.training.weights import pieces
 
 
 def save_model(folder: Path, shape: ModelShape, weights: Mapping[str, Tensor], tokenizer: DocumentTokenizer) -> None:
@@ -36,7 +37,7 @@ def transformers_weights(shape: ModelShape, weights: Mapping[str, Tensor]) -> It
             yield name, weight
             continue
         names, rows = parts[joined]
-        yield from zip((name.replace(joined, part) for part in names), weight.split(rows), strict=True)
+        yield from zip((name.replace(joined, part) for part in names), pieces(weight, [rows] * len(names)), strict=True)
 
 
 def _config(shape: ModelShape, tokenizer: DocumentTokenizer) -> Any:
@@ -44,6 +45,8 @@ def _config(shape: ModelShape, tokenizer: DocumentTokenizer) -> Any:
 
     ends: dict[str, Any] = {"bos_token_id": tokenizer.separator_id, "eos_token_id": tokenizer.separator_id}
     if shape.shape == "gpt2":
+        # few passes: there is nothing to regularise
+        without_dropout: dict[str, Any] = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0)
         return GPT2Config(
             vocab_size=tokenizer.vocabulary,
             n_positions=shape.context_tokens,
@@ -53,7 +56,7 @@ def _config(shape: ModelShape, tokenizer: DocumentTokenizer) -> Any:
             layer_norm_epsilon=LAYER_NORM_EPSILON,
             architectures=["GPT2LMHeadModel"],
             dtype="float32",
-            **dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.0),  # few passes: nothing to regularise
+            **without_dropout,
             **ends,
         )
     return LlamaConfig(
@@ -64,7 +67,7 @@ def _config(shape: ModelShape, tokenizer: DocumentTokenizer) -> Any:
         num_attention_heads=shape.heads,
         max_position_embeddings=shape.context_tokens,
         rms_norm_eps=RMS_NORM_EPSILON,
-        rope_theta=ROTARY_BASE,
+        rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
         tie_word_embeddings=True,
         architectures=["LlamaForCausalLM"],
         dtype="float32",

@@ -19,8 +19,8 @@ SMALLEST = 1e-37  # of probabilities that a logarithm is taken of, a normal floa
 def weighed_nats(hidden: Tensor, head: Tensor, targets: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     """Returns sum(factors * nats), and nats = -log softmax(hidden @ head^T)[targets] without a gradient.
 
-    Takes [N, D], [V, D], int64 [N] and float32 [N], and returns a scalar and float32 [N]. The gradients for `hidden` and
-    `head` are computed in the forward pass, chunk by chunk, as in Hsu et al. 2024 (Liger Kernel, arXiv 2410.10989).
+    Takes [N, D], [V, D], int64 [N] and float32 [N], and returns a scalar and float32 [N]. The gradients for `hidden`
+    and `head` are computed in the forward pass, chunk by chunk, as in Hsu et al. 2024 (Liger Kernel, arXiv 2410.10989).
     """
     total, nats = _WeighedNats.apply(hidden, head, targets, factors)  # type: ignore[no-untyped-call]
     return total, nats

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from siftlm.proxies.training.marks import MARKS as MARKS
 from siftlm.proxies.training.mixer import OnlineMixer
 from siftlm.proxies.training.settings import Training
 from siftlm.proxies.training.tokenizer import DocumentTokenizer
 from siftlm.proxies.training.tokens import TokenFile
 from siftlm.store import digest
 
-STEPS, MARKS, SHARES = "steps.parquet", "marks.parquet", "shares.parquet"
+STEPS, SHARES = "steps.parquet", "shares.parquet"
 Progress = Callable[[int, int], None]
 """Is called with the steps that are done, and those of the training."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from siftlm.proxies.training import head, model
-from siftlm.proxies.training.evaluation import Batch, add_nats, batches
+from siftlm.proxies.training.evaluation import PieceBatch, add_nats, batches
 from siftlm.proxies.training.sampler import Floats
 from siftlm.proxies.training.settings import Training
 from siftlm.proxies.training.tokens import Ints, TokenFile
@@ -108,5 +108,5 @@ class Learner:
                 add_nats(sums, batch, nats)
         return sums
 
-    def _measured(self, batch: Batch) -> Tensor:
+    def _measured(self, batch: PieceBatch) -> Tensor:
         return self.token_nats(batch.inputs, batch.targets)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from siftlm.proxies.training.evaluation import Evaluation
+from siftlm.proxies.training.marks import Evaluation
 from siftlm.proxies.training.sampler import Floats
 from siftlm.proxies.training.tokens import Ints, TokenFile
 
@@ -20,7 +20,7 @@ Singles = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Mixture:
+class GroupShares:
     """Holds what a mixer changes from the next step on; None leaves it as it is.
 
     `shares` [groups] are those of the windows that are drawn, in any unit. `loss_weights` [groups] multiply the losses
@@ -74,7 +74,7 @@ class OnlineMixer(Protocol):
 
     def identity(self) -> object: ...
 
-    def observe(self, seen: Observation) -> Mixture | None: ...
+    def observe(self, seen: Observation) -> GroupShares | None: ...
 
     def state(self) -> dict[str, Any]: ...
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from siftlm.proxies.training.settings import ModelShape
 
@@ -26,7 +26,7 @@ ROTARY_BASE = 10_000.0  # Su et al. 2021 (arXiv 2104.09864), section 3.2.2
 
 
 @dataclass(frozen=True)
-class Form:
+class WeightForm:
     """Describes one weight: its name, its form, and how it begins (normal with `deviation`, or a constant)."""
 
     name: str
@@ -35,21 +35,24 @@ class Form:
     constant: float = 0.0
 
 
-def forms(shape: ModelShape, vocabulary: int) -> list[Form]:
+def forms(shape: ModelShape, vocabulary: int) -> list[WeightForm]:
     """Returns all weights of a model in their order; the head is the embedding, as in GPT-2."""
     return list(_gpt2_forms(shape, vocabulary) if shape.shape == "gpt2" else _llama_forms(shape, vocabulary))
 
 
 def hidden_units(shape: ModelShape) -> int:
-    """Returns F: 4 D in GPT-2, 8 D / 3 in Llama, whose gate makes up for it (Shazeer 2020, arXiv 2002.05202)."""
+    """Returns F: 4 D in GPT-2, 8 D / 3 in Llama.
+
+    So both have as many weights, in spite of the gate (Shazeer 2020, arXiv 2002.05202).
+    """
     return 4 * shape.width if shape.shape == "gpt2" else shape.width * 8 // 3
 
 
-def _gpt2_forms(shape: ModelShape, vocabulary: int) -> Iterator[Form]:
+def _gpt2_forms(shape: ModelShape, vocabulary: int) -> Iterator[WeightForm]:
     D, normal = shape.width, STANDARD_DEVIATION
     onto_residual = normal / math.sqrt(2 * shape.layers)  # GPT-2, section 2.3
-    yield Form("transformer.wte.weight", (vocabulary, D), normal)
-    yield Form("transformer.wpe.weight", (shape.context_tokens, D), normal)
+    yield WeightForm("transformer.wte.weight", (vocabulary, D), normal)
+    yield WeightForm("transformer.wpe.weight", (shape.context_tokens, D), normal)
     for layer in range(shape.layers):
         for name, inner, outer, deviation in (
             ("attn.c_attn", D, 3 * D, normal),
@@ -57,27 +60,27 @@ def _gpt2_forms(shape: ModelShape, vocabulary: int) -> Iterator[Form]:
             ("mlp.c_fc", D, 4 * D, normal),
             ("mlp.c_proj", 4 * D, D, onto_residual),
         ):
-            yield Form(f"transformer.h.{layer}.{name}.weight", (inner, outer), deviation)
-            yield Form(f"transformer.h.{layer}.{name}.bias", (outer,))
+            yield WeightForm(f"transformer.h.{layer}.{name}.weight", (inner, outer), deviation)
+            yield WeightForm(f"transformer.h.{layer}.{name}.bias", (outer,))
         for name in ("ln_1", "ln_2"):
-            yield Form(f"transformer.h.{layer}.{name}.weight", (D,), constant=1.0)
-            yield Form(f"transformer.h.{layer}.{name}.bias", (D,))
-    yield Form("transformer.ln_f.weight", (D,), constant=1.0)
-    yield Form("transformer.ln_f.bias", (D,))
+            yield WeightForm(f"transformer.h.{layer}.{name}.weight", (D,), constant=1.0)
+            yield WeightForm(f"transformer.h.{layer}.{name}.bias", (D,))
+    yield WeightForm("transformer.ln_f.weight", (D,), constant=1.0)
+    yield WeightForm("transformer.ln_f.bias", (D,))
 
 
-def _llama_forms(shape: ModelShape, vocabulary: int) -> Iterator[Form]:
+def _llama_forms(shape: ModelShape, vocabulary: int) -> Iterator[WeightForm]:
     D, inner, normal = shape.width, hidden_units(shape), STANDARD_DEVIATION
-    yield Form("model.embed_tokens.weight", (vocabulary, D), normal)
+    yield WeightForm("model.embed_tokens.weight", (vocabulary, D), normal)
     for layer in range(shape.layers):
         place = f"model.layers.{layer}"
-        yield Form(f"{place}.self_attn.qkv_proj.weight", (3 * D, D), normal)
-        yield Form(f"{place}.self_attn.o_proj.weight", (D, D), normal)
-        yield Form(f"{place}.mlp.gate_up_proj.weight", (2 * inner, D), normal)
-        yield Form(f"{place}.mlp.down_proj.weight", (D, inner), normal)
-        yield Form(f"{place}.input_layernorm.weight", (D,), constant=1.0)
-        yield Form(f"{place}.post_attention_layernorm.weight", (D,), constant=1.0)
-    yield Form("model.norm.weight", (D,), constant=1.0)
+        yield WeightForm(f"{place}.self_attn.qkv_proj.weight", (3 * D, D), normal)
+        yield WeightForm(f"{place}.self_attn.o_proj.weight", (D, D), normal)
+        yield WeightForm(f"{place}.mlp.gate_up_proj.weight", (2 * inner, D), normal)
+        yield WeightForm(f"{place}.mlp.down_proj.weight", (D, inner), normal)
+        yield WeightForm(f"{place}.input_layernorm.weight", (D,), constant=1.0)
+        yield WeightForm(f"{place}.post_attention_layernorm.weight", (D,), constant=1.0)
+    yield WeightForm("model.norm.weight", (D,), constant=1.0)
 
 
 def embedding(shape: ModelShape, weights: Weights) -> Tensor:
@@ -103,7 +106,7 @@ def _document_mask(documents: Tensor) -> Tensor:
 def _gpt2(shape: ModelShape, weights: Weights, tokens: Tensor, mask: Tensor | None) -> Tensor:
     B, T = tokens.shape
     D = shape.width
-    x = F.embedding(tokens, weights["transformer.wte.weight"]) + weights["transformer.wpe.weight"][:T]
+    x = functional.embedding(tokens, weights["transformer.wte.weight"]) + weights["transformer.wpe.weight"][:T]
     for layer in range(shape.layers):
         place = f"transformer.h.{layer}."
 
@@ -112,46 +115,47 @@ def _gpt2(shape: ModelShape, weights: Weights, tokens: Tensor, mask: Tensor | No
 
         def normed(x: Tensor, name: str, place: str = place) -> Tensor:
             scale, offset = weights[f"{place}{name}.weight"], weights[f"{place}{name}.bias"]
-            return F.layer_norm(x, (D,), scale, offset, LAYER_NORM_EPSILON).view(B * T, D)
+            return functional.layer_norm(x, (D,), scale, offset, LAYER_NORM_EPSILON).view(B * T, D)
 
         q, k, v = projected(normed(x, "ln_1"), "attn.c_attn").view(B, T, 3, shape.heads, -1).permute(2, 0, 3, 1, 4)
         x = x + projected(attended(q, k, v, mask), "attn.c_proj").view(B, T, D)
-        inner = F.gelu(projected(normed(x, "ln_2"), "mlp.c_fc"), approximate="tanh")
+        inner = functional.gelu(projected(normed(x, "ln_2"), "mlp.c_fc"), approximate="tanh")
         x = x + projected(inner, "mlp.c_proj").view(B, T, D)
     scale, offset = weights["transformer.ln_f.weight"], weights["transformer.ln_f.bias"]
-    return F.layer_norm(x, (D,), scale, offset, LAYER_NORM_EPSILON)
+    return functional.layer_norm(x, (D,), scale, offset, LAYER_NORM_EPSILON)
 
 
 def _llama(shape: ModelShape, weights: Weights, tokens: Tensor, mask: Tensor | None) -> Tensor:
     B, T = tokens.shape
     D, inner = shape.width, hidden_units(shape)
-    x = F.embedding(tokens, weights["model.embed_tokens.weight"])
+    x = functional.embedding(tokens, weights["model.embed_tokens.weight"])
     cosine, sine = rotary(T, D // shape.heads, x.device)
     for layer in range(shape.layers):
         place = f"model.layers.{layer}."
-        y = F.rms_norm(x, (D,), weights[f"{place}input_layernorm.weight"], RMS_NORM_EPSILON)
-        qkv = F.linear(y.view(B * T, D), weights[f"{place}self_attn.qkv_proj.weight"])
+        y = functional.rms_norm(x, (D,), weights[f"{place}input_layernorm.weight"], RMS_NORM_EPSILON)
+        qkv = functional.linear(y.view(B * T, D), weights[f"{place}self_attn.qkv_proj.weight"])
         q, k, v = qkv.view(B, T, 3, shape.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = attended(rotated(q, cosine, sine), rotated(k, cosine, sine), v, mask)
-        x = x + F.linear(mixed, weights[f"{place}self_attn.o_proj.weight"]).view(B, T, D)
-        y = F.rms_norm(x, (D,), weights[f"{place}post_attention_layernorm.weight"], RMS_NORM_EPSILON)
-        gate, up = F.linear(y.view(B * T, D), weights[f"{place}mlp.gate_up_proj.weight"]).split(inner, dim=-1)
-        x = x + F.linear(F.silu(gate) * up, weights[f"{place}mlp.down_proj.weight"]).view(B, T, D)
-    return F.rms_norm(x, (D,), weights["model.norm.weight"], RMS_NORM_EPSILON)
+        x = x + functional.linear(mixed, weights[f"{place}self_attn.o_proj.weight"]).view(B, T, D)
+        y = functional.rms_norm(x, (D,), weights[f"{place}post_attention_layernorm.weight"], RMS_NORM_EPSILON)
+        both = functional.linear(y.view(B * T, D), weights[f"{place}mlp.gate_up_proj.weight"])
+        gate, up = both[:, :inner], both[:, inner:]
+        x = x + functional.linear(functional.silu(gate) * up, weights[f"{place}mlp.down_proj.weight"]).view(B, T, D)
+    return functional.rms_norm(x, (D,), weights["model.norm.weight"], RMS_NORM_EPSILON)
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns softmax(q k^T / sqrt(D / H)) v over earlier keys for q, k, v [B, H, T, D / H], as [B * T, D].
+    """Returns softmax(q k^T / sqrt(D / H)) v over earlier keys.
 
-    `mask` says which keys count instead, bool [B, 1, T, T].
+    Takes q, k, v [B, H, T, D / H], and returns [B * T, D]. `mask` says which keys count instead, bool [B, 1, T, T].
     """
-    B, H, T, _ = q.shape
+    B, T = q.shape[0], q.shape[2]
     if q.device.type == "cpu":
         mixed = _attended_in_full(q, k, v, mask)
     elif mask is None:
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     else:
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return mixed.transpose(1, 2).reshape(B * T, -1)
 
 

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from siftlm.proxies.training.evaluation import Evaluation
 from siftlm.proxies.training.job import MARK_SCHEMA, MARKS, SHARE_SCHEMA, SHARES, STEP_SCHEMA, STEPS, Job
+from siftlm.proxies.training.marks import Evaluation
 from siftlm.proxies.training.sampler import Floats, Sampler
 from siftlm.proxies.training.weights import learning_rate
 
 LAST = 20  # steps whose mean loss is told
 
 
-class Record:
+class TrainingRecord:
     """Collects what a training is told by; `losses` float32 [steps] lie on the device, so that no step waits."""
 
     def __init__(self, job: Job, device: torch.device) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from siftlm.proxies.training.checkpoint import Checkpoints, State
+from siftlm.proxies.training.checkpoint import Checkpoints, TrainingState
 from siftlm.proxies.training.device import lanes, opened_device
-from siftlm.proxies.training.evaluation import Evaluation
 from siftlm.proxies.training.export import save_model
 from siftlm.proxies.training.job import Job, Progress
 from siftlm.proxies.training.learner import Learner
-from siftlm.proxies.training.mixer import Mixture, Observation, Singles
-from siftlm.proxies.training.record import Record
-from siftlm.proxies.training.sampler import Floats, Sampler, initial_shares
+from siftlm.proxies.training.marks import Evaluation
+from siftlm.proxies.training.mixer import GroupShares, Observation, Singles
+from siftlm.proxies.training.record import TrainingRecord
+from siftlm.proxies.training.sampler import Sampler, initial_shares
 from siftlm.proxies.training.tokens import Ints, TokenFile
 from siftlm.proxies.training.weights import Average, learning_rate
 
@@ -29,7 +29,7 @@ def run(
     checkpoints = Checkpoints(folder, job.identity(), checkpoint_seconds)
     with lanes(job.training.optimisation) as pool:
         learner = Learner(job.training, job.tokens.vocabulary, job.tokens.separator, device, pool)
-        running = Running(job, learner, checkpoints)
+        running = RunningTraining(job, learner, checkpoints)
         running.resume()
         while running.step < job.training.steps:
             running.advance()
@@ -41,7 +41,7 @@ def run(
     return running.facts()
 
 
-class Running:
+class RunningTraining:
     """Holds a training between two steps; `step` of them are done."""
 
     def __init__(self, job: Job, learner: Learner, checkpoints: Checkpoints) -> None:
@@ -53,7 +53,7 @@ class Running:
         self.sampler = Sampler(job.tokens.groups, counts, training.seeds.order, shares, settings.max_epochs)
         self._loss_weights = np.ones(len(counts))
         self._average = Average(training.steps, settings.average_last, settings.average_every)
-        self.record = Record(job, learner.device)
+        self.record = TrainingRecord(job, learner.device)
         self.step = 0
 
     def advance(self) -> None:
@@ -108,20 +108,20 @@ class Running:
             token_nats=nats,
             windows_drawn=self.sampler.drawn.copy(),
             evaluation=evaluation,
-            model=View(self._learner),
+            model=LearnerView(self._learner),
         )
         mixture = self._job.mixer.observe(seen)
         if mixture is not None:
             self._turn(mixture)
 
-    def _turn(self, mixture: Mixture) -> None:
+    def _turn(self, mixture: GroupShares) -> None:
         if mixture.shares is not None:
             self.sampler.turn_to(mixture.shares)
         if mixture.loss_weights is not None:
             self._loss_weights = np.asarray(mixture.loss_weights, np.float64)
         self.record.turned(self.step, self.sampler, self._loss_weights)
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Returns all that the next steps depend on."""
         learner = self._learner
         tensors = {"weights": learner.weights.flat}
@@ -132,7 +132,7 @@ class Running:
             tensors["average"] = self._average.total
         mixer = self._job.mixer.state() if self._job.mixer else None
         facts = {"step": self.step, "averaged": self._average.count, "mixer": mixer, "record": self.record.told()}
-        return State(tensors, facts)
+        return TrainingState(tensors, facts)
 
     def _arrays(self) -> dict[str, Any]:
         return {"drawn": self.sampler.drawn, "shares": self.sampler.shares, "loss_weights": self._loss_weights}
@@ -174,7 +174,7 @@ class Running:
         }
 
 
-class View:
+class LearnerView:
     """Shows the model of a learner to a mixer."""
 
     def __init__(self, learner: Learner) -> None:

@@ -69,8 +69,9 @@ class Sampler:
         """
         groups = np.repeat(np.arange(len(self._counts)), self._parts(step, windows))
         places = self.drawn[groups] + _within(groups)
-        numbers = [self._order(group, place // self._counts[group]) for group, place in zip(groups, places, strict=True)]
-        chosen = [order[place % len(order)] for order, place in zip(numbers, places, strict=True)]
+        passes = places // self._counts[groups]
+        orders = [self._order(group, number) for group, number in zip(groups.tolist(), passes.tolist(), strict=True)]
+        chosen = [order[place % len(order)] for order, place in zip(orders, places, strict=True)]
         self.drawn += np.bincount(groups, minlength=len(self._counts))
         return groups, np.array(chosen, np.int64)
 
@@ -106,7 +107,9 @@ def _within(groups: Ints) -> Ints:
 
 
 def initial_shares(groups: Sequence[str], counts: Ints, shares: Mapping[str, float] | None) -> Floats:
-    """Returns the share of every group: as given by name, and 0 where it is not named; else by its windows.
+    """Returns the share of every group, float64 [groups]: as given by name, else by its windows.
+
+    A group that is not among those given has none.
 
     Raises:
         UserError: a name is no group's, or no group has a window.

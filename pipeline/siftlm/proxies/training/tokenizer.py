@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from siftlm.errors import UserError, reason_of
 from siftlm.store import digest
 
@@ -25,7 +27,9 @@ class DocumentTokenizer:
 
     @property
     def separator_id(self) -> int:
-        return int(self.tokenizer.token_to_id(self.separator))
+        number = self.tokenizer.token_to_id(self.separator)
+        assert number is not None, f"{self.separator} is a token"
+        return number
 
     @property
     def vocabulary(self) -> int:
@@ -35,6 +39,18 @@ class DocumentTokenizer:
     def identity(self) -> str:
         """Returns a digest of all that ids depend on, for keys."""
         return digest("tokenizer", self.tokenizer.to_str(), self.separator)
+
+    def content(self) -> bytes:
+        """Returns the tokenizer and its separator as bytes, for `of`."""
+        return orjson.dumps([self.separator, self.tokenizer.to_str()])
+
+    @classmethod
+    def of(cls, content: bytes) -> DocumentTokenizer:
+        """Returns what `content` was made of."""
+        from tokenizers import Tokenizer
+
+        separator, told = orjson.loads(content)
+        return cls(Tokenizer.from_str(told), separator)
 
     def save(self, folder: Path, context: int) -> None:
         """Writes the tokenizer into a model's folder, in transformers' format."""
@@ -84,7 +100,7 @@ def _from_file(place: str, path: str) -> tuple[Tokenizer, tuple[str, ...]]:
 
     try:
         return Tokenizer.from_file(path), ()
-    except Exception as error:  # noqa: BLE001 the library raises bare exceptions
+    except Exception as error:
         raise UserError(f"{place}: must be a tokenizer.json, got {path!r}; {reason_of(error)}") from error
 
 

@@ -1,8 +1,8 @@
 """Writes texts as tokens into a memory-mapped file, and cuts windows out of it.
 
-A token file is two files in a local folder: `NAME-tokens.bin`, the ids as uint16 or uint32, and `NAME-documents.parquet`,
-which says where each document begins. Every document is its tokens after a separator. Groups (domains, sources) lie
-one after the other in the order of their names, and in a group the documents are as they came.
+A token file is two files in a local folder: `NAME-tokens.bin`, the ids as uint16 or uint32, and
+`NAME-documents.parquet`, which says where each document begins. Every document is its tokens after a separator. Groups
+(domains, sources) lie one after the other in the order of their names, and in a group the documents are as they came.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class TextOfGroup(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Cuts a token file into windows of C tokens and the one after, group by group, that overlap by one token.
+class GroupWindows:
+    """Cuts a token file into windows of `context` + 1 tokens, group by group.
 
-    What is left at the end of a group, at most C tokens, is in no window.
+    They overlap by one token. What is left at the end of a group, at most `context` tokens, is in no window.
     """
 
     tokens: npt.NDArray[np.unsignedinteger]
@@ -59,7 +59,7 @@ class Windows:
     def take(self, groups: Ints, numbers: Ints) -> Ints:
         """Returns windows `numbers` of `groups`, both int64 [n], as int64 [n, context + 1]."""
         first = self.starts[groups] + numbers * self.context
-        return self.tokens[first[:, None] + np.arange(self.context + 1)].astype(np.int64)
+        return np.asarray(self.tokens[first[:, None] + np.arange(self.context + 1)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class TokenFile:
         """Returns where each group begins, and the end: int64 [groups + 1]."""
         return self.starts[np.searchsorted(self.document_groups, np.arange(len(self.groups) + 1))]
 
-    def windows(self, context: int) -> Windows:
+    def windows(self, context: int) -> GroupWindows:
         """Returns the windows of `context` predicted tokens."""
         counts = np.maximum(0, np.diff(self.group_starts) - 1) // context
-        return Windows(self.tokens, self.group_starts[:-1], counts, context)
+        return GroupWindows(self.tokens, self.group_starts[:-1], counts, context)
 
 
 def write_tokens(
     store: Store, key: str, texts: Iterable[TextOfGroup], tokenizer: DocumentTokenizer, stage: str = STAGE
 ) -> TokenFile:
-    """Returns the token file of a key from the store, which is made of `texts` in one pass if it is missing.
+    """Returns the token file of a key from the store, made of `texts` in one pass if it is missing.
 
     The key is to digest the texts, their order and `tokenizer.identity()`. Nothing is held in memory but 24 bytes a
     document.
@@ -117,7 +117,7 @@ def write_token_file(folder: Path, name: str, texts: Iterable[TextOfGroup], toke
     folder.mkdir(parents=True, exist_ok=True)
     kind = np.dtype(np.uint16 if tokenizer.vocabulary <= 1 << 16 else np.uint32)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".train-") as temporary:
-        parts = _Parts(Path(temporary), kind)
+        parts = _GroupFiles(Path(temporary), kind)
         for text, ids in encoded(texts, tokenizer):
             parts.add(text, ids)
         documents, names = parts.join(_tokens_path(folder, name))
@@ -199,7 +199,7 @@ def _batches(texts: Iterable[TextOfGroup]) -> Iterator[list[TextOfGroup]]:
         yield batch
 
 
-class _Parts:
+class _GroupFiles:
     """Appends the tokens of each group to a file of its own, a few at a time, and joins the files."""
 
     def __init__(self, folder: Path, kind: np.dtype[Any]) -> None:

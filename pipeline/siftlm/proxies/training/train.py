@@ -29,7 +29,7 @@ def train(
 ) -> Trained:
     """Returns a model from the store, which is trained first if it is missing, from its last checkpoint on.
 
-    The same job gives the same bytes on one machine, interrupted or not. Two processes must not train one key at a time.
+    The same job gives the same bytes on one machine, interrupted or not. Two processes must not train one key at once.
 
     Raises:
         UserError: the groups have too few windows, the device is not there, or the store is not local.

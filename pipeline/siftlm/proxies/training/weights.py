@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from siftlm.proxies.training.model import Form, forms
+from siftlm.proxies.training.model import WeightForm, forms
 from siftlm.proxies.training.settings import ModelShape
 
 BETAS = (0.9, 0.95)  # GPT-3, appendix B (Brown et al. 2020, arXiv 2005.14165)
@@ -25,9 +25,9 @@ class FlatWeights:
         self.decayed = sum(size for form, size in zip(made, sizes, strict=True) if len(form.size) >= 2)
         self.flat = torch.cat([part.flatten() for part in _initial(forms(shape, vocabulary), made, seed)]).to(device)
         self.gradient = torch.zeros_like(self.flat)
-        pieces = zip(made, self.flat.split(sizes), strict=True)
-        self.by_name = {form.name: piece.view(form.size).requires_grad_() for form, piece in pieces}
-        slopes = zip(made, self.gradient.split(sizes), strict=True)
+        views = zip(made, pieces(self.flat, sizes), strict=True)
+        self.by_name = {form.name: piece.view(form.size).requires_grad_() for form, piece in views}
+        slopes = zip(made, pieces(self.gradient, sizes), strict=True)
         self._gradients = [piece.view(form.size) for form, piece in slopes]
 
     def gather(self, lanes: Sequence[Sequence[Tensor]]) -> None:
@@ -37,14 +37,22 @@ class FlatWeights:
             torch._foreach_add_(self._gradients, list(lane))
 
 
-def _initial(order: Sequence[Form], wanted: Sequence[Form], seed: int) -> list[Tensor]:
+def pieces(flat: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Yields views of a tensor, one after the other, of so many rows."""
+    start = 0
+    for size in sizes:
+        yield flat[start : start + size]
+        start += size
+
+
+def _initial(order: Sequence[WeightForm], wanted: Sequence[WeightForm], seed: int) -> list[Tensor]:
     """The initial weights, drawn in the model's own order."""
     generator = torch.Generator().manual_seed(seed)
     drawn = {form.name: _begun(form, generator) for form in order}
     return [drawn[form.name] for form in wanted]
 
 
-def _begun(form: Form, generator: torch.Generator) -> Tensor:
+def _begun(form: WeightForm, generator: torch.Generator) -> Tensor:
     if not form.deviation:
         return torch.full(form.size, form.constant)
     return torch.empty(form.size).normal_(0.0, form.deviation, generator=generator)
@@ -56,10 +64,12 @@ class AdamW:
     def __init__(self, weights: FlatWeights) -> None:
         self._weights = weights
         split = [weights.decayed, len(weights.flat) - weights.decayed]
-        self._parts = [torch.nn.Parameter(part) for part in weights.flat.split(split)]
-        for part, gradient in zip(self._parts, weights.gradient.split(split), strict=True):
+        self._parts = [torch.nn.Parameter(part) for part in pieces(weights.flat, split)]
+        for part, gradient in zip(self._parts, pieces(weights.gradient, split), strict=True):
             part.grad = gradient
-        groups = [{"params": [part], "weight_decay": d} for part, d in zip(self._parts, (WEIGHT_DECAY, 0.0), strict=True)]
+        groups = [
+            {"params": [part], "weight_decay": d} for part, d in zip(self._parts, (WEIGHT_DECAY, 0.0), strict=True)
+        ]
         self._optimizer = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
     @torch.no_grad()
@@ -103,9 +113,9 @@ class Average:
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Returns the rate of a step: linear over the first twentieth, then half a cosine down to a tenth of the peak.
+    """Returns the rate of a step: a linear start, then half a cosine down to a tenth of the peak.
 
-    The shape is GPT-3's (appendix B), whose warm-up is given in tokens.
+    The start is the first twentieth. The shape is GPT-3's (appendix B), whose warm-up is given in tokens.
     """
     warm_up = max(1, steps // 20)
     if step < warm_up:
