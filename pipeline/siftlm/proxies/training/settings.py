@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from siftlm.settings import Settings
 
@@ -21,6 +21,14 @@ class ModelShape(Settings):
     width: int = Field(128, ge=8, le=16_384, description="Size of a hidden state; a multiple of heads.")
     heads: int = Field(4, ge=1, le=256, description="Attention heads.")
     context_tokens: int = Field(256, ge=16, le=1 << 20, description="Tokens of a window.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+        if self.shape == "llama" and self.width // self.heads % 2:
+            raise ValueError(f"width / heads must be even in a llama, got {self.width} / {self.heads}")
+        return self
 
 
 class Optimisation(Settings):
