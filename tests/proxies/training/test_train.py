@@ -80,7 +80,7 @@ def test_the_losses_are_those_of_transformers_and_plain_torch(tmp_path: Path, na
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, 25, training.optimisation.learning_rate)
         optimizer.step()
-        expected.append(float(nats))
+        expected.append(nats.item())
     train_into(tmp_path / "model", made)
     steps = Trained(str(tmp_path / "model"), {}).table(STEPS)
     assert np.abs(steps["nats_per_token"].to_numpy() - expected).max() < 2e-4
@@ -271,7 +271,7 @@ def test_a_mixer_turns_the_training_to_one_group(tmp_path: Path) -> None:
 
 
 def test_a_mixers_gradient_is_autograds(tmp_path: Path) -> None:
-    """Along any direction the loss changes as the gradient says."""
+    """Along half of the weights the loss changes as the gradient says."""
     from concurrent.futures import ThreadPoolExecutor
 
     from siftlm.proxies.training.learner import Learner
@@ -281,13 +281,14 @@ def test_a_mixers_gradient_is_autograds(tmp_path: Path) -> None:
         learner = Learner(made.training, tokenizer().vocabulary, 0, torch.device("cpu"), pool)
         windows = made.tokens.windows(16).take(np.array([0, 1, 1]), np.array([0, 1, 2]))
         gradient = learner.gradient(windows).clone().double()
-        direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(0)).double()
+        chosen = torch.rand(len(gradient), generator=torch.Generator().manual_seed(0)) < 0.5
+        direction = torch.where(chosen, gradient, 0.0) / gradient.norm()
         start, losses = learner.weights.flat.clone(), []
         for sign in (1, -1):
             with torch.no_grad():
-                learner.weights.flat.copy_(start + sign * 1e-3 * direction)
+                learner.weights.flat.copy_(start + sign * 1e-2 * direction)
             losses.append(float(learner.window_nats(windows).double().mean()))
-    slope = (losses[0] - losses[1]) / 2e-3
+    slope = (losses[0] - losses[1]) / 2e-2
     assert slope == pytest.approx(float(gradient @ direction), rel=0.02)
 
 
@@ -326,8 +327,8 @@ def test_every_way_of_computing_learns_the_same(tmp_path: Path, optimisation: di
         and not any(os.access(f"{folder}/g++", os.X_OK) for folder in os.get_exec_path())
     ):
         pytest.skip("torch.compile needs a C++ compiler")
-    plain = train_into(tmp_path / "plain", job(tmp_path, 30))
-    other = train_into(tmp_path / "other", job(tmp_path, 30, optimisation=optimisation))
+    plain = train_into(tmp_path / "plain", job(tmp_path, 30, shape={"layers": 1}))
+    other = train_into(tmp_path / "other", job(tmp_path, 30, optimisation=optimisation, shape={"layers": 1}))
     tolerance = {"precision": 0.02, "document_mask": 0.2}.get(next(iter(optimisation)), 1e-3)
     assert other["nats_per_token"] == pytest.approx(plain["nats_per_token"], abs=tolerance)
     assert torch.get_num_threads() >= 1

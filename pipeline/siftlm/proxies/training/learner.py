@@ -19,6 +19,9 @@ from siftlm.proxies.training.settings import Training
 from siftlm.proxies.training.tokens import Ints, TokenFile
 from siftlm.proxies.training.weights import AdamW, FlatWeights
 
+States = Callable[..., Tensor]
+"""Computes hidden states as `model.hidden_states` does."""
+
 
 class Learner:
     """Holds a model in training on one device; every operation of a CPU runs in one thread of `pool`."""
@@ -31,8 +34,9 @@ class Learner:
         self.optimizer = AdamW(self.weights)
         self._separator, self.device, self._pool = separator, device, pool
         self._lanes = self._settings.threads if device.type == "cpu" else 1
-        states: Callable[..., Tensor] = model.hidden_states
-        self._hidden_states = torch.compile(states, dynamic=False) if self._settings.compiled else states
+        states: States = model.hidden_states
+        # windows have one form and are worth a program of their own; pieces that are measured have many
+        self._trained_states = torch.compile(states, dynamic=False) if self._settings.compiled else states
 
     def step(self, windows: Ints, factors: Floats, rate: float) -> Tensor:
         """Trains on windows [B, T + 1], and returns the nats of their tokens before the update, float32 [B, T].
@@ -63,7 +67,7 @@ class Learner:
         tokens = torch.from_numpy(windows).to(self.device)
         factor = torch.from_numpy(factors.astype(np.float32)).to(self.device)
         inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:]
-        hidden = self._states(inputs, self._documents(inputs))
+        hidden = self._computed(self._trained_states, inputs, self._documents(inputs))
         factor = factor[:, None].expand(targets.shape).flatten()
         total, nats = head.weighed_nats(hidden, self._head(), targets.flatten(), factor)
         return nats.view(targets.shape), torch.autograd.grad(total, list(self.weights.by_name.values()))
@@ -75,9 +79,10 @@ class Learner:
         """The number of each token's document within its window, where documents do not see each other."""
         return (inputs == self._separator).cumsum(1) if self._settings.document_mask else None
 
-    def _states(self, inputs: Tensor, documents: Tensor | None) -> Tensor:
+    def _computed(self, compute: States, inputs: Tensor, documents: Tensor | None) -> Tensor:
+        """The hidden states [B * T, D], in the numbers that the head is computed in."""
         with self._precision():
-            states = self._hidden_states(self.shape, self.weights.by_name, inputs, documents)
+            states = compute(self.shape, self.weights.by_name, inputs, documents)
         states = states.view(-1, self.shape.width)
         return states.bfloat16() if self._settings.precision == "bfloat16" else states
 
@@ -89,7 +94,7 @@ class Learner:
     @torch.no_grad()
     def token_nats(self, inputs: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
         """Returns the nats of targets [B, T], float32; nothing is trained."""
-        states = self._states(inputs.contiguous().to(self.device), documents)
+        states = self._computed(model.hidden_states, inputs.contiguous().to(self.device), documents)
         narrow = self._head().to(states.dtype)
         return head.token_nats(states, narrow, targets.flatten().to(self.device)).view(targets.shape)
 
