@@ -3,9 +3,9 @@
     python tests/bench/trainer.py [--steps 60] [--rounds 3]
 
 Both begin with the same weights and see the same windows of real text (see corpus.py), 1,024 tokens a step. The loop is
-what siftlm trained with before: transformers' modules, cross-entropy over all logits, torch's AdamW. Every measurement is
-a process of its own, turn and turn about; of its steps the first ten are left out and the median counts, in seconds of
-the clock and of the CPU. On a machine that does other work, the CPU's are to be trusted.
+what siftlm trained with before: transformers' modules, cross-entropy over all logits, torch's AdamW. Every measurement
+is a process of its own, turn and turn about; of its steps the first ten are left out and the median counts, in seconds
+of the clock and of the CPU. On a machine that does other work, the CPU's are to be trusted.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def new_step(training: Training, tokens: TokenFile, pool: ThreadPoolExecutor) ->
 
 def old_step(training: Training, tokenizer: DocumentTokenizer) -> Any:
     """A step of a loop over transformers' modules, from the same weights."""
-    torch.set_num_threads(training.optimisation.threads)
+    torch.set_num_threads(training.optimisation.threads or 1)
     weights = FlatWeights(training.shape, tokenizer.vocabulary, 0, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), training.shape, weights.by_name, tokenizer)

@@ -15,6 +15,7 @@ from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Step
 from siftlm.proxies.trainer import ReferenceSettings
+from siftlm.proxies.training.settings import SAME_WEIGHTS
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split
@@ -44,7 +45,7 @@ class Reference(Step):
     by_model: ClassVar[bool] = True
 
     def identity(self) -> object:
-        return VERSION, self.settings.model_dump(), self.split.identity()
+        return VERSION, self.settings.model_dump(exclude=SAME_WEIGHTS), self.split.identity()
 
     def losses(self) -> Sequence[Loss]:
         return [Loss(HELD, f"is not in the {self.settings.holdout:.6g} that train the reference model")]

@@ -317,10 +317,10 @@ def test_the_average_is_that_of_the_last_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "optimisation",
-    [{"threads": 2}, {"threads": 9}, {"precision": "bfloat16"}, {"document_mask": True}, {"compiled": True}],
+    [{"precision": "bfloat16"}, {"document_mask": True}, {"compiled": True}],
 )
 def test_every_way_of_computing_learns_the_same(tmp_path: Path, optimisation: dict[str, Any]) -> None:
-    """Final losses within the rounding of each way, and a mask of documents within what it hides."""
+    """Final losses are within the rounding of each way, and with a mask of documents within what it hides."""
     if (
         optimisation.get("compiled")
         and not os.environ.get("CXX")
@@ -332,6 +332,14 @@ def test_every_way_of_computing_learns_the_same(tmp_path: Path, optimisation: di
     tolerance = {"precision": 0.02, "document_mask": 0.2}.get(next(iter(optimisation)), 1e-3)
     assert other["nats_per_token"] == pytest.approx(plain["nats_per_token"], abs=tolerance)
     assert torch.get_num_threads() >= 1
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
+    """Gradients are added up in one order."""
+    ways = [{"batch_tokens": 3000, "threads": threads} for threads in (1, 2, 3)]
+    made = [trained(tmp_path / str(way["threads"]), job(tmp_path, 5, optimisation=way)) for way in ways]
+    assert made[0] == made[1] == made[2]
+    assert len({job(tmp_path, 5, optimisation=way).identity() for way in ways}) == 1
 
 
 def test_settings_of_torch_are_put_back(tmp_path: Path) -> None:

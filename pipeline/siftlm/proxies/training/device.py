@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +30,14 @@ def opened_device(settings: Optimisation) -> torch.device:
     return torch.device("cuda", number)
 
 
+def threads(settings: Optimisation) -> int:
+    """Returns how many threads train on a CPU: as many as asked for, or one for each core of this process."""
+    return settings.threads or len(os.sched_getaffinity(0))
+
+
 @contextmanager
 def lanes(settings: Optimisation) -> Iterator[ThreadPoolExecutor]:
-    """Yields a pool of `threads` threads with single-threaded operations; the caller's have one thread meanwhile.
+    """Yields a pool of threads with single-threaded operations; the caller's have one thread meanwhile.
 
     Windows in parallel beat operations in parallel, whose threads wait for each other at the end of every operation:
     with other work on the machine, two threads an operation were a third as fast as one (tests/bench/results).
@@ -39,7 +45,7 @@ def lanes(settings: Optimisation) -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(settings.threads, "train", torch.set_num_threads, (1,)) as pool, _fast_products():
+        with ThreadPoolExecutor(threads(settings), "train", torch.set_num_threads, (1,)) as pool, _fast_products():
             yield pool
     finally:
         torch.set_num_threads(before)

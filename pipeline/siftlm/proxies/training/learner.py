@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from siftlm.proxies.training import head, model
+from siftlm.proxies.training.device import threads
 from siftlm.proxies.training.evaluation import PieceBatch, add_nats, batches
 from siftlm.proxies.training.sampler import Floats
 from siftlm.proxies.training.settings import Training
 from siftlm.proxies.training.tokens import Ints, TokenFile
 from siftlm.proxies.training.weights import AdamW, FlatWeights
 
+LANE_TOKENS = 512  # of the windows that one thread of a CPU has at a time
 States = Callable[..., Tensor]
 """Computes hidden states as `model.hidden_states` does."""
 
@@ -33,7 +35,7 @@ class Learner:
         self.weights = FlatWeights(training.shape, vocabulary, training.seeds.weights, device)
         self.optimizer = AdamW(self.weights)
         self._separator, self.device, self._pool = separator, device, pool
-        self._lanes = self._settings.threads if device.type == "cpu" else 1
+        self._threads = threads(self._settings) if device.type == "cpu" else 1
         states: States = model.hidden_states
         # windows have one form and are worth a program of their own; pieces that are measured have many
         self._trained_states = torch.compile(states, dynamic=False) if self._settings.compiled else states
@@ -54,14 +56,23 @@ class Learner:
         return self.weights.gradient
 
     def _gradients(self, windows: Ints, factors: Floats) -> Tensor:
-        parts = [part for part in np.array_split(np.arange(len(windows)), self._lanes) if len(part)]
-        made = self._each(lambda part: self._lane(windows[part], factors[part]), parts)
-        self.weights.gather([gradients for _, gradients in made])
-        return torch.cat([nats for nats, _ in made])
+        """The nats of windows, whose gradients are added up in the order of their lanes, for any number of threads."""
+        waiting, nats = iter(self._parts(*windows.shape)), []
+        self.weights.gradient.zero_()
+        while some := list(islice(waiting, self._threads)):
+            for made, gradients in self._each(lambda part: self._lane(windows[part], factors[part]), some):
+                self.weights.add(gradients)
+                nats.append(made)
+        return torch.cat(nats)
+
+    def _parts(self, windows: int, tokens: int) -> list[slice]:
+        """The windows of each lane."""
+        step = max(1, LANE_TOKENS // (tokens - 1)) if self.device.type == "cpu" else windows
+        return [slice(start, start + step) for start in range(0, windows, step)]
 
     def _each(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         """The results for all parts, in threads where there are several."""
-        return [work(part) for part in parts] if self._lanes == 1 else list(self._pool.map(work, parts))
+        return [work(part) for part in parts] if self._threads == 1 else list(self._pool.map(work, parts))
 
     def _lane(self, windows: Ints, factors: Floats) -> tuple[Tensor, Sequence[Tensor]]:
         tokens = torch.from_numpy(windows).to(self.device)
@@ -108,7 +119,7 @@ class Learner:
         """Returns the sum of nats of every document of a file, float64 [documents]; 0 for one without tokens."""
         sums = np.zeros(len(file.byte_counts), np.float64)
         waiting = batches(file, self.shape.context_tokens, self.device.type)
-        while some := list(islice(waiting, self._lanes)):
+        while some := list(islice(waiting, self._threads)):
             for batch, nats in zip(some, self._each(self._measured, some), strict=True):
                 add_nats(sums, batch, nats)
         return sums

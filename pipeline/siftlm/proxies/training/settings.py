@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from siftlm.settings import Settings
 
+SAME_WEIGHTS = {"threads"}
+"""Settings that change no byte of a model."""
 VERSION = 1  # of the code that decides what a trained model's bytes are, for keys
 
 
@@ -36,8 +38,11 @@ class Optimisation(Settings):
 
     batch_tokens: int = Field(1024, ge=16, description="Tokens of an optimisation step.")
     learning_rate: float = Field(4e-3, gt=0, description="Peak of the cosine schedule.")
-    threads: int = Field(
-        1, ge=1, description="CPU threads that share the windows of a step; another number may give other weights."
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads that share the windows of a step; default: one for each core of this process. "
+        "The weights do not depend on it.",
     )
     device: str = Field(
         "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N, where the model is trained."
@@ -99,4 +104,5 @@ class Training:
         """Returns what the trained bytes depend on beside the token files, the tokenizer and the mixer."""
         shares = dict(self.shares) if self.shares is not None else None
         seeds = [self.seeds.weights, self.seeds.order]
-        return VERSION, self.shape.content(), self.optimisation.content(), self.steps, seeds, shares, sorted(self.marks)
+        optimisation = self.optimisation.content(exclude=SAME_WEIGHTS)
+        return VERSION, self.shape.content(), optimisation, self.steps, seeds, shares, sorted(self.marks)

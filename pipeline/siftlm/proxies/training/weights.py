@@ -30,11 +30,9 @@ class FlatWeights:
         slopes = zip(made, pieces(self.gradient, sizes), strict=True)
         self._gradients = [piece.view(form.size) for form, piece in slopes]
 
-    def gather(self, lanes: Sequence[Sequence[Tensor]]) -> None:
-        """Adds up the gradients of all lanes, in the order of `by_name` each, into `gradient`."""
-        torch._foreach_copy_(self._gradients, list(lanes[0]))
-        for lane in lanes[1:]:
-            torch._foreach_add_(self._gradients, list(lane))
+    def add(self, gradients: Sequence[Tensor]) -> None:
+        """Adds gradients in the order of `by_name` to `gradient`."""
+        torch._foreach_add_(self._gradients, list(gradients))
 
 
 def pieces(flat: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
