@@ -31,7 +31,7 @@ def opened_device(settings: Optimisation) -> torch.device:
 
 
 def threads(settings: Optimisation) -> int:
-    """Returns how many threads train on a CPU: as many as asked for, or one for each core of this process."""
+    """Returns how many threads train on a CPU: those asked for, or one a core of this process."""
     return settings.threads or len(os.sched_getaffinity(0))
 
 
