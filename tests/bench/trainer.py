@@ -1,6 +1,6 @@
 """Training small models: tokens a second and losses, beside a loop over transformers' modules.
 
-    python tests/bench/trainer.py [--steps 60] [--rounds 3]
+    python tests/bench/trainer.py [--steps 60] [--rounds 3] [--shapes "GPT-2 0.7M"]
 
 Both begin with the same weights and see the same windows of real text (see corpus.py), 1,024 tokens a step. The loop is
 what siftlm trained with before: transformers' modules, cross-entropy over all logits, torch's AdamW. Every measurement
@@ -137,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # folder, shape and way: one measurement, as JSON
     given = parser.parse_args()
     if given.one:
@@ -145,7 +146,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        for name in SHAPES:
+        for name in given.shapes:
             report(name, compared(folder, name, given.steps, given.rounds))
 
 
