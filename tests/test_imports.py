@@ -32,6 +32,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "correlate": frozenset({"correlate"}),
     "methods": frozenset({"components"}),
     "components": frozenset({"readers", "edits", "scorers", "selectors", "mixing", "proxies.trainer"}),
+    "training": frozenset({"proxies.training"}),
     "formulas": frozenset({"derived"}),
     "base": frozenset(
         {

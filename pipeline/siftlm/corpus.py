@@ -25,6 +25,7 @@ from siftlm.errors import UserError
 from siftlm.job import Run
 from siftlm.loop import LoopConfig
 from siftlm.proxies.trainer import ReferenceSettings
+from siftlm.proxies.training.settings import SAME_WEIGHTS
 from siftlm.scorers import LMSettings, ScoreSettings
 from siftlm.stages import publish, reference
 from siftlm.stages.annotate import STAGE as SIGNALS
@@ -88,7 +89,8 @@ class Corpus:
         """Returns the store key of a model of the family, a digest of all that its bytes depend on."""
         shards = (shard for shard in self.made if shard.facts["source"] in sources)
         read = [shard.contents((*EDITED, *Split.reads)) for shard in shards]
-        return digest(FAMILY, reference.VERSION, settings.model_dump(), self.config.split().identity(), read)
+        settled = settings.model_dump(exclude=SAME_WEIGHTS)
+        return digest(FAMILY, reference.VERSION, settled, self.config.split().identity(), read)
 
     def models(self) -> list[ScoreSettings]:
         """Returns the settings of the matrix's language models: those of [[score]], then the family's.

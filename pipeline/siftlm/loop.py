@@ -29,6 +29,13 @@ class FamilySettings(Settings):
         description="All else that the models share, as in [reference].",
     )
 
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        for width in self.widths:
+            if width % self.shape.heads:
+                raise ValueError(f"widths must be multiples of shape.heads, got {width} and {self.shape.heads}")
+        return self
+
     def members(self) -> dict[str, tuple[list[str], ReferenceSettings]]:
         """Returns the sources and the settings of every model, by a name that says what it is."""
         return {

@@ -76,6 +76,7 @@ SAME = {
     "dedup.shingles.permutations": "only chooses bands and rows",
     "dedup.partitions": "how the work is cut",
     "dedup.against": "the earlier runs' outputs count, not their folders",
+    "reference.threads": "how the work is done",
     "select.entry_limit": "exact whatever the memory",
     "name": "is in the metadata of the written files alone",
     "duplicate_ids": "whether the run goes on",

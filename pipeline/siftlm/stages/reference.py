@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Step
 from siftlm.proxies.trainer import ReferenceSettings
+from siftlm.proxies.training.settings import SAME_WEIGHTS
 from siftlm.selectors.reasons import HELD_OUT
 from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split
@@ -21,7 +23,7 @@ from siftlm.stages.places import REFERENCE as HELD
 from siftlm.stages.texts import chosen_texts
 from siftlm.store import Marker, Store
 
-VERSION = 2
+VERSION = 3
 STAGE = "reference"
 
 
@@ -43,7 +45,7 @@ class Reference(Step):
     by_model: ClassVar[bool] = True
 
     def identity(self) -> object:
-        return VERSION, self.settings.model_dump(), self.split.identity()
+        return VERSION, self.settings.model_dump(exclude=SAME_WEIGHTS), self.split.identity()
 
     def losses(self) -> Sequence[Loss]:
         return [Loss(HELD, f"is not in the {self.settings.holdout:.6g} that train the reference model")]
@@ -64,16 +66,18 @@ class Reference(Step):
 
 
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
-    """Returns the marker of a model in the store, which is trained first if it is missing."""
+    """Returns the marker of a model in the store, which is trained first if it is missing.
+
+    A training that was interrupted goes on from its last checkpoint, which lies in the model's folder.
+    """
     if marker := store.find(stage, key):
         return marker
-    from siftlm.proxies.trainer import train_reference
+    from siftlm.proxies.trainer import train_reference_into
 
     target = store.path(stage, key, "")
     if not paths.is_local(target):
         raise NotImplementedError(f"{target}: reference models are trained on a local file system")
-    filesystem.remove(target, recursive=True)
-    facts = train_reference(texts, settings, target)
+    facts = train_reference_into(Path(filesystem.local(target)), texts, settings)
     return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
 
 
