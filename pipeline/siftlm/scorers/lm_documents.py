@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.scorers.contract import TOKEN_OUTPUTS, TokenisedDocuments, score_batch
+from siftlm.scorers.lm_agreement import check_agreement, sample_texts
+from siftlm.scorers.lm_bf16 import bf16_model, check_cpu_dtype
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
-from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
+from siftlm.scorers.lm_int8 import check_installed, int8_model
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
 from siftlm.scorers.lm_options import LMOptions
 from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
@@ -82,15 +84,13 @@ class DocumentScorer:
             f"{place}.model", files, settings.bos_mode, settings.special_tokens_in_text == "as_text",
             settings.tokenizer_backend, settings.trust_remote_code,
         )  # fmt: skip
-        int8 = settings.dtype == "int8"
-        if int8:
-            check_installed(f"{place}.dtype", self.device)
-        self.model = self._load("fp32" if int8 else settings.dtype)
+        measured = self._measured()
+        self.model = self._load("fp32" if measured else settings.dtype)
         check_vocabulary(f"{place}.model", self.model.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
-        self.engine = self._quantise() if int8 else {}  # what computes the scores where it is not torch
+        self.agreement = self._round() if measured else {}  # with float32 on sample texts
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -151,7 +151,7 @@ class DocumentScorer:
             "tokenizer_backend": self.tokenizer.backend,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-        } | self.engine
+        } | self.agreement
 
     def _bytes(self, text: str, ids: NDArray[np.int32]) -> int:
         """The UTF-8 bytes of the text that its first tokens cover."""
@@ -181,13 +181,23 @@ class DocumentScorer:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
 
-    def _quantise(self) -> dict[str, str]:
-        """Puts the int8 model in the place of the float32 one; says how well they agree on sample texts."""
+    def _measured(self) -> bool:
+        """Whether the dtype is one that a model is measured in when it loads; UserError where it cannot run here."""
+        dtype, place = self.settings.dtype, f"{self.place}.dtype"
+        if dtype == "int8":
+            check_installed(place, self.device)
+        elif self.device.type == "cpu":
+            check_cpu_dtype(place, dtype)
+        return dtype == "int8" or (dtype == "bf16" and self.device.type == "cpu")
+
+    def _round(self) -> dict[str, str]:
+        """Puts the rounded model in the place of the float32 one; says how well they agree on sample texts."""
+        dtype, place = self.settings.dtype, f"{self.place}.dtype"
         exact = self.score(self.tokenise(sample_texts()))
-        self.model = int8_model(f"{self.place}.dtype", self.model, self.cores)
+        self.model = int8_model(place, self.model, self.cores) if dtype == "int8" else bf16_model(self.model)
         self.forward = self._forward(self.model)
-        agreement = check_ranks(f"{self.place}.dtype", exact, self.score(self.tokenise(sample_texts())))
-        return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{agreement:.4f}"}
+        engine = {"engine": f"ctranslate2 {version('ctranslate2')}"} if dtype == "int8" else {}
+        return engine | check_agreement(place, dtype, exact, self.score(self.tokenise(sample_texts())))
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""

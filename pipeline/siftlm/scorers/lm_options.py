@@ -21,8 +21,9 @@ class LMOptions(PerDocumentSettings):
     revision: str | None = Field(None, description="Commit, tag or branch of a hub model.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is one.")
     dtype: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. `int8` is a "
-        "CPU's, by CTranslate2, if it ranks sample texts as fp32 does.",
+        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. On a CPU "
+        "`bf16` needs instructions for it (AVX512-BF16 or AMX), `int8` is CTranslate2's, and both are refused where "
+        "they score sample texts otherwise than fp32.",
     )  # fmt: skip
     context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
     stride: Annotated[float, Field(gt=0, le=1)] | Literal["disjoint"] = Field(
