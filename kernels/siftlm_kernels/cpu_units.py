@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -17,7 +18,8 @@ def bfloat16_units() -> list[str]:
     It is empty where there are none, or where torch was built without oneDNN, which is what uses them: products of
     bfloat16 matrices are right there, but slower than those of float32.
     """
-    if not torch.backends.mkldnn.is_available():
+    onednn: Any = torch.backends.mkldnn
+    if not onednn.is_available():
         return []
     flags = torch.cpu.get_capabilities()
     return [name for flag, name in BFLOAT16_UNITS.items() if flags.get(flag)]

@@ -57,13 +57,14 @@ def packed_attention(
         blocks: the `query_blocks` of the offsets, int32 `[W, 3]` on the device; only `triton` reads them, and makes
             them itself (waiting for the device) where they are not given.
         impl: `reference` is the expression above in float32; `sdpa` one call of torch's fused attention for every
-            run of neighbouring documents of equal length; `blocks` matrix products over blocks of queries instead of
-            the fused call, whose scores are rounded to the inputs' dtype; `triton` one fused kernel (on a CPU only in Triton's
-            interpreter; head sizes of HEAD_SIZES); `varlen` torch's variable-length kernel (CUDA, half precision).
-            `auto`: on CUDA in half precision `triton` where it can run, else `varlen`; `blocks` for bfloat16 on a CPU
-            with units for it; everywhere else `sdpa`.
+            run of neighbouring documents of equal length; `blocks` matrix products over blocks of queries in the
+            place of that call, with scores and weights rounded to the inputs' dtype; `triton` one fused kernel (on a
+            CPU only in Triton's interpreter; head sizes of HEAD_SIZES); `varlen` torch's variable-length kernel
+            (CUDA, half precision). `auto`: on CUDA in half precision `triton` where it can run, else `varlen`;
+            `blocks` for bfloat16 on a CPU with units for it; everywhere else `sdpa`.
 
-    With `sdpa` or `blocks` on a CPU, and with `triton`, a document's output depends on its own tokens alone, bit for bit.
+    With `sdpa` or `blocks` on a CPU, and with `triton`, a document's output depends on its own tokens alone, bit for
+    bit.
     """
     if impl == "auto":
         impl = _fastest(query_THE)

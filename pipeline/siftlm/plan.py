@@ -30,7 +30,7 @@ class StagePlan:
     documents: int
     text_bytes: int
     seconds: float | None
-    remarks: Sequence[str] = ()  # on the input, of the first step
+    remarks: Sequence[str] = ()  # on the input, of the first step; on what would make the step faster
 
 
 def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
@@ -68,7 +68,10 @@ def _row(config: RunConfig, estimated: Estimate, stage: str, key: str, shards: i
     one_core = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
     seconds = None if one_core is None else one_core * share / threads(config.runner)
-    return StagePlan(stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds)
+    remarks = () if todo == 0 else estimated.advice.get(stage, ())
+    return StagePlan(
+        stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds, remarks
+    )
 
 
 def describe(row: StagePlan) -> dict[str, str]:

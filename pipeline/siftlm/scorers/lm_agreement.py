@@ -13,6 +13,7 @@ from importlib import resources
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.statistics.ranks import spearman
@@ -20,6 +21,7 @@ from siftlm.statistics.units import bits_per_byte, perplexity
 
 log = logging.getLogger(__name__)
 
+PROBABILITY = 0.02  # that a probability may differ by
 LONG_TOKENS = 64  # of a document whose mean is compared
 
 
@@ -67,7 +69,9 @@ def check_agreement(
     lowest, difference = min(agreement.values()), mean_difference(exact, rounded)
     said = ", ".join(f"{value:.4f} by {name}" for name, value in agreement.items())
     apart = f"means within {difference:.4f} nats"
-    log.info("%s: %s ranks %d sample texts as %s does: Spearman %s; %s", place, dtype, len(exact), exact_dtype, said, apart)
+    log.info(
+        "%s: %s ranks %d sample texts as %s does: Spearman %s; %s", place, dtype, len(exact), exact_dtype, said, apart
+    )
     if not lowest >= bounds.ranks:
         raise UserError(
             f"{place}: must rank sample texts as {exact_dtype} does, with a Spearman correlation of {bounds.ranks} or "
@@ -81,6 +85,35 @@ def check_agreement(
     return {"rank_agreement": f"{lowest:.4f}", "mean_difference": f"{difference:.4f}"}
 
 
+def check_values(
+    place: str, exact_NK: NDArray[np.float32], rounded_NK: NDArray[np.float32], probabilities: bool
+) -> dict[str, str]:
+    """Returns how far the outputs of a classifier or rater in bf16 are from those in float32 on N sample texts.
+
+    Raises:
+        UserError: at `place` (`annotate.models.<name>.dtype`), where probabilities differ by more than
+            PROBABILITY, or where the ranks of an output without bounds have a Spearman correlation below that of bf16
+            scores.
+    """
+    difference = float(np.abs(exact_NK - rounded_NK).max(initial=0.0))
+    log.info("%s: bf16 gives %d sample texts the values of fp32 within %.1e", place, len(exact_NK), difference)
+    if probabilities:
+        if not difference <= PROBABILITY:
+            raise UserError(
+                f"{place}: must give sample texts the probabilities of fp32 within {PROBABILITY}, got bf16 with "
+                f"differences of up to {difference:.4f}; use fp32"
+            )
+        return {"value_difference": f"{difference:.1e}"}
+    columns = [np.stack(pair).astype(np.float64) for pair in zip(exact_NK.T, rounded_NK.T, strict=True)]
+    ranks = min(_correlation(*column) for column in columns)
+    if not ranks >= BOUNDS["bf16"].ranks:
+        raise UserError(
+            f"{place}: must rank sample texts as fp32 does, with a Spearman correlation of {BOUNDS['bf16'].ranks} or "
+            f"more, got bf16 with {ranks:.4f}; use fp32"
+        )
+    return {"value_difference": f"{difference:.1e}", "rank_agreement": f"{ranks:.4f}"}
+
+
 def mean_difference(exact: pa.RecordBatch, rounded: pa.RecordBatch) -> float:
     """Returns the largest difference of the mean nats of documents of LONG_TOKENS tokens or more, 0 without any."""
     tokens = np.asarray(exact["scored_token_count"])
@@ -92,5 +125,9 @@ def mean_difference(exact: pa.RecordBatch, rounded: pa.RecordBatch) -> float:
 
 def _spearman(rates: Sequence[pa.Array]) -> float:
     exact, rounded = (np.asarray(rate.fill_null(np.nan)) for rate in rates)
+    return _correlation(exact, rounded)
+
+
+def _correlation(exact: NDArray[np.float64], rounded: NDArray[np.float64]) -> float:
     agreement = None if np.isnan([exact, rounded]).any() else spearman(exact, rounded)
     return np.nan if agreement is None else agreement

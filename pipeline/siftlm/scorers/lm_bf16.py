@@ -7,6 +7,7 @@ are off by 0.03 nats where these are off by 0.005 (SmolLM2-135M).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import linear
 
-from siftlm.errors import UserError
+from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_attention import BF16_NAME, TANH_FORM
+from siftlm.scorers.lm_causal import FORWARD_ERRORS
 from siftlm.scorers.lm_head import PartedHead
 from siftlm.scorers.lm_model import LanguageModel
 from siftlm_kernels.cpu_units import BFLOAT16_UNITS, bfloat16_units
 
 
-def check_cpu_dtype(place: str, dtype: str) -> None:
+def check_cpu_dtype(place: str, dtype: str, others: Sequence[str] = ("fp32", "int8")) -> None:
     """Raises a UserError at `place` where this machine's CPU is not made for half precision of this name.
 
-    A CPU without the instructions converts to float32 and back: right, but slower than float32.
+    A CPU without the instructions converts to float32 and back: right, but slower than float32. `others` are the
+    precisions that any CPU has.
     """
-    if dtype == "fp16":
-        raise UserError(f"{place}: must be fp32, bf16 or int8 on a CPU, got fp16")
+    if dtype not in ("auto", "bf16", *others):
+        raise UserError(f"{place}: must be {', '.join(others)} or bf16 on a CPU, got {dtype}")
     if dtype == "bf16" and not bfloat16_units():
         raise UserError(
             f"{place}: must be a dtype that this CPU has instructions for, got bf16 without "
-            f"{' or '.join(BFLOAT16_UNITS.values())}; use fp32 or int8"
+            f"{' or '.join(BFLOAT16_UNITS.values())}; use {' or '.join(others)}"
         )
 
 
@@ -46,14 +49,20 @@ class Bf16Model(LanguageModel):
         return super().states(tokens, positions, offsets, longest).bfloat16()
 
 
-def bf16_model(model: LanguageModel) -> Bf16Model:
-    """Returns the model with products in bfloat16; the float32 one, whose weights it takes over, is gone."""
+def bf16_model(place: str, model: LanguageModel) -> Bf16Model:
+    """Returns the model with products in bfloat16; the float32 one, whose weights it takes over, is gone.
+
+    Raises:
+        UserError: at `place`, for an architecture that does not run so.
+    """
     head = model.model.get_output_embeddings()
     round_products(model.model, but=head)
     if type(head) is torch.nn.Linear:
         model.model.set_output_embeddings(Bf16Head(head.weight, head.bias))
     if model.packed:
         model.model.set_attn_implementation(BF16_NAME)
+    else:
+        _try(place, model)
     parts = PartedHead.of(model.model) if model.parts else None
     return Bf16Model(model.model, model.body, model.device, "bf16", model.context, model.model_type, parts)
 
@@ -71,6 +80,18 @@ def round_products(model: torch.nn.Module, but: torch.nn.Module | None = None) -
                 setattr(parent, name, Bf16Linear(layer.weight.T, layer.bias))
             elif type(layer) is GPT2MLP and model_activation(model) in TANH_FORM:
                 setattr(parent, name, Bf16MLP(layer))
+
+
+@torch.inference_mode()
+def _try(place: str, model: LanguageModel) -> None:
+    """Two tokens through the model, whose own code may take weights from layers that are no longer there."""
+    ids_BL = torch.zeros((1, 2), dtype=torch.int64)
+    try:
+        model.logits(ids_BL, torch.tensor([2]))
+    except FORWARD_ERRORS as error:
+        raise UserError(
+            f"{place}: must be a dtype of this architecture, got bf16 for {model.model_type}; {reason_of(error)}"
+        ) from error
 
 
 def model_activation(model: Any) -> str | None:
@@ -105,7 +126,7 @@ class Bf16Head(Bf16Linear):
         logits = first.float() + torch.addmm(first, rows, self.weight.T, beta=-1).float()
         if self.bias is not None:
             logits += self.bias.float()
-        return logits.unflatten(0, inputs.shape[:-1])
+        return logits.view(*inputs.shape[:-1], -1)
 
 
 class Bf16MLP(torch.nn.Module):

@@ -84,13 +84,14 @@ class DocumentScorer:
             f"{place}.model", files, settings.bos_mode, settings.special_tokens_in_text == "as_text",
             settings.tokenizer_backend, settings.trust_remote_code,
         )  # fmt: skip
-        measured = self._measured()
+        self.check_dtype(settings.dtype)
+        measured = settings.dtype == "int8" or (settings.dtype == "bf16" and self.device.type == "cpu")
         self.model = self._load("fp32" if measured else settings.dtype)
         check_vocabulary(f"{place}.model", self.model.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
-        self.agreement = self._round() if measured else {}  # with float32 on sample texts
+        self.agreement = self._round(settings.dtype) if measured else {}  # with float32 on sample texts
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -114,9 +115,32 @@ class DocumentScorer:
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
         """Starts scoring documents, queued after those that the model has already, and returns without waiting."""
-        columns = [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
+        columns = self._columns(documents)
         passes = [self._begin(group, documents, self.forward, columns) for group in self._groups(documents)]
         return Scoring(self, documents, columns, passes)
+
+    def run(self, documents: TokenisedDocuments, forward: Forward) -> None:
+        """Computes the values of all tokens by another forward pass of this model, and throws them away."""
+        columns = self._columns(documents)
+        for group in self._groups(documents):
+            forward.finish(self._begin(group, documents, forward, columns))
+
+    def rounded(self, dtype: str, model: LanguageModel) -> Forward:
+        """Returns a forward pass in `bf16` or `int8` on a CPU, which takes over the weights of a float32 model.
+
+        Raises:
+            UserError: for an architecture that cannot be rounded so, and what `check_dtype` raises.
+        """
+        place = f"{self.place}.dtype"
+        self.check_dtype(dtype)
+        return self._forward(int8_model(place, model, self.cores) if dtype == "int8" else bf16_model(place, model))
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raises a UserError for a dtype that cannot run on this device."""
+        if dtype == "int8":
+            check_installed(f"{self.place}.dtype", self.device)
+        elif self.device.type == "cpu":
+            check_cpu_dtype(f"{self.place}.dtype", dtype)
 
     def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
         """Returns the score columns, one row for each document, in order."""
@@ -181,23 +205,16 @@ class DocumentScorer:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
 
-    def _measured(self) -> bool:
-        """Whether the dtype is one that a model is measured in when it loads; UserError where it cannot run here."""
-        dtype, place = self.settings.dtype, f"{self.place}.dtype"
-        if dtype == "int8":
-            check_installed(place, self.device)
-        elif self.device.type == "cpu":
-            check_cpu_dtype(place, dtype)
-        return dtype == "int8" or (dtype == "bf16" and self.device.type == "cpu")
-
-    def _round(self) -> dict[str, str]:
+    def _round(self, dtype: str) -> dict[str, str]:
         """Puts the rounded model in the place of the float32 one; says how well they agree on sample texts."""
-        dtype, place = self.settings.dtype, f"{self.place}.dtype"
         exact = self.score(self.tokenise(sample_texts()))
-        self.model = int8_model(place, self.model, self.cores) if dtype == "int8" else bf16_model(self.model)
-        self.forward = self._forward(self.model)
+        self.forward = self.rounded(dtype, self.model)
+        self.model = self.forward.model
         engine = {"engine": f"ctranslate2 {version('ctranslate2')}"} if dtype == "int8" else {}
-        return engine | check_agreement(place, dtype, exact, self.score(self.tokenise(sample_texts())))
+        return engine | check_agreement(f"{self.place}.dtype", dtype, exact, self.score(self.tokenise(sample_texts())))
+
+    def _columns(self, documents: TokenisedDocuments) -> list[Floats]:
+        return [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""
