@@ -14,7 +14,7 @@ from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
 Implementation = Literal["auto", "reference", "bfloat16", "triton"]
-COPY_ENGINE = (9, 0)  # the first compute capability with one
+TRITON_FROM = (8, 0)  # the first compute capability with matrix units for bfloat16
 
 
 def linear_nll(
@@ -53,9 +53,8 @@ def linear_nll(
         impl: `reference` is chunked torch on any device; `bfloat16` the same by a CPU's bfloat16 units, which round
             each l_v - l_t to bfloat16 (a relative error of 2^-9 at most, 0 near the target), for bfloat16 inputs
             without scale and soft cap; `triton` one fused kernel on CUDA (on a CPU only in Triton's interpreter).
-            `auto` takes `triton` for float16 and bfloat16 where Triton is installed and the device has a bulk copy
-            engine (compute capability 9.0 or later): without, the kernel is right but slow. It takes `bfloat16`
-            where that can run.
+            `auto` takes `triton` for float16 and bfloat16 where Triton is installed, from compute capability 8.0 on
+            (before 9.0 by a tiling of its own, see `linear_nll_triton.tiling`), and `bfloat16` where that can run.
 
     Raises:
         ValueError: shapes that do not fit, a target outside the vocabulary, or `bfloat16` where that cannot run.
@@ -81,4 +80,4 @@ def linear_nll(
 def _triton_is_fast(hidden: torch.Tensor) -> bool:
     if not hidden.is_cuda or hidden.dtype not in (torch.float16, torch.bfloat16):
         return False
-    return torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE and TRITON_INSTALLED
+    return torch.cuda.get_device_capability(hidden.device) >= TRITON_FROM and TRITON_INSTALLED
