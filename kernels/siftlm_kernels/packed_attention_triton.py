@@ -89,7 +89,8 @@ def causal_blocks(
     kernel: Any = _attend
     kernel[(len(blocks), heads)](
         *states, output, blocks, *strides, scale * LOG2_E,
-        HEADS_A_GROUP=heads // groups, BLOCK_E=size, BLOCK_Q=BLOCK_Q, BLOCK_K=BLOCK_K, num_warps=WARPS, num_stages=STAGES,
+        HEADS_A_GROUP=heads // groups, BLOCK_E=size, BLOCK_Q=BLOCK_Q, BLOCK_K=BLOCK_K,
+        num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
     return output
 

@@ -1,12 +1,13 @@
-"""The precisions of a CPU in one run: siftlm in fp32, bf16 and int8 on the same texts, with their agreement.
+"""The precisions of a device in one run: siftlm in fp32, bf16 and int8 on the same texts, with their agreement.
 
     python tests/bench/precisions.py [--shape 124m] [--documents 24] [--dtypes fp32,bf16,int8]
+    python tests/bench/precisions.py --device cuda --dtypes bf16,fp8 --documents 20000
     python tests/bench/precisions.py --model MODEL.gguf --corpus FOLDER --documents 200
 
-The first line measures speed with random weights (see scorer.py for shapes and texts), where nothing is ranked; the
-second a real model on real texts, cut after --characters. Ratios are of CPU seconds of one thread, after a document
-that warms up; the difference is that of document means to the first precision, over documents of 64 tokens or more.
-Shuffled and lone documents must have the same bits, which is printed.
+The first two measure speed with random weights (see scorer.py for shapes and texts), where nothing is ranked; the
+third a real model on real texts, cut after --characters. Ratios are of CPU seconds of one thread, on CUDA of wall
+time, after a document that warms up; the difference is that of document means to the first precision, over documents
+of 64 tokens or more. Shuffled and lone documents must have the same bits, which is printed.
 """
 
 from __future__ import annotations
@@ -40,17 +41,18 @@ def scored(scorer: LMScorer, texts: list[str]) -> pa.RecordBatch:
     return scorer.score(pa.record_batch({"text": pa.array(texts, pa.large_string())}))
 
 
-def compare(model: str, dtypes: list[str], texts: list[str]) -> None:
+def compare(model: str, dtypes: list[str], texts: list[str], device: str) -> None:
     """Prints rate, ratio, agreement and the order test of each precision."""
     first: tuple[float, np.ndarray] | None = None
+    clock = time.perf_counter if device == "cuda" else time.process_time
     shuffled = np.random.default_rng(2).permutation(len(texts))
     for dtype in dtypes:
-        settings = LMSettings(name="bench", model=model, device="cpu", dtype=dtype, threads=1)  # type: ignore[arg-type]
+        settings = LMSettings(name="bench", model=model, device=device, dtype=dtype, threads=1)  # type: ignore[arg-type]
         scorer = LMScorer(settings)
         scored(scorer, texts[:1])
-        started = time.process_time()
+        started = clock()
         batch = scored(scorer, texts)
-        seconds = time.process_time() - started
+        seconds = clock() - started
         counts, nats = np.asarray(batch["token_count"]), np.asarray(batch["nll_sum"])
         means, long = nats / np.maximum(counts, 1), counts >= LONG
         first = first or (seconds, means)
@@ -83,6 +85,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--shape", choices=SHAPES, default="124m")
     arguments.add_argument("--documents", type=int, default=24)
+    arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments.add_argument("--dtypes", default="fp32,bf16,int8")
     arguments.add_argument("--model", help="a folder or a GGUF file: real weights and texts")
     arguments.add_argument("--corpus", type=Path, default=SHARED)
@@ -97,13 +100,13 @@ def main() -> None:
     if chosen.model:
         every = mixed_corpus(chosen.corpus)
         drawn = np.random.default_rng(3).choice(len(every), chosen.documents, replace=False)
-        compare(chosen.model, dtypes, [every[index][: chosen.characters] for index in drawn])
+        compare(chosen.model, dtypes, [every[index][: chosen.characters] for index in drawn], chosen.device)
         return
     vocabulary = SHAPES[chosen.shape][-1]
     with tempfile.TemporaryDirectory() as folder, unranked():
         make_model(chosen.shape).save_pretrained(folder)
         make_tokenizer(None, vocabulary).save_pretrained(folder)
-        compare(folder, dtypes, random_texts(chosen.documents, vocabulary))
+        compare(folder, dtypes, random_texts(chosen.documents, vocabulary), chosen.device)
 
 
 if __name__ == "__main__":

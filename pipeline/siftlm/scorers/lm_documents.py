@@ -25,6 +25,7 @@ from siftlm.scorers.lm_agreement import check_agreement, sample_texts
 from siftlm.scorers.lm_bf16 import bf16_model, check_cpu_dtype
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
+from siftlm.scorers.lm_fp8 import check_fp8, fp8_model
 from siftlm.scorers.lm_int8 import check_installed, int8_model
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model, pick_device
 from siftlm.scorers.lm_options import LMOptions
@@ -85,13 +86,13 @@ class DocumentScorer:
             settings.tokenizer_backend, settings.trust_remote_code,
         )  # fmt: skip
         self.check_dtype(settings.dtype)
-        measured = settings.dtype == "int8" or (settings.dtype == "bf16" and self.device.type == "cpu")
-        self.model = self._load("fp32" if measured else settings.dtype)
+        exact = self._exact_dtype(settings.dtype)
+        self.model = self._load(exact or settings.dtype)
         check_vocabulary(f"{place}.model", self.model.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
-        self.agreement = self._round(settings.dtype) if measured else {}  # with float32 on sample texts
+        self.agreement = self._round(settings.dtype, exact) if exact else {}  # on sample texts
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -126,14 +127,20 @@ class DocumentScorer:
             forward.finish(self._begin(group, documents, forward, columns))
 
     def rounded(self, dtype: str, model: LanguageModel) -> Forward:
-        """Returns a forward pass in `bf16` or `int8` on a CPU, which takes over the weights of a float32 model.
+        """Returns a forward pass that takes over the weights of a more exact model.
+
+        That is `bf16` or `int8` on a CPU from a float32 model, or `fp8` on CUDA from one in bfloat16.
 
         Raises:
             UserError: for an architecture that cannot be rounded so, and what `check_dtype` raises.
         """
         place = f"{self.place}.dtype"
         self.check_dtype(dtype)
-        return self._forward(int8_model(place, model, self.cores) if dtype == "int8" else bf16_model(place, model))
+        if dtype == "int8":
+            return self._forward(int8_model(place, model, self.cores))
+        if dtype == "fp8":
+            return self._forward(fp8_model(model, self.settings.compiled))
+        return self._forward(bf16_model(place, model))
 
     def check_dtype(self, dtype: str) -> None:
         """Raises a UserError for a dtype that cannot run on this device."""
@@ -141,6 +148,8 @@ class DocumentScorer:
             check_installed(f"{self.place}.dtype", self.device)
         elif self.device.type == "cpu":
             check_cpu_dtype(f"{self.place}.dtype", dtype)
+        elif dtype == "fp8":
+            check_fp8(f"{self.place}.dtype", self.device)
 
     def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
         """Returns the score columns, one row for each document, in order."""
@@ -205,13 +214,20 @@ class DocumentScorer:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
 
-    def _round(self, dtype: str) -> dict[str, str]:
-        """Puts the rounded model in the place of the float32 one; says how well they agree on sample texts."""
+    def _exact_dtype(self, dtype: str) -> str | None:
+        """The dtype that a model is loaded in first and measured against; None where it is not measured."""
+        if dtype == "fp8":
+            return "bf16"
+        return "fp32" if dtype == "int8" or (dtype == "bf16" and self.device.type == "cpu") else None
+
+    def _round(self, dtype: str, exact_dtype: str) -> dict[str, str]:
+        """Puts the rounded model in the place of the exact one; says how well they agree on sample texts."""
         exact = self.score(self.tokenise(sample_texts()))
         self.forward = self.rounded(dtype, self.model)
         self.model = self.forward.model
         engine = {"engine": f"ctranslate2 {version('ctranslate2')}"} if dtype == "int8" else {}
-        return engine | check_agreement(f"{self.place}.dtype", dtype, exact, self.score(self.tokenise(sample_texts())))
+        rounded = self.score(self.tokenise(sample_texts()))
+        return engine | check_agreement(f"{self.place}.dtype", dtype, exact, rounded, exact_dtype)
 
     def _columns(self, documents: TokenisedDocuments) -> list[Floats]:
         return [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
