@@ -15,7 +15,7 @@ import torch
 from siftlm.errors import UserError
 from siftlm.scorers.lm import LMScorer, LMSettings
 from siftlm.scorers.lm_advice import faster_dtypes
-from siftlm.scorers.lm_agreement import Bounds, check_agreement, check_values
+from siftlm.scorers.lm_agreement import AgreementBounds, check_agreement, check_values
 from siftlm.scorers.lm_bf16 import Bf16Head, Bf16Linear, bf16_model, check_cpu_dtype
 from siftlm_kernels.cpu_units import bfloat16_units
 
@@ -78,9 +78,9 @@ def test_entropy_and_el2n_are_near_float32_too(language_models: dict[str, Path])
 
 
 @needs_units
-@pytest.mark.parametrize("bounds", [Bounds(1.1, 1.0), Bounds(-1.0, 0.0)])
+@pytest.mark.parametrize("bounds", [AgreementBounds(1.1, 1.0), AgreementBounds(-1.0, 0.0)])
 def test_a_model_beyond_the_bounds_is_refused(
-    language_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, bounds: Bounds
+    language_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, bounds: AgreementBounds
 ) -> None:
     """By ranks, or by means; the message names the setting and what float32 is called."""
     monkeypatch.setattr("siftlm.scorers.lm_agreement.BOUNDS", {"bf16": bounds})

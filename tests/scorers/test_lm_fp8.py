@@ -14,7 +14,7 @@ from tests.scorers.conftest import SENTENCES
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm import LMScorer, LMSettings
-from siftlm.scorers.lm_agreement import BOUNDS, Bounds
+from siftlm.scorers.lm_agreement import BOUNDS, AgreementBounds
 from siftlm.scorers.lm_documents import DocumentScorer
 from siftlm.scorers.lm_fp8 import LARGEST, Fp8Linear, scaled_product, scaled_rows
 
@@ -81,7 +81,7 @@ def test_every_product_of_the_body_is_rounded_and_the_head_is_not(
 ) -> None:
     """End to end by the products' reference on a CPU: loaded in bfloat16, rounded, measured, told."""
     monkeypatch.setattr(DocumentScorer, "check_dtype", lambda *_: None)
-    monkeypatch.setitem(BOUNDS, "fp8", Bounds(0.5))
+    monkeypatch.setitem(BOUNDS, "fp8", AgreementBounds(0.5))
     exact, scorer = scorer_of(folder, "fp32").score(batch()), scorer_of(folder, "fp8")
     rounded = scorer.score(batch())
     layers = list(scorer.loaded().model.model.modules())
@@ -101,7 +101,7 @@ def test_every_product_of_the_body_is_rounded_and_the_head_is_not(
 def test_a_model_that_ranks_otherwise_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against bfloat16, which the message says to use."""
     monkeypatch.setattr(DocumentScorer, "check_dtype", lambda *_: None)
-    monkeypatch.setitem(BOUNDS, "fp8", Bounds(1.1))
+    monkeypatch.setitem(BOUNDS, "fp8", AgreementBounds(1.1))
     with pytest.raises(UserError, match=r"^score\.tiny\.dtype: must rank sample texts as bf16 does.*; use bf16$"):
         scorer_of(folder, "fp8").check()
 
@@ -120,7 +120,7 @@ def test_a_cpu_and_older_devices_refuse(folder: Path, monkeypatch: pytest.Monkey
 @cuda
 def test_on_a_device_scores_are_near_bfloat16(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled, in any order with the same bits."""
-    monkeypatch.setitem(BOUNDS, "fp8", Bounds(0.5))
+    monkeypatch.setitem(BOUNDS, "fp8", AgreementBounds(0.5))
     exact, scorer = scorer_of(folder, "bf16", "cuda").score(batch()), scorer_of(folder, "fp8", "cuda")
     rounded = scorer.score(batch())
     tokens = np.maximum(1, np.asarray(exact["token_count"]))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.models import save_classifier
 
 from siftlm.errors import UserError
-from siftlm.scorers.lm_agreement import BOUNDS, Bounds
+from siftlm.scorers.lm_agreement import BOUNDS, AgreementBounds
 from siftlm.scorers.sequence_classifier import SequenceClassifierScorer, SequenceClassifierSettings
 from siftlm_kernels.cpu_units import bfloat16_units
 
@@ -126,7 +126,7 @@ def test_half_precision_is_near(folder: Path, head: str, monkeypatch: pytest.Mon
 
     Ranks of random weights, which tell texts apart by little, have a bound of their own here.
     """
-    monkeypatch.setitem(BOUNDS, "bf16", Bounds(0.9))
+    monkeypatch.setitem(BOUNDS, "bf16", AgreementBounds(0.9))
     path = model(folder, "bert", head)
     choice = CHOICES[head]
     exact, rated = values(scorer(path, **choice), TEXTS), scorer(path, **choice, dtype="bf16")

@@ -26,7 +26,7 @@ LONG_TOKENS = 64  # of a document whose mean is compared
 
 
 @dataclass(frozen=True)
-class Bounds:
+class AgreementBounds:
     """States how well a precision must agree with a more exact one.
 
     `ranks` is Spearman's correlation over the sample texts, at least; `nats` the difference of the means of those of
@@ -37,7 +37,7 @@ class Bounds:
     nats: float | None = None
 
 
-BOUNDS = {"int8": Bounds(0.995), "bf16": Bounds(0.9995, 0.01), "fp8": Bounds(0.999)}
+BOUNDS = {"int8": AgreementBounds(0.995), "bf16": AgreementBounds(0.9995, 0.01), "fp8": AgreementBounds(0.999)}
 """SmolLM2-135M has a correlation of 0.997 in int8."""
 
 
@@ -88,7 +88,9 @@ def check_agreement(
 def check_values(
     place: str, exact_NK: NDArray[np.float32], rounded_NK: NDArray[np.float32], probabilities: bool
 ) -> dict[str, str]:
-    """Returns how far the outputs of a classifier or rater in bf16 are from those in float32 on N sample texts.
+    """Returns how far a classifier's or rater's outputs in bf16 are from those in float32.
+
+    Both are those of the same N sample texts.
 
     Raises:
         UserError: at `place` (`annotate.models.<name>.dtype`), where probabilities differ by more than
