@@ -162,3 +162,20 @@ def test_a_small_corpus_is_counted_and_every_step_is_timed(slices: Path, tiny_mo
     assert guess.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.05)
     assert set(guess.seconds) == {row.stage for row in plan(config)}
     assert all(seconds >= 0 for seconds in guess.seconds.values())
+
+
+def test_a_plan_tells_what_would_score_faster_where_there_is_something_to_score(
+    slices: Path, tiny_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the model's own measurement on the sample, on the row of its step."""
+    seen: list[int] = []
+    line = "score.x.dtype: scores that many times as fast as fp32 here"
+    monkeypatch.setattr("siftlm.scorers.lm_advice.faster_dtypes", lambda _, texts: seen.append(len(texts)) or [line])
+    model = tiny_model.kept(n_positions=64)
+    config = configured(CONF / "perplexity-medium.toml", slices, model, tmp_path / "out")
+    rows = {row.stage: row for row in plan(config)}
+    scores = [row for stage, row in rows.items() if stage.startswith("scores/")]
+    assert [list(row.remarks) for row in scores] == [[line]] * len(scores)
+    assert all(seen)
+    job.run(config, QUIET)
+    assert not any(row.remarks for row in plan(config) if row.stage.startswith("scores/"))

@@ -9,11 +9,12 @@ from typing import Literal
 
 import torch
 
+from siftlm_kernels.cpu_units import bfloat16_units
 from siftlm_kernels.linear_nll_reference import Head, chunked_nll
 from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
-Implementation = Literal["auto", "reference", "triton"]
-COPY_ENGINE = (9, 0)  # the first compute capability with one
+Implementation = Literal["auto", "reference", "bfloat16", "triton"]
+TRITON_FROM = (8, 0)  # the first compute capability with matrix units for bfloat16
 
 
 def linear_nll(
@@ -49,24 +50,34 @@ def linear_nll(
         scale: factor on the logits, before the soft cap.
         softcap: bound of the logits.
         vocab_size: rows of the classifier that are tokens; the rest is padding.
-        impl: `reference` is chunked torch on any device; `triton` one fused kernel on CUDA (on a CPU only in
-            Triton's interpreter); `auto` takes `triton` for float16 and bfloat16 where Triton is installed and the
-            device has a bulk copy engine (compute capability 9.0 or later): without, the kernel is right but slow.
+        impl: `reference` is chunked torch on any device; `bfloat16` the same by a CPU's bfloat16 units, which round
+            each l_v - l_t to bfloat16 (a relative error of 2^-9 at most, 0 near the target), for bfloat16 inputs
+            without scale and soft cap; `triton` one fused kernel on CUDA (on a CPU only in Triton's interpreter).
+            `auto` takes `triton` for float16 and bfloat16 where Triton is installed, from compute capability 8.0 on
+            (before 9.0 by a tiling of its own, see `linear_nll_triton.tiling`), and `bfloat16` where that can run.
 
     Raises:
-        ValueError: shapes that do not fit, or a target outside the vocabulary.
+        ValueError: shapes that do not fit, a target outside the vocabulary, or `bfloat16` where that cannot run.
     """
     head = Head.checked(hidden_RD, classifier_VD, target_R, bias, scale, softcap, vocab_size, ignore_index)
-    if impl not in ("auto", "reference", "triton"):
-        raise ValueError(f"impl: must be auto, reference or triton, got {impl!r}")
+    if impl not in ("auto", "reference", "bfloat16", "triton"):
+        raise ValueError(f"impl: must be auto, reference, bfloat16 or triton, got {impl!r}")
     if impl == "triton" or (impl == "auto" and _triton_is_fast(hidden_RD)):
         from siftlm_kernels.linear_nll_triton import fused_nll
 
         return fused_nll(hidden_RD, target_R, head)
-    return chunked_nll(hidden_RD, target_R, head)
+    if impl == "reference":
+        return chunked_nll(hidden_RD, target_R, head)
+    by_units = head.by_units(hidden_RD)
+    if impl == "bfloat16" and not by_units.rounded:
+        raise ValueError(
+            "impl: bfloat16 needs bfloat16 tensors on a CPU with units for them, no scale and no soft cap, got "
+            f"{hidden_RD.dtype} on {hidden_RD.device}, units {bfloat16_units()}"
+        )
+    return chunked_nll(hidden_RD, target_R, by_units)
 
 
 def _triton_is_fast(hidden: torch.Tensor) -> bool:
     if not hidden.is_cuda or hidden.dtype not in (torch.float16, torch.bfloat16):
         return False
-    return torch.cuda.get_device_capability(hidden.device) >= COPY_ENGINE and TRITON_INSTALLED
+    return torch.cuda.get_device_capability(hidden.device) >= TRITON_FROM and TRITON_INSTALLED

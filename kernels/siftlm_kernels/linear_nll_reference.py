@@ -6,10 +6,12 @@ Shapes: R rows (tokens), C rows of a chunk, D hidden size, V vocabulary, B vocab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+
+from siftlm_kernels.cpu_units import bfloat16_units
 
 ROW_CHUNK = 256  # with VOCABULARY_BLOCK: 4 MiB of logits, which stay in a core's cache between product and exp
 CUDA_ROW_CHUNK = 2048
@@ -25,6 +27,7 @@ class Head:
     scale: float | None
     softcap: float | None
     ignore_index: int
+    rounded: bool = False  # whether distances to the target's logit are rounded to the dtype of the inputs
 
     @classmethod
     def checked(
@@ -66,6 +69,24 @@ class Head:
         if self.bias is not None:
             logits_CB.add_(self.bias[start:stop])
         return self.capped(logits_CB)
+
+    def by_units(self, hidden: torch.Tensor) -> Head:
+        """Returns the head that multiplies by the CPU's bfloat16 units, or itself where those cannot do it."""
+        able = not hidden.is_cuda and hidden.dtype == torch.bfloat16 and bool(bfloat16_units())
+        return replace(self, rounded=True) if able and self.scale is None and self.softcap is None else self
+
+    def distances(self, hidden_CD: torch.Tensor, target_logits_C1: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Returns the logits of the tokens from `start` to `stop` minus that of each row's target, float32.
+
+        A `rounded` head subtracts the target's logit, itself rounded, where products are added up, in float32: what is
+        then rounded is a distance, which is small where it counts, and not a logit.
+        """
+        if not self.rounded:
+            return self.block_logits(hidden_CD, start, stop).sub_(target_logits_C1)
+        near_C1 = target_logits_C1.to(hidden_CD.dtype)
+        distances_CB = torch.addmm(near_C1, hidden_CD, self.classifier[start:stop].T, beta=-1).float()
+        rest_C1 = near_C1.float() - target_logits_C1
+        return distances_CB.add_(rest_C1 if self.bias is None else rest_C1 + self.bias[start:stop])
 
     def target_logits(self, hidden_CD: torch.Tensor, target_C: torch.Tensor) -> torch.Tensor:
         """Returns the logit of each row's target, float32 `[C, 1]`; `target_C` must have no ignored rows."""
@@ -124,9 +145,9 @@ def linear_token_statistics(
 
     With p = softmax(logits): entropy = -sum p log p; el2n = sqrt(sum_v (p_v - [v = target])^2). Ignored rows give 0.
     The nll column is `nll_R` where that is given, so that it has the bits of whatever computed it, and else that of
-    `linear_nll(impl="reference")`.
+    `linear_nll(impl="reference")`, on a CPU with bfloat16 units, where those compute all three, `impl="bfloat16"`.
     """
-    head = Head.checked(hidden_RD, classifier_VD, target_R, bias)
+    head = Head.checked(hidden_RD, classifier_VD, target_R, bias).by_units(hidden_RD)
     nll_R = chunked_nll(hidden_RD, target_R, head) if nll_R is None else nll_R
     rows = [hidden_RD, target_R, nll_R]
     return TokenStatistics(*_by_chunks(rows, head, lambda h, t, nll: _chunk_statistics(h, t, nll, head)))
@@ -161,7 +182,7 @@ def _chunk_nll(hidden_CD: torch.Tensor, target_C: torch.Tensor, head: Head) -> t
     target_logits = head.target_logits(hidden_CD, target_C)
     total_C = torch.zeros(len(hidden_CD), dtype=torch.float32, device=hidden_CD.device)
     for start, stop in head.blocks():
-        total_C += head.block_logits(hidden_CD, start, stop).sub_(target_logits).exp_().sum(-1)
+        total_C += head.distances(hidden_CD, target_logits, start, stop).exp_().sum(-1)
     # The gathered logit and the product's differ in their last bits, so a sure token can come out at -1e-7.
     nll_C = total_C.log().clamp_min_(0.0)
     overflowed = torch.isposinf(nll_C)
@@ -183,7 +204,7 @@ def _chunk_statistics(
     mean_shift_C = torch.zeros_like(nll_C)  # sum_v p_v (l_v - l_t)
     squares_C = torch.zeros_like(nll_C)  # sum_v p_v^2
     for start, stop in head.blocks():
-        shifted_CB = head.block_logits(hidden_CD, start, stop).sub_(target_logits)
+        shifted_CB = head.distances(hidden_CD, target_logits, start, stop)
         p_CB = (shifted_CB - nll_C[:, None]).exp_()
         mean_shift_C += (p_CB * shifted_CB).sum(-1)
         squares_C += p_CB.square_().sum(-1)

@@ -6,6 +6,7 @@ Shapes: T tokens, H query heads, G key and value heads (H a multiple of G), E he
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from itertools import groupby, pairwise
 from typing import Any, Literal
 
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
+from siftlm_kernels.cpu_units import bfloat16_units
 from siftlm_kernels.ragged import within
 from siftlm_kernels.triton_installed import TRITON_INSTALLED
 
-Implementation = Literal["auto", "reference", "sdpa", "triton", "varlen"]
+Implementation = Literal["auto", "reference", "sdpa", "blocks", "triton", "varlen"]
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 BLOCK_Q = 64
+PRODUCT_QUERIES = 128  # of `blocks`: their scores fit a core's cache, and half of the last block is thrown away
 HEAD_SIZES = (16, 32, 64, 128)  # of which the kernel can make tiles
 VARLEN_NAMES = frozenset(inspect.signature(varlen_attn).parameters)  # asked once, like TRITON_INSTALLED
 
@@ -53,11 +57,14 @@ def packed_attention(
         blocks: the `query_blocks` of the offsets, int32 `[W, 3]` on the device; only `triton` reads them, and makes
             them itself (waiting for the device) where they are not given.
         impl: `reference` is the expression above in float32; `sdpa` one call of torch's fused attention for every
-            run of neighbouring documents of equal length; `triton` one fused kernel (on a CPU only in Triton's
-            interpreter; head sizes of HEAD_SIZES); `varlen` torch's variable-length kernel (CUDA, half precision).
-            `auto`: on CUDA in half precision `triton` where it can run, else `varlen`; everywhere else `sdpa`.
+            run of neighbouring documents of equal length; `blocks` matrix products over blocks of queries in the
+            place of that call, with scores and weights rounded to the inputs' dtype; `triton` one fused kernel (on a
+            CPU only in Triton's interpreter; head sizes of HEAD_SIZES); `varlen` torch's variable-length kernel
+            (CUDA, half precision). `auto`: on CUDA in half precision `triton` where it can run, else `varlen`;
+            `blocks` for bfloat16 on a CPU with units for it; everywhere else `sdpa`.
 
-    With `sdpa` on a CPU, and with `triton`, a document's output depends on its own tokens alone, bit for bit.
+    With `sdpa` or `blocks` on a CPU, and with `triton`, a document's output depends on its own tokens alone, bit for
+    bit.
     """
     if impl == "auto":
         impl = _fastest(query_THE)
@@ -74,9 +81,10 @@ def packed_attention(
     key_THE, value_THE = _repeated(query_THE, key_TGE, value_TGE)
     if impl == "reference":
         return _by_document(query_THE, key_THE, value_THE, offsets, scale)
-    if impl == "sdpa":
-        return _by_equal_length(query_THE, key_THE, value_THE, offsets, scale)
-    raise ValueError(f"impl: must be auto, reference, sdpa, triton or varlen, got {impl!r}")
+    if impl in ("sdpa", "blocks"):
+        attend = _fused if impl == "sdpa" else causal_products
+        return _by_equal_length(query_THE, key_THE, value_THE, offsets, scale, attend)
+    raise ValueError(f"impl: must be auto, reference, sdpa, blocks, triton or varlen, got {impl!r}")
 
 
 def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np.int32]:
@@ -101,7 +109,9 @@ def query_blocks(offsets: NDArray[np.int32], block: int = BLOCK_Q) -> NDArray[np
 
 
 def _fastest(query_THE: torch.Tensor) -> Implementation:
-    if not query_THE.is_cuda or query_THE.dtype not in (torch.float16, torch.bfloat16):
+    if not query_THE.is_cuda:
+        return "blocks" if query_THE.dtype == torch.bfloat16 and bfloat16_units() else "sdpa"
+    if query_THE.dtype not in (torch.float16, torch.bfloat16):
         return "sdpa"
     return "triton" if TRITON_INSTALLED and query_THE.shape[-1] in HEAD_SIZES else "varlen"
 
@@ -156,7 +166,7 @@ def equal_length_runs(bounds: list[int]) -> list[tuple[int, int, int]]:
 
 
 def _by_equal_length(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, offsets: torch.Tensor, scale: float, attend: Attend
 ) -> torch.Tensor:
     output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
     for start, count, length in equal_length_runs(offsets.tolist()):
@@ -164,6 +174,27 @@ def _by_equal_length(
         q, k, v = (
             states[span].view(count, length, *states.shape[1:]).transpose(1, 2) for states in (query, key, value)
         )
-        attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-        output[span] = attended.transpose(1, 2).flatten(0, 1)
+        output[span] = attend(q, k, v, scale).transpose(1, 2).flatten(0, 1)
+    return output
+
+
+def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    attended: torch.Tensor = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    return attended
+
+
+def causal_products(q_CHLE: torch.Tensor, k_CHLE: torch.Tensor, v_CHLE: torch.Tensor, scale: float) -> torch.Tensor:
+    """Returns causal attention `[C, H, L, E]`, PRODUCT_QUERIES queries at a time against the keys up to them.
+
+    Scores and weights are rounded to the dtype of the inputs; the softmax between them is computed in float32.
+    """
+    q_CHLE = q_CHLE * scale
+    output, k_CHEL = torch.empty_like(q_CHLE), k_CHLE.transpose(2, 3)
+    for first in range(0, q_CHLE.shape[2], PRODUCT_QUERIES):
+        q = q_CHLE[:, :, first : first + PRODUCT_QUERIES]
+        stop = first + q.shape[2]
+        scores = q @ k_CHEL[..., :stop]
+        future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).triu(1)
+        scores[..., first:].masked_fill_(future, float("-inf"))
+        output[:, :, first:stop] = scores.softmax(-1) @ v_CHLE[:, :, :stop]
     return output

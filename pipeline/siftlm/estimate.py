@@ -46,6 +46,7 @@ class Estimate:
     documents: float = 0.0
     text_bytes: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of one core or one device
+    advice: dict[str, Sequence[str]] = field(default_factory=dict)  # by stage: what would make it faster
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -75,7 +76,8 @@ def estimate(config: RunConfig, inputs: dict[str, list[InputFile]]) -> Estimate:
     if samples:
         (batch,) = pa.Table.from_batches(samples).combine_chunks().to_batches()
         with tempfile.TemporaryDirectory() as folder:
-            for step, seconds in _rehearsed(config, batch, folder, by_model=True).items():
+            rehearsed = _rehearsed(config, batch, folder, by_model=True, advice=estimated.advice)
+            for step, seconds in rehearsed.items():
                 estimated.add(step, seconds * estimated.text_bytes / _text_bytes(batch))
     return estimated
 
@@ -119,10 +121,18 @@ def _documents(path: str, settings: InputSettings, most: int) -> tuple[list[pa.R
     return documents, records
 
 
-def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_model: bool) -> dict[str, float]:
+def _rehearsed(
+    config: RunConfig,
+    batch: pa.RecordBatch,
+    folder: str,
+    *,
+    by_model: bool,
+    advice: dict[str, Sequence[str]] | None = None,
+) -> dict[str, float]:
     """Seconds of every step over a batch of documents, as if all of it was kept.
 
-    With `by_model` those of the steps in which a language model works, else those of all others.
+    With `by_model` those of the steps in which a language model works, whose advice is filled in, else those of all
+    others.
     """
     store, seconds = Store(folder), dict[str, float]()
     with store.writer(DOCUMENTS, SAMPLE, DOCUMENT_SCHEMA) as out:
@@ -147,6 +157,8 @@ def _rehearsed(config: RunConfig, batch: pa.RecordBatch, folder: str, *, by_mode
             break
         if step.by_model == by_model:
             seconds[step.name] = time.monotonic() - started if told is None else told
+            if advice is not None:
+                advice[step.name] = step.advise(tasks[0], store)
         if marker := store.committed(step.name, [tasks[0].key]).get(tasks[0].key):
             shards = step.outputs(shards, tasks, [marker])
     if not by_model:

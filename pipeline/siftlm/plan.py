@@ -31,7 +31,7 @@ class StagePlan:
     documents: int
     text_bytes: int
     seconds: float | None
-    remarks: Sequence[str] = ()  # on the input, of the first step
+    remarks: Sequence[str] = ()  # on the input, of the first step; on what would make the step faster
 
 
 def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
@@ -77,7 +77,10 @@ def _row(
     alone = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
     seconds = None if alone is None else alone * share / workers(config.runner, wanted)
-    return StagePlan(stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds)
+    remarks = () if todo == 0 else estimated.advice.get(stage, ())
+    return StagePlan(
+        stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds, remarks
+    )
 
 
 def describe(row: StagePlan) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from siftlm_kernels.cpu_units import bfloat16_units
 from siftlm_kernels.linear_nll import linear_nll
 from siftlm_kernels.linear_nll_reference import ROW_CHUNK, linear_token_statistics
 
@@ -36,6 +37,53 @@ def test_it_equals_cross_entropy_over_stored_logits(rows: int, width: int, vocab
     naive = functional.cross_entropy(hidden @ classifier.T, target, reduction="none").double()
     error = (linear_nll(hidden, classifier, target, impl="reference").double() - expected).abs().max()
     assert error <= (naive - expected).abs().max() + 5e-6
+
+
+@pytest.mark.skipif(not bfloat16_units(), reason="the processor multiplies no bfloat16")
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("rows", "width", "vocabulary"), SHAPES)
+def test_bfloat16_units_round_distances_to_the_target(rows: int, width: int, vocabulary: int, biased: bool) -> None:
+    """The error is at most that of stored logits; of each row, 2^-8 of its nats and of what a bias adds."""
+    hidden, classifier, target = problem(rows, width, vocabulary, torch.bfloat16)
+    bias = torch.linspace(-1, 1, vocabulary) if biased else None
+    logits = hidden.double() @ classifier.double().T + (0 if bias is None else bias.double())
+    expected = functional.cross_entropy(logits, target, reduction="none")
+    naive = functional.cross_entropy(logits.bfloat16().float(), target, reduction="none").double()
+    error = (linear_nll(hidden, classifier, target, bias=bias, impl="bfloat16").double() - expected).abs()
+    assert biased or error.max() <= (naive - expected).abs().max() + 1e-3
+    assert bool((error <= 2**-8 * (expected + 2) + 1e-3).all())
+    assert torch.equal(
+        linear_nll(hidden, classifier, target, bias=bias),
+        linear_nll(hidden, classifier, target, bias=bias, impl="bfloat16"),
+    )
+
+
+@pytest.mark.skipif(not bfloat16_units(), reason="the processor multiplies no bfloat16")
+def test_bfloat16_units_lose_nothing_of_sure_tokens_and_of_large_logits() -> None:
+    """Logits of 200 whose rounding would be off by half a nat; a row that overflows is computed in float32."""
+    hidden, classifier = torch.eye(4).bfloat16() * 201, torch.eye(4).bfloat16()
+    classifier[:, 0] += 0.995  # row 0: logits of 199 to 401 nats, all but equal for three tokens
+    nll = linear_nll(hidden, classifier, torch.tensor([1, 1, 2, 3]), impl="bfloat16")
+    truth = functional.cross_entropy(
+        hidden.double() @ classifier.double().T, torch.tensor([1, 1, 2, 3]), reduction="none"
+    )
+    torch.testing.assert_close(nll.double(), truth, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "units"),
+    [(torch.bfloat16, {}, []), (torch.float32, {}, ["AMX"]), (torch.bfloat16, {"softcap": 5.0}, ["AMX"])],
+)
+def test_bfloat16_where_it_cannot_run_is_an_error(
+    dtype: torch.dtype, options: dict[str, Any], units: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And `auto` takes the reference there."""
+    monkeypatch.setattr("siftlm_kernels.linear_nll_reference.bfloat16_units", lambda: units)
+    hidden, classifier, target = problem(3, 5, 7, dtype)
+    with pytest.raises(ValueError, match=r"^impl: bfloat16 needs bfloat16 tensors on a CPU with units for them"):
+        linear_nll(hidden, classifier, target, impl="bfloat16", **options)
+    expected = linear_nll(hidden, classifier, target, impl="reference", **options)
+    assert torch.equal(linear_nll(hidden, classifier, target, **options), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

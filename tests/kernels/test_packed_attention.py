@@ -24,7 +24,7 @@ def offsets_of(lengths: list[int], spare: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2)])
-@pytest.mark.parametrize("impl", ["reference", "sdpa", "auto"])
+@pytest.mark.parametrize("impl", ["reference", "sdpa", "blocks", "auto"])
 def test_every_document_attends_to_itself_alone(lengths: list[int], heads: int, groups: int, impl: str) -> None:
     """Each document's output is that of the document by itself, with grouped heads too; the rest of the row is 0."""
     query, key, value = states(sum(lengths) + 9, heads, groups)
@@ -41,12 +41,25 @@ def test_every_document_attends_to_itself_alone(lengths: list[int], heads: int, 
     assert not packed[start:].any()
 
 
-def test_a_document_has_the_same_bits_wherever_it_stands() -> None:
+@pytest.mark.parametrize("impl", ["sdpa", "blocks"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_document_has_the_same_bits_wherever_it_stands(impl: str, dtype: torch.dtype) -> None:
     """Alone, behind others, and beside others of its length."""
-    query, key, value = states(64 * 4, 4, 4)
-    alone = packed_attention(*(x[64:128] for x in (query, key, value)), offsets_of([64]))
+    query, key, value = (x.to(dtype) for x in states(64 * 4, 4, 4))
+    alone = packed_attention(*(x[64:128] for x in (query, key, value)), offsets_of([64]), impl=impl)  # type: ignore[arg-type]
     for lengths in ([64, 64, 64, 64], [64, 64, 100, 28], [13, 51, 64]):
-        assert torch.equal(packed_attention(query, key, value, offsets_of(lengths))[64:128], alone)
+        packed = packed_attention(query, key, value, offsets_of(lengths), impl=impl)  # type: ignore[arg-type]
+        assert torch.equal(packed[64:128], alone)
+
+
+def test_blocks_of_bfloat16_are_near_the_reference() -> None:
+    """Documents of several blocks; scores and weights are rounded to eight bits."""
+    query, key, value = (x.bfloat16() for x in states(700, 4, 2))
+    offsets = offsets_of([300, 129, 128, 143])
+    found = packed_attention(query, key, value, offsets, impl="blocks").float()
+    expected = packed_attention(query.float(), key.float(), value.float(), offsets, impl="reference")
+    assert (found - expected).abs().max() < 3e-2
+    assert (found - expected).abs().mean() < 2e-3
 
 
 def test_neighbours_of_one_length_share_a_call() -> None:

@@ -15,7 +15,8 @@ import torch
 
 from siftlm.errors import UserError
 from siftlm.scorers.lm import LMScorer, LMSettings
-from siftlm.scorers.lm_int8 import Int8Model, sample_texts
+from siftlm.scorers.lm_agreement import sample_texts
+from siftlm.scorers.lm_int8 import Int8Model
 
 FAMILIES = ("gpt2", "gpt_neox", "llama", "opt")
 WORDS = ["the", "budget", "rain", "sea", "window", "nothing", "def", "return", "Tuesday", "1", "\n", "é", "😀"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from siftlm.scorers.lm import LMScorer, LMSettings
+from siftlm_kernels.cpu_units import bfloat16_units
 
 TEXTS = [
     "Perplexity measures how well a language model predicts a text: it is the exponential of the mean nats a token.",
@@ -53,3 +54,12 @@ def test_a_gguf_model_scores_as_a_plain_transformers_loop() -> None:
         assert row["nll_sum"] == pytest.approx(nats, abs=1e-5 * (len(ids) - 1))
     english, _, _, spam, _ = (row["nll_sum"] / row["token_count"] for row in rows)
     assert english < spam
+
+
+@pytest.mark.skipif(not bfloat16_units(), reason="the processor multiplies no bfloat16")
+def test_real_weights_in_bf16_rank_texts_as_in_float32() -> None:
+    """What is measured when the model loads, on the 64 sample texts."""
+    scorer = LMScorer(LMSettings(name="smollm2", model=str(model_file()), device="cpu", dtype="bf16"))
+    facts = scorer.metadata()
+    assert float(facts["rank_agreement"]) >= 0.9995
+    assert float(facts["mean_difference"]) <= 0.01

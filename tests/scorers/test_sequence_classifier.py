@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from tests.models import save_classifier
 
 from siftlm.errors import UserError
+from siftlm.scorers.lm_agreement import BOUNDS, AgreementBounds
 from siftlm.scorers.sequence_classifier import SequenceClassifierScorer, SequenceClassifierSettings
+from siftlm_kernels.cpu_units import bfloat16_units
 
 TOKENS = 64
 SHAPE = {
@@ -117,12 +119,33 @@ def test_probabilities_are_those_of_transformers(folder: Path, family: str) -> N
     np.testing.assert_allclose(raw, logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_half_precision_is_near(folder: Path, dtype: str) -> None:
+@pytest.mark.skipif(not bfloat16_units(), reason="the processor multiplies no bfloat16")
+@pytest.mark.parametrize("head", ["softmax", "none"])
+def test_half_precision_is_near(folder: Path, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities within the bound that is checked when a model loads, numbers by their ranks; both are told.
+
+    Ranks of random weights, which tell texts apart by little, have a bound of their own here.
+    """
+    monkeypatch.setitem(BOUNDS, "bf16", AgreementBounds(0.9))
+    path = model(folder, "bert", head)
+    choice = CHOICES[head]
+    exact, rated = values(scorer(path, **choice), TEXTS), scorer(path, **choice, dtype="bf16")
+    found = values(rated, TEXTS)
+    assert 0 < np.abs(found - exact).max() < 0.02
+    facts = rated.metadata()
+    assert facts["dtype"] == "bf16"
+    assert float(facts["value_difference"]) < 0.02
+    assert ("rank_agreement" in facts) == (head == "none")
+
+
+def test_half_precision_without_instructions_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a score; fp16 on any CPU."""
     path = model(folder, "bert", "softmax")
-    expected = torch.tensor(by_transformers(path, TEXTS)).softmax(-1)
-    found = values(scorer(path, **CHOICES["softmax"], dtype=dtype), TEXTS)
-    np.testing.assert_allclose(found, expected, atol={"fp32": 1e-5, "bf16": 0.05}[dtype])
+    monkeypatch.setattr("siftlm.scorers.lm_bf16.bfloat16_units", list)
+    with pytest.raises(UserError, match=r"^annotate\.models\..*dtype: must be .* got bf16 without .*; use fp32$"):
+        values(scorer(path, **CHOICES["softmax"], dtype="bf16"), TEXTS)
+    with pytest.raises(UserError, match=r"dtype: must be fp32 or bf16 on a CPU, got fp16$"):
+        values(scorer(path, **CHOICES["softmax"], dtype="fp16"), TEXTS)
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------

@@ -124,6 +124,10 @@ class Step(ABC):
         """
         return None
 
+    def advise(self, task: Task, store: Store) -> Sequence[str]:  # noqa: ARG002
+        """Returns what would make the step faster on this machine, a line each, measured on a rehearsed task."""
+        return ()
+
     def stand_in(self, task: Task, store: Store) -> Marker | None:  # noqa: ARG002
         """Writes an output of nulls for steps that are rehearsed without this one, and returns its marker.
 

@@ -97,6 +97,11 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
     def metadata(self) -> dict[str, str]:
         return self.loaded().metadata()
 
+    def advise(self, texts: pa.Array) -> list[str]:
+        from siftlm.scorers.lm_advice import faster_dtypes
+
+        return faster_dtypes(self.loaded(), texts)
+
     def tokenise(self, texts: pa.Array) -> TokenisedDocuments:
         return self.loaded().tokenise(texts)
 

@@ -12,6 +12,7 @@ import torch
 from siftlm_kernels.packed_attention import packed_attention
 
 NAME = "siftlm_packed"
+BF16_NAME = "siftlm_packed_bf16"
 TANH_FORM = ("gelu_new", "gelu_pytorch_tanh")  # what the epilogue computes
 
 
@@ -19,12 +20,13 @@ def use_packed_attention(model: Any) -> None:
     """Makes the model attend only within documents, whose bounds the keyword argument `cu_seq_lens_q` gives.
 
     The mask function gives None: a mask over a whole row would be dense, and the offsets hold the same information.
-    The mask function gives None: a mask over a whole row would be dense, and the offsets say it all.
+    `BF16_NAME` stands for the same with states rounded to bfloat16, for a model whose states are float32.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, packed_forward)
-    AttentionMaskInterface.register(NAME, lambda *_args, **_kwargs: None)
+    for name, forward in ((NAME, packed_forward), (BF16_NAME, rounded_forward)):
+        AttentionInterface.register(name, forward)
+        AttentionMaskInterface.register(name, lambda *_args, **_kwargs: None)
     model.set_attn_implementation(NAME)
 
 
@@ -47,6 +49,13 @@ def packed_forward(
         query, key, value, cu_seq_lens_q, scale=scaling, max_length=max_length_q, blocks=attention_blocks
     )
     return attended[None], None
+
+
+def rounded_forward(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *given: Any, **named: Any
+) -> tuple[torch.Tensor, None]:
+    """Returns `packed_forward` of states that are rounded to bfloat16, in bfloat16."""
+    return packed_forward(module, query.bfloat16(), key.bfloat16(), value.bfloat16(), *given, **named)
 
 
 class FusedMLP(torch.nn.Module):

@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError
 from siftlm.scorers.contract import TOKEN_OUTPUTS, TokenisedDocuments, score_batch
 from siftlm.scorers.devices import pick_device
+from siftlm.scorers.lm_agreement import check_agreement, sample_texts
+from siftlm.scorers.lm_bf16 import bf16_model, check_cpu_dtype
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import Floats, Forward, Pass, single_threaded_workers
-from siftlm.scorers.lm_int8 import check_installed, check_ranks, int8_model, sample_texts
+from siftlm.scorers.lm_fp8 import check_fp8, fp8_model
+from siftlm.scorers.lm_int8 import check_installed, int8_model
 from siftlm.scorers.lm_model import LanguageModel, check_vocabulary, load_model
 from siftlm.scorers.lm_options import LMOptions
 from siftlm.scorers.lm_packing import Packing, stride_tokens, windows
@@ -83,15 +86,14 @@ class DocumentScorer:
             f"{place}.model", files, settings.bos_mode, settings.special_tokens_in_text == "as_text",
             settings.tokenizer_backend, settings.trust_remote_code,
         )  # fmt: skip
-        int8 = settings.dtype == "int8"
-        if int8:
-            check_installed(f"{place}.dtype", self.device)
-        self.model = self._load("fp32" if int8 else settings.dtype)
+        self.check_dtype(settings.dtype)
+        exact = self._exact_dtype(settings.dtype)
+        self.model = self._load(exact or settings.dtype)
         check_vocabulary(f"{place}.model", self.model.model, self.tokenizer.size)
         self.context = self._context()
         self.stride = stride_tokens(settings.stride, self.context)
         self.forward = self._forward(self.model)
-        self.engine = self._quantise() if int8 else {}  # what computes the scores where it is not torch
+        self.agreement = self._round(settings.dtype, exact) if exact else {}  # on sample texts
         if self.device.type == "cuda":
             self._warm_up()
 
@@ -115,9 +117,40 @@ class DocumentScorer:
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
         """Starts scoring documents, queued after those that the model has already, and returns without waiting."""
-        columns = [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
+        columns = self._columns(documents)
         passes = [self._begin(group, documents, self.forward, columns) for group in self._groups(documents)]
         return Scoring(self, documents, columns, passes)
+
+    def run(self, documents: TokenisedDocuments, forward: Forward) -> None:
+        """Computes the values of all tokens by another forward pass of this model, and throws them away."""
+        columns = self._columns(documents)
+        for group in self._groups(documents):
+            forward.finish(self._begin(group, documents, forward, columns))
+
+    def rounded(self, dtype: str, model: LanguageModel) -> Forward:
+        """Returns a forward pass that takes over the weights of a more exact model.
+
+        That is `bf16` or `int8` on a CPU from a float32 model, or `fp8` on CUDA from one in bfloat16.
+
+        Raises:
+            UserError: for an architecture that cannot be rounded so, and what `check_dtype` raises.
+        """
+        place = f"{self.place}.dtype"
+        self.check_dtype(dtype)
+        if dtype == "int8":
+            return self._forward(int8_model(place, model, self.cores))
+        if dtype == "fp8":
+            return self._forward(fp8_model(model, self.settings.compiled))
+        return self._forward(bf16_model(place, model))
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raises a UserError for a dtype that cannot run on this device."""
+        if dtype == "int8":
+            check_installed(f"{self.place}.dtype", self.device)
+        elif self.device.type == "cpu":
+            check_cpu_dtype(f"{self.place}.dtype", dtype)
+        elif dtype == "fp8":
+            check_fp8(f"{self.place}.dtype", self.device)
 
     def score(self, documents: TokenisedDocuments) -> pa.RecordBatch:
         """Returns the score columns, one row for each document, in order."""
@@ -152,7 +185,7 @@ class DocumentScorer:
             "tokenizer_backend": self.tokenizer.backend,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-        } | self.engine
+        } | self.agreement
 
     def _bytes(self, text: str, ids: NDArray[np.int32]) -> int:
         """The UTF-8 bytes of the text that its first tokens cover."""
@@ -182,13 +215,23 @@ class DocumentScorer:
         stretches = windows(documents.offsets[group], documents.lengths[group], self.context, self.stride)
         return forward.begin(stretches, documents.tokens, columns)
 
-    def _quantise(self) -> dict[str, str]:
-        """Puts the int8 model in the place of the float32 one; says how well they agree on sample texts."""
+    def _exact_dtype(self, dtype: str) -> str | None:
+        """The dtype that a model is loaded in first and measured against; None where it is not measured."""
+        if dtype == "fp8":
+            return "bf16"
+        return "fp32" if dtype == "int8" or (dtype == "bf16" and self.device.type == "cpu") else None
+
+    def _round(self, dtype: str, exact_dtype: str) -> dict[str, str]:
+        """Puts the rounded model in the place of the exact one; says how well they agree on sample texts."""
         exact = self.score(self.tokenise(sample_texts()))
-        self.model = int8_model(f"{self.place}.dtype", self.model, self.cores)
-        self.forward = self._forward(self.model)
-        agreement = check_ranks(f"{self.place}.dtype", exact, self.score(self.tokenise(sample_texts())))
-        return {"engine": f"ctranslate2 {version('ctranslate2')}", "rank_agreement": f"{agreement:.4f}"}
+        self.forward = self.rounded(dtype, self.model)
+        self.model = self.forward.model
+        engine = {"engine": f"ctranslate2 {version('ctranslate2')}"} if dtype == "int8" else {}
+        rounded = self.score(self.tokenise(sample_texts()))
+        return engine | check_agreement(f"{self.place}.dtype", dtype, exact, rounded, exact_dtype)
+
+    def _columns(self, documents: TokenisedDocuments) -> list[Floats]:
+        return [np.zeros(len(documents.tokens), np.float32) for _ in range(self.forward.columns)]
 
     def _warm_up(self) -> None:
         """One row through the model: compilation and the first launch of every kernel."""

@@ -1,33 +1,24 @@
-"""Runs a model in 8-bit integers on a CPU, and checks that it ranks texts as float32 does.
+"""Runs a model in 8-bit integers on a CPU.
 
 Weights are rounded once, activations row by row, and products are sums of integers: exact, so a document's neighbours
-change no bit. What rounding does to a model cannot be known without it: every model is measured when it loads.
+change no bit.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_model import LanguageModel
-from siftlm.statistics.ranks import spearman
-from siftlm.statistics.units import bits_per_byte, perplexity
 
-log = logging.getLogger(__name__)
-
-RANK_AGREEMENT = 0.995  # Spearman's, at least; SmolLM2-135M has 0.997
 CONVERSION_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 """What CTranslate2's converters raise on architectures, activations and position encodings that they don't know."""
 
@@ -82,42 +73,6 @@ def int8_model(place: str, model: LanguageModel, workers: int) -> Int8Model:
                 f"{__version__} does not convert; {reason_of(error)}"
             ) from error
     return Int8Model(None, None, model.device, "int8", model.context, model.model_type, generator=generator, rows=rows)
-
-
-def sample_texts() -> pa.Array:
-    """Returns 64 texts of up to 800 characters: 48 web pages of C4 and 16 PEPs."""
-    lines = resources.files("siftlm.scorers").joinpath("lm_samples.jsonl").read_text(encoding="utf-8").splitlines()
-    return pa.array([json.loads(line)["text"] for line in lines], pa.large_string())
-
-
-def check_ranks(place: str, exact: pa.RecordBatch, rounded: pa.RecordBatch) -> float:
-    """Returns the lower of the rank correlations of perplexity and bits per byte between two scores of equal texts.
-
-    Raises:
-        UserError: at `place`, where it is below RANK_AGREEMENT.
-    """
-    agreement = {
-        name: _spearman([rate(batch["nll_sum"], batch[count]) for batch in (exact, rounded)])
-        for name, rate, count in (
-            ("perplexity", perplexity, "scored_token_count"),
-            ("bits per byte", bits_per_byte, "byte_count"),
-        )
-    }
-    said = ", ".join(f"{value:.4f} by {name}" for name, value in agreement.items())
-    log.info("%s: int8 ranks %d sample texts as fp32 does: Spearman %s", place, len(exact), said)
-    lowest = min(agreement.values())
-    if not lowest >= RANK_AGREEMENT:
-        raise UserError(
-            f"{place}: must rank sample texts as fp32 does, with a Spearman correlation of {RANK_AGREEMENT} or more, "
-            f"got int8 with {said}; use fp32"
-        )
-    return lowest
-
-
-def _spearman(rates: Sequence[pa.Array]) -> float:
-    exact, rounded = (np.asarray(rate.fill_null(np.nan)) for rate in rates)
-    agreement = None if np.isnan([exact, rounded]).any() else spearman(exact, rounded)
-    return np.nan if agreement is None else agreement
 
 
 def _convert(model: Any, rows: int, folder: Path) -> None:

@@ -24,9 +24,11 @@ class LMOptions(PerDocumentSettings):
         "auto", description="`cpu`; `cuda`, all CUDA devices of a machine, each in a process of its own; `cuda:N`, the "
         "one of that number; `auto`, which is `cuda` where there is a device.",
     )  # fmt: skip
-    dtype: Literal["auto", "fp32", "fp16", "bf16", "int8"] = Field(
-        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. `int8` is a "
-        "CPU's, by CTranslate2, if it ranks sample texts as fp32 does.",
+    dtype: Literal["auto", "fp32", "fp16", "bf16", "int8", "fp8"] = Field(
+        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. On a CPU "
+        "`bf16` needs instructions for it (AVX512-BF16 or AMX), `int8` is CTranslate2's, and both are refused where "
+        "they score sample texts otherwise than fp32. `fp8` is CUDA's from compute capability 8.9, refused where it "
+        "ranks sample texts otherwise than bf16.",
     )  # fmt: skip
     context_tokens: int | None = Field(None, ge=2, description="Tokens of a window; default the model's context.")
     stride: Annotated[float, Field(gt=0, le=1)] | Literal["disjoint"] = Field(

@@ -88,6 +88,10 @@ class ScoreScorer(Scorer):
         """Returns a digest that is equal for scorers with the same tokens; None where tokens cannot be shared."""
         return None
 
+    def advise(self, texts: pa.Array) -> list[str]:  # noqa: ARG002
+        """Returns what would score such texts faster on this machine, a line each, after measuring it."""
+        return []
+
     def tokenise(self, texts: pa.Array) -> Any:
         """Returns the tokens of the texts, the first step of `score`; the numbers of documents index the result."""
         raise NotImplementedError

@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 
 from siftlm.errors import NoRoomError, UserError, reason_of
 from siftlm.scorers.devices import pick_device
+from siftlm.scorers.lm_agreement import check_values, sample_texts
+from siftlm.scorers.lm_bf16 import check_cpu_dtype, round_products
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import out_of_memory, padded_length, single_threaded_workers
@@ -127,10 +129,14 @@ class SequenceModel:
         self.model, self.dtype = self._read(), "fp32"
         check_vocabulary(f"{self.place}.model", self.model, len(self.tokenizer))
         self.max_tokens = self._most_tokens(usable_positions(self.model))
-        if settings.dtype != "auto":
-            self.dtype = settings.dtype
-        elif self.device.type == "cuda":
-            self.dtype = half_precision(self.model, self.device)
+        self.agreement: dict[str, str] = {}  # with float32 on sample texts
+        if self.device.type == "cpu":
+            check_cpu_dtype(f"{self.place}.dtype", settings.dtype, ("fp32",))
+            self._check_outputs()
+            if settings.dtype == "bf16":
+                self._round()
+            return
+        self.dtype = half_precision(self.model, self.device) if settings.dtype == "auto" else settings.dtype
         self.model = self.model.to(device=self.device, dtype=DTYPES[self.dtype])
         self._check_outputs()
 
@@ -191,7 +197,20 @@ class SequenceModel:
             "tokenizer_class": type(self.tokenizer).__name__,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-        }
+        } | self.agreement
+
+    def _round(self) -> None:
+        """Rounds the products of the model to bfloat16; UserError where its values of sample texts are others then."""
+        rows = self.tokenise(sample_texts()).rows
+        exact = self._each(rows)
+        round_products(self.model)
+        self.dtype, probabilities = "bf16", self.head.activation != "none"
+        self.agreement = check_values(f"{self.place}.dtype", exact, self._each(rows), probabilities)
+
+    def _each(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """The outputs [N, K] of texts, one at a time."""
+        values = [self.workers.submit(self._values, self.model, [row], _tokens(row)) for row in rows]
+        return np.concatenate([value.result() for value in values])
 
     def _encode(self, texts: list[str], **truncation: Any) -> list[Row]:
         if not texts:

@@ -38,8 +38,9 @@ class SequenceClassifierOptions(NamedSettings):
         "one of that number; `auto`, which is `cuda` where there is a device.",
     )  # fmt: skip
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16."
-    )
+        "auto", description="`auto` is fp32 on a CPU; on CUDA fp16 if a probe stays finite, else bf16. On a CPU `bf16` "
+        "needs instructions for it (AVX512-BF16 or AMX), and is refused where sample texts get other values.",
+    )  # fmt: skip
     batch_tokens: int = Field(65_536, ge=16, description="Tokens of a forward pass on CUDA; on a CPU it is one text.")
     window_documents: int = Field(4096, ge=1, description="Documents that are sorted by length together.")
     threads: int | None = Field(

@@ -275,6 +275,11 @@ class Score(ShardStep):
         with self._pinned(task):
             pass
 
+    def advise(self, task: Task, store: Store) -> Sequence[str]:
+        model, _ = self._models(task.facts["trained"])
+        documents = next(document_batches(task, store, rows=64, columns=["text"]), None)
+        return open_score(model).advise(documents["text"]) if documents else ()
+
     def stand_in(self, task: Task, store: Store) -> Marker:
         scorer = self.settings.scorer()
         return nulls(self.name, pa.schema(scorer.fields()), task, store)
