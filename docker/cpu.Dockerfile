@@ -42,7 +42,7 @@ RUN pip install --requirement /opt/siftlm/constraints.txt
 COPY --chown=siftlm:siftlm pyproject.toml README.md LICENSE /tmp/siftlm/
 COPY --chown=siftlm:siftlm pipeline /tmp/siftlm/pipeline
 COPY --chown=siftlm:siftlm kernels /tmp/siftlm/kernels
-RUN pip install --no-deps "/tmp/siftlm[gguf,gigatoken,int8,gcs,s3]" \
+RUN pip install --no-deps "/tmp/siftlm[gguf,int8,gcs,s3]" \
     && pip check \
     && rm -rf /tmp/siftlm \
     && python -m siftlm_kernels

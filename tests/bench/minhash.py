@@ -1,15 +1,17 @@
-"""MinHash: MB/s of one core from UTF-8 bytes to 14 x 8 bands, beside datasketch, rensa and datatrove.
+"""MinHash: MB/s of one core from UTF-8 bytes to 14 x 8 bands, beside datasketch, rensa, datatrove and dupekit.
 
     python tests/bench/minhash.py [--megabytes 36] [--slow-megabytes 2]
 
-Every row is CPU time of all threads in the same run, so that ratios hold on a busy machine; the peers read a
-sample of the documents. Peers that are not installed are left out: `pip install "siftlm[bench]"` brings them.
+Every row is the median of its rounds, in CPU time of all threads in one run, so that ratios hold on a busy machine;
+the peers read a sample of the documents. Peers that are not installed are left out: `pip install "siftlm[bench]"`
+brings them.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from corpus import mixed_corpus, ragged
 
 from siftlm_kernels.minhash import minhash, minhash_bands, shingle_hashes
 
-NGRAM, PERMUTATIONS, SEED = 5, 112, 1
+NGRAM, PERMUTATIONS, BANDS, SEED = 5, 112, 14, 1
 Text = TypeVar("Text")
 WARM = "import time; start = time.perf_counter(); from siftlm_kernels.__main__ import main; main(); "
 WARM += "print(time.perf_counter() - start)"
@@ -34,14 +36,14 @@ def python_shingles(text: str) -> list[str]:
     return [" ".join(words[k : k + NGRAM]) for k in range(len(words) - NGRAM + 1)]
 
 
-def megabytes_per_second(work: Callable[[], object], size_bytes: int, repeats: int = 1) -> float:
-    """The best of `repeats` runs, by CPU time."""
+def megabytes_per_second(work: Callable[[], object], size_bytes: int, rounds: int) -> float:
+    """The median of `rounds` runs, by CPU time."""
     seconds = []
-    for _ in range(repeats):
+    for _ in range(rounds):
         start = time.process_time()
         work()
         seconds.append(time.process_time() - start)
-    return size_bytes / 1e6 / min(seconds)
+    return size_bytes / 1e6 / statistics.median(seconds)
 
 
 def each(work: Callable[[Text], None], texts: Iterable[Text]) -> None:
@@ -66,7 +68,7 @@ def own_rows(texts: list[str]) -> Iterator[tuple[str, float]]:
 
 def peer_rows(texts: list[str]) -> Iterator[tuple[str, Callable[[], object]]]:
     """What each installed peer does with the same texts."""
-    for peer in (datasketch_rows, rensa_rows, datatrove_rows):
+    for peer in (datasketch_rows, rensa_rows, datatrove_rows, dupekit_rows):
         try:
             yield from peer(texts)
         except ImportError as missing:
@@ -114,6 +116,21 @@ def datatrove_rows(texts: list[str]) -> Iterator[tuple[str, Callable[[], object]
     yield "datatrove signature step", lambda: each(sign, texts)
 
 
+def dupekit_rows(texts: list[str]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Marin's steps in Rust on an Arrow batch: text without case and ASCII marks, 5-grams of characters, bands."""
+    import dupekit
+    import pyarrow as pa
+
+    steps = dupekit.Transformation
+    sign = [
+        steps.CleanText("text", "clean"),
+        steps.MinHash("clean", "signature", PERMUTATIONS, NGRAM, SEED),
+        steps.MinHashLSH("signature", "bands", BANDS),
+    ]
+    batch = pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.large_string())})
+    yield "dupekit, 5-grams of characters", lambda: dupekit.transform(batch, sign)
+
+
 def report_compilation() -> None:
     """Seconds until every kernel is ready in a fresh process: compiled, then from the cache."""
     with tempfile.TemporaryDirectory() as cache:
@@ -137,7 +154,7 @@ def main() -> None:
         own = own or rate
         print(f"{name:40} {rate:8.2f} MB/s per core")
     for name, run in peer_rows(sample):
-        rate = megabytes_per_second(run, size_bytes)
+        rate = megabytes_per_second(run, size_bytes, 3)
         print(f"{name:40} {rate:8.2f} MB/s per core   minhash_bands is {own / rate:7.1f} x")
     report_compilation()
 

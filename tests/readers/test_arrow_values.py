@@ -158,13 +158,22 @@ def test_a_value_that_cannot_be_read_takes_its_object_with_it() -> None:
 
 
 def test_a_column_that_arrow_cannot_read_is_null_and_counted(read_content: Read) -> None:
-    """Lists of a fixed size with nulls among them are written by Arrow and refused by it."""
+    """Lists of a fixed size with nulls among them are written by Arrow, and read back only from its version 26 on."""
     column = pa.array([[1, 2], None], pa.list_(pa.int8(), 2))
     content = parquet_bytes(pa.table({"text": ["a", "b"], "x": column, "y": [1, 2]}))
     outcome = read_content(content, "x.parquet", metadata_fields=["x", "y"])
     assert (outcome.texts, outcome.rejects) == (["a", "b"], [])
-    assert [orjson.loads(row["metadata"]) for row in outcome.rows] == [{"x": None, "y": 1}, {"x": None, "y": 2}]
-    assert outcome.unusable == {"metadata_fields.x": 2}
+    first = [1, 2] if arrow_reads(content, "x") else None
+    assert [orjson.loads(row["metadata"]) for row in outcome.rows] == [{"x": first, "y": 1}, {"x": None, "y": 2}]
+    assert outcome.unusable == ({} if first else {"metadata_fields.x": 2})
+
+
+def arrow_reads(content: bytes, column: str) -> bool:
+    try:
+        pq.read_table(io.BytesIO(content), columns=[column])
+    except pa.ArrowException:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("kind", [polars.Int128, polars.UInt128, polars.List(polars.Int128)], ids=str)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.readers.conftest import PACKS
 
 from siftlm.readers.records import Flaw
-from siftlm.readers.streams import BLOCK_BYTES, Block, read_blocks
+from siftlm.readers.streams import BLOCK_BYTES, CODECS, DAMAGE, Block, GzipMember, read_blocks
 
 PACKED = sorted(set(PACKS) - {"none"})
 
@@ -135,3 +135,70 @@ def test_magic_numbers_that_begin_nothing_do_not_take_long() -> None:
     text, faults = blocks(damaged + b"\x1f\x8b\x08\xff" * 130_000 + PACKS["gzip"](b"next"), "gzip")
     assert text.endswith(b"next")
     assert len(faults) == 1
+
+
+class ZlibMember(GzipMember):
+    """The same with the standard library's zlib."""
+
+    def __init__(self, wbits: int = 31) -> None:
+        self._stream = zlib.decompressobj(wbits=wbits)
+
+
+def damaged(content: bytes, randomness: random.Random) -> bytes:
+    """The content with a bit turned, a byte replaced, cut, or with bytes taken out or put in."""
+    at, changed = randomness.randrange(len(content)), bytearray(content)
+    match randomness.randrange(5):
+        case 0:
+            changed[at] ^= 1 << randomness.randrange(8)
+        case 1:
+            changed[at] = randomness.randrange(256)
+        case 2:
+            del changed[at:]
+        case 3:
+            del changed[at : at + randomness.randrange(1, 200)]
+        case 4:
+            changed[at:at] = randomness.randbytes(randomness.randrange(1, 50))
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def damaged_files() -> list[bytes]:
+    """Files of up to three gzip members of all levels, strategies and kinds of content, each damaged somewhere."""
+    randomness, words = random.Random(7), [b"the", b"of", b"river", b"<p>", b"\n", "ß".encode(), b"12"]
+
+    def member() -> bytes:
+        size = randomness.choice([0, 1, 50, 500, 5000, 100_000])
+        text = b" ".join(randomness.choices(words, k=size // 3 + 1))[:size]
+        packer = zlib.compressobj(
+            randomness.choice([0, 1, 6, 9]), zlib.DEFLATED, 31, 9, randomness.choice([0, 0, zlib.Z_FIXED, zlib.Z_RLE])
+        )
+        return packer.compress(randomness.choice([text, text, randomness.randbytes(size)])) + packer.flush()
+
+    files = [b"".join(member() for _ in range(randomness.randrange(1, 4))) for _ in range(400)]
+    return [damaged(content, randomness) for content in files]
+
+
+def test_damaged_gzip_gives_what_zlib_gives(damaged_files: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same content, the same flaws in the same words, whatever the damage."""
+    found = [list(read_blocks(io.BytesIO(content), "gzip", 10_000_000)) for content in damaged_files]
+    monkeypatch.setitem(CODECS, "gzip", CODECS["gzip"]._replace(open_member=ZlibMember))
+    monkeypatch.setattr("siftlm.readers.streams.DAMAGE", (zlib.error, *DAMAGE))
+    truth = [list(read_blocks(io.BytesIO(content), "gzip", 10_000_000)) for content in damaged_files]
+    assert found == truth
+    assert sum(isinstance(block, Flaw) for blocks in truth for block in blocks) > 200
+
+
+@pytest.mark.parametrize("wbits", [15, -15])
+def test_damaged_deflate_gives_what_zlib_gives(damaged_files: list[bytes], wbits: int) -> None:
+    """As bodies of responses have it: with zlib's header, and with none, at chance bytes too."""
+
+    def told(member: GzipMember, content: bytes) -> tuple[bytes, bytes, str]:
+        try:
+            return member.decompress(content, 1 << 20), member.unused_data, ""
+        except (zlib.error, *DAMAGE) as error:
+            return b"", b"", str(error)
+
+    contents = [bytes([0x78, 0x9C]) * (wbits > 0) + content[10:] for content in damaged_files]
+    found = [told(GzipMember(wbits), content) for content in contents]
+    assert found == [told(ZlibMember(wbits), content) for content in contents]
+    assert {error != "" for *_, error in found} == {True, False}

@@ -26,6 +26,12 @@ from siftlm.scorers.lm_files import find_model
 from siftlm.scorers.lm_tokens import encode_long, load_tokenizer
 
 
+@pytest.fixture(autouse=True)
+def nothing_said() -> None:
+    """Nothing is said yet: what is said once a process is said in every test."""
+    lm_tokens._say_once.cache_clear()
+
+
 @pytest.fixture
 def load(language_models: dict[str, Path]) -> Callable[..., lm_tokens.TextTokenizer]:
     """Loads the tokenizer anew, with `bos_mode` and `backend`."""
@@ -86,28 +92,57 @@ def test_a_faster_back_end_with_the_same_ids_is_used(load: Any, install: Any) ->
 def test_a_back_end_with_other_ids_is_not_used(
     load: Any, install: Any, caplog: pytest.LogCaptureFixture, change: Any
 ) -> None:
-    """One line in the log, and the model's own tokenizer."""
+    """One warning however often the tokenizer is loaded, and the model's own tokenizer."""
     install(change)
-    with caplog.at_level("INFO", "siftlm"):
-        assert load(backend="gigatoken").backend == "tokenizers"
-    assert len(caplog.records) == 1
+    for backend in ("gigatoken", "auto", "auto"):
+        assert load(backend=backend).backend == "tokenizers"
+    (told,) = caplog.messages
+    assert told.startswith("score.tiny.model: ")
+    assert told.endswith("gigatoken, which is faster: it gives other ids for sample texts")
 
 
 @pytest.mark.parametrize("error", [ValueError("vocabulary"), PanicException("vocabulary")])
-def test_a_back_end_that_refuses_the_vocabulary_is_not_used(load: Any, install: Any, error: BaseException) -> None:
-    """Whatever it raises while it is tried out."""
+def test_a_back_end_that_refuses_the_vocabulary_is_not_used(
+    load: Any, install: Any, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """Whatever it raises while it is tried out, which the warning says."""
 
     def refuse(_: list[str], ids: list[list[int]]) -> list[list[int]]:
         raise error
 
     install(refuse)
     assert load(backend="gigatoken").backend == "tokenizers"
+    assert [message.count("it does not take this tokenizer (vocabulary)") for message in caplog.messages] == [1]
+
+
+def test_a_back_end_that_is_not_there_is_told_unless_another_is_chosen(
+    load: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the package index has no build of it for the machine."""
+    monkeypatch.setattr(lm_tokens, "find_spec", lambda name: None)
+    assert load(backend="tokenizers").backend == "tokenizers"
+    assert caplog.messages == []
+    assert load(backend="auto").backend == "tokenizers"
+    assert [message.count("it is not installed") for message in caplog.messages] == [1]
+
+
+@pytest.mark.parametrize(("python", "literal"), [(True, False), (False, True)])
+def test_what_a_back_end_cannot_do_is_told(
+    install: Any, load: Any, caplog: pytest.LogCaptureFixture, python: bool, literal: bool
+) -> None:
+    """A tokenizer of Python code, and special tokens that are read as text."""
+    install(lambda _, ids: ids)
+    own = load()
+    fast = None if python else own.fast
+    name, _ = lm_tokens._chosen_encoder("score.tiny.model", SimpleNamespace(encode=None), fast, "auto", literal)
+    assert name == ("python" if python else "tokenizers")
+    assert len(caplog.messages) == 1
 
 
 def test_a_back_end_that_fails_on_a_text_is_not_the_end(
     load: Any, install: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The model's own tokenizer encodes it, and the log says so."""
+    """The model's own tokenizer encodes it, and the log says so once."""
 
     def panic(texts: list[str], ids: list[list[int]]) -> list[list[int]]:
         if "storm" in texts:
@@ -116,8 +151,9 @@ def test_a_back_end_that_fails_on_a_text_is_not_the_end(
 
     install(panic)
     fast = load(backend="gigatoken")
-    np.testing.assert_array_equal(fast.encode(["rain", "storm"]).ids, load().encode(["rain", "storm"]).ids)
-    assert "index out of bounds" in caplog.text
+    for _ in range(2):
+        np.testing.assert_array_equal(fast.encode(["rain", "storm"]).ids, load().encode(["rain", "storm"]).ids)
+    assert [message.count("index out of bounds") for message in caplog.messages] == [1]
     assert fast.backend == "gigatoken"
 
 

@@ -56,8 +56,9 @@ class LMOptions(PerDocumentSettings):
     packing: bool = Field(True, description="Pack documents into rows where the architecture allows it.")
     compiled: bool = Field(True, description="Compile the model on CUDA, once for its fixed shape.")
     tokenizer_backend: Literal["auto", "tokenizers", "gigatoken"] = Field(
-        "auto", description="`auto` takes gigatoken where it is installed and gives identical ids on sample texts."
-    )
+        "auto", description="`auto` takes gigatoken where it gives identical ids on sample texts; where not, a warning "
+        "says why.",
+    )  # fmt: skip
     per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
         [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."
     )

@@ -119,7 +119,7 @@ def load_tokenizer(
         fast.no_truncation()
         fast.no_padding()
         fast.encode_special_tokens = literal_specials
-    name, encode = _chosen_encoder(tokenizer, fast, backend, literal_specials)
+    name, encode = _chosen_encoder(place, tokenizer, fast, backend, literal_specials)
     return TextTokenizer(
         encode, _prefix(place, tokenizer, bos_mode), len(tokenizer), type(tokenizer).__name__, name, fast
     )
@@ -165,16 +165,17 @@ def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
     return int(tokens[0])
 
 
-def _chosen_encoder(tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
-    """gigatoken where it gives the ids of the model's own tokenizer, else that."""
-    if fast is None:
-        return "python", partial(_encode_python, tokenizer, literal)
-    own = partial(_encode_fast, fast)
-    if backend != "tokenizers" and not literal:  # gigatoken has no switch for special tokens in the text
-        encode = _faster_encoder(fast, own)
-        if encode is not None:
-            return "gigatoken", encode
-    return "tokenizers", own
+def _chosen_encoder(place: str, tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
+    """gigatoken where it gives the ids of the model's own tokenizer; else that, and one line that says why."""
+    own = partial(_encode_python, tokenizer, literal) if fast is None else partial(_encode_fast, fast)
+    name = "python" if fast is None else "tokenizers"
+    if backend == "tokenizers":
+        return name, own
+    try:
+        return "gigatoken", _faster_encoder(place, fast, literal, own)
+    except _RefusedError as refusal:
+        _say_once(f"{place}: the model's own tokenizer encodes, not gigatoken, which is faster: {refusal}")
+        return name, own
 
 
 def _encode_fast(fast: Any, texts: Sequence[str]) -> TokenIds:
@@ -228,28 +229,44 @@ def _ids(fast: Any, text: str) -> np.ndarray:
     return np.array(fast.encode_batch_fast([text], add_special_tokens=False)[0].ids, np.int32)
 
 
-def _faster_encoder(fast: Any, own: Encode) -> Encode | None:
-    """gigatoken's encoder for the same tokenizer; None where it is absent, refuses it or gives other ids."""
+class _RefusedError(Exception):
+    """Says why gigatoken does not encode the texts of a model."""
+
+
+@lru_cache(maxsize=1024)
+def _say_once(message: str) -> None:
+    """Logs a warning, the first time that this process has it."""
+    log.warning("%s", message)
+
+
+def _faster_encoder(place: str, fast: Any, literal: bool, own: Encode) -> Encode:
+    """gigatoken's encoder for the same tokenizer, behind which `own` stands.
+
+    Raises:
+        _RefusedError: it is absent, does not take this tokenizer, or gives other ids for the sample texts.
+    """
     if find_spec("gigatoken") is None:
-        return None
+        raise _RefusedError("it is not installed")
+    if fast is None:
+        raise _RefusedError("this tokenizer is one of Python code")
+    if literal:
+        raise _RefusedError('it has no special_tokens_in_text = "as_text"')
     try:
         encode = _gigatoken(fast, own)
         theirs, ours = encode(SAMPLE_TEXTS), own(SAMPLE_TEXTS)
-    except Exception as error:  # noqa: BLE001  whatever it raises, the model's own tokenizer is there
-        log.info("gigatoken does not take this tokenizer (%s)", reason_of(error))
-        return None
+    except Exception as error:  # whatever it raises, the model's own tokenizer is there
+        raise _RefusedError(f"it does not take this tokenizer ({reason_of(error)})") from error
     if not (np.array_equal(theirs.offsets, ours.offsets) and np.array_equal(theirs.ids, ours.ids)):
-        log.info("gigatoken gives other ids than the model's tokenizer; using `tokenizers`")
-        return None
+        raise _RefusedError("it gives other ids for sample texts")
+    return partial(_encode_or_own, place, encode, own)
 
-    def encode_or_own(texts: Sequence[str]) -> TokenIds:
-        try:
-            return encode(texts)
-        except Exception as error:  # noqa: BLE001
-            log.warning("gigatoken failed on a text (%s); `tokenizers` encodes it", reason_of(error))
-            return own(texts)
 
-    return encode_or_own
+def _encode_or_own(place: str, encode: Encode, own: Encode, texts: Sequence[str]) -> TokenIds:
+    try:
+        return encode(texts)
+    except Exception as error:  # noqa: BLE001
+        _say_once(f"{place}: gigatoken fails on a text ({reason_of(error)}); the model's own tokenizer encodes such")
+        return own(texts)
 
 
 def _gigatoken(fast: Any, own: Encode) -> Encode:
