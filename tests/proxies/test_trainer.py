@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from siftlm.errors import UserError
-from siftlm.proxies.trainer import ReferenceSettings, train_reference
+from siftlm.proxies.trainer import ReferenceSettings, train_reference, train_reference_into
+from siftlm.proxies.training.running import RunningTraining
 from siftlm.scorers.lm import LMScorer, LMSettings
 
 NAMES = ["Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Tony", "Leslie"]
@@ -84,3 +86,31 @@ def test_any_unicode_trains(tmp_path: Path) -> None:
     odd = ["\0 😀 é\n" * 40, "中文 русский " * 40] * 20
     facts = train_reference(odd, settings(epochs=1.0), str(tmp_path / "model"))
     assert facts["tokens"] > 0
+
+
+def test_an_interrupted_reference_reads_no_text_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokens and its checkpoint are in its folder; it ends with the same bytes, and with nothing else there."""
+    whole = train_reference_into(tmp_path / "whole", texts(60), settings())
+    steps: list[int] = []
+
+    def interrupt(self: RunningTraining, advance: Any = RunningTraining.advance) -> None:
+        advance(self)
+        steps.append(self.step)
+        if self.step == 9:
+            self._checkpoints.write(self.state())
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunningTraining, "advance", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_reference_into(tmp_path / "parts", texts(60), settings())
+
+    def unread() -> Iterator[str]:
+        raise AssertionError("texts are read once")
+        yield ""
+
+    assert train_reference_into(tmp_path / "parts", unread(), settings()) == whole
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "parts")
+    )
+    assert first == second

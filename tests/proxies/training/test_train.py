@@ -376,7 +376,9 @@ def test_epochs_are_told_and_capped(tmp_path: Path) -> None:
     facts = train_into(tmp_path / "model", made)
     assert facts["epochs_by_group"]["animals"] == 2.0
     assert sum(facts["tokens_by_group"].values()) == 20 * 64
-    with pytest.raises(UserError, match="train for fewer steps, give more texts, or raise max_epochs"):
+    with pytest.raises(
+        UserError, match=r"must have 2,000 windows, got \d+ that max_epochs lets through; train for fewer"
+    ):
         train_into(tmp_path / "more", replace(made, training=replace(made.training, steps=500)))
 
 

@@ -51,6 +51,8 @@ class RunningTraining:
         shares = initial_shares(job.tokens.groups, self._windows.counts, training.shares)
         counts = self._windows.counts
         self.sampler = Sampler(job.tokens.groups, counts, training.seeds.order, shares, settings.max_epochs)
+        if job.mixer is None:  # which may give shares to other groups in time
+            self.sampler.require(training.steps * training.batch_windows)
         self._loss_weights = np.ones(len(counts))
         self._average = Average(training.steps, settings.average_last, settings.average_every)
         self.record = TrainingRecord(job, learner.device)

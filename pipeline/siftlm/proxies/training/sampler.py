@@ -61,6 +61,15 @@ class Sampler:
         epochs: Floats = self.drawn / np.maximum(1, self._counts)
         return epochs
 
+    def require(self, windows: int) -> None:
+        """Raises UserError where the groups that have a share now give fewer windows than a training takes."""
+        available = sum(self._limits[self.shares > 0].tolist())
+        if available < windows:
+            raise UserError(
+                f"training: must have {windows:,} windows, got {available:,} that max_epochs lets through; train for "
+                "fewer steps, give more texts, or raise max_epochs"
+            )
+
     def draw(self, step: int, windows: int) -> tuple[Ints, Ints]:
         """Returns the groups and the numbers of a step's windows, int64 [windows] each, by group.
 
