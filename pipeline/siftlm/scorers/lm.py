@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRAINED = "trained"  # the model that the run's own [reference] table trains
 CODE_VERSION = 4  # raised when the same settings and model give other numbers
+DTYPE_VERSIONS = {"bf16": 5}  # the same for one dtype alone
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 
@@ -91,7 +92,8 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
 
         settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
         settings["device"] = without_number(self.settings.device)
-        parts = json.dumps([CODE_VERSION, content, settings], sort_keys=True)
+        version = DTYPE_VERSIONS.get(self.settings.dtype, CODE_VERSION)
+        parts = json.dumps([version, content, settings], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(parts.encode())
 
     def metadata(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from siftlm.scorers.sequence_model import ModelInputs, SequenceModel
 
 VERSION = 1  # raised when the same settings and model give other values
+DTYPE_VERSIONS = {"bf16": 2}  # the same for one dtype alone
 BEST = "*"  # in the place of a label: the one with the highest value
 SAME_VALUES = {"name", "model", "revision", "window_documents", "threads"}
 """Settings that decide no value. The model counts by its digest, not by where it is."""
@@ -79,7 +80,8 @@ class SequenceClassifierScorer(Held["SequenceModel"]):
         """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
         settings = self.settings.model_dump(mode="json", exclude=SAME_VALUES)
         settings["device"] = without_number(self.settings.device)
-        return xxhash.xxh3_128_hexdigest(json.dumps([VERSION, content, settings], sort_keys=True).encode())
+        version = DTYPE_VERSIONS.get(self.settings.dtype, VERSION)
+        return xxhash.xxh3_128_hexdigest(json.dumps([version, content, settings], sort_keys=True).encode())
 
     def open(self) -> SequenceModel:
         from siftlm.scorers.sequence_model import SequenceModel
