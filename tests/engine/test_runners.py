@@ -35,6 +35,8 @@ BIN = Path(sys.executable).parent
 START_SECONDS = 120
 RUN_SECONDS = 420
 SLOW = "SIFTLM_SLOW_ENGINES"
+POOL = "apache_beam.runners.worker.worker_pool_main"
+OWNER = "SIFTLM_TEST_FOLDER"  # the environment variable by which a test knows its processes
 QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a test's JVM lives for seconds
 CONFIGURATION = """
 name = "engines"
@@ -328,8 +330,8 @@ def _slots(port: int) -> int:
 def worker_pool(folder: Path) -> Iterator[str]:
     """The address of Beam's worker pool, a process of its own."""
     port, log = free_port(), folder / "pool.log"
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-    with running(command, log):
+    command = [sys.executable, "-m", POOL, f"--service_port={port}"]
+    with running(command, log, **{OWNER: str(folder)}):
         wait_for("the worker pool", lambda: answers(port), log)
         yield f"localhost:{port}"
 
@@ -369,14 +371,28 @@ def test_kills_at_every_stage_change_no_byte(engine: str, corpus: Path, truth: d
         finished = False
         while not finished:
             before = {marker: marker.stat().st_ino for marker in markers(store)}
-            with running([*command, *arguments], log) as process:
+            with running([*command, *arguments], log, **{OWNER: str(tmp_path)}) as process:
                 stages = kill_at_new_stage(process, store, killed)
+            wait_for("the end of all workers", lambda: not workers_of(tmp_path), log)
             killed |= stages
             finished = process.returncode == 0
             assert finished or process.returncode == -signal.SIGKILL, tail(log)
             assert {marker: marker.stat().st_ino for marker in before} == before
     assert len(killed) >= 6
     assert checksums(tmp_path / "run") == truth
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The processes that were started for a test, but for the pool that starts others: workers outlive their run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables, command = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"{OWNER}={folder}\0".encode() in variables and POOL.encode() not in command:
+            found.append(int(process.name))
+    return found
 
 
 def markers(folder: Path) -> list[Path]:
@@ -429,7 +445,7 @@ def test_a_lost_spark_executor_changes_no_byte(run: Run, truth: dict[str, str], 
     killed: list[int] = []
 
     def kill() -> None:
-        while not markers(tmp_path / "run"):
+        while not (markers(tmp_path / "run") and executors(tmp_path / "worker-1")):
             time.sleep(0.05)
         killed.extend(executors(tmp_path / "worker-1")[:1])
         for process in killed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from siftlm.scorers.dsir import DsirSettings as DsirSettings
@@ -41,6 +42,14 @@ def open_classifier(settings: SequenceClassifierSettings) -> SequenceClassifierS
     return scorer
 
 
-@lru_cache(maxsize=32)
+_opening = Lock()  # two threads that ask for one scorer at once must not get two, each with a model
+
+
 def _opened(kind: type[ScorerSettings], settings: str) -> Any:
+    with _opening:
+        return _made(kind, settings)
+
+
+@lru_cache(maxsize=32)
+def _made(kind: type[ScorerSettings], settings: str) -> Any:
     return kind.model_validate_json(settings).scorer()

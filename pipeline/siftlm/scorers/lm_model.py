@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pickle import UnpicklingError
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -169,7 +170,7 @@ def read_model(place: str, files: ModelFiles, wanted: str, kind: Any, *, trust: 
         {"gguf_file": files.gguf_file} if files.gguf_file else {"use_safetensors": not files.pickled}
     )
     try:
-        with quiet_progress():
+        with _loading, quiet_progress():
             loaded: Any = kind.from_pretrained(
                 str(files.folder), dtype=torch.float32, trust_remote_code=trust, local_files_only=True,
                 output_loading_info=True, **source,
@@ -201,6 +202,9 @@ def _reads_a_source(files: ModelFiles, trust: bool) -> bool:
     source: dict[str, Any] = {"gguf_file": files.gguf_file} if files.gguf_file else {}
     config = AutoConfig.from_pretrained(str(files.folder), trust_remote_code=trust, local_files_only=True, **source)
     return bool(getattr(config, "is_encoder_decoder", False))
+
+
+_loading = Lock()  # transformers changes classes of its own while it loads: of two threads one misses tied weights
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from siftlm.engine.devices.pool import DevicePool
 from siftlm.engine.shards import Task
 from siftlm.store import Marker, Store
 
+ROOT = str(Path(__file__).resolve().parents[3])
+if ROOT not in sys.path:  # the processes of devices take it over, and import this module by its name
+    sys.path.append(ROOT)
 MEET_SECONDS = 120.0
 NUMBER = "FAKE_DEVICE"  # the environment variable that a process sees its device by
 

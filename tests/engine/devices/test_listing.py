@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,7 @@ def test_an_executor_of_spark_says_what_it_was_granted(tmp_path: Path) -> None:
             for name, addresses in written.items()
         ]
         file.write_bytes(orjson.dumps(resources))
-        command = ["sleep", "60", *words]
-        with subprocess.Popen(["sh", "-c", "sleep 60", *command]) as process:
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *words]) as process:
             try:
                 return granted.granted(process.pid)
             finally:
