@@ -2,8 +2,8 @@
 
     python tests/bench/large_file.py [--gigabytes 3] [--format jsonl]
 
-Writes one file of made-up pages, and runs text signals, exact duplicates and the writing over it with one shard at a
-time in one process, with a thread a core, and with a process a core. The last column is how many times as fast as one
+Writes one file of made-up pages, and runs language, text signals, near-duplicates and the writing over it with one shard
+at a time in one process, with a thread a core, and with a process a core. The last column is how many times as fast as one
 core that was; the digest of what was written must be the same.
 """
 
@@ -29,10 +29,9 @@ name = "large"
 source = "large"
 paths = ["{folder}/in"]
 id_field = "id"
-[annotate]
-language = false
+[annotate.language]
+[annotate.signals]
 [dedup]
-near = false
 [output]
 folder = "{folder}/out"
 """
@@ -41,12 +40,12 @@ BLOCK_PAGES = 20_000
 
 
 def blocks(size: int) -> Iterator[list[dict[str, str]]]:
-    """Yields pages until their texts have about so many bytes: words in random order, a number that no other has."""
-    random_words = random.Random(1)
-    base = [" ".join(random_words.choices(WORDS, k=PAGE_BYTES // 5)) for _ in range(1_000)]
+    """Yields pages until their texts have about so many bytes: sentences in random order, hardly two pages alike."""
+    chosen = random.Random(1)
+    sentences = [" ".join(chosen.choices(WORDS, k=30)) + "." for _ in range(20_000)]
     for start in range(0, size // PAGE_BYTES, BLOCK_PAGES):
         count = min(BLOCK_PAGES, size // PAGE_BYTES - start)
-        yield [{"id": f"p{n}", "text": f"{n} {base[n * 7 % 1_000]} {n * 31}."} for n in range(start, start + count)]
+        yield [{"id": f"p{start + n}", "text": " ".join(chosen.choices(sentences, k=24))} for n in range(count)]
 
 
 def write(folder: Path, size: int, kind: str) -> None:
