@@ -16,12 +16,15 @@ from siftlm.cli.commands import app
 from siftlm.components import methods
 from siftlm.config import RunConfig, parse
 from siftlm.engine.beam_options import of_arguments
+from siftlm.proving.settings import proof_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "pipeline" / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+SCORE: dict[str, Any] = {"name": "reference", "model": "model"}
+SELECT: dict[str, Any] = {"rules": [{"kind": "top", "column": "reference_perplexity", "rate": 0.5}]}
 FRAGMENT = "<!-- a fragment -->"
 """Stands in the line before a block of TOML that is no table of a run."""
 BASE: dict[str, Any] = {
@@ -59,8 +62,12 @@ def commands() -> list[Any]:
 
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_an_example_of_a_configuration_is_one(block: str) -> None:
-    """Tables alone are laid over a run that lacks them."""
-    assert isinstance(parse({**BASE, **tomllib.loads(block)}, []), RunConfig)
+    """Tables alone are laid over a run that lacks them, those of a proof over a run with its selection."""
+    tree = {**BASE, **tomllib.loads(block)}
+    if "prove" in tree:
+        assert proof_plan({**tree, "select": SELECT, "score": [SCORE]}, [], "guide").arms
+    else:
+        assert isinstance(parse(tree, []), RunConfig)
 
 
 @pytest.mark.parametrize("words", commands())

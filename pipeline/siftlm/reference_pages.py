@@ -20,6 +20,7 @@ from siftlm.components import Method, methods
 from siftlm.config import RunConfig, parse
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
+from siftlm.proving.settings import ProofConfig
 from siftlm.scorers import SignalsSettings, open_scorer
 from siftlm.scorers.signals import SignalsScorer
 from siftlm.scorers.token_numbers import NUMBERS
@@ -164,10 +165,9 @@ def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, boo
 
 
 def configuration_page() -> str:
-    """Returns the page that lists every configuration key of a run and of the correlation commands."""
-    run, loop = RunConfig.model_json_schema(), LoopConfig.model_json_schema()
-    keys, more = list(run["properties"]), [name for name in loop["properties"] if name not in run["properties"]]
-    added = _places(loop["properties"], more, loop["$defs"])
+    """Returns the page that lists every configuration key of a run, of the correlation commands and of proofs."""
+    run = RunConfig.model_json_schema()
+    keys = list(run["properties"])
     return "\n\n".join(
         [
             "# Configuration reference",
@@ -178,10 +178,20 @@ def configuration_page() -> str:
             *_sections(_places(run["properties"], keys, run["$defs"]), run["$defs"]),
             "## Tables of the correlation commands",
             "Beside those of a run; the guide to perplexity correlations says which command reads which.",
-            _keys(loop, more),
-            *_sections({n: places for n, places in added.items() if n not in run["$defs"]}, loop["$defs"]),
+            *_beside(run, LoopConfig.model_json_schema()),
+            "## Tables of a proof",
+            "Beside those of a run, for `siftlm prove`; the guide to proofs says what they mean.",
+            *_beside(run, ProofConfig.model_json_schema()),
         ]
     )
+
+
+def _beside(run: Schema, schema: Schema) -> Iterator[str]:
+    """The keys that a configuration has beside those of a run, and the tables in them."""
+    more = [name for name in schema["properties"] if name not in run["properties"]]
+    added = _places(schema["properties"], more, schema["$defs"])
+    yield _keys(schema, more)
+    yield from _sections({n: places for n, places in added.items() if n not in run["$defs"]}, schema["$defs"])
 
 
 def _sections(tables: Mapping[str, Sequence[str]], definitions: Schema) -> Iterator[str]:

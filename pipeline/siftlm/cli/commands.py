@@ -13,6 +13,7 @@ import typer
 
 from siftlm import console, logs, stopping
 from siftlm.cli.mistakes import known
+from siftlm.cli.prove import prove
 from siftlm.cli.store import store_app
 from siftlm.errors import UserError, one_line, visible
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(store_app, name="store")
+app.command()(prove)
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for

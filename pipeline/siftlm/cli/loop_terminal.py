@@ -22,7 +22,8 @@ BEST = 5
 WIDTH = 130  # characters of a line, where the terminal has no more
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Returns a table for the terminal, numbers with three digits behind the point or thousands marked."""
     return columned(head, [list(map(_cell, row)) for row in rows])
 
 
@@ -32,7 +33,8 @@ def _cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _print(*parts: object) -> None:
+def print_lines(*parts: object) -> None:
+    """Prints lines and tables, as wide as the terminal or 130 characters."""
     console = Terminal(width=max(shutil.get_terminal_size().columns, WIDTH))
     for part in parts:
         console.print(part if isinstance(part, Table) else escape(str(part)))
@@ -41,7 +43,7 @@ def _print(*parts: object) -> None:
 def print_family(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints one line for each model that was trained."""
     names = ("model", "documents", "tokens", "steps", "held_out_bits_per_byte")
-    _print(_table(names, [[row[name] for name in names] for row in rows]))
+    print_lines(table(names, [[row[name] for name in names] for row in rows]))
 
 
 def print_errors(errors: pa.Table, folder: str) -> None:
@@ -50,13 +52,13 @@ def print_errors(errors: pa.Table, folder: str) -> None:
     for row in errors.to_pylist():
         rows.setdefault(row["model"], {})[row["benchmark"]] = row["error"]
     names = list(dict.fromkeys(errors["benchmark"].to_pylist()))
-    _print(_table(["model", *names], [[model, *(of[name] for name in names)] for model, of in rows.items()]))
-    _print(f"errors of {len(rows)} models in {len(names)} benchmarks are in {folder}/errors.csv")
+    print_lines(table(["model", *names], [[model, *(of[name] for name in names)] for model, of in rows.items()]))
+    print_lines(f"errors of {len(rows)} models in {len(names)} benchmarks are in {folder}/errors.csv")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Prints one line for each finding."""
-    _print(*(f"found {finding}" for finding in findings))
+    print_lines(*(f"found {finding}" for finding in findings))
 
 
 def print_matrix(result: MatrixResult) -> None:
@@ -65,12 +67,12 @@ def print_matrix(result: MatrixResult) -> None:
     known = [row[np.isfinite(row)] for row in matrix.values]
     means = [float(row.mean()) if len(row) else np.inf for row in known]
     rows = [[matrix.models[k], means[k], float(known[k].min(initial=np.inf))] for k in np.argsort(means)]
-    _print(_table(["model", "mean bits per byte", "lowest"], rows))
-    _print(*(f"  left out {number:>8,}  {reason}" for reason, number in sorted(result.dropped.items())))
+    print_lines(table(["model", "mean bits per byte", "lowest"], rows))
+    print_lines(*(f"  left out {number:>8,}  {reason}" for reason, number in sorted(result.dropped.items())))
     print_findings(result.findings)
     pages, tokens = (pc.sum(result.units[name]).as_py() for name in ("page_count", "token_count"))
     size = f"{len(matrix.models)} models x {len(matrix.units):,} units"
-    _print(f"{size} ({pages:,} pages, {tokens:,} tokens) in {result.path}")
+    print_lines(f"{size} ({pages:,} pages, {tokens:,} tokens) in {result.path}")
 
 
 def print_correlations(result: CorrelateResult, out: str) -> None:
@@ -78,13 +80,13 @@ def print_correlations(result: CorrelateResult, out: str) -> None:
     print_findings(result.findings)
     for assessment in result.assessments:
         matrix = assessment.target.matrix
-        _print("", f"{assessment.target.name}: {len(matrix.models)} models x {len(matrix.units):,} units")
+        print_lines("", f"{assessment.target.name}: {len(matrix.models)} models x {len(matrix.units):,} units")
         names = ("predictor", "rank_r2", "rank_r2_sd", "spearman", "spearman_sd", "gain")
         compared = comparison_table(assessment).to_pylist()
-        _print(_table(("held-out prediction", *names[1:]), [[row[name] for name in names] for row in compared]))
-        _print(*(f"  {line}" for line in verdict(assessment)))
-        _print(_table((f"best {BEST} units", "estimate", "partial"), best_units(assessment, BEST)))
-    _print("", f"estimates, intervals and plots are in {out}")
+        print_lines(table(("held-out prediction", *names[1:]), [[row[name] for name in names] for row in compared]))
+        print_lines(*(f"  {line}" for line in verdict(assessment)))
+        print_lines(table((f"best {BEST} units", "estimate", "partial"), best_units(assessment, BEST)))
+    print_lines("", f"estimates, intervals and plots are in {out}")
 
 
 def print_weights(weights: pa.Table, out: str) -> None:
@@ -96,17 +98,17 @@ def print_weights(weights: pa.Table, out: str) -> None:
         tokens, of = (pc.sum(table["token_count"]).as_py() or 0 for table in (taken, units))
         rows.append([target, taken.num_rows, units.num_rows, tokens, of, pc.max(units["weight"]).as_py()])
     head = ("target", "units taken", "of", "with tokens", "of", "largest weight")
-    _print(_table(head, rows), f"weights are in {out}/weights.parquet")
+    print_lines(table(head, rows), f"weights are in {out}/weights.parquet")
 
 
 def print_classifier(report: Mapping[str, Any], out: str) -> None:
     """Prints scores on held-out pages, shares of languages and domains, and the words that matter most."""
     names = ("train_included", "train_excluded", "pages", "precision", "recall", "f1", "roc_auc")
     titles = ("trained on", "against", "held out", "precision", "recall", "f1", "roc_auc")
-    _print(_table(titles, [[report[name] for name in names]]))
+    print_lines(table(titles, [[report[name] for name in names]]))
     for place in ("languages", "domains"):
         rows = [[row["name"], row["all"], row["included"], row["chosen"]] for row in report[place][:BEST]]
-        _print(_table((f"{place}, share of bytes", "all", "included", "chosen"), rows))
+        print_lines(table((f"{place}, share of bytes", "all", "included", "chosen"), rows))
     for side, words in report["words"].items():
-        _print(f"words for {side}: {' '.join(word for word, _ in words[:12])}")
-    _print(f"model.bin and report.json are in {out}")
+        print_lines(f"words for {side}: {' '.join(word for word, _ in words[:12])}")
+    print_lines(f"model.bin and report.json are in {out}")

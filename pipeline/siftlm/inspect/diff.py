@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from siftlm import filesystem, paths
 from siftlm.engine.runner import RunnerSettings
+from siftlm.inspect.proof import proof_quantities
 from siftlm.inspect.run import FinishedRun, SelectedRun
 from siftlm.inspect.survey import survey
 from siftlm.report.composition import UNNAMED, added
@@ -64,6 +65,7 @@ def compare_runs(old: FinishedRun, new: SelectedRun) -> RunDifference:
             name: tuple(_moved(old_counts["groups"].get(name, {}), new_counts["groups"].get(name, {}), 3)[:SHOWN])
             for name in GROUPS
         },
+        proof=proof_quantities(new),
     )
 
 

@@ -75,17 +75,20 @@ class RunDifference:
     drifts: tuple[Drift, ...]
     reasons: tuple[Moved, ...]
     groups: Mapping[str, tuple[Moved, ...]]
+    proof: Mapping[str, float]  # what a proof found of the new run's selection, by the names that conditions have
 
     def quantities(self) -> dict[str, float]:
         """Returns the numbers that a `--fail-if` condition may name.
 
         `documents`, `bytes`, `kept_documents`, `kept_bytes`, `kept_tokens` and `written` are new / old; `overlap` is
         the share of the documents kept in either run that both keep; `drift_<column>` is 1 - Spearman's rank
-        correlation and `mean_<column>` the ratio of the means, on documents in both.
+        correlation and `mean_<column>` the ratio of the means, on documents in both. `proof.effect`, `proof.low` and
+        `proof.high` are those of `siftlm prove` on the new run's selection, where there is a proof.
         """
         sides = {name: (getattr(self.old, name), getattr(self.new, name)) for name in TOTALS if name != OVERLAP}
         named = {n: ratio(old, new) for n, (old, new) in sides.items() if old is not None and new is not None}
         either = self.kept_in_both + self.now_kept + self.now_dropped + self.kept_only_old + self.kept_only_new
+        named |= self.proof
         named[OVERLAP] = self.kept_in_both / either if either else 1.0
         for drift in self.drifts:
             if drift.spearman is not None:
@@ -161,8 +164,8 @@ def _number(node: ast.expr, quantities: Mapping[str, float]) -> float:
             pass
         case ast.Constant(value=int() | float() as value) if abs(value) < sys.float_info.max:
             return float(value)
-        case ast.Name(id=name):
-            return _named(name, quantities)
+        case ast.Name() | ast.Attribute():
+            return _named(ast.unparse(node), quantities)
         case ast.UnaryOp(op=ast.USub(), operand=part):
             return -_number(part, quantities)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
@@ -172,8 +175,13 @@ def _number(node: ast.expr, quantities: Mapping[str, float]) -> float:
 
 def _named(name: str, quantities: Mapping[str, float]) -> float:
     if name not in quantities:
-        near = nearest(name, quantities)
-        totals = sorted(known for known in quantities if not known.startswith(("drift_", "mean_")))
-        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(totals)}, drift_COLUMN and mean_COLUMN"
-        raise UserError(f"--fail-if: must name a quantity of both runs, got {name!r}; {hint}")
+        raise UserError(f"--fail-if: must name a quantity of both runs, got {name!r}; {_hint(name, quantities)}")
     return quantities[name]
+
+
+def _hint(name: str, quantities: Mapping[str, float]) -> str:
+    if name.startswith("proof."):
+        return "proof.effect, proof.low and proof.high are there once siftlm prove has compared the new run's selection"
+    near = nearest(name, quantities)
+    totals = sorted(known for known in quantities if not known.startswith(("drift_", "mean_", "proof.")))
+    return f"did you mean {near!r}?" if near else f"there are {', '.join(totals)}, drift_COLUMN and mean_COLUMN"

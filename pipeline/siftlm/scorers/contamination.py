@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from siftlm import filesystem
 from siftlm.errors import UserError
 from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
+from siftlm.scorers.items import items_of
 from siftlm.scorers.protocol import NamedSettings, Overlap, Ragged, ragged_text
 from siftlm.settings import End
 from siftlm.store import digest
@@ -77,7 +74,10 @@ class ContaminationScorer(OneFile["Items"]):
 
     def parse(self) -> Items:
         settings = self.settings
-        texts = pa.array([_text(settings, row, item) for row, item in enumerate(_items(settings))], pa.large_string())
+        texts = pa.array(
+            [_text(settings, row, item) for row, item in enumerate(items_of(settings.path, settings.text_fields))],
+            pa.large_string(),
+        )
         items = Items.of(texts, settings.ngram, settings.fewest)
         if items.facts["items"] == items.facts["without_words"]:
             raise UserError(f"{self.place()}: must hold items with words, got {settings.path!r} without any")
@@ -104,6 +104,13 @@ class ContaminationScorer(OneFile["Items"]):
             names[rows[start]] = str(np.bincount(items[start:end]).argmax())
         columns = [pa.array(overlap, pa.float64(), mask=counts == 0), pa.array(names, pa.string())]
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(self.fields()))
+
+
+def word_ngrams(texts: pa.Array, ngram: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Returns the hashes of all n-grams of words in texts, and the bounds of each text's, int64[texts + 1]."""
+    from siftlm_kernels.minhash import shingle_hashes
+
+    return shingle_hashes(*ragged_text(texts), ngram=ngram)
 
 
 @dataclass(frozen=True)
@@ -146,15 +153,13 @@ class Items:
 
         Items of fewer words than `fewest` are found in texts that are nothing else.
         """
-        from siftlm_kernels.minhash import shingle_hashes
-
-        words = np.diff(shingle_hashes(*ragged_text(texts), ngram=1)[1])
+        words = np.diff(word_ngrams(texts, 1)[1])
         short = (words >= fewest) & (words < ngram)
         shared = np.where(short, words, ngram)
         indices = []
         for length in [ngram, *np.unique(words[short]).tolist()]:
             items = np.flatnonzero(shared == length)
-            hashes, bounds = shingle_hashes(*ragged_text(texts.take(pa.array(items))), ngram=length)
+            hashes, bounds = word_ngrams(texts.take(pa.array(items)), length)
             indices.append((length, Ngrams.of(hashes, np.repeat(items, np.diff(bounds)))))
         facts = {
             "items": len(words),
@@ -178,20 +183,6 @@ class Items:
             matches.append(np.stack([rows, np.minimum(at - bounds[rows], counts[rows] - 1), items]))
         together = np.concatenate(matches, axis=1)
         return counts, *together[:, np.argsort(together[0], kind="stable")]
-
-
-def _items(settings: ContaminationSettings) -> Iterator[Any]:
-    name = settings.path.lower()
-    with filesystem.open_read(settings.path) as file:
-        if name.endswith(".parquet"):
-            for batch in pq.ParquetFile(file).iter_batches(columns=settings.text_fields):
-                yield from batch.to_pylist()
-        elif name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
-            kind = {"gz": "gzip", "zst": "zstd"}.get(name.rsplit(".", 1)[-1])
-            with pa.input_stream(file, compression=kind) as stream:
-                yield from (orjson.loads(line) for line in stream.read().splitlines() if line.strip())
-        else:
-            raise ValueError("not a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file")
 
 
 def _text(settings: ContaminationSettings, row: int, item: Any) -> str:

@@ -43,3 +43,41 @@ def signal_to_noise(scores: Floats, last: int = 5) -> tuple[float, float, float]
     signal = float(np.ptp(means) / means.mean())
     noise = float(np.sqrt(tail.var(axis=1).mean()) / means.mean())
     return signal, noise, signal / noise if noise else float("inf")
+
+
+def token_multiplier(tokens: Floats, null: Floats, arm: Floats) -> tuple[float | None, str]:
+    """Returns how many times the tokens of an arm its null needs for the same loss, and what bounds it.
+
+    Both curves are read where they reach the loss of the worse one at its end, by straight lines between marks over the
+    logarithm of tokens. The rate of learning falls to the end of a training, so a curve drops late: the factor is
+    nearer to 1 than between trainings of other lengths.
+
+    Args:
+        tokens: float64[marks], increasing.
+        null: float64[marks], bits per byte of the null.
+        arm: float64[marks], bits per byte of the arm.
+
+    Returns:
+        The factor, and an empty text; or a bound and `above` or `below` where the better curve starts beyond that loss;
+        or None where a curve does not fall.
+    """
+    if len(tokens) < 2 or null[-1] >= null[0] or arm[-1] >= arm[0]:
+        return None, ""
+    better = arm[-1] <= null[-1]
+    fast, slow = (arm, null) if better else (null, arm)
+    reached = _tokens_at(tokens, fast, float(slow[-1]))
+    if reached is None:
+        return float(tokens[-1] / tokens[0]) if better else float(
+            tokens[0] / tokens[-1]
+        ), "above" if better else "below"
+    return float(tokens[-1] / reached) if better else float(reached / tokens[-1]), ""
+
+
+def _tokens_at(tokens: Floats, curve: Floats, loss: float) -> float | None:
+    """The tokens after which a curve first is at or below a loss; None where it starts there."""
+    if curve[0] <= loss:
+        return None
+    first = int(np.argmax(curve <= loss))
+    share = (curve[first - 1] - loss) / (curve[first - 1] - curve[first])
+    low, high = np.log(tokens[first - 1 : first + 1])
+    return float(np.exp(low + share * (high - low)))

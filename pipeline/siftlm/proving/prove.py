@@ -1,0 +1,237 @@
+"""Runs `siftlm prove`: trains small models on draws of every selection, and says which selection teaches better."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import orjson
+
+from siftlm import filesystem
+from siftlm.checks.validate import check_config
+from siftlm.engine.drive import Context
+from siftlm.engine.progress import Progress
+from siftlm.engine.shards import Task
+from siftlm.engine.values import SUFFIX, read_value, write_value
+from siftlm.proving.comparison import Noise
+from siftlm.proving.design import Replicate, fair_tokens, replicates
+from siftlm.proving.draws import Documents, Indices
+from siftlm.proving.held_out import Measuring, SeenNgrams, choose, joined
+from siftlm.proving.items import read_items
+from siftlm.proving.libraries import Library
+from siftlm.proving.outcome import Outcome
+from siftlm.proving.power import Power
+from siftlm.proving.readings import Readings
+from siftlm.proving.replicates import STAGE, TOKENS, TrainReplicate, run_replicates, task_of
+from siftlm.proving.selections import Selections, selections
+from siftlm.proving.settings import RANDOM, ProofPlan
+from siftlm.proving.vocabulary import STAGE as TOKENIZERS
+from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
+from siftlm.proxies.training.settings import ModelShape, Training
+from siftlm.proxies.training.tokens import TextOfGroup, write_tokens
+from siftlm.report.proof import FOLDER, PAGE, PROOF, ProofReport
+from siftlm.report.proof_page import proof_page
+from siftlm.stages import publish
+from siftlm.stages.registry import register
+from siftlm.store import Marker, Store, digest, mended
+
+SEEN = "proof_seen"  # which n-grams of held-out documents stand in a token file
+TEXTS_AT_A_TIME = 256
+
+
+def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> ProofReport | None:
+    """Trains the models that the store does not have, and writes proof.json and proof.html; returns the result.
+
+    With `dry_run` only the selections are made, and what would be trained is said.
+    """
+    config = plan.config
+    check_config(config)
+    with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
+        made = mended(lambda: Proof.begin(plan, store, progress).result(dry_run=dry_run))
+        if made is not None:
+            folder = f"{config.output.folder}/{FOLDER}"
+            content = orjson.dumps(made.as_json(), option=orjson.OPT_INDENT_2)
+            filesystem.write_bytes(f"{folder}/{PROOF}", content)
+            filesystem.write_bytes(f"{folder}/{PAGE}", proof_page(made).encode())
+    return made
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Holds a proof whose selections have been made."""
+
+    plan: ProofPlan
+    store: Store
+    progress: Progress
+    chosen: Selections
+
+    @classmethod
+    def begin(cls, plan: ProofPlan, store: Store, progress: Progress) -> Proof:
+        """Returns the proof after running what its selections need."""
+        return cls(plan, store, progress, selections(plan, store, progress))
+
+    def result(self, *, dry_run: bool) -> ProofReport | None:
+        """Trains the random draws and then all others; returns what they show, or None for a dry run."""
+        settings = self.plan.config.prove
+        for line in self.power.lines_before(settings.noise):
+            self.progress.say(line)
+        if dry_run:
+            return None
+        tasks = self.tasks(settings.model)
+        readings = Readings(self.store, self.measuring, self.seen.shares() < settings.overlap)
+        nulls = [n for n, made in enumerate(self.replicates) if made.arm == RANDOM]
+        trained = self._train([tasks[n] for n in nulls], settings.model)
+        random = readings.losses([self.replicates[n] for n in nulls], trained)
+        noise = Noise.of(random, [RANDOM], readings.held_out).deviation(RANDOM)
+        self.progress.say(self.power.line_after(noise))
+        markers = self._train(tasks, settings.model)
+        small = self._train(self.tasks(settings.small), settings.small) if settings.small else []
+        outcome = Outcome(self.plan, self.chosen, self.replicates, markers, readings, small)
+        self._register([marker.key for marker in (*markers, *small)])
+        return outcome.report(self.power)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        libraries = [self.chosen.pool, *self.chosen.arms.values()]
+        return sorted({name for library in libraries for name in library.rows["source"].unique().to_pylist()})
+
+    @cached_property
+    def tokenizer_path(self) -> str:
+        return tokenizer_path(self.plan.config.prove, self.chosen.pool, self.plan.config.seed, self.store)
+
+    @cached_property
+    def libraries(self) -> Mapping[str, Library]:
+        """Returns what replicates draw from, by name."""
+        return {RANDOM: self.chosen.pool, **self.chosen.arms}
+
+    @cached_property
+    def documents(self) -> Mapping[str, Documents]:
+        """Returns what draws need to know of the documents of every library."""
+        tokenizer = read_tokenizer(self.tokenizer_path, self.store)
+        seed = self.plan.config.seed
+        return {
+            name: library.documents(self.sources, bytes_per_token(tokenizer, library, seed))
+            for name, library in self.libraries.items()
+        }
+
+    @cached_property
+    def steps(self) -> int:
+        """Returns the steps of every training."""
+        arms = {name: self.documents[name] for name in self.chosen.arms}
+        return max(1, fair_tokens(self.plan.config.prove, arms) // self._step_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Returns the tokens of every training."""
+        return self.steps * self._step_tokens
+
+    @property
+    def _step_tokens(self) -> int:
+        settings = self.plan.config.prove
+        return Training(settings.model, settings.training, 1).step_tokens
+
+    @cached_property
+    def replicates(self) -> list[Replicate]:
+        arms = {name: self.documents[name] for name in self.chosen.arms}
+        config = self.plan.config
+        return replicates(config.prove, self.documents[RANDOM], arms, self.tokens, config.seed)
+
+    @cached_property
+    def power(self) -> Power:
+        settings = self.plan.config.prove
+        arms = len(self.chosen.arms)
+        return Power(arms, settings.replicates, settings.null_replicates, settings.level, self.tokens)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """Returns the held-out documents and items, those that stand in training documents included."""
+        config = self.plan.config
+        documents = choose(self.chosen.held_out, self.chosen.domains, config.prove.documents, config.seed)
+        return joined([documents, *(read_items(settings, config.seed) for settings in config.prove.items)])
+
+    def tasks(self, shape: ModelShape) -> list[Task]:
+        """Returns the tasks that train the replicates in a shape, after their texts were tokenised."""
+        settings, held_out = self.plan.config.prove, self.held_out_tokens
+        marks = sorted({max(1, round(self.steps * n / settings.marks)) for n in range(1, settings.marks + 1)})
+        tokenizer = read_tokenizer(self.tokenizer_path, self.store)
+        training = Training(shape, settings.training, self.steps, marks=tuple(marks))
+        identity = [training.identity(), tokenizer.identity(), held_out]
+        common = {"held_out": held_out, "tokenizer": self.tokenizer_path, "steps": self.steps, "marks": marks}
+        tasks = []
+        for number, made in enumerate(self.replicates):
+            rows = self._rows(made.library)
+            content = digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
+            numbers = np.searchsorted(rows, made.rows)
+            facts = {**common, "tokens": self.drawn_tokens[made.library]}
+            tasks.append(task_of(number, made, content, numbers, facts, identity, self.store))
+        return tasks
+
+    @cached_property
+    def drawn_tokens(self) -> Mapping[str, str]:
+        """Returns the keys of the token files with the drawn documents of every library, which are made."""
+        return {name: self._tokens(name, self.held_out_tokens) for name in self.libraries}
+
+    @cached_property
+    def seen(self) -> SeenNgrams:
+        return SeenNgrams(self.measuring)
+
+    def _rows(self, library: str) -> Indices:
+        """The documents of a library that any replicate draws, in the order of its shards."""
+        drawn = [made.rows for made in self.replicates if made.library == library]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *drawn]))
+
+    def _tokens(self, name: str, held_out: str) -> str:
+        """The key of the token file with the drawn documents of a library; their n-grams are noted in `seen`."""
+        library, rows = self.libraries[name], self._rows(name)
+        tokenizer = read_tokenizer(self.tokenizer_path, self.store)
+        key = digest(library.identity, rows, tokenizer.identity())
+        path = self.store.path(SEEN, digest(key, held_out), SUFFIX)
+        seen = SeenNgrams(self.measuring)
+
+        def texts() -> Iterator[TextOfGroup]:
+            feed = library.texts(rows)
+            while some := [text for _, text in islice(feed, TEXTS_AT_A_TIME)]:
+                seen.note(some)
+                yield from (TextOfGroup("all", text) for text in some)
+
+        if not self.store.holds_sealed(path) or self.store.find(TOKENS, key) is None:
+            with self.progress.working(f"{TOKENS}/{name}"):
+                if self.store.find(TOKENS, key) is None:
+                    write_tokens(self.store, key, texts(), tokenizer, TOKENS)
+                else:
+                    for _ in texts():
+                        pass
+            write_value(path, seen.mask, self.store)
+        self.seen.add(read_value(path, self.store))
+        return key
+
+    @cached_property
+    def held_out_tokens(self) -> str:
+        """Returns the key of the token file with what measures models, which is made."""
+        texts, tokenizer = self.measuring.texts, read_tokenizer(self.tokenizer_path, self.store)
+        key = digest([digest(text) for text in texts], tokenizer.identity())
+        if self.store.find(TOKENS, key) is None:
+            feed = (TextOfGroup("all", text) for text in texts)
+            write_tokens(self.store, key, feed, tokenizer, TOKENS)
+        return key
+
+    def _train(self, tasks: Sequence[Task], shape: ModelShape) -> list[Marker]:
+        config = self.plan.config
+        stage = TrainReplicate(shape, config.prove.training)
+        with self.progress.stage(STAGE, tasks, self.store):
+            return run_replicates(stage, tasks, Context(self.store, config.runner), os.cpu_count() or 1)
+
+    def _register(self, keys: Sequence[str]) -> None:
+        """Tells the store what it must keep for this proof."""
+        needs, config = self.chosen.needs, self.plan.config
+        files = {*self.drawn_tokens.values(), self.held_out_tokens}
+        needs.add(STAGE, keys)
+        needs.add(TOKENS, files)
+        needs.add(SEEN, [digest(key, self.held_out_tokens) for key in self.drawn_tokens.values()])
+        needs.add(TOKENIZERS, [self.tokenizer_path.rpartition("/")[2].partition(".")[0]])
+        identity = digest([(folder, sorted(of_folder)) for folder, of_folder in needs.keys.items()])
+        register(self.store, config.name, config.output.folder, "prove", identity, needs)

@@ -1,0 +1,91 @@
+"""Runs what selections need, and finds the documents of the pool, of every arm, and of the held-out domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from siftlm.checks.inputs import Inputs
+from siftlm.checks.validate import check_config
+from siftlm.config import RunConfig
+from siftlm.engine.progress import Progress
+from siftlm.engine.shards import Task
+from siftlm.engine.step import Shard
+from siftlm.errors import UserError
+from siftlm.inspect.run import FinishedRun
+from siftlm.job import Run
+from siftlm.proving.libraries import Holdout, Library
+from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
+from siftlm.selectors import SelectSettings
+from siftlm.stages.eligible import Split
+from siftlm.stages.registry import Needs
+from siftlm.stages.texts import IDS, TEXTS
+from siftlm.steps import steps
+from siftlm.store import Store
+
+ELIGIBILITY = frozenset({*Split.reads, *TEXTS, IDS})
+"""The steps that say which documents are in the pool, and what their texts are."""
+
+
+@dataclass(frozen=True)
+class Selections:
+    """Holds the pool, the arms by name, where the held-out documents are, and what the store must keep."""
+
+    pool: Library
+    arms: Mapping[str, Library]
+    held_out: Sequence[Library]
+    domains: Mapping[str, Sequence[str]]
+    needs: Needs
+
+
+def selections(plan: ProofPlan, store: Store, progress: Progress) -> Selections:
+    """Runs every step that the arms need and have not run, and returns their documents."""
+    config = plan.config
+    holdout = Holdout(frozenset(s for of in config.domains().values() for s in of), config.prove.holdout, config.seed)
+    needs = Needs()
+    pool_tasks = _tasks(config, store, progress, needs, select=False)
+    pool = Library(RANDOM, store, pool_tasks, holdout, config.split())
+    arms = {name: _arm(name, arm, store, progress, holdout, needs) for name, arm in plan.arms.items()}
+    held_out = [pool]
+    if config.prove.held_out:
+        held_out.append(_apart(config, store, progress, needs))
+    domains = {**config.domains(), **{settings.source: [settings.source] for settings in config.prove.held_out}}
+    return Selections(pool, arms, held_out, dict(sorted(domains.items())), needs)
+
+
+def _arm(name: str, arm: RunConfig | str, store: Store, progress: Progress, holdout: Holdout, needs: Needs) -> Library:
+    """The kept documents of an arm, of its configuration or of its finished run."""
+    if isinstance(arm, str):
+        run = FinishedRun.open(arm)
+        return Library(name, run.store, run.tasks(), holdout, materialised=_materialised(run.config))
+    try:
+        check_config(arm)
+    except UserError as error:
+        raise UserError(f"prove.arms.{name}: {error}") from None
+    tasks = _tasks(arm, store, progress, needs, select=True)
+    return Library(name, store, tasks, holdout, materialised=_materialised(arm))
+
+
+def _materialised(config: RunConfig) -> bool:
+    weights = config.selection().weights
+    return weights is None or weights.materialise
+
+
+def _apart(config: ProofConfig, store: Store, progress: Progress, needs: Needs) -> Library:
+    """The documents of `prove.held_out`, which are read and annotated, and measure models all of them."""
+    changes = {"input": config.prove.held_out, "dedup": None, "reference": None, "preselect": [], "score": []}
+    alone = config.model_copy(update={**changes, "join": [], "columns": [], "select": SelectSettings()})
+    sources = frozenset(settings.source for settings in config.prove.held_out)
+    return Library(
+        "held out", store, _tasks(alone, store, progress, needs, select=False), Holdout(sources, 1.0, 0), Split()
+    )
+
+
+def _tasks(config: RunConfig, store: Store, progress: Progress, needs: Needs, *, select: bool) -> list[Task]:
+    """The shards after the steps of a selection, or after those that say what is eligible."""
+    work = Run(config, store, progress, needs=needs)
+    shards: list[Shard] = Inputs.find(config, store, progress.say if not select else lambda _: None).shards
+    for step in steps(config):
+        if select or step.name in ELIGIBILITY:
+            shards = work.take(step, shards)
+    return [shard.task() for shard in shards]

@@ -1,0 +1,188 @@
+"""A proof end to end on tiny data: clean text teaches, noise does not, and a random half in disguise is a tie."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from siftlm.engine.progress import Progress
+from siftlm.errors import UserError
+from siftlm.proving.prove import prove
+from siftlm.proving.replicates import STAGE
+from siftlm.proving.settings import ProofPlan, proof_plan
+from siftlm.report.proof import ProofComparison, ProofReport
+
+SILENT = Progress(quiet=True)
+WORDS = ["cat", "dog", "mat", "paw", "fur", "tail", "whisker", "kitten", "purr", "meow", "claw", "nap"]
+
+
+def sentence(number: int) -> str:
+    """Words that follow each other by a rule: what comes next is known from the last two."""
+    chosen = np.random.default_rng(number)
+    at, words = int(chosen.integers(12)), []
+    for _ in range(60):
+        words.append(WORDS[at])
+        at = (at + 1 + int(chosen.integers(3))) % 12
+    return " ".join(words)
+
+
+def noise(number: int) -> str:
+    """Letters that follow each other by no rule, in words as long as those of a sentence."""
+    chance = np.random.default_rng(number)
+    return " ".join("".join(chance.choice(list("zqxjkvbw"), len(word))) for word in sentence(number).split())
+
+
+def tree_of(folder: Path) -> dict[str, Any]:
+    lines = [json.dumps({"id": f"web-{n}", "text": sentence(n), "good": 1}) for n in range(200)]
+    lines += [json.dumps({"id": f"noise-{n}", "text": noise(n), "good": 0}) for n in range(200)]
+    (folder / "web.jsonl").write_text("\n".join(lines))
+    held = [json.dumps({"id": f"held-{n}", "text": sentence(9000 + n)}) for n in range(40)]
+    (folder / "held.jsonl").write_text("\n".join(held))
+    web = {"source": "web", "paths": [str(folder / "web.jsonl")], "id_field": "id", "columns": {"good": "int"}}
+    rule = "select.rules=[{kind='threshold', column='good', %s=%d}]"
+    return {
+        "name": "tiny",
+        "seed": 5,
+        "input": [web],
+        "annotate": {"signals": {"groups": ["basic"]}},
+        "output": {"folder": str(folder / "out")},
+        "prove": {
+            "tokens": 8192,
+            "replicates": 3,
+            "documents": 20,
+            "marks": 2,
+            "vocabulary": 300,
+            "model": {"layers": 1, "heads": 1, "width": 16, "context_tokens": 16},
+            "training": {"batch_tokens": 128},
+            "held_out": [{"source": "sentences", "paths": [str(folder / "held.jsonl")], "id_field": "id"}],
+            "arms": [
+                {"name": "clean", "set": [rule % ("min", 1)]},
+                {"name": "noise", "set": [rule % ("max", 0)]},
+                {"name": "disguise", "set": ["select.rules=[{kind='sample', rate=0.5}]"]},
+            ],
+        },
+    }
+
+
+def plan_of(tree: dict[str, Any], *overrides: str) -> ProofPlan:
+    return proof_plan(json.loads(json.dumps(tree)), list(overrides), "tiny")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return tree_of(tmp_path_factory.mktemp("prove"))
+
+
+@pytest.fixture(scope="module")
+def proof(tree: dict[str, Any]) -> ProofReport:
+    made = prove(plan_of(tree), SILENT)
+    assert made is not None
+    return made
+
+
+def verdicts(made: list[ProofComparison]) -> dict[str, str]:
+    return {one.arm: one.overall.verdict for one in made}
+
+
+def test_the_planted_half_wins_and_noise_loses(proof: ProofReport) -> None:
+    expected = {"clean": "better", "noise": "worse", "disguise": "tie"}
+    assert verdicts(proof.against_random()) == verdicts(proof.against_matched()) == expected
+
+
+def test_every_arm_has_its_null_and_the_same_tokens(proof: ProofReport) -> None:
+    kinds = {arm.name: arm.kind for arm in proof.arms}
+    assert kinds["random"] == "random"
+    assert [kinds[f"like {name}"] for name in ("clean", "noise", "disguise")] == ["matched"] * 3
+    assert {arm.curve[-1].tokens for arm in proof.arms} == {proof.design.tokens}
+    assert proof.design.models == 2 * 3 * 3 + 3
+
+
+def test_a_second_proof_trains_nothing(tree: dict[str, Any], proof: ProofReport) -> None:
+    store = Path(tree["output"]["folder"], "store", STAGE)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert len(before) == proof.design.models
+    assert prove(plan_of(tree), SILENT) == proof
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.done")} == before
+
+
+def test_an_arm_more_trains_that_arm_alone(tree: dict[str, Any], proof: ProofReport) -> None:
+    more = json.loads(json.dumps(tree))
+    more["prove"]["arms"].append({"name": "other", "set": ["select.rules=[{kind='sample', rate=0.4}]"]})
+    made = prove(plan_of(more), SILENT)
+    assert made is not None
+    assert len(list(Path(tree["output"]["folder"], "store", STAGE).rglob("*.done"))) == proof.design.models + 6
+    old, new = ({arm.name: arm.replicates for arm in one.arms} for one in (proof, made))
+    assert {name: new[name] for name in old} == old
+
+
+def test_another_shape_says_how_often_it_decides_alike(tree: dict[str, Any], proof: ProofReport) -> None:
+    made = prove(plan_of(tree, "prove.small.layers=1", "prove.small.heads=1", "prove.small.width=8",
+                         "prove.small.context_tokens=16"), SILENT)  # fmt: skip
+    assert made is not None
+    assert proof.design.agreement is None
+    assert made.design.agreement is not None
+    assert 0.6 < made.design.agreement <= 1.0
+    assert made.comparisons == proof.comparisons
+
+
+def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) -> None:
+    folder = Path(tree["output"]["folder"], "proof")
+    assert orjson.loads((folder / "proof.json").read_bytes())["name"] == proof.name
+    page = (folder / "proof.html").read_text()
+    assert all(name in page for name in ("clean", "like clean", "disguise", "sentences"))
+
+
+def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: ProofReport, tmp_path: Path) -> None:
+    """A kill in the middle of training loses no replicate that was done."""
+    own = {**tree, "output": {"folder": str(tmp_path / "out")}}
+    script = (
+        "import json, sys; from siftlm.engine.progress import Progress; from siftlm.proving.prove import prove; "
+        "from siftlm.proving.settings import proof_plan; "
+        "prove(proof_plan(json.loads(sys.argv[1]), [], 'tiny'), Progress(quiet=True))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(own)], start_new_session=True)
+    store = tmp_path / "out" / "store" / STAGE
+    give_up = time.monotonic() + 240
+    while len(list(store.rglob("*.done"))) < 4 and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    made = prove(plan_of(own), SILENT)
+    assert made is not None
+    assert [arm.replicates for arm in made.arms] == [arm.replicates for arm in proof.arms]
+    after = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert {name: after[name] for name in done} == done
+    assert 4 <= len(done) <= len(after) == proof.design.models
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prove.arms.0.set=['select.rules=[{kind=\"threshold\", column=\"char_count\", max=1}]']",
+         r"prove\.arms: must select text for 1,000 tokens, got about 0 tokens in a draw of 'clean'"),
+        ("prove.arms.0.name=random", r"names of arms must differ, and not be 'random'"),
+        ("prove.arms.0.run=/nowhere", r"set and run must not both be set"),
+        ("prove.arms.0.set=['select.rulez=1']", r"arm clean: select\.rulez: must be a known key"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(tree: dict[str, Any], override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prove(plan_of(tree, override), SILENT)
+
+
+def test_a_dry_run_says_what_it_would_see(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert prove(plan_of(tree, "prove.noise=0.02"), Progress(sys.stderr), dry_run=True) is None
+    said = capsys.readouterr().err
+    assert "21 models will be trained on 8,192 tokens each" in said
+    assert "bits per byte where the noise is 0.0200" in said
