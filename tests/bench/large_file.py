@@ -2,9 +2,9 @@
 
     python tests/bench/large_file.py [--gigabytes 3] [--format jsonl]
 
-Writes one file of made-up pages, and runs language, text signals, near-duplicates and the writing over it with one shard
-at a time in one process, with a thread a core, and with a process a core. The last column is how many times as fast as one
-core that was; the digest of what was written must be the same.
+Writes one file of made-up pages, and runs language, text signals, near-duplicates and the writing over it with one
+shard at a time in one process, with a thread a core, and with a process a core. The last column but one is how many
+times as fast as one core that was; the digest of what was written must be the same.
 """
 
 from __future__ import annotations
