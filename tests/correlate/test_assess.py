@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from siftlm.proxies.proof import decision_accuracy, signal_to_noise
 from sklearn.metrics import r2_score
 
 from siftlm.correlate.assess import (
@@ -24,6 +23,7 @@ from siftlm.correlate.matrix import LossMatrix
 from siftlm.correlate.results import comparison_table, estimates_table, held_out_table, weights_table
 from siftlm.correlate.settings import CorrelateSettings
 from siftlm.errors import UserError
+from siftlm.proving.scales import decision_accuracy, signal_to_noise
 
 
 def synthetic(models: int = 60, units: int = 30, seed: int = 0) -> BenchmarkTarget:

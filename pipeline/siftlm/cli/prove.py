@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siftlm.report.proof import FOLDER, PAGE, ProofComparison, ProofReport, multiplier_words, verdict_words
+if TYPE_CHECKING:
+    from siftlm.report.proof import ProofComparison, ProofReport
 
 
 def prove(
@@ -35,6 +37,7 @@ def prove(
 def print_proof(proof: ProofReport, folder: str) -> None:
     """Prints the verdicts, the effects as a forest of intervals, and where the page is."""
     from siftlm.cli.loop_terminal import print_lines, table
+    from siftlm.report.proof import FOLDER, PAGE, verdict_words
 
     rows = [_row(made, proof.comparisons) for made in proof.comparisons]
     head = ("arm", "null", "better by", "interval", "", "verdict", "tokens of the null")
@@ -52,7 +55,9 @@ def print_proof(proof: ProofReport, folder: str) -> None:
     )
 
 
-def _row(made: ProofComparison, all_made: Any) -> tuple[str, ...]:
+def _row(made: ProofComparison, all_made: Sequence[ProofComparison]) -> tuple[str, ...]:
+    from siftlm.report.proof import multiplier_words
+
     overall = made.overall
     interval = f"{overall.low:+.4f} to {overall.high:+.4f}"
     factor = multiplier_words(made)

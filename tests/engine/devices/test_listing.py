@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,8 @@ def test_an_executor_of_spark_says_what_it_was_granted(tmp_path: Path) -> None:
         file.write_bytes(orjson.dumps(resources))
         with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *words]) as process:
             try:
+                while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # just started, it has no words yet
+                    time.sleep(0.01)
                 return granted.granted(process.pid)
             finally:
                 process.kill()
