@@ -135,6 +135,28 @@ def test_another_shape_says_how_often_it_decides_alike(tree: dict[str, Any], pro
     assert made.comparisons == proof.comparisons
 
 
+def test_items_measure_right_answers(tree: dict[str, Any], proof: ProofReport, tmp_path: Path) -> None:
+    """Sentences that go on as they do, beside others: a domain more, and how many are answered right."""
+    items = [
+        {"context": sentence(7000 + n)[:100], "choices": [sentence(7000 + n)[101:150], noise(n)[101:150]], "answer": 0}
+        for n in range(30)
+    ]
+    (tmp_path / "items.jsonl").write_text("\n".join(json.dumps(item) for item in items))
+    own = json.loads(json.dumps(tree))
+    own["prove"] |= {
+        "items": [{"name": "quiz", "path": str(tmp_path / "items.jsonl")}],
+        "arms": own["prove"]["arms"][:1],
+    }
+    own["output"] = {"folder": str(tmp_path / "out")}
+    made = prove(plan_of(own, "prove.replicates=2"), SILENT)
+    assert made is not None
+    assert [domain.name for domain in made.domains] == ["sentences", "quiz"]
+    assert [domain.documents for domain in made.domains] == [20, 30]
+    (accuracy,) = made.accuracies
+    assert accuracy.arms["clean"] > 0.9
+    assert proof.accuracies == []
+
+
 def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) -> None:
     folder = Path(tree["output"]["folder"], "proof")
     assert orjson.loads((folder / "proof.json").read_bytes())["name"] == proof.name
@@ -172,6 +194,7 @@ def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: Pro
         ("prove.arms.0.set=['select.rules=[{kind=\"threshold\", column=\"char_count\", max=1}]']",
          r"prove\.arms: must select text for 1,000 tokens, got about 0 tokens in a draw of 'clean'"),
         ("prove.arms.0.name=random", r"names of arms must differ, and not be 'random'"),
+        ("prove.training.device=cuda:7", r"prove\.training\.device: must be cpu or .*, got 'cuda:7'"),
         ("prove.arms.0.run=/nowhere", r"set and run must not both be set"),
         ("prove.arms.0.set=['select.rulez=1']", r"arm clean: select\.rulez: must be a known key"),
     ],
@@ -179,6 +202,14 @@ def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: Pro
 def test_mistakes_are_named(tree: dict[str, Any], override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prove(plan_of(tree, override), SILENT)
+
+
+def test_records_that_cannot_be_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = tree_of(tmp_path)
+    with (tmp_path / "web.jsonl").open("a") as file:
+        file.write("\n{broken\n[1]")
+    assert prove(plan_of(tree), Progress(sys.stderr), dry_run=True) is None
+    assert "documents: 2 records could not be read (" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_it_would_see(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from siftlm.cli.prove import forest_bar, print_proof
 from siftlm.report.proof import (
     CurvePoint,
     Kind,
+    ProofAccuracy,
     ProofArm,
     ProofComparison,
     ProofDesign,
@@ -61,6 +62,10 @@ def report() -> ProofReport:
         [ProofDomain(name, 100, 300_000, 3, 0.1, 0.012) for name in DOMAINS],
         arms,
         made,
+        [
+            ProofAccuracy("quiz", {"random": 0.25, "low_bits": 0.5}, 0.25, 0.02),
+            ProofAccuracy("riddles", {"random": 0.25, "low_bits": 0.26}, 0.01, 0.02),
+        ],
         ["all models were trained on 300,000 tokens"],
         "low_bits",
         [document],
@@ -77,6 +82,8 @@ def test_the_page_says_what_was_found() -> None:
     assert "&lt;wiki&gt;" in page
     assert page.count("<svg") == 3 + 3
     assert "so its own noise counts" in page
+    assert "quiz, right answers" in page
+    assert "Accuracy on riddles is within its noise" in page
 
 
 def test_the_terminal_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from siftlm.proving.settings import RANDOM, ProofPlan
 from siftlm.proxies.training.settings import Training
 from siftlm.report.proof import (
     CurvePoint,
+    ProofAccuracy,
     ProofArm,
     ProofComparison,
     ProofDesign,
@@ -72,6 +73,7 @@ class Outcome:
             self._domains(),
             arms,
             comparisons,
+            self._accuracies(),
             self._remarks(arms, power),
             best,
             chosen,
@@ -190,6 +192,17 @@ class Outcome:
             np.array([held_out.bits_per_byte(losses[name].bits).mean() for name in self.losses]) for losses in shapes
         )
         return decision_accuracy(small, large)
+
+    def _accuracies(self) -> list[ProofAccuracy]:
+        """The accuracies of every benchmark by arm, with the noise of the nulls."""
+        by_arm = {name: self.measured.accuracies(markers) for name, markers in self._by_arm.items()}
+        made = []
+        for benchmark in next(iter(by_arm.values()))[0]:
+            values = {name: np.array([one[benchmark] for one in of]) for name, of in by_arm.items()}
+            means = {name: float(of.mean()) for name, of in values.items()}
+            noise = np.sqrt(np.mean([values[name].var(ddof=1) for name in self.noise.nulls]))
+            made.append(ProofAccuracy(benchmark, means, float(np.ptp(list(means.values()))), float(noise)))
+        return made
 
     def _remarks(self, arms: Sequence[ProofArm], power: Power) -> list[str]:
         settings = self.plan.config.prove

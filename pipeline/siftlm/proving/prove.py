@@ -15,8 +15,10 @@ from siftlm import filesystem
 from siftlm.checks.validate import check_config
 from siftlm.engine.drive import Context
 from siftlm.engine.progress import Progress
+from siftlm.engine.runner import LOCAL
 from siftlm.engine.shards import Task
 from siftlm.engine.values import SUFFIX, read_value, write_value
+from siftlm.errors import UserError
 from siftlm.proving.comparison import Noise
 from siftlm.proving.design import Replicate, fair_tokens, replicates
 from siftlm.proving.draws import Documents, Indices
@@ -28,7 +30,7 @@ from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
 from siftlm.proving.replicates import STAGE, TOKENS, TrainReplicate, run_replicates, task_of
 from siftlm.proving.selections import Selections, selections
-from siftlm.proving.settings import RANDOM, ProofPlan
+from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proxies.training.settings import ModelShape, Training
@@ -50,6 +52,7 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     """
     config = plan.config
     check_config(config)
+    _check_device(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         made = mended(lambda: Proof.begin(plan, store, progress).result(dry_run=dry_run))
         if made is not None:
@@ -58,6 +61,18 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
             filesystem.write_bytes(f"{folder}/{PROOF}", content)
             filesystem.write_bytes(f"{folder}/{PAGE}", proof_page(made).encode())
     return made
+
+
+def _check_device(config: ProofConfig) -> None:
+    """UserError where the models would be trained on a device that this machine does not have."""
+    if config.prove.training.device == "cpu" or config.runner.name != LOCAL:
+        return
+    from siftlm.proxies.training.device import opened_device
+
+    try:
+        opened_device(config.prove.training)
+    except UserError as error:
+        raise UserError(f"prove.training.{error}") from None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from siftlm.proving.libraries import Holdout, Library
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
 from siftlm.selectors import SelectSettings
 from siftlm.stages.eligible import Split
+from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.registry import Needs
 from siftlm.stages.texts import IDS, TEXTS
 from siftlm.steps import steps
@@ -88,4 +90,7 @@ def _tasks(config: RunConfig, store: Store, progress: Progress, needs: Needs, *,
     for step in steps(config):
         if select or step.name in ELIGIBILITY:
             shards = work.take(step, shards)
+    if not select and (lost := sum((Counter(marker.errors) for marker in work.markers[DOCUMENTS]), Counter[str]())):
+        told = ", ".join(f"{number:,} {reason}" for reason, number in sorted(lost.items()))
+        progress.say(f"{DOCUMENTS}: {lost.total():,} records could not be read ({told})")
     return [shard.task() for shard in shards]

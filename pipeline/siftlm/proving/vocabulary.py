@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +16,7 @@ from siftlm.statistics.hashing import hash_strings, keyed
 from siftlm.store import Store, digest
 
 STAGE = "proof_tokenizers"
-SUFFIX = ".json"
+SUFFIX = ".bin"
 SAMPLE_BYTES = 16 << 20  # of text that a tokenizer is trained on
 SAMPLE_DOCUMENTS = 200  # of a source, whose tokens are counted
 
@@ -31,16 +30,13 @@ def tokenizer_path(settings: ProveSettings, pool: Library, seed: int, store: Sto
             made = open_tokenizer("prove.tokenizer", settings.tokenizer)
         else:
             made = train_tokenizer(_sample(pool, seed, SAMPLE_BYTES), settings.vocabulary)
-        store.write_sealed(path, orjson.dumps([made.tokenizer.to_str(), made.separator]))
+        store.write_sealed(path, made.content())
     return path
 
 
 def read_tokenizer(path: str, store: Store) -> DocumentTokenizer:
     """Returns the tokenizer that `tokenizer_path` put into the store."""
-    from tokenizers import Tokenizer
-
-    written, separator = orjson.loads(store.read_sealed(path))
-    return DocumentTokenizer(Tokenizer.from_str(written), separator)
+    return DocumentTokenizer.of(store.read_sealed(path))
 
 
 def bytes_per_token(tokenizer: DocumentTokenizer, library: Library, seed: int) -> dict[str, float]:

@@ -110,6 +110,20 @@ class ProofDomain:
 
 
 @dataclass(frozen=True)
+class ProofAccuracy:
+    """Holds the share of a benchmark's items that the models of each arm answer right, a mean over replicates.
+
+    `signal` is the spread of the arms' means and `noise` the standard deviation between replicates of a null; where the
+    noise is as large, the bits per byte of the right answers are what to look at.
+    """
+
+    benchmark: str
+    arms: Mapping[str, float]
+    signal: float
+    noise: float
+
+
+@dataclass(frozen=True)
 class ProofDesign:
     """Holds what was trained, and what it could see.
 
@@ -156,6 +170,7 @@ class ProofReport:
     domains: Sequence[ProofDomain]
     arms: Sequence[ProofArm]
     comparisons: Sequence[ProofComparison]
+    accuracies: Sequence[ProofAccuracy]
     remarks: Sequence[str]
     best: str | None
     chosen: Sequence[ProofDocument]
