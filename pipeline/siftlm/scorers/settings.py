@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from siftlm.scorers.compression import CompressionSettings
 from siftlm.scorers.contamination import ContaminationSettings
 from siftlm.scorers.dsir import DsirSettings
 from siftlm.scorers.fasttext import ClassifierSettings
@@ -33,6 +34,7 @@ AnyAnnotator = Annotated[
     | SequenceClassifierSettings
     | DsirSettings
     | ContaminationSettings
+    | CompressionSettings
     | TextHashSettings
     | PythonSettings,
     Field(discriminator="kind"),
