@@ -5,18 +5,16 @@ All that may change is in this one file, because numba's cache looks at the file
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from siftlm_kernels.compiling import Integer, compiled
+from siftlm_kernels.logarithm import LN2, ln
 from siftlm_kernels.splitmix import mix
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
-LN2 = 0.6931471805599453
 TINY, TINY_BITS = 2.0**-512, 512
-TERMS = 13  # of the logarithm's series, whose argument's square is below 0.03
 
 
 @compiled
@@ -48,19 +46,6 @@ def _slot(keys: Any, mask: Integer, bucket: Integer) -> Integer:
     while keys[slot] != bucket and keys[slot] != -1:
         slot = (slot + 1) & mask
     return slot
-
-
-@compiled
-def _ln(value: Any) -> Any:
-    """The natural logarithm in IEEE operations alone, so that its last bit is the same on every machine."""
-    fraction, exponent = math.frexp(value)
-    if fraction < 0.7071067811865476:
-        fraction, exponent = 2.0 * fraction, exponent - 1
-    t = (fraction - 1.0) / (fraction + 1.0)
-    series = 0.0
-    for k in range(TERMS - 1, -1, -1):
-        series = series * (t * t) + 1.0 / (2 * k + 1)
-    return exponent * LN2 + 2.0 * t * series
 
 
 @compiled
@@ -113,4 +98,4 @@ def mean_nll(words: Any, bounds: Any, ngram: Integer, shift: Any, prior: Any, ta
             product *= probability
             if product < TINY:
                 product, scale = product / TINY, scale + TINY_BITS
-        out[row] = (scale * LN2 - _ln(product)) / count
+        out[row] = (scale * LN2 - ln(product)) / count

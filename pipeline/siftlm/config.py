@@ -27,6 +27,7 @@ from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
 from siftlm.stages.dedup.settings import DedupSettings
 from siftlm.stages.eligible import Split
 from siftlm.stages.join.settings import JoinSettings
+from siftlm.stages.prior.settings import PriorSettings
 from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.write import OutputSettings
 
@@ -43,6 +44,9 @@ class RunConfig(Settings):
         default_factory=list, description="What is replaced in every text before anything else is made of it, in order."
     )
     annotate: AnnotateSettings = Field(default_factory=AnnotateSettings)
+    prior: list[PriorSettings] = Field(
+        default_factory=list, description="How frequent each document's tokens are in the whole corpus."
+    )
     join: list[JoinSettings] = Field(default_factory=list, description="Tables whose columns documents get.")
     dedup: DedupSettings | None = Field(None, description="Exact and near-duplicate removal; left out, none is done.")
     reference: ReferenceJobSettings | None = Field(
@@ -104,8 +108,9 @@ class RunConfig(Settings):
     def _fits_together(self) -> RunConfig:
         scorers = (*self.score, *self.annotate.scorers())
         names = [settings.name for settings in scorers if isinstance(settings, NamedSettings)]
+        names += [settings.name for settings in self.prior]
         if len(set(names)) < len(names):
-            raise ValueError(f"names of models, classifiers and benchmarks must differ, got {names}")
+            raise ValueError(f"names of models, classifiers, benchmarks and priors must differ, got {names}")
         trained = [settings.name for settings in self.score if settings.awaited]
         if trained and self.reference is None:
             raise ValueError(f'score.{trained[0]}.model = "{TRAINED}" needs a [reference] table')

@@ -52,6 +52,7 @@ EVERYTHING: dict[str, Any] = {
         "contamination": [{"name": "benchmark", "path": "benchmark.jsonl"}],
     },
     "dedup": {"paragraphs": {}, "commonness": {}, "signatures": "datasketch"},
+    "prior": [{"tokenizer": "tokenizer.json"}],
     "reference": {},
     "preselect": [{"kind": "threshold", "column": "word_count", "min": 20}],
     "score": [
@@ -98,6 +99,9 @@ MEANINGS = {
     "cut_bytes": "their bytes",
     "cut_share": "their share of the text as edited",
     "commonness": "how well the n-grams of the other documents predict this one; null without words",
+    "prior_mean": "mean logarithm of its tokens' shares of the corpus, in nats; null without tokens",
+    "prior_log_std": "standard deviation of these logarithms, 0 for a single token",
+    "prior_std": "standard deviation of the shares themselves",
     "nll_sum": "nats of the predicted tokens",
     "token_count": "tokens of the whole text, which budgets and weights count",
     "scored_token_count": "predicted tokens; fewer only where `max_tokens` cuts",

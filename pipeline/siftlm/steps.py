@@ -29,6 +29,7 @@ from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.join.step import Join
 from siftlm.stages.models import RateByModel
 from siftlm.stages.paragraphs.step import Paragraphs
+from siftlm.stages.prior.step import Prior
 from siftlm.stages.reference import Reference
 from siftlm.stages.select import Decisions
 
@@ -70,6 +71,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield Paragraphs(dedup.paragraphs, config.seed, dedup.drops)
     if dedup and dedup.commonness:
         yield Commonness(dedup.commonness, dedup.drops)
+    for number, settings in enumerate(config.prior):
+        yield Prior(f"prior.{number}", settings, dedup.drops if dedup else None)
     if config.reference:
         yield Reference(config.reference, split)
     if dedup or split.holdout or config.preselect:

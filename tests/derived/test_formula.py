@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siftlm.derived.corpus import Measured, Quantile, Rank, RankTable, Statistic, ZScore
+from siftlm.derived.corpus import Measured, Median, Quantile, Rank, RankTable, Statistic, ZScore
 from siftlm.derived.formula import Program
 from siftlm.derived.settings import ColumnSettings
 from siftlm.errors import UserError
@@ -177,6 +177,16 @@ def test_z_scores_are_those_of_scipy_however_the_corpus_is_cut(rows: list[tuple[
             assert np.isnan(scores[group == one]).all()
         else:
             np.testing.assert_allclose(scores[group == one], stats.zscore(mine), rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CORPUS, st.integers(1, 5))
+def test_medians_are_those_of_numpy_however_the_corpus_is_cut(rows: list[tuple[int, float]], count: int) -> None:
+    group = np.array([row[0] for row in rows], np.uint64)
+    value = np.array([row[1] for row in rows])
+    medians = Median().values(Measured(group, value), answered(Median(), parts_of(group, value, count)))
+    for one in np.unique(group):
+        np.testing.assert_allclose(medians[group == one], np.median(value[group == one]), rtol=1e-15, atol=1e-15)
 
 
 def test_a_long_chain_of_formulas_is_refused_in_one_line() -> None:

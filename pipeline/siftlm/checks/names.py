@@ -15,6 +15,7 @@ from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs.work import CUT_SCHEMA
+from siftlm.stages.prior.step import Prior
 from siftlm.stages.write import COPY, PLACE
 
 FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked at
@@ -38,6 +39,8 @@ def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
     scores = ((f"score.{number}", settings) for number, settings in enumerate(config.score))
     for place, settings in (*config.annotate.placed(), *scores):
         yield f"{place}.name", [field.name for field in settings.columns()]
+    for number, prior in enumerate(config.prior):
+        yield f"prior.{number}.name", Prior(f"prior.{number}", prior, None).columns().names
     for number, joined in enumerate(config.join):
         yield f"join.{number}.columns", list(joined.renamed)
     for place, column in config.formulas():

@@ -30,6 +30,7 @@ from siftlm.stages import folders, inputs
 from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import DECISIONS, ELIGIBLE
 from siftlm.stages.dedup.step import check as check_dedup
+from siftlm.stages.prior.step import Prior
 from siftlm.steps import columns_before, steps
 
 SAMPLE_RECORDS = 200
@@ -79,6 +80,8 @@ def check_config(config: RunConfig) -> None:
         check_dedup(config.dedup)
     for scorer in config.scorers():
         open_scorer(scorer).check()
+    for number, prior in enumerate(config.prior):
+        Prior(f"prior.{number}", prior, None).tokenizer()
     for settings in config.score:
         if not settings.awaited:
             open_score(settings).digest()

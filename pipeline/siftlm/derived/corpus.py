@@ -1,4 +1,4 @@
-"""Computes the statistics of formulas that need the whole corpus: ranks, z-scores and quantile buckets.
+"""Computes the statistics of formulas that need the whole corpus: ranks, medians, z-scores and quantile buckets.
 
 Each is a statistic of `statistics.passes` over measured rows: finite values with the group that each belongs to.
 Nothing depends on the order of the rows or on how they are cut.
@@ -17,7 +17,7 @@ import numpy as np
 
 from siftlm.statistics.cuts import Ranked, Search, Target, advance, histogram
 from siftlm.statistics.exact import as_float, as_fraction, exact_sum
-from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array, from_float
+from siftlm.statistics.ordered import BoolArray, Float64Array, Int64Array, UInt64Array, from_float, to_float
 from siftlm.statistics.radix import RankHistogram
 from siftlm.statistics.stored import stored
 
@@ -106,8 +106,49 @@ class Rank:
         return ranks
 
 
+class _Cut:
+    """Searches for the values at which the mass of each group reaches some targets."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Returns what is searched for."""
+        raise NotImplementedError(f"{type(self).__name__} must have targets")
+
+    def begin(self, entry_limit: int) -> Search:
+        """Returns the state before the first pass."""
+        return Search(self.targets, entry_limit=entry_limit)
+
+    def observe(self, rows: Measured, state: Search) -> RankHistogram:
+        """Returns the histogram of some rows' values that the search needs."""
+        zero = np.zeros(len(rows.value), np.uint64)
+        mass = np.ones(len(zero), np.int64) if rows.mass is None else rows.mass
+        return histogram(state, Ranked(rows.group, from_float(rows.value), zero, mass))
+
+    def settle(self, state: Search, partial: RankHistogram | None) -> Search:
+        """Returns the state of the search after a pass."""
+        return advance(state, [partial] if partial is not None else [])
+
+
+class Median(_Cut):
+    """Computes the median of each document's group: the mean of the two middle values, as `numpy.median` does."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return Target(share=Fraction(1, 2)), Target(share=Fraction(1, 2), beyond=True)
+
+    def values(self, rows: Measured, state: Search) -> Float64Array:
+        """Returns the median of every row's group; NaN for a group that was never observed."""
+        cuts = state.found
+        assert cuts is not None, "medians are found first"
+        medians = np.full(len(rows.value), np.nan)
+        row, known = _row_of(cuts.groups, rows.group)
+        low, high = to_float(cuts.key[row[known]].T)
+        medians[known] = low / 2 + high / 2
+        return medians
+
+
 @dataclass(frozen=True)
-class Quantile:
+class Quantile(_Cut):
     """Computes each document's quantile bucket from 0 up: the number of borders at or below its value.
 
     Border k of n is the first value, from the lowest, at which the mass of the group reaches k/n of the whole (the
@@ -117,20 +158,9 @@ class Quantile:
 
     buckets: int
 
-    def begin(self, entry_limit: int) -> Search:
-        """Returns the state before the first pass."""
-        targets = tuple(Target(share=Fraction(k, self.buckets)) for k in range(1, self.buckets))
-        return Search(targets, entry_limit=entry_limit)
-
-    def observe(self, rows: Measured, state: Search) -> RankHistogram:
-        """Returns the histogram of some rows' values that the search for bucket borders needs."""
-        zero = np.zeros(len(rows.value), np.uint64)
-        mass = np.ones(len(zero), np.int64) if rows.mass is None else rows.mass
-        return histogram(state, Ranked(rows.group, from_float(rows.value), zero, mass))
-
-    def settle(self, state: Search, partial: RankHistogram | None) -> Search:
-        """Returns the state of the search for bucket borders after a pass."""
-        return advance(state, [partial] if partial is not None else [])
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(Target(share=Fraction(k, self.buckets)) for k in range(1, self.buckets))
 
     def values(self, rows: Measured, state: Search) -> Float64Array:
         """Returns the bucket of every row; NaN for a group that was never observed."""
@@ -237,7 +267,7 @@ class ZScore:
         return scores
 
 
-Statistic = Rank | Quantile | ZScore
+Statistic = Rank | Quantile | Median | ZScore
 
 
 def _row_of(groups: UInt64Array, group: UInt64Array) -> tuple[Int64Array, BoolArray]:

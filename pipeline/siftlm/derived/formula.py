@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.derived.corpus import Measured, Quantile, Rank, Statistic, ZScore
+from siftlm.derived.corpus import Measured, Median, Quantile, Rank, Statistic, ZScore
 from siftlm.derived.settings import ColumnSettings
 from siftlm.derived.values import (
     FUNCTIONS,
@@ -42,7 +42,8 @@ DEEPEST = 150  # operations within each other
 HIGHEST = 160  # operations and formulas that one stands on
 MOST_BUCKETS = 1000
 
-CORPUS_FUNCTIONS = ("quantile", "rank", "zscore")
+CORPUS_FUNCTIONS = ("median", "quantile", "rank", "zscore")
+
 """What can be called over the values of all documents that are not out already."""
 
 _ARITHMETIC = {ast.Add: pc.add, ast.Sub: pc.subtract, ast.Mult: pc.multiply, ast.Div: pc.divide}
@@ -183,7 +184,8 @@ def _corpus_call(state: str, node: ast.Call, level: int) -> Call:
     if len(node.args) != expected or len(node.keywords) > len(keywords):
         taken = "a value and a number of buckets" if name == "quantile" else "one value"
         raise FormulaError(f"{name} must have {taken}, and perhaps `within=`, got {said(node)}")
-    statistic: Statistic = Rank() if name == "rank" else ZScore() if name == "zscore" else Quantile(_buckets(node))
+    plain: dict[str, Statistic] = {"median": Median(), "rank": Rank(), "zscore": ZScore()}
+    statistic = plain.get(name) or Quantile(_buckets(node))
     return Call(state, statistic, node.args[0], keywords.get("within"), keywords.get("weight"), level)
 
 

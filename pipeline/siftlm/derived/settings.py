@@ -18,5 +18,5 @@ class ColumnSettings(Settings):
         max_length=LONGEST,
         description="A formula over columns and those before it in the list: + - * /, comparisons, `in`, and, or, not, "
         "`a if b else c`, abs, ceil, clip, coalesce, exp, floor, is_null, log, log10, max, min, sqrt; and over the "
-        "corpus rank, zscore and quantile, each also `within=` a column, quantile also `weight=` one.",
+        "corpus median, rank, zscore and quantile, each also `within=` a column, quantile also `weight=` one.",
     )

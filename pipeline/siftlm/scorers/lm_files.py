@@ -47,7 +47,7 @@ class ModelFiles:
 
     def digest(self) -> str:
         """Returns 32 hex digits over names and contents of `paths`; a process reads unchanged files only once."""
-        return _digest_of(self.paths)
+        return digest_of(self.paths)
 
     def tokenizer_digest(self) -> str:
         """Returns 32 hex digits over the names and contents of the files that decide tokens.
@@ -57,7 +57,7 @@ class ModelFiles:
         if self.gguf_file:
             return self.digest()
         paths = [path for path in self.paths if _matches(path, TOKENIZER_FILES)]
-        return _digest_of(paths if _names_class(self.folder / "tokenizer_config.json") else self.paths)
+        return digest_of(paths if _names_class(self.folder / "tokenizer_config.json") else self.paths)
 
 
 def find_model(place: str, model: str, gguf_file: str | None, revision: str | None, allow_pickle: bool) -> ModelFiles:
@@ -130,7 +130,8 @@ def _names_class(path: Path) -> bool:
         return False
 
 
-def _digest_of(paths: Sequence[Path]) -> str:
+def digest_of(paths: Sequence[Path]) -> str:
+    """Returns 32 hex digits over the names and contents of files; a process reads an unchanged file only once."""
     lines = (f"{path.name}\0{_file_digest(str(path), filesystem.signature(str(path)))}\n" for path in paths)
     return xxhash.xxh3_128_hexdigest("".join(lines).encode())
 

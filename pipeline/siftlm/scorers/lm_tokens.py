@@ -165,6 +165,11 @@ def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:
     return int(tokens[0])
 
 
+def fastest_encoder(place: str, fast: Any) -> Encode:
+    """Returns what encodes as a `tokenizers.Tokenizer` does: gigatoken where it gives the same ids, or that itself."""
+    return _chosen_encoder(place, None, fast, "auto", False)[1]
+
+
 def _chosen_encoder(place: str, tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
     """gigatoken where it gives the ids of the model's own tokenizer; else that, and one line that says why."""
     own = partial(_encode_python, tokenizer, literal) if fast is None else partial(_encode_fast, fast)

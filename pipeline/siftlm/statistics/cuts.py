@@ -47,13 +47,15 @@ class Ranked(NamedTuple):
 class Target:
     """Defines where to cut a group: after a `share` of its mass, or after an `amount` of it.
 
-    The document that the target falls into lies before the cut, or, with `midpoint`, on the side on which
-    more than half of it lies: adjacent bands then share no document and leave none out.
+    With `beyond`, the mass must be above the share, and not only reach it. The document that the target falls into lies
+    before the cut, or, with `midpoint`, on the side on which more than half of it lies: adjacent bands then share no
+    document and leave none out.
     """
 
     share: Fraction | None = None
     amount: int | None = None
     midpoint: bool = False
+    beyond: bool = False
 
     def of(self, mass: int) -> int:
         """Returns the target in units of mass, rounded up, for a group with a total of `mass`.
@@ -63,6 +65,8 @@ class Target:
         if self.amount is not None:
             return self.amount
         assert self.share is not None, "a target is a share or an amount"
+        if self.beyond:
+            return self.share.numerator * mass // self.share.denominator + 1
         return mass + 1 if self.share >= 1 else max(0, -(-self.share.numerator * mass // self.share.denominator))
 
     def includes(self, mass: int, before: int, at: int) -> bool:

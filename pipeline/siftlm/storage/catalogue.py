@@ -24,6 +24,7 @@ from siftlm.stages.derived import ANSWERS
 from siftlm.stages.ingest import REJECTS
 from siftlm.stages.inputs import CACHE
 from siftlm.stages.join.table import FOLDER as TABLES
+from siftlm.stages.prior.step import PRIORS
 from siftlm.stages.registry import RUNS
 from siftlm.stages.select import SELECTIONS
 from siftlm.stages.summary import SUMMARIES
@@ -31,7 +32,7 @@ from siftlm.store import Store
 
 WORKING = frozenset({PLANS, GATHERED, LINKS, SUMMARIES})
 """Folders of what is needed only while a run works."""
-SEALED = frozenset({TABLES, NGRAMS, SELECTIONS, ANSWERS})
+SEALED = frozenset({TABLES, NGRAMS, SELECTIONS, ANSWERS, PRIORS})
 """Folders of what has no marker, but a checksum of its own."""
 OWN_FILES = frozenset({STORE_MARK, STORE_LOCK, CACHE})
 OWN_FOLDERS = frozenset({RUNS, leases.FOLDER})

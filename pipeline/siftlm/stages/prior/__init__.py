@@ -1,0 +1,1 @@
+"""Measures documents by how frequent their tokens are in the corpus."""
