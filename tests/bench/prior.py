@@ -3,9 +3,9 @@
     python tests/bench/prior.py [--megabytes 20] [--tokenizer tokenizer.json]
 
 Both passes of the priors are in it, counting and measuring, and each tokenises. The other way is that of the paper's
-code: transformers' fast tokenizer in batches, the counts and the numbers by numpy, a document at a time, with the tokens
-kept between the passes. Without `--tokenizer` a byte-level BPE of 50,257 tokens, of the form of GPT-2's, is trained on the
-corpus. CPU seconds are of all threads.
+code: transformers' fast tokenizer in batches, the counts and the numbers by numpy, a document at a time, with the
+tokens kept between the passes. Without `--tokenizer` a byte-level BPE of 50,257 tokens, of the form of GPT-2's, is
+trained on the corpus. CPU seconds are of all threads.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def main() -> None:
     assert isinstance(theirs, np.ndarray)
     print(f"{len(texts):,} documents, {size / 1e6:.1f} MB; largest difference {np.nanmax(np.abs(means - theirs)):.1e}")
     print(f"siftlm     {own:6.2f} CPU s  {size / 1e6 / own:6.1f} MB a CPU second")
-    print(
-        f"published  {other:6.2f} CPU s  {size / 1e6 / other:6.1f} MB a CPU second, {other / own:.1f} times siftlm's time"
-    )
+    print(f"published  {other:6.2f} CPU s  {size / 1e6 / other:6.1f} MB a CPU second, {other / own:.1f} times the time")
     for codec, level in (("gzip", 9), ("zstd", 3), ("zstd", 19)):
         seconds, _ = cpu_seconds(lambda codec=codec, level=level: ratios(texts, codec, level))
         print(f"{codec} -{level:<3} {seconds:6.2f} CPU s  {size / 1e6 / seconds:6.1f} MB a CPU second")
