@@ -169,7 +169,10 @@ class RunConfig(Settings):
 
     def charts(self) -> list[str]:
         """Returns the columns whose distribution the report always draws, those of scores first."""
-        return [column for settings in (*self.score, *self.annotate.scorers()) for column in settings.charts()]
+        return [
+            *(column for settings in (*self.score, *self.annotate.scorers()) for column in settings.charts()),
+            *(f"{settings.name}_mean" for settings in self.prior),
+        ]
 
     def split(self) -> Split:
         """Returns which documents are dropped before any rule, and which of these train a model."""

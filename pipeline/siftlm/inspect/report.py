@@ -12,6 +12,7 @@ import numpy as np
 from siftlm import filesystem
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.step import Loss
+from siftlm.inspect.agreement import COMPARED, LEAST, SHOWN_PAIRS, Apart, Ranking, apart, rankings
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
@@ -25,7 +26,7 @@ from siftlm.report.mixture import Mixture, Unit, mixture
 from siftlm.report.page import report_page
 from siftlm.report.svg import Chart
 from siftlm.report.tally import GROUPS, WEIGHT_UNIT, Asked, Tally, edges_of
-from siftlm.report.view import Contamination, CutText, Document, Report, ScoreColumn
+from siftlm.report.view import Agreement, Contamination, CutText, Disagreement, Document, Report, ScoreColumn
 from siftlm.scorers.protocol import Overlap
 from siftlm.selectors.rule import Cut
 from siftlm.statistics.ordered import Int64Array
@@ -37,7 +38,6 @@ PERCENTILES = (1, 5, 10, 25, 40, 60, 75, 90, 95, 99)  # of the kept, and of the 
 GROUPS_SHOWN = 12
 LEAST_IN_GROUP = 5
 CUTS_NAMED = 12
-LEAST_RANKED = 30  # documents whose ranks say something of a correlation
 
 
 def overview(run: SelectedRun, runner: RunnerSettings) -> Report:
@@ -118,7 +118,9 @@ class _Overview:
         chosen = {name: self._percentiles(name) for name in self.scores}
         clusters = [name for _, name in counted["clusters"]]
         duplicates = members(self.run, clusters, self.run.documents, self.runner) if clusters else ()
-        places = [self._place(index) for rows in chosen.values() for _, index in rows]
+        shown = [index for rows in chosen.values() for _, index in rows]
+        shown += [document.index for documents in self.apart.values() for document in documents]
+        places = [self._place(index) for index in shown]
         worst = [(shard, row) for touched in counted["benchmarks"].values() for _, shard, row, *_ in touched["worst"]]
         self.excerpts.read([*places, *worst, *((shard, row) for _, _, shard, row, _ in duplicates)])
         manifest = self.run.manifest
@@ -128,6 +130,7 @@ class _Overview:
             compositions=tuple(composition(name, groups) for name, groups in counted["groups"].items()),
             scores=tuple(self._score(name, rows) for name, rows in chosen.items()),
             against=tuple(self._against()),
+            agreement=self._agreement(),
             clusters=tuple(self._clusters(duplicates)),
             cluster_sizes=tuple(sorted(counted["cluster_sizes"].items())),
             contamination=tuple(self._contamination(settings) for settings in self._benchmarks()),
@@ -210,15 +213,52 @@ class _Overview:
 
     def _with_length(self, name: str) -> float | None:
         """The rank correlation of a score or a formula with the length of documents, over the sample."""
-        judges = {*self.run.config.charts(), *(column.name for _, column in self.run.config.formulas())}
+        judges = {*self.run.config.charts(), *self._formulas}
         numbers = self.tally["sample"]["numbers"]
         if name not in judges or "byte_count" not in numbers:
             return None
         values, sizes = numbers[name], numbers["byte_count"]
         known = np.isfinite(values) & np.isfinite(sizes)
-        return spearman(values[known], sizes[known]) if known.sum() >= LEAST_RANKED else None
+        return spearman(values[known], sizes[known]) if known.sum() >= LEAST else None
 
-    def _document(self, column: str, index: int, percentile: float, model: str | None) -> Document:
+    @cached_property
+    def rankings(self) -> list[Ranking]:
+        """Returns how alike all that judges documents ranks them, two and two."""
+        numbers = self.tally["sample"]["numbers"]
+        judges = [name for name in self.scores if name in {*self.run.config.charts(), *self._formulas} & numbers.keys()]
+        return rankings(judges[:COMPARED], numbers)
+
+    @cached_property
+    def apart(self) -> dict[Ranking, list[Apart]]:
+        """Returns the documents on which the first column and the ones that follow it least differ most."""
+        with_first = [one for one in self.rankings if one.first == self.rankings[0].first]
+        known = sorted(
+            (one for one in with_first if one.correlation is not None), key=lambda one: abs(one.correlation or 0.0)
+        )
+        return {one: apart(one, self.tally["sample"]["numbers"], self._by_name) for one in known[:SHOWN_PAIRS]}
+
+    def _agreement(self) -> Agreement | None:
+        if not self.rankings:
+            return None
+        columns = tuple(dict.fromkeys(name for one in self.rankings for name in (one.first, one.second)))
+        known = {frozenset((one.first, one.second)): one.correlation for one in self.rankings}
+        return Agreement(
+            columns,
+            tuple(tuple(known.get(frozenset((a, b))) for b in columns) for a in columns),
+            tuple(self._disagreement(*entry) for entry in self.apart.items()),
+        )
+
+    def _disagreement(self, ranking: Ranking, documents: Sequence[Apart]) -> Disagreement:
+        shown = tuple(
+            (self._document(ranking.first, one.index, None, None), one.first, one.second) for one in documents
+        )
+        return Disagreement(ranking.first, ranking.second, (ranking.correlation or 0.0) < 0, shown)
+
+    @cached_property
+    def _formulas(self) -> list[str]:
+        return [column.name for _, column in self.run.config.formulas()]
+
+    def _document(self, column: str, index: int, percentile: float | None, model: str | None) -> Document:
         sample = self.tally["sample"]
         names = {name: values[index] for name, values in sample["names"].items()}
         text = self.excerpts.excerpt(self._place(index), model)

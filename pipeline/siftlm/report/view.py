@@ -71,6 +71,28 @@ class ScoreColumn:
 
 
 @dataclass(frozen=True)
+class Disagreement:
+    """Holds documents that two columns rank differently, each with its place by either, from 0 (lowest) to 1."""
+
+    first: str
+    second: str
+    opposite: bool  # whether the columns rank in opposite directions, so that places alike are the disagreement
+    documents: tuple[tuple[Document, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Holds the rank correlations of all that judges documents, and where they disagree.
+
+    `correlations[i][j]` is Spearman's of columns i and j over the sample; None where it is unknown, and for i = j.
+    """
+
+    columns: tuple[str, ...]
+    correlations: tuple[tuple[float | None, ...], ...]
+    disagreements: tuple[Disagreement, ...]
+
+
+@dataclass(frozen=True)
 class Contamination:
     """Holds counts of the documents that share n-grams with a benchmark, and of the items that they share them with."""
 
@@ -92,6 +114,7 @@ class Report:
     compositions: tuple[Composition, ...]
     scores: tuple[ScoreColumn, ...]
     against: tuple[Chart, ...]
+    agreement: Agreement | None  # None where fewer than two columns judge documents
     clusters: tuple[tuple[int, str, tuple[Document, ...]], ...]  # size, id, first members: the representative first
     cluster_sizes: tuple[tuple[int, int], ...]  # size, clusters
     contamination: tuple[Contamination, ...]

@@ -54,6 +54,9 @@ class CompressionSettings(NamedSettings):
     def scorer(self) -> CompressionScorer:
         return CompressionScorer(self)
 
+    def charts(self) -> list[str]:
+        return [f"{self.name}_ratio"]
+
 
 class CompressionScorer(Scorer):
     """Computes `<name>_ratio`, the UTF-8 bytes of a text divided by the bytes of its compressed file.
