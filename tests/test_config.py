@@ -83,7 +83,7 @@ def test_two_models_of_one_name_are_told_by_their_names_alone() -> None:
     model = {"name": "small", "model": "gpt2"}
     message = error_of(with_keys(score=[model, model]))
     assert message == (
-        "run.toml: the run: names of models, classifiers and benchmarks must differ, got ['small', 'small']"
+        "run.toml: the run: names of models, classifiers, benchmarks and priors must differ, got ['small', 'small']"
     )
 
 

@@ -58,7 +58,7 @@ LAYERS: dict[str, frozenset[str]] = {
 }
 SINGLE = {"base"}
 ORDER = list(LAYERS)
-KERNELS = re.compile(r"siftlm\.(api|scorers|engine\.spill|stages\.(dedup|paragraphs|commonness|texts)).*")
+KERNELS = re.compile(r"siftlm\.(api|scorers|engine\.spill|stages\.(dedup|paragraphs|commonness|prior|texts)).*")
 
 
 class Import(NamedTuple):

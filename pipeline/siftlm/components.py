@@ -25,13 +25,15 @@ class Method:
     columns: tuple[str, ...] = ()  # that rules can name, of the example's names
     reasons: tuple[str, ...] = ()  # for which it drops documents
     paper: str = ""
+    needs: str = ""  # what a configuration must name beside the text
+    cost: str = ""  # what is done with every document
 
 
 def methods() -> list[Method]:
     """Returns a description of every method, readers first, in the order in which a document meets them."""
     readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
-    lists = [Method("list", kind.model_fields["kind"].default, _words(kind)) for kind in members(AnyList)]
+    lists = [Method("list", kind.model_fields["kind"].default, first_line(kind)) for kind in members(AnyList)]
     selectors = [*_selectors("rule", AnyRule), *lists, *_selectors("factor", AnyFactor)]
     return [*readers, *_edits(), *scorers, *selectors]
 
@@ -47,22 +49,23 @@ def _edits() -> Iterator[Method]:
     for settings in members(AnyEdit):
         example: EditSettings = settings.model_validate(settings.example)
         columns = tuple(edit_schema(example).names)
-        yield Method("edit", example.kind, _words(settings), columns, paper=settings.paper)
+        yield Method("edit", example.kind, first_line(settings), columns, paper=settings.paper)
 
 
 def _scorers(kind: str, union: Any) -> Iterator[Method]:
     for settings in members(union):
         example: ScorerSettings = settings.model_validate(settings.example)
         columns = tuple(field.name for field in example.columns())
-        yield Method(kind, example.kind, _words(settings), columns, paper=settings.paper)
+        needs, cost = settings.needs, settings.cost
+        yield Method(kind, example.kind, first_line(settings), columns, paper=settings.paper, needs=needs, cost=cost)
 
 
 def _selectors(kind: str, union: Any) -> Iterator[Method]:
     for settings in members(union):
         example: Component = settings.model_validate(settings.example)
-        yield Method(kind, example.kind, _words(settings), reasons=example.reasons(), paper=settings.paper)
+        yield Method(kind, example.kind, first_line(settings), reasons=example.reasons(), paper=settings.paper)
 
 
-def _words(settings: type) -> str:
-    """The first line of a docstring."""
+def first_line(settings: type) -> str:
+    """Returns the first line of a docstring."""
     return inspect.cleandoc(settings.__doc__ or "").partition("\n")[0]

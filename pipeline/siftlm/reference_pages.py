@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from siftlm.components import Method, methods
+from siftlm.components import Method, first_line, methods
 from siftlm.config import RunConfig, parse
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
@@ -26,7 +26,10 @@ from siftlm.scorers.signals import SignalsScorer
 from siftlm.scorers.token_numbers import NUMBERS
 from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.columns import HIDDEN
+from siftlm.stages.commonness.settings import CommonnessSettings
+from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.prior.settings import PriorSettings
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.steps import Step, losses, steps
 
@@ -71,11 +74,14 @@ KINDS = {
     "edit": ("Edits", "The `kind` of an `[[edit]]`: what is replaced in every text."),
     "annotator": ("Annotators", "Columns of documents: `[annotate]`."),
     "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
+    "corpus": ("Measures of the whole corpus", "Columns that depend on all documents, by their tables."),
     "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
     "list": ("Lists", "The `kind` of a table in `in` or `not_in` of a threshold."),
     "factor": ("Factors", "The `kind` of a factor of `select.weights.factors`."),
 }
 """The title of each kind of method, and where a configuration names it."""
+SAID = ("columns", "reasons", "needs", "cost")
+"""What the methods page says of a method beside its name, its words and its source, where any of its kind has it."""
 MEANINGS = {
     "doc_id": "the record's own id, or a digest of its url and text",
     "text": "the text, edited and without what was cut",
@@ -290,17 +296,42 @@ def methods_page() -> str:
     parts = [
         "# Methods",
         "What siftlm can do to a document, in the order in which a document meets it. Columns and reasons are those of "
-        "an example, whose names begin otherwise in a run of yours. The configuration reference has their keys.",
+        "an example, whose names begin otherwise in a run of yours. The configuration reference has their keys. The "
+        "cost is what is done with every document: it is read; cut into tokens; read by a small model (linear, "
+        "n-grams) or a large one (a transformer). `siftlm plan` measures how many documents a second that is.",
     ]
     for kind, (title, told) in KINDS.items():
-        rows = [_method(method) for method in methods() if method.kind == kind]
-        parts += [f"## {title}", told, grid(("name", "what it does", "columns", "reasons", "source"), rows)]
+        of_kind = [method for method in (*methods(), *_of_corpus()) if method.kind == kind]
+        said = [name for name in SAID if any(getattr(method, name) for method in of_kind)]
+        rows = [_method(method, said) for method in of_kind]
+        parts += [f"## {title}", told, grid(("name", "what it does", *said, "source"), rows)]
     return "\n\n".join(parts)
 
 
-def _method(method: Method) -> tuple[str, ...]:
-    columns, reasons = (", ".join(f"`{name}`" for name in names) for names in (method.columns, method.reasons))
-    return f"`{method.name}`", method.words, columns, reasons, method.paper
+def _of_corpus() -> Iterator[Method]:
+    """The columns of a document that depend on all others, by their tables in a configuration."""
+    yield Method(
+        "corpus",
+        "dedup.commonness",
+        first_line(CommonnessSettings),
+        tuple(COMMONNESS_SCHEMA.names),
+        paper=CommonnessSettings.paper,
+        cost=CommonnessSettings.cost,
+    )
+    prior = PriorSettings.model_validate(PriorSettings.example)
+    columns = tuple(field.name for field in prior.columns())
+    yield Method(
+        "corpus", "prior", first_line(PriorSettings), columns, paper=prior.paper, needs=prior.needs, cost=prior.cost
+    )
+
+
+def _method(method: Method, said: Sequence[str]) -> tuple[str, ...]:
+    return f"`{method.name}`", method.words, *(_cell(getattr(method, name)) for name in said), method.paper
+
+
+def _cell(value: str | tuple[str, ...]) -> str:
+    """A sentence as it is, or names as code."""
+    return value if isinstance(value, str) else ", ".join(f"`{name}`" for name in value)
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from siftlm.inspect.agreement import SHOWN, Ranking, apart, rankings
+from siftlm.inspect.agreement import SHOWN, RankedAlike, apart, rankings
 
 
 def test_correlations_are_those_of_scipy_over_the_documents_with_both() -> None:
@@ -53,7 +53,7 @@ def test_the_documents_shown_are_those_that_differ_most(sign: float) -> None:
 
 def test_columns_that_rank_alike_have_nothing_to_show() -> None:
     numbers = {"a": np.arange(50.0), "b": np.exp(np.arange(50.0) / 9)}
-    assert rankings(["a", "b"], numbers) == [Ranking("a", "b", 1.0, 50)]
+    assert rankings(["a", "b"], numbers) == [RankedAlike("a", "b", 1.0, 50)]
     assert apart(rankings(["a", "b"], numbers)[0], numbers, np.arange(50)) == []
 
 

@@ -15,7 +15,6 @@ from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
 from siftlm.stages.paragraphs.work import CUT_SCHEMA
-from siftlm.stages.prior.step import Prior
 from siftlm.stages.write import COPY, PLACE
 
 FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked at
@@ -40,7 +39,7 @@ def givers(config: RunConfig) -> Iterator[tuple[str, list[str]]]:
     for place, settings in (*config.annotate.placed(), *scores):
         yield f"{place}.name", [field.name for field in settings.columns()]
     for number, prior in enumerate(config.prior):
-        yield f"prior.{number}.name", Prior(f"prior.{number}", prior, None).columns().names
+        yield f"prior.{number}.name", [field.name for field in prior.columns()]
     for number, joined in enumerate(config.join):
         yield f"join.{number}.columns", list(joined.renamed)
     for place, column in config.formulas():

@@ -17,7 +17,7 @@ LEAST = 30  # documents whose ranks say something of a correlation
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedAlike:
     """Holds how two columns rank the documents that have a value in both.
 
     Attributes:
@@ -48,7 +48,7 @@ class Apart:
     second: float
 
 
-def rankings(columns: Sequence[str], numbers: Mapping[str, Float64Array]) -> list[Ranking]:
+def rankings(columns: Sequence[str], numbers: Mapping[str, Float64Array]) -> list[RankedAlike]:
     """Returns how every two of some columns rank the documents; `numbers` are float64[documents] by column."""
     made = []
     for place, first in enumerate(columns):
@@ -56,11 +56,11 @@ def rankings(columns: Sequence[str], numbers: Mapping[str, Float64Array]) -> lis
             rows = _both(numbers[first], numbers[second])
             known = len(rows) >= LEAST
             correlation = spearman(numbers[first][rows], numbers[second][rows]) if known else None
-            made.append(Ranking(first, second, correlation, len(rows)))
+            made.append(RankedAlike(first, second, correlation, len(rows)))
     return made
 
 
-def apart(ranking: Ranking, numbers: Mapping[str, Float64Array], order: Int64Array) -> list[Apart]:
+def apart(ranking: RankedAlike, numbers: Mapping[str, Float64Array], order: Int64Array) -> list[Apart]:
     """Returns the documents on which two columns differ most, first those that the first ranks higher.
 
     Where the columns rank in opposite directions, the second is turned round before it is compared. Documents that

@@ -12,7 +12,7 @@ import numpy as np
 from siftlm import filesystem
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.step import Loss
-from siftlm.inspect.agreement import COMPARED, LEAST, SHOWN_PAIRS, Apart, Ranking, apart, rankings
+from siftlm.inspect.agreement import COMPARED, LEAST, SHOWN_PAIRS, Apart, RankedAlike, apart, rankings
 from siftlm.inspect.clusters import Member, members
 from siftlm.inspect.excerpts import Excerpts, Place
 from siftlm.inspect.run import FinishedRun, SelectedRun
@@ -222,14 +222,14 @@ class _Overview:
         return spearman(values[known], sizes[known]) if known.sum() >= LEAST else None
 
     @cached_property
-    def rankings(self) -> list[Ranking]:
+    def rankings(self) -> list[RankedAlike]:
         """Returns how alike all that judges documents ranks them, two and two."""
         numbers = self.tally["sample"]["numbers"]
         judges = [name for name in self.scores if name in {*self.run.config.charts(), *self._formulas} & numbers.keys()]
         return rankings(judges[:COMPARED], numbers)
 
     @cached_property
-    def apart(self) -> dict[Ranking, list[Apart]]:
+    def apart(self) -> dict[RankedAlike, list[Apart]]:
         """Returns the documents on which the first column and the ones that follow it least differ most."""
         with_first = [one for one in self.rankings if one.first == self.rankings[0].first]
         known = sorted(
@@ -248,7 +248,7 @@ class _Overview:
             tuple(self._disagreement(*entry) for entry in self.apart.items()),
         )
 
-    def _disagreement(self, ranking: Ranking, documents: Sequence[Apart]) -> Disagreement:
+    def _disagreement(self, ranking: RankedAlike, documents: Sequence[Apart]) -> Disagreement:
         shown = tuple(
             (self._document(ranking.first, one.index, None, None), one.first, one.second) for one in documents
         )

@@ -24,6 +24,8 @@ class DsirSettings(NamedSettings):
     kind: Literal["dsir"] = "dsir"
     table: ClassVar = "annotate.dsir"
     paper: ClassVar = "Xie et al. 2023 (arXiv 2302.03169)"
+    needs: ClassVar = "weights of siftlm fit-dsir"
+    cost: ClassVar = "small model"
     example: ClassVar = {"name": "dsir", "path": "dsir.npz"}
     path: ReadPath = Field(description="The .npz of siftlm fit-dsir.")
     fewest_words: int = Field(100, ge=0, description="Shorter documents get no weight (DSIR's public code: 100).")

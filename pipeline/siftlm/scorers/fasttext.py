@@ -38,6 +38,8 @@ class ClassifierSettings(NamedSettings):
     kind: Literal["classifier"] = "classifier"
     table: ClassVar = "annotate.classifiers"
     paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
+    needs: ClassVar = "a fastText classifier"
+    cost: ClassVar = "small model"
     example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column.")
     path: ReadPath = Field(description="The model file, .bin or .ftz, on the disk of every worker.")

@@ -25,6 +25,8 @@ class NgramModelSettings(PerDocumentSettings):
 
     kind: Literal["ngram"] = "ngram"
     paper: ClassVar = "Wenzek et al. 2020 (arXiv 1911.00359); Heafield 2011"
+    needs: ClassVar = "an n-gram model"
+    cost: ClassVar = "small model"
     example: ClassVar = {"name": "ngram", "path": "model.arpa"}
     path: ReadPath = Field(description="The model in ARPA format, .arpa or .arpa.gz, with an entry `<unk>`.")
     lowercase: bool = Field(False, description="Lower the case of a text first, for a model of such texts.")

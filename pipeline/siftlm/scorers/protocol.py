@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from pydantic import Field
 from siftlm.settings import End, Settings
 from siftlm_kernels.caching import cache_folder
 
+Cost = Literal["reads", "tokenises", "small model", "large model", "own code"]
+"""What is done with every document: its bytes are read; it is cut into tokens; a linear or n-gram model, or a
+transformer reads it; or a function of the user's own."""
 Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
@@ -34,12 +37,16 @@ class ScorerSettings(Settings):
     Attributes:
         paper: Where the method comes from; empty where nobody published it.
         packages: What must be installed, by the names that Python imports.
+        needs: What a configuration must name beside the text, in words; empty for a method that needs nothing.
+        cost: What it does with every document, on which its time depends.
         example: Settings that work; the files that they name stand beside whoever runs them.
     """
 
     kind: str
     paper: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[str] = ""
+    cost: ClassVar[Cost] = "reads"
     example: ClassVar[Mapping[str, Any]]
 
     def scorer(self) -> Scorer:

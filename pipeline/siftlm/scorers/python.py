@@ -54,6 +54,8 @@ class PythonSettings(NamedSettings):
     """
 
     kind: Literal["python"] = "python"
+    needs: ClassVar = "a module"
+    cost: ClassVar = "own code"
     table: ClassVar = "annotate.python"
     example: ClassVar = {
         "name": "readability",

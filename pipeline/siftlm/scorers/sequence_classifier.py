@@ -38,6 +38,8 @@ class SequenceClassifierSettings(SequenceClassifierOptions):
 
     kind: Literal["sequence_classifier"] = "sequence_classifier"
     paper: ClassVar = "Penedo et al. 2024 (arXiv 2406.17557)"
+    needs: ClassVar = "a sequence classification model"
+    cost: ClassVar = "large model"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
     example: ClassVar = {"name": "rater", "model": "rater", "device": "cpu"}
 

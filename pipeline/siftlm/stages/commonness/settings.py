@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
+from siftlm.scorers.protocol import Cost
 from siftlm.settings import Settings
 
 
 class CommonnessSettings(Settings):
-    """Configures commonness, the geometric mean of a document's word probabilities, each given the words before.
+    """Measures how common a document is: the geometric mean of its words' probabilities, each given the words before.
 
     The probabilities come from the n-gram counts of the other documents of the corpus.
     """
 
+    paper: ClassVar = "He et al. 2024 (arXiv 2407.06654), SoftDedup"
+    cost: ClassVar[Cost] = "reads"
     ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
     bits: int = Field(
         24,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
+from siftlm.scorers.protocol import Cost
 from siftlm.settings import Settings
 
 
 class PriorSettings(Settings):
-    """Configures columns that say how frequent a document's tokens are in the whole corpus.
+    """Measures how frequent a document's tokens are in the whole corpus.
 
-    They need no model, and rank documents much as perplexity does (Seo et al. 2025, arXiv 2509.18577).
+    It needs no model, and its mean ranks documents much as perplexity does.
     """
+
+    paper: ClassVar = "Seo et al. 2025 (arXiv 2509.18577)"
+    needs: ClassVar = "a tokenizer"
+    cost: ClassVar[Cost] = "tokenises"
+    example: ClassVar[Mapping[str, Any]] = {"tokenizer": "openai-community/gpt2"}
 
     name: str = Field("prior", pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
     tokenizer: str = Field(description="A tokenizer.json, a folder with a tokenizer, or a hub id.")
@@ -23,3 +31,7 @@ class PriorSettings(Settings):
         description="A token's prior is its share of the corpus's tokens, as the paper has it; or in proportion to its "
         "tokens times the documents that hold it, as the published code has it.",
     )
+
+    def columns(self) -> list[pa.Field]:
+        """Returns the columns that rules can name."""
+        return [pa.field(f"{self.name}_{number}", pa.float64()) for number in ("mean", "log_std", "std")]

@@ -67,8 +67,7 @@ class Prior(ShardStep):
         return open_text_tokenizer(self.tokenizer_files())
 
     def columns(self) -> pa.Schema:
-        name = self.settings.name
-        return pa.schema([pa.field(f"{name}_{number}", pa.float64()) for number in ("mean", "log_std", "std")])
+        return pa.schema(self.settings.columns())
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
