@@ -31,7 +31,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "stages": frozenset({"stages"}),
     "report": frozenset({"report"}),
     "engine": frozenset({"engine"}),
-    "correlate": frozenset({"correlate"}),
+    "correlate": frozenset({"correlate", "scaling"}),
     "methods": frozenset({"components"}),
     "components": frozenset({"readers", "edits", "scorers", "selectors", "mixing", "proxies.trainer"}),
     "training": frozenset({"proxies.training"}),

@@ -12,12 +12,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from siftlm.api import load, minhash, near_duplicates, open_run, run, score_batch, score_texts, select_table
+    from siftlm.api import (
+        information_capacities,
+        load,
+        loss_to_loss,
+        minhash,
+        near_duplicates,
+        open_run,
+        run,
+        score_batch,
+        score_texts,
+        select_table,
+    )
     from siftlm.engine.transforms import ScoreDocuments
 
 __all__ = [
     "ScoreDocuments",
+    "information_capacities",
     "load",
+    "loss_to_loss",
     "minhash",
     "near_duplicates",
     "open_run",

@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 
 from siftlm.config import RunConfig, validated
 from siftlm.config import load as load_config
+from siftlm.correlate.matrix import matrix_of_long, read_matrix
+from siftlm.correlate.settings import MatrixSettings
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
+from siftlm.findings import name_some
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import run as run_job
+from siftlm.scaling.information_capacity import OFFSET
+from siftlm.scaling.information_capacity import information_capacities as capacities_of
+from siftlm.scaling.loss_to_loss import LossToLoss, fit_loss_to_loss
 from siftlm.scorers import LMSettings, ShingleSettings, open_score
 from siftlm.scorers.contract import with_derived
 from siftlm.scorers.protocol import ragged_text
@@ -146,6 +152,44 @@ def near_duplicates(
     members, representatives = forest.components()
     first[members] = representatives
     return first
+
+
+def loss_to_loss(matrix: str | pa.Table, source: str, target: str, **floors: float) -> LossToLoss:
+    """Returns the law by which the models' losses on one unit of a matrix predict those on another.
+
+    Args:
+        matrix: Bits per byte of models: a file as `siftlm correlate` takes it, or a long table (model, unit, and
+            nll_sum with byte_count, or bits_per_byte).
+        source: Name of the unit whose losses are known.
+        target: Name of the unit to predict.
+        floors: `source_floor` and `target_floor`, what no model gets below, where they are known.
+
+    Raises:
+        UserError: a unit is not in the matrix, or too few models have both losses.
+    """
+    if isinstance(matrix, str):
+        losses, _ = read_matrix(validated(MatrixSettings, {"path": matrix}, None, "loss_to_loss: matrix"))
+    else:
+        losses = matrix_of_long(matrix, "loss_to_loss: matrix")
+    for name in (source, target):
+        if name not in losses.units:
+            raise UserError(f"loss_to_loss: must name units of the matrix, got {name!r}; {name_some(losses.units)}")
+    known, wanted = (losses.values[:, losses.units.index(name)] for name in (source, target))
+    return fit_loss_to_loss(known, wanted, **floors)
+
+
+def information_capacities(matrix: pa.Table, flops: Mapping[str, float], offset: float = OFFSET) -> pa.Table:
+    """Returns how much text every model of a long matrix compresses for its cost (Yuan et al. 2025, arXiv 2511.08066).
+
+    Args:
+        matrix: A row a model and unit: model, unit, nll_sum (nats), byte_count, token_count (predicted tokens).
+        flops: Floating-point operations of a token by model, about twice its active parameters.
+        offset: b of the published formula, in bits.
+
+    Returns:
+        A row a model: model, text_bits, model_bits, information_capacity.
+    """
+    return capacities_of(matrix, flops, offset)
 
 
 def _bands(texts: Sequence[str], **settings: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

@@ -1,0 +1,1 @@
+"""Relates losses to one another, and to the size of models, over a matrix of losses."""
