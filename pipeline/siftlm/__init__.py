@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         score_batch,
         score_texts,
         select_table,
+        token_mask,
     )
     from siftlm.engine.transforms import ScoreDocuments
 
@@ -38,6 +39,7 @@ __all__ = [
     "score_batch",
     "score_texts",
     "select_table",
+    "token_mask",
 ]
 
 _MODULES = {"ScoreDocuments": "siftlm.engine.transforms"}

@@ -6,7 +6,7 @@ Everything that a user gets wrong raises `siftlm.errors.UserError`, whose messag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from siftlm.scaling.loss_to_loss import LossToLoss, fit_loss_to_loss
 from siftlm.scorers import LMSettings, ShingleSettings, open_score
 from siftlm.scorers.contract import with_derived
 from siftlm.scorers.protocol import ragged_text
+from siftlm.scorers.token_masks import decode_mask
 from siftlm.selectors import SelectSettings, select
 from siftlm.settings import Settings
 
@@ -120,6 +121,17 @@ def select_table(
     if "doc_id" not in table.schema.names:
         table = table.append_column("doc_id", pa.array(map(str, range(table.num_rows)), pa.string()))
     return pa.Table.from_batches(select([table], settings))
+
+
+def token_mask(content: bytes, tokens: int, encoding: Literal["bitmap", "runs"] = "bitmap") -> NDArray[np.bool_]:
+    """Returns which tokens of a document a mask of a score marks, bool[tokens].
+
+    Args:
+        content: A value of the column `<score>_<mask>_mask`.
+        tokens: The document's `<score>_scored_token_count`.
+        encoding: That of the mask in the configuration.
+    """
+    return decode_mask(content, tokens, encoding)
 
 
 def minhash(

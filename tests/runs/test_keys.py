@@ -13,6 +13,7 @@ from siftlm.config import RunConfig, parse
 from siftlm.patterns import InputFile
 from siftlm.scorers.lm import SAME_NUMBERS
 from siftlm.scorers.sequence_classifier import SAME_VALUES
+from siftlm.scorers.token_masks import TokenMask
 from siftlm.selectors.settings import PublishedPreset
 from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted
@@ -168,7 +169,11 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
     elif isinstance(value, float):
         yield path, value * 0.875 or 0.5
     elif isinstance(value, list):
-        known = {"score.per_token": "nll", "score.per_document": "nll_mean"}
+        known = {
+            "score.per_token": "nll",
+            "score.per_document": "nll_mean",
+            "score.token_masks": TokenMask(name="hard", above=2.5),
+        }
         yield path, value[:-1] if len(value) > 1 else [*value, known.get(path, "quiz")]
     elif isinstance(value, dict):
         yield path, {**value, "another": next(iter(value.values()), 2.0)}

@@ -94,6 +94,8 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
 
         settings = self.settings.model_dump(mode="json", exclude=SAME_NUMBERS)
         settings["device"] = without_number(self.settings.device)
+        if not settings["token_masks"]:  # so that older keys stay
+            del settings["token_masks"]
         version = DTYPE_VERSIONS.get(self.settings.dtype, CODE_VERSION)
         parts = json.dumps([version, content, settings], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(parts.encode())

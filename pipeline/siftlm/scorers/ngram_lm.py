@@ -56,7 +56,7 @@ class NgramScorer(TokenScorer, OneFile["Arpa"]):
 
     def identity(self, content: str) -> str:
         chosen = self.settings
-        numbers = chosen.per_document, chosen.worst_window_tokens
+        numbers = chosen.per_document, chosen.worst_window_tokens, *chosen.mask_content()
         return digest("ngram", VERSION, chosen.lowercase, *numbers, content)
 
     def nats(self, texts: Sequence[str]) -> list[list[float]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from siftlm.scorers.score import Done, ScoreSettings, SumScorer, sum_columns
+from siftlm.scorers.token_masks import TokenMask
 from siftlm.scorers.token_numbers import DEFAULT_WINDOW, DocumentNumbers, find_number
 from siftlm.settings import End
 
@@ -28,6 +29,20 @@ class PerDocumentSettings(ScoreSettings):
         DEFAULT_WINDOW, ge=1, description="Tokens of the windows of which `worst_window` is the highest mean nll."
     )
 
+    token_masks: list[TokenMask] = Field(
+        default_factory=list, description="Columns that mark tokens by their values, a bit a token."
+    )
+
+    @field_validator("token_masks")
+    @classmethod
+    def _of_values_and_different(cls, masks: list[TokenMask]) -> list[TokenMask]:
+        if unknown := [mask.value for mask in masks if mask.reads not in cls.token_values]:
+            raise ValueError(f"value must be nll or perplexity, all that this model gives, got {unknown[0]!r}")
+        names = [mask.name for mask in masks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names must differ, got {names}")
+        return masks
+
     @field_validator("per_document")
     @classmethod
     def _known_and_different(cls, names: list[str]) -> list[str]:
@@ -41,7 +56,15 @@ class PerDocumentSettings(ScoreSettings):
     def numbers(self) -> DocumentNumbers:
         """Returns what computes the columns of `per_document`."""
         found = (find_number(name, self.token_values) for name in self.per_document)
-        return DocumentNumbers(tuple(found), self.worst_window_tokens)
+        return DocumentNumbers(tuple(found), self.worst_window_tokens, tuple(self.token_masks))
+
+    @property
+    def masks(self) -> list[str]:
+        return [mask.name for mask in self.token_masks]
+
+    def mask_content(self) -> list[object]:
+        """Returns what keys depend on of the masks: nothing without one, so that older keys stay."""
+        return [mask.model_dump(mode="json") for mask in self.token_masks]
 
     def number_ends(self) -> dict[str, End]:
         """Returns which numbers are good where they are low, by the names of their columns."""

@@ -41,6 +41,11 @@ class ScoreSettings(NamedSettings):
         """Tells whether the model is one that the run's [reference] table has yet to train."""
         return False
 
+    @property
+    def masks(self) -> Sequence[str]:
+        """Returns the names of the masks of tokens that the score has."""
+        return ()
+
     def trained(self, folder: str) -> ScoreSettings:
         """Returns the settings with the folder of the newly trained model."""
         raise NotImplementedError(f"{self.kind} awaits no model, got {folder}")
@@ -79,6 +84,8 @@ class ScoreScorer(Scorer):
     Its columns are those of `contract.SUM_FIELDS` and others. `SumScorer` has both parts for a component that
     gives nats and tokens in one go.
     """
+
+    settings: ScoreSettings
 
     def metadata(self) -> dict[str, str]:
         """Returns what a reader must know to use or repeat the scores; loads the model."""

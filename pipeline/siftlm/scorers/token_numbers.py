@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from siftlm.errors import nearest
+from siftlm.scorers.token_masks import TokenMask
 
 TOKEN_VALUES = {"nll": "nats", "entropy": "entropy of the prediction (nats)", "el2n": "EL2N norm"}
 """The values that a token can have, by name, and what they are."""
@@ -110,22 +111,24 @@ def find_number(name: str, values: Sequence[str]) -> DocumentNumber:
 
 @dataclass(frozen=True)
 class DocumentNumbers:
-    """Computes columns of numbers of documents.
+    """Computes columns of documents from the values of their tokens: numbers, and masks of tokens.
 
     A number is null where a document has no token, or a token whose value is not finite.
     """
 
     numbers: tuple[DocumentNumber, ...] = ()
     window: int = DEFAULT_WINDOW
+    masks: tuple[TokenMask, ...] = ()
 
     @property
     def values(self) -> frozenset[str]:
-        """Returns the names of the values of tokens that the numbers are of."""
-        return frozenset(number.value for number in self.numbers)
+        """Returns the names of the values of tokens that the columns are of."""
+        return frozenset({*(number.value for number in self.numbers), *(mask.reads for mask in self.masks)})
 
     def fields(self) -> list[pa.Field]:
-        """Returns the columns, in the order of the numbers."""
-        return [pa.field(number.name, pa.float64()) for number in self.numbers]
+        """Returns the columns, in the order of the numbers, then of the masks."""
+        numbers = [pa.field(number.name, pa.float64()) for number in self.numbers]
+        return [*numbers, *(field for mask in self.masks for field in mask.fields())]
 
     def columns(
         self,
@@ -134,7 +137,7 @@ class DocumentNumbers:
         stops: NDArray[np.int64],
         null: NDArray[np.bool_],
     ) -> list[pa.Array]:
-        """Returns a float64 column for each number.
+        """Returns a float64 column for each number, and two columns for each mask.
 
         Args:
             values: By name, floats `[T]` over the tokens of all documents.
@@ -142,17 +145,20 @@ class DocumentNumbers:
             stops: Where they end. Shape [documents].
             null: Which documents have no numbers. Shape [documents].
         """
+        masks = [column for mask in self.masks for column in mask.columns(values, starts, stops, null)]
         if not self.numbers:
-            return []
+            return masks
         spans = zip(starts.tolist(), np.where(null, starts, stops).tolist(), strict=True)
         rows = [self._row(values, start, stop) for start, stop in spans]
-        return [pa.array([row[number] for row in rows], pa.float64()) for number in range(len(self.numbers))]
+        numbers = [pa.array([row[number] for row in rows], pa.float64()) for number in range(len(self.numbers))]
+        return [*numbers, *masks]
 
     def _row(self, values: Mapping[str, NDArray[Any]], start: int, stop: int) -> list[float | None]:
         """The numbers of one document."""
         if start == stop:
             return [None] * len(self.numbers)
-        tokens = {name: OfDocument(values[name][start:stop].astype(np.float64)) for name in self.values}
+        names = {number.value for number in self.numbers}
+        tokens = {name: OfDocument(values[name][start:stop].astype(np.float64)) for name in names}
         finite = {name for name, of in tokens.items() if isfinite(of.values.sum())}
         return [
             number.compute(tokens[number.value], self.window) if number.value in finite else None

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import attrgetter
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, Shard, ShardStep, Told
+from siftlm.engine.step import Loss, Row, Shard, ShardStep, Told
 from siftlm.scorers import ScoreScorer, ScoreSettings, SequenceClassifierSettings, open_score, pinned
 from siftlm.scorers.score import Pending
+from siftlm.scorers.token_masks import MASK, MASKED
 from siftlm.stages.columns import ELIGIBLE, SCORES
 from siftlm.stages.eligible import out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
@@ -34,6 +35,8 @@ from siftlm.tables import ShardWriter
 VERSION = 1
 FACTS = "siftlm."  # begins the names of what a file's metadata says of the model that wrote it
 MARK = "token_count"  # null only where a document was not scored
+MASKS = "Masks of tokens"
+TOKENS = "tokens"  # the count of all tokens that a mask could mark
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
 
 
@@ -55,6 +58,7 @@ class Scores:
     earlier: Sequence[pa.Table]
     file: ShardWriter
     errors: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str] = field(default_factory=Counter)  # tokens, and by mask marked tokens and bytes
 
     def known(self, start: int, rows: int) -> pa.Table | None:
         """Returns the scores that earlier outputs hold for a window of documents, null where there are none."""
@@ -63,11 +67,19 @@ class Scores:
     def write(self, batch: pa.RecordBatch) -> None:
         self.file.write(batch)
         self.errors.update(error for error in batch["error"].to_pylist() if error)
+        if masks := self.scorer.settings.masks:
+            self.masks[TOKENS] += pc.sum(batch["scored_token_count"]).as_py() or 0
+            for name in masks:
+                self.masks[f"{name}{MASKED}"] += pc.sum(batch[f"{name}{MASKED}"]).as_py() or 0
+                self.masks[f"{name}{MASK}"] += pc.sum(pc.binary_length(batch[f"{name}{MASK}"])).as_py() or 0
 
     def marker(self, task: Task, dropped: int, seconds: float) -> Marker:
         out, counts = self.file, {"not_alive": dropped}
         of_model = replace(task, key=self.key)
-        return of_model.marker(self.stage, out.rows, out.seal, dropped=counts, errors=self.errors, seconds=seconds)
+        told: dict[str, Any] = {"masks": dict(self.masks)} if self.masks else {}
+        return of_model.marker(
+            self.stage, out.rows, out.seal, dropped=counts, errors=self.errors, seconds=seconds, **told
+        )
 
 
 Begun = TypeVar("Begun", bound="Window | Part | Pending")
@@ -284,14 +296,34 @@ class Score(ShardStep):
         scorer = self.settings.scorer()
         return nulls(self.name, pa.schema(scorer.fields()), task, store)
 
-    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
-        """Returns what the score files record about the model that wrote them: digest, dtype and window rule."""
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:
+        """Returns what the score files record about the model that wrote them: digest, dtype and window rule.
+
+        Of masks it tells how many tokens they mark, and their size.
+        """
         if not tasks:
             return Told()
         model, _ = self._models(tasks[0].facts["trained"])
         facts = stored_facts(store, self.name, tasks[0].key)
         digest_of = tasks[0].facts["models"][model.name]
-        return Told(models={model.name: {"model": model.origin, "digest": digest_of} | facts})
+        told = {model.name: {"model": model.origin, "digest": digest_of} | facts}
+        rows = self._masks(markers)
+        return Told(models=told, tables={MASKS: rows} if rows else {})
+
+    def _masks(self, markers: Sequence[Marker]) -> list[Row]:
+        """A row for every mask of tokens: how many it marks, and how large it is."""
+        counts = sum((Counter(marker.facts.get("masks", {})) for marker in markers), Counter[str]())
+        tokens = max(1, counts[TOKENS])
+        return [
+            {
+                "mask": f"{self.settings.name}_{name}",
+                "marked tokens": counts[f"{name}{MASKED}"],
+                "share of tokens": counts[f"{name}{MASKED}"] / tokens,
+                "bytes": counts[f"{name}{MASK}"],
+                "bytes a token": counts[f"{name}{MASK}"] / tokens,
+            }
+            for name in self.settings.masks
+        ]
 
     def _scored(self, task: Task) -> list[ScoreSettings]:
         """The models that score a shard: the step's own, then those whose tokens are the same."""
