@@ -109,6 +109,22 @@ def _parts_agree(model: Any, ids_BL: torch.Tensor, logits_BLV: torch.Tensor) -> 
     return difference <= SAME * float(logits_BLV.abs().max())
 
 
+@torch.inference_mode()
+def padded_probe(model: Any, positions: int | None) -> torch.Tensor:
+    """Returns logits `[T, V]` of short texts, in one batch without padding and in one with padding on the right.
+
+    Raises:
+        IndexError, RuntimeError, ValueError, TypeError, AttributeError or KeyError: from a model that takes no padding.
+    """
+    length = max(2, min(PROBE_TOKENS, positions or PROBE_TOKENS))
+    ids_BL = _probe_ids(model, 2, length)
+    whole_BL = torch.ones_like(ids_BL)
+    padded_BL = whole_BL.clone()
+    padded_BL[1, length // 2 :] = 0
+    read = [model(ids_BL, attention_mask=mask, use_cache=False).logits.float() for mask in (whole_BL, padded_BL)]
+    return torch.cat([logits[mask.bool()] for logits, mask in zip(read, (whole_BL, padded_BL), strict=True)])
+
+
 def _probe_ids(model: Any, rows: int, length: int) -> torch.Tensor:
     """Tokens drawn with a fixed seed, all alike in that none is the padding token, whose position may be none."""
     size, padding = int(model.get_input_embeddings().weight.shape[0]), getattr(model.config, "pad_token_id", None)
