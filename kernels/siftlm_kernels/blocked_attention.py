@@ -55,16 +55,16 @@ def blocked_attention(
     output of a query that sees nothing is the mean of the values that its block reads, never NaN.
 
     Args:
-        queries: Queries of a block; by default as many as give SCORES scores, a power of two from LEAST_QUERIES to
-            MOST_QUERIES.
+        queries: Queries of a block; by default `block_queries` of all keys.
     """
-    groups, keys = k_BGSE.shape[1], k_BGSE.shape[2]
-    queries = queries or block_queries(q_BHLE.shape[0] * q_BHLE.shape[1] * keys)
-    q_BGRLE = (q_BHLE * scale).unflatten(1, (groups, -1))
-    output = v_BGSF.new_empty(len(q_BHLE), q_BHLE.shape[2], *q_BGRLE.shape[1:3], v_BGSF.shape[-1])
+    rows, heads, length, size = q_BHLE.shape
+    groups, keys = k_BGSE.shape[1:3]
+    queries = queries or block_queries(rows * heads * keys)
+    q_BGRLE = (q_BHLE * scale).view(rows, groups, heads // groups, length, size)
+    output = v_BGSF.new_empty(rows, length, groups, heads // groups, v_BGSF.shape[-1])
     sinks_GR1 = None if sinks_H is None else sinks_H.view(groups, -1, 1)
-    for first in range(0, q_BHLE.shape[2], queries):
-        block = slice(first, min(first + queries, q_BHLE.shape[2]))
+    for first in range(0, length, queries):
+        block = slice(first, min(first + queries, length))
         seen = sight(block.start, block.stop, q_BHLE.device)
         span = slice(seen.begin, seen.end)
         k_BGKE, v_BGKF = k_BGSE[:, :, span], v_BGSF[:, :, span]
@@ -85,7 +85,10 @@ def all_keys(keys: int) -> Sight:
 
 
 def block_queries(scores: int) -> int:
-    """Returns the queries of a block by default, from the number of scores that one query has in all rows and heads."""
+    """Returns the queries of a block of about SCORES scores, from the number that one query has in all rows and heads.
+
+    It is a power of two from LEAST_QUERIES to MOST_QUERIES.
+    """
     most = 1 << max(0, (SCORES // max(1, scores)).bit_length() - 1)
     return max(LEAST_QUERIES, min(MOST_QUERIES, most))
 
@@ -99,13 +102,12 @@ def _attended(
     sinks_GR1: torch.Tensor | None,
 ) -> torch.Tensor:
     """The output [B, G, R, Q, F] of a block; query heads that share keys are rows of one product."""
-    shape = q_BGRQE.shape[2:4]
-    scores = (q_BGRQE.flatten(2, 3) @ k_BGKE.transpose(2, 3)).unflatten(2, shape)
+    rows, groups, repeats, queries = q_BGRQE.shape[:4]
+    scores = (q_BGRQE.flatten(2, 3) @ k_BGKE.transpose(2, 3)).view(rows, groups, repeats, queries, -1)
     if softcap is not None:
         scores = scores.div_(softcap).tanh_().mul_(softcap)
     if hidden is not None:
         scores[..., -hidden.shape[-1] :].masked_fill_(hidden[:, :, None], torch.finfo(scores.dtype).min)
     kept = None if sinks_GR1 is None else (scores.float().logsumexp(-1) - sinks_GR1).sigmoid()
-    weights = scores.softmax(-1)
-    output = (weights.flatten(2, 3) @ v_BGKF).unflatten(2, shape)
+    output = (scores.softmax(-1).flatten(2, 3) @ v_BGKF).view(rows, groups, repeats, queries, -1)
     return output if kept is None else output * kept[..., None].to(output.dtype)

@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 
-from siftlm.scorers.lm_causal import FORWARD_ERRORS
-from siftlm_kernels.blocked_attention import Seen, all_keys, blocked_attention, causal
+from siftlm.scorers.lm_causal import FORWARD_ERRORS, PROBE_TOKENS, probe_ids
+from siftlm_kernels.blocked_attention import Seen, all_keys, block_queries, blocked_attention, causal
 
 NAME = "siftlm_blocks"
 SAME = 1e-4  # of the largest output, between a model and the same with attention in blocks
 UNKNOWN = ("position_bias", "indices", "block_indices", "sinks")  # of some families, and not computed here
 ATTENDS = ("num_attention_heads", "n_head", "n_heads", "num_heads")  # settings of a model with attention
-Probe = Callable[[], torch.Tensor]
 log = logging.getLogger(__name__)
 _calls = ContextVar("_calls", default=0)  # of `blocks_forward` in this thread
 
@@ -45,6 +44,13 @@ class BlockMask:
     first_key: int
     behind: int | None
     ahead: int | None
+
+    @property
+    def reach(self) -> int:
+        """Returns how many keys a query can see at most."""
+        if self.behind is None or self.ahead is None:
+            return self.keys
+        return min(self.keys, self.behind + self.ahead + 1)
 
     def sight(self, first: int, stop: int, _device: torch.device) -> Seen:
         """Returns what some queries see, as a `Sight` of `blocked_attention` does."""
@@ -125,26 +131,30 @@ def blocks_forward(
         return attended
     sight = attention_mask.sight if attention_mask else causal if causally else all_keys(key_BGSE.shape[2])
     scale = query_BHLE.shape[-1] ** -0.5 if scaling is None else scaling
+    reach = attention_mask.reach if attention_mask else key_BGSE.shape[2]
+    queries = block_queries(query_BHLE.shape[0] * query_BHLE.shape[1] * reach)
     output_BHLE = blocked_attention(
-        query_BHLE, key_BGSE, value_BGSE, sight, scale=scale, softcap=softcap, sinks_H=s_aux
+        query_BHLE, key_BGSE, value_BGSE, sight, scale=scale, softcap=softcap, sinks_H=s_aux, queries=queries
     )
     return output_BHLE.transpose(1, 2), None
 
 
-def use_blocked_attention(place: str, model: Any, probe: Probe) -> bool:
+def use_blocked_attention(place: str, model: Any, positions: int | None, **named: Any) -> bool:
     """Makes a model attend in blocks, where it then gives what it gave before; tells whether it does.
 
-    A model with attention that does not, because it has code of its own for it, stays as it was, and a warning at
-    `place` says so.
+    It is tried on a short text without and with padding, for which there is a mask. A model with attention that fails,
+    because it has code of its own for it, stays as it was, and a warning at `place` says so.
 
     Args:
-        probe: Gives outputs of the model for short texts, some of them with padding, so that there are masks.
+        positions: How many the model has, None for no limit.
+        named: Further arguments of its forward.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, blocks_forward)
     AttentionMaskInterface.register(NAME, block_mask)
-    if model._can_set_attn_implementation() and _same_in_blocks(model, probe):
+    length = max(2, min(PROBE_TOKENS, positions or PROBE_TOKENS))
+    if model._can_set_attn_implementation() and _same_in_blocks(model, length, named):
         return True
     if any(hasattr(model.config, name) for name in ATTENDS):
         log.warning(
@@ -154,17 +164,29 @@ def use_blocked_attention(place: str, model: Any, probe: Probe) -> bool:
     return False
 
 
-@torch.inference_mode()
-def _same_in_blocks(model: Any, probe: Probe) -> bool:
+def _same_in_blocks(model: Any, length: int, named: dict[str, Any]) -> bool:
     """Whether the model, which is left attending in blocks then, did so and gave the same."""
-    given, before, calls = model.config._attn_implementation, probe(), _calls.get()
-    model.set_attn_implementation(NAME)
+    given, calls, same = model.config._attn_implementation, _calls.get(), False
     try:
-        after = probe()
-        same = bool(((after - before).abs().max() <= SAME * before.abs().max()).item())
-    except FORWARD_ERRORS:
-        same = False
-    if not same or _calls.get() == calls:
+        before = _outputs(model, length, named)
+        model.set_attn_implementation(NAME)
+        difference = (_outputs(model, length, named) - before).abs().max()
+        same = _calls.get() > calls and bool(difference <= SAME * before.abs().max())
+    except FORWARD_ERRORS as error:
+        log.debug("attention in blocks: %s", error)
+    if not same:
         model.set_attn_implementation(given)
-        return False
-    return True
+    return same
+
+
+@torch.inference_mode()
+def _outputs(model: Any, length: int, named: dict[str, Any]) -> torch.Tensor:
+    """The outputs of a text of so many tokens, and of half of it that is padded on the right."""
+    ids_1L = probe_ids(model, 1, length)
+    whole_1L = torch.ones_like(ids_1L)
+    padded_1L = whole_1L.clone()
+    padded_1L[:, length // 2 :] = 0
+    first, second = (model(ids_1L, attention_mask=mask, **named).logits.float() for mask in (whole_1L, padded_1L))
+    if first.dim() == 3:  # of every token; what padding has is of no interest
+        second = second[:, : length // 2]
+    return torch.cat([first.flatten(), second.flatten()])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pickle import UnpicklingError
 from threading import Lock
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_attention import fuse_gelu, use_packed_attention
 from siftlm.scorers.lm_blocks import use_blocked_attention
-from siftlm.scorers.lm_causal import has_parted_head, padded_probe, usable_positions
+from siftlm.scorers.lm_causal import has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_head import PartedHead
 from siftlm_kernels.packed_attention import query_blocks
@@ -129,7 +128,7 @@ def load_model(
     parted = has_parted_head(place, files.name, model, context)
     packs = pack and can_pack(model.config)
     if not packs:
-        use_blocked_attention(place, model, partial(padded_probe, model, context))
+        use_blocked_attention(place, model, context, use_cache=False)
     name: str = dtype
     if dtype == "auto":
         name = "fp32" if device.type == "cpu" else half_precision(model, device, use_cache=False)
