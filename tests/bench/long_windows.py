@@ -41,7 +41,7 @@ def score(folder: str, tokens: int, gibibytes: int, way: str) -> None:
     from siftlm.scorers.lm import LMSettings
 
     if way == "own":
-        lm_model.use_blocked_attention = lambda *_: False
+        lm_model.use_blocked_attention = lambda *_, **__: False
     scorer = LMSettings(name="tiny", model=folder, device="cpu", threads=1).scorer()
     scorer.score(pa.record_batch({"text": pa.array(["a"], pa.large_string())}))
     resource.setrlimit(resource.RLIMIT_AS, (gibibytes << 30,) * 2)
