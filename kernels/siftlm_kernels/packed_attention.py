@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
+from siftlm_kernels.blocked_attention import blocked_attention, causal
 from siftlm_kernels.cpu_units import bfloat16_units
 from siftlm_kernels.ragged import within
 from siftlm_kernels.triton_installed import TRITON_INSTALLED
@@ -188,13 +189,4 @@ def causal_products(q_CHLE: torch.Tensor, k_CHLE: torch.Tensor, v_CHLE: torch.Te
 
     Scores and weights are rounded to the dtype of the inputs; the softmax between them is computed in float32.
     """
-    q_CHLE = q_CHLE * scale
-    output, k_CHEL = torch.empty_like(q_CHLE), k_CHLE.transpose(2, 3)
-    for first in range(0, q_CHLE.shape[2], PRODUCT_QUERIES):
-        q = q_CHLE[:, :, first : first + PRODUCT_QUERIES]
-        stop = first + q.shape[2]
-        scores = q @ k_CHEL[..., :stop]
-        future = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).triu(1)
-        scores[..., first:].masked_fill_(future, float("-inf"))
-        output[:, :, first:stop] = scores.softmax(-1) @ v_CHLE[:, :, :stop]
-    return output
+    return blocked_attention(q_CHLE, k_CHLE, v_CHLE, causal, scale=scale, queries=PRODUCT_QUERIES)

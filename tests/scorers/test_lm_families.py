@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers as hf
+from tests.families import CAUSAL, PADDED, POSITIONS, SEQ2SEQ, SHAPE, SIZE
 from tests.models import ENDS, random_model, save_model
 
 from siftlm.errors import UserError
@@ -20,42 +21,6 @@ from siftlm.scorers import lm_documents, lm_head
 from siftlm.scorers.lm import LMScorer, LMSettings
 
 TEXTS = ["The committee met on Tuesday to discuss the budget. " * 9, "rain", "", "a b c\n" * 20]
-SIZE = 328
-PADDED = {"pad_token_id": 5}
-SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-POSITIONS = {"max_position_embeddings": 64}
-GROUPED = {**SHAPE, **POSITIONS, "num_key_value_heads": 2, "head_dim": 8}
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-SEQ2SEQ = {
-    "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 48, "encoder_layers": 2,
-    "encoder_attention_heads": 4, "encoder_ffn_dim": 48, **POSITIONS,
-}  # fmt: skip
-CAUSAL: dict[str, tuple[str, dict[str, Any], int]] = {
-    "qwen2": ("Qwen2Config", GROUPED, 64),
-    "gemma2, whose logits have a soft cap": ("Gemma2Config", {**GROUPED, "final_logit_softcapping": 0.5}, 64),
-    "cohere, which scales its logits": ("CohereConfig", {**SHAPE, **POSITIONS, "logit_scale": 3.0}, 64),
-    "granite, which divides its logits": ("GraniteConfig", {**SHAPE, **POSITIONS, "logits_scaling": 0.25}, 64),
-    "phi, whose head has a bias": ("PhiConfig", {**SHAPE, **POSITIONS}, 64),
-    "mistral with a sliding window": ("MistralConfig", {**GROUPED, "sliding_window": 16}, 64),
-    "mixtral, which routes": ("MixtralConfig", {**GROUPED, "num_local_experts": 4}, 64),
-    "opt, whose positions begin at 2": (
-        "OPTConfig",
-        {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "word_embed_proj_dim": 16,
-         **POSITIONS},
-        64,
-    ),
-    "bloom, with ALiBi and no limit": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 4}, 2048),
-    "mpt, with another name for its limit": (
-        "MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64}, 64,
-    ),
-    "gptj": ("GPTJConfig", {**GPT, "rotary_dim": 8}, 64),
-    "mamba, without attention": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}, 2048),
-    "bert as a decoder": ("BertConfig", {**SHAPE, **POSITIONS, "is_decoder": True}, 64),
-    "roberta as a decoder, whose table has two rows too many": (
-        "RobertaConfig", {**SHAPE, **POSITIONS, "is_decoder": True}, 58,
-    ),
-    "bart's decoder alone": ("BartConfig", SEQ2SEQ, 64),
-}  # fmt: skip
 MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertConfig", {**SHAPE, **POSITIONS}),
     "roberta": ("RobertaConfig", {**SHAPE, **POSITIONS}),
@@ -254,7 +219,57 @@ def test_a_padded_model_needs_no_memory_for_whole_logits_or_masks(
     assert nats == pytest.approx(plain_sum(tmp_path, model, "the rain " * words, 16_384), abs=1e-5 * tokens)
 
 
-@pytest.mark.parametrize("family", ["mixtral, which routes", "gemma2, whose logits have a soft cap"])
+LONG = 30_600  # tokens of a text: a mask takes 893 MiB, scores of one head 3.5 GiB
+WINDOWED: dict[str, tuple[str, dict[str, Any]]] = {
+    "mistral": ("MistralConfig", {}),
+    "gpt-oss": ("GptOssConfig", {"num_local_experts": 4, "layer_types": ["sliding_attention"]}),
+    "gemma2": ("Gemma2Config", {"attn_logit_softcapping": 2.0, "layer_types": ["sliding_attention"]}),
+    "gemma2 without a window": ("Gemma2Config", {"attn_logit_softcapping": 2.0, "layer_types": ["full_attention"]}),
+}
+
+
+def nats_by_windows(model: Any, ids: torch.Tensor, window: int) -> float:
+    """The nats of a text under one layer that sees so many tokens, by transformers' eager attention over a few."""
+    model.set_attn_implementation("eager")
+    total, step = 0.0, 2_000
+    for begin in range(0, len(ids) - 1, step):
+        first, stop = max(0, begin - window), min(begin + step, len(ids) - 1)
+        with torch.inference_mode():
+            positions = torch.arange(first, stop)[None]
+            logits = model(ids[None, first:stop], position_ids=positions, use_cache=False).logits[0, begin - first :]
+        total += float(torch.nn.functional.cross_entropy(logits.double(), ids[begin + 1 : stop + 1], reduction="sum"))
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is Linux's")
+@pytest.mark.parametrize("family", WINDOWED)
+def test_a_model_that_masks_needs_no_memory_for_a_mask(tmp_path: Path, family: str) -> None:
+    """Windows, soft caps and sinks over tens of thousands of tokens, in what a block takes."""
+    config, arguments = WINDOWED[family]
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+             "head_dim": 16, "intermediate_size": 32, "max_position_embeddings": 1 << 15}  # fmt: skip
+    save_model(tmp_path, config, scale=6.0, sliding_window=50, **{**shape, **arguments})
+    command = [sys.executable, "-c", SCARCE, str(tmp_path), str(LONG // 9), "400"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    nats, tokens = map(float, told.stdout.split())
+    assert tokens == LONG
+    if "without" not in family:
+        model = hf.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        ids = torch.tensor([0, *hf.AutoTokenizer.from_pretrained(tmp_path)("the rain " * (LONG // 9)).input_ids])
+        assert nats == pytest.approx(nats_by_windows(model, ids, 50), abs=1e-5 * tokens)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "mixtral, which routes",
+        "gemma2, whose logits have a soft cap",
+        "gemma2, whose scores have a soft cap too",
+        "qwen3 with a sliding window",
+        "llama4, which attends in chunks",
+    ],
+)
 def test_neighbours_change_no_bit(language_models: dict[str, Path], tmp_path: Path, family: str) -> None:
     """Alone or in a batch, first or last in a block."""
     config, arguments, _ = CAUSAL[family]

@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from tests.models import save_classifier
 
 from siftlm.errors import UserError
+from siftlm.scorers import lm_blocks
 from siftlm.scorers.lm_agreement import BOUNDS, AgreementBounds
 from siftlm.scorers.sequence_classifier import SequenceClassifierScorer, SequenceClassifierSettings
+from siftlm_kernels import blocked_attention
 from siftlm_kernels.cpu_units import bfloat16_units
 
 TOKENS = 64
@@ -103,6 +105,18 @@ def test_a_regression_is_that_of_transformers(folder: Path, family: str) -> None
     expected = by_transformers(path, TEXTS)
     assert expected.std() > 1e-3, "a model that tells texts apart"
     np.testing.assert_allclose(values(scorer(path), TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
+def test_attention_in_blocks_is_that_of_transformers(
+    folder: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of several blocks and windows, which are on both sides of a token."""
+    monkeypatch.setattr(blocked_attention, "SCORES", 1)
+    path = model(folder, family, "none")
+    of = scorer(path)
+    assert of.loaded().model.config._attn_implementation == lm_blocks.NAME
+    np.testing.assert_allclose(values(of, TEXTS), by_transformers(path, TEXTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])

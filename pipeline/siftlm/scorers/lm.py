@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
 TRAINED = "trained"  # the model that the run's own [reference] table trains
-CODE_VERSION = 4  # raised when the same settings and model give other numbers
-DTYPE_VERSIONS = {"bf16": 5}  # the same for one dtype alone
+CODE_VERSION = 5  # raised when the same settings and model give other numbers
+DTYPE_VERSIONS = {"bf16": 6}  # the same for one dtype alone
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
 """Settings that decide no number. The model counts by its digest, not by where it is."""
 

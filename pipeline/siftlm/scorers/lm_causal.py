@@ -59,7 +59,7 @@ def _embeds(model: Any, length: int) -> bool:
     hook = max(lists, key=len)[0].register_forward_pre_hook(stop)
     try:
         with torch.inference_mode():
-            model(_probe_ids(model, 1, length))
+            model(probe_ids(model, 1, length))
     except _ReachedError:
         return True
     except FORWARD_ERRORS:
@@ -78,7 +78,7 @@ def has_parted_head(place: str, name: str, model: Any, positions: int | None) ->
             run at all.
     """
     half = max(1, min(PROBE_TOKENS, positions or PROBE_TOKENS) // 2)
-    ids_BL = _probe_ids(model, 2, 2 * half)
+    ids_BL = probe_ids(model, 2, 2 * half)
     ids_BL[1, :half] = ids_BL[0, :half]
     mask_BL = torch.ones_like(ids_BL)
     try:
@@ -109,8 +109,8 @@ def _parts_agree(model: Any, ids_BL: torch.Tensor, logits_BLV: torch.Tensor) -> 
     return difference <= SAME * float(logits_BLV.abs().max())
 
 
-def _probe_ids(model: Any, rows: int, length: int) -> torch.Tensor:
-    """Tokens drawn with a fixed seed, all alike in that none is the padding token, whose position may be none."""
+def probe_ids(model: Any, rows: int, length: int) -> torch.Tensor:
+    """Returns tokens drawn with a fixed seed, of which none is the padding token, whose position may be none."""
     size, padding = int(model.get_input_embeddings().weight.shape[0]), getattr(model.config, "pad_token_id", None)
     drawn = torch.randint(0, max(1, size - 1), (rows, length), generator=torch.Generator().manual_seed(0))
     return drawn if padding is None else drawn + (drawn >= padding).to(drawn.dtype)

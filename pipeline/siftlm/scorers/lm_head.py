@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 BLOCK_LOGITS = 1 << 25  # float32 values: 128 MiB
@@ -45,13 +46,14 @@ class PartedHead:
 
     model: Any
     head: Any
+    body: str  # the name of the model's part
 
     @classmethod
     def of(cls, model: Any) -> PartedHead:
         """Returns a split of the model that shares its weights, and follows it to another device or dtype."""
-        head = copy(model)
-        head._modules = {**model._modules, model.base_model_prefix: _NoBody()}
-        return cls(model, head)
+        head, body = copy(model), _body_name(model)
+        head._modules = {**model._modules, body: _NoBody()}
+        return cls(model, head, body)
 
     def states(self, ids_BL: torch.Tensor) -> torch.Tensor:
         """Returns the hidden states `[B, L, D]` of a batch that is padded on the right.
@@ -60,12 +62,20 @@ class PartedHead:
         ones has L^2 values for every row, 5 GiB for a window of 32,768 tokens.
         """
         mask_BL = torch.ones_like(ids_BL)
-        states_BLD: torch.Tensor = self.model.base_model(ids_BL, attention_mask=mask_BL, use_cache=False)[0]
+        body = getattr(self.model, self.body)
+        states_BLD: torch.Tensor = body(ids_BL, attention_mask=mask_BL, use_cache=False)[0]
         return states_BLD
 
     def logits(self, states_CD: torch.Tensor) -> torch.Tensor:
         logits_1CV: torch.Tensor = self.head(inputs_embeds=states_CD[None], use_cache=False).logits
         return logits_1CV[0]
+
+
+def _body_name(model: Any) -> str:
+    """The name of the part that is the body; what Llama 4 says of itself is its name in a larger model."""
+    bodies = [name for name, part in model.named_children() if isinstance(part, PreTrainedModel)]
+    named = str(model.base_model_prefix)
+    return named if named in model._modules or not bodies else bodies[0]
 
 
 def block_positions(vocabulary: int) -> int:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from siftlm.errors import UserError, reason_of
 from siftlm.scorers.lm_attention import fuse_gelu, use_packed_attention
+from siftlm.scorers.lm_blocks import use_blocked_attention
 from siftlm.scorers.lm_causal import has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_head import PartedHead
@@ -125,13 +126,16 @@ def load_model(
     model = checked(place, files, _from_files(place, files, trust))
     context = usable_positions(model)
     parted = has_parted_head(place, files.name, model, context)
+    packs = pack and can_pack(model.config)
+    if not packs:
+        use_blocked_attention(place, model, context, use_cache=False)
     name: str = dtype
     if dtype == "auto":
         name = "fp32" if device.type == "cpu" else half_precision(model, device, use_cache=False)
     model = model.to(device=device, dtype=DTYPES[name])
     model_type = str(model.config.model_type)
     kernels = device.type == "cuda" and name != "fp32"
-    body = _packed_body(model, kernels, compiled) if pack and can_pack(model.config) else None
+    body = _packed_body(model, kernels, compiled) if packs else None
     if body is None:
         log.warning("%s: %s documents are padded, not packed", place, model_type)
     parts = PartedHead.of(model) if parted and body is None else None

@@ -20,8 +20,8 @@ from siftlm.scorers.sequence_options import SequenceClassifierOptions
 if TYPE_CHECKING:
     from siftlm.scorers.sequence_model import ModelInputs, SequenceModel
 
-VERSION = 1  # raised when the same settings and model give other values
-DTYPE_VERSIONS = {"bf16": 2}  # the same for one dtype alone
+VERSION = 2  # raised when the same settings and model give other values
+DTYPE_VERSIONS = {"bf16": 3}  # the same for one dtype alone
 BEST = "*"  # in the place of a label: the one with the highest value
 SAME_VALUES = {"name", "model", "revision", "window_documents", "threads"}
 """Settings that decide no value. The model counts by its digest, not by where it is."""

@@ -30,6 +30,7 @@ from siftlm.errors import NoRoomError, UserError, reason_of
 from siftlm.scorers.devices import pick_device
 from siftlm.scorers.lm_agreement import check_values, sample_texts
 from siftlm.scorers.lm_bf16 import check_cpu_dtype, round_products
+from siftlm.scorers.lm_blocks import use_blocked_attention
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_forward import out_of_memory, padded_length, single_threaded_workers
@@ -311,8 +312,10 @@ class SequenceModel:
         from transformers import AutoModelForSequenceClassification as Loader
 
         place, trust = f"{self.place}.model", self.settings.trust_remote_code
-        model = read_model(place, self.files, "a sequence classification model", Loader, trust=trust)
-        return checked(place, self.files, model)
+        loaded = read_model(place, self.files, "a sequence classification model", Loader, trust=trust)
+        model = checked(place, self.files, loaded)
+        use_blocked_attention(place, model, usable_positions(model))
+        return model
 
     @cached_property
     def _exact(self) -> Any:
