@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from siftlm.config import RunConfig, parse
 from siftlm.patterns import InputFile
+from siftlm.scorers.document_model import SAME_VALUES
 from siftlm.scorers.lm import SAME_NUMBERS
-from siftlm.scorers.sequence_classifier import SAME_VALUES
 from siftlm.scorers.token_masks import TokenMask
 from siftlm.selectors.settings import PublishedPreset
 from siftlm.stages.ingest import shards as shards_of

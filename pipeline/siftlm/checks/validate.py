@@ -22,7 +22,7 @@ from siftlm.readers import read_shard
 from siftlm.readers.presence import suspicion
 from siftlm.readers.settings import InputSettings
 from siftlm.report.steps import unfindable
-from siftlm.scorers import open_classifier, open_score, open_scorer
+from siftlm.scorers import open_document_model, open_score, open_scorer
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import flattened, warned
@@ -57,7 +57,7 @@ def validate(config: RunConfig) -> list[str]:
         if not scored.awaited:
             open_score(scored).check()
     for rated in config.annotate.by_model():
-        model = open_classifier(rated)
+        model = open_document_model(rated)
         model.load(model.digest())
     return [
         *lines,

@@ -6,6 +6,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+from siftlm.scorers.document_model import DocumentModelScorer
+from siftlm.scorers.document_model import DocumentModelSettings as DocumentModelSettings
 from siftlm.scorers.dsir import DsirSettings as DsirSettings
 from siftlm.scorers.files import pinned as pinned
 from siftlm.scorers.lm import LMSettings as LMSettings
@@ -16,8 +18,6 @@ from siftlm.scorers.protocol import Scorer
 from siftlm.scorers.protocol import ScorerSettings as ScorerSettings
 from siftlm.scorers.score import ScoreScorer as ScoreScorer
 from siftlm.scorers.score import ScoreSettings as ScoreSettings
-from siftlm.scorers.sequence_classifier import SequenceClassifierScorer
-from siftlm.scorers.sequence_classifier import SequenceClassifierSettings as SequenceClassifierSettings
 from siftlm.scorers.settings import AnnotateSettings as AnnotateSettings
 from siftlm.scorers.settings import AnyAnnotator as AnyAnnotator
 from siftlm.scorers.settings import AnyScore as AnyScore
@@ -36,9 +36,9 @@ def open_score(settings: ScoreSettings) -> ScoreScorer:
     return scorer
 
 
-def open_classifier(settings: SequenceClassifierSettings) -> SequenceClassifierScorer:
+def open_document_model(settings: DocumentModelSettings) -> DocumentModelScorer[Any]:
     """Returns the scorer of these settings, whose model is loaded once; all threads of a process share one."""
-    scorer: SequenceClassifierScorer = _opened(type(settings), settings.model_dump_json())
+    scorer: DocumentModelScorer[Any] = _opened(type(settings), settings.model_dump_json())
     return scorer
 
 

@@ -123,7 +123,7 @@ def load_model(
         UserError: at `place`, for files that do not load, miss weights or hold values that are not finite, and for
             models that are not causal.
     """
-    model = checked(place, files, _from_files(place, files, trust))
+    model = causal_model(place, files, trust)
     context = usable_positions(model)
     parted = has_parted_head(place, files.name, model, context)
     packs = pack and can_pack(model.config)
@@ -187,16 +187,22 @@ def read_model(place: str, files: ModelFiles, wanted: str, kind: Any, *, trust: 
     return model, report
 
 
-def _from_files(place: str, files: ModelFiles, trust: bool) -> tuple[Any, dict[str, Any]]:
+def causal_model(place: str, files: ModelFiles, trust: bool) -> Any:
+    """Returns a causal language model in float32 and in evaluation mode.
+
+    Raises:
+        UserError: at `place`, for files that do not load, miss weights or hold values that are not finite, and for the
+            decoder of an encoder.
+    """
     from transformers import AutoModelForCausalLM
 
-    model, report = read_model(place, files, "a causal language model", AutoModelForCausalLM, trust=trust)
+    loaded = read_model(place, files, "a causal language model", AutoModelForCausalLM, trust=trust)
     if _reads_a_source(files, trust):
         raise UserError(
-            f"{place}: must be a causal language model, got {model.config.model_type} {files.name!r}, whose decoder "
-            "was trained beside an encoder"
+            f"{place}: must be a causal language model, got {loaded[0].config.model_type} {files.name!r}, whose "
+            "decoder was trained beside an encoder"
         )
-    return model, report
+    return checked(place, files, loaded)
 
 
 def _reads_a_source(files: ModelFiles, trust: bool) -> bool:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pyarrow as pa
-import xxhash
 
 from siftlm.errors import UserError
-from siftlm.scorers.devices import without_number
-from siftlm.scorers.files import Held
-from siftlm.scorers.lm_files import ModelFiles, find_model
+from siftlm.scorers.document_model import DocumentModelScorer
 from siftlm.scorers.score import Pending
 from siftlm.scorers.sequence_heads import ClassifierHead
 from siftlm.scorers.sequence_options import SequenceClassifierOptions
@@ -23,8 +18,6 @@ if TYPE_CHECKING:
 VERSION = 2  # raised when the same settings and model give other values
 DTYPE_VERSIONS = {"bf16": 3}  # the same for one dtype alone
 BEST = "*"  # in the place of a label: the one with the highest value
-SAME_VALUES = {"name", "model", "revision", "window_documents", "threads"}
-"""Settings that decide no value. The model counts by its digest, not by where it is."""
 
 
 class SequenceClassifierSettings(SequenceClassifierOptions):
@@ -39,51 +32,34 @@ class SequenceClassifierSettings(SequenceClassifierOptions):
     kind: Literal["sequence_classifier"] = "sequence_classifier"
     paper: ClassVar = "Penedo et al. 2024 (arXiv 2406.17557)"
     needs: ClassVar = "a sequence classification model"
-    cost: ClassVar = "large model"
-    packages: ClassVar = ("torch", "transformers", "tokenizers")
     example: ClassVar = {"name": "rater", "model": "rater", "device": "cpu"}
 
     def scorer(self) -> SequenceClassifierScorer:
         return SequenceClassifierScorer(self)
 
 
-class SequenceClassifierScorer(Held["SequenceModel"]):
+class SequenceClassifierScorer(DocumentModelScorer["SequenceModel"]):
     """Computes the columns of `SequenceClassifierSettings`, by a model that is loaded at the first document."""
 
     settings: SequenceClassifierSettings
-
-    def __reduce__(self) -> tuple[type[SequenceClassifierScorer], tuple[SequenceClassifierSettings]]:
-        return SequenceClassifierScorer, (self.settings,)  # a worker loads its own model
 
     def fields(self) -> list[pa.Field]:
         chosen = self.settings
         values = [pa.field(name, pa.float32()) for name in chosen.value_columns]
         best = [pa.field(f"{chosen.name}_label", pa.string())] if chosen.label == BEST else []
-        return [*values, *best, pa.field(chosen.truncated_column, pa.bool_())]
+        return [*values, *best, pa.field(chosen.looked_column, pa.bool_())]
 
     def values(self) -> dict[str, list[str]]:
         return {f"{self.settings.name}_label": list(self.head.labels)} if self.settings.label == BEST else {}
-
-    def reads(self) -> list[str]:
-        try:
-            return [str(path) for path in self.files.paths]
-        except OSError:  # the folder is gone
-            return [str(self.files.folder)]
 
     def check(self) -> None:
         """Raises a UserError for files that are missing and labels that the model does not have; loads no model."""
         self.chosen(self.head)
         self.content()
 
-    def content(self) -> str:
-        return self.files.digest()
-
-    def identity(self, content: str) -> str:
-        """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
-        settings = self.settings.model_dump(mode="json", exclude=SAME_VALUES)
-        settings["device"] = without_number(self.settings.device)
-        version = DTYPE_VERSIONS.get(self.settings.dtype, VERSION)
-        return xxhash.xxh3_128_hexdigest(json.dumps([version, content, settings], sort_keys=True).encode())
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        return DTYPE_VERSIONS.get(self.settings.dtype, VERSION)
 
     def open(self) -> SequenceModel:
         from siftlm.scorers.sequence_model import SequenceModel
@@ -91,19 +67,13 @@ class SequenceClassifierScorer(Held["SequenceModel"]):
         return SequenceModel(self.settings, self.files, self.head)
 
     def metadata(self) -> dict[str, str]:
-        """Returns what a reader must know to use or repeat the values; loads the model."""
         return self.loaded().metadata()
 
     def tokenise(self, texts: pa.Array) -> ModelInputs:
-        """Returns what the model reads of the texts, the first step of `score`."""
         return self.loaded().tokenise(texts)
 
     def begin(self, inputs: ModelInputs) -> Pending:
-        """Starts the model on the texts, queued after those that it has already, and returns without waiting."""
         return self.loaded().begin(inputs, self.chosen(self.head), pa.schema(self.fields()))
-
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return self.begin(self.tokenise(batch["text"])).finish()
 
     def chosen(self, head: ClassifierHead) -> list[int] | None:
         """Returns the outputs that have columns, or None for the best one; raises a UserError for other labels."""
@@ -132,9 +102,3 @@ class SequenceClassifierScorer(Held["SequenceModel"]):
             place = f"{self.settings.place}.activation"
             raise UserError(f"{place}: must be 'sigmoid' or 'none' for a head with one output, got a softmax")
         return head
-
-    @cached_property
-    def files(self) -> ModelFiles:
-        """Returns the files of the model, and downloads a hub model at the first call."""
-        chosen = self.settings
-        return find_model(f"{chosen.place}.model", chosen.model, None, chosen.revision, chosen.allow_pickle)

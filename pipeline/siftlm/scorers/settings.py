@@ -9,10 +9,12 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from siftlm.scorers.compression import CompressionSettings
 from siftlm.scorers.contamination import ContaminationSettings
+from siftlm.scorers.document_model import DocumentModelSettings
 from siftlm.scorers.dsir import DsirSettings
 from siftlm.scorers.fasttext import ClassifierSettings
 from siftlm.scorers.language import LanguageSettings
 from siftlm.scorers.lm import LMSettings
+from siftlm.scorers.memorization import MemorizationSettings
 from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import ScorerSettings
 from siftlm.scorers.python import PythonSettings
@@ -27,11 +29,21 @@ def lm_unless_told(value: object) -> object:
     return {"kind": "lm", **value} if isinstance(value, dict) else value
 
 
+def rater_unless_told(value: object) -> object:
+    """Returns the settings of a model with `kind = "sequence_classifier"` where they name no kind."""
+    return {"kind": "sequence_classifier", **value} if isinstance(value, dict) else value
+
+
+AnyDocumentModel = Annotated[
+    Annotated[SequenceClassifierSettings | MemorizationSettings, Field(discriminator="kind")],
+    BeforeValidator(rater_unless_told),
+]
 AnyAnnotator = Annotated[
     LanguageSettings
     | SignalsSettings
     | ClassifierSettings
     | SequenceClassifierSettings
+    | MemorizationSettings
     | DsirSettings
     | ContaminationSettings
     | CompressionSettings
@@ -58,9 +70,10 @@ class AnnotateSettings(Settings):
     classifiers: list[ClassifierSettings] = Field(
         default_factory=list, description="fastText classifiers, each a column with the probability of a label."
     )
-    models: list[SequenceClassifierSettings] = Field(
+    models: list[AnyDocumentModel] = Field(
         default_factory=list,
-        description="Sequence classification models of transformers: raters of quality, toxicity, language.",
+        description="Models of transformers that read documents: sequence classification models, which rate quality, "
+        "toxicity, language, and what a causal model knows by heart.",
     )
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."
@@ -92,6 +105,6 @@ class AnnotateSettings(Settings):
     def scorers(self) -> tuple[ScorerSettings, ...]:
         return tuple(settings for _, settings in self.placed())
 
-    def by_model(self) -> tuple[SequenceClassifierSettings, ...]:
+    def by_model(self) -> tuple[DocumentModelSettings, ...]:
         """Returns the scorers whose columns steps of their own compute, on the devices that language models use."""
-        return tuple(settings for settings in self.scorers() if isinstance(settings, SequenceClassifierSettings))
+        return tuple(settings for settings in self.scorers() if isinstance(settings, DocumentModelSettings))

@@ -1,4 +1,4 @@
-"""Rates and classifies documents by one transformers model, and writes the step models/<name>."""
+"""Reads documents by one transformers model, and writes the step models/<name>."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep, Told
-from siftlm.scorers import SequenceClassifierSettings, open_classifier, pinned
+from siftlm.scorers import DocumentModelSettings, open_document_model, pinned
 from siftlm.stages.columns import ELIGIBLE, MODELS
 from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.stages.eligible import out_already
@@ -48,7 +48,7 @@ class RateByModel(ShardStep):
     with the same first half hold is taken over, for a value depends on no other document.
     """
 
-    settings: SequenceClassifierSettings
+    settings: DocumentModelSettings
     early: bool = False
     window_bytes: int = WINDOW_BYTES
     by_model: ClassVar[bool] = True
@@ -73,7 +73,7 @@ class RateByModel(ShardStep):
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
         """Returns the tasks, each with the model's digest and the earlier outputs that it takes values from."""
-        model = open_classifier(self.settings).digest()
+        model = open_document_model(self.settings).digest()
         made = digest("model", VERSION, model)
         eligible = ["" if self.early else shard.content(ELIGIBLE) for shard in shards]
         halves = [(digest(made, s.contents(EDITED)), digest(e)) for s, e in zip(shards, eligible, strict=True)]
@@ -81,8 +81,8 @@ class RateByModel(ShardStep):
         return [shard.task(key, earlier=earlier, model=model) for shard, (key, earlier) in outputs]
 
     def run(self, task: Task, store: Store) -> Marker:
-        started, truncated = time.monotonic(), 0
-        scorer = open_classifier(self.settings)
+        started, told = time.monotonic(), 0
+        scorer = open_document_model(self.settings)
         reasons = self._reasons(task, store)
         with (
             self._pinned(task),
@@ -90,11 +90,11 @@ class RateByModel(ShardStep):
         ):
             for part in one_ahead(self._parts(task, store, reasons)):
                 rated = part.finish()
-                truncated += pc.sum(rated[self.settings.truncated_column]).as_py() or 0
+                told += pc.sum(rated[self.settings.looked_column]).as_py() or 0
                 out.write(rated)
         dropped = {"not_alive": pc.sum(pc.is_valid(reasons)).as_py() or 0}
         seconds = round(time.monotonic() - started, 3)
-        return task.marker(self.name, out.rows, out.seal, dropped=dropped, seconds=seconds, truncated=truncated)
+        return task.marker(self.name, out.rows, out.seal, dropped=dropped, seconds=seconds, told=told)
 
     def load(self, task: Task) -> None:
         with self._pinned(task):
@@ -104,15 +104,19 @@ class RateByModel(ShardStep):
         return nulls(self.name, self.columns(), task, store)
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:
-        """Returns what the files record about the model, and how many documents it read only the beginning of."""
+        """Returns what the files record about the model, and for how many documents its column of booleans is true.
+
+        These are the documents that it read only the beginning of, say.
+        """
         if not tasks:
             return Told()
-        cut = sum(int(marker.facts["truncated"]) for marker in markers)
-        facts = {"model": self.settings.model, "digest": tasks[0].facts["model"], "truncated_documents": str(cut)}
+        told = sum(int(marker.facts.get("told", 0)) for marker in markers)
+        counted = {f"{self.settings.told}_documents": str(told)}
+        facts = {"model": self.settings.model, "digest": tasks[0].facts["model"]} | counted
         return Told(models={self.settings.name: facts | stored_facts(store, self.name, tasks[0].key)})
 
     def _pinned(self, task: Task) -> AbstractContextManager[None]:
-        return pinned([(open_classifier(self.settings), task.facts["model"])])
+        return pinned([(open_document_model(self.settings), task.facts["model"])])
 
     def _reasons(self, task: Task, store: Store) -> pa.Array:
         """Why documents are out already; nothing of any where all of them are rated."""
@@ -122,7 +126,7 @@ class RateByModel(ShardStep):
 
     def _parts(self, task: Task, store: Store, reasons: pa.Array) -> Iterator[Part]:
         """The windows of the shard, each tokenised and begun, without the documents whose values are known."""
-        scorer, mark = open_classifier(self.settings), self.settings.truncated_column
+        scorer, mark = open_document_model(self.settings), self.settings.looked_column
         earlier = [store.table(self.name, key) for key in task.facts["earlier"]]
         for rows, documents in with_rows(self._windows(task, store)):
             alive = pc.is_null(reasons[rows]).to_numpy(zero_copy_only=False)

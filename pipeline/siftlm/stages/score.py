@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Row, Shard, ShardStep, Told
-from siftlm.scorers import ScoreScorer, ScoreSettings, SequenceClassifierSettings, open_score, pinned
+from siftlm.scorers import DocumentModelSettings, ScoreScorer, ScoreSettings, open_score, pinned
 from siftlm.scorers.score import Pending
 from siftlm.scorers.token_masks import MASK, MASKED
 from siftlm.stages.columns import ELIGIBLE, SCORES
@@ -340,7 +340,7 @@ class Score(ShardStep):
         return own, [model for model in others if model]
 
 
-def wanted(model: ScoreSettings | SequenceClassifierSettings) -> WantedDevice:
+def wanted(model: ScoreSettings | DocumentModelSettings) -> WantedDevice:
     """Returns which device a model works on."""
     return WantedDevice(f"{model.place}.device", model.runs_on)
 
