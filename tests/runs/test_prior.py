@@ -117,3 +117,16 @@ def test_no_tokenizer_is_one_line(pages: Any, source: str, message: str) -> None
     (pages.root / "broken").write_text("{}")
     with pytest.raises(UserError, match=rf"^prior\.0\.tokenizer: .*{message}"):
         pages.run(prior=[{"tokenizer": str(pages.root / source)}])
+
+
+def test_an_empty_corpus_and_one_document_have_numbers_or_none(bench: Any, tmp_path: Path) -> None:
+    """A vocabulary of one token gives every document the same prior, 1, whose logarithm is 0."""
+    one = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    one.pre_tokenizer = pre_tokenizers.Whitespace()
+    one.save(str(tmp_path / "one.json"))
+    settings = {"prior": [{"tokenizer": str(tmp_path / "one.json")}], "output": {"allow_empty": True}}
+    bench.shard("0.jsonl", [])
+    bench.run("empty", **settings)
+    bench.shard("0.jsonl", [{"id": "d", "text": "one document of five words"}])
+    bench.run("one", **settings)
+    assert found(bench, "one") == {"one document of five words": (0.0, 0.0, 0.0)}
