@@ -31,6 +31,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "stages": frozenset({"stages"}),
     "report": frozenset({"report"}),
     "engine": frozenset({"engine"}),
+    "mixtures": frozenset({"mixtures"}),
     "correlate": frozenset({"correlate", "scaling"}),
     "methods": frozenset({"components"}),
     "components": frozenset({"readers", "edits", "scorers", "selectors", "mixing", "proxies.trainer"}),

@@ -13,6 +13,7 @@ import typer
 
 from siftlm import console, logs, stopping
 from siftlm.cli.mistakes import known
+from siftlm.cli.mix import mix
 from siftlm.cli.prove import prove
 from siftlm.cli.store import store_app
 from siftlm.errors import UserError, one_line, visible
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(store_app, name="store")
 app.command()(prove)
+app.command()(mix)
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for
