@@ -14,8 +14,9 @@ import typer.main
 from siftlm import reference_pages
 from siftlm.cli.commands import app
 from siftlm.components import methods
-from siftlm.config import RunConfig, parse
+from siftlm.config import RunConfig, parse, validated
 from siftlm.engine.beam_options import of_arguments
+from siftlm.mixtures.settings import MixConfig
 from siftlm.proving.settings import proof_plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,9 +63,14 @@ def commands() -> list[Any]:
 
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_an_example_of_a_configuration_is_one(block: str) -> None:
-    """Tables alone are laid over a run that lacks them, those of a proof over a run with its selection."""
+    """Tables alone are laid over a run that lacks them, those of a proof over a run with its selection.
+
+    Those of mixtures stand alone.
+    """
     tree = {**BASE, **tomllib.loads(block)}
-    if "prove" in tree:
+    if "mix" in tree:
+        assert isinstance(validated(MixConfig, tomllib.loads(block), [], "guide"), MixConfig)
+    elif "prove" in tree:
         assert proof_plan({**tree, "select": SELECT, "score": [SCORE]}, [], "guide").arms
     else:
         assert isinstance(parse(tree, []), RunConfig)

@@ -1,4 +1,4 @@
-"""Defines what a law of mixtures is: it is fitted to the losses of runs, and predicts the loss of other mixtures."""
+"""Defines a law of mixtures, which is fitted to the losses of runs and predicts those of other mixtures."""
 
 from __future__ import annotations
 
