@@ -115,7 +115,7 @@ def blocks_forward(
     """Returns the attention output `[B, L, H, E]`, as transformers' own attention functions do.
 
     Raises:
-        ValueError: for a mask or an argument that no other family has.
+        ValueError: for a mask of another kind, or an argument of UNKNOWN, whose effect is not computed here.
     """
     _calls.set(_calls.get() + 1)
     unknown = [name for name in UNKNOWN if named.get(name) is not None]
