@@ -1,4 +1,4 @@
-"""Computes attention a block of queries at a time, so that memory does not grow with the square of the tokens.
+"""Computes attention a block of queries at a time, without scores for every pair of tokens.
 
 Shapes: B rows, H query heads, G key and value heads (H = G * R), L queries, S keys, E head size, F size of a value,
 Q queries of a block, K keys that a block reads.
@@ -16,7 +16,7 @@ MOST_QUERIES = 256  # of a block by default
 LEAST_QUERIES = 16
 
 
-class Seen(NamedTuple):
+class SeenKeys(NamedTuple):
     """Says what a block of queries sees: the keys from `begin` to `end`, but for those that are `hidden`.
 
     `hidden` is a mask [B or 1, 1, Q, X] that is true where a query does not see one of the last X of these keys. None
@@ -28,7 +28,7 @@ class Seen(NamedTuple):
     hidden: torch.Tensor | None
 
 
-Sight = Callable[[int, int, torch.device], Seen]
+Sight = Callable[[int, int, torch.device], SeenKeys]
 """Tells what the queries from the first number to the second see, with a mask on the device."""
 
 
@@ -73,21 +73,22 @@ def blocked_attention(
     return output.flatten(2, 3).transpose(1, 2)
 
 
-def causal(first: int, stop: int, device: torch.device) -> Seen:
+def causal(first: int, stop: int, device: torch.device) -> SeenKeys:
     """Shows every query the keys up to its own."""
     future = torch.ones(stop - first, stop - first, dtype=torch.bool, device=device).triu(1)
-    return Seen(0, stop, future[None, None])
+    return SeenKeys(0, stop, future[None, None])
 
 
 def all_keys(keys: int) -> Sight:
     """Returns a sight of all of so many keys."""
-    return lambda _first, _stop, _device: Seen(0, keys, None)
+    return lambda _first, _stop, _device: SeenKeys(0, keys, None)
 
 
 def block_queries(scores: int) -> int:
-    """Returns the queries of a block of about SCORES scores, from the number that one query has in all rows and heads.
+    """Returns how many queries have about SCORES scores: a power of two from LEAST_QUERIES to MOST_QUERIES.
 
-    It is a power of two from LEAST_QUERIES to MOST_QUERIES.
+    Args:
+        scores: How many one query has, in all rows and heads.
     """
     most = 1 << max(0, (SCORES // max(1, scores)).bit_length() - 1)
     return max(LEAST_QUERIES, min(MOST_QUERIES, most))

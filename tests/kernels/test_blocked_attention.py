@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from siftlm_kernels import blocked_attention as module
-from siftlm_kernels.blocked_attention import Seen, Sight, all_keys, block_queries, blocked_attention, causal
+from siftlm_kernels.blocked_attention import SeenKeys, Sight, all_keys, block_queries, blocked_attention, causal
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -45,10 +45,10 @@ def naive(
 def window(behind: int) -> Sight:
     """A sight of so many keys up to a query's own."""
 
-    def sight(first: int, stop: int, device: torch.device) -> Seen:
+    def sight(first: int, stop: int, device: torch.device) -> SeenKeys:
         begin = max(0, first - behind + 1)
         query, key = torch.arange(first, stop, device=device)[:, None], torch.arange(begin, stop, device=device)
-        return Seen(begin, stop, ((key > query) | (key <= query - behind))[None, None])
+        return SeenKeys(begin, stop, ((key > query) | (key <= query - behind))[None, None])
 
     return sight
 
@@ -70,7 +70,7 @@ def test_keys_outside_of_what_a_block_sees_are_not_read() -> None:
     """A product with NaN would be NaN, were it hidden afterwards or not."""
     q, k, v = states(1, 8, 64)
     k[:, :, :40] = v[:, :, :40] = float("nan")
-    shown = lambda _first, _stop, _device: Seen(40, 64, None)  # noqa: E731
+    shown = lambda _first, _stop, _device: SeenKeys(40, 64, None)  # noqa: E731
     assert blocked_attention(q, k, v, shown, scale=1.0).isfinite().all()
 
 
@@ -78,7 +78,7 @@ def test_keys_outside_of_what_a_block_sees_are_not_read() -> None:
 def test_a_query_that_sees_nothing_gives_numbers(options: dict[str, Any]) -> None:
     """Padding before a text sees nothing, and what it gave would be NaN to every query that hides it."""
     q, k, v = states(1, 20, 20)
-    nothing = lambda first, stop, _device: Seen(0, 20, torch.ones(1, 1, stop - first, 20, dtype=torch.bool))  # noqa: E731
+    nothing = lambda first, stop, _device: SeenKeys(0, 20, torch.ones(1, 1, stop - first, 20, dtype=torch.bool))  # noqa: E731
     assert blocked_attention(q, k, v, nothing, scale=1.0, **options).isfinite().all()
 
 

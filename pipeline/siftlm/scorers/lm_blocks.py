@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, PROBE_TOKENS, probe_ids
-from siftlm_kernels.blocked_attention import Seen, all_keys, block_queries, blocked_attention, causal
+from siftlm_kernels.blocked_attention import SeenKeys, all_keys, block_queries, blocked_attention, causal
 
 NAME = "siftlm_blocks"
 SAME = 1e-4  # of the largest output, between a model and the same with attention in blocks
@@ -52,7 +52,7 @@ class BlockMask:
             return self.keys
         return min(self.keys, self.behind + self.ahead + 1)
 
-    def sight(self, first: int, stop: int, _device: torch.device) -> Seen:
+    def sight(self, first: int, stop: int, _device: torch.device) -> SeenKeys:
         """Returns what some queries see, as a `Sight` of `blocked_attention` does."""
         from transformers.masking_utils import sdpa_mask
 
@@ -63,7 +63,7 @@ class BlockMask:
             q_length=stop - first, kv_length=end - begin, q_offset=self.first_query + first,
             kv_offset=self.first_key + begin, allow_is_causal_skip=False, **self.arguments,
         )  # fmt: skip
-        return Seen(begin, end, None if shown is None else ~shown)
+        return SeenKeys(begin, end, None if shown is None else ~shown)
 
 
 def block_mask(
@@ -82,8 +82,9 @@ def block_mask(
     device: torch.device | str = "cpu",
     **_: Any,
 ) -> BlockMask | None:
-    """Returns the mask of a batch, None where all that it hides is what comes after a query, or where it hides nothing.
+    """Returns the mask of a batch, None where `is_causal` of an attention function says all of it.
 
+    That is so where all that it hides is what comes after a query, or where it hides nothing.
     `allow_is_causal_skip` is transformers' word that the mask is causal but for a window and padding, and
     `allow_is_bidirectional_skip` that it hides nothing else; any other mask is taken to reach over all keys.
     """
@@ -115,7 +116,7 @@ def blocks_forward(
     """Returns the attention output `[B, L, H, E]`, as transformers' own attention functions do.
 
     Raises:
-        ValueError: for a mask or an argument that no other family has.
+        ValueError: for a mask of another kind, or an argument of UNKNOWN, whose effect is not computed here.
     """
     _calls.set(_calls.get() + 1)
     unknown = [name for name in UNKNOWN if named.get(name) is not None]
