@@ -119,6 +119,40 @@ def test_no_tokenizer_is_one_line(pages: Any, source: str, message: str) -> None
         pages.run(prior=[{"tokenizer": str(pages.root / source)}])
 
 
+def words(path: Path, vocabulary: dict[str, int]) -> str:
+    """Saves a tokenizer of these words; gives its path."""
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(path))
+    return str(path)
+
+
+def test_a_tokenizer_that_changes_in_a_process_is_read_again(pages: Any, tmp_path: Path) -> None:
+    path = words(tmp_path / "changed.json", {"[UNK]": 0})
+    pages.run(prior=[{"tokenizer": path}])
+    assert {row[0] for row in found(pages).values()} == {0.0, None}
+    words(tmp_path / "changed.json", {"[UNK]": 0} | {word: n + 1 for n, word in enumerate(WORDS)})
+    pages.run(prior=[{"tokenizer": path}])
+    for text, numbers in expected(TEXTS).items():
+        assert found(pages)[text] == pytest.approx(numbers, abs=1e-9), text
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({}, "must be a tokenizer of 1 to 16,777,216 tokens, got .* with 0"),
+        ({"[UNK]": 0, "a": 1 << 24}, "must be a tokenizer of 1 to 16,777,216 tokens, got .* with 16,777,217"),
+        ({"the": 0}, "must hold a tokenizer that encodes every text, got .*Missing"),
+    ],
+)
+def test_a_tokenizer_that_cannot_count_is_told_before_a_run(
+    pages: Any, tmp_path: Path, vocabulary: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^prior\.0\.tokenizer: {message}"):
+        pages.run(prior=[{"tokenizer": words(tmp_path / "bad.json", vocabulary)}])
+    assert not pages.markers()
+
+
 def test_an_empty_corpus_and_one_document_have_numbers_or_none(bench: Any, tmp_path: Path) -> None:
     """A vocabulary of one token gives every document the same prior, 1, whose logarithm is 0."""
     one = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))

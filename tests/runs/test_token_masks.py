@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ pytest.importorskip("apache_beam")
 MASKS = [{"name": "hard", "above": 20.0}, {"name": "hard_runs", "above": 20.0, "encoding": "runs"}]
 
 
-def test_masks_are_those_of_the_nats(bench: Any, tiny_model: Any) -> None:
+def test_masks_are_those_of_the_nats(bench: Any, tiny_model: Any, tmp_path: Path) -> None:
     texts = ["A sieve keeps the coarse.", "", "It lets the fine grains fall, one by one, and never tires of it."]
     bench.shard("0.jsonl", [{"id": f"d{n}", "text": text} for n, text in enumerate(texts)])
-    model = str(tiny_model("gpt2"))
+    model = str(tiny_model(tmp_path / "model"))
     score = {"name": "lm", "model": model, "device": "cpu", "per_token": ["nll"], "token_masks": MASKS}
     rules = [{"kind": "threshold", "column": "byte_count", "min": 10}]
     first = bench.run(score=[score], preselect=rules, output={"rejects": True})

@@ -23,7 +23,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from siftlm.errors import UserError
 from siftlm.scorers import lm_tokens
 from siftlm.scorers.lm_files import find_model
-from siftlm.scorers.lm_tokens import encode_long, load_tokenizer
+from siftlm.scorers.lm_tokens import encode_long, made_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def load(language_models: dict[str, Path]) -> Callable[..., lm_tokens.TextTokeni
 
     def loaded(bos_mode: Any = "auto", backend: Any = "tokenizers") -> lm_tokens.TextTokenizer:
         files = find_model("score.tiny.model", str(language_models["gpt2"]), None, None, False)
-        return load_tokenizer.__wrapped__("score.tiny.model", files, bos_mode, False, backend, False)
+        return made_tokenizer("score.tiny.model", files, bos_mode, False, backend, False)
 
     return loaded
 

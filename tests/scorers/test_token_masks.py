@@ -51,6 +51,7 @@ def test_either_bound_marks() -> None:
         (b"\x00", 9, "bitmap", "must have 2 bytes for 9 tokens, got 1"),
         (b"\x03", 4, "runs", "must have runs of 4 tokens, got 3"),
         (b"\x83", 4, "runs", "cut short"),
+        (b"\x04", 4, "run", "encoding must be bitmap or runs, got 'run'"),
     ],
 )
 def test_other_bytes_are_refused(content: bytes, tokens: int, encoding: Any, message: str) -> None:

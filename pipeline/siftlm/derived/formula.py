@@ -43,7 +43,6 @@ HIGHEST = 160  # operations and formulas that one stands on
 MOST_BUCKETS = 1000
 
 CORPUS_FUNCTIONS = ("median", "quantile", "rank", "zscore")
-
 """What can be called over the values of all documents that are not out already."""
 
 _ARITHMETIC = {ast.Add: pc.add, ast.Sub: pc.subtract, ast.Mult: pc.multiply, ast.Div: pc.divide}

@@ -104,15 +104,26 @@ class TextTokenizer:
             read *= 2
 
 
-@lru_cache(maxsize=8)
 def load_tokenizer(
     place: str, files: ModelFiles, bos_mode: BosMode, literal_specials: bool, backend: Backend, trust: bool
 ) -> TextTokenizer:
-    """Returns the tokenizer of a model folder; equal folders and settings share one object.
+    """Returns the tokenizer of a model folder; equal files and settings share one object.
 
     Raises:
         UserError: at `place`, where there is no usable tokenizer or it lacks the token that `bos_mode` asks for.
     """
+    return _loaded(files.tokenizer_digest(), place, files, bos_mode, literal_specials, backend, trust)
+
+
+@lru_cache(maxsize=8)
+def _loaded(_digest: str, *arguments: Any) -> TextTokenizer:
+    return made_tokenizer(*arguments)
+
+
+def made_tokenizer(
+    place: str, files: ModelFiles, bos_mode: BosMode, literal_specials: bool, backend: Backend, trust: bool
+) -> TextTokenizer:
+    """Returns what `load_tokenizer` does, an object of its own."""
     tokenizer = read_tokenizer(place, files, trust)
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is not None:  # only now: a call of the tokenizer puts its own settings back
@@ -173,6 +184,7 @@ def fastest_encoder(place: str, fast: Any) -> Encode:
 def _chosen_encoder(place: str, tokenizer: Any, fast: Any, backend: Backend, literal: bool) -> tuple[str, Encode]:
     """gigatoken where it gives the ids of the model's own tokenizer; else that, and one line that says why."""
     own = partial(_encode_python, tokenizer, literal) if fast is None else partial(_encode_fast, fast)
+    own = partial(_encode_own, place, own)
     name = "python" if fast is None else "tokenizers"
     if backend == "tokenizers":
         return name, own
@@ -181,6 +193,14 @@ def _chosen_encoder(place: str, tokenizer: Any, fast: Any, backend: Backend, lit
     except _RefusedError as refusal:
         _say_once(f"{place}: the model's own tokenizer encodes, not gigatoken, which is faster: {refusal}")
         return name, own
+
+
+def _encode_own(place: str, own: Encode, texts: Sequence[str]) -> TokenIds:
+    """The ids by a model's own tokenizer; raises UserError where it takes a text with an error."""
+    try:
+        return own(texts)
+    except Exception as error:  # the libraries raise nothing narrower
+        raise UserError(f"{place}: must hold a tokenizer that encodes every text, got {reason_of(error)}") from error
 
 
 def _encode_fast(fast: Any, texts: Sequence[str]) -> TokenIds:

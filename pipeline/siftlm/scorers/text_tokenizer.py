@@ -9,9 +9,11 @@ from typing import Any
 
 from siftlm.errors import UserError, reason_of
 from siftlm.remote.hub import known_reason
+from siftlm.scorers.files import changed
 from siftlm.scorers.lm_files import TOKENIZER_FILES, ModelFiles, digest_of
-from siftlm.scorers.lm_tokens import Encode, fastest_encoder, read_tokenizer
+from siftlm.scorers.lm_tokens import SAMPLE_TEXTS, Encode, fastest_encoder, read_tokenizer
 
+MOST_TOKENS = 1 << 24  # numbers are kept for every id up to the highest; vocabularies have a million at most
 CONFIGS = ("tokenizer_config.json", "config.json")  # one of them says what class a tokenizer has
 
 
@@ -50,9 +52,30 @@ def find_tokenizer(place: str, source: str, revision: str | None = None) -> Toke
     return TokenizerFiles(place, path if path.is_dir() else _from_hub(place, source, revision))
 
 
+def open_text_tokenizer(files: TokenizerFiles, digest: str | None = None) -> OpenTokenizer:
+    """Returns the tokenizer of some files, which a process loads once.
+
+    Args:
+        files: Where they are.
+        digest: That of the files that were meant, which may have changed since; None for any.
+
+    Raises:
+        UserError: there is no tokenizer, or one of Python code, or one of other files than were meant.
+    """
+    opened = _opened(files, digest or files.digest())
+    if opened is None:
+        raise changed(str(files.path))
+    return opened
+
+
 @lru_cache(maxsize=8)
-def open_text_tokenizer(files: TokenizerFiles) -> OpenTokenizer:
-    """Returns the tokenizer of some files; raises UserError where there is none, or one of Python code."""
+def _opened(files: TokenizerFiles, digest: str) -> OpenTokenizer | None:
+    """The tokenizer of files with this digest; None where they have another one."""
+    made = _read(files)
+    return made if files.digest() == digest else None
+
+
+def _read(files: TokenizerFiles) -> OpenTokenizer:
     place, path = files.place, files.path
     alone = path if path.is_file() else path / "tokenizer.json"
     if path.is_file() or (alone.is_file() and not any((path / name).is_file() for name in CONFIGS)):
@@ -65,9 +88,13 @@ def open_text_tokenizer(files: TokenizerFiles) -> OpenTokenizer:
     fast.no_truncation()
     fast.no_padding()
     vocabulary = 1 + max(fast.get_vocab(with_added_tokens=True).values(), default=-1)
-    if not vocabulary:
-        raise UserError(f"{place}: must be a tokenizer with tokens, got {str(path)!r} without any")
-    return OpenTokenizer(fastest_encoder(place, fast), vocabulary)
+    if not 0 < vocabulary <= MOST_TOKENS:
+        raise UserError(
+            f"{place}: must be a tokenizer of 1 to {MOST_TOKENS:,} tokens, got {str(path)!r} with {vocabulary:,}"
+        )
+    encode = fastest_encoder(place, fast)
+    encode(SAMPLE_TEXTS)  # so that what takes no text is told before a run
+    return OpenTokenizer(encode, vocabulary)
 
 
 def _from_file(place: str, path: Path) -> Any:
@@ -79,6 +106,7 @@ def _from_file(place: str, path: Path) -> Any:
         raise UserError(f"{place}: must be a tokenizer.json, got {str(path)!r}; {reason_of(error)}") from error
 
 
+@lru_cache(maxsize=8)
 def _from_hub(place: str, source: str, revision: str | None) -> Path:
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith(".json") or not source:
         raise UserError(f"{place}: must be a tokenizer.json, a folder or a hub id, got {source!r}, where nothing is")

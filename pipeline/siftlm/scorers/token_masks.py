@@ -6,7 +6,7 @@ A mask covers the scored tokens of a document in their order. `decode_mask` give
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -96,8 +96,10 @@ def decode_mask(content: bytes, tokens: int, encoding: Encoding = "bitmap") -> B
         encoding: That of the mask in the configuration.
 
     Raises:
-        UserError: the bytes are not a mask of so many tokens.
+        UserError: the bytes are not a mask of so many tokens, or there is no such encoding.
     """
+    if encoding not in get_args(Encoding):
+        raise UserError(f"mask: encoding must be {' or '.join(get_args(Encoding))}, got {encoding!r}")
     if encoding == "bitmap":
         if len(content) != -(-tokens // 8):
             raise UserError(f"mask: must have {-(-tokens // 8)} bytes for {tokens} tokens, got {len(content)}")

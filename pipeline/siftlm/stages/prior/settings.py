@@ -24,7 +24,7 @@ class PriorSettings(Settings):
     example: ClassVar[Mapping[str, Any]] = {"tokenizer": "openai-community/gpt2"}
 
     name: str = Field("prior", pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
-    tokenizer: str = Field(description="A tokenizer.json, a folder with a tokenizer, or a hub id.")
+    tokenizer: str = Field(min_length=1, description="A tokenizer.json, a folder with a tokenizer, or a hub id.")
     revision: str | None = Field(None, description="Branch, tag or commit of a tokenizer from the hub.")
     counts: Literal["tokens", "tokens_and_documents"] = Field(
         "tokens",

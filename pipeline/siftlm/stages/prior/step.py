@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.shards import Task
-from siftlm.engine.step import ShardStep
+from siftlm.engine.step import Shard, ShardStep
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.scorers.lm_tokens import TokenIds
 from siftlm.scorers.text_tokenizer import OpenTokenizer, TokenizerFiles, find_tokenizer, open_text_tokenizer
@@ -35,6 +35,7 @@ STEP = "prior/"  # prefix of the steps that measure documents
 COUNTS = "token_counts"  # the tokens of every shard
 PRIORS = "token_priors"  # those of the whole corpus, and the fact of a task that names their file
 COUNTS_SCHEMA = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in TokenCounts._fields])
+TOKENIZER = "tokenizer"  # the fact of a task that is the tokenizer's digest
 BATCH_DOCUMENTS = 1024
 
 
@@ -62,12 +63,17 @@ class Prior(ShardStep):
         """Returns where the tokenizer is; raises UserError where it is not."""
         return find_tokenizer(f"{self.place}.tokenizer", self.settings.tokenizer, self.settings.revision)
 
-    def tokenizer(self) -> OpenTokenizer:
-        """Returns the tokenizer, which is loaded once a process; raises UserError."""
-        return open_text_tokenizer(self.tokenizer_files())
+    def tokenizer(self, task: Task | None = None) -> OpenTokenizer:
+        """Returns the tokenizer, that of the key of a task where one is given; raises UserError."""
+        return open_text_tokenizer(self.tokenizer_files(), task.facts[TOKENIZER] if task else None)
 
     def columns(self) -> pa.Schema:
         return pa.schema(self.settings.columns())
+
+    def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
+        """Returns the tasks, each with the digest of the tokenizer that its key is made of."""
+        facts = {TOKENIZER: self.tokenizer_files().digest()}
+        return [replace(task, facts={**task.facts, **facts}) for task in super().tasks(shards, store)]
 
     def work(self, tasks: Sequence[Task], context: Context) -> list[Marker]:
         store = context.store
@@ -101,7 +107,7 @@ class Prior(ShardStep):
 
     def encoded(self, task: Task, store: Store) -> Iterator[tuple[TokenIds, BoolArray]]:
         """Yields per batch of a shard the tokens of the documents that count, and a mask that marks them."""
-        encode, alive = self.tokenizer().encode, None
+        encode, alive = self.tokenizer(task).encode, None
         if self.drops:
             duplicate = store.table(CLUSTERS, task.inputs[CLUSTERS], ["duplicate"])["duplicate"]
             alive = np.asarray(pc.is_null(duplicate).to_numpy(), np.bool_)
@@ -111,8 +117,15 @@ class Prior(ShardStep):
 
     def _counting(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks that count the tokens of shards, whose keys say nothing of other shards or of priors."""
-        counted = digest(COUNTS, VERSION, self.drops, self.tokenizer_files().digest())
-        return [replace(task, key=digest(counted, [task.inputs.get(step) for step in self.reads])) for task in tasks]
+        return [
+            replace(
+                task,
+                key=digest(
+                    COUNTS, VERSION, self.drops, task.facts[TOKENIZER], [task.inputs.get(s) for s in self.reads]
+                ),
+            )
+            for task in tasks
+        ]
 
     def _key(self, tasks: Sequence[Task]) -> str:
         return digest(PRIORS, VERSION, [task.key for task in self._counting(tasks)])
@@ -121,7 +134,7 @@ class Prior(ShardStep):
         return store.path(PRIORS, self._key(tasks), SUFFIX)
 
     def _total(self, tasks: Sequence[Task], store: Store) -> list[NDArray[np.int64]]:
-        total = TokenCounts.empty(self.tokenizer().vocabulary)
+        total = TokenCounts.empty(self.tokenizer(tasks[0]).vocabulary)
         for task in self._counting(tasks):
             table = store.table(COUNTS, task.key, COUNTS_SCHEMA.names)
             for sums, column in zip(total, table.columns, strict=True):
@@ -137,7 +150,7 @@ class CountTokens:
     name: str = COUNTS
 
     def run(self, task: Task, store: Store) -> Marker:
-        counts, documents = TokenCounts.empty(self.prior.tokenizer().vocabulary), 0
+        counts, documents = TokenCounts.empty(self.prior.tokenizer(task).vocabulary), 0
         for encoded, alive in self.prior.encoded(task, store):
             counts.add(encoded.ids, encoded.offsets)
             documents += len(alive)
