@@ -117,13 +117,9 @@ class Prior(ShardStep):
 
     def _counting(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks that count the tokens of shards, whose keys say nothing of other shards or of priors."""
+        counted = COUNTS, VERSION, self.drops
         return [
-            replace(
-                task,
-                key=digest(
-                    COUNTS, VERSION, self.drops, task.facts[TOKENIZER], [task.inputs.get(s) for s in self.reads]
-                ),
-            )
+            replace(task, key=digest(*counted, task.facts[TOKENIZER], [task.inputs.get(step) for step in self.reads]))
             for task in tasks
         ]
 
