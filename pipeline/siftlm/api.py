@@ -17,6 +17,7 @@ from siftlm.config import RunConfig, validated
 from siftlm.config import load as load_config
 from siftlm.correlate.matrix import matrix_of_long, read_matrix
 from siftlm.correlate.settings import MatrixSettings
+from siftlm.correlate.tables import read_table
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.findings import name_some
@@ -166,7 +167,14 @@ def near_duplicates(
     return first
 
 
-def loss_to_loss(matrix: str | pa.Table, source: str, target: str, **floors: float) -> LossToLoss:
+def loss_to_loss(
+    matrix: str | pa.Table,
+    source: str,
+    target: str,
+    *,
+    source_floor: float | None = None,
+    target_floor: float | None = None,
+) -> LossToLoss:
     """Returns the law by which the models' losses on one unit of a matrix predict those on another.
 
     Args:
@@ -174,7 +182,8 @@ def loss_to_loss(matrix: str | pa.Table, source: str, target: str, **floors: flo
             nll_sum with byte_count, or bits_per_byte).
         source: Name of the unit whose losses are known.
         target: Name of the unit to predict.
-        floors: `source_floor` and `target_floor`, what no model gets below, where they are known.
+        source_floor: What no model gets below on the source, where it is known.
+        target_floor: The same of the target; only with `source_floor`.
 
     Raises:
         UserError: a unit is not in the matrix, or too few models have both losses.
@@ -187,21 +196,23 @@ def loss_to_loss(matrix: str | pa.Table, source: str, target: str, **floors: flo
         if name not in losses.units:
             raise UserError(f"loss_to_loss: must name units of the matrix, got {name!r}; {name_some(losses.units)}")
     known, wanted = (losses.values[:, losses.units.index(name)] for name in (source, target))
-    return fit_loss_to_loss(known, wanted, **floors)
+    return fit_loss_to_loss(known, wanted, source_floor=source_floor, target_floor=target_floor)
 
 
-def information_capacities(matrix: pa.Table, flops: Mapping[str, float], offset: float = OFFSET) -> pa.Table:
+def information_capacities(matrix: str | pa.Table, flops: Mapping[str, float], offset: float = OFFSET) -> pa.Table:
     """Returns how much text every model of a long matrix compresses for its cost (Yuan et al. 2025, arXiv 2511.08066).
 
     Args:
-        matrix: A row a model and unit: model, unit, nll_sum (nats), byte_count, token_count (predicted tokens).
+        matrix: A file or table with a row a model and unit: model, unit, nll_sum (nats), byte_count, token_count
+            (predicted tokens), as `siftlm matrix` writes it.
         flops: Floating-point operations of a token by model, about twice its active parameters.
         offset: b of the published formula, in bits.
 
     Returns:
         A row a model: model, text_bits, model_bits, information_capacity.
     """
-    return capacities_of(matrix, flops, offset)
+    table = read_table(matrix) if isinstance(matrix, str) else matrix
+    return capacities_of(table, flops, offset)
 
 
 def _bands(texts: Sequence[str], **settings: int) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

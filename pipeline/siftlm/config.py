@@ -168,11 +168,13 @@ class RunConfig(Settings):
         return {column: settings.name for settings in self.score for column in settings.perplexities()}
 
     def charts(self) -> list[str]:
-        """Returns the columns whose distribution the report always draws, those of scores first."""
-        return [
-            *(column for settings in (*self.score, *self.annotate.scorers()) for column in settings.charts()),
-            *(f"{settings.name}_mean" for settings in self.prior),
-        ]
+        """Returns the columns whose distribution the report always draws: the first of every method, then the rest.
+
+        Those of scores come first.
+        """
+        every = [settings.charts() for settings in (*self.score, *self.annotate.scorers())]
+        every += [[f"{settings.name}_mean"] for settings in self.prior]
+        return [*(of[0] for of in every if of), *(column for of in every for column in of[1:])]
 
     def split(self) -> Split:
         """Returns which documents are dropped before any rule, and which of these train a model."""

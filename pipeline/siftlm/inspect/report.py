@@ -213,9 +213,8 @@ class _Overview:
 
     def _with_length(self, name: str) -> float | None:
         """The rank correlation of a score or a formula with the length of documents, over the sample."""
-        judges = {*self.run.config.charts(), *self._formulas}
         numbers = self.tally["sample"]["numbers"]
-        if name not in judges or "byte_count" not in numbers:
+        if name not in self._judges or "byte_count" not in numbers:
             return None
         values, sizes = numbers[name], numbers["byte_count"]
         known = np.isfinite(values) & np.isfinite(sizes)
@@ -224,9 +223,13 @@ class _Overview:
     @cached_property
     def rankings(self) -> list[RankedAlike]:
         """Returns how alike all that judges documents ranks them, two and two."""
-        numbers = self.tally["sample"]["numbers"]
-        judges = [name for name in self.scores if name in {*self.run.config.charts(), *self._formulas} & numbers.keys()]
-        return rankings(judges[:COMPARED], numbers)
+        return rankings(self._judges[:COMPARED], self.tally["sample"]["numbers"])
+
+    @cached_property
+    def _judges(self) -> list[str]:
+        """The columns that judge documents: those of models and other methods, and formulas."""
+        judges = {*self.run.config.charts(), *self._formulas}
+        return [name for name in self.scores if name in judges & self.tally["sample"]["numbers"].keys()]
 
     @cached_property
     def apart(self) -> dict[RankedAlike, list[Apart]]:
@@ -246,6 +249,7 @@ class _Overview:
             columns,
             tuple(tuple(known.get(frozenset((a, b))) for b in columns) for a in columns),
             tuple(self._disagreement(*entry) for entry in self.apart.items()),
+            tuple(self._judges[COMPARED:]),
         )
 
     def _disagreement(self, ranking: RankedAlike, documents: Sequence[Apart]) -> Disagreement:

@@ -90,6 +90,7 @@ class Agreement:
     columns: tuple[str, ...]
     correlations: tuple[tuple[float | None, ...], ...]
     disagreements: tuple[Disagreement, ...]
+    left_out: tuple[str, ...] = ()  # other columns that judge documents
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,11 @@ def information_capacities(matrix: pa.Table, flops: Mapping[str, float], offset:
     if missing := [name for name in NEEDED if name not in matrix.column_names]:
         raise UserError(f"information_capacities: the matrix must have {', '.join(NEEDED)}, got none of {missing[0]!r}")
     rows = []
-    for model in sorted(set(matrix["model"].to_pylist())):
+    for model in sorted({str(name) for name in matrix["model"].to_pylist()}):
         if model not in flops:
             raise UserError(f"information_capacities: flops must name every model, got none for {model!r}")
-        of_model = matrix.filter(pc.equal(matrix["model"], model))
-        nats, sizes, tokens = (
-            of_model[name].cast(pa.float64()).fill_null(np.nan).to_numpy()
-            for name in ("nll_sum", "byte_count", "token_count")
-        )
+        of_model = matrix.filter(pc.equal(matrix["model"].cast(pa.string()), model))
+        nats, sizes, tokens = (_numbers(of_model, name) for name in ("nll_sum", "byte_count", "token_count"))
         scored = np.isfinite(nats) & (tokens > 0)
         if not scored.any():
             raise UserError(f"information_capacities: {model!r} must have a unit with tokens and a score, got none")
@@ -70,3 +67,10 @@ def information_capacities(matrix: pa.Table, flops: Mapping[str, float], offset:
         model_bits = float(nats[scored].sum() / np.log(2) / tokens[scored].sum())
         rows.append((model, text_bits, model_bits, information_capacity(text_bits, model_bits, flops[model], offset)))
     return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    try:
+        return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
+    except pa.ArrowException:
+        raise UserError(f"information_capacities: column {name!r} must hold numbers, got others") from None
