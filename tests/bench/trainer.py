@@ -40,8 +40,9 @@ from siftlm.proxies.training import (
 from siftlm.proxies.training.device import lanes
 from siftlm.proxies.training.export import save_model
 from siftlm.proxies.training.learner import Learner
+from siftlm.proxies.training.schedule import learning_rate
 from siftlm.proxies.training.tokens import open_token_file, write_token_file
-from siftlm.proxies.training.weights import FlatWeights, learning_rate
+from siftlm.proxies.training.weights import FlatWeights
 
 WARM_UP = 10
 SHAPES: dict[str, dict[str, Any]] = {

@@ -112,7 +112,7 @@ class Proof:
     @cached_property
     def sources(self) -> list[str]:
         libraries = [self.chosen.pool, *self.chosen.arms.values()]
-        return sorted({name for library in libraries for name in library.rows["source"].unique().to_pylist()})
+        return sorted({name for library in libraries for name in library.training.sources})
 
     @cached_property
     def tokenizer_path(self) -> str:
@@ -129,7 +129,7 @@ class Proof:
         tokenizer = read_tokenizer(self.tokenizer_path, self.store)
         seed = self.plan.config.seed
         return {
-            name: library.documents(self.sources, bytes_per_token(tokenizer, library, seed))
+            name: library.training.documents(self.sources, bytes_per_token(tokenizer, library, seed))
             for name, library in self.libraries.items()
         }
 
@@ -208,7 +208,7 @@ class Proof:
         seen = SeenNgrams(self.measuring)
 
         def texts() -> Iterator[TextOfGroup]:
-            feed = library.texts(rows)
+            feed = library.training.texts(rows)
             while some := [text for _, text in islice(feed, TEXTS_AT_A_TIME)]:
                 seen.note(some)
                 yield from (TextOfGroup("all", text) for text in some)
