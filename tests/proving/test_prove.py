@@ -157,6 +157,30 @@ def test_items_measure_right_answers(tree: dict[str, Any], proof: ProofReport, t
     assert proof.accuracies == []
 
 
+def test_soups_order_mixtures_as_trained_arms_do(tree: dict[str, Any], proof: ProofReport) -> None:
+    """With partitions that arms mix: clean sentences and noise, and a mixture that nobody trains."""
+    soups = {"by": ["good"], "tokens": 4096, "mixtures": {"mostly_clean": {"good 1": 0.9, "good 0": 0.1}}}
+    own = json.loads(json.dumps(tree))
+    own["prove"]["soups"] = soups
+    made = prove(plan_of(own), SILENT)
+    assert made is not None
+    assert made.soups is not None
+    assert made.comparisons == proof.comparisons
+    told = {soup.name: soup for soup in made.soups.soups}
+    assert set(told) == {arm.name for arm in made.arms} | {"mostly_clean"}
+    assert told["clean"].shares == {"good 0": 0.0, "good 1": 1.0}
+    assert told["random"].shares["good 1"] == pytest.approx(0.5, abs=0.1)
+    assert told["clean"].predicted < told["mostly_clean"].predicted < told["noise"].predicted
+    assert told["mostly_clean"].trained is None
+    assert made.soups.rank_correlation is not None
+    assert made.soups.rank_correlation > 0.6
+    assert made.soups.verdict.startswith("soups order the arms as trained models do")
+    store = Path(tree["output"]["folder"], "store")
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert prove(plan_of(own), SILENT) == made
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.done")} == before
+
+
 def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) -> None:
     folder = Path(tree["output"]["folder"], "proof")
     assert orjson.loads((folder / "proof.json").read_bytes())["name"] == proof.name

@@ -19,6 +19,7 @@ from siftlm.proving.readings import Readings
 from siftlm.proving.scales import decision_accuracy, token_multiplier
 from siftlm.proving.selections import Selections
 from siftlm.proving.settings import RANDOM, ProofPlan
+from siftlm.proving.soups import Recipe, checked
 from siftlm.proxies.training.settings import Training
 from siftlm.report.proof import (
     CurvePoint,
@@ -30,6 +31,8 @@ from siftlm.report.proof import (
     ProofDomain,
     ProofEffect,
     ProofReport,
+    ProofSoup,
+    ProofSoups,
     selection_digest,
 )
 from siftlm.stages.columns import DECISIONS
@@ -80,6 +83,19 @@ class Outcome:
             chosen,
             passed_over,
         )
+
+    def soups(self, recipes: Sequence[Recipe], measured: Sequence[Marker], partitions: Sequence[str]) -> ProofSoups:
+        """Returns what averaged models say of the arms and of other mixtures, and how far that is to be trusted."""
+        held_out = self.measured.held_out
+        trained = {name: float(held_out.bits_per_byte(of.bits).mean()) for name, of in self.losses.items()}
+        soups = []
+        for recipe, marker in zip(recipes, measured, strict=True):
+            domains = self.measured.by_domain(self.measured.soup_nats(marker))
+            shares = dict(zip(partitions, recipe.shares.tolist(), strict=True))
+            predicted = float(np.mean(list(domains.values())))
+            soups.append(ProofSoup(recipe.name, shares, recipe.outside, predicted, domains, trained.get(recipe.name)))
+        noise = self.noise.deviation(RANDOM) / np.sqrt(self.plan.config.prove.replicates)
+        return checked(soups, partitions, self.made[0].name, noise)
 
     @cached_property
     def losses(self) -> Mapping[str, Losses]:
@@ -249,7 +265,7 @@ def _source_shares(places: Places, rows: Indices) -> dict[str, float]:
     shares = dict.fromkeys(sorted(set(places.sources)), 0.0)
     for source, size in zip(places.sources, sums.tolist(), strict=True):
         shares[source] += size / sums.sum()
-    return {source: share for source, share in shares.items() if share}
+    return {source: float(share) for source, share in shares.items() if share}
 
 
 def _effect(made: Effect) -> ProofEffect:

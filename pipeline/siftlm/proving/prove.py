@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -26,11 +26,13 @@ from siftlm.proving.held_out import Measuring, SeenNgrams, choose, joined
 from siftlm.proving.items import read_items
 from siftlm.proving.libraries import Library
 from siftlm.proving.outcome import Outcome
+from siftlm.proving.partitions import Partitions, partitions
 from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
-from siftlm.proving.replicates import STAGE, TOKENS, TrainReplicate, run_replicates, task_of
+from siftlm.proving.replicates import TOKENS, TrainReplicate, run_replicates, task_of
 from siftlm.proving.selections import Selections, selections
-from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
+from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan, SoupSettings
+from siftlm.proving.soups import MeasureSoup, Recipe, branch_optimisation, branches, recipes, soup_task
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proxies.training.settings import ModelShape, Training
@@ -106,8 +108,11 @@ class Proof:
         markers = self._train(tasks, settings.model)
         small = self._train(self.tasks(settings.small), settings.small) if settings.small else []
         outcome = Outcome(self.plan, self.chosen, self.replicates, markers, readings, small)
-        self._register([marker.key for marker in (*markers, *small)])
-        return outcome.report(self.power)
+        soups = None
+        if settings.soups is not None:
+            soups = outcome.soups(self.recipes, self._soups(markers[0].key), self.partitions.names)
+        self._register()
+        return replace(outcome.report(self.power), soups=soups)
 
     @cached_property
     def sources(self) -> list[str]:
@@ -155,6 +160,32 @@ class Proof:
         config = self.plan.config
         return replicates(config.prove, self.documents[RANDOM], arms, self.tokens, config.seed)
 
+    @property
+    def _soup_settings(self) -> SoupSettings:
+        settings = self.plan.config.prove.soups
+        assert settings is not None, "soups were asked for"
+        return settings
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        """Returns the partitions of the pool that soups are made of."""
+        least = self._soup_settings.tokens / self.plan.config.prove.max_epochs
+        return partitions(self.chosen.pool, self.documents[RANDOM], self._soup_settings, least)
+
+    @cached_property
+    def branches(self) -> list[Replicate]:
+        """Returns the trainings of the partitions; none where there are no soups."""
+        if self.plan.config.prove.soups is None:
+            return []
+        return branches(self.partitions, self.documents[RANDOM], self._soup_settings, self.plan.config.seed)
+
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        """Returns the soups of all arms and of other mixtures; none where nobody asked for them."""
+        if self.plan.config.prove.soups is None:
+            return []
+        return recipes(self.partitions, self.documents, self.replicates, self._soup_settings)
+
     @cached_property
     def power(self) -> Power:
         settings = self.plan.config.prove
@@ -170,14 +201,22 @@ class Proof:
 
     def tasks(self, shape: ModelShape) -> list[Task]:
         """Returns the tasks that train the replicates in a shape, after their texts were tokenised."""
-        settings, held_out = self.plan.config.prove, self.held_out_tokens
-        marks = sorted({max(1, round(self.steps * n / settings.marks)) for n in range(1, settings.marks + 1)})
-        tokenizer = read_tokenizer(self.tokenizer_path, self.store)
-        training = Training(shape, settings.training, self.steps, marks=tuple(marks))
-        identity = [training.identity(), tokenizer.identity(), held_out]
-        common = {"held_out": held_out, "tokenizer": self.tokenizer_path, "steps": self.steps, "marks": marks}
+        return self._tasks(self.replicates, self.training(shape), {})
+
+    def training(self, shape: ModelShape) -> Training:
+        """Returns how every replicate is trained, but for its seeds."""
+        settings = self.plan.config.prove
+        marks = {max(1, round(self.steps * n / settings.marks)) for n in range(1, settings.marks + 1)}
+        return Training(shape, settings.training, self.steps, marks=tuple(sorted(marks)))
+
+    def _tasks(self, trained: Sequence[Replicate], training: Training, start: Mapping[str, str]) -> list[Task]:
+        """The tasks of some trainings; `start` is empty, or names the model that they go on from."""
+        held_out, tokenizer = self.held_out_tokens, read_tokenizer(self.tokenizer_path, self.store)
+        identity = [training.identity(), tokenizer.identity(), held_out, *start.values()]
+        places = {"held_out": held_out, "tokenizer": self.tokenizer_path, **start}
+        common = {**places, "steps": training.steps, "marks": list(training.marks)}
         tasks = []
-        for number, made in enumerate(self.replicates):
+        for number, made in enumerate(trained):
             rows = self._rows(made.library)
             content = digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
             numbers = np.searchsorted(rows, made.rows)
@@ -196,7 +235,7 @@ class Proof:
 
     def _rows(self, library: str) -> Indices:
         """The documents of a library that any replicate draws, in the order of its shards."""
-        drawn = [made.rows for made in self.replicates if made.library == library]
+        drawn = [made.rows for made in (*self.replicates, *self.branches) if made.library == library]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *drawn]))
 
     def _tokens(self, name: str, held_out: str) -> str:
@@ -235,16 +274,34 @@ class Proof:
         return key
 
     def _train(self, tasks: Sequence[Task], shape: ModelShape) -> list[Marker]:
-        config = self.plan.config
-        stage = TrainReplicate(shape, config.prove.training)
-        with self.progress.stage(STAGE, tasks, self.store):
-            return run_replicates(stage, tasks, Context(self.store, config.runner), os.cpu_count() or 1)
+        return self._run(TrainReplicate(shape, self.plan.config.prove.training), tasks)
 
-    def _register(self, keys: Sequence[str]) -> None:
+    def _run(self, stage: TrainReplicate | MeasureSoup, tasks: Sequence[Task]) -> list[Marker]:
+        """Runs the tasks that have no output yet, and notes that this proof needs all of these."""
+        self.chosen.needs.add(stage.name, [task.key for task in tasks])
+        context = Context(self.store, self.plan.config.runner)
+        with self.progress.stage(stage.name, tasks, self.store):
+            return run_replicates(stage, tasks, context, os.cpu_count() or 1)
+
+    def _soups(self, start: str) -> list[Marker]:
+        """Trains the models of the partitions from a model on, and measures their averages."""
+        config = self.plan.config.prove
+        optimisation = branch_optimisation(config.training, self._soup_settings)
+        one = Training(config.model, optimisation, 1)
+        training = replace(one, steps=max(1, self._soup_settings.tokens // one.step_tokens))
+        trained = self._run(
+            TrainReplicate(config.model, optimisation), self._tasks(self.branches, training, {"start": start})
+        )
+        keys, numbers = [marker.key for marker in trained], [config.training.device, config.training.precision]
+        tasks = [
+            soup_task(number, recipe, keys, self.held_out_tokens, numbers) for number, recipe in enumerate(self.recipes)
+        ]
+        return self._run(MeasureSoup(config.model, config.training), tasks)
+
+    def _register(self) -> None:
         """Tells the store what it must keep for this proof."""
         needs, config = self.chosen.needs, self.plan.config
         files = {*self.drawn_tokens.values(), self.held_out_tokens}
-        needs.add(STAGE, keys)
         needs.add(TOKENS, files)
         needs.add(SEEN, [digest(key, self.held_out_tokens) for key in self.drawn_tokens.values()])
         needs.add(TOKENIZERS, [self.tokenizer_path.rpartition("/")[2].partition(".")[0]])

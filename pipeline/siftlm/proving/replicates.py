@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.runner import LOCAL, RunnerSettings
-from siftlm.engine.shards import Task
+from siftlm.engine.shards import ShardStage, Task
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.proving.design import Replicate
 from siftlm.proving.draws import Indices
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proxies.training.job import Job
+from siftlm.proxies.training.saved import SavedWeights
 from siftlm.proxies.training.settings import ModelShape, Optimisation, Seeds, Training
 from siftlm.proxies.training.tokens import NAME, TokenFile, open_token_file
 from siftlm.proxies.training.train import train
@@ -27,12 +29,19 @@ TOKENS = "proof_tokens"  # token files of drawn and of held-out documents
 ROWS = "proof_rows"  # which documents of a token file a model is trained on
 
 
+class ReplicateStage(ShardStage, Protocol):
+    """Defines what is done to small models as a task: how they are trained says where, and on how many threads."""
+
+    @property
+    def training(self) -> Optimisation: ...
+
+
 @dataclass(frozen=True)
 class TrainReplicate:
     """Trains the model of a task on its documents, and measures it on the held-out ones.
 
     The facts of a task are `tokens` and `held_out` (keys of token files), `tokenizer` and `rows` (paths), `seed`,
-    `steps` and `marks`.
+    `steps`, `marks`, and for one that goes on from another model `start` (its key).
     """
 
     model: ModelShape
@@ -43,17 +52,20 @@ class TrainReplicate:
         facts = task.facts
         seeds = Seeds(weights=facts["seed"], order=facts["seed"])
         job = Job(
-            Training(self.model, self._one_thread(), facts["steps"], seeds, marks=tuple(facts["marks"])),
+            Training(self.model, one_thread(self.training), facts["steps"], seeds, marks=tuple(facts["marks"])),
             chosen(stored_tokens(facts["tokens"], store), read_value(facts["rows"], store)),
             read_tokenizer(facts["tokenizer"], store),
             stored_tokens(facts["held_out"], store),
         )
+        if "start" in facts:
+            job = replace(job, start=saved_weights(facts["start"], store))
         train(job, store, STAGE, task.key, name=task.name)
         return store.marker(STAGE, task.key)
 
-    def _one_thread(self) -> Optimisation:
-        """The settings of training, on one thread where nothing else is asked for, as replicates train side by side."""
-        return self.training.model_copy(update={"threads": self.training.threads or 1})
+
+def one_thread(training: Optimisation) -> Optimisation:
+    """Returns settings with one thread where nothing else is asked for, as replicates train side by side."""
+    return training.model_copy(update={"threads": training.threads or 1})
 
 
 def stored_tokens(key: str, store: Store) -> TokenFile:
@@ -63,6 +75,14 @@ def stored_tokens(key: str, store: Store) -> TokenFile:
     if made is None:
         raise store.damaged(f"{folder}/{NAME}", "it is not as it was written", TOKENS, key)
     return made
+
+
+def saved_weights(key: str, store: Store) -> SavedWeights:
+    """Returns the weights of a trained model of the store; raises UserError where it is not as it was written."""
+    folder = store.path(STAGE, key, "")
+    if store.find(STAGE, key) is None:
+        raise store.damaged(folder, "it is not as it was written", STAGE, key)
+    return SavedWeights.of(folder)
 
 
 def chosen(file: TokenFile, documents: Indices) -> TokenFile:
@@ -108,15 +128,15 @@ def task_of(
     return Task(number, made.name, key, facts={**facts, "rows": path, "seed": made.seed})
 
 
-def run_replicates(stage: TrainReplicate, tasks: Sequence[Task], context: Context, cores: int) -> list[Marker]:
-    """Trains the models that the store does not have, and returns the markers of all.
+def run_replicates(stage: ReplicateStage, tasks: Sequence[Task], context: Context, cores: int) -> list[Marker]:
+    """Trains or measures the models that the store does not have, and returns the markers of all.
 
     On this machine every core has a process, for models this small train fastest on one thread each.
     """
     return run_shards(stage, tasks, replace(context, runner=_a_core_each(context.runner, stage, cores)))
 
 
-def _a_core_each(runner: RunnerSettings, stage: TrainReplicate, cores: int) -> RunnerSettings:
+def _a_core_each(runner: RunnerSettings, stage: ReplicateStage, cores: int) -> RunnerSettings:
     if runner.name != LOCAL or runner.processes > 1 or stage.training.device != "cpu":
         return runner
     processes = max(1, cores // (stage.training.threads or 1))
