@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siftlm.proving.draws import Documents, copies, draw, matched
+from siftlm.proving.draws import COPY, Documents, copies, draw, first_in_order, matched
+from siftlm.statistics.hashing import finalise, keyed, uniform
 
 
 def documents(number: int = 3000, seed: int = 0) -> Documents:
@@ -101,3 +102,48 @@ def test_an_arm_of_sources_that_the_pool_lacks_has_no_match() -> None:
     pool = documents(50)
     elsewhere = replace(pool, source=pool.source + 7)
     assert not len(matched(pool, elsewhere, np.arange(50), 1000, seed=0))
+
+
+def in_order(weighed: Documents, seed: int) -> list[int]:
+    """All copies in their order, by one sort of all."""
+    whole = np.floor(weighed.weight.astype(np.float64))
+    more = uniform(keyed(weighed.hashes, seed, "copies")) < weighed.weight.astype(np.float64) - whole
+    every = [(row, n) for row, count in enumerate((whole + more).astype(int).tolist()) for n in range(count)]
+    hashes = np.array([int(weighed.hashes[row]) + n * int(COPY) & (1 << 64) - 1 for row, n in every], np.uint64)
+    order = np.argsort(keyed(finalise(hashes), seed, "order"), kind="stable")
+    return [every[n][0] for n in order.tolist()]
+
+
+@pytest.mark.parametrize("size", [500, 20_000, 400_000])
+def test_draws_by_parts_are_those_of_one_sort(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of all documents at once, with weights; a draw and its null, of little and of everything."""
+    monkeypatch.setattr("siftlm.proving.draws.CHUNK", 97)
+    pool = documents(1000)
+    weight = np.random.default_rng(1).choice([0.0, 0.3, 1.0, 2.6], 1000).astype(np.float32)
+    weighed = replace(pool, weight=weight)
+    order = in_order(weighed, 7)
+    sums = np.cumsum(pool.sizes(np.array(order)))
+    limit = min(size, 0.5 * float((weight * pool.sizes()).sum()))
+    drawn = draw(weighed, size, 0.5, 7)
+    assert drawn.tolist() == order[: int(np.searchsorted(sums, limit)) + 1]
+
+    null = matched(pool, weighed, drawn, size, 8)
+    strata, own = pool.strata(), np.array(in_order(pool, 8))
+    wanted = {int(s): int(pool.bytes[drawn][strata[drawn] == s].sum()) for s in np.unique(strata[drawn])}
+    rows = {s: own[strata[own] == s] for s in wanted}
+    tokens = {s: wanted[s] * int(pool.sizes(of).sum()) / int(pool.bytes[of].sum()) for s, of in rows.items()}
+    expected: list[int] = []
+    for s, of in rows.items():
+        target = round(tokens[s] * size / sum(tokens.values()))
+        again = np.tile(of, -(-target // int(pool.sizes(of).sum())))
+        near = np.abs(np.concatenate([[0], np.cumsum(pool.sizes(again))]) - target).argmin()
+        expected += again[: int(near)].tolist()
+    assert null.tolist() == expected
+
+
+def test_the_first_in_order_are_those_of_one_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("siftlm.proving.draws.CHUNK", 97)
+    hashes, allowed = documents(1000).hashes, np.arange(1000) % 3 > 0
+    by_hand = [n for n in np.argsort(keyed(hashes, 4, "this"), kind="stable").tolist() if allowed[n]]
+    assert first_in_order(hashes, 4, "this", 25, allowed).tolist() == by_hand[:25]
+    assert len(first_in_order(hashes, 4, "this", 10**6)) == 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
+from siftlm.proving.cost import PACES
 from siftlm.proving.prove import prove
 from siftlm.proving.replicates import STAGE
 from siftlm.proving.settings import ProofPlan, proof_plan
@@ -219,6 +221,8 @@ def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: Pro
          r"prove\.arms: must select text for 1,000 tokens, got about 0 tokens in a draw of 'clean'"),
         ("prove.arms.0.name=random", r"names of arms must differ, and not be 'random'"),
         ("prove.training.device=cuda:7", r"prove\.training\.device: must be cpu or .*, got 'cuda:7'"),
+        ("prove.soups.by=['goood']", r"prove\.soups\.by: must name columns .*, got 'goood'; did you mean 'good'\?"),
+        ("prove.soups={tokens=1000000}", r"prove\.soups\.by: must divide the pool into two .* of 250,000 tokens each"),
         ("prove.arms.0.run=/nowhere", r"set and run must not both be set"),
         ("prove.arms.0.set=['select.rulez=1']", r"arm clean: select\.rulez: must be a known key"),
     ],
@@ -236,8 +240,30 @@ def test_records_that_cannot_be_read_are_told(tmp_path: Path, capsys: pytest.Cap
     assert "documents: 2 records could not be read (" in capsys.readouterr().err
 
 
-def test_a_dry_run_says_what_it_would_see(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert prove(plan_of(tree, "prove.noise=0.02"), Progress(sys.stderr), dry_run=True) is None
+def test_a_dry_run_says_what_it_would_see_and_cost(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """From steps that it measures, and leaves nothing of these in the store."""
+    other = ("prove.noise=0.02", "prove.training.learning_rate=0.003", "prove.soups={by=['good'], tokens=2048}")
+    assert prove(plan_of(tree, *other), Progress(sys.stderr), dry_run=True) is None
     said = capsys.readouterr().err
     assert "21 models will be trained on 8,192 tokens each" in said
     assert "bits per byte where the noise is 0.0200" in said
+    assert re.search(r"they take about \d+ s on this machine, from 20 measured steps", said)
+    assert not list(Path(tree["output"]["folder"], "store", PACES).glob("*.done"))
+
+
+def test_the_cost_of_what_is_left_is_that_of_finished_trainings(
+    tree: dict[str, Any], proof: ProofReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = json.loads(json.dumps(tree))
+    more["prove"]["arms"].append({"name": "another", "set": ["select.rules=[{kind='sample', rate=0.45}]"]})
+    assert prove(plan_of(more), Progress(sys.stderr), dry_run=True) is None
+    said = capsys.readouterr().err
+    done = proof.design.models
+    assert re.search(rf"{done} of {done + 6} are in the store, the others take about \d+ s on this machine, from", said)
+    assert re.search(r"from \d+ finished trainings", said)
+
+
+def test_without_the_device_a_dry_run_says_so(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert prove(plan_of(tree, "prove.training.device=cuda:7"), Progress(sys.stderr), dry_run=True) is None
+    said = capsys.readouterr().err
+    assert "how long they take cannot be told here: device: must be cpu or a GPU that torch sees, got 'cuda:7'" in said

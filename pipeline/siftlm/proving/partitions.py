@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from siftlm.engine.shards import Task
-from siftlm.errors import UserError
+from siftlm.errors import UserError, nearest
 from siftlm.proving.draws import Documents, Indices
 from siftlm.proving.libraries import Library, Places
-from siftlm.proving.settings import SoupSettings
-from siftlm.stages.columns import read_columns
+from siftlm.proving.settings import ProofConfig, SoupSettings
+from siftlm.stages.columns import DECISIONS, read_columns
+from siftlm.steps import columns_before
 
 SOURCE = "source"
 OTHERS = "others"  # the partitions that are too small or too many to have a model each
@@ -55,6 +56,16 @@ class Partitions:
         inside = numbers >= 0
         sums = np.bincount(numbers[inside], sizes[inside], len(self.names))
         return sums / max(1.0, sums.sum()), float(sizes[~inside].sum() / max(1, sizes.sum()))
+
+
+def check_columns(config: ProofConfig) -> None:
+    """Raises UserError where soups are divided by a column that the run does not have."""
+    known = [SOURCE, *columns_before(config, DECISIONS)]
+    for name in config.prove.soups.by if config.prove.soups else ():
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"; did you mean {near!r}?" if near else f"; known here: {', '.join(known)}"
+            raise UserError(f"prove.soups.by: must name columns of the run, got {name!r}{hint}")
 
 
 def partitions(pool: Library, documents: Documents, settings: SoupSettings, least: float) -> Partitions:

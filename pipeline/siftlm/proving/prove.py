@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
@@ -14,27 +14,29 @@ import orjson
 from siftlm import filesystem
 from siftlm.checks.validate import check_config
 from siftlm.engine.drive import Context
-from siftlm.engine.progress import Progress
+from siftlm.engine.progress import Progress, StageCounts
 from siftlm.engine.runner import LOCAL
 from siftlm.engine.shards import Task
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.errors import UserError
 from siftlm.proving.comparison import Noise
+from siftlm.proving.cost import Trainings, cost_line
 from siftlm.proving.design import Replicate, fair_tokens, replicates
 from siftlm.proving.draws import Documents, Indices
 from siftlm.proving.held_out import Measuring, SeenNgrams, choose, joined
 from siftlm.proving.items import read_items
 from siftlm.proving.libraries import Library
 from siftlm.proving.outcome import Outcome
-from siftlm.proving.partitions import Partitions, partitions
+from siftlm.proving.partitions import Partitions, check_columns, partitions
 from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
-from siftlm.proving.replicates import TOKENS, TrainReplicate, run_replicates, task_of
+from siftlm.proving.replicates import PACE, STAGE, TOKENS, TrainReplicate, key_of, run_replicates, task_of
 from siftlm.proving.selections import Selections, selections
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan, SoupSettings
 from siftlm.proving.soups import MeasureSoup, Recipe, branch_optimisation, branches, recipes, soup_task
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
+from siftlm.proving.watching import TrainingCounts
 from siftlm.proxies.training.settings import ModelShape, Training
 from siftlm.proxies.training.tokens import TextOfGroup, write_tokens
 from siftlm.report.proof import FOLDER, PAGE, PROOF, ProofReport
@@ -54,7 +56,9 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     """
     config = plan.config
     check_config(config)
-    _check_device(config)
+    if not dry_run and (missing := _missing_device(config)):
+        raise UserError(f"prove.training.{missing}")
+    check_columns(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         made = mended(lambda: Proof.begin(plan, store, progress).result(dry_run=dry_run))
         if made is not None:
@@ -65,16 +69,17 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     return made
 
 
-def _check_device(config: ProofConfig) -> None:
-    """UserError where the models would be trained on a device that this machine does not have."""
+def _missing_device(config: ProofConfig) -> str:
+    """What is wrong with the device that models would be trained on, in words; empty where it is there."""
     if config.prove.training.device == "cpu" or config.runner.name != LOCAL:
-        return
+        return ""
     from siftlm.proxies.training.device import opened_device
 
     try:
         opened_device(config.prove.training)
     except UserError as error:
-        raise UserError(f"prove.training.{error}") from None
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Proof:
     def result(self, *, dry_run: bool) -> ProofReport | None:
         """Trains the random draws and then all others; returns what they show, or None for a dry run."""
         settings = self.plan.config.prove
-        for line in self.power.lines_before(settings.noise):
+        for line in (*self.power.lines_before(settings.noise), *self.cost_lines):
             self.progress.say(line)
         if dry_run:
             return None
@@ -211,18 +216,28 @@ class Proof:
 
     def _tasks(self, trained: Sequence[Replicate], training: Training, start: Mapping[str, str]) -> list[Task]:
         """The tasks of some trainings; `start` is empty, or names the model that they go on from."""
-        held_out, tokenizer = self.held_out_tokens, read_tokenizer(self.tokenizer_path, self.store)
-        identity = [training.identity(), tokenizer.identity(), held_out, *start.values()]
-        places = {"held_out": held_out, "tokenizer": self.tokenizer_path, **start}
-        common = {**places, "steps": training.steps, "marks": list(training.marks)}
+        places = {"held_out": self.held_out_tokens, "tokenizer": self.tokenizer_path, **start}
+        common = {**places, "steps": training.steps, "marks": list(training.marks), PACE: self._pace(training)}
         tasks = []
-        for number, made in enumerate(trained):
-            rows = self._rows(made.library)
-            content = digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
-            numbers = np.searchsorted(rows, made.rows)
+        for number, (made, key) in enumerate(zip(trained, self._keys(trained, training, start), strict=True)):
+            numbers = np.searchsorted(self._rows(made.library), made.rows)
             facts = {**common, "tokens": self.drawn_tokens[made.library]}
-            tasks.append(task_of(number, made, content, numbers, facts, identity, self.store))
+            tasks.append(task_of(number, made, key, numbers, facts, self.store))
         return tasks
+
+    def _keys(self, trained: Sequence[Replicate], training: Training, start: Mapping[str, str]) -> list[str]:
+        """The keys of the models of some trainings, for which no text is read."""
+        tokenizer = read_tokenizer(self.tokenizer_path, self.store).identity()
+        identity = [training.identity(), tokenizer, self.held_out_tokens, *start.values()]
+        contents = (
+            digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
+            for made in trained
+        )
+        return [key_of(made, content, identity) for made, content in zip(trained, contents, strict=True)]
+
+    def _pace(self, training: Training) -> str:
+        """A digest of all that the time of a training depends on, but for the machine."""
+        return digest(training.identity(), self.held_out_tokens)
 
     @cached_property
     def drawn_tokens(self) -> Mapping[str, str]:
@@ -274,24 +289,48 @@ class Proof:
         return key
 
     def _train(self, tasks: Sequence[Task], shape: ModelShape) -> list[Marker]:
-        return self._run(TrainReplicate(shape, self.plan.config.prove.training), tasks)
+        return self._run(TrainReplicate(shape, self.plan.config.prove.training), tasks, self.training(shape))
 
-    def _run(self, stage: TrainReplicate | MeasureSoup, tasks: Sequence[Task]) -> list[Marker]:
+    def _run(
+        self, stage: TrainReplicate | MeasureSoup, tasks: Sequence[Task], training: Training | None = None
+    ) -> list[Marker]:
         """Runs the tasks that have no output yet, and notes that this proof needs all of these."""
         self.chosen.needs.add(stage.name, [task.key for task in tasks])
         context = Context(self.store, self.plan.config.runner)
-        with self.progress.stage(stage.name, tasks, self.store):
+        counts = partial(TrainingCounts, steps=training.steps, step_tokens=training.step_tokens) if training else None
+        with self.progress.stage(stage.name, tasks, self.store, counts or StageCounts):
             return run_replicates(stage, tasks, context, os.cpu_count() or 1)
+
+    @property
+    def cost_lines(self) -> list[str]:
+        """Returns what the trainings will take in words, where they are this machine's to do."""
+        config = self.plan.config
+        if config.runner.name != LOCAL:
+            return []
+        if missing := _missing_device(config):
+            return [f"how long they take cannot be told here: {missing}"]
+        shapes = [config.prove.model, *([config.prove.small] if config.prove.small else [])]
+        keys = [(training := self.training(shape), self._keys(self.replicates, training, {})) for shape in shapes]
+        if self.branches:
+            start = {"start": keys[0][1][0]}
+            keys.append((self.branch_training, self._keys(self.branches, self.branch_training, start)))
+        done = self.store.done(STAGE)
+        every = [Trainings(training, self._pace(training), len(of), len(set(of) - done)) for training, of in keys]
+        context = Context(self.store, config.runner)
+        return [cost_line(every, len(self.recipes), self.held_out_tokens, context, os.cpu_count() or 1)]
+
+    @cached_property
+    def branch_training(self) -> Training:
+        """Returns how the models of partitions are trained, but for their seeds."""
+        config = self.plan.config.prove
+        one = Training(config.model, branch_optimisation(config.training, self._soup_settings), 1)
+        return replace(one, steps=max(1, self._soup_settings.tokens // one.step_tokens))
 
     def _soups(self, start: str) -> list[Marker]:
         """Trains the models of the partitions from a model on, and measures their averages."""
-        config = self.plan.config.prove
-        optimisation = branch_optimisation(config.training, self._soup_settings)
-        one = Training(config.model, optimisation, 1)
-        training = replace(one, steps=max(1, self._soup_settings.tokens // one.step_tokens))
-        trained = self._run(
-            TrainReplicate(config.model, optimisation), self._tasks(self.branches, training, {"start": start})
-        )
+        config, training = self.plan.config.prove, self.branch_training
+        tasks = self._tasks(self.branches, training, {"start": start})
+        trained = self._run(TrainReplicate(config.model, training.optimisation), tasks, training)
         keys, numbers = [marker.key for marker in trained], [config.training.device, config.training.precision]
         tasks = [
             soup_task(number, recipe, keys, self.held_out_tokens, numbers) for number, recipe in enumerate(self.recipes)

@@ -19,6 +19,7 @@ from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proxies.training.job import Job
 from siftlm.proxies.training.saved import SavedWeights
 from siftlm.proxies.training.settings import ModelShape, Optimisation, Seeds, Training
+from siftlm.proxies.training.steps_file import StepsFile
 from siftlm.proxies.training.tokens import NAME, TokenFile, open_token_file
 from siftlm.proxies.training.train import train
 from siftlm.store import Marker, Store, digest
@@ -26,6 +27,7 @@ from siftlm.store import Marker, Store, digest
 VERSION = 1
 STAGE = "proof"  # trained models with their losses
 TOKENS = "proof_tokens"  # token files of drawn and of held-out documents
+PACE = "pace"  # the fact that trainings of one duration have in common
 ROWS = "proof_rows"  # which documents of a token file a model is trained on
 
 
@@ -41,7 +43,8 @@ class TrainReplicate:
     """Trains the model of a task on its documents, and measures it on the held-out ones.
 
     The facts of a task are `tokens` and `held_out` (keys of token files), `tokenizer` and `rows` (paths), `seed`,
-    `steps`, `marks`, and for one that goes on from another model `start` (its key).
+    `steps`, `marks`, `pace` (a digest of all that its time depends on), and for one that goes on from another model
+    `start` (its key).
     """
 
     model: ModelShape
@@ -59,8 +62,10 @@ class TrainReplicate:
         )
         if "start" in facts:
             job = replace(job, start=saved_weights(facts["start"], store))
-        train(job, store, STAGE, task.key, name=task.name)
-        return store.marker(STAGE, task.key)
+        told = StepsFile(Path(store.path(STAGE, task.key, "")))
+        train(job, store, STAGE, task.key, name=task.name, progress=told)
+        marker = store.marker(STAGE, task.key)
+        return replace(marker, facts={**marker.facts, PACE: facts[PACE]})
 
 
 def one_thread(training: Optimisation) -> Optimisation:
@@ -101,27 +106,30 @@ def chosen(file: TokenFile, documents: Indices) -> TokenFile:
     )
 
 
+def key_of(made: Replicate, content: str, identity: object) -> str:
+    """Returns the key of a replicate's model.
+
+    Args:
+        made: The replicate.
+        content: A digest of the drawn documents' ids and of what their texts are read from.
+        identity: What the bytes of the model depend on besides documents and seed.
+    """
+    return digest(STAGE, VERSION, identity, content, made.seed)
+
+
 def task_of(
-    number: int,
-    made: Replicate,
-    content: str,
-    numbers: Indices,
-    facts: Mapping[str, object],
-    identity: object,
-    store: Store,
+    number: int, made: Replicate, key: str, numbers: Indices, facts: Mapping[str, object], store: Store
 ) -> Task:
     """Returns the task that trains a replicate.
 
     Args:
         number: Of the task.
         made: The replicate.
-        content: A digest of the drawn documents' ids and of what their texts are read from.
+        key: Of its model.
         numbers: int64[n], the numbers of the documents in the token file.
         facts: What all tasks of a library have in common, see `TrainReplicate`.
-        identity: What the bytes of the model depend on besides documents and seed.
         store: Where the numbers are written.
     """
-    key = digest(STAGE, VERSION, identity, content, made.seed)
     path = store.path(ROWS, digest(facts["tokens"], numbers), SUFFIX)
     if not store.holds_sealed(path):
         write_value(path, numbers, store)
@@ -133,11 +141,14 @@ def run_replicates(stage: ReplicateStage, tasks: Sequence[Task], context: Contex
 
     On this machine every core has a process, for models this small train fastest on one thread each.
     """
-    return run_shards(stage, tasks, replace(context, runner=_a_core_each(context.runner, stage, cores)))
+    return run_shards(stage, tasks, replace(context, runner=a_core_each(context.runner, stage, cores)))
 
 
-def _a_core_each(runner: RunnerSettings, stage: ReplicateStage, cores: int) -> RunnerSettings:
-    if runner.name != LOCAL or runner.processes > 1 or stage.training.device != "cpu":
+def a_core_each(runner: RunnerSettings, stage: ReplicateStage, cores: int) -> RunnerSettings:
+    """Returns a runner that has a process on every core of this machine, or trains one model after another on a GPU."""
+    if runner.name != LOCAL or runner.processes > 1:
         return runner
+    if stage.training.device != "cpu":
+        return runner.model_copy(update={"threads": 1})
     processes = max(1, cores // (stage.training.threads or 1))
     return runner.model_copy(update={"processes": processes, "threads": 1})

@@ -65,7 +65,7 @@ def test_wrong_shares_are_refused(models: list[SavedWeights], shares: list[float
 
 
 def test_models_of_other_shapes_have_no_mean(models: list[SavedWeights], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="models must have the same weights, got others in .*wide"):
+    with pytest.raises(UserError, match=r"models must have the same weights, got others in .*wide"):
         average([models[0], begun(tmp_path / "wide", 0, width=64)], [1, 1])
     with pytest.raises(UserError, match=r"must be a folder of a trained model with model\.safetensors"):
         SavedWeights.of(str(tmp_path / "nothing"))
