@@ -22,6 +22,7 @@ from siftlm.proving.cost import PACES
 from siftlm.proving.prove import prove
 from siftlm.proving.replicates import STAGE
 from siftlm.proving.settings import ProofPlan, proof_plan
+from siftlm.proxies.training.steps_file import STEPS_DONE
 from siftlm.report.proof import ProofComparison, ProofReport
 
 SILENT = Progress(quiet=True)
@@ -190,28 +191,62 @@ def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) 
     assert all(name in page for name in ("clean", "like clean", "disguise", "sentences"))
 
 
+SCRIPT = (
+    "import json, sys; from siftlm.engine.progress import Progress; from siftlm.proving.prove import prove; "
+    "from siftlm.proving.settings import proof_plan; "
+    "prove(proof_plan(json.loads(sys.argv[1]), [], 'tiny'), Progress(quiet=True))"
+)
+
+
+def begun(tree: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A proof in a process of its own, which leads a group of processes."""
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, json.dumps(tree)], start_new_session=True)
+
+
+def without_seconds(content: bytes) -> Any:
+    """What proof.json says, but for how long trainings took."""
+    told = orjson.loads(content)
+    return {**told, "arms": [{**arm, "seconds": None} for arm in told["arms"]]}
+
+
+def told_in(folder: Path) -> Any:
+    return without_seconds((folder / "proof/proof.json").read_bytes())
+
+
 def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: ProofReport, tmp_path: Path) -> None:
-    """A kill in the middle of training loses no replicate that was done."""
+    """A kill in the middle of a replicate loses none that was done, and proof.json is what it would have been."""
     own = {**tree, "output": {"folder": str(tmp_path / "out")}}
-    script = (
-        "import json, sys; from siftlm.engine.progress import Progress; from siftlm.proving.prove import prove; "
-        "from siftlm.proving.settings import proof_plan; "
-        "prove(proof_plan(json.loads(sys.argv[1]), [], 'tiny'), Progress(quiet=True))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(own)], start_new_session=True)
+    process = begun(own)
     store = tmp_path / "out" / "store" / STAGE
     give_up = time.monotonic() + 240
-    while len(list(store.rglob("*.done"))) < 4 and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < give_up:
+        if len(list(store.glob("*.done"))) >= 4 and list(store.glob(f"*/{STEPS_DONE}")):
+            break
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert 4 <= len(done) < proof.design.models
+    assert list(store.glob(f"*/{STEPS_DONE}"))
     made = prove(plan_of(own), SILENT)
     assert made is not None
-    assert [arm.replicates for arm in made.arms] == [arm.replicates for arm in proof.arms]
+    assert told_in(tmp_path / "out") == without_seconds(orjson.dumps(proof.as_json()))
     after = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
     assert {name: after[name] for name in done} == done
-    assert 4 <= len(done) <= len(after) == proof.design.models
+    assert len(after) == proof.design.models
+
+
+def test_two_proofs_in_one_store_at_once_give_the_same(
+    tree: dict[str, Any], proof: ProofReport, tmp_path: Path
+) -> None:
+    """Each waits where the other trains a model that both need."""
+    shared = {**tree, "store": str(tmp_path / "store")}
+    names = ("one", "two")
+    processes = [begun({**shared, "output": {"folder": str(tmp_path / name)}}) for name in names]
+    assert [process.wait(timeout=400) for process in processes] == [0, 0]
+    assert len(list((tmp_path / "store" / STAGE).glob("*.done"))) == proof.design.models
+    own = without_seconds(orjson.dumps(proof.as_json()))
+    assert [told_in(tmp_path / name) for name in names] == [own, own]
 
 
 @pytest.mark.parametrize(
