@@ -1,4 +1,4 @@
-"""Tells before anything is trained how long it will take: from a few steps on this machine, or from finished models."""
+"""Tells before anything is trained how long it will take, from measured steps or finished trainings."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Library:
 
     @cached_property
     def _places(self) -> tuple[Places, Places]:
-        trains, measures = _Parts(), _Parts()
+        trains, measures = _Columns(), _Columns()
         for task in self.tasks:
             for parts, made in zip((trains, measures), self._parts(task), strict=True):
                 parts.add(made)
@@ -182,7 +182,7 @@ def _small(sizes: np.ndarray) -> npt.NDArray[np.uint32]:
     return np.asarray(np.minimum(sizes, np.iinfo(np.uint32).max), np.uint32)
 
 
-class _Parts:
+class _Columns:
     """Collects the columns of one shard after another, and joins them."""
 
     def __init__(self) -> None:

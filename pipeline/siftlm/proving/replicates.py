@@ -32,7 +32,7 @@ ROWS = "proof_rows"  # which documents of a token file a model is trained on
 
 
 class ReplicateStage(ShardStage, Protocol):
-    """Defines what is done to small models as a task: how they are trained says where, and on how many threads."""
+    """Defines a task on small models, whose settings of training say on which device and how many threads."""
 
     @property
     def training(self) -> Optimisation: ...
@@ -145,7 +145,7 @@ def run_replicates(stage: ReplicateStage, tasks: Sequence[Task], context: Contex
 
 
 def a_core_each(runner: RunnerSettings, stage: ReplicateStage, cores: int) -> RunnerSettings:
-    """Returns a runner that has a process on every core of this machine, or trains one model after another on a GPU."""
+    """Returns a runner with a process on every core of this machine; on a GPU models come one by one."""
     if runner.name != LOCAL or runner.processes > 1:
         return runner
     if stage.training.device != "cpu":

@@ -1,4 +1,4 @@
-"""Tells other processes how far a training is, by a small file in its folder, which goes when the model is there."""
+"""Tells other processes how far a training is, by a small file in its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = struct.Struct("<q")
 
 @dataclass
 class StepsFile:
-    """Writes the steps that are done to a file in a folder now and then; it is called after every step."""
+    """Writes the steps that are done to a file now and then, which goes when the model is there."""
 
     folder: Path
     seconds: float = SECONDS
