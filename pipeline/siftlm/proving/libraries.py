@@ -48,7 +48,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Places:
-    """Holds some documents of shards, in the order of shards and rows: where each is, its id's hash, size and weight.
+    """Holds some documents of shards, in their order: where each is, its id's hash, size and weight.
 
     Attributes:
         store: Where the outputs of the shards are.
