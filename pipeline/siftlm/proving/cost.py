@@ -100,23 +100,27 @@ def cost_line(every: Sequence[Trainings], measures: int, held_out: str, context:
         context: The store, and the runner on this machine.
         cores: Of this machine.
     """
+    models, left = sum(of.models for of in every), sum(of.left for of in every)
+    if not left and not measures:
+        return f"all {models} are in the store"
     lanes = _at_once(every[0], context, cores)
     seconds, origins = 0.0, list[str]()
     pace: dict[str, float] = {}
-    for of in every:
+    for of in (of for of in every if of.left):
         known = finished(of.pace, context.store)
-        if len(known) < FEWEST and of.left:
+        if len(known) < FEWEST:
             pace = _pace(of, held_out, lanes, context, cores)
             one = of.training.steps * pace["step"] + len(of.training.marks or (0,)) * pace["measure"]
             origins.append(f"{pace['steps']:.0f} measured steps")
         else:
-            one = median(known) if known else 0.0
+            one = median(known)
             origins.append(f"{len(known)} finished trainings")
         seconds += math.ceil(of.left / lanes) * one
     if measures:
-        pace = pace or _pace(every[0], held_out, lanes, context, cores)
+        if not pace:
+            pace = _pace(every[0], held_out, lanes, context, cores)
+            origins.append(f"{pace['steps']:.0f} measured steps")
         seconds += math.ceil(measures / lanes) * pace["measure"]
-    models, left = sum(of.models for of in every), sum(of.left for of in every)
     there = f"{models - left} of {models} are in the store, the others take" if left < models else "they take"
     return f"{there} about {duration(seconds)} on this machine, from {' and '.join(dict.fromkeys(origins))}"
 

@@ -33,6 +33,7 @@ from siftlm.proving.readings import Readings
 from siftlm.proving.replicates import PACE, STAGE, TOKENS, TrainReplicate, key_of, run_replicates, task_of
 from siftlm.proving.selections import Selections, selections
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan, SoupSettings
+from siftlm.proving.soups import STAGE as SOUPS
 from siftlm.proving.soups import MeasureSoup, Recipe, branch_optimisation, branches, recipes, soup_task
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
@@ -311,13 +312,16 @@ class Proof:
             return [f"how long they take cannot be told here: {missing}"]
         shapes = [config.prove.model, *([config.prove.small] if config.prove.small else [])]
         keys = [(training := self.training(shape), self._keys(self.replicates, training, {})) for shape in shapes]
+        soups = list[Task]()
         if self.branches:
             start = {"start": keys[0][1][0]}
             keys.append((self.branch_training, self._keys(self.branches, self.branch_training, start)))
+            soups = self._soup_tasks(keys[-1][1])
         done = self.store.done(STAGE)
         every = [Trainings(training, self._pace(training), len(of), len(set(of) - done)) for training, of in keys]
+        measures = len({task.key for task in soups} - self.store.done(SOUPS))
         context = Context(self.store, config.runner)
-        return [cost_line(every, len(self.recipes), self.held_out_tokens, context, os.cpu_count() or 1)]
+        return [cost_line(every, measures, self.held_out_tokens, context, os.cpu_count() or 1)]
 
     @cached_property
     def branch_training(self) -> Training:
@@ -331,11 +335,14 @@ class Proof:
         config, training = self.plan.config.prove, self.branch_training
         tasks = self._tasks(self.branches, training, {"start": start})
         trained = self._run(TrainReplicate(config.model, training.optimisation), tasks, training)
-        keys, numbers = [marker.key for marker in trained], [config.training.device, config.training.precision]
-        tasks = [
-            soup_task(number, recipe, keys, self.held_out_tokens, numbers) for number, recipe in enumerate(self.recipes)
-        ]
-        return self._run(MeasureSoup(config.model, config.training), tasks)
+        stage = MeasureSoup(config.model, config.training)
+        return self._run(stage, self._soup_tasks([marker.key for marker in trained]))
+
+    def _soup_tasks(self, models: Sequence[str]) -> list[Task]:
+        """The tasks that measure averages of the models of partitions with these keys."""
+        training = self.plan.config.prove.training
+        numbers, held_out = [training.device, training.precision], self.held_out_tokens
+        return [soup_task(n, recipe, models, held_out, numbers) for n, recipe in enumerate(self.recipes)]
 
     def _register(self) -> None:
         """Tells the store what it must keep for this proof."""
