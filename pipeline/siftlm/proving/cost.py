@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -15,7 +17,9 @@ from siftlm.engine.drive import Context
 from siftlm.engine.progress import duration
 from siftlm.engine.shards import Task
 from siftlm.proving.replicates import PACE, STAGE, a_core_each, chosen, one_thread, run_replicates, stored_tokens
+from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proxies.training.settings import ModelShape, Optimisation, Training
+from siftlm.proxies.training.tokenizer import DocumentTokenizer
 from siftlm.proxies.training.tokens import TokenFile
 from siftlm.store import Marker, Store, digest
 
@@ -24,6 +28,7 @@ WARM_UP = 3  # steps that load, allocate and compile
 STEPS = 20
 LONGEST_SECONDS = 8.0  # of the steps that are measured
 MEASURED_TOKENS = 20_000  # of held-out documents whose losses are timed
+MEANS = ("step", "measure", "steps", "spent")
 FEWEST = 2  # finished trainings that say more than measured steps
 
 
@@ -46,9 +51,10 @@ class Trainings:
 
 @dataclass(frozen=True)
 class MeasurePace:
-    """Times a few steps of training, and losses of some held-out documents; the fact of a task is `held_out`.
+    """Times a few steps of training, and losses of some held-out documents, after loading what a training loads.
 
-    The facts of its markers are the seconds of a step and of all held-out documents, and how many steps were measured.
+    The facts of a task are `held_out` (key of a token file) and `tokenizer` (a path), those of its marker what
+    `measured_pace` returns.
     """
 
     model: ModelShape
@@ -58,11 +64,17 @@ class MeasurePace:
     def run(self, task: Task, store: Store) -> Marker:
         file = stored_tokens(task.facts["held_out"], store)
         facts = measured_pace(Training(self.model, one_thread(self.training), 1), file)
+        _load_all(self.model, read_tokenizer(task.facts["tokenizer"], store))
         return Marker(PACES, task.key, task.name, 0, 0, facts=facts)
 
 
 def measured_pace(training: Training, file: TokenFile) -> dict[str, float]:
-    """Returns `step`, `measure` and `steps`: seconds of a step, seconds of the losses of a file, steps measured."""
+    """Times steps of training, and the losses of a sample of a held-out file.
+
+    Returns:
+        `step`, the seconds of a step; `measure`, those of the losses of the whole file; `steps`, how many were
+        measured; `spent`, the seconds of all steps and losses that were computed.
+    """
     from siftlm.proxies.training.device import lanes, opened_device
     from siftlm.proxies.training.learner import Learner
 
@@ -79,9 +91,23 @@ def measured_pace(training: Training, file: TokenFile) -> dict[str, float]:
         sample = chosen(file, _sample(file))
         started = time.monotonic()
         learner.document_nats(sample)
-        measuring = (time.monotonic() - started) * len(file.tokens) / max(1, len(sample.tokens))
+        of_sample = time.monotonic() - started
     steps = spent[WARM_UP:]
-    return {"step": sum(steps) / len(steps), "measure": measuring, "steps": len(steps)}
+    measure = of_sample * len(file.tokens) / max(1, len(sample.tokens))
+    told = {"step": sum(steps) / len(steps), "measure": measure, "steps": len(steps)}
+    return {**told, "spent": sum(spent) + of_sample}
+
+
+def _load_all(shape: ModelShape, tokenizer: DocumentTokenizer) -> None:
+    """Writes a model to nowhere, for which every process loads packages once."""
+    import torch
+
+    from siftlm.proxies.training.export import save_model
+    from siftlm.proxies.training.weights import FlatWeights
+
+    weights = FlatWeights(shape, tokenizer.vocabulary, 0, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder), shape, weights.by_name, tokenizer)
 
 
 def _sample(file: TokenFile) -> np.ndarray:
@@ -90,13 +116,13 @@ def _sample(file: TokenFile) -> np.ndarray:
     return np.arange(0, len(file.byte_counts), every)
 
 
-def cost_line(every: Sequence[Trainings], measures: int, held_out: str, context: Context, cores: int) -> str:
+def cost_line(every: Sequence[Trainings], measures: int, given: Mapping[str, str], context: Context, cores: int) -> str:
     """Returns a sentence with the time that trainings will take on this machine.
 
     Args:
         every: The trainings, the models whose arms are compared first.
         measures: How often else the held-out documents are measured, as averaged models are.
-        held_out: Key of the token file of the held-out documents.
+        given: `held_out`, the key of the token file of the held-out documents, and `tokenizer`, a path.
         context: The store, and the runner on this machine.
         cores: Of this machine.
     """
@@ -109,18 +135,18 @@ def cost_line(every: Sequence[Trainings], measures: int, held_out: str, context:
     for of in (of for of in every if of.left):
         known = finished(of.pace, context.store)
         if len(known) < FEWEST:
-            pace = _pace(of, held_out, lanes, context, cores)
+            pace = _pace(of, given, lanes, context, cores)
             one = of.training.steps * pace["step"] + len(of.training.marks or (0,)) * pace["measure"]
             origins.append(f"{pace['steps']:.0f} measured steps")
         else:
             one = median(known)
             origins.append(f"{len(known)} finished trainings")
-        seconds += math.ceil(of.left / lanes) * one
+        seconds += math.ceil(of.left / lanes) * one + pace.get("start", 0.0)
     if measures:
         if not pace:
-            pace = _pace(every[0], held_out, lanes, context, cores)
+            pace = _pace(every[0], given, lanes, context, cores)
             origins.append(f"{pace['steps']:.0f} measured steps")
-        seconds += math.ceil(measures / lanes) * pace["measure"]
+        seconds += math.ceil(measures / lanes) * pace["measure"] + pace["start"]
     there = f"{models - left} of {models} are in the store, the others take" if left < models else "they take"
     return f"{there} about {duration(seconds)} on this machine, from {' and '.join(dict.fromkeys(origins))}"
 
@@ -137,15 +163,15 @@ def _at_once(of: Trainings, context: Context, cores: int) -> int:
     return a_core_each(context.runner, stage, cores).processes
 
 
-def _pace(of: Trainings, held_out: str, lanes: int, context: Context, cores: int) -> dict[str, float]:
-    """The mean pace of as many processes as will train, side by side as they will."""
+def _pace(of: Trainings, given: Mapping[str, str], lanes: int, context: Context, cores: int) -> dict[str, float]:
+    """The mean pace of as many processes as will train, side by side, and `start`: the seconds to start them."""
     stage = MeasurePace(of.training.shape, of.training.optimisation)
-    tasks = [
-        Task(n, f"pace {n}", digest(PACES, of.pace, n, time.time_ns()), facts={"held_out": held_out})
-        for n in range(lanes)
-    ]
+    keys = [digest(PACES, of.pace, number, time.time_ns()) for number in range(lanes)]
+    tasks = [Task(number, f"pace {number}", key, facts=dict(given)) for number, key in enumerate(keys)]
+    started = time.monotonic()
     markers = run_replicates(stage, tasks, context, cores)
-    for task in tasks:
-        filesystem.remove(context.store.path(PACES, task.key, ".done"))
-    names = ("step", "measure", "steps")
-    return {name: float(np.mean([marker.facts[name] for marker in markers])) for name in names}
+    seconds = time.monotonic() - started
+    for key in keys:
+        filesystem.remove(context.store.path(PACES, key, ".done"))
+    means = {name: float(np.mean([marker.facts[name] for marker in markers])) for name in MEANS}
+    return {**means, "start": max(0.0, seconds - means["spent"])}

@@ -321,7 +321,8 @@ class Proof:
         every = [Trainings(training, self._pace(training), len(of), len(set(of) - done)) for training, of in keys]
         measures = len({task.key for task in soups} - self.store.done(SOUPS))
         context = Context(self.store, config.runner)
-        return [cost_line(every, measures, self.held_out_tokens, context, os.cpu_count() or 1)]
+        given = {"held_out": self.held_out_tokens, "tokenizer": self.tokenizer_path}
+        return [cost_line(every, measures, given, context, os.cpu_count() or 1)]
 
     @cached_property
     def branch_training(self) -> Training:
