@@ -220,9 +220,11 @@ def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: Pro
     store = tmp_path / "out" / "store" / STAGE
     give_up = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < give_up:
+        os.killpg(process.pid, signal.SIGSTOP)  # so that what is looked at is what is killed
         if len(list(store.glob("*.done"))) >= 4 and list(store.glob(f"*/{STEPS_DONE}")):
             break
-        time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
