@@ -31,7 +31,7 @@ def test_the_head_and_the_kernels_of_a_session_run_on_a_cpu(tmp_path: Path) -> N
     assert ended["kernels"]["ended"] == "exit code 0", (tmp_path / "kernels.txt").read_text()
 
 
-@pytest.mark.parametrize("part", ["scorer-124m", "fp8", "engines"])
+@pytest.mark.parametrize("part", ["scorer-124m", "fp8", "trainer", "engines"])
 def test_the_scorer_of_a_session_runs_on_a_cpu(part: str, tmp_path: Path) -> None:
     """From Parquet to scores beside loops, another precision, and engines, which are left out where they are not."""
     session(tmp_path, "--parts", part)

@@ -27,6 +27,7 @@ CONF = Path(__file__).parents[1] / "conf"
 OTHERS = {
     "loop",
     "prove_quickstart",
+    "prove_gpu",
     *(path.stem for path in (CONF / "recipes").iterdir()),
 }  # other commands; fields that no slice has
 RUNS = sorted(path for path in CONF.rglob("*.toml") if path.stem not in OTHERS)

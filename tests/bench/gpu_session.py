@@ -67,6 +67,7 @@ PARTS = {
         120, "-m", f"pytest -q -n 0 -p no:cacheprovider -m gpu {TESTS}/kernels {TESTS}/scorers",
         f"pytest -q -n 0 -p no:cacheprovider -m gpu {TESTS}/kernels/test_packed_attention.py",
     ),
+    "trainer": Part(90, "trainer.py", "--device cuda --steps 40", "--device cpu --steps 6 --peak 1"),
     "engines": Part(240, "engines.py", "--shape 124m --documents 2000", f"{SMALL} --dtype fp32"),
 }  # fmt: skip
 """In the order of what a session that ends early should have."""

@@ -1,17 +1,23 @@
 """Training small models: tokens a second and losses, beside a loop over transformers' modules.
 
     python tests/bench/trainer.py [--steps 60] [--rounds 3] [--shapes "GPT-2 0.7M"]
+    python tests/bench/trainer.py --device cuda [--steps 60] [--batch 65536] [--peak 790]
 
 Both begin with the same weights and see the same windows of real text (see corpus.py), 1,024 tokens a step. The loop is
 what siftlm trained with before: transformers' modules, cross-entropy over all logits, torch's AdamW. Every measurement
 is a process of its own, turn and turn about; of its steps the first ten are left out and the median counts, in seconds
 of the clock and of the CPU. On a machine that does other work, the CPU's are to be trusted.
+
+With --device, the trainer alone is measured there, on random tokens: GPT-2 of 124M with windows of 1,024 tokens on a
+GPU, the smallest shape on a CPU. The share of the roofline counts the operations of matrices and of causal attention,
+three times those of the forward pass, in --peak TFLOP/s: 790 were measured on an H200 in bf16.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -40,8 +46,10 @@ from siftlm.proxies.training import (
 from siftlm.proxies.training.device import lanes
 from siftlm.proxies.training.export import save_model
 from siftlm.proxies.training.learner import Learner
+from siftlm.proxies.training.model import forms
+from siftlm.proxies.training.schedule import learning_rate
 from siftlm.proxies.training.tokens import open_token_file, write_token_file
-from siftlm.proxies.training.weights import FlatWeights, learning_rate
+from siftlm.proxies.training.weights import FlatWeights
 
 WARM_UP = 10
 SHAPES: dict[str, dict[str, Any]] = {
@@ -50,6 +58,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "Llama 2.2M": {"shape": "llama", "layers": 4, "width": 192, "heads": 6},
     "GPT-2 4.7M": {"shape": "gpt2", "layers": 6, "width": 240, "heads": 8},
 }
+LARGE: dict[str, Any] = {"shape": "gpt2", "layers": 12, "width": 768, "heads": 12, "context_tokens": 1024}
 WAYS = {
     "before": {"old": True, "threads": 1},
     "before, 2 threads": {"old": True, "threads": 2},
@@ -139,7 +148,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # folder, shape and way: one measurement, as JSON
+    parser.add_argument("--device", help="measure the trainer alone: cuda, cuda:1 or cpu")
+    parser.add_argument("--batch", type=int, default=65_536, help="tokens of a step, with --device cuda")
+    parser.add_argument("--peak", type=float, default=790.0, help="TFLOP/s of the device, with --device")
     given = parser.parse_args()
+    if given.device:
+        on_device(given.device, given.steps, given.batch, given.peak)
+        return
     if given.one:
         folder, name, way = given.one
         print(json.dumps(measured(Path(folder), name, WAYS[way], given.steps)))
@@ -158,6 +173,44 @@ def compared(folder: str, name: str, steps: int, rounds: int) -> dict[str, list[
             command = [sys.executable, __file__, "--steps", str(steps), "--one", folder, name, way]
             made[way].append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
     return made
+
+
+def on_device(device: str, steps: int, batch: int, peak: float) -> None:
+    """Prints tokens a second and the share of the roofline of every way of training on one device."""
+    gpu = device.startswith("cuda")
+    shape = ModelShape(**(LARGE if gpu else SHAPES["GPT-2 0.4M"]))
+    vocabulary = 50_304 if gpu else 2048
+    precise = {"device": device, "precision": "bfloat16", "batch_tokens": batch}
+    ways: dict[str, dict[str, Any]] = {"bfloat16": precise, "bfloat16, compiled": {**precise, "compiled": True}}
+    for name, way in ways.items() if gpu else [("float32", {"device": device, "batch_tokens": 1024})]:
+        training = Training(shape, Optimisation(**way), steps, Seeds(0, 0))
+        seconds = seconds_a_step(training, vocabulary)
+        rate = training.step_tokens / seconds
+        share = rate * operations_a_token(shape, vocabulary) / (peak * 1e12)
+        print(f"{name:20} {rate:10,.0f} tokens/s   {share:6.1%} of {peak:,.0f} TFLOP/s", flush=True)
+
+
+def seconds_a_step(training: Training, vocabulary: int) -> float:
+    """The median seconds of a step on random tokens, each step waited for."""
+    device = torch.device(training.optimisation.device)
+    generator = np.random.default_rng(0)
+    factors, spent = np.full(training.batch_windows, 1.0 / training.step_tokens), []
+    with lanes(training.optimisation) as pool:
+        learner = Learner(training, vocabulary, 0, device, pool)
+        for _ in range(training.steps):
+            windows = generator.integers(1, vocabulary, (training.batch_windows, training.shape.context_tokens + 1))
+            started = time.perf_counter()
+            learner.step(windows, factors, 1e-4).mean().item()
+            spent.append(time.perf_counter() - started)
+    return statistics.median(spent[min(WARM_UP, len(spent) // 2) :])
+
+
+def operations_a_token(shape: ModelShape, vocabulary: int) -> float:
+    """Floating-point operations of a trained token: of matrices, of the head, and of attention to what precedes."""
+    sizes = [form.size for form in forms(shape, vocabulary) if len(form.size) == 2]
+    matrices = sum(math.prod(size) for size in sizes) - (shape.context_tokens * shape.width)  # but for the positions
+    attention = 2 * shape.layers * shape.width * shape.context_tokens / 2  # two products, half of the keys
+    return 3 * 2 * (matrices + attention)
 
 
 def report(name: str, made: dict[str, list[dict[str, Any]]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import pytest
 
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
+from siftlm.proving.cost import PACES
 from siftlm.proving.prove import prove
 from siftlm.proving.replicates import STAGE
 from siftlm.proving.settings import ProofPlan, proof_plan
+from siftlm.proxies.training.steps_file import STEPS_DONE
 from siftlm.report.proof import ProofComparison, ProofReport
 
 SILENT = Progress(quiet=True)
@@ -157,6 +160,30 @@ def test_items_measure_right_answers(tree: dict[str, Any], proof: ProofReport, t
     assert proof.accuracies == []
 
 
+def test_soups_order_mixtures_as_trained_arms_do(tree: dict[str, Any], proof: ProofReport) -> None:
+    """With partitions that arms mix: clean sentences and noise, and a mixture that nobody trains."""
+    soups = {"by": ["good"], "tokens": 4096, "mixtures": {"mostly_clean": {"good 1": 0.9, "good 0": 0.1}}}
+    own = json.loads(json.dumps(tree))
+    own["prove"]["soups"] = soups
+    made = prove(plan_of(own), SILENT)
+    assert made is not None
+    assert made.soups is not None
+    assert made.comparisons == proof.comparisons
+    told = {soup.name: soup for soup in made.soups.soups}
+    assert set(told) == {arm.name for arm in made.arms} | {"mostly_clean"}
+    assert told["clean"].shares == {"good 0": 0.0, "good 1": 1.0}
+    assert told["random"].shares["good 1"] == pytest.approx(0.5, abs=0.1)
+    assert told["clean"].predicted < told["mostly_clean"].predicted < told["noise"].predicted
+    assert told["mostly_clean"].trained is None
+    assert made.soups.rank_correlation is not None
+    assert made.soups.rank_correlation > 0.6
+    assert made.soups.verdict.startswith("soups order the arms as trained models do")
+    store = Path(tree["output"]["folder"], "store")
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert prove(plan_of(own), SILENT) == made
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.done")} == before
+
+
 def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) -> None:
     folder = Path(tree["output"]["folder"], "proof")
     assert orjson.loads((folder / "proof.json").read_bytes())["name"] == proof.name
@@ -164,28 +191,64 @@ def test_the_files_say_what_was_found(tree: dict[str, Any], proof: ProofReport) 
     assert all(name in page for name in ("clean", "like clean", "disguise", "sentences"))
 
 
+SCRIPT = (
+    "import json, sys; from siftlm.engine.progress import Progress; from siftlm.proving.prove import prove; "
+    "from siftlm.proving.settings import proof_plan; "
+    "prove(proof_plan(json.loads(sys.argv[1]), [], 'tiny'), Progress(quiet=True))"
+)
+
+
+def begun(tree: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A proof in a process of its own, which leads a group of processes."""
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, json.dumps(tree)], start_new_session=True)
+
+
+def without_seconds(content: bytes) -> Any:
+    """What proof.json says, but for how long trainings took."""
+    told = orjson.loads(content)
+    return {**told, "arms": [{**arm, "seconds": None} for arm in told["arms"]]}
+
+
+def told_in(folder: Path) -> Any:
+    return without_seconds((folder / "proof/proof.json").read_bytes())
+
+
 def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: ProofReport, tmp_path: Path) -> None:
-    """A kill in the middle of training loses no replicate that was done."""
+    """A kill in the middle of a replicate loses none that was done, and proof.json is what it would have been."""
     own = {**tree, "output": {"folder": str(tmp_path / "out")}}
-    script = (
-        "import json, sys; from siftlm.engine.progress import Progress; from siftlm.proving.prove import prove; "
-        "from siftlm.proving.settings import proof_plan; "
-        "prove(proof_plan(json.loads(sys.argv[1]), [], 'tiny'), Progress(quiet=True))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(own)], start_new_session=True)
+    process = begun(own)
     store = tmp_path / "out" / "store" / STAGE
     give_up = time.monotonic() + 240
-    while len(list(store.rglob("*.done"))) < 4 and process.poll() is None and time.monotonic() < give_up:
+    while process.poll() is None and time.monotonic() < give_up:
+        os.killpg(process.pid, signal.SIGSTOP)  # so that what is looked at is what is killed
+        if len(list(store.glob("*.done"))) >= 4 and list(store.glob(f"*/{STEPS_DONE}")):
+            break
+        os.killpg(process.pid, signal.SIGCONT)
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
+    assert 4 <= len(done) < proof.design.models
+    assert list(store.glob(f"*/{STEPS_DONE}"))
     made = prove(plan_of(own), SILENT)
     assert made is not None
-    assert [arm.replicates for arm in made.arms] == [arm.replicates for arm in proof.arms]
+    assert told_in(tmp_path / "out") == without_seconds(orjson.dumps(proof.as_json()))
     after = {path.name: path.stat().st_mtime_ns for path in store.rglob("*.done")}
     assert {name: after[name] for name in done} == done
-    assert 4 <= len(done) <= len(after) == proof.design.models
+    assert len(after) == proof.design.models
+
+
+def test_two_proofs_in_one_store_at_once_give_the_same(
+    tree: dict[str, Any], proof: ProofReport, tmp_path: Path
+) -> None:
+    """Each waits where the other trains a model that both need."""
+    shared = {**tree, "store": str(tmp_path / "store")}
+    names = ("one", "two")
+    processes = [begun({**shared, "output": {"folder": str(tmp_path / name)}}) for name in names]
+    assert [process.wait(timeout=400) for process in processes] == [0, 0]
+    assert len(list((tmp_path / "store" / STAGE).glob("*.done"))) == proof.design.models
+    own = without_seconds(orjson.dumps(proof.as_json()))
+    assert [told_in(tmp_path / name) for name in names] == [own, own]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +258,8 @@ def test_killed_and_run_again_it_gives_the_same(tree: dict[str, Any], proof: Pro
          r"prove\.arms: must select text for 1,000 tokens, got about 0 tokens in a draw of 'clean'"),
         ("prove.arms.0.name=random", r"names of arms must differ, and not be 'random'"),
         ("prove.training.device=cuda:7", r"prove\.training\.device: must be cpu or .*, got 'cuda:7'"),
+        ("prove.soups.by=['goood']", r"prove\.soups\.by: must name columns .*, got 'goood'; did you mean 'good'\?"),
+        ("prove.soups={tokens=1000000}", r"prove\.soups\.by: must divide the pool into two .* of 250,000 tokens each"),
         ("prove.arms.0.run=/nowhere", r"set and run must not both be set"),
         ("prove.arms.0.set=['select.rulez=1']", r"arm clean: select\.rulez: must be a known key"),
     ],
@@ -212,8 +277,30 @@ def test_records_that_cannot_be_read_are_told(tmp_path: Path, capsys: pytest.Cap
     assert "documents: 2 records could not be read (" in capsys.readouterr().err
 
 
-def test_a_dry_run_says_what_it_would_see(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert prove(plan_of(tree, "prove.noise=0.02"), Progress(sys.stderr), dry_run=True) is None
+def test_a_dry_run_says_what_it_would_see_and_cost(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """From steps that it measures, and leaves nothing of these in the store."""
+    other = ("prove.noise=0.02", "prove.training.learning_rate=0.003", "prove.soups={by=['good'], tokens=2048}")
+    assert prove(plan_of(tree, *other), Progress(sys.stderr), dry_run=True) is None
     said = capsys.readouterr().err
     assert "21 models will be trained on 8,192 tokens each" in said
     assert "bits per byte where the noise is 0.0200" in said
+    assert re.search(r"they take about \d+ s on this machine, from 20 measured steps", said)
+    assert not list(Path(tree["output"]["folder"], "store", PACES).glob("*.done"))
+
+
+def test_the_cost_of_what_is_left_is_that_of_finished_trainings(
+    tree: dict[str, Any], proof: ProofReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = json.loads(json.dumps(tree))
+    more["prove"]["arms"].append({"name": "another", "set": ["select.rules=[{kind='sample', rate=0.45}]"]})
+    assert prove(plan_of(more), Progress(sys.stderr), dry_run=True) is None
+    said = capsys.readouterr().err
+    done = proof.design.models
+    assert re.search(rf"{done} of {done + 6} are in the store, the others take about \d+ s on this machine, from", said)
+    assert re.search(r"from \d+ finished trainings", said)
+
+
+def test_without_the_device_a_dry_run_says_so(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert prove(plan_of(tree, "prove.training.device=cuda:7"), Progress(sys.stderr), dry_run=True) is None
+    said = capsys.readouterr().err
+    assert "how long they take cannot be told here: device: must be cpu or a GPU that torch sees, got 'cuda:7'" in said

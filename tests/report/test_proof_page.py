@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pytest
@@ -18,6 +20,8 @@ from siftlm.report.proof import (
     ProofDomain,
     ProofEffect,
     ProofReport,
+    ProofSoup,
+    ProofSoups,
     verdict_words,
 )
 from siftlm.report.proof_page import proof_page
@@ -84,6 +88,32 @@ def test_the_page_says_what_was_found() -> None:
     assert "so its own noise counts" in page
     assert "quiz, right answers" in page
     assert "Accuracy on riddles is within its noise" in page
+
+
+def soups() -> ProofSoups:
+    made = [
+        ProofSoup("low_bits", {"<web>": 0.75, "wiki": 0.25}, 0.02, 2.3456, dict.fromkeys(DOMAINS, 2.3), 2.1234),
+        ProofSoup("half", {"<web>": 0.5, "wiki": 0.5}, 0.0, 2.4567, dict.fromkeys(DOMAINS, 2.4), None),
+    ]
+    told = (0.9, 0.95, 0.6, 0.88, 0.01, "soups order the arms as trained models do: rank correlation +0.90")
+    return ProofSoups(["<web>", "wiki"], "random 0", made, *told)
+
+
+def test_the_page_and_the_terminal_have_soups_where_there_are_some(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what they are worth, and without a figure for what nobody trained."""
+    page = proof_page(replace(report(), soups=soups()))
+    assert "Soups order the arms as trained models do: rank correlation +0.90." in page
+    row = page[page.index("half</bdi>") :]
+    assert row.index("2.4567") < row.index(">–<") < row.index("50 %")
+    assert "&lt;web&gt;" in page
+    assert 'id="soups"' not in proof_page(report())
+    print_proof(replace(report(), soups=soups()), "out")
+    said = capsys.readouterr().out
+    assert "soups order the arms as trained models do" in said
+    assert "2.346" in said
+    assert (
+        orjson.loads(orjson.dumps(replace(report(), soups=soups()).as_json()))["soups"]["soups"][1]["trained"] is None
+    )
 
 
 def test_the_terminal_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:

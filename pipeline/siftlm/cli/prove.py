@@ -49,10 +49,25 @@ def print_proof(proof: ProofReport, folder: str) -> None:
             ("domain", "documents", "left out", "signal", "noise"),
             [(d.name, d.documents, d.left_out, d.signal, d.noise) for d in proof.domains],
         ),
+        *_soup_lines(proof),
         f"{proof.design.models} models of {proof.design.tokens:,} tokens; differences of "
         f"{proof.design.smallest_difference:.4f} bits per byte are seen 4 times in 5",
         f"{folder}/{FOLDER}/{PAGE}",
     )
+
+
+def _soup_lines(proof: ProofReport) -> list[object]:
+    """What averages of models of partitions say, and how far to trust them; nothing where nobody asked for any."""
+    from siftlm.cli.loop_terminal import table
+
+    if proof.soups is None:
+        return []
+    head = ("soup", "predicted", "trained", "of no partition")
+    rows = [
+        (s.name, s.predicted, "" if s.trained is None else s.trained, f"{s.outside:.0%}" if s.outside else "")
+        for s in proof.soups.soups
+    ]
+    return [table(head, rows), proof.soups.verdict]
 
 
 def _row(made: ProofComparison, all_made: Sequence[ProofComparison]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from siftlm import filesystem
 from siftlm.engine.shards import Task
@@ -30,6 +30,7 @@ class StageCounts:
     fresh: int = 0  # shards committed since the stage started
     rows_in: int = 0  # of the fresh shards
     rows_out: int = 0
+    unit: ClassVar[str] = "shards"
 
     def look(self, store: Store) -> None:
         """Adds the shards that were committed since the last call to the counts."""
@@ -68,14 +69,20 @@ class Progress:
         self._tallies: dict[str, StageCounts] = {}
 
     @contextmanager
-    def stage(self, name: str, tasks: Sequence[Task], store: Store) -> Iterator[None]:
-        """Prints a stage's progress while the block runs; prints nothing if all its shards are done."""
+    def stage(
+        self, name: str, tasks: Sequence[Task], store: Store, counts: Callable[..., StageCounts] = StageCounts
+    ) -> Iterator[None]:
+        """Prints a stage's progress while the block runs; prints nothing if all its shards are done.
+
+        `counts` is called with the name, the keys, and those that are done, for stages that know more of what they do.
+        """
         wanted = frozenset(task.key for task in tasks)
         before = wanted & store.done(name) if wanted else wanted
         if before == wanted:
             yield
             return
-        tally = self._tallies[name] = StageCounts(name, wanted, set(before))
+        tally = self._tallies[name] = counts(name, wanted, set(before))
+        tally.look(store)
         stop = threading.Event()
         started = time.monotonic()
         watcher = threading.Thread(target=self._watch, args=(tally, store, stop), daemon=True)
@@ -88,7 +95,7 @@ class Progress:
         tally.look(store)
         self._write_metrics()
         seconds = time.monotonic() - started
-        self._line(f"{name}: {tally.fresh} of {len(wanted)} shards in {seconds:.1f} s", last=True)
+        self._line(f"{name}: {tally.fresh} of {len(wanted)} {tally.unit} in {seconds:.1f} s", last=True)
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:

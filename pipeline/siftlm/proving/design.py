@@ -84,14 +84,14 @@ def replicates(
             rows = matched(pool, documents, arm.rows, tokens, _seed(seed, null, number))
             if not len(rows):
                 raise UserError(f"prove.arms: must be of sources that the inputs have, got none of those of {name!r}")
-            share = min(1.0, float(pool.sizes[np.unique(rows)].sum() / pool.expected_size))
+            share = min(1.0, float(pool.sizes(np.unique(rows)).sum() / pool.expected_size))
             made += [arm, Replicate(null, "matched", number, RANDOM, rows, arm.seed, share)]
     return made
 
 
 def _drawn(name: str, kind: Kind, number: int, documents: Documents, tokens: int, share: float, seed: int) -> Replicate:
     rows = draw(documents, tokens, share, _seed(seed, name, number))
-    of_all = min(1.0, float(documents.sizes[rows].sum() / documents.expected_size))
+    of_all = min(1.0, float(documents.sizes(rows).sum() / documents.expected_size))
     return Replicate(name, kind, number, name, rows, _seed(seed, "weights", number), of_all)
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from siftlm.errors import UserError
-from siftlm.proving.draws import Indices
+from siftlm.proving.draws import Indices, first_in_order
 from siftlm.proving.libraries import HELD_OUT, Library
 from siftlm.scorers.contamination import Ngrams, word_ngrams
-from siftlm.statistics.hashing import hash_strings, keyed
 
 NGRAM = 13  # words; Brown et al. 2020 (arXiv 2005.14165), appendix C
 FEWEST = 2  # documents of a domain
@@ -132,21 +130,14 @@ def choose(libraries: Sequence[Library], domains: Mapping[str, Sequence[str]], m
     numbers, doc_ids, texts = list[int](), list[str](), list[str]()
     for number, sources in enumerate(domains.values()):
         for library in libraries:
-            rows = _drawn(library, sources, most, seed)
-            doc_ids += library.rows["doc_id"].take(pa.array(rows)).to_pylist()
-            texts += [text for _, text in library.texts(rows)]
+            places = library.measuring
+            purpose = f"{HELD_OUT} order"
+            rows = np.sort(first_in_order(places.hashes, seed, purpose, most, places.of_source(sources)))
+            doc_ids += places.doc_ids(rows)
+            texts += [text for _, text in places.texts(rows)]
             numbers += [number] * len(rows)
     made = Measuring.of_documents(tuple(domains), numbers, doc_ids, texts)
     return made.only(np.ones(len(texts), np.bool_))
-
-
-def _drawn(library: Library, sources: Sequence[str], most: int, seed: int) -> npt.NDArray[np.int64]:
-    table = library.rows
-    named = pc.is_in(table["source"], pa.array(list(sources), pa.string())).to_numpy()
-    rows = np.flatnonzero(named & table["held_out"].to_numpy() & (table["weight"].to_numpy() > 0))
-    hashes = hash_strings(table["doc_id"].take(pa.array(rows)).combine_chunks())
-    order = np.argsort(keyed(hashes, seed, f"{HELD_OUT} order"), kind="stable")
-    return np.sort(rows[order[:most]])
 
 
 class SeenNgrams:

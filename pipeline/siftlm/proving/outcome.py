@@ -8,15 +8,18 @@ from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
+import numpy.typing as npt
 
 from siftlm.proving.comparison import Comparison, Effect, Losses, Noise, compare
 from siftlm.proving.design import Replicate, matched_pairs, random_pairs
-from siftlm.proving.libraries import Library
+from siftlm.proving.draws import Indices, first_in_order
+from siftlm.proving.libraries import Library, Places
 from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
 from siftlm.proving.scales import decision_accuracy, token_multiplier
 from siftlm.proving.selections import Selections
 from siftlm.proving.settings import RANDOM, ProofPlan
+from siftlm.proving.soups import Recipe, checked
 from siftlm.proxies.training.settings import Training
 from siftlm.report.proof import (
     CurvePoint,
@@ -28,10 +31,11 @@ from siftlm.report.proof import (
     ProofDomain,
     ProofEffect,
     ProofReport,
+    ProofSoup,
+    ProofSoups,
     selection_digest,
 )
 from siftlm.stages.columns import DECISIONS
-from siftlm.statistics.hashing import keyed
 from siftlm.store import Marker, digest
 
 SHOWN = 20  # documents of the best arm, and of those that it passed over
@@ -80,6 +84,19 @@ class Outcome:
             passed_over,
         )
 
+    def soups(self, recipes: Sequence[Recipe], measured: Sequence[Marker], partitions: Sequence[str]) -> ProofSoups:
+        """Returns what averaged models say of the arms and of other mixtures, and how far that is to be trusted."""
+        held_out = self.measured.held_out
+        trained = {name: float(held_out.bits_per_byte(of.bits).mean()) for name, of in self.losses.items()}
+        soups = []
+        for recipe, marker in zip(recipes, measured, strict=True):
+            domains = self.measured.by_domain(self.measured.soup_nats(marker))
+            shares = dict(zip(partitions, recipe.shares.tolist(), strict=True))
+            predicted = float(np.mean(list(domains.values())))
+            soups.append(ProofSoup(recipe.name, shares, recipe.outside, predicted, domains, trained.get(recipe.name)))
+        noise = self.noise.deviation(RANDOM) / np.sqrt(self.plan.config.prove.replicates)
+        return checked(soups, partitions, self.made[0].name, noise)
+
     @cached_property
     def losses(self) -> Mapping[str, Losses]:
         return self.measured.losses(self.made, self.markers)
@@ -116,13 +133,8 @@ class Outcome:
     def _arm(self, name: str) -> ProofArm:
         made = [one for one in self.made if one.arm == name]
         library = self._library(made[0])
-        table, rows = library.rows, np.concatenate([one.rows for one in made])
-        sizes, weight = (
-            table["byte_count"].to_numpy(),
-            np.where(table["held_out"].to_numpy(), 0, table["weight"].to_numpy()),
-        )
-        sources = table["source"].to_numpy(zero_copy_only=False)[rows]
-        drawn = sizes[rows]
+        places, rows = library.training, np.concatenate([one.rows for one in made])
+        drawn = places.bytes[rows].astype(np.int64)
         bits = self.measured.held_out.bits_per_byte(self.losses[name].bits)
         selection = made[0].kind == "selection"
         tokens, curve = self.curves[name]
@@ -130,12 +142,12 @@ class Outcome:
             name,
             made[0].kind,
             selection_digest(task.inputs[DECISIONS] for task in library.tasks) if selection else "",
-            int((weight > 0).sum()),
-            round(float((weight * sizes).sum())),
-            round(float(np.mean([sizes[np.unique(one.rows)].sum() for one in made]))),
+            len(places),
+            round(float(places.weight.astype(np.float64) @ places.bytes)),
+            round(float(np.mean([places.bytes[np.unique(one.rows)].sum() for one in made]))),
             float(np.mean([one.share for one in made])),
             float(np.mean([marker.facts["epochs_by_group"]["all"] for marker in self._by_arm[name]])),
-            {source: float(drawn[sources == source].sum() / drawn.sum()) for source in sorted(set(sources.tolist()))},
+            _source_shares(places, rows),
             int(np.median(drawn)),
             float(bits.mean()),
             [float(value) for value in bits.mean(axis=1)],
@@ -232,25 +244,28 @@ class Outcome:
 
     def _documents(self, arm: str) -> tuple[list[ProofDocument], list[ProofDocument]]:
         """Documents of an arm, and of the pool that it does not have, by keyed draws."""
-        library, pool = self.chosen.arms[arm], self.chosen.pool
-        kept = set(library.rows.filter(library.rows["weight"].to_numpy() > 0)["doc_id"].to_pylist())
-        others = np.array([name not in kept for name in pool.rows["doc_id"].to_pylist()], np.bool_)
-        return self._some(library, np.ones(library.rows.num_rows, np.bool_)), self._some(pool, others)
+        own, pool = self.chosen.arms[arm].training, self.chosen.pool.training
+        return self._some(own), self._some(pool, np.isin(pool.hashes, own.hashes, invert=True))
 
-    def _some(self, library: Library, wanted: np.ndarray) -> list[ProofDocument]:
-        table = library.rows
-        rows = np.flatnonzero(wanted & (table["weight"].to_numpy() > 0))
-        order = keyed(rows.astype(np.uint64), self.plan.config.seed, "prove shown")
-        rows = np.sort(rows[np.argsort(order, kind="stable")[:SHOWN]])
+    def _some(self, places: Places, allowed: npt.NDArray[np.bool_] | None = None) -> list[ProofDocument]:
+        seed = self.plan.config.seed
+        rows = np.sort(first_in_order(places.hashes, seed, "prove shown", SHOWN, allowed))
+        sources = places.sources
+        shards = np.searchsorted(places.starts, rows, "right") - 1
         return [
-            ProofDocument(
-                table["doc_id"][row].as_py(),
-                table["source"][row].as_py(),
-                text[:SHOWN_CHARACTERS],
-                len(text) > SHOWN_CHARACTERS,
-            )
-            for row, text in library.texts(rows)
+            ProofDocument(doc_id, sources[shard], text[:SHOWN_CHARACTERS], len(text) > SHOWN_CHARACTERS)
+            for doc_id, shard, (_, text) in zip(places.doc_ids(rows), shards.tolist(), places.texts(rows), strict=True)
         ]
+
+
+def _source_shares(places: Places, rows: Indices) -> dict[str, float]:
+    """The share of the bytes of documents by source, of sources that have some."""
+    shards = np.searchsorted(places.starts, rows, "right") - 1
+    sums = np.bincount(shards, places.bytes[rows], len(places.tasks))
+    shares = dict.fromkeys(sorted(set(places.sources)), 0.0)
+    for source, size in zip(places.sources, sums.tolist(), strict=True):
+        shares[source] += size / sums.sum()
+    return {source: float(share) for source, share in shares.items() if share}
 
 
 def _effect(made: Effect) -> ProofEffect:

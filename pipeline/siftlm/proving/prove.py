@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
@@ -14,25 +14,30 @@ import orjson
 from siftlm import filesystem
 from siftlm.checks.validate import check_config
 from siftlm.engine.drive import Context
-from siftlm.engine.progress import Progress
+from siftlm.engine.progress import Progress, StageCounts
 from siftlm.engine.runner import LOCAL
 from siftlm.engine.shards import Task
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.errors import UserError
 from siftlm.proving.comparison import Noise
+from siftlm.proving.cost import Trainings, cost_line
 from siftlm.proving.design import Replicate, fair_tokens, replicates
 from siftlm.proving.draws import Documents, Indices
 from siftlm.proving.held_out import Measuring, SeenNgrams, choose, joined
 from siftlm.proving.items import read_items
 from siftlm.proving.libraries import Library
 from siftlm.proving.outcome import Outcome
+from siftlm.proving.partitions import Partitions, check_columns, partitions
 from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
-from siftlm.proving.replicates import STAGE, TOKENS, TrainReplicate, run_replicates, task_of
+from siftlm.proving.replicates import PACE, STAGE, TOKENS, TrainReplicate, key_of, run_replicates, task_of
 from siftlm.proving.selections import Selections, selections
-from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
+from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan, SoupSettings
+from siftlm.proving.soups import STAGE as SOUPS
+from siftlm.proving.soups import MeasureSoup, Recipe, branch_optimisation, branches, recipes, soup_task
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
+from siftlm.proving.watching import TrainingCounts
 from siftlm.proxies.training.settings import ModelShape, Training
 from siftlm.proxies.training.tokens import TextOfGroup, write_tokens
 from siftlm.report.proof import FOLDER, PAGE, PROOF, ProofReport
@@ -52,7 +57,9 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     """
     config = plan.config
     check_config(config)
-    _check_device(config)
+    if not dry_run and (missing := _missing_device(config)):
+        raise UserError(f"prove.training.{missing}")
+    check_columns(config)
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         made = mended(lambda: Proof.begin(plan, store, progress).result(dry_run=dry_run))
         if made is not None:
@@ -63,16 +70,17 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     return made
 
 
-def _check_device(config: ProofConfig) -> None:
-    """UserError where the models would be trained on a device that this machine does not have."""
+def _missing_device(config: ProofConfig) -> str:
+    """What is wrong with the device that models would be trained on, in words; empty where it is there."""
     if config.prove.training.device == "cpu" or config.runner.name != LOCAL:
-        return
+        return ""
     from siftlm.proxies.training.device import opened_device
 
     try:
         opened_device(config.prove.training)
     except UserError as error:
-        raise UserError(f"prove.training.{error}") from None
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class Proof:
     def result(self, *, dry_run: bool) -> ProofReport | None:
         """Trains the random draws and then all others; returns what they show, or None for a dry run."""
         settings = self.plan.config.prove
-        for line in self.power.lines_before(settings.noise):
+        for line in (*self.power.lines_before(settings.noise), *self.cost_lines):
             self.progress.say(line)
         if dry_run:
             return None
@@ -106,13 +114,16 @@ class Proof:
         markers = self._train(tasks, settings.model)
         small = self._train(self.tasks(settings.small), settings.small) if settings.small else []
         outcome = Outcome(self.plan, self.chosen, self.replicates, markers, readings, small)
-        self._register([marker.key for marker in (*markers, *small)])
-        return outcome.report(self.power)
+        soups = None
+        if settings.soups is not None:
+            soups = outcome.soups(self.recipes, self._soups(markers[0].key), self.partitions.names)
+        self._register()
+        return replace(outcome.report(self.power), soups=soups)
 
     @cached_property
     def sources(self) -> list[str]:
         libraries = [self.chosen.pool, *self.chosen.arms.values()]
-        return sorted({name for library in libraries for name in library.rows["source"].unique().to_pylist()})
+        return sorted({name for library in libraries for name in library.training.sources})
 
     @cached_property
     def tokenizer_path(self) -> str:
@@ -129,7 +140,7 @@ class Proof:
         tokenizer = read_tokenizer(self.tokenizer_path, self.store)
         seed = self.plan.config.seed
         return {
-            name: library.documents(self.sources, bytes_per_token(tokenizer, library, seed))
+            name: library.training.documents(self.sources, bytes_per_token(tokenizer, library, seed))
             for name, library in self.libraries.items()
         }
 
@@ -155,6 +166,32 @@ class Proof:
         config = self.plan.config
         return replicates(config.prove, self.documents[RANDOM], arms, self.tokens, config.seed)
 
+    @property
+    def _soup_settings(self) -> SoupSettings:
+        settings = self.plan.config.prove.soups
+        assert settings is not None, "soups were asked for"
+        return settings
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        """Returns the partitions of the pool that soups are made of."""
+        least = self._soup_settings.tokens / self.plan.config.prove.max_epochs
+        return partitions(self.chosen.pool, self.documents[RANDOM], self._soup_settings, least)
+
+    @cached_property
+    def branches(self) -> list[Replicate]:
+        """Returns the trainings of the partitions; none where there are no soups."""
+        if self.plan.config.prove.soups is None:
+            return []
+        return branches(self.partitions, self.documents[RANDOM], self._soup_settings, self.plan.config.seed)
+
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        """Returns the soups of all arms and of other mixtures; none where nobody asked for them."""
+        if self.plan.config.prove.soups is None:
+            return []
+        return recipes(self.partitions, self.documents, self.replicates, self._soup_settings)
+
     @cached_property
     def power(self) -> Power:
         settings = self.plan.config.prove
@@ -170,20 +207,38 @@ class Proof:
 
     def tasks(self, shape: ModelShape) -> list[Task]:
         """Returns the tasks that train the replicates in a shape, after their texts were tokenised."""
-        settings, held_out = self.plan.config.prove, self.held_out_tokens
-        marks = sorted({max(1, round(self.steps * n / settings.marks)) for n in range(1, settings.marks + 1)})
-        tokenizer = read_tokenizer(self.tokenizer_path, self.store)
-        training = Training(shape, settings.training, self.steps, marks=tuple(marks))
-        identity = [training.identity(), tokenizer.identity(), held_out]
-        common = {"held_out": held_out, "tokenizer": self.tokenizer_path, "steps": self.steps, "marks": marks}
+        return self._tasks(self.replicates, self.training(shape), {})
+
+    def training(self, shape: ModelShape) -> Training:
+        """Returns how every replicate is trained, but for its seeds."""
+        settings = self.plan.config.prove
+        marks = {max(1, round(self.steps * n / settings.marks)) for n in range(1, settings.marks + 1)}
+        return Training(shape, settings.training, self.steps, marks=tuple(sorted(marks)))
+
+    def _tasks(self, trained: Sequence[Replicate], training: Training, start: Mapping[str, str]) -> list[Task]:
+        """The tasks of some trainings; `start` is empty, or names the model that they go on from."""
+        places = {"held_out": self.held_out_tokens, "tokenizer": self.tokenizer_path, **start}
+        common = {**places, "steps": training.steps, "marks": list(training.marks), PACE: self._pace(training)}
         tasks = []
-        for number, made in enumerate(self.replicates):
-            rows = self._rows(made.library)
-            content = digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
-            numbers = np.searchsorted(rows, made.rows)
+        for number, (made, key) in enumerate(zip(trained, self._keys(trained, training, start), strict=True)):
+            numbers = np.searchsorted(self._rows(made.library), made.rows)
             facts = {**common, "tokens": self.drawn_tokens[made.library]}
-            tasks.append(task_of(number, made, content, numbers, facts, identity, self.store))
+            tasks.append(task_of(number, made, key, numbers, facts, self.store))
         return tasks
+
+    def _keys(self, trained: Sequence[Replicate], training: Training, start: Mapping[str, str]) -> list[str]:
+        """The keys of the models of some trainings, for which no text is read."""
+        tokenizer = read_tokenizer(self.tokenizer_path, self.store).identity()
+        identity = [training.identity(), tokenizer, self.held_out_tokens, *start.values()]
+        contents = (
+            digest(self.libraries[made.library].identity, self.documents[made.library].hashes[made.rows])
+            for made in trained
+        )
+        return [key_of(made, content, identity) for made, content in zip(trained, contents, strict=True)]
+
+    def _pace(self, training: Training) -> str:
+        """A digest of all that the time of a training depends on, but for the machine."""
+        return digest(training.identity(), self.held_out_tokens)
 
     @cached_property
     def drawn_tokens(self) -> Mapping[str, str]:
@@ -196,7 +251,7 @@ class Proof:
 
     def _rows(self, library: str) -> Indices:
         """The documents of a library that any replicate draws, in the order of its shards."""
-        drawn = [made.rows for made in self.replicates if made.library == library]
+        drawn = [made.rows for made in (*self.replicates, *self.branches) if made.library == library]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *drawn]))
 
     def _tokens(self, name: str, held_out: str) -> str:
@@ -208,7 +263,7 @@ class Proof:
         seen = SeenNgrams(self.measuring)
 
         def texts() -> Iterator[TextOfGroup]:
-            feed = library.texts(rows)
+            feed = library.training.texts(rows)
             while some := [text for _, text in islice(feed, TEXTS_AT_A_TIME)]:
                 seen.note(some)
                 yield from (TextOfGroup("all", text) for text in some)
@@ -235,16 +290,65 @@ class Proof:
         return key
 
     def _train(self, tasks: Sequence[Task], shape: ModelShape) -> list[Marker]:
-        config = self.plan.config
-        stage = TrainReplicate(shape, config.prove.training)
-        with self.progress.stage(STAGE, tasks, self.store):
-            return run_replicates(stage, tasks, Context(self.store, config.runner), os.cpu_count() or 1)
+        return self._run(TrainReplicate(shape, self.plan.config.prove.training), tasks, self.training(shape))
 
-    def _register(self, keys: Sequence[str]) -> None:
+    def _run(
+        self, stage: TrainReplicate | MeasureSoup, tasks: Sequence[Task], training: Training | None = None
+    ) -> list[Marker]:
+        """Runs the tasks that have no output yet, and notes that this proof needs all of these."""
+        self.chosen.needs.add(stage.name, [task.key for task in tasks])
+        context = Context(self.store, self.plan.config.runner)
+        counts = partial(TrainingCounts, steps=training.steps, step_tokens=training.step_tokens) if training else None
+        with self.progress.stage(stage.name, tasks, self.store, counts or StageCounts):
+            return run_replicates(stage, tasks, context, os.cpu_count() or 1)
+
+    @property
+    def cost_lines(self) -> list[str]:
+        """Returns what the trainings will take in words, where they are this machine's to do."""
+        config = self.plan.config
+        if config.runner.name != LOCAL:
+            return []
+        if missing := _missing_device(config):
+            return [f"how long they take cannot be told here: {missing}"]
+        shapes = [config.prove.model, *([config.prove.small] if config.prove.small else [])]
+        keys = [(training := self.training(shape), self._keys(self.replicates, training, {})) for shape in shapes]
+        soups = list[Task]()
+        if self.branches:
+            start = {"start": keys[0][1][0]}
+            keys.append((self.branch_training, self._keys(self.branches, self.branch_training, start)))
+            soups = self._soup_tasks(keys[-1][1])
+        done = self.store.done(STAGE)
+        every = [Trainings(training, self._pace(training), len(of), len(set(of) - done)) for training, of in keys]
+        measures = len({task.key for task in soups} - self.store.done(SOUPS))
+        context = Context(self.store, config.runner)
+        given = {"held_out": self.held_out_tokens, "tokenizer": self.tokenizer_path}
+        return [cost_line(every, measures, given, context, os.cpu_count() or 1)]
+
+    @cached_property
+    def branch_training(self) -> Training:
+        """Returns how the models of partitions are trained, but for their seeds."""
+        config = self.plan.config.prove
+        one = Training(config.model, branch_optimisation(config.training, self._soup_settings), 1)
+        return replace(one, steps=max(1, self._soup_settings.tokens // one.step_tokens))
+
+    def _soups(self, start: str) -> list[Marker]:
+        """Trains the models of the partitions from a model on, and measures their averages."""
+        config, training = self.plan.config.prove, self.branch_training
+        tasks = self._tasks(self.branches, training, {"start": start})
+        trained = self._run(TrainReplicate(config.model, training.optimisation), tasks, training)
+        stage = MeasureSoup(config.model, config.training)
+        return self._run(stage, self._soup_tasks([marker.key for marker in trained]))
+
+    def _soup_tasks(self, models: Sequence[str]) -> list[Task]:
+        """The tasks that measure averages of the models of partitions with these keys."""
+        training = self.plan.config.prove.training
+        numbers, held_out = [training.device, training.precision], self.held_out_tokens
+        return [soup_task(n, recipe, models, held_out, numbers) for n, recipe in enumerate(self.recipes)]
+
+    def _register(self) -> None:
         """Tells the store what it must keep for this proof."""
         needs, config = self.chosen.needs, self.plan.config
         files = {*self.drawn_tokens.values(), self.held_out_tokens}
-        needs.add(STAGE, keys)
         needs.add(TOKENS, files)
         needs.add(SEEN, [digest(key, self.held_out_tokens) for key in self.drawn_tokens.values()])
         needs.add(TOKENIZERS, [self.tokenizer_path.rpartition("/")[2].partition(".")[0]])

@@ -14,6 +14,7 @@ from siftlm.proving.comparison import Floats, Losses, Measures
 from siftlm.proving.design import Replicate
 from siftlm.proving.held_out import Measuring
 from siftlm.proving.replicates import STAGE
+from siftlm.proving.soups import STAGE as SOUPS
 from siftlm.store import Marker, Store
 
 MARKS = "/marks.parquet"
@@ -56,6 +57,15 @@ class Readings:
         order = pc.sort_indices(table, sort_keys=[("tokens", "ascending"), ("document", "ascending")])
         tokens = np.unique(table["tokens"].to_numpy())
         return tokens, table["nll_sum"].take(order).to_numpy().reshape(len(tokens), -1)
+
+    def soup_nats(self, marker: Marker) -> Floats:
+        """Returns the nats of every text under an averaged model, float64[texts]."""
+        return np.asarray(self.store.table(SOUPS, marker.key)["nll_sum"], np.float64)
+
+    def by_domain(self, nats: Floats) -> dict[str, float]:
+        """Returns the bits per byte of every domain, from the nats of every text, float64[texts]."""
+        rates = self.held_out.bits_per_byte(self.left.bits(nats))
+        return dict(zip(self.held_out.domains, rates.tolist(), strict=True))
 
     def accuracies(self, markers: Sequence[Marker]) -> list[dict[str, float]]:
         """Returns the accuracy of every model on every benchmark, at the end of training."""

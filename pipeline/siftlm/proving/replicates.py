@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.runner import LOCAL, RunnerSettings
-from siftlm.engine.shards import Task
+from siftlm.engine.shards import ShardStage, Task
 from siftlm.engine.values import SUFFIX, read_value, write_value
 from siftlm.proving.design import Replicate
 from siftlm.proving.draws import Indices
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proxies.training.job import Job
+from siftlm.proxies.training.saved import SavedWeights
 from siftlm.proxies.training.settings import ModelShape, Optimisation, Seeds, Training
+from siftlm.proxies.training.steps_file import StepsFile
 from siftlm.proxies.training.tokens import NAME, TokenFile, open_token_file
 from siftlm.proxies.training.train import train
 from siftlm.store import Marker, Store, digest
@@ -24,7 +27,15 @@ from siftlm.store import Marker, Store, digest
 VERSION = 1
 STAGE = "proof"  # trained models with their losses
 TOKENS = "proof_tokens"  # token files of drawn and of held-out documents
+PACE = "pace"  # the fact that trainings of one duration have in common
 ROWS = "proof_rows"  # which documents of a token file a model is trained on
+
+
+class ReplicateStage(ShardStage, Protocol):
+    """Defines a task on small models, whose settings of training say on which device and how many threads."""
+
+    @property
+    def training(self) -> Optimisation: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,8 @@ class TrainReplicate:
     """Trains the model of a task on its documents, and measures it on the held-out ones.
 
     The facts of a task are `tokens` and `held_out` (keys of token files), `tokenizer` and `rows` (paths), `seed`,
-    `steps` and `marks`.
+    `steps`, `marks`, `pace` (a digest of all that its time depends on), and for one that goes on from another model
+    `start` (its key).
     """
 
     model: ModelShape
@@ -43,17 +55,22 @@ class TrainReplicate:
         facts = task.facts
         seeds = Seeds(weights=facts["seed"], order=facts["seed"])
         job = Job(
-            Training(self.model, self._one_thread(), facts["steps"], seeds, marks=tuple(facts["marks"])),
+            Training(self.model, one_thread(self.training), facts["steps"], seeds, marks=tuple(facts["marks"])),
             chosen(stored_tokens(facts["tokens"], store), read_value(facts["rows"], store)),
             read_tokenizer(facts["tokenizer"], store),
             stored_tokens(facts["held_out"], store),
         )
-        train(job, store, STAGE, task.key, name=task.name)
-        return store.marker(STAGE, task.key)
+        if "start" in facts:
+            job = replace(job, start=saved_weights(facts["start"], store))
+        told = StepsFile(Path(store.path(STAGE, task.key, "")))
+        train(job, store, STAGE, task.key, name=task.name, progress=told)
+        marker = store.marker(STAGE, task.key)
+        return replace(marker, facts={**marker.facts, PACE: facts[PACE]})
 
-    def _one_thread(self) -> Optimisation:
-        """The settings of training, on one thread where nothing else is asked for, as replicates train side by side."""
-        return self.training.model_copy(update={"threads": self.training.threads or 1})
+
+def one_thread(training: Optimisation) -> Optimisation:
+    """Returns settings with one thread where nothing else is asked for, as replicates train side by side."""
+    return training.model_copy(update={"threads": training.threads or 1})
 
 
 def stored_tokens(key: str, store: Store) -> TokenFile:
@@ -63,6 +80,14 @@ def stored_tokens(key: str, store: Store) -> TokenFile:
     if made is None:
         raise store.damaged(f"{folder}/{NAME}", "it is not as it was written", TOKENS, key)
     return made
+
+
+def saved_weights(key: str, store: Store) -> SavedWeights:
+    """Returns the weights of a trained model of the store; raises UserError where it is not as it was written."""
+    folder = store.path(STAGE, key, "")
+    if store.find(STAGE, key) is None:
+        raise store.damaged(folder, "it is not as it was written", STAGE, key)
+    return SavedWeights.of(folder)
 
 
 def chosen(file: TokenFile, documents: Indices) -> TokenFile:
@@ -81,43 +106,49 @@ def chosen(file: TokenFile, documents: Indices) -> TokenFile:
     )
 
 
+def key_of(made: Replicate, content: str, identity: object) -> str:
+    """Returns the key of a replicate's model.
+
+    Args:
+        made: The replicate.
+        content: A digest of the drawn documents' ids and of what their texts are read from.
+        identity: What the bytes of the model depend on besides documents and seed.
+    """
+    return digest(STAGE, VERSION, identity, content, made.seed)
+
+
 def task_of(
-    number: int,
-    made: Replicate,
-    content: str,
-    numbers: Indices,
-    facts: Mapping[str, object],
-    identity: object,
-    store: Store,
+    number: int, made: Replicate, key: str, numbers: Indices, facts: Mapping[str, object], store: Store
 ) -> Task:
     """Returns the task that trains a replicate.
 
     Args:
         number: Of the task.
         made: The replicate.
-        content: A digest of the drawn documents' ids and of what their texts are read from.
+        key: Of its model.
         numbers: int64[n], the numbers of the documents in the token file.
         facts: What all tasks of a library have in common, see `TrainReplicate`.
-        identity: What the bytes of the model depend on besides documents and seed.
         store: Where the numbers are written.
     """
-    key = digest(STAGE, VERSION, identity, content, made.seed)
     path = store.path(ROWS, digest(facts["tokens"], numbers), SUFFIX)
     if not store.holds_sealed(path):
         write_value(path, numbers, store)
     return Task(number, made.name, key, facts={**facts, "rows": path, "seed": made.seed})
 
 
-def run_replicates(stage: TrainReplicate, tasks: Sequence[Task], context: Context, cores: int) -> list[Marker]:
-    """Trains the models that the store does not have, and returns the markers of all.
+def run_replicates(stage: ReplicateStage, tasks: Sequence[Task], context: Context, cores: int) -> list[Marker]:
+    """Trains or measures the models that the store does not have, and returns the markers of all.
 
     On this machine every core has a process, for models this small train fastest on one thread each.
     """
-    return run_shards(stage, tasks, replace(context, runner=_a_core_each(context.runner, stage, cores)))
+    return run_shards(stage, tasks, replace(context, runner=a_core_each(context.runner, stage, cores)))
 
 
-def _a_core_each(runner: RunnerSettings, stage: TrainReplicate, cores: int) -> RunnerSettings:
-    if runner.name != LOCAL or runner.processes > 1 or stage.training.device != "cpu":
+def a_core_each(runner: RunnerSettings, stage: ReplicateStage, cores: int) -> RunnerSettings:
+    """Returns a runner with a process on every core of this machine; on a GPU models come one by one."""
+    if runner.name != LOCAL or runner.processes > 1:
         return runner
+    if stage.training.device != "cpu":
+        return runner.model_copy(update={"threads": 1})
     processes = max(1, cores // (stage.training.threads or 1))
     return runner.model_copy(update={"processes": processes, "threads": 1})

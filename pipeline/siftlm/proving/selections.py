@@ -16,8 +16,10 @@ from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import Run
 from siftlm.proving.libraries import Holdout, Library
+from siftlm.proving.partitions import SOURCE
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
 from siftlm.selectors import SelectSettings
+from siftlm.stages.columns import DECISIONS
 from siftlm.stages.eligible import Split
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.registry import Needs
@@ -45,7 +47,9 @@ def selections(plan: ProofPlan, store: Store, progress: Progress) -> Selections:
     config = plan.config
     holdout = Holdout(frozenset(s for of in config.domains().values() for s in of), config.prove.holdout, config.seed)
     needs = Needs()
-    pool_tasks = _tasks(config, store, progress, needs, select=False)
+    soups = config.prove.soups
+    columns = soups is not None and set(soups.by) != {SOURCE}
+    pool_tasks = _tasks(config, store, progress, needs, select=False, columns=columns)
     pool = Library(RANDOM, store, pool_tasks, holdout, config.split())
     arms = {name: _arm(name, arm, store, progress, holdout, needs) for name, arm in plan.arms.items()}
     held_out = [pool]
@@ -83,12 +87,14 @@ def _apart(config: ProofConfig, store: Store, progress: Progress, needs: Needs) 
     )
 
 
-def _tasks(config: RunConfig, store: Store, progress: Progress, needs: Needs, *, select: bool) -> list[Task]:
-    """The shards after the steps of a selection, or after those that say what is eligible."""
+def _tasks(
+    config: RunConfig, store: Store, progress: Progress, needs: Needs, *, select: bool, columns: bool = False
+) -> list[Task]:
+    """The shards after the steps of a selection, or after those that say what is eligible or give columns."""
     work = Run(config, store, progress, needs=needs)
     shards: list[Shard] = Inputs.find(config, store, progress.say if not select else lambda _: None).shards
     for step in steps(config):
-        if select or step.name in ELIGIBILITY:
+        if select or step.name in ELIGIBILITY or (columns and step.name != DECISIONS):
             shards = work.take(step, shards)
     if not select and (lost := sum((Counter(marker.errors) for marker in work.markers[DOCUMENTS]), Counter[str]())):
         told = ", ".join(f"{number:,} {reason}" for reason, number in sorted(lost.items()))

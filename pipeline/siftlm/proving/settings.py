@@ -52,6 +52,30 @@ class ItemSettings(Settings):
     items: int = Field(500, ge=2, description="Items at most, by a keyed draw.")
 
 
+class SoupSettings(Settings):
+    """Configures cheap predictions of the arms by averages of models of partitions (Na et al. 2024, arXiv 2410.15661).
+
+    A model of each partition of the pool goes on from the model of the first random draw. The mean of their weights by
+    the shares that a selection has of the partitions stands for a model of the selection.
+    """
+
+    by: list[Name] = Field(
+        default_factory=lambda: ["source"],
+        min_length=1,
+        description="Columns whose values, or bins of whose numbers, divide the pool: source, language, a score.",
+    )
+    bins: int = Field(4, ge=2, le=64, description="Bins of a column of numbers, with the same bytes of text each.")
+    most: int = Field(
+        16, ge=2, le=1024, description="Partitions at most: the largest; all others are one, named `others`."
+    )
+    tokens: int = Field(100_000, ge=1000, description="Tokens that the model of every partition is trained on.")
+    learning_rate: float = Field(1e-3, gt=0, description="Constant learning rate of the models of partitions.")
+    mixtures: dict[Name, dict[str, float]] = Field(
+        default_factory=dict,
+        description="Mixtures that nobody trains a model of, by name: the share of each partition, in any unit.",
+    )
+
+
 class ProveSettings(Settings):
     """Configures how selections are compared by what small models learn from them."""
 
@@ -97,6 +121,9 @@ class ProveSettings(Settings):
         gt=0,
         description="Bits per byte by which trainings on two draws of one selection differ, as a standard deviation, "
         "from an earlier proof: with it the smallest difference that the design sees is told before it starts.",
+    )
+    soups: SoupSettings | None = Field(
+        None, description="Predictions of the arms, and of other mixtures, by averages of models of partitions."
     )
     model: ModelShape = Field(
         default_factory=lambda: ModelShape.model_validate({}), description="The shape of the models."

@@ -157,10 +157,53 @@ class ProofDocument:
 
 
 @dataclass(frozen=True)
+class ProofSoup:
+    """Holds what an average of models of partitions says of an arm, or of a mixture that nobody trained.
+
+    Attributes:
+        name: Of the arm or mixture.
+        shares: Share of every partition, of the tokens that are in one.
+        outside: Share of the arm's tokens that are in no partition.
+        predicted: Bits per byte of the averaged model, the mean of all domains.
+        domains: The same by domain.
+        trained: Bits per byte of the arm's models; None where none was trained.
+    """
+
+    name: str
+    shares: Mapping[str, float]
+    outside: float
+    predicted: float
+    domains: Mapping[str, float]
+    trained: float | None
+
+
+@dataclass(frozen=True)
+class ProofSoups:
+    """Holds the predictions by averaged models, and how they agree with trained arms.
+
+    `rank_correlation` is Spearman's and `correlation` Pearson's, between predicted and trained bits per byte.
+    `by_chance` is the rank correlation that an order without meaning reaches once in 20, `agreement` the share of pairs
+    of arms in the same order, `error` the root mean square error of predicted differences in bits per byte. They are
+    None where predictions or arms are all alike. `verdict` says in words how far to trust them.
+    """
+
+    partitions: Sequence[str]
+    seed_model: str
+    soups: Sequence[ProofSoup]
+    rank_correlation: float | None
+    correlation: float | None
+    by_chance: float | None
+    agreement: float | None
+    error: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class ProofReport:
     """Holds the result of a proof.
 
-    `chosen` and `passed_over` are documents of the best arm, and of the pool that it does not have.
+    `chosen` and `passed_over` are documents of the best arm, and of the pool that it does not have. `soups` are None
+    where nobody asked for them.
     """
 
     name: str
@@ -175,6 +218,7 @@ class ProofReport:
     best: str | None
     chosen: Sequence[ProofDocument]
     passed_over: Sequence[ProofDocument]
+    soups: ProofSoups | None = None
 
     def against_matched(self) -> list[ProofComparison]:
         """Returns the comparisons of arms with nulls that have their sources and lengths."""

@@ -68,17 +68,23 @@ class Reference(Step):
 def trained(stage: str, key: str, name: str, settings: ReferenceSettings, texts: Iterable[str], store: Store) -> Marker:
     """Returns the marker of a model in the store, which is trained first if it is missing.
 
-    A training that was interrupted goes on from its last checkpoint, which lies in the model's folder.
+    Where another process trains it, it is waited for. A training that was interrupted goes on from its last checkpoint,
+    which lies in the model's folder.
     """
     if marker := store.find(stage, key):
         return marker
     from siftlm.proxies.trainer import train_reference_into
+    from siftlm.proxies.training.alone import alone_in
 
     target = store.path(stage, key, "")
     if not paths.is_local(target):
         raise NotImplementedError(f"{target}: reference models are trained on a local file system")
-    facts = train_reference_into(Path(filesystem.local(target)), texts, settings)
-    return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
+    folder = Path(filesystem.local(target))
+    with alone_in(folder):
+        if marker := store.find(stage, key):  # another process may have made it meanwhile
+            return marker
+        facts = train_reference_into(folder, texts, settings)
+        return store.commit(Marker(stage, key, name, rows_in=0, rows_out=0, files=store.seals(stage, key), facts=facts))
 
 
 def held_out_texts(split: Split, shards: Sequence[Task], store: Store) -> Iterator[str]:

@@ -36,7 +36,8 @@ from siftlm.proxies.training import (
 )
 from siftlm.proxies.training.export import save_model
 from siftlm.proxies.training.sampler import Sampler
-from siftlm.proxies.training.weights import FlatWeights, learning_rate
+from siftlm.proxies.training.schedule import learning_rate
+from siftlm.proxies.training.weights import FlatWeights
 from siftlm.store import Store
 
 KEY = "0" * 32

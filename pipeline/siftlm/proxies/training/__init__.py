@@ -13,6 +13,7 @@ from siftlm.proxies.training.mixer import GroupShares as GroupShares
 from siftlm.proxies.training.mixer import ModelView as ModelView
 from siftlm.proxies.training.mixer import Observation as Observation
 from siftlm.proxies.training.mixer import OnlineMixer as OnlineMixer
+from siftlm.proxies.training.saved import SavedWeights as SavedWeights
 from siftlm.proxies.training.settings import ModelShape as ModelShape
 from siftlm.proxies.training.settings import Optimisation as Optimisation
 from siftlm.proxies.training.settings import Seeds as Seeds

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from siftlm.proxies.training.marks import MARKS as MARKS
 from siftlm.proxies.training.mixer import OnlineMixer
+from siftlm.proxies.training.saved import SavedWeights
+from siftlm.proxies.training.schedule import learning_rate
 from siftlm.proxies.training.settings import Training
 from siftlm.proxies.training.tokenizer import DocumentTokenizer
 from siftlm.proxies.training.tokens import TokenFile
@@ -51,19 +53,31 @@ SHARE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Job:
-    """Holds all that a training depends on: `evaluate` is measured at the marks, `mixer` may change shares."""
+    """Holds all that a training depends on.
+
+    `evaluate` is measured at the marks, and `mixer` may change shares. With `start` the model begins with the weights
+    of another, not with random ones, and is trained at a constant learning rate, as one that goes on (Na et al. 2024,
+    arXiv 2410.15661): the rate that a schedule begins with would undo what was learnt.
+    """
 
     training: Training
     tokens: TokenFile
     tokenizer: DocumentTokenizer
     evaluate: TokenFile | None = None
     mixer: OnlineMixer | None = None
+    start: SavedWeights | None = None
 
     def identity(self) -> str:
         """Returns a digest of all that the trained bytes depend on, for keys."""
         held_out = self.evaluate.digest if self.evaluate else None
         mixer = self.mixer.identity() if self.mixer else None
-        return digest(self.training.identity(), self.tokens.digest, self.tokenizer.identity(), held_out, mixer)
+        start = [self.start.digest] if self.start else []
+        return digest(self.training.identity(), self.tokens.digest, self.tokenizer.identity(), held_out, mixer, *start)
+
+    def learning_rate(self, step: int) -> float:
+        """Returns the learning rate of a step, from 0 on."""
+        peak = self.training.optimisation.learning_rate
+        return peak if self.start else learning_rate(step, self.training.steps, peak)
 
     @property
     def marks(self) -> list[int]:

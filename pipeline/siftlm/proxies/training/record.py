@@ -14,7 +14,6 @@ from torch import Tensor
 from siftlm.proxies.training.job import MARK_SCHEMA, MARKS, SHARE_SCHEMA, SHARES, STEP_SCHEMA, STEPS, Job
 from siftlm.proxies.training.marks import Evaluation
 from siftlm.proxies.training.sampler import Floats, Sampler
-from siftlm.proxies.training.weights import learning_rate
 
 LAST = 20  # steps whose mean loss is told
 
@@ -66,7 +65,7 @@ class TrainingRecord:
     def _steps(self) -> pa.Table:
         training, count = self._job.training, len(self.losses)
         steps = np.arange(1, count + 1)
-        rates = [learning_rate(step, count, training.optimisation.learning_rate) for step in range(count)]
+        rates = [self._job.learning_rate(step) for step in range(count)]
         columns = [steps, steps * training.step_tokens, self.losses.cpu().numpy(), rates]
         return pa.table([pa.array(column) for column in columns], schema=STEP_SCHEMA)
 

@@ -10,7 +10,7 @@ import torch
 
 from siftlm.proxies.training.checkpoint import Checkpoints, TrainingState
 from siftlm.proxies.training.device import lanes, opened_device
-from siftlm.proxies.training.export import save_model
+from siftlm.proxies.training.export import joined_weights, save_model
 from siftlm.proxies.training.job import Job, Progress
 from siftlm.proxies.training.learner import Learner
 from siftlm.proxies.training.marks import Evaluation
@@ -18,7 +18,7 @@ from siftlm.proxies.training.mixer import GroupShares, Observation, Singles
 from siftlm.proxies.training.record import TrainingRecord
 from siftlm.proxies.training.sampler import Sampler, initial_shares
 from siftlm.proxies.training.tokens import Ints, TokenFile
-from siftlm.proxies.training.weights import Average, learning_rate
+from siftlm.proxies.training.weights import Average
 
 
 def run(
@@ -55,6 +55,8 @@ class RunningTraining:
             self.sampler.require(training.steps * training.batch_windows)
         self._loss_weights = np.ones(len(counts))
         self._average = Average(training.steps, settings.average_last, settings.average_every)
+        if job.start is not None:
+            learner.weights.load(joined_weights(training.shape, job.start.tensors()))
         self.record = TrainingRecord(job, learner.device)
         self.step = 0
 
@@ -64,7 +66,7 @@ class RunningTraining:
             self.record.turned(0, self.sampler, self._loss_weights)
             self._measure(averaged=False)
         training = self._job.training
-        rate = learning_rate(self.step, training.steps, training.optimisation.learning_rate)
+        rate = self._job.learning_rate(self.step)
         groups, numbers = self.sampler.draw(self.step, training.batch_windows)
         factors = self._loss_weights[groups] / training.step_tokens
         nats = self._learner.step(self._windows.take(groups, numbers), factors, rate)

@@ -26,6 +26,7 @@ import xxhash
 
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
+from siftlm.proxies.training.alone import alone_in
 from siftlm.proxies.training.tokenizer import DocumentTokenizer
 from siftlm.store import Marker, Store, digest
 
@@ -103,10 +104,13 @@ def write_tokens(
     if not paths.is_local(folder):
         raise UserError(f"output.store: must be a local folder where models are trained, got {store.root}")
     if store.find(stage, key) is None:
-        filesystem.remove(folder, recursive=True)
-        written = write_token_file(Path(folder), NAME, texts, tokenizer)
-        facts = {"groups": len(written.groups), "tokens": len(written.tokens)}
-        store.commit(Marker(stage, key, NAME, 0, 0, files=store.seals(stage, key), facts=facts))
+        with alone_in(Path(folder)):
+            if store.find(stage, key) is None:  # another process may have made it meanwhile
+                for path in Path(folder).iterdir():  # what a killed process has left
+                    filesystem.remove(str(path), recursive=True)
+                written = write_token_file(Path(folder), NAME, texts, tokenizer)
+                facts = {"groups": len(written.groups), "tokens": len(written.tokens)}
+                store.commit(Marker(stage, key, NAME, 0, 0, files=store.seals(stage, key), facts=facts))
     made = open_token_file(Path(folder), NAME)
     assert made is not None, f"{folder} was found whole"
     return made

@@ -11,6 +11,7 @@ from typing import Any
 
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
+from siftlm.proxies.training.alone import alone_in
 from siftlm.proxies.training.job import Job, Progress, Trained
 from siftlm.store import Marker, Store
 
@@ -29,7 +30,8 @@ def train(
 ) -> Trained:
     """Returns a model from the store, which is trained first if it is missing, from its last checkpoint on.
 
-    The same job gives the same bytes on one machine, interrupted or not. Two processes must not train one key at once.
+    The same job gives the same bytes on one machine, interrupted or not. Where another process trains this model, it is
+    waited for.
 
     Raises:
         UserError: the groups have too few windows, the device is not there, or the store is not local.
@@ -37,10 +39,13 @@ def train(
     folder = store.path(stage, key, "")
     if not paths.is_local(folder):
         raise UserError(f"output.store: must be a local folder where models are trained, got {store.root}")
-    marker = store.find(stage, key)
-    if marker is None:
-        facts = train_into(Path(folder), job, checkpoint_seconds=checkpoint_seconds, progress=progress)
-        marker = store.commit(Marker(stage, key, name, 0, 0, files=store.seals(stage, key), facts=facts))
+    if marker := store.find(stage, key):
+        return Trained(folder, marker.facts)
+    with alone_in(Path(folder)):
+        marker = store.find(stage, key)  # another process may have made it meanwhile
+        if marker is None:
+            facts = train_into(Path(folder), job, checkpoint_seconds=checkpoint_seconds, progress=progress)
+            marker = store.commit(Marker(stage, key, name, 0, 0, files=store.seals(stage, key), facts=facts))
     return Trained(folder, marker.facts)
 
 

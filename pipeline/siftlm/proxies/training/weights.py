@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from siftlm.errors import UserError
 from siftlm.proxies.training.model import WeightForm, forms
 from siftlm.proxies.training.settings import ModelShape
 
@@ -29,6 +30,19 @@ class FlatWeights:
         self.by_name = {form.name: piece.view(form.size).requires_grad_() for form, piece in views}
         slopes = zip(made, pieces(self.gradient, sizes), strict=True)
         self._gradients = [piece.view(form.size) for form, piece in slopes]
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes over other weights by name; raises UserError where they are those of another shape or vocabulary."""
+        expected, got = ({name: tuple(part.shape) for name, part in of.items()} for of in (self.by_name, weights))
+        if got != expected:
+            name = min(name for name in {**expected, **got} if expected.get(name) != got.get(name))
+            raise UserError(
+                f"training: weights to go on from must be those of the model's shape and vocabulary, got {name} as "
+                f"{got.get(name)} and not as {expected.get(name)}"
+            )
+        for name, part in self.by_name.items():
+            part.copy_(weights[name])
 
     def add(self, gradients: Sequence[Tensor]) -> None:
         """Adds gradients in the order of `by_name` to `gradient`."""
@@ -108,14 +122,3 @@ class Average:
         """Returns the mean of all that was added, in float32."""
         assert self.total is not None, "weights were added"
         return (self.total / self.count).float()
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Returns the rate of a step: a linear start, then half a cosine down to a tenth of the peak.
-
-    The start is the first twentieth. The shape is GPT-3's (appendix B), whose warm-up is given in tokens.
-    """
-    warm_up = max(1, steps // 20)
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))))
