@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels.ngram_arpa import parse_arpa
-from siftlm_kernels.ngram_probing import PROBING, PROBING_WITH_REST, Header, Layout, Table, is_binary, read_header, sealed
+from siftlm_kernels.ngram_probing import PROBING, PROBING_WITH_REST, SEAL, Header, Layout, Table, is_binary, read_header, sealed
 from siftlm_kernels.ngram_trie import unpack_trie
 from siftlm_kernels.ragged import Offsets, Values
 
@@ -113,7 +113,15 @@ def _binary(values: NDArray[np.uint8], header: Header) -> tuple[Table, Layout]:
     layout = Layout.of(header)
     if len(values) < 4 * layout.end:
         raise ValueError(f"a file of {len(values)} bytes whose head tells of at least {4 * layout.end}: cut short")
+    _check_words(values[4 * layout.end :], int(values[header.size + 4 : header.size + 8].view(np.uint32)[0]), header)
     return values[: 4 * layout.end].view(np.uint32), layout
+
+
+def _check_words(rest: NDArray[np.uint8], words: int, header: Header) -> None:
+    """Looks whether all words stand behind the tables, and nothing but a seal behind these."""
+    ends = np.flatnonzero(rest == 0)[:words]
+    if header.has_words and (len(ends) < words or len(rest) - int(ends[-1]) - 1 not in (0, SEAL.size)):
+        raise ValueError(f"{len(ends)} words at its end, where its head tells of {words}, or a piece of a seal: cut short")
 
 
 def _check_seal(values: NDArray[np.uint8]) -> None:

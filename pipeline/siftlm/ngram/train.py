@@ -67,6 +67,12 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
             raise UserError(f"{', '.join(paths)}: must have text to train on, got none")
         parts, counts = _count(vocabulary, blocks, settings, folder, run)
         smooth = smoothing(counts, vocabulary.counts[: len(vocabulary)], settings.order, settings.discount_fallback)
+        if 0 in smooth.counts:
+            longest = smooth.counts.index(0)
+            raise UserError(
+                f"order: must be at most {longest}, the words of the longest sentence with its beginning and end, "
+                f"got {settings.order}"
+            )
         _compute(smooth, parts, settings, folder, run)
         _write(out, vocabulary, smooth, parts, counts, folder, run)
     return TrainedNgrams(sentences, total - sentences, smooth)
