@@ -86,11 +86,11 @@ class NgramModel:
 
             return log10(self, values, offsets)
         kernel, counts = _kernel(), np.zeros(len(offsets), np.int64)
-        kernel.count_tokens(values, offsets, SEPARATORS, counts[1:])
+        longest = kernel.count_tokens(values, offsets, SEPARATORS, counts[1:])
         bounds = np.cumsum(counts)
         out = np.empty(int(bounds[-1]), np.float64)
         floats, numbers = self.table.view(np.float32), self.layout.numbers()
-        kernel.logs(values, offsets, SEPARATORS, self.table, floats, numbers, self._marks(), bounds, out)
+        kernel.logs(values, offsets, SEPARATORS, self.table, floats, numbers, self._marks(), longest, out)
         return out, bounds
 
     def word(self, word: bytes) -> int:
