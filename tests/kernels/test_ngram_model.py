@@ -70,7 +70,7 @@ def test_text_and_binary_hold_the_same_model(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["model.arpa", "model.bin"])
 def test_kenlm_reads_our_files_and_scores_alike(folder: Path, name: str) -> None:
     """To 1e-5 in log10, each word."""
-    kenlm = pytest.importorskip("kenlm", reason="the package kenlm, the oracle, is not installed")
+    kenlm = pytest.importorskip("kenlm", reason="pip install kenlm (LGPL) compares with KenLM itself")
     oracle, model = kenlm.Model(str(folder / name)), NgramModel.load(str(folder / name))
     assert oracle.order == model.order
     lines = [line for text in TEXTS for line in text.split(b"\n") if line.split()]
@@ -87,7 +87,7 @@ def test_a_pruned_model_scores_as_kenlm_has_it(tmp_path: Path) -> None:
     found = logs(model, [b"a b c", b"c b", b"b c a"])
     assert found == [pytest.approx(of) for of in logs(model, [b"a b c", b"c b", b"b c a"], impl="reference")]
     assert found[0] == pytest.approx([-0.5, -0.4, -0.1, -0.7])
-    kenlm = pytest.importorskip("kenlm", reason="the package kenlm, the oracle, is not installed")
+    kenlm = pytest.importorskip("kenlm", reason="pip install kenlm (LGPL) compares with KenLM itself")
     oracle = kenlm.Model(str(tmp_path / "a.arpa"))
     for line, of in zip(["a b c", "c b", "b c a"], found, strict=True):
         assert of == pytest.approx([score for score, _, _ in oracle.full_scores(line)], abs=1e-5)
