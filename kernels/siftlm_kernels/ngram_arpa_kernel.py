@@ -121,7 +121,8 @@ def read_number(values: Any, start: Integer, end: Integer) -> Any:
         at += 1
     if end - at >= 3 and values[at] | 32 == 105 and values[at + 1] | 32 == 110 and values[at + 2] | 32 == 102:
         return -np.inf if negative else np.inf
-    mantissa, digits, scale, seen, point = 0, 0, 0, False, False
+    mantissa: Integer = 0
+    digits, scale, seen, point = 0, 0, False, False
     while at < end:
         byte = values[at]
         if byte == POINT and not point:
@@ -146,7 +147,7 @@ def read_number(values: Any, start: Integer, end: Integer) -> Any:
         down = values[at] == MINUS
         if values[at] == MINUS or values[at] == 43:
             at += 1
-        exponent = 0
+        exponent: Integer = 0
         if at >= end:
             return np.nan
         while at < end:
@@ -165,7 +166,7 @@ def split_line(values: Any, start: Integer, spans: Any) -> Any:
     at, count, size = start, 0, len(values)
     while at < size and values[at] != LINE_FEED:
         byte = values[at]
-        if byte == SPACE or byte == TAB or byte == 13:
+        if byte in (SPACE, TAB, 13):
             at += 1
             continue
         first = at
@@ -185,9 +186,7 @@ def float_bits(value: Any, scratch: Any) -> Any:
 
 
 @compiled
-def read_words(
-    values: Any, at: Integer, count: Integer, table: Any, layout: Any, unknown: Any, found: Any
-) -> Any:
+def read_words(values: Any, at: Integer, count: Integer, table: Any, layout: Any, unknown: Any, found: Any) -> Any:
     """Reads the lines of single words into a model's table of words and of unigrams.
 
     Args:
@@ -271,7 +270,7 @@ def _add_missing(table: Any, floats: Any, layout: Any, ids: Any, keys: Any, size
 
 @compiled
 def _mark(table: Any, layout: Any, ids: Any, keys: Any, size: Integer) -> Any:
-    """Notes of an n-gram's end that it goes on to the left, and of its context that it is one; tells if that is there."""
+    """Notes that an n-gram's end goes on to the left, and that its context is one; tells whether that is there."""
     place = _place(table, layout, keys[size - 1], size - 1)
     table[_value(size - 1, place)] &= VALUE
     context = np.uint64(ids[1])
@@ -321,9 +320,9 @@ def read_ngrams(
             return TWICE, at
         log_bits = float_bits(np.float32(log), scratch) | SIGN
         base, buckets, width = layout[2 * size], layout[2 * size + 1], 3 if top else 4
-        if _place(table, layout, keys[size - 1], size - 1) < 0:
-            if not _add_missing(table, floats, layout, ids, keys, size, scratch):
-                return FULL, at
+        ended = _place(table, layout, keys[size - 1], size - 1) >= 0
+        if not ended and not _add_missing(table, floats, layout, ids, keys, size, scratch):
+            return FULL, at
         if insert(table, base, buckets, width, keys[size], log_bits, bits) < 0:
             return FULL, at
         if not _mark(table, layout, ids, keys, size):

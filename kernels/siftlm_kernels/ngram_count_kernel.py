@@ -66,7 +66,7 @@ def words_of(values: Any, separators: Any, refused: Any, tokens: Any) -> Any:
             if key == no:
                 return written, hashes[:0], spans[:0], start
         slot = _slot(table, hashes, key)
-        number = table[slot]
+        number: Integer = np.int64(table[slot])
         if number == 0:
             number = count
             if count == len(hashes):

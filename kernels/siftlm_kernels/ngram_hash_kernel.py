@@ -56,7 +56,7 @@ def find(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any) 
 
     The table begins at `base` and has `buckets` entries of `width` uint32, of which some have the key 0, for free ones.
     """
-    bucket = np.int64(key % np.uint64(buckets))
+    bucket: Integer = np.int64(key % np.uint64(buckets))
     for _ in range(buckets):
         place = base + bucket * width
         found = key_at(table, place)
@@ -75,7 +75,7 @@ def insert(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any
     Of two entries that want a place the one with the smaller key has it (Amble and Knuth 1974). `second` is written
     where the width is 4. Of two entries with one key the larger `first` stays.
     """
-    bucket = np.int64(key % np.uint64(buckets))
+    bucket: Integer = np.int64(key % np.uint64(buckets))
     for _ in range(buckets):
         place = base + bucket * width
         found = key_at(table, place)
@@ -119,7 +119,7 @@ def set_second(table: Any, base: Integer, buckets: Integer, keys: Any, seconds: 
 
 @compiled
 def ranges(keys: Any, buckets: Integer, size: Integer, counts: Any, order: Any) -> None:
-    """Fills `order` with the rows of keys, by ranges of `size` buckets, and `counts` [ranges + 1] with where each begins."""
+    """Fills `order` with the rows of keys by ranges of `size` buckets, `counts` [ranges + 1] with where each begins."""
     for row in range(len(keys)):
         counts[np.int64(keys[row] % np.uint64(buckets)) // size + 1] += 1
     for k in range(len(counts) - 1):

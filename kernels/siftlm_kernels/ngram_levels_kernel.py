@@ -125,9 +125,9 @@ def _sort_by_word(keys: Any, spare: Any, size: Integer, counts: Any) -> None:
         for k in range(BUCKETS):
             counts[k], total = total, total + counts[k]
         for at in range(size):
-            k = np.int64((keys[at] >> (HALF + shift)) & np.uint64(BUCKETS - 1))
-            spare[counts[k]] = keys[at]
-            counts[k] += 1
+            digit = np.int64((keys[at] >> (HALF + shift)) & np.uint64(BUCKETS - 1))
+            spare[counts[digit]] = keys[at]
+            counts[digit] += 1
         keys[:size] = spare[:size]
         shift += np.uint64(DIGIT)
 

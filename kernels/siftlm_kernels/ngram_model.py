@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm_kernels.ngram_arpa import parse_arpa
-from siftlm_kernels.ngram_probing import PROBING, PROBING_WITH_REST, SEAL, Header, Layout, Table, is_binary, read_header, sealed
+from siftlm_kernels.ngram_probing import (
+    PROBING,
+    PROBING_WITH_REST,
+    SEAL,
+    Header,
+    Layout,
+    Table,
+    is_binary,
+    read_header,
+    sealed,
+)
 from siftlm_kernels.ngram_trie import unpack_trie
 from siftlm_kernels.ragged import Offsets, Values
 
@@ -121,7 +131,9 @@ def _check_words(rest: NDArray[np.uint8], words: int, header: Header) -> None:
     """Looks whether all words stand behind the tables, and nothing but a seal behind these."""
     ends = np.flatnonzero(rest == 0)[:words]
     if header.has_words and (len(ends) < words or len(rest) - int(ends[-1]) - 1 not in (0, SEAL.size)):
-        raise ValueError(f"{len(ends)} words at its end, where its head tells of {words}, or a piece of a seal: cut short")
+        raise ValueError(
+            f"{len(ends)} words at its end, where its head tells of {words}, or a piece of a seal: cut short"
+        )
 
 
 def _check_seal(values: NDArray[np.uint8]) -> None:
@@ -133,7 +145,7 @@ def _check_seal(values: NDArray[np.uint8]) -> None:
 
     (size, digest), found = seal, xxhash.xxh3_128()
     for first in range(0, size, HASH_BYTES):
-        found.update(values[first : min(size, first + HASH_BYTES)])
+        found.update(memoryview(values[first : min(size, first + HASH_BYTES)]))
     if found.digest() != digest:
         raise ValueError("other bytes than were written: damaged")
 

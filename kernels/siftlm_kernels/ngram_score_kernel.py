@@ -77,7 +77,7 @@ def _touch(table: Any, places: Any, count: Integer) -> None:
 
 
 @compiled
-def _look_up_words(count: Integer, table: Any, layout: Any, at_: Any, keys: Any, places: Any, ids: Any) -> None:
+def _look_up_words(count: Integer, table: Any, layout: Any, keys: Any, places: Any, ids: Any) -> None:
     """Fills `ids` of words from their keys; those of beginnings and ends, whose key is 0, are there."""
     base, buckets = layout[1], layout[2]
     for t in range(count):
@@ -139,7 +139,15 @@ def _look_up_ngrams(
 
 @compiled
 def logs(
-    values: Any, offsets: Any, separators: Any, table: Any, floats: Any, layout: Any, marks: Any, longest: Integer, out: Any
+    values: Any,
+    offsets: Any,
+    separators: Any,
+    table: Any,
+    floats: Any,
+    layout: Any,
+    marks: Any,
+    longest: Integer,
+    out: Any,
 ) -> None:
     """Fills `out` with log10 P of every token of every text, given all before it in its line.
 
@@ -180,7 +188,7 @@ def logs(
                 ids[count], at_[count], keys[count] = marks[1], within, 0
                 count, within = count + 1, 0
             if count >= BLOCK or (text == texts - 1 and at >= stop):
-                _look_up_words(count, table, layout, at_, keys, places, ids)
+                _look_up_words(count, table, layout, keys, places, ids)
                 _look_up_ngrams(
                     count, table, floats, layout, at_, ids, keys, places, live, values_of, found, usable, back
                 )

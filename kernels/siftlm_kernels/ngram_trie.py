@@ -43,7 +43,7 @@ def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, Layo
     words = header.counts[0]
     unigrams = table[layout.unigrams : layout.unigrams + 2 * words].reshape(-1, 2)
     unigrams[:] = reader.unigrams[:words, :2]
-    unigrams[:, 0] = _signed(unigrams[:, 0], np.diff(reader.bounds.astype(np.int64)) > 0)
+    unigrams[:, 0] = _signed(unigrams[:, 0], counts_between(reader.bounds) > 0)
     keys, bounds = np.arange(words, dtype=np.uint64), reader.bounds
     for n in range(2, len(header.counts) + 1):
         base, buckets = layout.longer[n - 2]
@@ -61,11 +61,12 @@ def _order(
 
     count = reader.header.counts[order - 1]
     keys, pointers = np.empty(count, np.uint64), np.zeros(0 if last else count + 1, np.uint64)
-    parents = np.repeat(np.arange(len(above)), np.diff(bounds.astype(np.int64)))
+    parents = np.repeat(np.arange(len(above)), counts_between(bounds))
     if len(parents) != count:
         raise ValueError(f"{len(parents)} places for {count} {order}-grams: damaged")
     if not last:
         pointers = reader.pointers(order)
+        counts_between(pointers)
     for first, end in _stretches(count):
         words, logs, backoffs = reader.entries(order, first, end)
         keys[first:end] = longer_keys(above[parents[first:end]], words)
@@ -75,6 +76,14 @@ def _order(
             extends = np.diff(pointers[first : end + 1].astype(np.int64)) > 0
             insert_pairs(table, base, buckets, keys[first:end], _signed(logs, extends), backoffs)
     return keys, pointers
+
+
+def counts_between(bounds: Ints) -> NDArray[np.int64]:
+    """Returns how many there are between one bound and the next; raises ValueError where bounds do not rise."""
+    counts: NDArray[np.int64] = np.diff(bounds.astype(np.int64)).astype(np.int64)
+    if np.any(counts < 0):
+        raise ValueError("pointers that do not rise: damaged")
+    return counts
 
 
 def _stretches(count: int) -> Iterator[tuple[int, int]]:

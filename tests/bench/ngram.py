@@ -38,7 +38,9 @@ def train(text: Path, out: Path, settings: NgramTraining) -> None:
     for line in trained.lines():
         print(" ", line)
     print(f"train-ngram, {settings.processes} processes, {out.suffix}: {cpu() - before:.1f} CPU s", end="")
-    print(f", {time.perf_counter() - began:.1f} s, {most:.2f} GB of the largest process, {out.stat().st_size / 1e9:.2f} GB")
+    print(
+        f", {time.perf_counter() - began:.1f} s, {most:.2f} GB of the largest process, {out.stat().st_size / 1e9:.2f} GB"
+    )
 
 
 def train_lmplz(lmplz: str, text: Path, out: Path, order: int, memory: int) -> None:
@@ -65,7 +67,9 @@ def score(text: Path, path: Path) -> None:
         return print("kenlm is not installed")
     oracle, texts = kenlm.Model(str(path)), [line.decode() for line in lines]
     theirs = fastest(lambda: [oracle.score(line) for line in texts])
-    print(f"kenlm: {tokens / theirs / 1e6:.2f} million tokens a CPU second; the kernel is {theirs / ours:.2f} times as fast")
+    print(
+        f"kenlm: {tokens / theirs / 1e6:.2f} million tokens a CPU second; the kernel is {theirs / ours:.2f} times as fast"
+    )
     return None
 
 

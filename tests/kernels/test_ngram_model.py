@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ KENLM_SCORES: dict[str, dict[str, list[float]]] = json.loads((KENLM_FILES / "sco
 
 def logs(model: NgramModel, texts: list[bytes], **more: str) -> list[list[float]]:
     found, bounds = model.log10(*ragged(texts), **more)  # type: ignore[arg-type]
-    return [found[a:b].tolist() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [found[a:b].tolist() for a, b in pairwise(bounds)]
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,7 @@ def test_probabilities_add_up_to_one(tmp_path: Path) -> None:
     assert sum(ends) == pytest.approx(1, abs=1e-5)
 
 
-def test_files_do_not_depend_on_parts_blocks_and_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_do_not_depend_on_parts_blocks_and_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither text nor binary, whatever the memory."""
     lines = random_text(7, 300, 50)
     usual = train(tmp_path, lines, 4, "model.arpa"), train(tmp_path, lines, 4, "model.bin")
@@ -148,7 +146,7 @@ def test_a_text_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, conten
 
 def test_discounts_that_cannot_be_estimated_are_an_error(tmp_path: Path) -> None:
     """With the order, the count, and the option that helps."""
-    with pytest.raises(UserError, match="2-grams with adjusted count 4 can be estimated.*--discount-fallback"):
+    with pytest.raises(UserError, match=r"2-grams with adjusted count 4 can be estimated.*--discount-fallback"):
         train(tmp_path, WORKED, 3, discount_fallback=False)
 
 
@@ -161,7 +159,7 @@ def test_small_texts(tmp_path: Path, lines: list[str], order: int) -> None:
 
 def test_an_order_that_no_sentence_has_is_an_error(tmp_path: Path) -> None:
     """Whose longest n-gram is told."""
-    with pytest.raises(UserError, match="order: must be at most 4, .* got 5"):
+    with pytest.raises(UserError, match=r"order: must be at most 4, .* got 5"):
         train(tmp_path, ["a a", "a"], 5)
 
 

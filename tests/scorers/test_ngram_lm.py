@@ -96,5 +96,8 @@ def test_a_compressed_file_holds_the_same_model(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_model_is_told_with_its_place(tmp_path: Path, content: bytes) -> None:
     """Before any work."""
-    with pytest.raises(UserError, match=r"^score.ngram.path: must be an n-gram model in ARPA format or a binary file of KenLM, got .*a.arpa"):
+    with pytest.raises(
+        UserError,
+        match=r"^score.ngram.path: must be an n-gram model in ARPA format or a binary file of KenLM, got .*a.arpa",
+    ):
         scorer(tmp_path / "a.arpa", content).check()

@@ -11,7 +11,7 @@ from siftlm.scorers.ngram_units import CCNET_PUNCTUATION, TokenLines, byte_token
 @pytest.mark.parametrize(
     ("text", "normal"),
     [
-        ("\" Café №１２: “Hi”\t— ok…\n２nd línea \"", "\" cafe №00: \"hi\" -  ok...0nd linea \""),
+        ('" Café №１２: “Hi”\t— ok…\n２nd línea "', '" cafe №00: "hi" -  ok...0nd linea "'),
         ("İ ß", "i ß"),
         ("０２３４５６７８９ | 0123456789", "000000000 | 0000000000"),  # cc_net/tests/test_normalizer.py
         ("a\x00b\x7fc\x9fd\u00a0e", "abcd\u00a0e"),
@@ -43,7 +43,7 @@ def test_tokens_of_bytes_keep_lines() -> None:
 
 def test_pieces_of_a_file_that_is_no_model_are_an_error(tmp_path: object) -> None:
     """With the name of the file, or of the package where it is missing."""
-    with pytest.raises(UserError, match="nowhere.model: (must be|a) .*SentencePiece model"):
+    with pytest.raises(UserError, match=r"nowhere.model: (must be|a) .*SentencePiece model"):
         TokenLines(unit="pieces", pieces=f"{tmp_path}/nowhere.model").of(["a"])
 
 

@@ -270,7 +270,9 @@ def fit_dsir(
 @app.command("train-ngram")
 def train_ngram(
     texts: Annotated[list[str], typer.Argument(metavar="TEXTS...", help="Files, folders and globs of text.")],
-    out: Annotated[list[str], typer.Option(help="Where the model goes: .arpa, .arpa.gz or .bin; twice for both kinds.")],
+    out: Annotated[
+        list[str], typer.Option(help="Where the model goes: .arpa, .arpa.gz or .bin; twice for both kinds.")
+    ],
     order: Annotated[int, typer.Option(help="Words of the longest n-grams.")] = 5,
     unit: Annotated[str, typer.Option(help="Tokens: words, bytes or pieces.")] = "words",
     pieces: Annotated[str | None, typer.Option(help="The SentencePiece model of --unit pieces.")] = None,

@@ -37,7 +37,13 @@ class ArpaTask:
 
 
 def write_arpa(
-    path: str, binary: str, words: Sequence[bytes], smooth: Smoothing, parts: Sequence[PartTask], folder: str, run: Workers
+    path: str,
+    binary: str,
+    words: Sequence[bytes],
+    smooth: Smoothing,
+    parts: Sequence[PartTask],
+    folder: str,
+    run: Workers,
 ) -> None:
     """Writes the model that the parts and the binary file `binary` hold; gzip for a name that ends with .gz."""
     _, layout = layout_of(smooth.counts)
@@ -45,7 +51,7 @@ def write_arpa(
     offsets = np.concatenate([[0], np.cumsum([len(word) for word in words])])
     np.save(f"{vocabulary}.bytes.npy", np.frombuffer(b"".join(words), np.uint8))
     np.save(f"{vocabulary}.offsets.npy", offsets)
-    pieces = _pieces(binary, words, smooth, parts, layout, vocabulary, folder, run)
+    pieces = _pieces(binary, smooth, parts, layout, vocabulary, folder, run)
     with filesystem.open_write(path) as stream:
         for chunk in _packed(pieces) if path.endswith(".gz") else pieces:
             stream.write(chunk)
@@ -53,7 +59,6 @@ def write_arpa(
 
 def _pieces(
     binary: str,
-    words: Sequence[bytes],
     smooth: Smoothing,
     parts: Sequence[PartTask],
     layout: Layout,
@@ -87,7 +92,9 @@ def _unigrams(binary: str, vocabulary: str, layout: Layout, smooth: Smoothing) -
 
 def format_part(task: ArpaTask) -> str:
     """Writes the lines of one order of a part to a file, and returns its path."""
-    read = {name: np.load(task.part.path(task.order, name)) for name in ("contexts", "starts", "padded", "words", "logs")}
+    read = {
+        name: np.load(task.part.path(task.order, name)) for name in ("contexts", "starts", "padded", "words", "logs")
+    }
     values, offsets = np.load(f"{task.vocabulary}.bytes.npy"), np.load(f"{task.vocabulary}.offsets.npy")
     table = np.memmap(task.binary, np.uint32, "r", shape=(task.layout.end,))
     base, buckets = task.layout.longer[task.order - 2]

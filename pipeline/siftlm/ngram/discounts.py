@@ -58,7 +58,9 @@ def smoothing(parts: Sequence[PartCounts], raw: NDArray[np.int64], order: int, f
     found = [_discounts(tallies[n], n) for n in range(1, order + 1)]
     failed = [reason for reason in found if isinstance(reason, str)]
     if failed and not fallback:
-        raise UserError(f"{failed[0]}; this is common for small or artificial text: --discount-fallback takes 0.5, 1, 1.5")
+        raise UserError(
+            f"{failed[0]}; this is common for small or artificial text: --discount-fallback takes 0.5, 1, 1.5"
+        )
     discounts = np.array([FALLBACK if isinstance(of, str) else of for of in found])
     missing = tuple(n for n, of in enumerate(found, 1) if isinstance(of, str))
     counts = tuple(int(tallies[n][0]) for n in range(1, order + 1))
@@ -89,18 +91,17 @@ def _enter_last_raw(
 
 def _discounts(tally: NDArray[np.int64], order: int) -> tuple[float, ...] | str:
     """D(0) to D(3), or why there is no estimate; equation 26 of Chen and Goodman, in lmplz's float32."""
-    for count in (1, 2, 3):
-        if not tally[count]:
-            return (
-                f"no Kneser-Ney discount for {order}-grams with adjusted count {count + 1} can be estimated: there must be "
-                f"{order}-grams with adjusted count {count}, got none"
-            )
+    for k in (1, 2, 3):
+        if not tally[k]:
+            told = f"no Kneser-Ney discount for {order}-grams with adjusted count {k + 1} can be estimated"
+            return f"{told}: there must be {order}-grams with adjusted count {k}, got none"
     n = tally.astype(np.float32)
     y = n[1] / np.float32(float(tally[1]) + 2.0 * float(tally[2]))
     found = [0.0, *(float(np.float32(k) - np.float32(k + 1) * y * n[k + 1] / n[k]) for k in (1, 2, 3))]
-    for count in (1, 2, 3):
-        if not 0 <= found[count] <= count:
-            return f"the discount of {order}-grams with adjusted count {count} must be between 0 and {count}, got {found[count]:g}"
+    for k in (1, 2, 3):
+        if not 0 <= found[k] <= k:
+            told = f"the discount of {order}-grams with adjusted count {k}"
+            return f"{told} must be between 0 and {k}, got {found[k]:g}"
     return tuple(found)
 
 

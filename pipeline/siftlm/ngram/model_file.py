@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.ngram.discounts import Smoothing
@@ -26,7 +27,12 @@ def layout_of(counts: Sequence[int]) -> tuple[Header, Layout]:
 
 
 def write_model(
-    path: str, words: Sequence[bytes], smooth: Smoothing, parts: Sequence[PartTask], extends: Ids, run: Workers
+    path: str,
+    words: Sequence[bytes],
+    smooth: Smoothing,
+    parts: Sequence[PartTask],
+    extends: NDArray[np.bool_],
+    run: Workers,
 ) -> None:
     """Writes the file of a model, whose n-grams from bigrams on the parts have.
 
@@ -53,7 +59,9 @@ def write_model(
     tasks = [TableTask(path, layout, n, tuple(parts)) for n in range(len(smooth.counts), 1, -1)]
     shared = sum(run.map(fill_table, tasks))
     if shared:
-        raise UserError(f"train-ngram: different n-grams must have different hashes of 64 bits, got {shared} that do not")
+        raise UserError(
+            f"train-ngram: different n-grams must have different hashes of 64 bits, got {shared} that do not"
+        )
     finish(path, words)
 
 

@@ -227,7 +227,11 @@ def part_tasks(paths: Sequence[str], starts: Sequence[Places], order: int, folde
     """Returns a task for each part, of what all blocks have of it."""
     counts = len(starts[0]) - 1
     sections = [
-        tuple((f"{path}.rows", int(of[k]), int(of[k + 1])) for path, of in zip(paths, starts, strict=True) if of[k] < of[k + 1])
+        tuple(
+            (f"{path}.rows", int(of[k]), int(of[k + 1]))
+            for path, of in zip(paths, starts, strict=True)
+            if of[k] < of[k + 1]
+        )
         for k in range(counts)
     ]
     return [PartTask(k, order, found, folder, rows) for k, found in enumerate(sections) if found]

@@ -37,7 +37,9 @@ class Workers:
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool:
-            raise UserError("train-ngram: a process was killed, maybe for its memory; give it less with --memory") from None
+            raise UserError(
+                "train-ngram: a process was killed, maybe for its memory; give it less with --memory"
+            ) from None
         finally:
             for future in pending:
                 future.cancel()

@@ -20,7 +20,9 @@ class NgramTraining(Settings):
 
     order: int = Field(5, ge=1, le=32, description="Words of the longest n-grams.")
     normalise: Normaliser = Field("none", description="What is done to texts first: nothing, lower case, or as CCNet.")
-    unit: Unit = Field("words", description="Tokens: words between white space, bytes, or pieces of a SentencePiece model.")
+    unit: Unit = Field(
+        "words", description="Tokens: words between white space, bytes, or pieces of a SentencePiece model."
+    )
     pieces: ReadPath | None = Field(None, description="The SentencePiece model, for `unit = 'pieces'`.")
     memory: int = Field(2 * 10**9, ge=LEAST_MEMORY, description="Bytes that all processes may use for n-grams.")
     processes: int = Field(1, ge=1, le=256, description="How many processes work; the model does not depend on it.")

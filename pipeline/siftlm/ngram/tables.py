@@ -115,7 +115,8 @@ class _Ranges:
     def __init__(self, parts: Sequence[PartTask], order: int, name: str) -> None:
         paths = [part.path(order, name) for part in parts]
         self._arrays = [
-            [np.load(f"{path[:-4]}.{field}.npy", mmap_mode="r") for field in ("keys", "bits", "starts")] for path in paths
+            [np.load(f"{path[:-4]}.{field}.npy", mmap_mode="r") for field in ("keys", "bits", "starts")]
+            for path in paths
         ]
 
     def of(self, number: int) -> list[tuple[NDArray[np.uint64], Ids]]:

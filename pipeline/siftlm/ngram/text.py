@@ -59,7 +59,9 @@ def _checked(block: TextBlock) -> TextBlock:
     try:
         block.content.decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{block.place(error.start)}: must be UTF-8, got byte {error.object[error.start]:#04x}") from None
+        raise UserError(
+            f"{block.place(error.start)}: must be UTF-8, got byte {error.object[error.start]:#04x}"
+        ) from None
     return block
 
 
@@ -74,7 +76,9 @@ def _of_file(path: str, settings: InputSettings) -> Iterator[TextBlock]:
 
 def _whole(path: str, block: object) -> bytes:
     if isinstance(block, Flaw):
-        raise UserError(f"{path}: must be readable to its end, got {block.reason} at byte {block.offset}: {block.detail}")
+        raise UserError(
+            f"{path}: must be readable to its end, got {block.reason} at byte {block.offset}: {block.detail}"
+        )
     return block.content  # type: ignore[attr-defined,no-any-return]
 
 

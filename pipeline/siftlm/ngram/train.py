@@ -22,7 +22,7 @@ from siftlm.ngram.pool import Workers, workers
 from siftlm.ngram.settings import NgramTraining
 from siftlm.ngram.tables import Sums, compute_part
 from siftlm.ngram.text import text_blocks
-from siftlm.ngram.tokens import Vocabulary, read_words, tasks
+from siftlm.ngram.tokens import Ids, Vocabulary, read_words, tasks
 from siftlm.paths import is_local
 
 ENDINGS = (".arpa", ".arpa.gz", ".bin")
@@ -73,7 +73,7 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
                 f"order: must be at most {longest}, the words of the longest sentence with its beginning and end, "
                 f"got {settings.order}"
             )
-        _compute(smooth, parts, settings, folder, run)
+        _compute(smooth, parts, folder, run)
         _write(out, vocabulary, smooth, parts, counts, folder, run)
     return TrainedNgrams(sentences, total - sentences, smooth)
 
@@ -101,7 +101,7 @@ def _folder(beside: str) -> Iterator[str]:
 
 def _read(
     paths: Sequence[str], settings: NgramTraining, folder: str, run: Workers
-) -> tuple[Vocabulary, list[tuple[str, np.ndarray]]]:  # type: ignore[type-arg]
+) -> tuple[Vocabulary, list[tuple[str, Ids]]]:
     """The words of all texts, and the file of ids of each block with what its ids mean."""
     vocabulary, blocks = Vocabulary(), []
     for block in run.map(read_words, tasks(text_blocks(paths, settings.text_field), settings.lines, folder)):
@@ -111,7 +111,7 @@ def _read(
 
 def _count(
     vocabulary: Vocabulary,
-    blocks: Sequence[tuple[str, np.ndarray]],  # type: ignore[type-arg]
+    blocks: Sequence[tuple[str, Ids]],
     settings: NgramTraining,
     folder: str,
     run: Workers,
@@ -131,7 +131,7 @@ def _count(
     return parts, counts
 
 
-def _compute(smooth: Smoothing, parts: Sequence[PartTask], settings: NgramTraining, folder: str, run: Workers) -> None:
+def _compute(smooth: Smoothing, parts: Sequence[PartTask], folder: str, run: Workers) -> None:
     unigrams = f"{folder}/unigrams.npy"
     np.save(unigrams, smooth.unigrams.astype(np.float32))
     _, layout = layout_of(smooth.counts)

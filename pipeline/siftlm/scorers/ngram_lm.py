@@ -31,10 +31,12 @@ class NgramModelSettings(PerDocumentSettings):
         "or of `siftlm train-ngram`."
     )
     normalise: Normaliser = Field(
-        "none", description="What is done to a text first, as to the texts of the model: nothing, `lower` case, or `ccnet`."
+        "none",
+        description="What is done to a text first, as to the texts of the model: nothing, `lower` case, or `ccnet`.",
     )
     unit: Unit = Field(
-        "words", description="The model's tokens: `words` between white space, `bytes`, or `pieces` of a SentencePiece model."
+        "words",
+        description="The model's tokens: `words` between white space, `bytes`, or `pieces` of a SentencePiece model.",
     )
     pieces: ReadPath | None = Field(None, description="The SentencePiece model of `unit = 'pieces'`.")
 
@@ -72,7 +74,9 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
         if self.settings.pieces is not None:
             read_pieces(self.settings.pieces)
         path = self.path()
-        return NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))
+        return (
+            NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))
+        )
 
     def identity(self, content: str) -> str:
         chosen = self.settings

@@ -16,12 +16,10 @@ from siftlm.errors import UserError, reason_of
 Normaliser = Literal["none", "lower", "ccnet"]
 Unit = Literal["words", "bytes", "pieces"]
 
-CCNET_PUNCTUATION = {
-    "，": ",", "。": ".", "、": ",", "„": '"', "”": '"', "“": '"', "«": '"', "»": '"', "１": '"', "」": '"', "「": '"',
-    "《": '"', "》": '"', "´": "'", "∶": ":", "：": ":", "？": "?", "！": "!", "（": "(", "）": ")", "；": ";", "–": "-",
-    "—": " - ", "．": ". ", "～": "~", "’": "'", "…": "...", "━": "-", "〈": "<", "〉": ">", "【": "[", "】": "]",
-    "％": "%", "►": "-",
-}  # fmt: skip
+CCNET_PUNCTUATION = dict(
+    zip("，。、„”“«»１」「《》´∶：？！（）；–～’━〈〉【】％►", ',.,""""""""""\'::?!();-~\'-<>[]%-', strict=True)
+)
+CCNET_PUNCTUATION |= {"—": " - ", "．": ". ", "…": "..."}
 """CCNet's table (cc_net/text_normalizer.py). Its full-width one never shows, for digits become 0 before."""
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "")
 _CCNET = str.maketrans(CCNET_PUNCTUATION | {chr(code): "" for code in _CONTROLS})

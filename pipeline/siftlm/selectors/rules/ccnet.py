@@ -43,7 +43,9 @@ class Ccnet(ColumnLimits, FileSettings):
     path: ReadPath | None = Field(None, description="The file of cut-offs; `columns` is read from it.")
     column: str = Field(min_length=1, description="The column of perplexities.")
     by: str = Field("language", min_length=1, description="The column of languages.")
-    keep: list[Bucket] = Field(["head"], min_length=1, max_length=2, description="What is kept: neighbours of these three.")
+    keep: list[Bucket] = Field(
+        ["head"], min_length=1, max_length=2, description="What is kept: neighbours of these three."
+    )
     head_percentile: int = Field(30, ge=0, le=100, description="The row of the file where the head ends.")
     tail_percentile: int = Field(60, ge=0, le=100, description="The row of the file where the tail begins.")
 
@@ -77,7 +79,9 @@ def _limits(path: str, keep: Any, head: Any, tail: Any) -> Iterator[tuple[str, d
         raise ValueError(f"keep must name one of {', '.join(BUCKETS)} or two that are neighbours, got {keep}")
     missing = [percentile for percentile in (head, tail) if percentile not in rows]
     if missing:
-        raise ValueError(f"path must name a file with rows for percentiles {head} and {tail}, got none for {missing[0]}")
+        raise ValueError(
+            f"path must name a file with rows for percentiles {head} and {tail}, got none for {missing[0]}"
+        )
     for language, low in rows[head].items():
         high, limits = rows[tail][language], dict[str, float]()
         if "head" not in keep:
