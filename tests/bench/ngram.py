@@ -37,19 +37,19 @@ def train(text: Path, out: Path, settings: NgramTraining) -> None:
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e6
     for line in trained.lines():
         print(" ", line)
-    print(f"train-ngram, {settings.processes} processes, {out.suffix}: {cpu() - before:.1f} CPU s", end="")
-    print(
-        f", {time.perf_counter() - began:.1f} s, {most:.2f} GB of the largest process, {out.stat().st_size / 1e9:.2f} GB"
-    )
+    print(f"train-ngram, {settings.processes} processes, {out.suffix}: {cpu() - before:.1f} CPU s", end="", flush=True)
+    size = out.stat().st_size / 1e9
+    print(f", {time.perf_counter() - began:.1f} s, {most:.2f} GB of the largest process, {size:.2f} GB")
 
 
 def train_lmplz(lmplz: str, text: Path, out: Path, order: int, memory: int) -> None:
     before, began = cpu(), time.perf_counter()
     with text.open("rb") as read, out.open("wb") as write:
         command = [lmplz, "-o", str(order), "-S", f"{memory // 10**6}M", "-T", str(out.parent)]
+        command += ["--discount_fallback"]
         told = subprocess.run(command, stdin=read, stdout=write, stderr=subprocess.PIPE, check=True).stderr.decode()
     most = told.rpartition("RSSMax:")[2].split()[0]
-    print(f"lmplz, .arpa: {cpu() - before:.1f} CPU s, {time.perf_counter() - began:.1f} s", end="")
+    print(f"lmplz, .arpa: {cpu() - before:.1f} CPU s, {time.perf_counter() - began:.1f} s", end="", flush=True)
     print(f", {int(most) / 1e6:.2f} GB, {out.stat().st_size / 1e9:.2f} GB")
 
 
@@ -67,9 +67,8 @@ def score(text: Path, path: Path) -> None:
         return print("kenlm is not installed")
     oracle, texts = kenlm.Model(str(path)), [line.decode() for line in lines]
     theirs = fastest(lambda: [oracle.score(line) for line in texts])
-    print(
-        f"kenlm: {tokens / theirs / 1e6:.2f} million tokens a CPU second; the kernel is {theirs / ours:.2f} times as fast"
-    )
+    print(f"kenlm: {tokens / theirs / 1e6:.2f} million tokens a CPU second", end="", flush=True)
+    print(f"; the kernel is {theirs / ours:.2f} times as fast")
     return None
 
 
@@ -92,7 +91,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="A model to score with instead of training one.")
     parser.add_argument("--arpa", action="store_true", help="Write text too, as lmplz does.")
     chosen = parser.parse_args()
-    settings = NgramTraining(order=chosen.order, processes=chosen.processes, memory=chosen.memory)
+    shared = {"processes": chosen.processes, "memory": chosen.memory, "discount_fallback": True}
+    settings = NgramTraining(order=chosen.order, **shared)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         path = chosen.model or Path(folder, "model.bin")
         if not chosen.model:
