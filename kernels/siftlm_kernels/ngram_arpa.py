@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from siftlm_kernels.ngram_probing import PROBING, Header, Layout, Table
+from siftlm_kernels.ngram_probing import PROBING, Header, ModelLayout, Table
 
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*")
 _MOST_ORDER = 64
@@ -24,7 +24,7 @@ _WRONG = {
 }
 
 
-def parse_arpa(content: bytes) -> tuple[Table, Layout]:
+def parse_arpa(content: bytes) -> tuple[Table, ModelLayout]:
     """Returns the tables of a model and where they are; raises ValueError that names the line."""
     counts, at = _counts(content)
     for multiplier in MULTIPLIERS:
@@ -68,11 +68,11 @@ def _counts(content: bytes) -> tuple[tuple[int, ...], int]:
     return tuple(counts), at
 
 
-def _tables(content: bytes, counts: Sequence[int], at: int, multiplier: float) -> tuple[Table, Layout] | None:
+def _tables(content: bytes, counts: Sequence[int], at: int, multiplier: float) -> tuple[Table, ModelLayout] | None:
     """The tables; None where they are too small for the entries that must be made up."""
     from siftlm_kernels import ngram_arpa_kernel as kernel
 
-    layout = Layout.of(Header(PROBING, tuple(counts), multiplier))
+    layout = ModelLayout.of(Header(PROBING, tuple(counts), multiplier))
     table, values = np.zeros(layout.end, np.uint32), np.frombuffer(content, np.uint8)
     unknown, found = np.array([_key(word) for word in UNKNOWN_WORDS], np.uint64), np.zeros(1, np.bool_)
     for size, count in enumerate(counts, 1):
@@ -122,7 +122,7 @@ def _key(word: bytes) -> np.uint64:
     return np.uint64(murmur(np.frombuffer(word, np.uint8), 0, len(word)))
 
 
-def _check_words(table: NDArray[np.uint32], layout: Layout, has_unknown: bool) -> None:
+def _check_words(table: NDArray[np.uint32], layout: ModelLayout, has_unknown: bool) -> None:
     from siftlm_kernels.ngram_hash_kernel import find
 
     if not has_unknown:

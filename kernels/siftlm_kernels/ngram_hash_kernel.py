@@ -40,7 +40,7 @@ def murmur(values: Any, start: Integer, end: Integer) -> Any:
 
 @compiled
 def longer(key: Any, word: Any) -> Any:
-    """Returns the key of an n-gram with one more word to its left; the key of a single word is its id."""
+    """Returns the key of an n-gram with one more word to its left; a single word's is its id."""
     return (np.uint64(key) * CONTEXT_FACTOR) ^ ((ONE + np.uint64(word)) * WORD_FACTOR)
 
 
@@ -70,7 +70,7 @@ def find(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any) 
 
 @compiled
 def insert(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any, first: Any, second: Any) -> Integer:
-    """Puts an entry into a table so that the result does not depend on the order of insertions; returns how many new.
+    """Puts an entry into a table in a place that the order of insertions does not change; returns how many are new.
 
     Of two entries that want a place the one with the smaller key has it (Amble and Knuth 1974). `second` is written
     where the width is 4. Of two entries with one key the larger `first` stays.

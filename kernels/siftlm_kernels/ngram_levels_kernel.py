@@ -58,7 +58,7 @@ def sort_rows(rows: Any, spare: Any) -> Any:
 
 @compiled
 def collapse(rows: Any) -> Integer:
-    """Merges equal sorted rows in place, whose counts in the last column add up; returns how many are left, or -1.
+    """Merges equal sorted rows in place and adds up their last column; returns how many are left, or -1.
 
     -1 is for a count that needs more than 32 bits.
     """
@@ -190,7 +190,7 @@ def lower_order(
 
 @compiled
 def tally(starts: Any, counts: Any, padded: Any, tallies: Any) -> None:
-    """Adds to `tallies`, int64 [5], how many n-grams there are (at 0) and how many have the counts 1 to 4."""
+    """Adds to `tallies`, int64 [5], how many n-grams there are, and how many have the counts 1 to 4."""
     for context in range(len(starts) - 1):
         if not padded[context]:
             for row in range(starts[context], starts[context + 1]):
@@ -217,7 +217,7 @@ def last_row(rows: Any) -> Integer:
 
 @compiled
 def shared_counts(rows: Any, of: Integer, raw: Any) -> None:
-    """Adds the counts of all rows that end like the row `of` to `raw[n]`, for the last n words, n from 2 on."""
+    """Adds to `raw[n]`, n from 2 on, the counts of all rows whose last n words are those of the row `of`."""
     columns = rows.shape[1] - 2
     for row in range(len(rows)):
         if rows[row, columns] == rows[of, columns]:

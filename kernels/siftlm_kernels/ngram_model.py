@@ -19,7 +19,7 @@ from siftlm_kernels.ngram_probing import (
     PROBING_WITH_REST,
     SEAL,
     Header,
-    Layout,
+    ModelLayout,
     Table,
     is_binary,
     read_header,
@@ -42,7 +42,7 @@ class NgramModel:
     """Holds an n-gram model with backing off in hash tables, which may stay mapped from a file."""
 
     table: Table
-    layout: Layout
+    layout: ModelLayout
 
     @staticmethod
     def load(path: str) -> NgramModel:
@@ -112,7 +112,7 @@ class NgramModel:
         return np.array([self.word(BEGIN), self.word(END)], np.uint32)
 
 
-def _binary(values: NDArray[np.uint8], header: Header) -> tuple[Table, Layout]:
+def _binary(values: NDArray[np.uint8], header: Header) -> tuple[Table, ModelLayout]:
     if header.kind == PROBING_WITH_REST:
         raise ValueError("a probing model with rest costs; build it again with `build_binary probing`")
     _check_seal(values)
@@ -120,7 +120,7 @@ def _binary(values: NDArray[np.uint8], header: Header) -> tuple[Table, Layout]:
         return unpack_trie(values, header)
     if header.version:
         raise ValueError(f"a probing model of version {header.version}, this code reads version 0")
-    layout = Layout.of(header)
+    layout = ModelLayout.of(header)
     if len(values) < 4 * layout.end:
         raise ValueError(f"a file of {len(values)} bytes whose head tells of at least {4 * layout.end}: cut short")
     _check_words(values[4 * layout.end :], int(values[header.size + 4 : header.size + 8].view(np.uint32)[0]), header)
@@ -145,7 +145,7 @@ def _check_seal(values: NDArray[np.uint8]) -> None:
 
     (size, digest), found = seal, xxhash.xxh3_128()
     for first in range(0, size, HASH_BYTES):
-        found.update(memoryview(values[first : min(size, first + HASH_BYTES)]))
+        found.update(values[first : min(size, first + HASH_BYTES)].data)
     if found.digest() != digest:
         raise ValueError("other bytes than were written: damaged")
 

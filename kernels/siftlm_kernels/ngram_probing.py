@@ -76,7 +76,7 @@ def buckets_of(entries: int, multiplier: float = float(MULTIPLIER)) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ModelLayout:
     """Says where each table of a probing model begins; all numbers count uint32."""
 
     order: int
@@ -87,7 +87,7 @@ class Layout:
     end: int
 
     @staticmethod
-    def of(header: Header) -> Layout:
+    def of(header: Header) -> ModelLayout:
         """Returns the layout of a file with this header."""
         counts, at = header.counts, header.size // 4 + 2
         word_buckets = buckets_of(counts[0], header.multiplier)
@@ -98,7 +98,7 @@ class Layout:
             buckets = buckets_of(count, header.multiplier)
             longer.append((at, buckets))
             at += buckets * (4 if n < len(counts) else 3)
-        return Layout(len(counts), words, word_buckets, unigrams, tuple(longer), at)
+        return ModelLayout(len(counts), words, word_buckets, unigrams, tuple(longer), at)
 
     def numbers(self) -> NDArray[np.int64]:
         """Returns the layout as the kernels read it."""

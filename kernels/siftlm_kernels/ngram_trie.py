@@ -16,7 +16,7 @@ from siftlm_kernels.ngram_probing import (
     QUANTISED,
     QUANTISED_ARRAYS,
     Header,
-    Layout,
+    ModelLayout,
     Table,
     align8,
 )
@@ -26,8 +26,8 @@ _VERSION, _QUANTISED_VERSION, _ARRAYS_VERSION = 1, 2, 0
 _ROWS = 1 << 20  # entries that are unpacked at a time
 
 
-def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, Layout]:
-    """Returns the tables of the model in a file of KenLM of a type of trie; raises ValueError where it is damaged.
+def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, ModelLayout]:
+    """Returns the tables of the model in a trie of KenLM; raises ValueError where it is damaged.
 
     A trie goes from the last word of an n-gram to those before, as the keys of the tables do.
     """
@@ -35,7 +35,7 @@ def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, Layo
 
     if header.version != _VERSION:
         raise ValueError(f"a trie of version {header.version}, this code reads version {_VERSION}")
-    layout = Layout.of(Header(PROBING, header.counts))
+    layout = ModelLayout.of(Header(PROBING, header.counts))
     table = np.zeros(layout.end, np.uint32)
     reader = _Trie(content, header)
     numbers = np.arange(1, len(reader.hashes) + 1, dtype=np.uint32)

@@ -18,7 +18,7 @@ from siftlm.ngram.parts import PartTask
 from siftlm.ngram.pool import Workers
 from siftlm.ngram.tables import unigram_logs
 from siftlm_kernels.ngram_arpa_kernel import format_ngrams, format_words
-from siftlm_kernels.ngram_probing import Layout
+from siftlm_kernels.ngram_probing import ModelLayout
 
 MEMBER_BYTES = 4 << 20  # of text in each gzip member
 ROWS = 1 << 18  # n-grams that are written at a time
@@ -31,7 +31,7 @@ class ArpaTask:
     part: PartTask
     order: int
     binary: str
-    layout: Layout
+    layout: ModelLayout
     vocabulary: str
     path: str
 
@@ -61,7 +61,7 @@ def _pieces(
     binary: str,
     smooth: Smoothing,
     parts: Sequence[PartTask],
-    layout: Layout,
+    layout: ModelLayout,
     vocabulary: str,
     folder: str,
     run: Workers,
@@ -81,7 +81,7 @@ def _pieces(
     yield b"\n\\end\\\n"
 
 
-def _unigrams(binary: str, vocabulary: str, layout: Layout, smooth: Smoothing) -> bytes:
+def _unigrams(binary: str, vocabulary: str, layout: ModelLayout, smooth: Smoothing) -> bytes:
     table = np.memmap(binary, np.float32, "r", shape=(layout.end,))
     backoffs = table[layout.unigrams + 1 : layout.unigrams + 2 * smooth.counts[0] : 2]
     values, offsets = np.load(f"{vocabulary}.bytes.npy"), np.load(f"{vocabulary}.offsets.npy")

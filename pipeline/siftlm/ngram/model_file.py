@@ -1,4 +1,4 @@
-"""Writes a trained model as a binary file that siftlm and KenLM read: KenLM's probing format, with a seal behind it."""
+"""Writes a trained model as a binary file: KenLM's probing format, with the words and a seal behind it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from siftlm.ngram.pool import Workers
 from siftlm.ngram.tables import TableTask, fill_table, unigram_logs, word_backoffs
 from siftlm.ngram.tokens import Ids, word_key
 from siftlm_kernels.ngram_hash_kernel import insert_all
-from siftlm_kernels.ngram_probing import PROBING, Header, Layout, seal
+from siftlm_kernels.ngram_probing import PROBING, Header, ModelLayout, seal
 
 READ_BYTES = 1 << 20
 
 
-def layout_of(counts: Sequence[int]) -> tuple[Header, Layout]:
+def layout_of(counts: Sequence[int]) -> tuple[Header, ModelLayout]:
     """Returns the header and the layout of a model with so many n-grams of each order."""
     header = Header(PROBING, tuple(counts))
-    return header, Layout.of(header)
+    return header, ModelLayout.of(header)
 
 
 def write_model(
@@ -65,7 +65,7 @@ def write_model(
     finish(path, words)
 
 
-def insert_words(table: Ids, layout: Layout, words: Sequence[bytes]) -> None:
+def insert_words(table: Ids, layout: ModelLayout, words: Sequence[bytes]) -> None:
     """Puts the ids of words into the table of words; <unk>, the first, is not in it."""
     keys = np.array([word_key(word) for word in words[1:]], np.uint64)
     numbers = np.arange(1, len(words), dtype=np.uint32)

@@ -14,13 +14,13 @@ from siftlm.ngram.parts import PartTask
 from siftlm.ngram.tokens import Ids
 from siftlm_kernels import ngram_levels_kernel as kernel
 from siftlm_kernels.ngram_hash_kernel import insert_all, ranges, set_second
-from siftlm_kernels.ngram_probing import NO_BACKOFF, Layout
+from siftlm_kernels.ngram_probing import NO_BACKOFF, ModelLayout
 
 RANGE_BYTES = 16 << 20  # of a table, which a processor's cache holds
 
 
 @dataclass(frozen=True)
-class Sums:
+class PartSums:
     """Says where what is computed of a part goes, and from what."""
 
     part: PartTask
@@ -41,7 +41,7 @@ def log10_bits(probability: NDArray[np.float32]) -> Ids:
     return logs.astype(np.float32).view(np.uint32)
 
 
-def compute_part(task: Sums) -> None:
+def compute_part(task: PartSums) -> None:
     """Computes the probabilities and backoff weights of a part, and keeps them by ranges of their tables."""
     lower: NDArray[np.float32] = np.load(task.smoothing_path)
     for order in range(2, task.part.order + 1):
@@ -55,7 +55,7 @@ def compute_part(task: Sums) -> None:
         lower = values
 
 
-def _write(task: Sums, order: int, read: dict[str, NDArray], values: NDArray, gammas: NDArray) -> None:  # type: ignore[type-arg]
+def _write(task: PartSums, order: int, read: dict[str, NDArray], values: NDArray, gammas: NDArray) -> None:  # type: ignore[type-arg]
     contexts, extends = np.load(task.part.path(order, "contexts")), np.load(task.part.path(order, "extends"))
     bits = log10_bits(values)
     np.save(task.part.path(order, "logs"), bits)
@@ -70,7 +70,9 @@ def _write(task: Sums, order: int, read: dict[str, NDArray], values: NDArray, ga
     _by_range(task, order - 1, "backoffs", of[kept], weights, buckets, 4)
 
 
-def _by_range(task: Sums, order: int, name: str, keys: NDArray[np.uint64], bits: Ids, buckets: int, width: int) -> None:
+def _by_range(
+    task: PartSums, order: int, name: str, keys: NDArray[np.uint64], bits: Ids, buckets: int, width: int
+) -> None:
     size = range_size(width) if buckets < 1 << 62 else buckets
     starts, rows = np.zeros((buckets - 1) // size + 2, np.int64), np.empty(len(keys), np.int64)
     ranges(keys, buckets, size, starts, rows)
@@ -84,7 +86,7 @@ class TableTask:
     """Says which table of a model's file is filled from which parts."""
 
     path: str
-    layout: Layout
+    layout: ModelLayout
     order: int
     parts: tuple[PartTask, ...]
 
@@ -129,7 +131,7 @@ class _Ranges:
 
 
 def word_backoffs(parts: Sequence[PartTask], size: int) -> Ids:
-    """Returns the bits of the backoff weight of each word; those of a word that is no context are of -0.0."""
+    """Returns the bits of the backoff weight of each word, of -0.0 for one that is no context."""
     found = np.full(size, NO_BACKOFF, np.uint32)
     for part in parts:
         keys = np.load(part.path(1, "backoffs.keys"))

@@ -85,7 +85,7 @@ def _refusal(task: BlockTask, content: bytes, starts: list[int] | None, at: int)
 
 
 @dataclass
-class Vocabulary:
+class WordIds:
     """Holds all words by their ids, and how often each is a token and a context."""
 
     words: list[bytes] = field(default_factory=lambda: [word.encode() for word in SPECIAL])

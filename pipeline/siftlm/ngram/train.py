@@ -20,9 +20,9 @@ from siftlm.ngram.model_file import layout_of, write_model
 from siftlm.ngram.parts import ROW_BYTES, PartCounts, PartTask, SplitTask, count_part, part_numbers, part_tasks, split
 from siftlm.ngram.pool import Workers, workers
 from siftlm.ngram.settings import NgramTraining
-from siftlm.ngram.tables import Sums, compute_part
+from siftlm.ngram.tables import PartSums, compute_part
 from siftlm.ngram.text import text_blocks
-from siftlm.ngram.tokens import Ids, Vocabulary, read_words, tasks
+from siftlm.ngram.tokens import Ids, WordIds, read_words, tasks
 from siftlm.paths import is_local
 
 ENDINGS = (".arpa", ".arpa.gz", ".bin")
@@ -101,16 +101,16 @@ def _folder(beside: str) -> Iterator[str]:
 
 def _read(
     paths: Sequence[str], settings: NgramTraining, folder: str, run: Workers
-) -> tuple[Vocabulary, list[tuple[str, Ids]]]:
+) -> tuple[WordIds, list[tuple[str, Ids]]]:
     """The words of all texts, and the file of ids of each block with what its ids mean."""
-    vocabulary, blocks = Vocabulary(), []
+    vocabulary, blocks = WordIds(), []
     for block in run.map(read_words, tasks(text_blocks(paths, settings.text_field), settings.lines, folder)):
         blocks.append((block.path, vocabulary.add(block)))
     return vocabulary, blocks
 
 
 def _count(
-    vocabulary: Vocabulary,
+    vocabulary: WordIds,
     blocks: Sequence[tuple[str, Ids]],
     settings: NgramTraining,
     folder: str,
@@ -136,13 +136,13 @@ def _compute(smooth: Smoothing, parts: Sequence[PartTask], folder: str, run: Wor
     np.save(unigrams, smooth.unigrams.astype(np.float32))
     _, layout = layout_of(smooth.counts)
     buckets = tuple(count for _, count in layout.longer)
-    for _ in run.map(compute_part, (Sums(part, unigrams, smooth.discounts, buckets) for part in parts)):
+    for _ in run.map(compute_part, (PartSums(part, unigrams, smooth.discounts, buckets) for part in parts)):
         pass
 
 
 def _write(
     out: Sequence[str],
-    vocabulary: Vocabulary,
+    vocabulary: WordIds,
     smooth: Smoothing,
     parts: Sequence[PartTask],
     counts: Sequence[PartCounts],

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from siftlm import filesystem
 from siftlm.paths import ReadPath, is_local
 from siftlm.scorers.files import OneFile
-from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, read_pieces
+from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, open_pieces
 from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
 from siftlm.store import digest
 from siftlm_kernels.ngram_model import NgramModel, ragged
@@ -72,7 +72,7 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
 
     def parse(self) -> NgramModel:
         if self.settings.pieces is not None:
-            read_pieces(self.settings.pieces)
+            open_pieces(self.settings.pieces)
         path = self.path()
         return (
             NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))

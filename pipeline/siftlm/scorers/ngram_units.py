@@ -78,7 +78,7 @@ class TokenLines:
 
     @property
     def _model(self) -> Any:
-        return read_pieces(self.pieces or "")
+        return open_pieces(self.pieces or "")
 
 
 def byte_tokens(content: bytes) -> bytes:
@@ -86,14 +86,18 @@ def byte_tokens(content: bytes) -> bytes:
     return _BYTE_TOKENS[np.frombuffer(content, np.uint8)].tobytes()
 
 
+def open_pieces(path: str) -> Any:
+    """Returns the SentencePiece model in a file, read once until the file changes; raises UserError that names it."""
+    try:
+        return _read_pieces(path, filesystem.signature(path))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: must be a SentencePiece model, got {reason_of(error)}") from None
+
+
 @lru_cache(4)
-def read_pieces(path: str) -> Any:
-    """Returns the SentencePiece model in a file; raises UserError that names it."""
+def _read_pieces(path: str, _signature: str) -> Any:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
         raise UserError(f"{path}: a SentencePiece model needs its package; pip install 'siftlm[pieces]'") from None
-    try:
-        return SentencePieceProcessor(model_proto=filesystem.read_bytes(path))
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: must be a SentencePiece model, got {reason_of(error)}") from None
+    return SentencePieceProcessor(model_proto=filesystem.read_bytes(path))

@@ -1,4 +1,4 @@
-"""Defines the rule `ccnet`, which keeps the head, the middle or the tail of each language by a file of cut-offs."""
+"""Defines the rule `ccnet`, which keeps the head, middle or tail of each language by a file of cut-offs."""
 
 from __future__ import annotations
 
