@@ -70,7 +70,7 @@ def find(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any) 
 
 @compiled
 def insert(table: Any, base: Integer, buckets: Integer, width: Integer, key: Any, first: Any, second: Any) -> Integer:
-    """Puts an entry into a table in a place that the order of insertions does not change; returns how many are new.
+    """Puts an entry into a table, whatever the order of insertions in one place; returns whether it is new.
 
     Of two entries that want a place the one with the smaller key has it (Amble and Knuth 1974). `second` is written
     where the width is 4. Of two entries with one key the larger `first` stays.

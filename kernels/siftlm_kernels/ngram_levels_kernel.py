@@ -217,7 +217,7 @@ def last_row(rows: Any) -> Integer:
 
 @compiled
 def shared_counts(rows: Any, of: Integer, raw: Any) -> None:
-    """Adds to `raw[n]`, n from 2 on, the counts of all rows whose last n words are those of the row `of`."""
+    """Adds to `raw[n]`, n from 2 on, the counts of rows that share their last n words with row `of`."""
     columns = rows.shape[1] - 2
     for row in range(len(rows)):
         if rows[row, columns] == rows[of, columns]:
