@@ -162,6 +162,13 @@ def _write(
 
 
 def _move(source: str, path: str) -> None:
+    """Puts the finished file in its place: under its name at once where that is on the same disk, else by a copy."""
+    folder = os.path.dirname(os.path.abspath(filesystem.local(path))) if is_local(path) else None
+    if folder is not None:
+        filesystem.makedirs(folder)
+    if folder is not None and os.stat(folder).st_dev == os.stat(source).st_dev:
+        filesystem.rename(source, path)
+        return
     with open(source, "rb") as read, filesystem.open_write(path) as write:
         for chunk in iter(partial(read.read, 1 << 22), b""):
             write.write(chunk)
