@@ -19,7 +19,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "cli": frozenset({"cli", "api"}),
     "reference pages": frozenset({"reference_pages"}),
     "proving": frozenset({"proving"}),
-    "commands": frozenset({"plan", "push", "storage", "proxies", "classifiers", "correlation"}),
+    "commands": frozenset({"plan", "push", "storage", "proxies", "classifiers", "correlation", "ngram"}),
     "corpus": frozenset({"corpus"}),
     "job": frozenset({"job", "estimate"}),
     "publication": frozenset({"publication"}),
@@ -59,7 +59,7 @@ LAYERS: dict[str, frozenset[str]] = {
 }
 SINGLE = {"base"}
 ORDER = list(LAYERS)
-KERNELS = re.compile(r"siftlm\.(api|scorers|engine\.spill|stages\.(dedup|paragraphs|commonness|prior|texts)).*")
+KERNELS = re.compile(r"siftlm\.(api|scorers|ngram|engine\.spill|stages\.(dedup|paragraphs|commonness|prior|texts)).*")
 
 
 class Import(NamedTuple):

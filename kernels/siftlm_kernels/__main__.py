@@ -12,10 +12,25 @@ import numpy as np
 from siftlm_kernels.commonness import count_ngrams, empty_counts, mean_nll
 from siftlm_kernels.components import UnionFind
 from siftlm_kernels.minhash import band_hashes, minhash, minhash_bands, set_jaccard, shingle_hashes
+from siftlm_kernels.ngram_model import NgramModel
 from siftlm_kernels.paragraphs import cut_spans, paragraphs, without_spans
 
 EAGER = ("fasttext_linear_kernel", "text_signals_kernel")
 """Modules whose kernels have signatures, and are compiled when they are imported."""
+BIGRAM = b"""\\data\\
+ngram 1=3
+ngram 2=1
+
+\\1-grams:
+-1\t<unk>
+0\t<s>\t-1
+-1\t</s>
+
+\\2-grams:
+-1\t<s> </s>
+
+\\end\\
+"""
 
 
 def main() -> None:
@@ -34,6 +49,7 @@ def main() -> None:
     table = empty_counts(4)
     count_ngrams(*text, table)
     mean_nll(*text, table)
+    NgramModel.parse(BIGRAM).log10(*text)
 
 
 if __name__ == "__main__":

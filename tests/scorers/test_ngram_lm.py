@@ -78,7 +78,7 @@ def test_a_text_that_is_null_is_an_error(tmp_path: Path) -> None:
 
 def test_a_model_of_lower_case_gets_lower_case(tmp_path: Path) -> None:
     """And the setting is in the digest, for it changes the numbers."""
-    plain, lower = scorer(tmp_path / "a.arpa"), scorer(tmp_path / "a.arpa", lowercase=True)
+    plain, lower = scorer(tmp_path / "a.arpa"), scorer(tmp_path / "a.arpa", normalise="lower")
     assert scores(lower, "A B")["nll_sum"].equals(scores(plain, "a b")["nll_sum"])
     assert not scores(plain, "A B")["nll_sum"].equals(scores(plain, "a b")["nll_sum"])
     assert plain.digest() != lower.digest()
@@ -96,5 +96,8 @@ def test_a_compressed_file_holds_the_same_model(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_model_is_told_with_its_place(tmp_path: Path, content: bytes) -> None:
     """Before any work."""
-    with pytest.raises(UserError, match=r"^score.ngram.path: must be an n-gram model in ARPA format, got .*a.arpa"):
+    with pytest.raises(
+        UserError,
+        match=r"^score.ngram.path: must be an n-gram model in ARPA format or a binary file of KenLM, got .*a.arpa",
+    ):
         scorer(tmp_path / "a.arpa", content).check()

@@ -40,6 +40,10 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "fineweb2": {
         "columns": {"perplexity": {"by": "language", "table": {"en": {"max": 20}, "fr": {"min": 5, "max": 80}}}}
     },
+    "ccnet": {
+        "column": "perplexity",
+        "columns": {"perplexity": {"by": "language", "table": {"en": {"max": 20}, "fr": {"min": 5, "max": 80}}}},
+    },
     "any": {
         "rules": [
             {"kind": "threshold", "column": "perplexity", "max": 20},

@@ -269,6 +269,33 @@ def fit_dsir(
     typer.echo(fit(settings, Progress(), folder))
 
 
+@app.command("train-ngram")
+def train_ngram(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXTS...", help="Files, folders and globs of text.")],
+    out: Annotated[
+        list[str], typer.Option(help="Where the model goes: .arpa, .arpa.gz or .bin; twice for both kinds.")
+    ],
+    order: Annotated[int, typer.Option(help="Words of the longest n-grams.")] = 5,
+    unit: Annotated[str, typer.Option(help="Tokens: words, bytes or pieces.")] = "words",
+    pieces: Annotated[str | None, typer.Option(help="The SentencePiece model of --unit pieces.")] = None,
+    normalise: Annotated[str, typer.Option(help="What is done to texts first: none, lower or ccnet.")] = "none",
+    memory: Annotated[str, typer.Option(help="Bytes that n-grams may take of all processes: 2GB, 500M.")] = "2GB",
+    processes: Annotated[int, typer.Option(help="Processes that work; the model does not depend on it.")] = 1,
+    discount_fallback: Annotated[
+        bool, typer.Option("--discount-fallback", help="Discounts of 0.5, 1 and 1.5 where none can be estimated.")
+    ] = False,
+    text_field: Annotated[str, typer.Option(help="jsonl, parquet: the field with the text.")] = "text",
+) -> None:
+    """Train an n-gram model with interpolated modified Kneser-Ney smoothing, as KenLM's lmplz does."""
+    from siftlm.cli.options import ngram_options
+    from siftlm.ngram.train import train_ngram as train
+
+    given = {"order": order, "unit": unit, "pieces": pieces, "normalise": normalise, "memory": memory}
+    given |= {"processes": processes, "discount_fallback": discount_fallback, "text_field": text_field}
+    for line in train(*ngram_options(texts, out, given)).lines():
+        typer.echo(line)
+
+
 @app.command()
 def inspect(
     folder: Run,

@@ -12,6 +12,7 @@ from siftlm.correlate.settings import CorrelateSettings
 from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, load
 from siftlm.mixing.settings import ProjectSettings
+from siftlm.ngram.settings import NgramTraining
 
 OPTIONS = "command line"
 Given = str | None
@@ -79,3 +80,12 @@ def corpora_options(
         raise UserError("command line: must name CONF, or the files of both corpora and --out")
     folder = _out(out, out)
     return two_corpora(good, web, folder, sets or []), folder
+
+
+def ngram_options(
+    texts: Sequence[str], out: Sequence[str], given: Mapping[str, Any]
+) -> tuple[list[str], list[str], NgramTraining]:
+    """Returns the texts, the files of the model and the settings of `train-ngram`."""
+    read = [paths.given("TEXTS", path, paths.readable) for path in texts]
+    written = [paths.given("--out", path) for path in out]
+    return read, written, validated(NgramTraining, dict(given), None, OPTIONS)

@@ -1,23 +1,23 @@
-"""Scores documents under an n-gram model in ARPA format."""
+"""Scores documents under an n-gram model: ARPA text, or a binary file of KenLM or of `siftlm train-ngram`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import log
 from typing import ClassVar, Literal
 
-import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from siftlm import filesystem
-from siftlm.paths import ReadPath
+from siftlm.paths import ReadPath, is_local
 from siftlm.scorers.files import OneFile
+from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, open_pieces
 from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
 from siftlm.store import digest
+from siftlm_kernels.ngram_model import NgramModel, ragged
 
-VERSION = 1
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+VERSION = 2
+LN10 = log(10)
 
 
 class NgramModelSettings(PerDocumentSettings):
@@ -28,8 +28,25 @@ class NgramModelSettings(PerDocumentSettings):
     needs: ClassVar = "an n-gram model"
     cost: ClassVar = "small model"
     example: ClassVar = {"name": "ngram", "path": "model.arpa"}
-    path: ReadPath = Field(description="The model in ARPA format, .arpa or .arpa.gz, with an entry `<unk>`.")
-    lowercase: bool = Field(False, description="Lower the case of a text first, for a model of such texts.")
+    path: ReadPath = Field(
+        description="The model: ARPA (.arpa, .arpa.gz), or a binary file of KenLM (probing or trie, quantised or not) "
+        "or of `siftlm train-ngram`."
+    )
+    normalise: Normaliser = Field(
+        "none",
+        description="What is done to a text first, as to the texts of the model: nothing, `lower` case, or `ccnet`.",
+    )
+    unit: Unit = Field(
+        "words",
+        description="The model's tokens: `words` between white space, `bytes`, or `pieces` of a SentencePiece model.",
+    )
+    pieces: ReadPath | None = Field(None, description="The SentencePiece model of `unit = 'pieces'`.")
+
+    @model_validator(mode="after")
+    def _pieces_for_pieces(self) -> NgramModelSettings:
+        if (self.unit == "pieces") != (self.pieces is not None):
+            raise ValueError("pieces: must name a SentencePiece model where unit is 'pieces', and only there")
+        return self
 
     @property
     def origin(self) -> str:
@@ -39,75 +56,38 @@ class NgramModelSettings(PerDocumentSettings):
         return NgramScorer(self)
 
 
-class NgramScorer(TokenScorer, OneFile["Arpa"]):
-    """Scores every word, and the end of every line that has a word, under an n-gram model.
+class NgramScorer(TokenScorer, OneFile[NgramModel]):
+    """Scores every token, and the end of every line that has one, under an n-gram model.
 
-    White space separates words.
-    `token_count` counts the words and these ends.
+    White space of ASCII separates words, and a line feed lines. `token_count` counts the tokens and these ends.
     """
 
     settings: NgramModelSettings
-    wanted = "an n-gram model in ARPA format"
+    wanted = "an n-gram model in ARPA format or a binary file of KenLM"
 
-    def parse(self) -> Arpa:
-        compression = "gzip" if self.settings.path.endswith(".gz") else None
-        with filesystem.open_read(self.settings.path) as file, pa.input_stream(file, compression=compression) as stream:
-            return Arpa.parse(stream.read().decode().splitlines())
+    def reads(self) -> list[str]:
+        return [path for path in (self.settings.path, self.settings.pieces) if path is not None]
+
+    def content(self) -> str:
+        own = super().content()
+        return own if self.settings.pieces is None else digest(own, filesystem.fingerprint(self.settings.pieces))
+
+    def parse(self) -> NgramModel:
+        if self.settings.pieces is not None:
+            open_pieces(self.settings.pieces)
+        path = self.path()
+        return (
+            NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))
+        )
 
     def identity(self, content: str) -> str:
         chosen = self.settings
         numbers = chosen.per_document, chosen.worst_window_tokens, *chosen.mask_content()
-        return digest("ngram", VERSION, chosen.lowercase, *numbers, content)
+        return digest("ngram", VERSION, chosen.normalise, chosen.unit, *numbers, content)
 
     def nats(self, texts: Sequence[str]) -> list[list[float]]:
-        model = self.loaded()
-        return [model.nats(text.lower() if self.settings.lowercase else text) for text in texts]
-
-
-@dataclass(frozen=True)
-class Arpa:
-    """Holds an n-gram model's natural log-probabilities and backoff weights, by words joined by a space."""
-
-    order: int
-    logs: dict[str, float]  # of the last word given those before it
-    backoffs: dict[str, float]
-
-    @classmethod
-    def parse(cls, lines: Sequence[str]) -> Arpa:
-        """Returns the model in the lines of a file; raises ValueError where they are not in ARPA format."""
-        order, logs, backoffs = 0, dict[str, float](), dict[str, float]()
-        for line in lines:
-            if line.startswith("\\") and line.endswith("-grams:"):
-                order = int(line[1:].removesuffix("-grams:"))
-            elif order and line.strip() and not line.startswith("\\"):
-                value, *rest = line.split()
-                words = " ".join(rest[:order])
-                logs[words] = float(value) * log(10)
-                if len(rest) > order:
-                    backoffs[words] = float(rest[order]) * log(10)
-        if UNKNOWN not in logs or END not in logs:
-            raise ValueError(f"there is no entry {UNKNOWN if END in logs else END}")
-        return cls(order, logs, backoffs)
-
-    def nats(self, text: str) -> list[float]:
-        """Returns -ln P of each word and line end of a text, given the `order - 1` tokens before it."""
-        return [nat for line in text.splitlines() for nat in self._of_line(line.split())]
-
-    def _of_line(self, words: list[str]) -> Iterator[float]:
-        known = [word if word in self.logs else UNKNOWN for word in words]
-        tokens = [BEGIN, *known, END] if words else []
-        for end in range(1, len(tokens)):
-            yield -self._log(tokens[max(0, end + 1 - self.order) : end + 1])
-
-    def _log(self, ngram: list[str]) -> float:
-        """Katz: the n-gram's own entry, else the backoff weight of its context and the n-gram without its first word.
-
-        A context without a weight has the weight 1.
-        """
-        total = 0.0
-        for start in range(len(ngram)):
-            entry = self.logs.get(" ".join(ngram[start:]))
-            if entry is not None:
-                return total + entry
-            total += self.backoffs.get(" ".join(ngram[start:-1]), 0.0)
-        raise AssertionError(f"every token has an entry of its own, {ngram[-1]!r} has none")
+        chosen = self.settings
+        lines = TokenLines(chosen.normalise, chosen.unit, chosen.pieces).of(texts)
+        logs, bounds = self.loaded().log10(*ragged(lines))
+        nats = (-LN10 * logs).tolist()
+        return [nats[start:end] for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]

@@ -14,6 +14,7 @@ from siftlm.derived.settings import ColumnSettings
 from siftlm.errors import nearest
 from siftlm.selectors.presets.quality import QualityPreset
 from siftlm.selectors.rule import RuleSettings, flattened, warned
+from siftlm.selectors.rules.ccnet import Ccnet
 from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Bounds, Threshold
@@ -33,7 +34,7 @@ Who adds one from elsewhere subclasses the settings with a wider union, and sele
     class MySettings(SelectSettings):
         rules: list[Annotated[AnyRule | MyRule, Field(discriminator="kind")]] = []
 """
-RowRule = Annotated[Threshold | Thresholds | Fineweb2 | Sample, Field(discriminator="kind")]
+RowRule = Annotated[Threshold | Thresholds | Fineweb2 | Ccnet | Sample, Field(discriminator="kind")]
 """Rules that look at a row alone, without statistics of the corpus."""
 
 

@@ -13,6 +13,7 @@ from siftlm.selectors.component import Mention, placed
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops, Listing, PartVerdict, RuleSettings, flattened, warned
 from siftlm.selectors.rules.band import Band
+from siftlm.selectors.rules.ccnet import Ccnet
 from siftlm.selectors.rules.density import Gaussian, Stepwise
 from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
@@ -23,7 +24,7 @@ from siftlm.settings import End
 from siftlm.statistics.ordered import BoolArray
 from siftlm.statistics.passes import Together
 
-SingleRule: TypeAlias = Threshold | Thresholds | Fineweb2 | Band | Top | Sample | Gaussian | Stepwise
+SingleRule: TypeAlias = Threshold | Thresholds | Fineweb2 | Ccnet | Band | Top | Sample | Gaussian | Stepwise
 """Every rule that decides by itself; a new one is a file and a name here."""
 
 
