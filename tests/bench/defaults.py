@@ -5,7 +5,7 @@
 Builds the corpora in WORK from the folder DATA (`defaults_corpora.py` says what is needed of it, and stops where it is
 not there), proves the stock choices on each, writes `results/defaults.json`, and prints a table for
 `pipeline/docs/measurements.md`. What WORK's stores already hold is not trained again, so more replicates or arms
-cost only what is new.
+cost only what is new. The working directory must be the repository's root.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from siftlm.proving.settings import proof_plan
 from siftlm.proxies.trainer import ReferenceSettings, train_reference
 from siftlm.report.proof import ProofReport
 
+KEPT_OF_ARMS = ("name", "kind", "documents", "drawn_share", "epochs", "overall", "replicates")
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results" / "defaults.json"
 QUICKSTART = "web-with-noise"
@@ -54,11 +55,8 @@ ARMS: Mapping[str, list[str]] = {
 
 
 def quickstart(model: str) -> dict[str, Any]:
-    """The repository's own proof, with a reference model more."""
+    """The repository's own proof, with a reference model more; its paths are those from the repository's root."""
     tree = read_toml(str(ROOT / "conf" / "prove_quickstart.toml"))
-    for inputs in (tree["input"], tree["prove"]["held_out"]):
-        for table in inputs:
-            table["paths"] = [str(ROOT / path) for path in table["paths"]]
     tree["score"].append({"name": "wikipedia", "model": model, "device": "cpu"})
     return tree
 
@@ -113,7 +111,7 @@ def summary(report: ProofReport) -> dict[str, Any]:
     return {
         "design": made["design"],
         "domains": made["domains"],
-        "arms": [{key: arm[key] for key in ("name", "kind", "epochs", "bits_per_byte")} for arm in made["arms"]],
+        "arms": [{key: arm[key] for key in KEPT_OF_ARMS} for arm in made["arms"]],
         "comparisons": [{key: one[key] for key in kept} for one in made["comparisons"]],
     }
 

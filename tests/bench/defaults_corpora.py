@@ -91,12 +91,9 @@ def library(data: Path) -> Corpus:
         "code": [("text", text) for text in code],
     }
     pool = {name: [_sometimes_shuffled(record, chance) for record in records] for name, records in pool.items()}
-    held_out = {
-        "books": [part for text in novels[80:] for part in _parts(text, chance, 4)][:HELD_OUT],
-        "news": strings(data / "news" / "bbc_news_20240701to20240714.json.gz")[:HELD_OUT],
-        "code": strings(data / "code" / "github_python_20240701to20240714.json.gz")[:HELD_OUT],
-    }
-    return Corpus(pool, held_out)
+    books = [part for text in novels[80:] for part in _parts(text, chance, 4)][:HELD_OUT]
+    known = {name: texts for name, texts in _general(data).items() if name != "wikipedia"}
+    return Corpus(pool, {"books": books, **known})
 
 
 def misread(text: str, chance: random.Random) -> str:
