@@ -102,7 +102,12 @@ def _check_packages(config: RunConfig) -> None:
                 f"{', '.join(missing)}; pip install 'siftlm[{edit.extra}]'"
             )
     reference = [config.reference] if config.reference else []
-    models = {"score": config.score, "annotate.models": config.annotate.by_model(), "reference": reference}
+    models = {
+        "score": config.score,
+        "annotate.models": config.annotate.by_model(),
+        "prior": config.prior,
+        "reference": reference,
+    }
     for place, several in models.items():
         needed = dict.fromkeys(name for settings in several for name in settings.packages)
         if missing := [name for name in needed if find_spec(name) is None]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siftlm.errors import UserError, reason_of
 from siftlm.remote.hub import known_reason
 from siftlm.scorers.files import changed
 from siftlm.scorers.lm_files import TOKENIZER_FILES, ModelFiles, digest_of
-from siftlm.scorers.lm_tokens import SAMPLE_TEXTS, Encode, fastest_encoder, read_tokenizer
+
+if TYPE_CHECKING:
+    from siftlm.scorers.lm_tokens import Encode
 
 MOST_TOKENS = 1 << 24  # numbers are kept for every id up to the highest; vocabularies have a million at most
 CONFIGS = ("tokenizer_config.json", "config.json")  # one of them says what class a tokenizer has
@@ -76,6 +78,8 @@ def _opened(files: TokenizerFiles, digest: str) -> OpenTokenizer | None:
 
 
 def _read(files: TokenizerFiles) -> OpenTokenizer:
+    from siftlm.scorers.lm_tokens import SAMPLE_TEXTS, fastest_encoder, read_tokenizer
+
     place, path = files.place, files.path
     alone = path if path.is_file() else path / "tokenizer.json"
     if path.is_file() or (alone.is_file() and not any((path / name).is_file() for name in CONFIGS)):

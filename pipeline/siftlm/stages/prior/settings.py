@@ -20,6 +20,7 @@ class PriorSettings(Settings):
 
     paper: ClassVar = "Seo et al. 2025 (arXiv 2509.18577)"
     needs: ClassVar = "a tokenizer"
+    packages: ClassVar = ("tokenizers", "transformers")
     cost: ClassVar[Cost] = "tokenises"
     example: ClassVar[Mapping[str, Any]] = {"tokenizer": "openai-community/gpt2"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,6 @@ from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep
 from siftlm.engine.values import SUFFIX, read_value, write_value
-from siftlm.scorers.lm_tokens import TokenIds
 from siftlm.scorers.text_tokenizer import OpenTokenizer, TokenizerFiles, find_tokenizer, open_text_tokenizer
 from siftlm.stages.dedup.settings import STAGE as CLUSTERS
 from siftlm.stages.portions import with_rows
@@ -29,6 +28,9 @@ from siftlm.stages.texts import TEXTS, document_batches
 from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Marker, Store, digest
 from siftlm_kernels.token_prior import TokenCounts, prior_numbers
+
+if TYPE_CHECKING:
+    from siftlm.scorers.lm_tokens import TokenIds
 
 VERSION = 1
 STEP = "prior/"  # prefix of the steps that measure documents
