@@ -1,6 +1,6 @@
 """Records the losses of a proof whose arms are all random in disguise, for tests/proving/test_recorded.py.
 
-    python tests/build_recorded_losses.py [--arms 10] [--replicates 3]
+    python tests/build_recorded_losses.py [--arms 8] [--replicates 3]
 
 The proof is that of the quickstart (`conf/prove_quickstart.toml`), its arms replaced by halves of the documents, drawn
 with other seeds, so that every model of it is trained on a random draw. The file has the bits of every held-out
@@ -30,7 +30,7 @@ FILE = ROOT / "tests" / "proving" / "random_draws.npz"
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--arms", type=int, default=10)
+    arguments.add_argument("--arms", type=int, default=8)
     arguments.add_argument("--replicates", type=int, default=3)
     arguments.add_argument("--folder", help="where the models go, to go on with them after an interruption")
     asked = arguments.parse_args()
