@@ -304,3 +304,13 @@ def test_without_the_device_a_dry_run_says_so(tree: dict[str, Any], capsys: pyte
     assert prove(plan_of(tree, "prove.training.device=cuda:7"), Progress(sys.stderr), dry_run=True) is None
     said = capsys.readouterr().err
     assert "how long they take cannot be told here: device: must be cpu or a GPU that torch sees, got 'cuda:7'" in said
+
+
+def test_held_out_documents_are_read_before_anything_is_selected(tree: dict[str, Any], tmp_path: Path) -> None:
+    """A file of them that is empty is told in one line, before scores and selections are made."""
+    (tmp_path / "empty.jsonl").write_text("")
+    apart = {"source": "apart", "paths": [str(tmp_path / "empty.jsonl")]}
+    changed = {**tree, "output": {"folder": str(tmp_path / "out")}, "prove": {**tree["prove"], "held_out": [apart]}}
+    with pytest.raises(UserError, match="input 'apart': must hold documents"):
+        prove(plan_of(changed), SILENT)
+    assert not list((tmp_path / "out").rglob("decisions/*"))

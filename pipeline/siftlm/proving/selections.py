@@ -49,14 +49,13 @@ def selections(plan: ProofPlan, store: Store, progress: Progress) -> Selections:
     needs = Needs()
     soups = config.prove.soups
     columns = soups is not None and set(soups.by) != {SOURCE}
+    # First, for a mistake in these must not wait for scores.
+    apart = [_apart(config, store, progress, needs)] if config.prove.held_out else []
     pool_tasks = _tasks(config, store, progress, needs, select=False, columns=columns)
     pool = Library(RANDOM, store, pool_tasks, holdout, config.split())
     arms = {name: _arm(name, arm, store, progress, holdout, needs) for name, arm in plan.arms.items()}
-    held_out = [pool]
-    if config.prove.held_out:
-        held_out.append(_apart(config, store, progress, needs))
     domains = {**config.domains(), **{settings.source: [settings.source] for settings in config.prove.held_out}}
-    return Selections(pool, arms, held_out, dict(sorted(domains.items())), needs)
+    return Selections(pool, arms, [pool, *apart], dict(sorted(domains.items())), needs)
 
 
 def _arm(name: str, arm: RunConfig | str, store: Store, progress: Progress, holdout: Holdout, needs: Needs) -> Library:
