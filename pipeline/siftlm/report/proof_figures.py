@@ -13,6 +13,9 @@ from siftlm.report.svg import BEFORE, CUT, DROPPED, INK, KEPT, Chart, chart
 MARKS = {"better": KEPT, "worse": DROPPED, "tie": BEFORE}
 
 
+ALL = "all"  # what the row of all domains is called
+
+
 def curves(name: str, arm: ProofArm, nulls: Sequence[ProofArm]) -> Chart:
     """Returns a chart of bits per byte against tokens for an arm and its nulls, each with one standard error."""
     with axes(260) as (figure, plot):
@@ -49,11 +52,18 @@ def forest(name: str, title: str, rows: Sequence[tuple[str, ProofEffect]]) -> Ch
         for place, (_, effect) in zip(at.tolist(), rows, strict=True):
             plot.hlines(place, effect.low, effect.high, color=MARKS[effect.verdict], linewidth=3)
             plot.plot(effect.effect, place, "o", color=INK, markersize=5)
-        name_rows(plot, [label for label, _ in rows])
+        name_rows(plot, [_row_name(label) for label, _ in rows])
+        plot.locator_params(axis="x", nbins=5)
         plot.set_xlabel("bits per byte better than its null")
         plot.grid(visible=True, axis="x")
         words = ", ".join(f"{shortened(label)} {effect.effect:+.4f}" for label, effect in rows)
         return chart(figure, name, title, words)
+
+
+def _row_name(label: str) -> str:
+    """The arm of the row of all domains, and the domain of the rows below it, for names of both are too long."""
+    arm, _, domain = label.rpartition(": ")
+    return arm if domain == ALL else f"in {domain}"
 
 
 def composition(name: str, arms: Sequence[ProofArm]) -> Chart:
@@ -83,6 +93,6 @@ def rows_by_domain(comparisons: Sequence[ProofComparison]) -> list[tuple[str, Pr
     """Returns the rows of a forest: every comparison on all domains, and then in each."""
     rows: list[tuple[str, ProofEffect]] = []
     for made in comparisons:
-        rows.append((f"{made.arm}: all", made.overall))
+        rows.append((f"{made.arm}: {ALL}", made.overall))
         rows += [(f"{made.arm}: {domain}", effect) for domain, effect in made.domains.items()]
     return rows
