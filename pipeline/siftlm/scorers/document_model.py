@@ -12,7 +12,7 @@ from pydantic import Field
 
 from siftlm.paths import ModelPlace
 from siftlm.scorers.devices import DeviceName, without_number
-from siftlm.scorers.files import Held
+from siftlm.scorers.held_model import HeldModel
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.protocol import NamedSettings
 from siftlm.scorers.score import Pending
@@ -61,23 +61,11 @@ class DocumentModelSettings(NamedSettings):
         return f"{self.name}_{self.told}"
 
 
-class DocumentModelScorer(Held[T]):
+class DocumentModelScorer(HeldModel[T]):
     """Computes columns by a model that is loaded at the first document, in two steps as `ScoreScorer` does."""
 
     settings: DocumentModelSettings
     version: ClassVar[int] = 1  # raised when the same settings and model give other values
-
-    def __reduce__(self) -> tuple[type[DocumentModelScorer[T]], tuple[DocumentModelSettings]]:
-        return type(self), (self.settings,)  # a worker loads its own model
-
-    def reads(self) -> list[str]:
-        try:
-            return [str(path) for path in self.files.paths]
-        except OSError:  # the folder is gone
-            return [str(self.files.folder)]
-
-    def content(self) -> str:
-        return self.files.digest()
 
     def identity(self, content: str) -> str:
         """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
@@ -101,7 +89,7 @@ class DocumentModelScorer(Held[T]):
         return self.begin(self.tokenise(batch["text"])).finish()
 
     @cached_property
-    def files(self) -> ModelFiles:
+    def files(self) -> ModelFiles:  # type: ignore[override]
         """Returns the files of the model, and downloads a hub model at the first call."""
         chosen = self.settings
         return find_model(f"{chosen.place}.model", chosen.model, None, chosen.revision, chosen.allow_pickle)

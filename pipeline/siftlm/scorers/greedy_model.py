@@ -12,8 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +23,7 @@ import transformers
 from numpy.typing import NDArray
 
 from siftlm.errors import UserError, reason_of
+from siftlm.scorers.batches import Batches
 from siftlm.scorers.devices import pick_device
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
@@ -50,31 +50,20 @@ class Prompts:
 
 
 @dataclass
-class Continuing:
+class Continuing(Batches):
     """Holds the shares of N texts, float32 [N], that the model is computing."""
 
     prompts: Prompts
     schema: pa.Schema
     shares: NDArray[np.float32]
-    batches: list[Future[None]] = field(default_factory=list)
 
     def finish(self) -> pa.RecordBatch:
         """Returns the columns, one row for each text, in order; cancels the remaining work on an error."""
-        try:
-            for done in self.batches:
-                done.result()
-        except BaseException:
-            self.cancel()
-            raise
-        enough = self.prompts.enough
-        values = np.zeros(len(enough), np.float32)
-        values[enough] = self.shares
+        with self.finished():
+            enough = self.prompts.enough
+            values = np.zeros(len(enough), np.float32)
+            values[enough] = self.shares
         return pa.RecordBatch.from_arrays([pa.array(values, mask=~enough), pa.array(~enough)], schema=self.schema)
-
-    def cancel(self) -> None:
-        """Cancels the batches that have not begun."""
-        for done in self.batches:
-            done.cancel()
 
 
 class GreedyModel:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from siftlm.scorers.contract import LOW_IS_GOOD, TokenisedDocuments, score_fields
 from siftlm.scorers.devices import without_number
-from siftlm.scorers.files import Held
+from siftlm.scorers.held_model import HeldModel
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.lm_options import LMOptions
 from siftlm.scorers.score import ScoreScorer
@@ -59,13 +59,10 @@ class LMSettings(LMOptions):
         return LMScorer(self)
 
 
-class LMScorer(Held["DocumentScorer"], ScoreScorer):
+class LMScorer(HeldModel["DocumentScorer"], ScoreScorer):
     """Computes the score columns of documents under a causal language model, loaded at the first document."""
 
     settings: LMSettings
-
-    def __reduce__(self) -> tuple[type[LMScorer], tuple[LMSettings]]:
-        return LMScorer, (self.settings,)  # a worker loads its own model
 
     def fields(self) -> list[pa.Field]:
         return score_fields(self.settings.per_token, self.settings.numbers)
@@ -73,15 +70,6 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
     def good_ends(self) -> dict[str, End]:
         sums: dict[str, End] = {f"{self.settings.name}_{column}": "lowest" for column in LOW_IS_GOOD}
         return sums | self.settings.number_ends()
-
-    def reads(self) -> list[str]:
-        try:
-            return [str(path) for path in self.files.paths]
-        except OSError:  # the folder is gone
-            return [str(self.files.folder)]
-
-    def content(self) -> str:
-        return self.files.digest()
 
     def open(self) -> DocumentScorer:
         from siftlm.scorers.lm_documents import DocumentScorer
@@ -125,7 +113,7 @@ class LMScorer(Held["DocumentScorer"], ScoreScorer):
         return xxhash.xxh3_128_hexdigest(json.dumps([self.files.tokenizer_digest(), *rules]).encode())
 
     @cached_property
-    def files(self) -> ModelFiles:
+    def files(self) -> ModelFiles:  # type: ignore[override]
         """Returns the files of the model, and downloads a hub model at the first call."""
         chosen = self.settings
         return find_model(f"{chosen.place}.model", chosen.model, chosen.gguf_file, chosen.revision, chosen.allow_pickle)

@@ -103,19 +103,26 @@ def _from_hub(
     """The snapshot of a hub model, downloaded where it is not cached, and its commit."""
     if model.startswith((".", "/", "~")) or model.count("/") > 1 or model.endswith(".gguf") or not model:
         raise UserError(f"{place}: must be a folder, a .gguf file or a hub id, got {model!r}, which does not exist")
+    weights = (*SAFE_WEIGHTS, *(PICKLED_WEIGHTS if allow_pickle else ()))
+    patterns = [gguf_file] if gguf_file else [*SHARED_FILES, *weights]
+    folder = hub_snapshot(place, model, "a folder, a .gguf file or a hub id", revision, patterns)
+    return folder, folder.name
+
+
+def hub_snapshot(place: str, source: str, wanted: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Returns the folder of a repository's files that match patterns, downloaded where they are not cached.
+
+    Raises:
+        UserError: at `place`, where it is not `wanted`, a folder or a hub id say, for it cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    weights = (*SAFE_WEIGHTS, *(PICKLED_WEIGHTS if allow_pickle else ()))
-    patterns = [gguf_file] if gguf_file else [*SHARED_FILES, *weights]
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         why = known_reason(error) or reason_of(error)
-        raise UserError(
-            f"{place}: must be a folder, a .gguf file or a hub id that can be fetched, got {model!r}; {why}"
-        ) from error
-    return folder, folder.name
+        raise UserError(f"{place}: must be {wanted} that can be fetched, got {source!r}; {why}") from error
 
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:

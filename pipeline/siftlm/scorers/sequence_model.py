@@ -13,8 +13,7 @@ import inspect
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from threading import Lock
@@ -27,6 +26,7 @@ import transformers
 from numpy.typing import NDArray
 
 from siftlm.errors import NoRoomError, UserError, reason_of
+from siftlm.scorers.batches import Batches
 from siftlm.scorers.devices import pick_device
 from siftlm.scorers.lm_agreement import check_values, sample_texts
 from siftlm.scorers.lm_bf16 import check_cpu_dtype, round_products
@@ -57,7 +57,7 @@ class ModelInputs:
 
 
 @dataclass
-class Rating:
+class Rating(Batches):
     """Holds the outputs of N texts, float32 [N, K], that the model is computing."""
 
     model: SequenceModel
@@ -65,24 +65,13 @@ class Rating:
     chosen: Sequence[int] | None
     schema: pa.Schema
     outputs: NDArray[np.float32]
-    batches: list[Future[None]] = field(default_factory=list)
 
     def finish(self) -> pa.RecordBatch:
         """Returns the columns, one row for each text, in order; cancels the remaining work on an error."""
-        try:
-            for done in self.batches:
-                done.result()
+        with self.finished():
             self.model.repeat_infinite(self.inputs, self.outputs)
-        except BaseException:
-            self.cancel()
-            raise
         self._warn_of_failed()
         return columns(self.outputs, self.inputs.truncated, self.model.head, self.chosen, self.schema)
-
-    def cancel(self) -> None:
-        """Cancels the batches that have not begun."""
-        for done in self.batches:
-            done.cancel()
 
     def _warn_of_failed(self) -> None:
         if number := len(failed_texts(self.inputs, self.outputs)):
@@ -172,7 +161,7 @@ class SequenceModel:
             self.workers.submit(self._fill_in, self.model, members, length, inputs, outputs)
             for members, length in self._batches(inputs)
         ]
-        return Rating(self, inputs, chosen, schema, outputs, batches)
+        return Rating(self, inputs, chosen, schema, outputs, batches=batches)
 
     def repeat_infinite(self, inputs: ModelInputs, outputs: NDArray[np.float32]) -> None:
         """Computes texts whose outputs are not finite again in float32, and overwrites these."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siftlm.errors import UserError, reason_of
-from siftlm.remote.hub import known_reason
 from siftlm.scorers.files import changed
-from siftlm.scorers.lm_files import TOKENIZER_FILES, ModelFiles, digest_of
+from siftlm.scorers.lm_files import TOKENIZER_FILES, ModelFiles, digest_of, hub_snapshot
 
 if TYPE_CHECKING:
     from siftlm.scorers.lm_tokens import Encode
@@ -114,14 +113,5 @@ def _from_file(place: str, path: Path) -> Any:
 def _from_hub(place: str, source: str, revision: str | None) -> Path:
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith(".json") or not source:
         raise UserError(f"{place}: must be a tokenizer.json, a folder or a hub id, got {source!r}, where nothing is")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["config.json", *TOKENIZER_FILES]
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = known_reason(error) or reason_of(error)
-        raise UserError(
-            f"{place}: must be a tokenizer.json, a folder or a hub id that can be fetched, got {source!r}; {why}"
-        ) from error
+    wanted = "a tokenizer.json, a folder or a hub id"
+    return hub_snapshot(place, source, wanted, revision, ["config.json", *TOKENIZER_FILES])

@@ -1,0 +1,28 @@
+"""Defines scorers that hold a transformers model, found by folder, file or hub id."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from siftlm.scorers.files import Held
+from siftlm.scorers.lm_files import ModelFiles
+
+T = TypeVar("T")
+
+
+class HeldModel(Held[T]):
+    """Holds a model that is loaded at the first document, and by every worker for itself."""
+
+    files: ModelFiles  # a cached property, which downloads a hub model at the first call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.settings,)
+
+    def reads(self) -> list[str]:
+        try:
+            return [str(path) for path in self.files.paths]
+        except OSError:  # the folder is gone
+            return [str(self.files.folder)]
+
+    def content(self) -> str:
+        return self.files.digest()
