@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -49,3 +50,13 @@ def test_a_mistake_is_one_line(tmp_path: Path, words: list[str], told: str, monk
         call("missing.txt", *words)
     assert "\n" not in str(found.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_one_line() -> None:
+    """numpy says of a full disk how many numbers it wrote, and no more."""
+    from siftlm.cli.mistakes import known
+
+    with open("/dev/full", "wb") as full, pytest.raises(OSError, match="requested and") as caught:
+        np.arange(1 << 20).tofile(full)
+    told = known(caught.value)
+    assert str(told).startswith("no space left: ")

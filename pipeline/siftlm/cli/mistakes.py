@@ -25,6 +25,7 @@ ENVIRONMENT = {
 """System errors that are no defect of siftlm's."""
 BEAM_REMARK = re.compile(r"(?: \[while running '[^']*'\])+$")
 WORKER_ERROR = re.compile(r"siftlm\.errors\.UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a full disk, which carry no number
 WORKER_FAULT = re.compile(r"(?:^|\\n)[\w.]*Error: (\[Errno (\d+)\] .+?)(?= \[while running|\\n|$)", re.MULTILINE)
 
 
@@ -42,6 +43,8 @@ def known(error: BaseException) -> Exception | None:
             return type(cause)(*(BEAM_REMARK.sub("", str(line)) for line in cause.args))
         if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
             return _of_environment(cause.errno, str(cause))
+        if isinstance(cause, OSError) and SHORT_WRITE.fullmatch(str(cause)):
+            return _of_environment(errno.ENOSPC, f"{cause} of an array")
         cause = cause.__cause__ or cause.__context__
     if told := WORKER_ERROR.search(str(error)):
         return UserError(told[1])

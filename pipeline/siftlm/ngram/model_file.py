@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.ngram.discounts import Smoothing
+from siftlm.ngram.mapped import mapped
 from siftlm.ngram.parts import PartTask
 from siftlm.ngram.pool import Workers
 from siftlm.ngram.tables import TableTask, fill_table, unigram_logs, word_backoffs
@@ -45,10 +46,8 @@ def write_model(
         run: What works on several orders at a time.
     """
     header, layout = layout_of(smooth.counts)
-    with open(path, "wb") as stream:
-        stream.write(header.pack())
-        stream.truncate(4 * layout.end)
-    table = np.memmap(path, np.uint32, "r+")
+    table = mapped(path, (layout.end,))
+    table[: header.size // 4] = np.frombuffer(header.pack(), np.uint32)
     table[header.size // 4 + 1] = len(words)  # version 0 before it
     insert_words(table, layout, words)
     unigrams = table[layout.unigrams : layout.unigrams + 2 * len(words)].reshape(-1, 2)

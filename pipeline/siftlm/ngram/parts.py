@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm.errors import UserError
+from siftlm.ngram.mapped import mapped
 from siftlm.ngram.tokens import Ids
 from siftlm_kernels import ngram_levels_kernel as kernel
 from siftlm_kernels.ngram_count_kernel import BEGIN, rows_of
@@ -196,7 +197,7 @@ class _Rows:
         shape = (capacity, self._task.order + 1)
         if capacity <= self._task.most_rows:
             return np.empty(shape, np.uint32)
-        return np.memmap(f"{self._task.folder}/{self._task.number}.{capacity}.{name}", np.uint32, "w+", shape=shape)
+        return mapped(f"{self._task.folder}/{self._task.number}.{capacity}.{name}", shape)
 
     def add(self, rows: Ids) -> None:
         if self._count + len(rows) > len(self._rows):
