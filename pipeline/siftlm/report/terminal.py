@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,16 @@ from siftlm.report.view import Explanation, Met
 PORTIONS = 5  # of a mixture, by column
 
 
+FILE_WIDTH = 160  # characters of a line where the output is no terminal, so that no table is cut
+
+
 class Terminal(Console):
     """Prints texts to a terminal with their control characters made visible, so that they have no effect."""
 
     def __init__(self, width: int | None = None) -> None:
         super().__init__(highlight=False, width=width)
+        if width is None and not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = FILE_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -91,7 +97,9 @@ def _portion(portion: Mapping[str, Any]) -> str:
 
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
     """Prints a table of the steps: what would run, on how many documents, and for about how long."""
+    rows = list(rows)
     table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
+    table.columns[0].min_width = max((len(str(row["stage"])) for row in rows), default=0)  # never cut
     for row in rows:
         table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
     Terminal().print(table)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from siftlm.errors import UserError, reason_of
-from siftlm.scorers.lm_model import LanguageModel
+from siftlm.scorers.lm_model import LanguageModel, quiet_warnings
 
 CONVERSION_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 """What CTranslate2's converters raise on architectures, activations and position encodings that they don't know."""
@@ -90,7 +90,8 @@ def _convert(model: Any, rows: int, folder: Path) -> None:
 
     _name_as_transformers_4(model)
     (folder / "config.json").write_text(json.dumps({"model_type": model.config.model_type}))
-    Converter(str(folder)).convert(str(folder / "int8"), quantization="int8")
+    with quiet_warnings():  # it reads attributes that transformers has renamed
+        Converter(str(folder)).convert(str(folder / "int8"), quantization="int8")
 
 
 def _name_as_transformers_4(model: Any) -> None:

@@ -232,6 +232,20 @@ def quiet_progress() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Keeps warnings of transformers off the terminal within the block, for code of others."""
+    from transformers.utils import logging as transformers_logging
+
+    levels: Any = transformers_logging
+    before = levels.get_verbosity()
+    levels.set_verbosity_error()
+    try:
+        yield
+    finally:
+        levels.set_verbosity(before)
+
+
 def checked(place: str, files: ModelFiles, loaded: tuple[Any, dict[str, Any]]) -> Any:
     """Returns a model that `read_model` gave in evaluation mode.
 
