@@ -1,8 +1,9 @@
-"""Finds the mixture with the lowest sum of exponentials, held near the prior, within bounds: a convex problem."""
+"""Finds the mixture within bounds at which a smooth function is least, by steps that are exact on the simplex."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,34 @@ LOWEST = -200.0  # logarithm of a share, below the largest one's
 LONGEST = 30.0  # change of the logarithm of a share in a step
 
 
+class Objective(Protocol):
+    """Defines functions of mixtures to minimise, one a problem.
+
+    Attributes:
+        prior: float64[domains], where the search begins; a domain of no share has none in the result.
+        kl: The strength of a divergence from the prior that is in the functions; 0 without.
+    """
+
+    @property
+    def prior(self) -> Floats: ...
+
+    @property
+    def kl(self) -> float: ...
+
+    @property
+    def problems(self) -> int:
+        """Returns how many functions there are."""
+        ...
+
+    def value(self, p: Floats) -> Floats:
+        """Returns the values, float64[problems], of one mixture a problem, float64[problems, domains]."""
+        ...
+
+    def slope(self, p: Floats) -> Floats:
+        """Returns the derivatives, float64[problems, domains], but for what is the same for all domains."""
+        ...
+
+
 @dataclass(frozen=True)
 class Exponentials:
     """Defines for every problem F(p) = sum over targets of w_m exp(t_m p) + kl KL(p || prior).
@@ -37,12 +66,14 @@ class Exponentials:
     prior: Floats
     kl: float
 
+    @property
+    def problems(self) -> int:
+        return len(self.exponents)
+
     def value(self, p: Floats) -> Floats:
-        """Returns F, float64[problems], of one mixture a problem, float64[problems, domains]."""
         return self._risen(p).sum(axis=1) + self.kl * self._divergence(p).sum(axis=1)
 
     def slope(self, p: Floats) -> Floats:
-        """Returns the derivative of F, float64[problems, domains], leaving out what is the same for all domains."""
         fall = np.einsum("km,kmd->kd", self._risen(p), self.exponents)
         return np.asarray(fall + self.kl * np.where(p > 0, np.log(np.maximum(p, TINY) / self._floor), 0.0))
 
@@ -57,8 +88,10 @@ class Exponentials:
         return np.maximum(self.prior, TINY)
 
 
-def minimised(of: Exponentials, least: Floats, most: Floats) -> Floats:
-    """Returns the mixtures with the least values within the bounds, float64[problems, domains].
+def minimised(of: Objective, least: Floats, most: Floats) -> Floats:
+    """Returns the mixtures with the least values within the bounds, float64[problems, domains]; of convex functions.
+
+    Of others it is a local least one.
 
     Steps p' = argmin <g, p> + KL(p || p_t) / step, each exact, with steps that grow while they lower F as promised
     (mirror descent; Nemirovski and Yudin 1983). They end where the slope proves the value to be within a relative gap
@@ -70,7 +103,7 @@ def minimised(of: Exponentials, least: Floats, most: Floats) -> Floats:
     inside = of.prior > 0
     most = np.where(inside, most, 0.0)
     begun = bounded(of.prior[None], least, most)
-    p = np.repeat(np.maximum(begun, 1e-12 * inside), len(of.exponents), axis=0)
+    p = np.repeat(np.maximum(begun, 1e-12 * inside), of.problems, axis=0)
     p /= p.sum(axis=1, keepdims=True)
     step, value, before = np.full((len(p), 1), 1.0), of.value(p), np.full(len(p), np.inf)
     for number in range(STEPS):

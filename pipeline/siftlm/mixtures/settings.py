@@ -8,13 +8,16 @@ from pydantic import Field
 
 from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.olmix import OlmixSettings
+from siftlm.mixtures.methods.optimal_mixtures import OptimalMixturesSettings
 from siftlm.mixtures.methods.regmix import RegmixSettings
 from siftlm.mixtures.methods.sample import SampleMixturesSettings
 from siftlm.mixtures.protocol import MixSettings
 from siftlm.paths import WrittenPath
 from siftlm.settings import Settings
 
-MixMethod: TypeAlias = RegmixSettings | OlmixSettings | MixingLawsSettings | SampleMixturesSettings
+MixMethod: TypeAlias = (
+    RegmixSettings | OlmixSettings | MixingLawsSettings | OptimalMixturesSettings | SampleMixturesSettings
+)
 AnyMix = Annotated[MixMethod, Field(discriminator="method")]
 METHODS: dict[str, type[MixSettings]] = {kind.model_fields["method"].default: kind for kind in get_args(MixMethod)}
 
