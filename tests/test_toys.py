@@ -54,6 +54,7 @@ class VowelSettings(NamedSettings):
     """Counts the vowels of a text."""
 
     kind: Literal["vowels"] = "vowels"
+    unchecked: ClassVar[str] = ""
     paper: ClassVar = "Toy et al."
     example: ClassVar = {"name": "vowels"}
 
@@ -85,6 +86,7 @@ class HushSettings(EditSettings):
     """Removes waves."""
 
     kind: Literal["hush"] = "hush"
+    unchecked: ClassVar[str] = ""
     paper: ClassVar = "Toy, alone"
 
     def counts(self) -> list[str]:
@@ -101,6 +103,7 @@ class UniformSettings(ScoreSettings):
     """Scores a text as if every word cost the same."""
 
     kind: Literal["uniform"] = "uniform"
+    unchecked: ClassVar[str] = ""
     example: ClassVar = {"name": "toy"}
     nats: float = Field(2.0, gt=0, description="What a word costs.")
 
@@ -157,6 +160,7 @@ class EvenRule(RuleSettings):
     """Keeps documents whose value is even."""
 
     kind: Literal["even"] = "even"
+    unchecked: ClassVar[str] = ""
     paper: ClassVar = "Toy and others"
     example: ClassVar = {"kind": "even", "column": "byte_count"}
     column: str = Field(description="The column that must be even.")
@@ -179,6 +183,7 @@ class TwiceFactor(FactorSettings):
     """Doubles the weight of every document."""
 
     kind: Literal["twice"] = "twice"
+    unchecked: ClassVar[str] = ""
     example: ClassVar = {"kind": "twice", "column": "byte_count"}
 
     def words(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from siftlm.edits import AnyEdit, EditSettings, edit_schema
@@ -19,6 +19,12 @@ MIXTURE = "mixture method"
 """The kind of a method that finds shares of domains, which `siftlm mix` runs and no run of a selection names."""
 
 
+UNPUBLISHED = "common practice"
+"""The source of a method that nobody has to be cited for."""
+TEXT = "the text"
+"""What a method needs that needs nothing else."""
+
+
 @dataclass(frozen=True)
 class Method:
     """Describes one method that a configuration can name, as a row of the methods page."""
@@ -28,18 +34,22 @@ class Method:
     words: str  # what it does, in a sentence
     columns: tuple[str, ...] = ()  # that rules can name, of the example's names
     reasons: tuple[str, ...] = ()  # for which it drops documents
-    paper: str = ""
-    needs: str = ""  # what a configuration must name beside the text
-    cost: str = ""  # what is done with every document, or what a mixture costs beside what it reads
+    paper: str = UNPUBLISHED
+    needs: str = TEXT  # what a configuration must name or have
+    cost: str = "reads"  # what is done with every document, or what a mixture costs beside what it reads
     unchecked: str = ""  # what of its source could not be read
+    example: Mapping[str, Any] = field(default_factory=dict)  # of its table in a configuration
 
 
 def methods() -> list[Method]:
     """Returns a description of every method, readers first, in the order in which a document meets them."""
-    readers = [Method("reader", name, of.words, paper=of.paper) for name, of in FORMATS.items() if of.words]
+    readers = [
+        Method("reader", name, of.words, paper=of.paper or UNPUBLISHED, needs="files", example={"format": name})
+        for name, of in FORMATS.items()
+        if of.words
+    ]
     scorers = [*_scorers("annotator", AnyAnnotator), *_scorers("score", AnyScore)]
-    lists = [Method("list", kind.model_fields["kind"].default, first_line(kind)) for kind in members(AnyList)]
-    selectors = [*_selectors("rule", AnyRule), *lists, *_selectors("factor", AnyFactor)]
+    selectors = [*_selectors("rule", AnyRule), *_lists(), *_selectors("factor", AnyFactor)]
     return [*readers, *_edits(), *scorers, *selectors, *_mixture_methods()]
 
 
@@ -51,31 +61,48 @@ def members(union: Any) -> list[Any]:
 
 
 def _edits() -> Iterator[Method]:
-    for settings in members(AnyEdit):
-        example: EditSettings = settings.model_validate(settings.example)
-        columns = tuple(edit_schema(example).names)
-        yield Method("edit", example.kind, first_line(settings), columns, paper=settings.paper)
+    for of in members(AnyEdit):
+        example: EditSettings = of.model_validate(of.example)
+        columns, told = tuple(edit_schema(example).names), _told(of, {"kind": example.kind, **of.example})
+        yield Method("edit", example.kind, first_line(of), columns, **told)
 
 
 def _scorers(kind: str, union: Any) -> Iterator[Method]:
-    for settings in members(union):
-        example: ScorerSettings = settings.model_validate(settings.example)
-        columns = tuple(field.name for field in example.columns())
-        needs, cost = settings.needs, settings.cost
-        yield Method(kind, example.kind, first_line(settings), columns, paper=settings.paper, needs=needs, cost=cost)
+    for of in members(union):
+        example: ScorerSettings = of.model_validate(of.example)
+        columns, told = (
+            tuple(field.name for field in example.columns()),
+            _told(of, {"kind": example.kind, **of.example}),
+        )
+        yield Method(kind, example.kind, first_line(of), columns, needs=of.needs or TEXT, cost=of.cost, **told)
 
 
 def _selectors(kind: str, union: Any) -> Iterator[Method]:
-    for settings in members(union):
-        example: Component = settings.model_validate(settings.example)
-        yield Method(kind, example.kind, first_line(settings), reasons=example.reasons(), paper=settings.paper)
+    for of in members(union):
+        example: Component = of.model_validate(of.example)
+        needs = ", ".join(f"`{name}`" for name in sorted(example.columns())) or "nothing"
+        cost = {0: "a column", 1: "a column, twice"}.get(example.passes, f"a column, {example.passes + 1} times")
+        told = _told(of, of.example)
+        yield Method(kind, example.kind, first_line(of), (), example.reasons(), needs=needs, cost=cost, **told)
+
+
+def _lists() -> Iterator[Method]:
+    for of in members(AnyList):
+        name = of.model_fields["kind"].default
+        told = _told(of, {"kind": name, **of.example})
+        yield Method("list", name, first_line(of), needs="entries, or a file of them", cost="a column", **told)
 
 
 def _mixture_methods() -> Iterator[Method]:
     for name, of in MIXTURE_METHODS.items():
-        yield Method(
-            MIXTURE, name, first_line(of), paper=of.paper, needs=of.needs, cost=of.cost, unchecked=of.unchecked
-        )
+        told = _told(of, {"method": name, **of.example})
+        yield Method(MIXTURE, name, first_line(of), needs=of.needs, cost=of.cost, **told)
+
+
+def _told(of: Any, example: Mapping[str, Any]) -> dict[str, Any]:
+    """What all kinds of methods say of themselves alike."""
+    paper = getattr(of, "paper", "") or UNPUBLISHED
+    return {"paper": paper, "unchecked": of.unchecked, "example": example}
 
 
 def first_line(settings: type) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from siftlm.components import Method, first_line, methods
+from siftlm.components import Method
 from siftlm.config import RunConfig, parse
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
+from siftlm.methods import KINDS, every_method
 from siftlm.mixtures.settings import MixConfig
 from siftlm.proving.settings import ProofConfig
 from siftlm.scorers import SignalsSettings, open_scorer
@@ -27,10 +28,7 @@ from siftlm.scorers.signals import SignalsScorer
 from siftlm.scorers.token_numbers import NUMBERS
 from siftlm.selectors import DECISION_SCHEMA
 from siftlm.stages.columns import HIDDEN
-from siftlm.stages.commonness.settings import CommonnessSettings
-from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.prior.settings import PriorSettings
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.steps import Step, losses, steps
 
@@ -70,22 +68,6 @@ EVERYTHING: dict[str, Any] = {
     "output": {"folder": "runs/everything"},
 }
 """A run with every step, whose scorers are called by what they are."""
-KINDS = {
-    "reader": ("Formats", "The `format` of an `[[input]]`."),
-    "edit": ("Edits", "The `kind` of an `[[edit]]`: what is replaced in every text."),
-    "annotator": ("Annotators", "Columns of documents: `[annotate]`."),
-    "score": ("Scores", "The `kind` of a `[[score]]`: whatever gives the nats and the tokens of a text."),
-    "corpus": ("Measures of the whole corpus", "Columns that depend on all documents, by their tables."),
-    "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
-    "list": ("Lists", "The `kind` of a table in `in` or `not_in` of a threshold."),
-    "factor": ("Factors", "The `kind` of a factor of `select.weights.factors`."),
-    "mixture method": (
-        "Mixtures",
-        "The METHOD of `siftlm mix`: what finds shares of domains, or how much of a corpus to keep. The cost is what "
-        "it takes beside reading what it needs.",
-    ),
-}
-"""The title of each kind of method, and where a configuration names it."""
 SAID = ("columns", "reasons", "needs", "cost", "unchecked")
 """What the methods page says of a method beside its name, its words and its source, where any of its kind has it."""
 MEANINGS = {
@@ -308,31 +290,17 @@ def methods_page() -> str:
         "What siftlm can do to a document, in the order in which a document meets it. Columns and reasons are those of "
         "an example, whose names begin otherwise in a run of yours. The configuration reference has their keys. The "
         "cost is what is done with every document: it is read; cut into tokens; read by a small model (linear, "
-        "n-grams) or a large one (a transformer). `siftlm plan` measures how many documents a second that is.",
+        "n-grams) or a large one (a transformer). `siftlm plan` measures how many documents a second that is. What is "
+        "unchecked was recalled or chosen, for its source could not be read. `siftlm methods NAME` prints "
+        "a configuration.",
     ]
-    for kind, (title, told) in KINDS.items():
-        of_kind = [method for method in (*methods(), *_of_corpus()) if method.kind == kind]
-        said = [name for name in SAID if any(getattr(method, name) for method in of_kind)]
+    every = every_method()
+    for name, kind in KINDS.items():
+        of_kind = [method for method in every if method.kind == name]
+        said = [column for column in SAID if any(getattr(method, column) for method in of_kind)]
         rows = [_method(method, said) for method in of_kind]
-        parts += [f"## {title}", told, grid(("name", "what it does", *said, "source"), rows)]
+        parts += [f"## {kind.title}", kind.place, grid(("name", "what it does", *said, "source"), rows)]
     return "\n\n".join(parts)
-
-
-def _of_corpus() -> Iterator[Method]:
-    """The columns of a document that depend on all others, by their tables in a configuration."""
-    yield Method(
-        "corpus",
-        "dedup.commonness",
-        first_line(CommonnessSettings),
-        tuple(COMMONNESS_SCHEMA.names),
-        paper=CommonnessSettings.paper,
-        cost=CommonnessSettings.cost,
-    )
-    prior = PriorSettings.model_validate(PriorSettings.example)
-    columns = tuple(field.name for field in prior.columns())
-    yield Method(
-        "corpus", "prior", first_line(PriorSettings), columns, paper=prior.paper, needs=prior.needs, cost=prior.cost
-    )
 
 
 def _method(method: Method, said: Sequence[str]) -> tuple[str, ...]:

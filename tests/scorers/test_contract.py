@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fasttext
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.models import Models, save_classifier
+from tests.examples import example_files
+from tests.models import Models
 from tests.runs.conftest import Bench
-from tests.scorers.test_ngram_lm import ARPA
 
 from siftlm.components import members, methods
 from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings, open_scorer
 from siftlm.scorers.contract import SUM_FIELDS
-from siftlm.scorers.ngrams import ImportanceWeights
 
 ANNOTATORS, SCORES = members(AnyAnnotator), members(AnyScore)
 TEXTS = [
@@ -27,27 +25,12 @@ TEXTS = [
     "Zweiter Text: größer. 第三の文章です。",
     "a\n\n" * 50,
 ]
-OWN = """
-def readability(batch):
-    return {"grade": [len(text) / 2 for text in batch["text"].to_pylist()]}
-"""
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Path:
-    """A folder with every file that an example names."""
     folder = tmp_path_factory.mktemp("examples")
-    lines = ["__label__good good words here", "__label__bad bad things"] * 40
-    (folder / "train.txt").write_text("\n".join(lines), encoding="utf-8")
-    model = fasttext.train_supervised(str(folder / "train.txt"), dim=8, bucket=1000, epoch=2, thread=12, verbose=0)
-    model.save_model(str(folder / "quality.bin"))
-    ImportanceWeights(2, np.random.default_rng(0).normal(size=100)).save(str(folder / "dsir.npz"))
-    (folder / "benchmark.jsonl").write_text('{"text": "the rain in the north stays the south is dry"}\n')
-    (folder / "model.arpa").write_text(ARPA)
-    (folder / "my_scores.py").write_text(OWN)
-    tiny_model(folder / "model")
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    save_classifier(folder / "rater", "BertConfig", num_labels=1, **small)
+    example_files(folder, tiny_model)
     return folder
 
 

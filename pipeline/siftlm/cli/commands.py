@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siftlm import console, logs, stopping
+from siftlm.cli.methods import methods
 from siftlm.cli.mistakes import known
 from siftlm.cli.mix import mix
 from siftlm.cli.prove import prove
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 app.command()(prove)
 app.command()(mix)
+app.command()(methods)
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for

@@ -108,6 +108,7 @@ class PiiSettings(EditSettings):
 
     kind: Literal["pii"] = "pii"
     paper: ClassVar = "Penedo et al. 2024 (arXiv 2406.17557), 3.6"
+    unchecked: ClassVar[str] = ""
     emails: Action = Field("replace", description="What to do with e-mail addresses.")
     ips: Action = Field("replace", description="What to do with public IP addresses; private ones stay as they are.")
     phones: Action = Field("leave", description="What to do with phone numbers, international and North American.")

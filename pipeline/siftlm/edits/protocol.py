@@ -33,11 +33,13 @@ class EditSettings(Settings):
         paper: Where the method comes from; empty where nobody published it.
         packages: What must be installed, by the names that Python imports.
         extra: The extra of siftlm that installs these.
+        unchecked: What of its source could not be read, in words: constants recalled or chosen; empty for none.
         example: Settings that work.
     """
 
     kind: str
     paper: ClassVar[str] = ""
+    unchecked: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {}

@@ -32,6 +32,7 @@ class RepairSettings(EditSettings):
 
     kind: Literal["repair"] = "repair"
     paper: ClassVar = "Speer 2019, ftfy (doi 10.5281/zenodo.2591652)"
+    unchecked: ClassVar[str] = ""
     packages: ClassVar = ("ftfy",)
     extra: ClassVar = "repair"
     unescape_html: bool = Field(

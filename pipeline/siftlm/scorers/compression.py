@@ -27,6 +27,7 @@ class CompressionSettings(NamedSettings):
 
     kind: Literal["compression"] = "compression"
     paper: ClassVar = "Yin et al. 2024 (arXiv 2407.06645); Pandey 2024 (arXiv 2405.16684)"
+    unchecked: ClassVar[str] = ""
     example: ClassVar = {"name": "zstd", "codec": "zstd", "level": 19}
     codec: Codec = Field("zstd", description="The compressor: zstd (RFC 8878) or gzip (RFC 1952).")
     level: int | None = Field(

@@ -28,6 +28,7 @@ class ContaminationSettings(NamedSettings):
     kind: Literal["contamination"] = "contamination"
     table: ClassVar = "annotate.contamination"
     paper: ClassVar = "Brown et al. 2020 (arXiv 2005.14165), appendix C"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "the items of a benchmark"
     example: ClassVar = {"name": "benchmark", "path": "benchmark.jsonl"}
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns, the benchmark's for instance.")

@@ -24,6 +24,7 @@ class DsirSettings(NamedSettings):
     kind: Literal["dsir"] = "dsir"
     table: ClassVar = "annotate.dsir"
     paper: ClassVar = "Xie et al. 2023 (arXiv 2302.03169)"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "weights of siftlm fit-dsir"
     cost: ClassVar = "small model"
     example: ClassVar = {"name": "dsir", "path": "dsir.npz"}

@@ -38,6 +38,7 @@ class ClassifierSettings(NamedSettings):
     kind: Literal["classifier"] = "classifier"
     table: ClassVar = "annotate.classifiers"
     paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "a fastText classifier"
     cost: ClassVar = "small model"
     example: ClassVar = {"name": "quality", "path": "quality.bin", "label": "good"}

@@ -29,6 +29,7 @@ class LanguageSettings(ScorerSettings):
 
     kind: Literal["language"] = "language"
     paper: ClassVar = "Joulin et al. 2017 (arXiv 1607.01759)"
+    unchecked: ClassVar[str] = ""
     cost: ClassVar = "small model"
     example: ClassVar = {}
     first_bytes: int | None = Field(

@@ -31,6 +31,7 @@ class LMSettings(LMOptions):
 
     kind: Literal["lm"] = "lm"
     paper: ClassVar = "Marion et al. 2023 (arXiv 2309.04564)"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "a causal model, or [reference] to train one"
     cost: ClassVar = "large model"
     packages: ClassVar = ("torch", "transformers", "tokenizers")

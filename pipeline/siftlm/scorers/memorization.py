@@ -24,6 +24,7 @@ class MemorizationSettings(MemorizationOptions):
 
     kind: Literal["memorization"] = "memorization"
     paper: ClassVar = "Marion et al. 2023 (arXiv 2309.04564), section 3.3"
+    unchecked: ClassVar[str] = "32 tokens of prompt and of continuation"
     needs: ClassVar = "a causal model"
     example: ClassVar = {"name": "memorized", "model": "model", "device": "cpu", "prompt_tokens": 16, "tokens": 16}
 

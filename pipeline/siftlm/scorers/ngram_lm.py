@@ -27,6 +27,7 @@ class NgramModelSettings(PerDocumentSettings):
 
     kind: Literal["ngram"] = "ngram"
     paper: ClassVar = "Wenzek et al. 2020 (arXiv 1911.00359); Heafield 2011"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "an n-gram model, or [reference.ngram] to train one"
     cost: ClassVar = "small model"
     example: ClassVar = {"name": "ngram", "path": "model.arpa"}

@@ -39,6 +39,7 @@ class ScorerSettings(Settings):
         packages: What must be installed, by the names that Python imports.
         needs: What a configuration must name beside the text, in words; empty for a method that needs nothing.
         cost: What it does with every document, on which its time depends.
+        unchecked: What of its source could not be read, in words: constants recalled or chosen; empty for none.
         example: Settings that work; the files that they name stand beside whoever runs them.
     """
 
@@ -47,6 +48,7 @@ class ScorerSettings(Settings):
     packages: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[str] = ""
     cost: ClassVar[Cost] = "reads"
+    unchecked: ClassVar[str]
     example: ClassVar[Mapping[str, Any]]
 
     def scorer(self) -> Scorer:

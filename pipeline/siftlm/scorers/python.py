@@ -54,6 +54,7 @@ class PythonSettings(NamedSettings):
     """
 
     kind: Literal["python"] = "python"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "a module"
     cost: ClassVar = "own code"
     table: ClassVar = "annotate.python"

@@ -31,6 +31,7 @@ class SequenceClassifierSettings(SequenceClassifierOptions):
 
     kind: Literal["sequence_classifier"] = "sequence_classifier"
     paper: ClassVar = "Penedo et al. 2024 (arXiv 2406.17557)"
+    unchecked: ClassVar[str] = ""
     needs: ClassVar = "a sequence classification model"
     example: ClassVar = {"name": "rater", "model": "rater", "device": "cpu"}
 

@@ -21,6 +21,7 @@ class SignalsSettings(ScorerSettings):
 
     kind: Literal["signals"] = "signals"
     paper: ClassVar = "Rae et al. 2021, Raffel et al. 2020, Penedo et al. 2024 (2112.11446, 1910.10683, 2406.17557)"
+    unchecked: ClassVar[str] = ""
     example: ClassVar = {}
     groups: list[Group] = Field(
         default=list(GROUPS),  # type: ignore[arg-type]

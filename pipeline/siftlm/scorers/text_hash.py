@@ -28,6 +28,7 @@ class TextHashSettings(ScorerSettings):
     """Computes a digest of every text, for lists of texts that are wanted or not."""
 
     kind: Literal["text_hash"] = "text_hash"
+    unchecked: ClassVar[str] = ""
     example: ClassVar = {"algorithm": "sha256"}
     algorithm: Algorithm = Field("sha256", description="What makes the digest; the column is called text_<algorithm>.")
 

@@ -31,11 +31,13 @@ class Component(Settings):
 
     Attributes:
         paper: Where the method comes from: authors, year, arXiv; empty where nobody has to be cited.
+        unchecked: What of its source could not be read, in words: constants recalled or chosen; empty for none.
         example: A whole configuration of it, which the contract test runs.
     """
 
     kind: str
     paper: ClassVar[str] = ""
+    unchecked: ClassVar[str]
     example: ClassVar[Mapping[str, Any]]
 
     def columns(self) -> set[str]:

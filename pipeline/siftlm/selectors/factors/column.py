@@ -24,6 +24,7 @@ class ColumnFactor(FactorSettings):
     example: ClassVar[Mapping[str, Any]] = {"kind": "column", "column": "cluster_size", "inverse": True}
 
     kind: Literal["column"] = "column"
+    unchecked: ClassVar[str] = ""
     column: str = Field(description="A column of finite numbers >= 0, or > 0 where inverted.")
     inverse: bool | None = Field(
         None,

@@ -35,6 +35,7 @@ class MixtureFactor(FactorSettings):
     """
 
     paper: ClassVar[str] = "Muennighoff et al. 2023, arXiv 2305.16264 (epochs)"
+    unchecked: ClassVar[str] = ""
 
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "mixture", "column": "source", "shares": {"web": 0.6, "books": 0.4},

@@ -72,6 +72,7 @@ class SegmentsFactor(FactorSettings):
     """
 
     paper: ClassVar[str] = "He et al. 2024 (SoftDedup), arXiv 2407.06654"
+    unchecked: ClassVar[str] = "how a segment's mean becomes its weight, and how many segments there are"
     example: ClassVar[Mapping[str, Any]] = {"kind": "segments", "column": "commonness", "segments": 4}
 
     kind: Literal["segments"] = "segments"

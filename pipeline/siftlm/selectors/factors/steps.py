@@ -21,6 +21,7 @@ class StepsFactor(FactorSettings):
     """
 
     paper: ClassVar[str] = "Penedo et al. 2025 (FineWeb-2), arXiv 2506.20920"
+    unchecked: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "steps", "column": "cluster_size", "steps": [[1, 1.0], [3, 2.0], [6, 3.0]],
     }  # fmt: skip

@@ -22,6 +22,7 @@ class TableFactor(FactorSettings):
     example: ClassVar[Mapping[str, Any]] = {"kind": "table", "column": "language", "table": {"en": 0.5, "de": 2.0}}
 
     kind: Literal["table"] = "table"
+    unchecked: ClassVar[str] = ""
     column: str = Field(description="domain, language, source or another column of strings, booleans or integers.")
     table: dict[str, Annotated[float, Field(ge=0)]] = Field(description="The factor of each value.")
     default: float = Field(1.0, ge=0, description="The factor of values that are not in the table, and nulls.")

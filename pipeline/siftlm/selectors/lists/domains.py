@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import idna
 import numpy as np
@@ -29,6 +30,8 @@ class DomainsList(KeyedListSettings):
     """
 
     kind: Literal["domains"] = "domains"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"entries": ["example.com"]}
     told: ClassVar[str] = "domains"
 
     def keys_of_lines(self, block: Lines) -> pa.Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,8 @@ class HashesList(KeyedListSettings):
     """
 
     kind: Literal["hashes"] = "hashes"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"entries": ["0123456789abcdef0123456789abcdef"]}
     told: ClassVar[str] = "hashes"
 
     def keys_of_lines(self, block: Lines) -> pa.Array:

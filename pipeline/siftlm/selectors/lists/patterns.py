@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ class PatternsList(ListSettings):
     """
 
     kind: Literal["patterns"] = "patterns"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"entries": ["^https?://ads[.]"]}
     told: ClassVar[str] = "patterns"
 
     def read(self) -> Patterns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import Any, ClassVar, Protocol, Self
@@ -51,6 +51,10 @@ class ListSettings(FileSettings):
     )
     told: ClassVar[str]
     """What an entry is, in words, in the plural."""
+    unchecked: ClassVar[str]
+    """What of its source could not be read; empty for none."""
+    example: ClassVar[Mapping[str, Any]]
+    """Settings that work."""
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import string
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -33,6 +34,8 @@ class UrlsList(KeyedListSettings):
     """
 
     kind: Literal["urls"] = "urls"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"entries": ["https://example.com/a"]}
     told: ClassVar[str] = "urls"
 
     def keys_of_lines(self, block: Lines) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +33,8 @@ class Ut1List(ListSettings):
     """
 
     kind: Literal["ut1"] = "ut1"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"path": "blacklists", "categories": ["adult"]}
     categories: list[str] = Field(min_length=1, description="The folders read: adult, malware, phishing, ...")
     told: ClassVar[str] = "domains and urls"
 

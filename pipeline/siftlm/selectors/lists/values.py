@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -16,6 +17,8 @@ class ValuesList(KeyedListSettings):
     """Has the values that are its entries, letter by letter."""
 
     kind: Literal["values"] = "values"
+    unchecked: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {"entries": ["web"]}
     told: ClassVar[str] = "values"
 
     def keys_of_lines(self, block: Lines) -> pa.Array:

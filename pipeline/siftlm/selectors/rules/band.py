@@ -33,6 +33,7 @@ class Band(RankedRule):
     """
 
     paper: ClassVar[str] = "Ankner et al. 2024, arXiv 2405.20541; Marion et al. 2023, arXiv 2309.04564"
+    unchecked: ClassVar[str] = "the edges of the bands, which agree with the figures of the paper"
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "band", "column": "perplexity", "criterion": "medium", "rate": 0.5, "within": "domain", "min_group": 20,
     }  # fmt: skip

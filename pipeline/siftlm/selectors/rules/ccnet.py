@@ -31,6 +31,7 @@ class Ccnet(ColumnLimits, FileSettings):
     """
 
     paper: ClassVar[str] = "Wenzek et al. 2020, arXiv 1911.00359"
+    unchecked: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "ccnet",
         "column": "perplexity",

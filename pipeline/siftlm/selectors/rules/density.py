@@ -115,6 +115,7 @@ class Gaussian(DensityRule):
     example: ClassVar[Mapping[str, Any]] = {"kind": "gaussian", "column": "perplexity", "rate": 0.4}
 
     kind: Literal["gaussian"] = "gaussian"
+    unchecked: ClassVar[str] = ""
     width: float = Field(4.5, gt=0, description="Width of the bell in units of the median, squared.")
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:  # noqa: ARG002
@@ -138,6 +139,7 @@ class Stepwise(DensityRule):
     example: ClassVar[Mapping[str, Any]] = {"kind": "stepwise", "column": "perplexity", "rate": 0.4}
 
     kind: Literal["stepwise"] = "stepwise"
+    unchecked: ClassVar[str] = ""
 
     def shape(self, values: Float64Array, first: float, second: float, third: float) -> Float64Array:
         """Returns 1 / the range of the quarter into which each value falls."""

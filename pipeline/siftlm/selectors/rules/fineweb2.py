@@ -42,6 +42,7 @@ class Fineweb2(ColumnLimits, FileSettings):
     """
 
     paper: ClassVar[str] = "Penedo et al. 2025, arXiv 2506.20920"
+    unchecked: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "fineweb2",
         "by": "language",

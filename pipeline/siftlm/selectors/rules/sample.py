@@ -23,6 +23,7 @@ class Sample(RuleSettings):
     example: ClassVar[Mapping[str, Any]] = {"kind": "sample", "rate": 0.3}
 
     kind: Literal["sample"] = "sample"
+    unchecked: ClassVar[str] = ""
     rate: float | None = Field(None, ge=0, le=1, description="The probability of being kept.")
     column: str | None = Field(None, description="A column with each document's own probability.")
 

@@ -91,6 +91,7 @@ class Threshold(RuleSettings, Bounds):
     example: ClassVar[Mapping[str, Any]] = {"kind": "threshold", "column": "perplexity", "min": 5, "max": 80}
 
     kind: Literal["threshold"] = "threshold"
+    unchecked: ClassVar[str] = ""
     column: str = Field(description="The column compared.")
 
     def columns(self) -> set[str]:

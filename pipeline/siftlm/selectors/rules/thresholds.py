@@ -67,3 +67,4 @@ class Thresholds(ColumnLimits):
     }
 
     kind: Literal["thresholds"] = "thresholds"
+    unchecked: ClassVar[str] = ""

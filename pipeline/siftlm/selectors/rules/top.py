@@ -37,6 +37,7 @@ class Top(RankedRule):
     """
 
     paper: ClassVar[str] = "Thrush, Potts and Hashimoto 2024, arXiv 2409.05816"
+    unchecked: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "top", "column": "perplexity", "direction": "lowest", "budget_tokens": 100_000,
     }  # fmt: skip

@@ -44,6 +44,7 @@ class AnyOf(RuleSettings):
     }
 
     kind: Literal["any"] = "any"
+    unchecked: ClassVar[str] = ""
     rules: list[Annotated[SingleRule, Field(discriminator="kind")]] = Field(
         min_length=2, description="The rules, one of which must keep a document."
     )

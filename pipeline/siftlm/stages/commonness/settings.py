@@ -18,6 +18,7 @@ class CommonnessSettings(Settings):
 
     paper: ClassVar = "He et al. 2024 (arXiv 2407.06654), SoftDedup"
     cost: ClassVar[Cost] = "reads"
+    unchecked: ClassVar[str] = "how n-grams that no other document has are smoothed"
     ngram: int = Field(4, ge=1, le=16, description="Words of the longest run counted; SoftDedup takes 4.")
     bits: int = Field(
         24,

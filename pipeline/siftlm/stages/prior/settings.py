@@ -22,6 +22,7 @@ class PriorSettings(Settings):
     needs: ClassVar = "a tokenizer"
     packages: ClassVar = ("tokenizers", "transformers")
     cost: ClassVar[Cost] = "tokenises"
+    unchecked: ClassVar[str] = "the paper's rule of cuts, which is known from notes on it"
     example: ClassVar[Mapping[str, Any]] = {"tokenizer": "openai-community/gpt2"}
 
     name: str = Field("prior", pattern=r"^[a-z][a-z0-9_]*$", description="Name of the columns.")
