@@ -23,9 +23,15 @@ def test_a_recipe_names_columns_that_its_run_computes(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Types included: every formula compiles, and what is ranked or compared is there. No model is opened."""
-    (tmp_path / "ratings").mkdir()
-    table = pa.table({"doc_id": ["a"], "overall_score": [4], "domain": ["law"]})
-    pq.write_table(table, tmp_path / "ratings/0.parquet")
+    tables = {
+        "ratings": {"overall_score": [4], "domain": ["law"]},
+        "rewards": {name: [0.5] for name in ("qwen_small", "qwen_middle", "qwen_large", "llama_small", "llama_large")},
+        "clusters": {"cluster": ["3"]},
+        "skills": {"algebra": [0.5], "geometry": [0.2], "counting": [-0.1]},
+    }
+    for name, columns in tables.items():
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"doc_id": ["a"], **columns}), tmp_path / name / "0.parquet")
     monkeypatch.chdir(tmp_path)
     config = load(str(path))
     check_names(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,31 @@ def test_a_formula_computes(expr: str, expected: list[Any]) -> None:
     assert len(values) == len(expected)
     for value, right in zip(values, expected, strict=True):
         assert value == (pytest.approx(right, rel=1e-12) if isinstance(right, float) else right)
+
+
+def test_formulas_over_several_columns_are_those_of_numpy_and_scipy() -> None:
+    """CrowdSelect's difficulty, separability and stability; its examples, then random rows with ties and gaps."""
+    rng = np.random.default_rng(0)
+    rows = np.vstack([[1.0, 2.0, 4.0], [2.0, 3.0, 1.0], [5.0, 5.0, 5.0], rng.integers(0, 4, (20, 3)).astype(float)])
+    rows[9, 1], rows[10] = np.nan, np.nan
+    table = pa.table({name: pa.array(rows[:, at], pa.float64()) for at, name in enumerate("abc")})
+    exprs = ["mean(a, b, c)", "variance(a, b, c)", "trend(a, b, c)", "mean_known(a, b, c)", "mean(1, 2) + 0 * a"]
+    columns = [ColumnSettings(name=f"c{n}", expr=expr) for n, expr in enumerate(exprs)]
+    made = Program(columns, {field.name: field.type for field in table.schema}).compute(table, {})
+
+    def known(values: Any) -> list[Any]:
+        return [None if np.isnan(value) else pytest.approx(value) for value in values]
+
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gaps = np.isnan(rows).any(axis=1)
+        trends = [stats.spearmanr(row, [1, 2, 3]).statistic for row in rows]
+        trends = [np.nan if gap else trend for gap, trend in zip(gaps, trends, strict=True)]
+        expected = [rows.mean(axis=1), rows.var(axis=1), trends, np.nanmean(rows, axis=1), 1.5 + 0 * rows[:, 0]]
+    for name, truth in zip(made.column_names, expected, strict=True):
+        assert made[name].to_pylist() == known(truth)
+    assert (made["c0"][0].as_py(), made["c1"][0].as_py()) == (pytest.approx(7 / 3), pytest.approx(1.555556, abs=1e-6))
+    assert made["c2"][1].as_py() == pytest.approx(-0.5)
 
 
 def test_a_formula_names_the_columns_before_it() -> None:

@@ -52,6 +52,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     },
     "band": {"column": "perplexity", "criterion": "medium", "rate": 0.5},
     "top": {"column": "perplexity", "budget_tokens": 100_000},
+    "diverse": {"column": "perplexity", "within": "domain", "per_group": 40, "budget_documents": 150},
     "sample": {"rate": 0.3},
     "gaussian": {"column": "perplexity", "rate": 0.4},
     "stepwise": {"column": "perplexity", "rate": 0.4},

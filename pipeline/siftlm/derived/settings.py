@@ -17,6 +17,7 @@ class ColumnSettings(Settings):
         min_length=1,
         max_length=LONGEST,
         description="A formula over columns and those before it in the list: + - * /, comparisons, `in`, and, or, not, "
-        "`a if b else c`, abs, ceil, clip, coalesce, exp, floor, is_null, log, log10, max, min, sqrt; and over the "
-        "corpus median, rank, zscore and quantile, each also `within=` a column, quantile also `weight=` one.",
+        "`a if b else c`, abs, ceil, clip, coalesce, exp, floor, is_null, log, log10, max, mean, mean_known, min, "
+        "sqrt, trend, variance; and over the corpus median, rank, zscore and quantile, each also `within=` a column, "
+        "quantile also `weight=` one.",
     )

@@ -6,12 +6,17 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from siftlm.statistics.ranks import average_ranks
 
 SHORT = 60  # characters of a formula that a message shows
 _MOST_FLOAT = 1 << 1023
 
+Numbers = npt.NDArray[np.float64]
 Value = Any
 """An Arrow array of the table's rows, or a scalar of all of them."""
 
@@ -42,6 +47,40 @@ def _element_wise(compute: Callable[..., Value]) -> Function:
     return _number_function(lambda *values: compute(*values, skip_nulls=False), 1, 64)
 
 
+def _row_wise(compute: Callable[[Numbers], Numbers], least: int = 1, *, known: bool = False) -> Function:
+    """A function of the numbers of each row, [rows, values].
+
+    It is null where one of them is missing; with `known` only where all are, and NaN stands for what is missing.
+    """
+
+    def computed(*values: Value) -> Value:
+        rows = {len(value) for value in values if not isinstance(value, pa.Scalar)} or {1}
+        table = np.stack([_column(value, max(rows)) for value in values], axis=1)
+        gaps = np.isnan(table)
+        null = gaps.all(axis=1) if known else gaps.any(axis=1)
+        made = np.full(len(table), np.nan)
+        with np.errstate(all="ignore"):
+            made[~null] = compute(table[~null])
+        column = pa.array(made, mask=null)
+        return column[0] if all(isinstance(value, pa.Scalar) for value in values) else column
+
+    return _number_function(computed, least, 64)
+
+
+def _column(value: Value, rows: int) -> Numbers:
+    """The numbers of a column, or of a constant for every row, NaN where one is missing."""
+    array = pa.array([value.as_py()] * rows) if isinstance(value, pa.Scalar) else value
+    return np.asarray(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _trend(table: Numbers) -> Numbers:
+    """Spearman's correlation of the values of each row with their order, NaN where they are all equal."""
+    ranks = average_ranks(table.T).T if len(table) else table
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    order = np.arange(table.shape[1]) - (table.shape[1] - 1) / 2
+    return np.asarray(centred @ order / np.sqrt((centred**2).sum(axis=1) * (order**2).sum()))
+
+
 FUNCTIONS: Mapping[str, Function] = {
     "abs": _number_function(pc.abs),
     "ceil": _number_function(pc.ceil),
@@ -59,8 +98,12 @@ FUNCTIONS: Mapping[str, Function] = {
     "log": _number_function(pc.ln),
     "log10": _number_function(pc.log10),
     "max": _element_wise(pc.max_element_wise),
+    "mean": _row_wise(lambda table: table.mean(axis=1)),
+    "mean_known": _row_wise(lambda table: np.nanmean(table, axis=1), known=True),
     "min": _element_wise(pc.min_element_wise),
     "sqrt": _number_function(pc.sqrt),
+    "trend": _row_wise(_trend, 2),
+    "variance": _row_wise(lambda table: table.var(axis=1)),
 }
 """What can be called of the values of one document."""
 

@@ -15,6 +15,7 @@ from siftlm.selectors.rule import Drops, Listing, PartVerdict, RuleSettings, fla
 from siftlm.selectors.rules.band import Band
 from siftlm.selectors.rules.ccnet import Ccnet
 from siftlm.selectors.rules.density import Gaussian, Stepwise
+from siftlm.selectors.rules.diverse import Diverse
 from siftlm.selectors.rules.fineweb2 import Fineweb2
 from siftlm.selectors.rules.sample import Sample
 from siftlm.selectors.rules.threshold import Threshold
@@ -24,7 +25,7 @@ from siftlm.settings import End
 from siftlm.statistics.ordered import BoolArray
 from siftlm.statistics.passes import Together
 
-SingleRule: TypeAlias = Threshold | Thresholds | Fineweb2 | Ccnet | Band | Top | Sample | Gaussian | Stepwise
+SingleRule: TypeAlias = Threshold | Thresholds | Fineweb2 | Ccnet | Band | Top | Diverse | Sample | Gaussian | Stepwise
 """Every rule that decides by itself; a new one is a file and a name here."""
 
 
