@@ -10,8 +10,9 @@ from scipy import stats
 from tests.proving.test_draws import documents
 
 from siftlm.errors import UserError
-from siftlm.proving.partitions import OTHERS, Partitions, _crossed, _joined
+from siftlm.proving.partitions import Partitions, _joined
 from siftlm.proving.soups import checked, difference_error, mixture_shares, rank_correlation_by_chance
+from siftlm.proving.values import OTHERS, _crossed
 from siftlm.report.proof import ProofSoup, ProofSoups
 
 
@@ -104,7 +105,7 @@ def test_small_and_surplus_partitions_are_joined() -> None:
 def test_columns_cross() -> None:
     """Only combinations that there are have a name."""
     first, second = (["x", "y"], np.array([0, 0, 1, 1])), (["1", "2", "3"], np.array([0, 2, 2, 2]))
-    names, numbers = _crossed([first, second], ["one", "other"])
+    names, numbers = _crossed([first, second], ["one", "other"], "prove.soups.by")
     assert [names[n] for n in numbers] == ["x, 1", "x, 3", "y, 3", "y, 3"]
     assert len(names) == 3
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,15 @@ import pyarrow as pa
 
 from siftlm.errors import UserError
 from siftlm.proving.draws import Indices, first_in_order
-from siftlm.proving.libraries import HELD_OUT, Library
+from siftlm.proving.libraries import HELD_OUT, Library, Places
+from siftlm.proving.settings import ProveSettings
+from siftlm.proving.values import OTHERS, divided
 from siftlm.scorers.contamination import Ngrams, word_ngrams
 
 NGRAM = 13  # words; Brown et al. 2020 (arXiv 2005.14165), appendix C
 FEWEST = 2  # documents of a domain
+BINS = 4  # of a column of numbers that divides domains
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -118,26 +122,62 @@ def joined(parts: Sequence[Measuring]) -> Measuring:
     )
 
 
-def choose(libraries: Sequence[Library], domains: Mapping[str, Sequence[str]], most: int, seed: int) -> Measuring:
-    """Returns at most `most` held-out documents of every domain, by a keyed draw.
+def choose(
+    libraries: Sequence[Library], domains: Mapping[str, Sequence[str]], settings: ProveSettings, seed: int
+) -> Measuring:
+    """Returns held-out documents of every domain by a keyed draw.
 
     Args:
-        libraries: Where held-out documents are; a domain's sources are all in one of them.
+        libraries: Where held-out documents are, those of the corpus first; a domain's sources are all in one of them.
         domains: Name of a domain -> its sources.
-        most: Documents of a domain.
+        settings: How many documents of a domain at most, and by which columns those of the corpus are divided.
         seed: Of the draw.
     """
-    numbers, doc_ids, texts = list[int](), list[str](), list[str]()
-    for number, sources in enumerate(domains.values()):
+    names, numbers, doc_ids, texts = list[str](), list[int](), list[str](), list[str]()
+    apart = {of.source for of in settings.held_out}
+    parts = _parts(libraries[0].measuring, settings)
+    for domain, sources in domains.items():
+        divided = parts if settings.by and domain not in apart else {}
         for library in libraries:
             places = library.measuring
-            purpose = f"{HELD_OUT} order"
-            rows = np.sort(first_in_order(places.hashes, seed, purpose, most, places.of_source(sources)))
-            doc_ids += places.doc_ids(rows)
-            texts += [text for _, text in places.texts(rows)]
-            numbers += [number] * len(rows)
-    made = Measuring.of_documents(tuple(domains), numbers, doc_ids, texts)
+            inside = places.of_source(sources)
+            for name, rows in _domains(domain, inside, divided if library is libraries[0] else {}, settings):
+                drawn = np.sort(first_in_order(places.hashes, seed, f"{HELD_OUT} order", settings.documents, rows))
+                if name not in names:
+                    names.append(name)
+                doc_ids += places.doc_ids(drawn)
+                texts += [text for _, text in places.texts(drawn)]
+                numbers += [names.index(name)] * len(drawn)
+    made = Measuring.of_documents(tuple(names), numbers, doc_ids, texts)
     return made.only(np.ones(len(texts), np.bool_))
+
+
+def _parts(places: Places, settings: ProveSettings) -> dict[str, Mask]:
+    """Which held-out documents of the corpus have which value of the columns that divide domains."""
+    if not settings.by:
+        return {}
+    names, numbers = divided(settings.by, places, BINS, "prove.by")
+    return {name: numbers == number for number, name in enumerate(names)}
+
+
+def _domains(
+    domain: str, inside: Mask, parts: Mapping[str, Mask], settings: ProveSettings
+) -> Iterator[tuple[str, Mask]]:
+    """The domains that one is divided into, each with its documents; the domain itself where nothing divides it."""
+    sizes = {name: int((mask & inside).sum()) for name, mask in parts.items()}
+    ordered = sorted((name for name, size in sizes.items() if size), key=lambda name: (-sizes[name], name))
+    large = [name for name in ordered if sizes[name] >= FEWEST]
+    all_fit = len(ordered) <= settings.most_domains
+    kept = large[: settings.most_domains if all_fit else settings.most_domains - 1]
+    if not parts:
+        yield domain, inside
+        return
+    rest = inside.copy()
+    for name in sorted(kept):
+        rest &= ~parts[name]
+        yield f"{domain}: {name}", parts[name] & inside
+    if int(rest.sum()) >= FEWEST:
+        yield f"{domain}: {OTHERS}", rest
 
 
 class SeenNgrams:

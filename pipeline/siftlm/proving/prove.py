@@ -27,7 +27,7 @@ from siftlm.proving.held_out import Measuring, SeenNgrams, choose, joined
 from siftlm.proving.items import read_items
 from siftlm.proving.libraries import Library
 from siftlm.proving.outcome import Outcome
-from siftlm.proving.partitions import Partitions, check_columns, partitions
+from siftlm.proving.partitions import Partitions, partitions
 from siftlm.proving.power import Power
 from siftlm.proving.readings import Readings
 from siftlm.proving.replicates import PACE, STAGE, TOKENS, TrainReplicate, key_of, run_replicates, task_of
@@ -35,6 +35,7 @@ from siftlm.proving.selections import Selections, selections
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan, SoupSettings
 from siftlm.proving.soups import STAGE as SOUPS
 from siftlm.proving.soups import MeasureSoup, Recipe, branch_optimisation, branches, recipes, soup_task
+from siftlm.proving.values import check_columns
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proving.watching import TrainingCounts
@@ -59,7 +60,8 @@ def prove(plan: ProofPlan, progress: Progress, *, dry_run: bool = False) -> Proo
     check_config(config)
     if not dry_run and (missing := _missing_device(config)):
         raise UserError(f"prove.training.{missing}")
-    check_columns(config)
+    for place, by in (("soups.by", config.prove.soups.by if config.prove.soups else []), ("by", config.prove.by)):
+        check_columns(config, by, f"prove.{place}")
     with publish.workspace(config.output.folder, config.name, config.store_folder) as store:
         made = mended(lambda: Proof.begin(plan, store, progress).result(dry_run=dry_run))
         if made is not None:
@@ -202,7 +204,7 @@ class Proof:
     def measuring(self) -> Measuring:
         """Returns the held-out documents and items, those that stand in training documents included."""
         config = self.plan.config
-        documents = choose(self.chosen.held_out, self.chosen.domains, config.prove.documents, config.seed)
+        documents = choose(self.chosen.held_out, self.chosen.domains, config.prove, config.seed)
         return joined([documents, *(read_items(settings, config.seed) for settings in config.prove.items)])
 
     def tasks(self, shape: ModelShape) -> list[Task]:

@@ -16,8 +16,8 @@ from siftlm.errors import UserError
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import Run
 from siftlm.proving.libraries import Holdout, Library
-from siftlm.proving.partitions import SOURCE
 from siftlm.proving.settings import RANDOM, ProofConfig, ProofPlan
+from siftlm.proving.values import SOURCE
 from siftlm.selectors import SelectSettings
 from siftlm.stages.columns import DECISIONS
 from siftlm.stages.eligible import Split
@@ -47,8 +47,8 @@ def selections(plan: ProofPlan, store: Store, progress: Progress) -> Selections:
     config = plan.config
     holdout = Holdout(frozenset(s for of in config.domains().values() for s in of), config.prove.holdout, config.seed)
     needs = Needs()
-    soups = config.prove.soups
-    columns = soups is not None and set(soups.by) != {SOURCE}
+    divided = {*config.prove.by, *(config.prove.soups.by if config.prove.soups else ())}
+    columns = not divided <= {SOURCE}
     # First, for a mistake in these must not wait for scores.
     apart = [_apart(config, store, progress, needs)] if config.prove.held_out else []
     pool_tasks = _tasks(config, store, progress, needs, select=False, columns=columns)

@@ -100,6 +100,15 @@ class ProveSettings(Settings):
         description="Name of a domain -> the sources of [[input]] whose documents, the held-out share, measure the "
         "models; by default every source, or none where `held_out` or `items` are given.",
     )
+    by: list[Name] = Field(
+        default_factory=list,
+        description="Columns whose values divide every domain of the corpus into domains of their own, a topic, a "
+        "cluster or a language, where nobody labelled any; a column of numbers in four bins.",
+    )
+    most_domains: int = Field(
+        8, ge=1, le=1024, description="Domains that `by` makes of one at most: those with the most held-out documents; "
+        "the rest are one, named `others`."
+    )  # fmt: skip
     held_out: list[InputSettings] = Field(
         default_factory=list, description="Documents that only measure models, a domain a table, by its `source`."
     )
