@@ -319,13 +319,8 @@ def test_held_out_documents_are_read_before_anything_is_selected(tree: dict[str,
 def test_domains_that_nobody_labelled_are_the_values_of_a_column(tree: dict[str, Any], tmp_path: Path) -> None:
     """A bool, a topic or a cluster divides the held-out documents of a source; the rest are `others`."""
     changed = {**tree, "output": {"folder": str(tmp_path / "out")}}
-    changed["prove"] = {
-        **tree["prove"],
-        "held_out": [],
-        "by": ["good"],
-        "holdout": 0.2,
-        "arms": tree["prove"]["arms"][:1],
-    }
+    arms = tree["prove"]["arms"][:1]
+    changed["prove"] = {**tree["prove"], "held_out": [], "by": ["good"], "holdout": 0.2, "arms": arms}
     made = prove(plan_of(changed, "prove.replicates=2"), SILENT)
     assert made is not None
     assert list(made.against_random()[0].domains) == ["web: good 0", "web: good 1"]
