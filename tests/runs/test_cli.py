@@ -346,3 +346,17 @@ def test_show_prints_steps_formulas_and_rules(desk: Any, capsys: pytest.CaptureF
     assert lines[lines.index("derived") + 1] == "  columns.0: long = byte_count > 100"
     assert "  select.preset.c4.0.columns.lorem_ipsum_count: lorem_ipsum_count ≤ 0" in lines
     assert lines[-1].startswith("  select.rules.0: 5 ≤ byte_count")
+
+
+def test_the_version_and_the_short_word_for_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m siftlm` is the same command."""
+    from importlib.metadata import version
+
+    for words in (["--version"], ["-h"], ["run", "-h"], ["store", "list", "-h"]):
+        code, out, _ = siftlm(capsys, *words)
+        assert code == 0
+        assert (
+            out.strip() == f"siftlm {version('siftlm')}" if words == ["--version"] else out.startswith("Usage: siftlm")
+        )
+    made = subprocess.run([sys.executable, "-m", "siftlm", "--version"], cwd=tmp_path, capture_output=True, check=True)
+    assert made.stdout.decode().strip() == f"siftlm {version('siftlm')}"

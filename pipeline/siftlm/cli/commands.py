@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="siftlm",
-    help="Select language-model pretraining data by perplexity: score, deduplicate, select and reweight.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(store_app, name="store")
@@ -49,6 +49,24 @@ Sets = Annotated[
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 Characters = Annotated[int, typer.Option(min=0, help="Characters of text to show.")]
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _version(wanted: bool) -> None:
+    """Prints the version of the package where it is wanted, and ends."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"siftlm {version('siftlm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def siftlm(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Select language-model pretraining data by perplexity: score, deduplicate, select and reweight."""
 
 
 @app.command(context_settings=BEAM)
