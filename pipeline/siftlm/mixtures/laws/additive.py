@@ -145,7 +145,9 @@ def _starts(layout: Layout, runs: Scales, losses: Floats) -> list[Floats]:
         numbers = np.empty(layout.numbers)
         level, scales, powers, *terms = layout.places
         numbers[level] = np.log(least * (0.3, 0.6, 0.85)[number % 3])
-        numbers[scales] = np.log(4.0 / max(float(np.ptp(losses)), 1e-3 * least)) + generator.normal(0, 0.7, layout.domains)
+        numbers[scales] = np.log(4.0 / max(float(np.ptp(losses)), 1e-3 * least)) + generator.normal(
+            0, 0.7, layout.domains
+        )
         numbers[powers] = np.log((0.1, 0.3, 0.8)[number // 3 % 3]) + generator.normal(0, 0.3, layout.domains)
         for term in terms:
             numbers[term] = np.log(0.3 * max(float(np.ptp(losses)), 1e-3 * least))

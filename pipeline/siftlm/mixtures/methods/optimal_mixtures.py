@@ -184,7 +184,9 @@ def _check(problem: Problem, scales: Scales) -> None:
     settings = problem.settings
     _ = problem.bounds, problem.prior, problem.weights
     if settings.train_tokens is None:
-        raise UserError("mix.train_tokens: must be set, the tokens of the training that the mixture is for, got nothing")
+        raise UserError(
+            "mix.train_tokens: must be set, the tokens of the training that the mixture is for, got nothing"
+        )
     for name, sizes in zip(TERMS, (scales.parameters, scales.tokens), strict=True):
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise UserError(f"mix.{name}_column: must hold numbers above 0, got {sizes[~(sizes > 0)][:1].tolist()}")
