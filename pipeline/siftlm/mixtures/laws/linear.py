@@ -45,8 +45,8 @@ def standardised(features: Floats) -> tuple[Floats, Floats, Floats]:
 def least_squares(features: Features, shares: Floats, losses: Floats, ridge: float = RIDGE) -> FittedLinear:
     """Returns the line in standardised features that fits the losses, float64[runs, targets], best.
 
-    It minimises |line - losses|^2 + ridge * runs * |weights|^2 for every target, in the smaller of both spaces. What all
-    targets share is computed once; runs that lack a loss are taken out of it.
+    It minimises |line - losses|^2 + ridge * runs * |weights|^2 for every target, in the smaller of both spaces. What
+    all targets share is computed once; runs that lack a loss are taken out of it.
     """
     standard, mean, spread = standardised(features(shares))
     few = standard.shape[1] < len(standard)

@@ -90,8 +90,8 @@ class CorpusCurvesSettings(MixSettings):
     runs: ReadPath = Field(description="CSV or Parquet with corpus, compute (operations) and loss, a row a model.")
     train_compute: float = Field(gt=0, description="Floating-point operations of the training.")
     fit_up_to: float | None = Field(
-        None, gt=0, description="Compute up to which curves are fitted for the judgement; by default what leaves the upper "
-        "third of the runs of every corpus out.",
+        None, gt=0, description="Compute up to which curves are fitted for the judgement; by default what leaves the "
+        "upper third of the runs of every corpus out.",
     )  # fmt: skip
     resamples: int = Field(100, ge=2, description="Resamples of the runs, of which the intervals are made.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the resamples.")
