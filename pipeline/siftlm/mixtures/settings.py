@@ -10,6 +10,7 @@ from siftlm.mixtures.methods.corpus_curves import CorpusCurvesSettings
 from siftlm.mixtures.methods.data_constrained import DataConstrainedSettings
 from siftlm.mixtures.methods.data_filtering import DataFilteringSettings
 from siftlm.mixtures.methods.loss_to_loss import LossToLossSettings
+from siftlm.mixtures.methods.meta_rater import MetaRaterSettings
 from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.olmix import OlmixSettings
 from siftlm.mixtures.methods.optimal_mixtures import OptimalMixturesSettings
@@ -28,6 +29,7 @@ MixMethod: TypeAlias = (
     | DataConstrainedSettings
     | CorpusCurvesSettings
     | LossToLossSettings
+    | MetaRaterSettings
     | SampleMixturesSettings
 )
 AnyMix = Annotated[MixMethod, Field(discriminator="method")]
