@@ -116,6 +116,12 @@ def test_the_layout_of_olmix_is_read(tmp_path: Path) -> None:
     assert read.shares == pytest.approx(runs.shares)
 
 
+def test_a_table_without_runs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("run,share_a,share_b,loss_x\n")
+    with pytest.raises(UserError, match="must have a row a run, got none"):
+        read_runs(RunsSettings(runs=str(tmp_path / "r.csv")))
+
+
 def test_one_domain_has_all() -> None:
     runs = Runs(("web",), ("text",), np.ones((60, 1)), np.random.default_rng(0).normal(3, 0.1, (60, 1)))
     made = regmix(RegmixSettings(runs="r.csv"), runs)

@@ -77,6 +77,15 @@ def test_runs_of_one_size_have_no_term_in_it() -> None:
     assert any("the law has no term in these" in line for line in made.warnings)
 
 
+def test_tokens_at_hand_bound_only_where_they_are_given() -> None:
+    runs, scales = scaled(12)
+    free = scaled_mixture(settings(tokens={}), runs, scales)
+    held = scaled_mixture(settings(tokens={"web": 10**12, "wiki": 10**10, "code": 10**12}), runs, scales)
+    assert held.shares["wiki"] <= 0.2 + 1e-9 < free.shares["wiki"]
+    with pytest.raises(ValueError, match="train_tokens must be set"):
+        settings(train_tokens=None)
+
+
 def test_sizes_and_losses_that_are_none_are_told() -> None:
     runs, scales = scaled(10)
     with pytest.raises(UserError, match=r"mix\.parameters_column: must hold numbers above 0"):

@@ -399,8 +399,9 @@ def schema(
 
     from siftlm.config import RunConfig
     from siftlm.mixtures.settings import MixConfig
+    from siftlm.settings import Settings
 
-    kinds = {"run": RunConfig, "mix": MixConfig}
+    kinds: dict[str, type[Settings]] = {"run": RunConfig, "mix": MixConfig}
     if of not in kinds:
         raise UserError(f"command line: must be the schema of run or mix, got {of!r}")
     typer.echo(orjson.dumps(kinds[of].model_json_schema(), option=orjson.OPT_INDENT_2).decode())

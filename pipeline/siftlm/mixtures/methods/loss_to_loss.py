@@ -88,11 +88,11 @@ class LossToLossSettings(MixSettings):
         law = self._law(pairs)
         at, generator = np.array(self.at, np.float64), np.random.default_rng(self.seed)
         made: list[Floats] = []
-        while len(made) < self.resamples:
+        for _ in range(self.resamples):
             rows = generator.integers(len(pairs), size=len(pairs))
-            if len(np.unique(pairs[rows, 0])) >= FEWEST:
+            if len(np.unique(pairs[rows, 0])) >= FEWEST:  # fewer have no law
                 made.append(self._law(pairs[rows]).predict(at))
-        ends = np.nanpercentile(made, [5, 95], axis=0) if len(at) else np.empty((2, 0))
+        ends = np.nanpercentile(made, [5, 95], axis=0) if made and len(at) else np.full((2, len(at)), np.nan)
         predictions = tuple(Prediction(*map(float, row)) for row in zip(at, law.predict(at), *ends, strict=True))
         return LossToLossResult(tuple(self._warnings(law, pairs)), law, predictions, (self._trust(pairs),))
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from siftlm.errors import UserError
 from siftlm.findings import name_some
@@ -69,6 +69,13 @@ class OptimalMixturesSettings(FittedSettings):
     tokens_column: str = Field("tokens", description="The column of the tokens that every run read.")
     train_parameters: int = Field(ge=1, description="Parameters of the model that the mixture is for.")
     resamples: int = Field(20, ge=2, description="Resamples of the mixtures, of which the intervals are made.")
+
+    @model_validator(mode="after")
+    def _tokens_with_training(self) -> Self:
+        """Takes a training without `tokens`, whose shares these then do not bound."""
+        if self.train_tokens is None:
+            raise ValueError("train_tokens must be set, the tokens of the training that the mixture is for")
+        return self
 
     def result(self) -> ScaledMixResult:
         """Returns the mixture, after fitting a law to every target; raises UserError."""
@@ -181,10 +188,7 @@ def _same_layout(scales: Scales, inside: npt.NDArray[np.int64], laws: Laws) -> b
 
 
 def _check(problem: Problem, scales: Scales) -> None:
-    settings = problem.settings
     _ = problem.bounds, problem.prior, problem.weights
-    if settings.train_tokens is None:
-        raise UserError("mix.train_tokens: must be set, the tokens of the training that it is for, got nothing")
     for name, sizes in zip(TERMS, (scales.parameters, scales.tokens), strict=True):
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise UserError(f"mix.{name}_column: must hold numbers above 0, got {sizes[~(sizes > 0)][:1].tolist()}")
