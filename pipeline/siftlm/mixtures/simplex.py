@@ -21,6 +21,7 @@ AT_A_TIME = 10_000
 NUMBERS = 4_000_000  # shares in memory at a time
 FEW = BEST / AT_A_TIME  # of the draws; where fewer keep the bounds, draws are moved to where they do
 ROUNDS = 200
+BETWEEN = 21  # mixtures from the result to the prior
 
 
 def bounded(shares: Floats, least: Floats, most: Floats) -> Floats:
@@ -98,7 +99,8 @@ def best_mixtures(
 
     It is RegMix's: 100,000 mixtures from Dirichlet(prior), the mean of the 128 with the lowest predicted loss, all
     within the bounds. A single best one follows the fit's mistakes further than their mean does. The problems look at
-    the same draws. Others draw from Dirichlet(strength * prior), and take the mean of the `best`.
+    the same draws. Others draw from Dirichlet(strength * prior), and take the mean of the `best`. Where the prior has a
+    lower predicted loss than that mean, the result is the best of 21 mixtures between them.
     """
     first = bounded(prior[None], least, most)
     losses = predict(first)
@@ -111,7 +113,17 @@ def best_mixtures(
         more = more[inside] if inside.mean() > FEW else bounded(more, least, most)
         losses = predict(more)
         kept = [_better(one, more, losses[:, problem], best) for problem, one in enumerate(kept)]
-    return np.stack([mixtures.mean(axis=0) for mixtures, _ in kept])
+    return _no_worse(predict, np.stack([mixtures.mean(axis=0) for mixtures, _ in kept]), first[0])
+
+
+def _no_worse(predict: Predict, mixtures: Floats, prior: Floats) -> Floats:
+    """The mixtures, float64[problems, domains], but where the prior is better: then the best on the way to it."""
+    portions = np.linspace(0, 1, BETWEEN)[:, None, None]
+    between = (1 - portions) * mixtures + portions * prior
+    losses = predict(between.reshape(-1, len(prior))).reshape(BETWEEN, len(mixtures), -1)
+    own = np.diagonal(losses, axis1=1, axis2=2)  # of every problem its own mixtures
+    places = np.where(own[-1] < own[0], own.argmin(axis=0), 0)
+    return np.asarray(between[places, np.arange(len(mixtures))])
 
 
 def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats, best: int) -> tuple[Floats, Floats]:
