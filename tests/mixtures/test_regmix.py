@@ -212,3 +212,12 @@ def test_bounds_and_names_that_cannot_be_are_told(settings: dict[str, Any], mess
 def test_too_few_runs_are_told() -> None:
     with pytest.raises(UserError, match=r"must be 11 or more with the loss 'text' for the law 'roots' of 3 domains"):
         result(simulated(8))
+
+
+def test_the_result_is_never_predicted_worse_than_the_prior() -> None:
+    """Many domains, of which each is needed: draws are far from the prior, and it is the best mixture."""
+    prior = np.full(40, 1 / 40)
+    made = best_mixtures(
+        lambda shares: ((shares - prior) ** 2).sum(axis=1)[:, None], prior, 0 * prior, 0 * prior + 1, 0
+    )
+    assert ((made[0] - prior) ** 2).sum() <= 1e-12

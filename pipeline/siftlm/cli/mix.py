@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +27,7 @@ def mix(
     ] = None,
 ) -> None:
     """Find the shares that domains should have in training text, and write them for a factor `mixture`."""
+    _one_thread_a_product()
     from siftlm.config import read_toml, validated
     from siftlm.errors import nearest
     from siftlm.mixtures.mix import mix as find
@@ -45,6 +48,15 @@ def mix(
             raise UserError(f"{config}: mix.method: must be the METHOD of the command, got {table['method']!r}")
     made = validated(MixConfig, tree, sets, config or "command line")
     print_outcome(find(made), made.written)
+
+
+def _one_thread_a_product() -> None:
+    """Lets products of matrices use one thread, unless the environment says how many.
+
+    Threads of a product wait for each other busily: on a machine with other work they take twenty times as long.
+    """
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _print_methods() -> None:

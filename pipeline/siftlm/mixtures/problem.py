@@ -73,7 +73,7 @@ class BoundsSettings(MixSettings):
                 )
         least = np.array([self.least.get(name, 0.0) for name in domains])
         most = np.array([self.most.get(name, share) for name, share in zip(domains, seen.tolist(), strict=True)])
-        if self.train_tokens is not None:
+        if self.train_tokens is not None and self.tokens:
             at_hand = np.array([self.tokens.get(name, 0) for name in domains], np.float64)
             most = np.minimum(most, at_hand * self.epochs / self.train_tokens)
         check_bounds(least, most)

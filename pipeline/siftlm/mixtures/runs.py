@@ -146,6 +146,8 @@ def _places(settings: RunsSettings, names: Sequence[str], wanted: Sequence[str])
 
 def _checked(path: str, shares: Floats, names: Sequence[str], domains: Sequence[str]) -> Floats:
     """Shares that add up to 1 in every run."""
+    if not len(shares):
+        raise UserError(f"{path}: must have a row a run, got none")
     wrong = ~(np.isfinite(shares) & (shares >= 0))
     if wrong.any():
         run, domain = (int(place[0]) for place in np.nonzero(wrong))

@@ -6,6 +6,11 @@ from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
 
+from siftlm.mixtures.methods.corpus_curves import CorpusCurvesSettings
+from siftlm.mixtures.methods.data_constrained import DataConstrainedSettings
+from siftlm.mixtures.methods.data_filtering import DataFilteringSettings
+from siftlm.mixtures.methods.loss_to_loss import LossToLossSettings
+from siftlm.mixtures.methods.meta_rater import MetaRaterSettings
 from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.olmix import OlmixSettings
 from siftlm.mixtures.methods.optimal_mixtures import OptimalMixturesSettings
@@ -16,7 +21,16 @@ from siftlm.paths import WrittenPath
 from siftlm.settings import Settings
 
 MixMethod: TypeAlias = (
-    RegmixSettings | OlmixSettings | MixingLawsSettings | OptimalMixturesSettings | SampleMixturesSettings
+    RegmixSettings
+    | OlmixSettings
+    | MixingLawsSettings
+    | OptimalMixturesSettings
+    | DataFilteringSettings
+    | DataConstrainedSettings
+    | CorpusCurvesSettings
+    | LossToLossSettings
+    | MetaRaterSettings
+    | SampleMixturesSettings
 )
 AnyMix = Annotated[MixMethod, Field(discriminator="method")]
 METHODS: dict[str, type[MixSettings]] = {kind.model_fields["method"].default: kind for kind in get_args(MixMethod)}

@@ -21,6 +21,7 @@ AT_A_TIME = 10_000
 NUMBERS = 4_000_000  # shares in memory at a time
 FEW = BEST / AT_A_TIME  # of the draws; where fewer keep the bounds, draws are moved to where they do
 ROUNDS = 200
+BETWEEN = 21  # mixtures from the result to the prior
 
 
 def bounded(shares: Floats, least: Floats, most: Floats) -> Floats:
@@ -91,30 +92,43 @@ def drawn(prior: Floats, count: int, generator: np.random.Generator, strengths: 
     return made
 
 
-def best_mixtures(predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int) -> Floats:
+def best_mixtures(
+    predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int, *, strength: float = 1.0, best: int = BEST
+) -> Floats:
     """Returns for every problem the mean of the best of many drawn mixtures, float64[problems, domains].
 
     It is RegMix's: 100,000 mixtures from Dirichlet(prior), the mean of the 128 with the lowest predicted loss, all
     within the bounds. A single best one follows the fit's mistakes further than their mean does. The problems look at
-    the same draws.
+    the same draws. Others draw from Dirichlet(strength * prior), and take the mean of the `best`. Where the prior has a
+    lower predicted loss than that mean, the result is the best of 21 mixtures between them.
     """
     first = bounded(prior[None], least, most)
     losses = predict(first)
-    best = [(first, losses[:, problem]) for problem in range(losses.shape[1])]
+    kept = [(first, losses[:, problem]) for problem in range(losses.shape[1])]
     size = max(min(AT_A_TIME, NUMBERS // len(prior)), BEST)
     for number, start in enumerate(range(0, DRAWS, size)):
         generator = np.random.default_rng([seed, number])
-        more = drawn(prior, min(size, DRAWS - start), generator)
+        more = drawn(prior, min(size, DRAWS - start), generator, strength)
         inside = ((more >= least - 1e-12) & (more <= most + 1e-12)).all(axis=1)
         more = more[inside] if inside.mean() > FEW else bounded(more, least, most)
         losses = predict(more)
-        best = [_better(kept, more, losses[:, problem]) for problem, kept in enumerate(best)]
-    return np.stack([mixtures.mean(axis=0) for mixtures, _ in best])
+        kept = [_better(one, more, losses[:, problem], best) for problem, one in enumerate(kept)]
+    return _no_worse(predict, np.stack([mixtures.mean(axis=0) for mixtures, _ in kept]), first[0])
 
 
-def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats) -> tuple[Floats, Floats]:
+def _no_worse(predict: Predict, mixtures: Floats, prior: Floats) -> Floats:
+    """The mixtures, float64[problems, domains], but where the prior is better: then the best on the way to it."""
+    portions = np.linspace(0, 1, BETWEEN)[:, None, None]
+    between = (1 - portions) * mixtures + portions * prior
+    losses = predict(between.reshape(-1, len(prior))).reshape(BETWEEN, len(mixtures), -1)
+    own = np.diagonal(losses, axis1=1, axis2=2)  # of every problem its own mixtures
+    places = np.where(own[-1] < own[0], own.argmin(axis=0), 0)
+    return np.asarray(between[places, np.arange(len(mixtures))])
+
+
+def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats, best: int) -> tuple[Floats, Floats]:
     """The best of the mixtures that were kept and some more, with their losses."""
-    few = np.argsort(losses, kind="stable")[:BEST]
+    few = np.argsort(losses, kind="stable")[:best]
     mixtures, values = np.concatenate([kept[0], more[few]]), np.concatenate([kept[1], losses[few]])
-    order = np.argsort(values, kind="stable")[:BEST]
+    order = np.argsort(values, kind="stable")[:best]
     return mixtures[order], values[order]

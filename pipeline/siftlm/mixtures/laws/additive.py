@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +43,8 @@ class Scales:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Says where the numbers of a law stand in the vector that is fitted; all but exponents of shares are logarithms.
+class LawLayout:
+    """Says where the numbers of a law stand in the vector that is fitted; all are logarithms.
 
     Attributes:
         domains: Their number.
@@ -59,22 +60,22 @@ class Layout:
 
     @property
     def places(self) -> list[slice]:
-        """Returns log E; log C; log g; then of every term log exponent, and its log scale or the parts of that."""
+        """Returns E, C and g, then of every term its exponent and its scale, or the scale's parts."""
         width = self.domains + 1 if self.joint else 1
         sizes = [1, self.domains, self.domains, *(1 + width for term in self.terms if term)]
         ends = np.cumsum([0, *sizes]).tolist()
-        return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     @property
     def numbers(self) -> int:
-        return self.places[-1].stop
+        return int(self.places[-1].stop)
 
 
 @dataclass(frozen=True)
 class AdditiveLaw:
     """Holds a fitted law of one target; `numbers` is as the layout says."""
 
-    layout: Layout
+    layout: LawLayout
     numbers: Floats
 
     def predict(self, runs: Scales) -> Floats:
@@ -98,7 +99,7 @@ class AdditiveLaw:
         return float(self.predict(runs)[0]), slope
 
     def coefficients(self, domains: Sequence[str]) -> dict[str, float]:
-        """Returns E, C and g by domain, and the scales and exponents of the other terms, in the units of the runs."""
+        """Returns E, C and g by domain, and scales and exponents in the units of the runs."""
         level, scales, powers, *terms = (self.numbers[place] for place in self.layout.places)
         made = {"E": float(np.exp(level[0]))}
         made |= {f"C_{name}": float(c) for name, c in zip(domains, np.exp(scales), strict=True)}
@@ -125,32 +126,31 @@ def fit_additive(runs: Scales, losses: Floats, *, joint: bool = False, start: Ad
         logs, slopes = _logs(layout, numbers, runs)
         return logs - known, slopes
 
-    starts = [start.numbers] if start else _starts(layout, runs, losses)
+    starts = [start.numbers] if start else _starts(layout, losses)
     fits = [damped_newton(model, begun, HUBER, RIDGE * len(losses)) for begun in starts]
     return AdditiveLaw(layout, min(fits, key=lambda fit: fit[1])[0])
 
 
-def layout_of(runs: Scales, joint: bool) -> Layout:
+def layout_of(runs: Scales, joint: bool) -> LawLayout:
     """Returns the numbers of a law that runs can tell."""
     sizes = (runs.parameters, runs.tokens)
     units = [float(np.exp(np.log(size).mean())) for size in sizes]
     several = [len(np.unique(size)) >= 3 for size in sizes]
-    return Layout(runs.shares.shape[1], (units[0], units[1]), (several[0], several[1]), joint)
+    return LawLayout(runs.shares.shape[1], (units[0], units[1]), (several[0], several[1]), joint)
 
 
-def _starts(layout: Layout, runs: Scales, losses: Floats) -> list[Floats]:
+def _starts(layout: LawLayout, losses: Floats) -> list[Floats]:
     generator, least = np.random.default_rng(0), float(losses.min())
+    span = max(float(np.ptp(losses)), 1e-3 * least)
     made = []
     for number in range(STARTS):
         numbers = np.empty(layout.numbers)
         level, scales, powers, *terms = layout.places
         numbers[level] = np.log(least * (0.3, 0.6, 0.85)[number % 3])
-        numbers[scales] = np.log(4.0 / max(float(np.ptp(losses)), 1e-3 * least)) + generator.normal(
-            0, 0.7, layout.domains
-        )
+        numbers[scales] = np.log(4.0 / span) + generator.normal(0, 0.7, layout.domains)
         numbers[powers] = np.log((0.1, 0.3, 0.8)[number // 3 % 3]) + generator.normal(0, 0.3, layout.domains)
         for term in terms:
-            numbers[term] = np.log(0.3 * max(float(np.ptp(losses)), 1e-3 * least))
+            numbers[term] = np.log(0.3 * span)
             numbers[term.start] = np.log(0.3)
             if layout.joint:
                 numbers[term.stop - 1] = 0.0
@@ -158,7 +158,7 @@ def _starts(layout: Layout, runs: Scales, losses: Floats) -> list[Floats]:
     return made
 
 
-def _logs(layout: Layout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats]:
+def _logs(layout: LawLayout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats]:
     """Logarithms of the predicted losses, and their derivatives, float64[runs, numbers]."""
     numbers = np.clip(numbers, -50.0, 50.0)
     level, scales, powers, *terms = layout.places
@@ -179,11 +179,11 @@ def _logs(layout: Layout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats
     return np.log(made), slopes / made[:, None]
 
 
-def _used(layout: Layout, runs: Scales) -> list[tuple[Floats, float, bool]]:
+def _used(layout: LawLayout, runs: Scales) -> list[tuple[Floats, float, bool]]:
     return list(zip((runs.parameters, runs.tokens), layout.units, layout.terms, strict=True))
 
 
-def _term(layout: Layout, numbers: Floats, shares: Floats, size: Floats) -> tuple[Floats, Floats]:
+def _term(layout: LawLayout, numbers: Floats, shares: Floats, size: Floats) -> tuple[Floats, Floats]:
     """scale * size^-exponent and its derivatives; in the joint law the scale is (sum of A_i h_i)^e."""
     exponent = np.exp(numbers[0])
     if not layout.joint:

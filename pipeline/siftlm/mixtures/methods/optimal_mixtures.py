@@ -1,4 +1,4 @@
-"""Finds the best mixture for a model and a training of given sizes, by a scaling law of mixture, size and tokens.
+"""Finds the best mixture for a model and a training of given sizes, by a scaling law.
 
 Shukor et al. 2025 (Scaling Laws for Optimal Data Mixtures, arXiv 2507.09404).
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from siftlm.errors import UserError
 from siftlm.findings import name_some
@@ -70,6 +70,13 @@ class OptimalMixturesSettings(FittedSettings):
     train_parameters: int = Field(ge=1, description="Parameters of the model that the mixture is for.")
     resamples: int = Field(20, ge=2, description="Resamples of the mixtures, of which the intervals are made.")
 
+    @model_validator(mode="after")
+    def _tokens_with_training(self) -> Self:
+        """Takes a training without `tokens`, whose shares these then do not bound."""
+        if self.train_tokens is None:
+            raise ValueError("train_tokens must be set, the tokens of the training that the mixture is for")
+        return self
+
     def result(self) -> ScaledMixResult:
         """Returns the mixture, after fitting a law to every target; raises UserError."""
         runs = read_runs(self)
@@ -109,7 +116,7 @@ def scaled_mixture(settings: OptimalMixturesSettings, runs: Runs, scales: Scales
 
 @dataclass(frozen=True)
 class AdditiveObjective:
-    """Defines the weighed mean of the losses that laws predict at the sizes of the target, for every list of laws."""
+    """Defines the weighed mean of predicted losses at the sizes of the target, for every list of laws."""
 
     laws: Sequence[Laws]
     weights: Floats
@@ -181,12 +188,7 @@ def _same_layout(scales: Scales, inside: npt.NDArray[np.int64], laws: Laws) -> b
 
 
 def _check(problem: Problem, scales: Scales) -> None:
-    settings = problem.settings
     _ = problem.bounds, problem.prior, problem.weights
-    if settings.train_tokens is None:
-        raise UserError(
-            "mix.train_tokens: must be set, the tokens of the training that the mixture is for, got nothing"
-        )
     for name, sizes in zip(TERMS, (scales.parameters, scales.tokens), strict=True):
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise UserError(f"mix.{name}_column: must hold numbers above 0, got {sizes[~(sizes > 0)][:1].tolist()}")
@@ -196,8 +198,8 @@ def _check(problem: Problem, scales: Scales) -> None:
     for name, column in zip(problem.targets, problem.losses.T, strict=True):
         if (count := int(np.isfinite(column).sum())) < needed:
             raise UserError(
-                f"mix.runs: must be {needed} or more with the loss {name!r} for this law of {len(problem.runs.domains)} "
-                f"domains, got {count}"
+                f"mix.runs: must be {needed} or more with the loss {name!r} for this law of "
+                f"{len(problem.runs.domains)} domains, got {count}"
             )
 
 
