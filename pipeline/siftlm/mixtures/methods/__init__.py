@@ -1,0 +1,1 @@
+"""Finds shares of domains, a method a file."""
