@@ -78,8 +78,7 @@ def partitions(pool: Library, documents: Documents, settings: SoupSettings, leas
         UserError: there is one partition only, or there are too many values.
     """
     places = pool.training
-    codes = [_codes(name, places, settings.bins) for name in settings.by]
-    names, numbers = _crossed(codes, settings.by)
+    names, numbers = divided(settings.by, places, settings.bins, "prove.soups.by")
     sizes = np.bincount(numbers, documents.sizes() * documents.weight.astype(np.float64), len(names)).astype(np.float64)
     names, numbers = _joined(names, numbers, sizes, least, settings.most)
     if len(names) < 2:
@@ -89,6 +88,24 @@ def partitions(pool: Library, documents: Documents, settings: SoupSettings, leas
         )
     order = np.argsort(places.hashes, kind="stable")
     return Partitions(tuple(names), numbers.astype(np.int16), places.hashes[order], order)
+
+
+def divided(by: Sequence[str], places: Places, bins: int, place: str) -> tuple[list[str], Indices]:
+    """Returns the names of the groups that columns divide documents into, and the number of every document's.
+
+    A group is a combination of values, or of bins of equal text where a column has numbers. Some names may have no
+    document.
+
+    Args:
+        by: The columns.
+        places: The documents.
+        bins: Of a column of numbers.
+        place: In the configuration, for messages.
+
+    Raises:
+        UserError: a column is not there, or there are too many values.
+    """
+    return _crossed([_codes(name, places, bins, place) for name in by], by, place)
 
 
 def _joined(
@@ -104,47 +121,49 @@ def _joined(
     return [*(names[n] for n in kept), *([OTHERS] if joins else [])], place[numbers]
 
 
-def _crossed(codes: Sequence[tuple[list[str], Indices]], by: Sequence[str]) -> tuple[list[str], Indices]:
+def _crossed(
+    codes: Sequence[tuple[list[str], Indices]], by: Sequence[str], place: str = "prove.soups.by"
+) -> tuple[list[str], Indices]:
     """The partitions that every combination of values makes, of those that there are."""
     names, numbers = codes[0]
     for more, others in codes[1:]:
         pairs, numbers = np.unique(numbers * len(more) + others, return_inverse=True)
         names = [f"{names[pair // len(more)]}, {more[pair % len(more)]}" for pair in pairs.tolist()]
         if len(names) > MOST_VALUES:
-            raise UserError(f"prove.soups.by: must have {MOST_VALUES:,} combinations at most, got more of {list(by)}")
+            raise UserError(f"{place}: must have {MOST_VALUES:,} combinations at most, got more of {list(by)}")
     return names, np.asarray(numbers, np.int64)
 
 
-def _codes(name: str, places: Places, bins: int) -> tuple[list[str], Indices]:
+def _codes(name: str, places: Places, bins: int, place: str) -> tuple[list[str], Indices]:
     """The names of a column's values or bins, and the number of every document's."""
     if name == SOURCE:
         sources = sorted(set(places.sources))
         return sources, np.repeat([sources.index(of) for of in places.sources], np.diff(places.starts))
-    columns = list(_columns(name, places))
+    columns = list(_columns(name, places, place))
     kind = next((column.type for column in columns if not pa.types.is_null(column.type)), pa.string())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _binned(name, [column.cast(pa.float64()) for column in columns], places, bins)
-    return _valued(name, [column.cast(pa.string()) for column in columns])
+    return _valued(name, [column.cast(pa.string()) for column in columns], place)
 
 
-def _columns(name: str, places: Places) -> Iterator[pa.Array]:
+def _columns(name: str, places: Places, place: str) -> Iterator[pa.Array]:
     """The values of a column of the documents of every shard that has some."""
     every = np.arange(len(places), dtype=np.int64)
     for task, _, rows in places.by_shard(every):
-        yield _column(task, name, places).take(pa.array(rows))
+        yield _column(task, name, places, place).take(pa.array(rows))
 
 
-def _column(task: Task, name: str, places: Places) -> pa.Array:
+def _column(task: Task, name: str, places: Places, place: str) -> pa.Array:
     table = read_columns(task, places.store, {name})
     if name not in table.schema.names:
-        raise UserError(f"prove.soups.by: must name columns that every document has, got {name!r}")
+        raise UserError(f"{place}: must name columns that every document has, got {name!r}")
     return table[name].combine_chunks()
 
 
-def _valued(name: str, columns: Sequence[pa.Array]) -> tuple[list[str], Indices]:
+def _valued(name: str, columns: Sequence[pa.Array], place: str) -> tuple[list[str], Indices]:
     values = sorted({value for column in columns for value in pc.unique(column).to_pylist() if value is not None})
     if len(values) > MOST_VALUES:
-        raise UserError(f"prove.soups.by: must name columns of {MOST_VALUES:,} values at most, got more of {name!r}")
+        raise UserError(f"{place}: must name columns of {MOST_VALUES:,} values at most, got more of {name!r}")
     known = pa.array(values, pa.string())
     found = [pc.fill_null(pc.index_in(column, known, skip_nulls=True), len(values)).to_numpy() for column in columns]
     return [*values, f"no {name}"], np.concatenate(found).astype(np.int64)

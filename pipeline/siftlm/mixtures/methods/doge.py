@@ -6,17 +6,22 @@ over target domains. The port in Aioli's repository averages over training domai
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from siftlm.mixtures.bench import Load
+from siftlm.mixtures.learning import LearnerSettings
 from siftlm.mixtures.online import Floats, MeanShares, smoothed, tilted, uniform_shares
 
 CLIPPED_NORM = 5.0  # of a domain's gradient
 LARGEST = 5.0  # times the learning rate is the highest score
 TINY = 1e-6
+WINDOWS = 4  # of a step with the default settings, for the cost of a gradient
 Rows = npt.NDArray[np.floating]
 
 
@@ -86,3 +91,30 @@ def clipped(row: Rows) -> Floats:
     """Returns a gradient of the norm 5 at most, float64[parameters]."""
     wide = np.asarray(row, np.float64)
     return np.asarray(wide * min(1.0, CLIPPED_NORM / (float(np.linalg.norm(wide)) + TINY)))
+
+
+class DogeSettings(LearnerSettings):
+    """Mixes domains by how well their gradients lower the losses of held-out text, while a model is trained."""
+
+    method: Literal["doge"] = "doge"
+    paper: ClassVar = "Fan et al. 2024 (DoGE, arXiv 2310.15393)"
+    needs: ClassVar = "texts to train a model on"
+    cost: ClassVar = "trains small models"
+    example: ClassVar = {"train": {"input": [{"source": "web", "paths": ["web/*.jsonl"]}]}}
+    observes: ClassVar = "gradients"
+
+    mu: float = Field(
+        0.01, gt=0, description="The higher, the slower shares change; .01 in the published configuration."
+    )
+    smoothing: float = Field(0.0, ge=0, lt=1, description="The part of the shares that all domains have alike.")
+    own: bool = Field(
+        True, description="Whether a domain's own held-out text counts for it, as it does in the authors' code."
+    )
+    every: int = Field(10, ge=1, description="Steps from one update of the shares to the next.")
+    windows: int = Field(1, ge=1, description="Windows of every domain, and of its held-out text, in a gradient.")
+
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> Doge:
+        return Doge(domains, self.mu, self.smoothing, self.own)
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+        return [Load(1, steps, 1 + 2 * domains * self.windows / (self.every * WINDOWS))]

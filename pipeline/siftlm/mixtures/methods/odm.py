@@ -6,11 +6,19 @@ Albalak et al. 2023 (Online Data Mixing, arXiv 2312.02406). Which of two forms t
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
+from siftlm.errors import UserError
+from siftlm.mixtures.bench import Load
+from siftlm.mixtures.learning import LearnerSettings, replayed
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, uniform_shares
+from siftlm.mixtures.protocol import MixResult
+from siftlm.mixtures.step_log import read_log
+from siftlm.paths import ReadPath
 
 Variant = Literal["exp3", "smoothed"]
 SCALE = {"exp3": 10.0, "smoothed": 1.0}
@@ -74,3 +82,39 @@ class OnlineMixing(MeanShares):
         made = (1 - count * self.rate) * powers / powers.sum() + self.rate
         self.weights = np.asarray(made / made.sum())
         return self.noted(self.weights)
+
+
+class OdmSettings(LearnerSettings):
+    """Mixes domains by a bandit, which draws more where the losses of a model in training are high."""
+
+    method: Literal["odm"] = "odm"
+    paper: ClassVar = "Albalak et al. 2023 (Online Data Mixing, arXiv 2312.02406)"
+    needs: ClassVar = "texts to train a model on, or a log of losses"
+    cost: ClassVar = "trains small models"
+    unchecked: ClassVar = "which of the two variants, and which moving average, the paper's results are by"
+    example: ClassVar = {"log": "losses.csv"}
+    observes: ClassVar = "losses"
+
+    log: ReadPath | None = Field(
+        None, description="CSV or Parquet with the columns step, domain, loss and perhaps tokens: the losses of a "
+        "training that is replayed.",
+    )  # fmt: skip
+    variant: Variant = Field(
+        "exp3", description="exp3 adds up rewards, as the authors' code does; smoothed has their moving average."
+    )
+    smoothing: float = Field(0.9, ge=0, lt=1, description="What the moving average of `smoothed` keeps of the past.")
+
+    def reads(self) -> Sequence[str]:
+        return [self.log] if self.log else []
+
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> OnlineMixing:
+        return OnlineMixing(domains, self.variant, self.smoothing)
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+        return [Load(1, steps)]
+
+    def result(self) -> MixResult:
+        if self.log is None:
+            raise UserError("mix.log: must name a log of losses where nothing is trained, or call siftlm mix with --train")
+        log = read_log(self.log, ("loss",))
+        return replayed(self.learner(len(log.domains), {}), (StepLosses(*log.losses(s)) for s in log), log.domains)

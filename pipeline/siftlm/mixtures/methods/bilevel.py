@@ -7,11 +7,15 @@ gradient through one step of the model is exact: theta' = theta - eta sum_i w_i 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from siftlm.mixtures.bench import Load
+from siftlm.mixtures.learning import LearnerSettings
 from siftlm.mixtures.online import Floats, MeanShares, uniform_shares
 
 FEATURES = ("loss", "length", "age")
@@ -88,3 +92,28 @@ def score_gradient(scores: Floats, alignments: Floats, rate: float) -> Floats:
     """
     shares = window_weights(scores) / len(scores)
     return np.asarray(-rate * len(scores) * (shares * alignments - shares * (shares @ alignments)))
+
+
+class BilevelSettings(LearnerSettings):
+    """Mixes domains by weights of single windows, which a small network learns to lower the loss of held-out text."""
+
+    method: Literal["bilevel"] = "bilevel"
+    paper: ClassVar = "Yu et al. 2025 (dynamic bi-level weighting, arXiv 2507.16178)"
+    needs: ClassVar = "texts to train a model on"
+    cost: ClassVar = "trains small models"
+    unchecked: ClassVar = "the network, what it sees of a text, its step size, and how often it is updated"
+    example: ClassVar = {"train": {"input": [{"source": "web", "paths": ["web/*.jsonl"]}]}}
+    observes: ClassVar = "windows"
+
+    speed: float = Field(1.0, gt=0, description="Step size of the network.")
+    every: int = Field(100, ge=1, description="Steps from one update of the network to the next.")
+    windows: int = Field(1, ge=1, description="Windows of every domain's held-out text that an update looks at.")
+
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> BilevelWeights:
+        return BilevelWeights(domains, self.speed)
+
+    def starting_shares(self, prior: Floats) -> Floats:
+        return prior
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+        return [Load(1, steps, 1.4)]

@@ -1,0 +1,207 @@
+"""Defines methods that learn shares while a small model is trained, and what they say when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from siftlm.errors import UserError
+from siftlm.findings import name_some
+from siftlm.mixtures.bench import LearnerPlan, Load, Plan, TrainedModel, TrainingBench, TrainSettings
+from siftlm.mixtures.online import ShareLearner, uniform_shares
+from siftlm.mixtures.protocol import MixResult, MixSettings, Outcome, Shown, interval_words
+
+Floats = npt.NDArray[np.float64]
+Observes = Literal["losses", "excess", "held_out", "gradients", "windows"]
+"""What a learner observes: a step's losses by domain, their clipped excess over a reference model's, losses on
+held-out text at marks, gradients of domains and targets, or single windows."""
+
+SMALL_MODELS = 15_000_000
+"""Parameters of the models from which on ranks of mixtures hold for large ones (Olmix, arXiv 2602.12237)."""
+RESAMPLES = 1000  # of held-out documents
+MANY_EPOCHS = 4.0  # from there on repeated text teaches less than new text (Muennighoff et al. 2023, arXiv 2305.16264)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Holds the losses of a domain, bits per byte, of models on the prior and on the mixture."""
+
+    domain: str
+    prior: float
+    mixture: float
+
+
+@dataclass(frozen=True)
+class LearntMixture(MixResult):
+    """Holds a mixture that was found by training, and what models that were trained on it say of it.
+
+    Attributes:
+        losses: By domain, of models on the prior and on the mixture; none without such a check.
+        parameters: Of the models.
+        tokens: That every model was trained on.
+        models: Keys of the models in the store that the mixture comes from.
+    """
+
+    losses: tuple[Checked, ...]
+    parameters: int
+    tokens: int
+    models: tuple[str, ...]
+
+    def tables(self) -> Iterator[Shown]:
+        """Yields the shares, the largest first, with the losses of the check."""
+        losses = {one.domain: one for one in self.losses}
+        rows = []
+        for name, share in sorted(self.shares.items(), key=lambda item: (-item[1], item[0])):
+            row: tuple[object, ...] = (name, f"{share:.4f}", self._interval(name), f"{self.prior[name]:.4f}")
+            if name in losses:
+                row = (*row, f"{losses[name].prior:.4f}", f"{losses[name].mixture:.4f}")
+            rows.append(row)
+        more = ("bits per byte on the prior", "on the mixture") if losses else ()
+        yield Shown(("domain", "share", "of several trainings", "prior", *more), rows)
+
+    def verdict(self) -> str:
+        if self.gain is None:
+            return ""
+        gain, low, high = self.gain
+        return (
+            f"models on the mixture have {gain:+.4f} bits per byte less than on the prior, by domain "
+            f"(90 % of draws of held-out documents: {interval_words(low, high)})"
+        )
+
+
+class TrainableSettings(MixSettings):
+    """Configures a method that can train the models that it needs."""
+
+    train: TrainSettings | None = Field(None, description="What the models of `--train` are trained on, and how.")
+
+    def training(self) -> TrainSettings:
+        """Returns what models are trained on; raises UserError where nothing says it."""
+        if self.train is None or bool(self.train.input) == (self.train.run is not None):
+            raise UserError("mix.train: must have texts, either `input` or `run`, where models are trained")
+        return self.train
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+        """Returns what will be trained for so many domains, beside the check."""
+        raise NotImplementedError(f"{self.method} must say what it trains")
+
+    def trained(self, bench: TrainingBench) -> Outcome:
+        """Returns what the method finds by training."""
+        raise NotImplementedError(f"{self.method} must train")
+
+
+class LearnerSettings(TrainableSettings):
+    """Configures a method that changes shares while one model is trained."""
+
+    observes: ClassVar[Observes]
+    every: ClassVar[int] = 1
+    windows: ClassVar[int] = 1
+
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> ShareLearner[Any]:
+        """Returns the method at its beginning; `arrays` are those of its `LearnerPlan`."""
+        raise NotImplementedError(f"{self.method} must learn shares")
+
+    def marks(self, steps: int, domains: int) -> tuple[int, ...]:
+        """Returns the steps after which a learner of held-out losses observes them."""
+        return ()
+
+    def starting_shares(self, prior: Floats) -> Floats:
+        """Returns the shares that the first step is drawn by."""
+        return uniform_shares(len(prior))
+
+    def trained(self, bench: TrainingBench) -> Outcome:
+        return learnt(self, bench, LearnerPlan(self.plan()))
+
+    def plan(self) -> dict[str, Any]:
+        """Returns the settings that decide what is learnt."""
+        return self.model_dump(mode="json", exclude={"train", "log"})
+
+
+def learnt(settings: LearnerSettings, bench: TrainingBench, plan: LearnerPlan) -> LearntMixture:
+    """Trains one model whose shares the method changes, and returns the shares that it learnt."""
+    domains = len(bench.domains)
+    start, marks = settings.starting_shares(bench.prior), settings.marks(bench.steps, domains)
+    made = bench.train([Plan(settings.method, start, bench.steps, learner=plan, marks=marks)])[0]
+    learner = settings.learner(domains, plan.arrays)
+    assert made.state is not None, "a learner has a state"
+    learner.restore(made.state)
+    return judged(bench, learner.result(), [made])
+
+
+def replayed(
+    learner: ShareLearner[Any], steps: Iterable[Any], domains: Sequence[str], warnings: Sequence[str] = ()
+) -> MixResult:
+    """Returns the shares that a method learns from what was logged of a training."""
+    for seen in steps:
+        learner.observe(seen)
+    shares = dict(zip(domains, learner.result().tolist(), strict=True))
+    line = "a replay cannot know what the model would have learnt on the mixtures that the method asks for"
+    return MixResult((*warnings, line), shares, {}, {}, None, ())
+
+
+def judged(
+    bench: TrainingBench, shares: Floats, models: Sequence[TrainedModel], warnings: Sequence[str] = ()
+) -> LearntMixture:
+    """Returns a mixture after its check: pairs of models on the prior and on the mixture, from the same seeds."""
+    domains, count = bench.domains, bench.settings.check
+    plans = [
+        Plan(f"{name} {seed}", of, bench.steps, seed=seed)
+        for seed in range(count)
+        for name, of in (("check of the prior", bench.prior), ("check of the mixture", shares))
+    ]
+    made = bench.train(plans)
+    prior, mixture = made[0::2], made[1::2]
+    gain, losses = None, tuple[Checked, ...]()
+    lines = list(warnings)
+    if count:
+        before, after = (np.mean([model.losses for model in of], axis=0) for of in (prior, mixture))
+        losses = tuple(map(Checked, domains, before.tolist(), after.tolist()))
+        gain = (float((before - after).mean()), *bench.gain_interval(prior, mixture))
+        if gain[1] <= 0:
+            lines.append("the mixture does not surely beat the prior on held-out text: the interval of its gain has 0 in it")
+    lines += _warnings(bench, [*models, *made])
+    return LearntMixture(
+        warnings=tuple(lines),
+        shares=dict(zip(domains, shares.tolist(), strict=True)),
+        prior=dict(zip(domains, bench.prior.tolist(), strict=True)),
+        intervals={},
+        gain=gain,
+        trust=(),
+        losses=losses,
+        parameters=max((model.parameters for model in [*models, *made]), default=0),
+        tokens=bench.settings.tokens,
+        models=tuple(model.key for model in models),
+    )
+
+
+def _warnings(bench: TrainingBench, models: Sequence[TrainedModel]) -> list[str]:
+    lines = []
+    parameters = max((model.parameters for model in models), default=SMALL_MODELS)
+    if parameters < SMALL_MODELS:
+        lines.append(
+            f"the models have {parameters:,} parameters: what small models say of mixtures is known to hold for large "
+            f"ones from about {SMALL_MODELS:,} on (Olmix, arXiv 2602.12237)"
+        )
+    epochs = np.max([model.epochs for model in models], axis=0) if models else np.zeros(len(bench.domains))
+    often = [name for name, times in zip(bench.domains, epochs.tolist(), strict=True) if times > MANY_EPOCHS]
+    if often:
+        lines.append(
+            f"a model has read the texts of {name_some(often)} up to {float(epochs.max()):.1f} times: their shares say "
+            "as much of learning by heart as of learning"
+        )
+    return lines
+
+
+def one_domain(domain: str) -> LearntMixture:
+    """Returns the only mixture of one domain, for which nothing is trained."""
+    line = f"there is one domain only, {domain!r}, so that there is nothing to mix"
+    return LearntMixture((line,), {domain: 1.0}, {domain: 1.0}, {}, None, (), (), 0, 0, ())
+
+
+def with_warnings(made: LearntMixture, *lines: str) -> LearntMixture:
+    """Returns a mixture with more warnings before its own."""
+    return replace(made, warnings=(*lines, *made.warnings))

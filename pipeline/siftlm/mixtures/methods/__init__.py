@@ -1,1 +1,0 @@
-"""Finds shares of domains, a method a file."""

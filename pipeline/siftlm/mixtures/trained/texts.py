@@ -1,0 +1,143 @@
+"""Reads the texts of domains, and divides them into what models are trained on and what measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from siftlm.config import RunConfig
+from siftlm.engine.progress import Progress
+from siftlm.errors import UserError
+from siftlm.inspect.run import FinishedRun
+from siftlm.mixtures.bench import TrainSettings
+from siftlm.proving.draws import Indices
+from siftlm.proving.libraries import Holdout, Library
+from siftlm.proving.partitions import SOURCE, divided
+from siftlm.proving.selections import shard_tasks
+from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
+from siftlm.proxies.training.tokens import TextOfGroup
+from siftlm.stages.registry import Needs
+from siftlm.stages.write import OutputSettings
+from siftlm.statistics.hashing import keyed
+from siftlm.store import Store, digest
+
+NAME = "mix"  # of the run that reads the texts
+FEWEST = 2  # documents of a domain that measure models
+DRAWN = 8.0  # times a domain's equal share of the tokens is drawn of it at most
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DomainTexts:
+    """Holds which documents there are of every domain.
+
+    Attributes:
+        domains: Their names, sorted.
+        library: The documents.
+        numbers: int64[documents], the domain of each.
+        trains: int64[n], the documents that models may be trained on, ascending.
+        measures: int64[m], those that measure them, ascending.
+        tokens: float64[domains], the estimated tokens of all documents, each as often as it is wanted.
+        tokenizer: Path of the tokenizer in the store.
+    """
+
+    domains: tuple[str, ...]
+    library: Library
+    numbers: Indices
+    trains: Indices
+    measures: Indices
+    tokens: Floats
+    tokenizer: str
+
+    def identity(self, rows: Indices) -> str:
+        """Returns a digest of the texts of some documents with their domains."""
+        names = [self.domains[number] for number in self.numbers[rows].tolist()]
+        return digest(self.library.identity, rows, names)
+
+    def texts(self, rows: Indices) -> Iterator[TextOfGroup]:
+        """Yields the texts of some documents with their domains; rows ascend."""
+        for row, text in self.library.training.texts(rows):
+            yield TextOfGroup(self.domains[self.numbers[row]], text)
+
+
+def run_config(settings: TrainSettings) -> RunConfig:
+    """Returns the configuration of the run that reads `input`."""
+    return RunConfig(name=NAME, seed=settings.seed, input=settings.input, output=OutputSettings(folder=settings.folder))
+
+
+def domain_texts(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> DomainTexts:
+    """Returns the documents of all domains, of `input` or of a finished run.
+
+    Raises:
+        UserError: a column of `by` is not there, or a domain has too few documents.
+    """
+    library = _library(settings, store, progress, needs)
+    places = library.training
+    names, numbers = divided(settings.by, places, settings.bins, "mix.train.by")
+    names, numbers = _sorted(names, numbers)
+    path = tokenizer_path(settings, library, settings.seed, store, "mix.train.tokenizer")
+    rates = bytes_per_token(read_tokenizer(path, store), library, settings.seed)
+    documents = places.documents(sorted(set(places.sources)), rates)
+    sizes = documents.sizes()
+    held_out, place = _held_out(documents.hashes, numbers, names, settings)
+    order = np.lexsort((place, numbers))
+    order = order[~held_out[order]]
+    most = min(float(settings.tokens), DRAWN * settings.tokens / max(1, len(names)))
+    trains = np.sort(order[_before(sizes[order], numbers[order], most)])
+    tokens = np.bincount(numbers, sizes * documents.weight.astype(np.float64), len(names))
+    return DomainTexts(
+        tuple(names), library, numbers, trains, np.flatnonzero(held_out), np.asarray(tokens, np.float64), path
+    )
+
+
+def _library(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> Library:
+    nobody = Holdout(frozenset(), 0.0, 0)
+    if settings.run is not None:
+        run = FinishedRun.open(settings.run)
+        weights = run.config.selection().weights
+        return Library(NAME, run.store, run.tasks(), nobody, materialised=weights is None or weights.materialise)
+    config = run_config(settings)
+    columns = set(settings.by) != {SOURCE}
+    tasks = shard_tasks(config, store, progress, needs, select=False, columns=columns)
+    return Library(NAME, store, tasks, nobody, config.split())
+
+
+def _sorted(names: list[str], numbers: Indices) -> tuple[list[str], Indices]:
+    """The domains that have documents, by name."""
+    there = np.flatnonzero(np.bincount(numbers, minlength=len(names)))
+    kept = sorted(there.tolist(), key=lambda number: names[number])
+    place = np.zeros(len(names), np.int64)
+    place[kept] = np.arange(len(kept))
+    if not kept:
+        raise UserError("mix.train: must have texts, got none")
+    return [names[number] for number in kept], place[numbers]
+
+
+def _held_out(
+    hashes: npt.NDArray[np.uint64], numbers: Indices, names: list[str], settings: TrainSettings
+) -> tuple[npt.NDArray[np.bool_], Indices]:
+    """Which documents measure models, the first of every domain in a random order; and their places in that."""
+    order = np.lexsort((keyed(hashes, settings.seed, "mix order"), numbers))
+    counts = np.bincount(numbers, minlength=len(names))
+    if (counts <= FEWEST).any():
+        name, count = min(zip(names, counts.tolist(), strict=True), key=lambda pair: (pair[1], pair[0]))
+        raise UserError(
+            f"mix.train: every domain must have {FEWEST + 1} documents, {FEWEST} of which measure models, got {count} "
+            f"of {name!r}; leave it out, or cut its texts into more documents"
+        )
+    place = np.empty(len(numbers), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    most = np.minimum(settings.documents, np.maximum(FEWEST, (settings.holdout * counts).astype(np.int64)))
+    return place < most[numbers], place
+
+
+def _before(sizes: Indices, groups: Indices, most: float) -> npt.NDArray[np.bool_]:
+    """Which elements begin before the sizes of their group add up to `most`; groups ascend."""
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    first = np.searchsorted(groups, groups)
+    return np.asarray(starts - starts[first] < most, np.bool_)
