@@ -416,8 +416,8 @@ def _fields(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _is_tag(kind: Any, part: int | str) -> bool:
-    field = kind.model_fields.get("kind")
-    return field is not None and part in typing.get_args(field.annotation)
+    fields = [kind.model_fields[name] for name in ("kind", "method") if name in kind.model_fields]
+    return any(part in typing.get_args(field.annotation) for field in fields)
 
 
 def _step(kinds: list[Any], part: int | str) -> list[Any] | None:

@@ -20,6 +20,7 @@ from siftlm.components import Method, first_line, methods
 from siftlm.config import RunConfig, parse
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.loop import LoopConfig
+from siftlm.mixtures.settings import MixConfig
 from siftlm.proving.settings import ProofConfig
 from siftlm.scorers import SignalsSettings, open_scorer
 from siftlm.scorers.signals import SignalsScorer
@@ -78,9 +79,14 @@ KINDS = {
     "rule": ("Rules", "The `kind` of a rule of `[[select.rules]]`; some are `[[preselect]]` rules too."),
     "list": ("Lists", "The `kind` of a table in `in` or `not_in` of a threshold."),
     "factor": ("Factors", "The `kind` of a factor of `select.weights.factors`."),
+    "mixture method": (
+        "Mixtures",
+        "The METHOD of `siftlm mix`: what finds shares of domains, or how much of a corpus to keep. The cost is what "
+        "it takes beside reading what it needs.",
+    ),
 }
 """The title of each kind of method, and where a configuration names it."""
-SAID = ("columns", "reasons", "needs", "cost")
+SAID = ("columns", "reasons", "needs", "cost", "unchecked")
 """What the methods page says of a method beside its name, its words and its source, where any of its kind has it."""
 MEANINGS = {
     "doc_id": "the record's own id, or a digest of its url and text",
@@ -175,7 +181,7 @@ def _references(schema: Schema, listed: bool = False) -> Iterator[tuple[str, boo
 
 
 def configuration_page() -> str:
-    """Returns the page that lists every configuration key of a run, of the correlation commands and of proofs."""
+    """Returns the page that lists every configuration key of a run, and of the commands beside it."""
     run = RunConfig.model_json_schema()
     keys = list(run["properties"])
     return "\n\n".join(
@@ -192,6 +198,9 @@ def configuration_page() -> str:
             "## Tables of a proof",
             "Beside those of a run, for `siftlm prove`; the guide to proofs says what they mean.",
             *_beside(run, ProofConfig.model_json_schema()),
+            "## Tables of a mixture",
+            "For `siftlm mix`, which reads nothing else; the guide to mixtures says what they mean.",
+            *_beside({"properties": {}, "$defs": {}}, MixConfig.model_json_schema()),
         ]
     )
 
@@ -208,10 +217,11 @@ def _sections(tables: Mapping[str, Sequence[str]], definitions: Schema) -> Itera
     shared = Counter(places[-1] for places in tables.values())
     for name, places in tables.items():
         properties = definitions[name].get("properties", {})
-        kind = f', `kind = "{properties["kind"]["const"]}"`' if shared[places[-1]] > 1 else ""
+        tag = next((key for key in ("kind", "method") if "const" in properties.get(key, {})), None)
+        kind = f', `{tag} = "{properties[tag]["const"]}"`' if tag and shared[places[-1]] > 1 else ""
         yield "### " + ", ".join(f"`{place}`" for place in dict.fromkeys(places)) + kind
         yield prose(definitions[name].get("description", ""))
-        yield _keys(definitions[name], [key for key in properties if key != "kind"])
+        yield _keys(definitions[name], [key for key in properties if key not in ("kind", tag)])
 
 
 def _keys(schema: Schema, names: Sequence[str]) -> str:

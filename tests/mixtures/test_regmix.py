@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from tests.mixtures.tables import rows_of, simulated, write
 
 from siftlm.errors import UserError
 from siftlm.mixtures.laws.exponential import Exponential
 from siftlm.mixtures.laws.linear import Log, Roots
-from siftlm.mixtures.regmix import MixResult, Regmix, RegmixSettings
+from siftlm.mixtures.methods.regmix import RegmixSettings, regmix
+from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.runs import Runs, RunsSettings, read_runs
-from siftlm.mixtures.simplex import STRENGTHS, best_mixture, bounded, drawn
+from siftlm.mixtures.simplex import best_mixtures, bounded, drawn
 
 REGMIX = Path(__file__).resolve().parents[3] / "shared" / "data" / "perfcorr" / "regmix"
 NO_TABLES = "the tables of RegMix are not beside the repository"
 COLUMNS = {"share_columns": "train_the_pile_*", "loss_columns": "metric/the_pile_*_val_loss"}
-DOMAINS = ("web", "wiki", "code")
 
 
 def published(part: str, size: str) -> Runs:
@@ -33,12 +34,12 @@ def published(part: str, size: str) -> Runs:
 def test_the_default_law_ranks_held_out_runs_as_published() -> None:
     """Mean Spearman over 13 losses: .97 at the size that was fitted, .96 at sixty times that size."""
     runs = published("train", "1m")
-    laws = [Roots().fit(runs.shares, losses) for losses in runs.losses.T]
+    law = Roots().fit(runs.shares, runs.losses)
     for size, least in (("1m", 0.97), ("60m", 0.96)):
         held_out = published("test", size)
         found = [
-            stats.spearmanr(law.predict(held_out.shares), losses).statistic
-            for law, losses in zip(laws, held_out.losses.T, strict=True)
+            stats.spearmanr(predicted, losses).statistic
+            for predicted, losses in zip(law.predict(held_out.shares).T, held_out.losses.T, strict=True)
         ]
         assert np.mean(found) >= least
 
@@ -55,7 +56,7 @@ def test_the_mixture_for_pile_cc_is_mostly_pile_cc() -> None:
             "parameters": 1_000_000,
         }
     )
-    made = Regmix(settings, read_runs(settings)).result()
+    made = settings.result()
     assert made.shares["pile_cc"] > 0.6
     assert made.shares["dm_mathematics"] < 0.01
     assert made.gain[1] > 0
@@ -63,33 +64,23 @@ def test_the_mixture_for_pile_cc_is_mostly_pile_cc() -> None:
     assert "15,000,000" in made.warnings[0]
 
 
-def simulated(count: int = 120, seed: int = 1, noise: float = 0.0) -> Runs:
-    """Runs whose losses follow the exponential law, of a target that likes wiki and one that likes code."""
-    generator = np.random.default_rng(seed)
-    shares = drawn(np.full(3, 1 / 3), count, seed)
-    weights = np.array([[-0.5, -2.0, 0.1], [0.2, -0.3, -3.0]])
-    losses = 2.0 + np.exp(shares @ weights.T) + generator.normal(0, noise, (count, 2))
-    return Runs(DOMAINS, ("text", "programs"), shares, losses)
-
-
 def test_the_exponential_law_is_found_again() -> None:
     runs, others = simulated(), simulated(50, seed=2)
-    for number in range(2):
-        law = Exponential().fit(runs.shares, runs.losses[:, number])
-        assert law.predict(others.shares) == pytest.approx(others.losses[:, number], abs=1e-4)
+    law = Exponential().fit(runs.shares, runs.losses)
+    assert law.predict(others.shares) == pytest.approx(others.losses, abs=1e-4)
 
 
 @pytest.mark.parametrize("law", [Roots(), Log()])
 def test_linear_laws_are_least_squares(law: Any) -> None:
     runs = simulated(noise=0.05)
-    fitted = law.fit(runs.shares, runs.losses[:, 0])
+    fitted = law.fit(runs.shares, runs.losses)
     features = np.column_stack([np.ones(len(runs)), fitted.features(runs.shares)])
-    truth, *_ = np.linalg.lstsq(features, runs.losses[:, 0], rcond=None)
+    truth, *_ = np.linalg.lstsq(features, runs.losses, rcond=None)
     assert fitted.predict(runs.shares) == pytest.approx(features @ truth, abs=1e-5)
 
 
 def result(runs: Runs, **settings: Any) -> MixResult:
-    return Regmix(RegmixSettings.model_validate({"runs": "runs.csv", **settings}), runs).result()
+    return regmix(RegmixSettings.model_validate({"runs": "runs.csv", **settings}), runs)
 
 
 def test_the_best_domain_of_a_target_gets_what_it_may_have() -> None:
@@ -123,13 +114,13 @@ def test_losses_without_signal_are_told() -> None:
 
 def test_drawn_mixtures_are_around_the_prior() -> None:
     prior = np.array([0.7, 0.2, 0.1, 0.0])
-    made = drawn(prior, 20_000, 3)
+    made = drawn(prior, 20_000, np.random.default_rng(3))
     assert made.sum(axis=1) == pytest.approx(1)
     assert made.mean(axis=0) == pytest.approx(prior, abs=0.01)
     assert (made[:, 3] == 0).all()
     truth = np.random.default_rng(4).dirichlet(prior[:3], 20_000)
     assert made[:, :3].std(axis=0) == pytest.approx(truth.std(axis=0), rel=0.03)
-    assert drawn(prior, 500, 3, STRENGTHS[-1:]).std(axis=0).max() < 0.01
+    assert drawn(prior, 500, np.random.default_rng(3), 1e5).std(axis=0).max() < 0.01
 
 
 def test_the_nearest_mixture_within_bounds_is_that_of_a_solver() -> None:
@@ -149,26 +140,9 @@ def test_the_nearest_mixture_within_bounds_is_that_of_a_solver() -> None:
 
 def test_a_linear_loss_has_its_optimum_at_the_bounds() -> None:
     cost = np.array([3.0, 1.0, 2.0])
-    made = best_mixture(lambda shares: shares @ cost, np.full(3, 1 / 3), np.zeros(3), np.array([1.0, 0.4, 1.0]), 0)
+    most = np.array([1.0, 0.4, 1.0])
+    made = best_mixtures(lambda shares: (shares @ cost)[:, None], np.full(3, 1 / 3), np.zeros(3), most, 0)[0]
     assert made @ cost == pytest.approx(0.4 + 0.6 * 2, abs=0.05)
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    names = list(rows[0])
-    lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]
-    path.write_text("\n".join(lines))
-    return str(path)
-
-
-def rows_of(runs: Runs) -> list[dict[str, Any]]:
-    return [
-        {
-            "run": f"r{number}",
-            **{f"share_{name}": share for name, share in zip(runs.domains, shares, strict=True)},
-            **{f"loss_{name}": loss for name, loss in zip(runs.targets, losses, strict=True)},
-        }
-        for number, (shares, losses) in enumerate(zip(runs.shares.tolist(), runs.losses.tolist(), strict=True))
-    ]
 
 
 def test_the_command_writes_shares_that_a_mixture_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +163,7 @@ def test_the_command_writes_shares_that_a_mixture_takes(tmp_path: Path, capsys: 
     assert written["method"] == "regmix"
     factor = MixtureFactor.model_validate({"kind": "mixture", "column": "source", "path": str(output)})
     assert factor.shares == written["shares"]
-    assert factor.origin["runs_digest"] == written["runs_digest"]
+    assert factor.origin["read"] == written["read"]
 
 
 def test_two_tables_are_joined_by_their_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Defines the command `siftlm mix`, and prints a mixture with how far it is to be trusted."""
+"""Defines the command `siftlm mix`, and prints what a method found with how far it is to be trusted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import typer
 from siftlm.errors import UserError
 
 if TYPE_CHECKING:
-    from siftlm.mixtures.regmix import MixResult
-
-LEAST_SHOWN = 0.0005  # share; smaller ones are told together
+    from siftlm.mixtures.protocol import MixOutcome
 
 
 def mix(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="How shares are found: regmix.")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="How shares are found, regmix for instance; `list` shows all.")
+    ],
     config: Annotated[
         str | None, typer.Argument(metavar="[CONF]", help="A TOML file with the table [mix] and `output`.")
     ] = None,
@@ -30,6 +30,9 @@ def mix(
     from siftlm.mixtures.mix import mix as find
     from siftlm.mixtures.settings import METHODS, MixConfig
 
+    if method == "list":
+        _print_methods()
+        return
     if method not in METHODS:
         near = nearest(method, METHODS)
         hint = f"; did you mean {near!r}?" if near else ""
@@ -41,31 +44,25 @@ def mix(
         if table["method"] != method:
             raise UserError(f"{config}: mix.method: must be the METHOD of the command, got {table['method']!r}")
     made = validated(MixConfig, tree, sets, config or "command line")
-    print_mix(find(made), made.output)
+    print_outcome(find(made), made.written)
 
 
-def print_mix(made: MixResult, output: str) -> None:
-    """Prints the shares with their intervals, what they gain, and how well held-out runs are predicted."""
+def _print_methods() -> None:
+    """Prints every method with what it does and reads."""
+    from siftlm.cli.loop_terminal import print_lines, table
+    from siftlm.components import methods
+
+    rows = [(m.name, m.words, m.needs, m.cost) for m in methods() if m.kind == "mixture method"]
+    print_lines(table(("method", "what it does", "needs", "cost"), rows))
+
+
+def print_outcome(made: MixOutcome, output: str) -> None:
+    """Prints what a method found, its warnings, and where the file is."""
     from siftlm.cli.loop_terminal import print_lines, table
 
-    shares = sorted(made.shares.items(), key=lambda item: (-item[1], item[0]))
-    shown = [(name, share) for name, share in shares if share >= LEAST_SHOWN]
-    rest = [share for _, share in shares if share < LEAST_SHOWN]
-    rows = [(name, f"{share:.4f}", _interval(made.intervals[name]), f"{made.prior[name]:.4f}") for name, share in shown]
-    if rest:
-        rows.append((f"{len(rest)} others", f"{sum(rest):.4f}", "", ""))
-    gain, low, high = made.gain
     print_lines(
-        table(("domain", "share", "90 % of resamples", "prior"), rows),
-        table(
-            ("loss", "runs", "rank correlation", "error"),
-            [(one.target, one.runs, one.rank_correlation, f"{one.error:.4f}") for one in made.trust],
-        ),
-        f"predicted loss lower than the prior's by {gain:.4f} (90 % of resamples: {_interval((low, high))})",
+        *(table(shown.head, shown.rows) for shown in made.tables()),
+        *([made.verdict()] if made.verdict() else []),
         *(f"warning: {line}" for line in made.warnings),
         output,
     )
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.4f} to {ends[1]:.4f}"

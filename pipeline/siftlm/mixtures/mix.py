@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-import orjson
+import xxhash
 
 from siftlm import filesystem
-from siftlm.mixtures.regmix import MixResult, Regmix
-from siftlm.mixtures.runs import read_runs
+from siftlm.mixtures.protocol import MixOutcome, MixSettings
 from siftlm.mixtures.settings import MixConfig
-from siftlm.store import digest
 
 
-def mix(config: MixConfig) -> MixResult:
-    """Returns the mixture of a configuration after writing it to the output file; raises UserError."""
-    settings = config.mix
-    runs = read_runs(settings)
-    made = Regmix(settings, runs).result()
-    told: dict[str, Any] = {
-        "shares": made.shares,
+def mix(config: MixConfig) -> MixOutcome:
+    """Returns the result of a configuration after writing it to the output file; raises UserError."""
+    settings = config.settings
+    settings.check_packages()
+    made = settings.result()
+    made.write(config.written, provenance(settings))
+    return made
+
+
+def provenance(settings: MixSettings) -> dict[str, Any]:
+    """Returns what a result was made of: the method, its settings, and the digests of the files that it read."""
+    return {
         "method": settings.method,
         "paper": settings.paper,
         "siftlm": version("siftlm"),
         "settings": settings.model_dump(mode="json", exclude_defaults=True),
-        "runs": len(runs),
-        "runs_digest": digest(runs.domains, runs.targets, runs.shares, runs.losses),
-        **{name: value for name, value in asdict(made).items() if name != "shares"},
+        "read": _digests(settings.reads()),
     }
-    filesystem.write_bytes(config.output, orjson.dumps(told, option=orjson.OPT_INDENT_2))
-    return made
+
+
+def _digests(paths: Sequence[str]) -> dict[str, str]:
+    return {path: xxhash.xxh3_128_hexdigest(filesystem.read_bytes(path)) for path in paths}

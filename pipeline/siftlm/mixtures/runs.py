@@ -20,6 +20,8 @@ from siftlm.settings import Settings
 Floats = npt.NDArray[np.float64]
 
 RUN_COLUMNS = ("run", "run_id", "index", "id", "name")
+UNNAMED = ("", "unnamed: 0", "unnamed: 0.1", "__index_level_0__")
+"""How pandas calls a column that numbers rows."""
 ROUNDING = 0.02
 """Shares of a run that miss 1 by no more were rounded, and are divided by their sum."""
 
@@ -32,11 +34,14 @@ class RunsSettings(Settings):
     run: str | None = Field(
         None, description="The column that names runs; by default run, run_id, index, id or name, where there is one."
     )
-    share_columns: str = Field(
-        "share_*", description="Columns of shares, `*` standing for the name of the domain; `*` alone takes all "
-        "numbers of a table without losses.",
+    share_columns: str | None = Field(
+        None, description="Columns of shares, `*` standing for the name of the domain; by default `share_*`, or of two "
+        "tables without these all that do not name runs.",
     )  # fmt: skip
-    loss_columns: str = Field("loss_*", description="Columns of losses, `*` standing for the name of the target.")
+    loss_columns: str | None = Field(
+        None, description="Columns of losses, `*` standing for the name of the target; by default `loss_*`, or as for "
+        "shares.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,17 @@ class Runs:
 
 
 def read_runs(settings: RunsSettings) -> Runs:
-    """Returns the runs of one or two tables; raises UserError with the table, the run and the column."""
+    """Returns the runs of one or two tables; raises UserError with the table, the run and the column.
+
+    Two tables are those of olmix's too (allenai/olmix, docs/cli/fit.md): ratios and metrics, joined by `run` or
+    `run_id`, whose other columns but `name`, `index` and unnamed ones are domains and losses.
+    """
     table = read_table(settings.runs)
     other = read_table(settings.losses) if settings.losses else table
-    names, wanted = (_names(settings, path, of) for path, of in ((settings.runs, table), (settings.losses, other)))
-    share_columns, domains = _matching(settings.runs, table, settings.share_columns, settings)
     loss_path = settings.losses or settings.runs
-    loss_columns, targets = _matching(loss_path, other, settings.loss_columns, settings)
+    names, wanted = (_names(settings, path, of) for path, of in ((settings.runs, table), (loss_path, other)))
+    share_columns, domains = _matching(settings, settings.runs, table, "share")
+    loss_columns, targets = _matching(settings, loss_path, other, "loss")
     shares = _checked(settings.runs, _numbers(settings.runs, table, share_columns), names, domains)
     losses = _numbers(loss_path, other, loss_columns)
     if settings.losses:
@@ -75,9 +84,13 @@ def read_runs(settings: RunsSettings) -> Runs:
     return Runs(tuple(domains), tuple(targets), shares, losses)
 
 
+def _run_column(settings: RunsSettings, table: pa.Table) -> str | None:
+    return settings.run or next((name for name in RUN_COLUMNS if name in table.column_names), None)
+
+
 def _names(settings: RunsSettings, path: str | None, table: pa.Table) -> list[str]:
     """The names of the runs of a table, or their numbers from 1."""
-    column = settings.run or next((name for name in RUN_COLUMNS if name in table.column_names), None)
+    column = _run_column(settings, table)
     if column is None:
         return [str(number + 1) for number in range(table.num_rows)]
     if column not in table.column_names:
@@ -85,10 +98,15 @@ def _names(settings: RunsSettings, path: str | None, table: pa.Table) -> list[st
     return [str(value) for value in table[column].to_pylist()]
 
 
-def _matching(path: str, table: pa.Table, pattern: str, settings: RunsSettings) -> tuple[list[str], list[str]]:
-    """The columns that a pattern means, and what `*` stands for in each."""
-    run = settings.run or next((name for name in RUN_COLUMNS if name in table.column_names), None)
-    found = [name for name in table.column_names if fnmatchcase(name, pattern) and name != run]
+def _matching(settings: RunsSettings, path: str, table: pa.Table, what: str) -> tuple[list[str], list[str]]:
+    """The columns of shares or losses, and what `*` stands for in each."""
+    run, given = _run_column(settings, table), getattr(settings, f"{what}_columns")
+    others = [name for name in table.column_names if name != run]
+    pattern = given or f"{what}_*"
+    found = [name for name in others if fnmatchcase(name, pattern)]
+    if not found and given is None and settings.losses:
+        pattern = "*"
+        found = [name for name in others if name.strip().lower() not in (*RUN_COLUMNS, *UNNAMED)]
     if not found:
         raise UserError(f"{path}: must have columns like {pattern!r}, got {name_some(table.column_names)}")
     before, _, behind = pattern.partition("*")
@@ -120,8 +138,6 @@ def _places(settings: RunsSettings, names: Sequence[str], wanted: Sequence[str])
 
 def _checked(path: str, shares: Floats, names: Sequence[str], domains: Sequence[str]) -> Floats:
     """Shares that add up to 1 in every run."""
-    if len(domains) < 2:
-        raise UserError(f"{path}: must have shares of two domains or more, got {name_some(domains)}")
     wrong = ~(np.isfinite(shares) & (shares >= 0))
     if wrong.any():
         run, domain = (int(place[0]) for place in np.nonzero(wrong))

@@ -8,34 +8,53 @@ import numpy as np
 import numpy.typing as npt
 
 from siftlm.errors import UserError
-from siftlm.mixing.projection import project_l2
 
 Floats = npt.NDArray[np.float64]
 Predict = Callable[[Floats], Floats]
+"""Takes mixtures, float64[mixtures, domains], to the losses of some problems, float64[mixtures, problems]."""
 
 DRAWS = 100_000
 BEST = 128  # mixtures whose mean is the result, as RegMix has it
-STRENGTHS = np.logspace(-1, 5, 15, base=10)
+STRENGTHS = np.logspace(-1, np.log10(5), 15)
+"""Of RegMix's draws: from .1 to 5 (sail-sg/regmix, synthesize_mixture.py)."""
 AT_A_TIME = 10_000
+NUMBERS = 4_000_000  # shares in memory at a time
+FEW = BEST / AT_A_TIME  # of the draws; where fewer keep the bounds, draws are moved to where they do
+ROUNDS = 200
 
 
 def bounded(shares: Floats, least: Floats, most: Floats) -> Floats:
     """Returns the mixtures nearest to `shares`, float64[mixtures, domains], that keep the bounds.
+
+    The nearest is clip(share + c, least, most) with the c, one a mixture, that makes the sum 1; c is found by Newton's
+    steps within an interval that is halved where one leaves it.
 
     Raises:
         UserError: no mixture keeps the bounds.
     """
     check_bounds(least, most)
     outside = (shares < least - 1e-12).any(axis=1) | (shares > most + 1e-12).any(axis=1)
+    outside |= np.abs(shares.sum(axis=1) - 1) > 1e-9
     made = shares.copy()
-    room = 1 - least.sum()
-    for row in np.flatnonzero(outside).tolist():
-        if room <= 0:
-            made[row] = least / least.sum()
-            continue
-        free = np.maximum(most - least, 1e-300) / room
-        made[row] = least + room * project_l2((shares[row] - least) / room, free)
+    if outside.any():
+        made[outside] = _nearest(shares[outside], least, np.maximum(most, least))
     return made
+
+
+def _nearest(shares: Floats, least: Floats, most: Floats) -> Floats:
+    low, high = (least - shares).min(axis=1), (most - shares).max(axis=1)
+    offset = np.clip((1 - shares.sum(axis=1)) / shares.shape[1], low, high)
+    for _ in range(ROUNDS):
+        moved = shares + offset[:, None]
+        missing = 1 - np.clip(moved, least, most).sum(axis=1)
+        if (np.abs(missing) < 1e-13).all():
+            break
+        low, high = np.where(missing > 0, offset, low), np.where(missing < 0, offset, high)
+        free = ((moved > least) & (moved < most)).sum(axis=1)
+        step = offset + missing / np.maximum(free, 1)
+        offset = np.where((free > 0) & (step > low) & (step < high), step, (low + high) / 2)
+    made = np.clip(shares + offset[:, None], least, most)
+    return np.asarray(made / made.sum(axis=1, keepdims=True))
 
 
 def check_bounds(least: Floats, most: Floats) -> None:
@@ -51,42 +70,51 @@ def check_bounds(least: Floats, most: Floats) -> None:
         raise UserError("mix.least: must be below what a domain may have at most, got more")
 
 
-def drawn(prior: Floats, count: int, seed: int, strengths: Floats = STRENGTHS[:1] * 10) -> Floats:
+def drawn(prior: Floats, count: int, generator: np.random.Generator, strengths: Floats | float = 1.0) -> Floats:
     """Returns random mixtures, float64[count, domains], around a prior: Dirichlet(strength * prior).
 
     Args:
         prior: Shares of the domains, which add up to 1; a domain of no share has none in any mixture.
         count: Number of mixtures.
-        seed: Of the draw.
-        strengths: Of which every mixture takes one; the larger, the nearer it is to the prior. By default 1.
+        generator: Of the draw.
+        strengths: Of which every mixture takes one; the larger, the nearer it is to the prior.
     """
-    generator = np.random.default_rng(seed)
-    chosen = strengths[generator.integers(len(strengths), size=count)]
+    listed = np.atleast_1d(np.asarray(strengths, np.float64))
+    chosen = listed[generator.integers(len(listed), size=count)]
     # A Dirichlet is gamma variables divided by their sum; in logarithms, for small shapes underflow.
-    shapes = np.where(prior > 0, chosen[:, None] * prior, 1.0)
-    logs = np.log(generator.gamma(shapes + 1)) + np.log(generator.random(shapes.shape)) / shapes
-    logs = np.where(prior > 0, logs, -np.inf)
-    made = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(made / made.sum(axis=1, keepdims=True))
+    inside = prior > 0
+    shapes = chosen[:, None] * prior[inside]
+    logs = np.log(generator.standard_gamma(shapes + 1)) + np.log1p(-generator.random(shapes.shape)) / shapes
+    made = np.zeros((count, len(prior)))
+    risen = np.exp(logs - logs.max(axis=1, keepdims=True))
+    made[:, inside] = risen / risen.sum(axis=1, keepdims=True)
+    return made
 
 
-def best_mixture(predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int) -> Floats:
-    """Returns the mean of the best of many drawn mixtures, float64[domains], which keeps the bounds.
+def best_mixtures(predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int) -> Floats:
+    """Returns for every problem the mean of the best of many drawn mixtures, float64[problems, domains].
 
-    It is RegMix's: 100,000 mixtures from Dirichlet(prior), the mean of the 128 with the lowest predicted loss.
-    A single best one follows the fit's mistakes further than their mean does.
+    It is RegMix's: 100,000 mixtures from Dirichlet(prior), the mean of the 128 with the lowest predicted loss, all
+    within the bounds. A single best one follows the fit's mistakes further than their mean does. The problems look at
+    the same draws.
     """
-    mixtures = bounded(prior[None], least, most)
-    values = predict(mixtures)
-    for number, start in enumerate(range(0, DRAWS, AT_A_TIME)):
-        more = drawn(prior, min(AT_A_TIME, DRAWS - start), seed + number)
+    first = bounded(prior[None], least, most)
+    losses = predict(first)
+    best = [(first, losses[:, problem]) for problem in range(losses.shape[1])]
+    size = max(min(AT_A_TIME, NUMBERS // len(prior)), BEST)
+    for number, start in enumerate(range(0, DRAWS, size)):
+        generator = np.random.default_rng([seed, number])
+        more = drawn(prior, min(size, DRAWS - start), generator)
         inside = ((more >= least - 1e-12) & (more <= most + 1e-12)).all(axis=1)
-        if inside.sum() < BEST:  # bounds that few draws keep: the best are moved to where they hold
-            order = np.argsort(predict(more), kind="stable")[: 2 * BEST]
-            more = bounded(more[order], least, most)
-        else:
-            more = more[inside]
-        mixtures, values = np.concatenate([mixtures, more]), np.concatenate([values, predict(more)])
-        order = np.argsort(values, kind="stable")[:BEST]
-        mixtures, values = mixtures[order], values[order]
-    return np.asarray(mixtures.mean(axis=0))
+        more = more[inside] if inside.mean() > FEW else bounded(more, least, most)
+        losses = predict(more)
+        best = [_better(kept, more, losses[:, problem]) for problem, kept in enumerate(best)]
+    return np.stack([mixtures.mean(axis=0) for mixtures, _ in best])
+
+
+def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    """The best of the mixtures that were kept and some more, with their losses."""
+    few = np.argsort(losses, kind="stable")[:BEST]
+    mixtures, values = np.concatenate([kept[0], more[few]]), np.concatenate([kept[1], losses[few]])
+    order = np.argsort(values, kind="stable")[:BEST]
+    return mixtures[order], values[order]

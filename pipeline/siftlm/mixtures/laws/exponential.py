@@ -2,58 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+
+from siftlm.mixtures.law import FittedLaw
+from siftlm.mixtures.laws.newton import damped_newton
 
 Floats = npt.NDArray[np.float64]
 
 STARTS = (0.25, 0.5, 1.0, 2.0)  # c at first, as the distance below the least loss, in ranges of the losses
-HUBER = 0.01
+HUBER = 0.1  # of the range of the losses: errors beyond pull no more than in proportion
+RIDGE = 1e-8
+LARGEST = 50.0  # exponent; what is larger is no loss
 
 
 @dataclass(frozen=True)
 class FittedExponential:
-    """Holds c + k exp(sum over domains of t_j r_j); k is exp(log_scale)."""
+    """Holds c + exp(sum over domains of t_j r_j): levels float64[targets], weights float64[domains, targets]."""
 
-    level: float
-    log_scale: float
+    level: Floats
     weights: Floats
 
     def predict(self, shares: Floats) -> Floats:
-        return np.asarray(self.level + np.exp(self.log_scale + shares @ self.weights))
+        return np.asarray(self.level + np.exp(np.minimum(shares @ self.weights, LARGEST)))
 
 
+@dataclass(frozen=True)
 class Exponential:
-    """Fits the loss as c + k exp(sum over domains of t_j r_j), by least squares that outliers pull little."""
+    """Fits the loss as c + k exp(sum over domains of t_j r_j), by least squares that outliers pull little.
 
+    Shares add up to 1, so k is in the weights already.
+
+    Attributes:
+        start: Of the parameters, float64[targets, 1 + domains], where a fit to all runs is known.
+        huber: Errors beyond pull in proportion, in ranges of the losses.
+        levelled: Whether c is fitted; else it is 0, and losses must be above 0.
+    """
+
+    start: Floats | None = None
+    huber: float = HUBER
+    levelled: bool = True
     name: ClassVar = "exponential"
     paper: ClassVar = "Ye et al. 2024 (Data Mixing Laws, arXiv 2403.16952)"
 
+    def tuned(self, shares: Floats, losses: Floats) -> Self:
+        fit = self.fit(shares, losses)
+        return replace(self, start=np.column_stack([fit.level, fit.weights.T]))
+
     def fit(self, shares: Floats, losses: Floats) -> FittedExponential:
-        """Returns the best of fits from several levels, each begun with a line through the logarithms."""
-        span = max(float(np.ptp(losses)), 1e-6)
-        fits = [self._from(shares, losses, float(losses.min()) - start * span, span) for start in STARTS]
-        return min(fits, key=lambda fit: float(((fit.predict(shares) - losses) ** 2).sum()))
+        """Returns the best of fits from several levels, each begun with a line through the logarithms.
+
+        From a known start there is one fit.
+        """
+        made = []
+        for number, column in enumerate(losses.T):
+            known = np.isfinite(column)
+            made.append(self._target(shares[known], column[known], None if self.start is None else self.start[number]))
+        parameters = np.stack(made, axis=1)
+        return FittedExponential(parameters[0], parameters[1:])
+
+    def stack(self, fits: Sequence[FittedLaw]) -> FittedExponential:
+        laws = [cast(FittedExponential, fit) for fit in fits]
+        weights = np.concatenate([law.weights for law in laws], axis=1)
+        return FittedExponential(np.concatenate([law.level for law in laws]), weights)
 
     def parameters(self, domains: int) -> int:
-        return domains + 1
+        return domains + int(self.levelled)
 
-    def _from(self, shares: Floats, losses: Floats, level: float, span: float) -> FittedExponential:
-        # Shares add up to 1, so the scale is in the weights already.
-        line, *_ = np.linalg.lstsq(shares, np.log(losses - level), rcond=None)
-        start = np.concatenate([[level], line])
-        fit = optimize.least_squares(
-            lambda p: p[0] + np.exp(np.minimum(shares @ p[1:], 50.0)) - losses,
-            start,
-            jac=lambda p: np.column_stack(
-                [np.ones(len(shares)), np.exp(np.minimum(shares @ p[1:], 50.0))[:, None] * shares]
-            ),
-            loss="huber",
-            f_scale=HUBER * max(span, 1e-6) * 10,
-            max_nfev=200,
-        )
-        return FittedExponential(float(fit.x[0]), 0.0, np.asarray(fit.x[1:], np.float64))
+    def _target(self, shares: Floats, losses: Floats, start: Floats | None) -> Floats:
+        """The level and the weights of one target, float64[1 + domains]."""
+        span = max(float(np.ptp(losses)), 1e-6)
+        starts = [start] if start is not None else [self._start(shares, losses, share * span) for share in STARTS]
+        free = slice(None) if self.levelled else slice(1, None)
+
+        def model(parameters: Floats) -> tuple[Floats, Floats]:
+            level, weights = (parameters[0], parameters[1:]) if self.levelled else (0.0, parameters)
+            risen = np.exp(np.minimum(shares @ weights, LARGEST))
+            slopes = risen[:, None] * shares
+            return level + risen - losses, np.column_stack([np.ones(len(shares)), slopes])[:, free]
+
+        ridge = RIDGE * len(losses) * span**2
+        fits = [damped_newton(model, begun[free], self.huber * span, ridge) for begun in starts]
+        best, _ = min(fits, key=lambda fit: fit[1])
+        return best if self.levelled else np.concatenate([[0.0], best])
+
+    def _start(self, shares: Floats, losses: Floats, below: float) -> Floats:
+        level = float(losses.min()) - below if self.levelled else 0.0
+        line = np.linalg.lstsq(shares, np.log(losses - level), rcond=None)[0]
+        return np.concatenate([[level], line])
