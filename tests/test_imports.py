@@ -18,6 +18,7 @@ SOURCE_ROOTS = {"siftlm": ROOT / "pipeline" / "siftlm", "siftlm_kernels": ROOT /
 LAYERS: dict[str, frozenset[str]] = {
     "cli": frozenset({"cli", "api"}),
     "reference pages": frozenset({"reference_pages"}),
+    "mixtures by training": frozenset({"mixtures.trained"}),
     "proving": frozenset({"proving"}),
     "commands": frozenset({"plan", "push", "storage", "proxies", "classifiers", "correlation", "ngram"}),
     "corpus": frozenset({"corpus"}),

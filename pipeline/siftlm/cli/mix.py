@@ -10,6 +10,7 @@ from siftlm.errors import UserError
 
 if TYPE_CHECKING:
     from siftlm.mixtures.protocol import MixOutcome
+    from siftlm.mixtures.settings import MixConfig
 
 
 def mix(
@@ -23,6 +24,9 @@ def mix(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key, for instance mix.runs=runs.csv."),
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train the small models that the method needs, on the texts of [train].")
+    ] = False,
 ) -> None:
     """Find the shares that domains should have in training text, and write them for a factor `mixture`."""
     from siftlm.config import read_toml, validated
@@ -43,8 +47,17 @@ def mix(
         table.setdefault("method", method)
         if table["method"] != method:
             raise UserError(f"{config}: mix.method: must be the METHOD of the command, got {table['method']!r}")
+        if train and "runs" in METHODS[method].model_fields:
+            table.setdefault("runs", "runs.csv")  # which the training makes
     made = validated(MixConfig, tree, sets, config or "command line")
-    print_outcome(find(made), made.written)
+    print_outcome(_trained(made) if train else find(made), made.written)
+
+
+def _trained(config: MixConfig) -> MixOutcome:
+    from siftlm.engine.progress import Progress
+    from siftlm.mixtures.trained.run import train_mix
+
+    return train_mix(config, Progress())
 
 
 def _print_methods() -> None:

@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.findings import name_some
-from siftlm.mixtures.bench import LearnerPlan, Load, Plan, TrainedModel, TrainingBench, TrainSettings
+from siftlm.mixtures.bench import LearnerPlan, Load, TrainedModel, TrainingBench, TrainingPlan
 from siftlm.mixtures.online import ShareLearner, uniform_shares
-from siftlm.mixtures.protocol import MixResult, MixSettings, Outcome, Shown, interval_words
+from siftlm.mixtures.protocol import MixOutcome, MixResult, MixSettings, Shown, Trust, interval_words
 
 Floats = npt.NDArray[np.float64]
 Observes = Literal["losses", "excess", "held_out", "gradients", "windows"]
@@ -23,7 +22,6 @@ held-out text at marks, gradients of domains and targets, or single windows."""
 
 SMALL_MODELS = 15_000_000
 """Parameters of the models from which on ranks of mixtures hold for large ones (Olmix, arXiv 2602.12237)."""
-RESAMPLES = 1000  # of held-out documents
 MANY_EPOCHS = 4.0  # from there on repeated text teaches less than new text (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
@@ -57,12 +55,13 @@ class LearntMixture(MixResult):
         losses = {one.domain: one for one in self.losses}
         rows = []
         for name, share in sorted(self.shares.items(), key=lambda item: (-item[1], item[0])):
-            row: tuple[object, ...] = (name, f"{share:.4f}", self._interval(name), f"{self.prior[name]:.4f}")
+            row: tuple[object, ...] = (name, f"{share:.4f}", f"{self.prior[name]:.4f}")
             if name in losses:
                 row = (*row, f"{losses[name].prior:.4f}", f"{losses[name].mixture:.4f}")
             rows.append(row)
         more = ("bits per byte on the prior", "on the mixture") if losses else ()
-        yield Shown(("domain", "share", "of several trainings", "prior", *more), rows)
+        yield Shown(("domain", "share", "prior", *more), rows)
+        yield from self.trust_tables()
 
     def verdict(self) -> str:
         if self.gain is None:
@@ -75,57 +74,63 @@ class LearntMixture(MixResult):
 
 
 class TrainableSettings(MixSettings):
-    """Configures a method that can train the models that it needs."""
+    """Configures a method that trains the models that it needs, by `siftlm mix METHOD --train`."""
 
-    train: TrainSettings | None = Field(None, description="What the models of `--train` are trained on, and how.")
-
-    def training(self) -> TrainSettings:
-        """Returns what models are trained on; raises UserError where nothing says it."""
-        if self.train is None or bool(self.train.input) == (self.train.run is not None):
-            raise UserError("mix.train: must have texts, either `input` or `run`, where models are trained")
-        return self.train
+    observes: ClassVar[Observes | None] = None
 
     def loads(self, domains: int, steps: int) -> Sequence[Load]:
         """Returns what will be trained for so many domains, beside the check."""
         raise NotImplementedError(f"{self.method} must say what it trains")
 
-    def trained(self, bench: TrainingBench) -> Outcome:
+    def trained(self, bench: TrainingBench) -> MixOutcome:
         """Returns what the method finds by training."""
         raise NotImplementedError(f"{self.method} must train")
 
+    def not_trained(self, place: str, what: str) -> UserError:
+        """Returns the error of a method that is neither given a table nor asked to train."""
+        return UserError(f"mix.{place}: must name {what} where nothing is trained; or call siftlm mix with --train")
+
 
 class LearnerSettings(TrainableSettings):
-    """Configures a method that changes shares while one model is trained."""
+    """Configures a method that changes shares while one model is trained.
+
+    Attributes:
+        observes: What it observes.
+        tables: Its settings that name tables to read, which no training depends on.
+    """
 
     observes: ClassVar[Observes]
-    every: ClassVar[int] = 1
-    windows: ClassVar[int] = 1
+    tables: ClassVar[frozenset[str]] = frozenset({"log"})
 
     def learner(self, domains: int, arrays: Mapping[str, Any]) -> ShareLearner[Any]:
         """Returns the method at its beginning; `arrays` are those of its `LearnerPlan`."""
         raise NotImplementedError(f"{self.method} must learn shares")
 
-    def marks(self, steps: int, domains: int) -> tuple[int, ...]:
+    def marks(self, steps: int, domains: int) -> tuple[int, ...]:  # noqa: ARG002
         """Returns the steps after which a learner of held-out losses observes them."""
         return ()
 
-    def starting_shares(self, prior: Floats) -> Floats:
-        """Returns the shares that the first step is drawn by."""
+    def starting_shares(self, prior: Floats, arrays: Mapping[str, Any]) -> Floats:  # noqa: ARG002
+        """Returns the shares that the first step is drawn by; `arrays` are those of its `LearnerPlan`."""
         return uniform_shares(len(prior))
 
-    def trained(self, bench: TrainingBench) -> Outcome:
+    def pace(self) -> tuple[int, int]:
+        """Returns from how many steps to how many a learner of gradients observes, and windows of each domain."""
+        return 1, 1
+
+    def trained(self, bench: TrainingBench) -> MixOutcome:
         return learnt(self, bench, LearnerPlan(self.plan()))
 
     def plan(self) -> dict[str, Any]:
         """Returns the settings that decide what is learnt."""
-        return self.model_dump(mode="json", exclude={"train", "log"})
+        return self.model_dump(mode="json", exclude=set(self.tables))
 
 
 def learnt(settings: LearnerSettings, bench: TrainingBench, plan: LearnerPlan) -> LearntMixture:
     """Trains one model whose shares the method changes, and returns the shares that it learnt."""
     domains = len(bench.domains)
-    start, marks = settings.starting_shares(bench.prior), settings.marks(bench.steps, domains)
-    made = bench.train([Plan(settings.method, start, bench.steps, learner=plan, marks=marks)])[0]
+    start, marks = settings.starting_shares(bench.prior, plan.arrays), settings.marks(bench.steps, domains)
+    made = bench.train([TrainingPlan(settings.method, start, bench.steps, learner=plan, marks=marks)])[0]
     learner = settings.learner(domains, plan.arrays)
     assert made.state is not None, "a learner has a state"
     learner.restore(made.state)
@@ -149,7 +154,7 @@ def judged(
     """Returns a mixture after its check: pairs of models on the prior and on the mixture, from the same seeds."""
     domains, count = bench.domains, bench.settings.check
     plans = [
-        Plan(f"{name} {seed}", of, bench.steps, seed=seed)
+        TrainingPlan(f"{name} {seed}", of, bench.steps, seed=seed)
         for seed in range(count)
         for name, of in (("check of the prior", bench.prior), ("check of the mixture", shares))
     ]
@@ -162,7 +167,9 @@ def judged(
         losses = tuple(map(Checked, domains, before.tolist(), after.tolist()))
         gain = (float((before - after).mean()), *bench.gain_interval(prior, mixture))
         if gain[1] <= 0:
-            lines.append("the mixture does not surely beat the prior on held-out text: the interval of its gain has 0 in it")
+            lines.append(
+                "the mixture does not surely beat the prior on held-out text: the interval of its gain has 0 in it"
+            )
     lines += _warnings(bench, [*models, *made])
     return LearntMixture(
         warnings=tuple(lines),
@@ -202,6 +209,6 @@ def one_domain(domain: str) -> LearntMixture:
     return LearntMixture((line,), {domain: 1.0}, {domain: 1.0}, {}, None, (), (), 0, 0, ())
 
 
-def with_warnings(made: LearntMixture, *lines: str) -> LearntMixture:
-    """Returns a mixture with more warnings before its own."""
-    return replace(made, warnings=(*lines, *made.warnings))
+def with_trust(made: LearntMixture, trust: Sequence[Trust]) -> LearntMixture:
+    """Returns a mixture with what says how far its method is to be trusted."""
+    return replace(made, trust=tuple(trust))

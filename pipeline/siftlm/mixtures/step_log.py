@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ class StepLog:
     def __iter__(self) -> Iterator[LoggedStep]:
         """Yields the steps in their order."""
         edges = np.flatnonzero(np.diff(self.steps, prepend=np.nan, append=np.nan) != 0)
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in pairwise(edges.tolist()):
             rows = slice(first, last)
             columns = {name: values[rows] for name, values in self.columns.items()}
             yield LoggedStep(float(self.steps[first]), self.numbers[rows], self.tokens[rows], columns)
@@ -85,7 +86,9 @@ def read_log(path: str, columns: Sequence[str]) -> StepLog:
         raise UserError(f"{path}: column 'tokens' must hold numbers above 0, got others in row {_row(~(tokens > 0))}")
     for name, column in values.items():
         if np.isinf(column).any():
-            raise UserError(f"{path}: column {name!r} must hold finite numbers, got others in row {_row(np.isinf(column))}")
+            raise UserError(
+                f"{path}: column {name!r} must hold finite numbers, got others in row {_row(np.isinf(column))}"
+            )
     names = table["domain"].cast(pa.string()).to_pylist()
     domains = sorted({name for name in names if name is not None})
     if None in names:

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from siftlm.errors import UserError
 from siftlm.mixtures.bench import Load
 from siftlm.mixtures.learning import LearnerSettings
 from siftlm.mixtures.online import Floats, MeanShares, uniform_shares
+from siftlm.mixtures.protocol import MixOutcome
 
 FEATURES = ("loss", "length", "age")
 
@@ -102,18 +104,24 @@ class BilevelSettings(LearnerSettings):
     needs: ClassVar = "texts to train a model on"
     cost: ClassVar = "trains small models"
     unchecked: ClassVar = "the network, what it sees of a text, its step size, and how often it is updated"
-    example: ClassVar = {"train": {"input": [{"source": "web", "paths": ["web/*.jsonl"]}]}}
+    example: ClassVar[Mapping[str, Any]] = {"method": "bilevel"}
     observes: ClassVar = "windows"
 
     speed: float = Field(1.0, gt=0, description="Step size of the network.")
     every: int = Field(100, ge=1, description="Steps from one update of the network to the next.")
     windows: int = Field(1, ge=1, description="Windows of every domain's held-out text that an update looks at.")
 
-    def learner(self, domains: int, arrays: Mapping[str, Any]) -> BilevelWeights:
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> BilevelWeights:  # noqa: ARG002
         return BilevelWeights(domains, self.speed)
 
-    def starting_shares(self, prior: Floats) -> Floats:
+    def starting_shares(self, prior: Floats, arrays: Mapping[str, Any]) -> Floats:  # noqa: ARG002
         return prior
 
-    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+    def pace(self) -> tuple[int, int]:
+        return self.every, self.windows
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:  # noqa: ARG002
         return [Load(1, steps, 1.4)]
+
+    def result(self) -> MixOutcome:
+        raise UserError("mix.method: must be trained, so call siftlm mix bilevel with --train")

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from siftlm.mixtures.bench import Load
-from siftlm.mixtures.learning import LearnerSettings
+from siftlm.errors import UserError
+from siftlm.mixtures.bench import LearnerPlan, Load, TrainingBench
+from siftlm.mixtures.learning import LearnerSettings, learnt
 from siftlm.mixtures.online import Floats, MeanShares, smoothed, tilted, uniform_shares
+from siftlm.mixtures.protocol import MixOutcome
 
 CLIPPED_NORM = 5.0  # of a domain's gradient
 LARGEST = 5.0  # times the learning rate is the highest score
 TINY = 1e-6
+RATES = 20.0  # times the learning rate is mu: .01 at 5e-4 in config/doge.json of the authors
 WINDOWS = 4  # of a step with the default settings, for the cost of a gradient
 Rows = npt.NDArray[np.floating]
 
@@ -100,12 +103,13 @@ class DogeSettings(LearnerSettings):
     paper: ClassVar = "Fan et al. 2024 (DoGE, arXiv 2310.15393)"
     needs: ClassVar = "texts to train a model on"
     cost: ClassVar = "trains small models"
-    example: ClassVar = {"train": {"input": [{"source": "web", "paths": ["web/*.jsonl"]}]}}
+    example: ClassVar[Mapping[str, Any]] = {"method": "doge"}
     observes: ClassVar = "gradients"
 
-    mu: float = Field(
-        0.01, gt=0, description="The higher, the slower shares change; .01 in the published configuration."
-    )
+    mu: float | None = Field(
+        None, gt=0, description="The higher, the slower shares change; by default 20 times the learning rate, as in the "
+        "published configuration, where it is .01 at a rate of 5e-4.",
+    )  # fmt: skip
     smoothing: float = Field(0.0, ge=0, lt=1, description="The part of the shares that all domains have alike.")
     own: bool = Field(
         True, description="Whether a domain's own held-out text counts for it, as it does in the authors' code."
@@ -114,7 +118,17 @@ class DogeSettings(LearnerSettings):
     windows: int = Field(1, ge=1, description="Windows of every domain, and of its held-out text, in a gradient.")
 
     def learner(self, domains: int, arrays: Mapping[str, Any]) -> Doge:
-        return Doge(domains, self.mu, self.smoothing, self.own)
+        return Doge(domains, arrays["mu"], self.smoothing, self.own)
+
+    def trained(self, bench: TrainingBench) -> MixOutcome:
+        mu = self.mu or RATES * bench.settings.training.learning_rate
+        return learnt(self, bench, LearnerPlan(self.plan(), arrays={"mu": mu}))
+
+    def pace(self) -> tuple[int, int]:
+        return self.every, self.windows
 
     def loads(self, domains: int, steps: int) -> Sequence[Load]:
         return [Load(1, steps, 1 + 2 * domains * self.windows / (self.every * WINDOWS))]
+
+    def result(self) -> MixOutcome:
+        raise UserError("mix.method: must be trained, so call siftlm mix doge with --train")

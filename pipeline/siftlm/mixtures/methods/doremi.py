@@ -13,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from siftlm.errors import UserError
-from siftlm.mixtures.bench import LearnerPlan, Load, Plan, TrainingBench
+from siftlm.mixtures.bench import LearnerPlan, Load, TrainingBench, TrainingPlan
 from siftlm.mixtures.learning import LearnerSettings, learnt, replayed
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, smoothed, tilted, uniform_shares
-from siftlm.mixtures.protocol import MixResult, Outcome
+from siftlm.mixtures.protocol import MixOutcome, MixResult
 from siftlm.mixtures.step_log import read_log
 from siftlm.paths import ReadPath
 
 Ints = npt.NDArray[np.int64]
+
+COARSE = "rows of more than one token hide part of the excess, which is clipped a token: shares differ by some percent"
 
 
 class Doremi(MeanShares):
@@ -85,7 +86,7 @@ class DoremiSettings(LearnerSettings):
     needs: ClassVar = "texts to train a reference and a proxy model on, or a log of both models' losses"
     cost: ClassVar = "trains small models"
     unchecked: ClassVar = "the excess of a domain before it was first drawn, taken to be 0"
-    example: ClassVar = {"log": "losses.csv"}
+    example: ClassVar[Mapping[str, Any]] = {"method": "doremi", "log": "losses.csv"}
     observes: ClassVar = "excess"
 
     log: ReadPath | None = Field(
@@ -94,32 +95,31 @@ class DoremiSettings(LearnerSettings):
     )  # fmt: skip
     eta: float = Field(1.0, gt=0, description="Step size of the shares; 1 in the paper.")
     smoothing: float = Field(
-        1e-3, ge=0, lt=1, description="The part of the shares that all domains have alike, 1e-3 in the published script "
-        "and 1e-4 in its trainer's default."
+        1e-3, ge=0, lt=1, description="The part of the shares that all domains have alike, 1e-3 in the published "
+        "script and 1e-4 in its trainer's default."
     )  # fmt: skip
 
     def reads(self) -> Sequence[str]:
         return [self.log] if self.log else []
 
-    def learner(self, domains: int, arrays: Mapping[str, Any]) -> Doremi:
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> Doremi:  # noqa: ARG002
         return Doremi(domains, self.eta, self.smoothing)
 
-    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:  # noqa: ARG002
         return [Load(1, steps), Load(1, steps, 1.4)]
 
-    def trained(self, bench: TrainingBench) -> Outcome:
-        reference = bench.train([Plan("reference", bench.prior, bench.steps)])[0]
+    def trained(self, bench: TrainingBench) -> MixOutcome:
+        reference = bench.train([TrainingPlan("reference", bench.prior, bench.steps)])[0]
         return learnt(self, bench, LearnerPlan(self.plan(), reference.key))
 
     def result(self) -> MixResult:
         if self.log is None:
-            raise UserError("mix.log: must name a log of losses where nothing is trained, or call siftlm mix with --train")
+            raise self.not_trained("log", "a log of losses")
         log = read_log(self.log, ("loss", "reference_loss"))
         count = len(log.domains)
         steps: Iterable[Floats] = (
             clipped_excess(step.columns["loss"], step.columns["reference_loss"], step.domains, count, step.tokens)
             for step in log
         )
-        lines = ["rows of more than one token hide part of the excess, which is clipped a token: shares differ by some percent"]
         coarse = bool((log.tokens > 1).any())
-        return replayed(Doremi(count, self.eta, self.smoothing), steps, log.domains, lines if coarse else ())
+        return replayed(Doremi(count, self.eta, self.smoothing), steps, log.domains, [COARSE] if coarse else ())

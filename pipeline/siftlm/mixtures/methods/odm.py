@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from siftlm.errors import UserError
 from siftlm.mixtures.bench import Load
 from siftlm.mixtures.learning import LearnerSettings, replayed
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, uniform_shares
@@ -92,7 +91,7 @@ class OdmSettings(LearnerSettings):
     needs: ClassVar = "texts to train a model on, or a log of losses"
     cost: ClassVar = "trains small models"
     unchecked: ClassVar = "which of the two variants, and which moving average, the paper's results are by"
-    example: ClassVar = {"log": "losses.csv"}
+    example: ClassVar[Mapping[str, Any]] = {"method": "odm", "log": "losses.csv"}
     observes: ClassVar = "losses"
 
     log: ReadPath | None = Field(
@@ -107,14 +106,14 @@ class OdmSettings(LearnerSettings):
     def reads(self) -> Sequence[str]:
         return [self.log] if self.log else []
 
-    def learner(self, domains: int, arrays: Mapping[str, Any]) -> OnlineMixing:
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> OnlineMixing:  # noqa: ARG002
         return OnlineMixing(domains, self.variant, self.smoothing)
 
-    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:  # noqa: ARG002
         return [Load(1, steps)]
 
     def result(self) -> MixResult:
         if self.log is None:
-            raise UserError("mix.log: must name a log of losses where nothing is trained, or call siftlm mix with --train")
+            raise self.not_trained("log", "a log of losses")
         log = read_log(self.log, ("loss",))
         return replayed(self.learner(len(log.domains), {}), (StepLosses(*log.losses(s)) for s in log), log.domains)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
+import orjson
 
 from siftlm.engine.drive import Context, run_shards
 from siftlm.engine.progress import Progress, duration
 from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError
-from siftlm.mixtures.bench import Floats, Load, Plan, TrainedModel, TrainSettings
-from siftlm.mixtures.settings import learner_settings
+from siftlm.mixtures.bench import Floats, Load, TrainedModel, TrainingPlan, TrainSettings
 from siftlm.mixtures.trained.models import MEANS, MODELS, TOKENS, VERSION, MeasureMean, TrainMixture
 from siftlm.mixtures.trained.texts import DomainTexts
 from siftlm.mixtures.trained.watching import check_gradients, check_windows, domain_nats
@@ -25,11 +26,10 @@ from siftlm.proving.draws import Indices
 from siftlm.proving.replicates import one_thread, run_replicates
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proving.watching import TrainingCounts
-from siftlm.proxies.training import MIXER, TokenFile, Trained, Training, group_bits_per_byte, last_sums, write_tokens
+from siftlm.proxies.training import MIXER, TokenFile, Training, group_bits_per_byte, last_sums, write_tokens
 from siftlm.stages.registry import Needs
 from siftlm.store import Store, digest
 
-SMOOTH = 1e-9
 RESAMPLES = 1000  # of held-out documents
 GRADIENTS = ("gradients", "windows")
 """What methods observe that need whole windows of held-out text."""
@@ -44,6 +44,8 @@ class Bench:
     store: Store
     progress: Progress
     needs: Needs
+    expected: list[Load] = field(default_factory=list)
+    """What is to be trained in all, until it has been said."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -53,10 +55,10 @@ class Bench:
     def prior(self) -> Floats:
         given = self.settings.prior
         if unknown := sorted(set(given) - set(self.domains)):
-            raise UserError(f"mix.train.prior: must name domains, got {unknown[0]!r} of {list(self.domains)[:10]}")
+            raise UserError(f"train.prior: must name domains, got {unknown[0]!r} of {list(self.domains)[:10]}")
         shares = np.array([given.get(name, 0.0) for name in self.domains]) if given else self.texts.tokens
         if (shares < 0).any() or not shares.sum() > 0:
-            raise UserError(f"mix.train.prior: must hold a share above 0 and none below, got {dict(given)}")
+            raise UserError(f"train.prior: must hold a share above 0 and none below, got {dict(given)}")
         return np.asarray(shares / shares.sum())
 
     @cached_property
@@ -107,11 +109,14 @@ class Bench:
             sizes = (math.prod(form.size) for form in forms(self.settings.model, self.held_out.vocabulary))
             check_gradients(len(self.domains), sum(sizes))
 
-    def train(self, plans: Sequence[Plan]) -> list[TrainedModel]:
+    def train(self, plans: Sequence[TrainingPlan]) -> list[TrainedModel]:
         tasks = [self._task(number, plan) for number, plan in enumerate(plans)]
         self.needs.add(MODELS, [task.key for task in tasks])
         done = self.store.committed(MODELS, (task.key for task in tasks))
         waiting = [task for task in tasks if task.key not in done]
+        if waiting and self.expected:
+            self.progress.say(self._cost_line(self.expected))
+            self.expected.clear()
         stage, cores = TrainMixture(self.settings.model, self.settings.training), len(os.sched_getaffinity(0))
         context = Context(self.store, RunnerSettings())
         counts = partial(
@@ -125,7 +130,7 @@ class Bench:
                 run_replicates(stage, tasks, context, cores)
         return [self._model(task, plan) for task, plan in zip(tasks, plans, strict=True)]
 
-    def _task(self, number: int, plan: Plan) -> Task:
+    def _task(self, number: int, plan: TrainingPlan) -> Task:
         shares = np.maximum(plan.shares, 0.0)
         learner = plan.learner and {
             "method": dict(plan.learner.method),
@@ -149,11 +154,11 @@ class Bench:
         key = digest(MODELS, VERSION, replace(self.training, steps=plan.steps).identity(), tokenizer, told)
         return Task(number, plan.name, key, facts=facts)
 
-    def _model(self, task: Task, plan: Plan) -> TrainedModel:
+    def _model(self, task: Task, plan: TrainingPlan) -> TrainedModel:
         marker = self.store.marker(MODELS, task.key)
         folder, facts, held_out = self.store.path(MODELS, task.key, ""), marker.facts, self.held_out
-        sums = last_sums_of(folder)
-        state = self.store.read_json(f"{folder}/{MIXER}") if plan.learner else None
+        sums = last_sums(Path(folder))
+        state = orjson.loads(Path(folder, MIXER).read_bytes()) if plan.learner else None
         epochs, drawn = (
             np.array([facts[name].get(domain, 0) for domain in self.domains], np.float64)
             for name in ("epochs_by_group", "tokens_by_group")
@@ -195,7 +200,8 @@ class Bench:
         low, high = np.percentile(made, [5, 95])
         return float(low), float(high)
 
-    def expect(self, loads: Sequence[Load]) -> None:
+    def _cost_line(self, loads: Sequence[Load]) -> str:
+        """How long all that is expected takes, less what is in the store, in a sentence."""
         cores = len(os.sched_getaffinity(0))
         one = Training(self.settings.model, one_thread(self.settings.training), 1)
         pace = measured_pace(one, self.held_out)
@@ -203,19 +209,9 @@ class Bench:
         for load in loads:
             single = load.steps * load.dearer * pace["step"] + load.marks * pace["measure"]
             seconds += single / cores if load.models == 1 else math.ceil(load.models / cores) * single
-        models = sum(load.models for load in loads)
+        models = sum(load.models for load in loads if load.steps)
         tokens = sum(load.models * load.steps for load in loads) * self.training.step_tokens
-        self.progress.say(
+        return (
             f"{MODELS}: {models} models and {tokens:,} tokens, which take about {duration(seconds)} on this machine, "
             f"from {pace['steps']:.0f} measured steps, less what is in the store"
         )
-
-
-def last_sums_of(folder: str) -> Floats:
-    """Returns the sums of nats of a trained model's last mark, float64[documents]."""
-    from pathlib import Path
-
-    return last_sums(Path(folder))
-
-
-__all__ = ["Bench", "Trained"]

@@ -77,9 +77,9 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
     """
     library = _library(settings, store, progress, needs)
     places = library.training
-    names, numbers = divided(settings.by, places, settings.bins, "mix.train.by")
+    names, numbers = divided(settings.by, places, settings.bins, "train.by")
     names, numbers = _sorted(names, numbers)
-    path = tokenizer_path(settings, library, settings.seed, store, "mix.train.tokenizer")
+    path = tokenizer_path(settings, library, settings.seed, store, "train.tokenizer")
     rates = bytes_per_token(read_tokenizer(path, store), library, settings.seed)
     documents = places.documents(sorted(set(places.sources)), rates)
     sizes = documents.sizes()
@@ -113,7 +113,7 @@ def _sorted(names: list[str], numbers: Indices) -> tuple[list[str], Indices]:
     place = np.zeros(len(names), np.int64)
     place[kept] = np.arange(len(kept))
     if not kept:
-        raise UserError("mix.train: must have texts, got none")
+        raise UserError("train: must have texts, got none")
     return [names[number] for number in kept], place[numbers]
 
 
@@ -126,7 +126,7 @@ def _held_out(
     if (counts <= FEWEST).any():
         name, count = min(zip(names, counts.tolist(), strict=True), key=lambda pair: (pair[1], pair[0]))
         raise UserError(
-            f"mix.train: every domain must have {FEWEST + 1} documents, {FEWEST} of which measure models, got {count} "
+            f"train: every domain must have {FEWEST + 1} documents, {FEWEST} of which measure models, got {count} "
             f"of {name!r}; leave it out, or cut its texts into more documents"
         )
     place = np.empty(len(numbers), np.int64)

@@ -19,7 +19,7 @@ from siftlm.proxies.training import FrozenModel, GroupShares, Job, ModelView, Ob
 MOST_GRADIENT_BYTES = 6 << 30  # of the gradients of all domains and targets
 
 
-class Signal(Protocol):
+class StepSignal(Protocol):
     """Reads from a step what a method observes; None where it observes nothing of this step."""
 
     def __call__(self, seen: Observation) -> Any: ...
@@ -28,7 +28,7 @@ class Signal(Protocol):
 class Watching:
     """Changes the shares and loss weights of a training as a method says, one step after another."""
 
-    def __init__(self, learner: Any, signal: Signal, identity: object) -> None:
+    def __init__(self, learner: Any, signal: StepSignal, identity: object) -> None:
         self._learner, self._signal, self._identity = learner, signal, identity
 
     def identity(self) -> object:
@@ -38,7 +38,7 @@ class Watching:
         """Returns what changes after a step; raises UserError where losses are no numbers any more."""
         if not np.isfinite(seen.token_nats).all():
             raise UserError(
-                f"mix.train.training.learning_rate: must be one at which losses stay finite, got other losses in step "
+                f"train.training.learning_rate: must be one at which losses stay finite, got other losses in step "
                 f"{seen.step} of {seen.steps}; lower it"
             )
         observed = self._signal(seen)
@@ -94,9 +94,9 @@ def watching(
             marks = settings.marks(job.training.steps, domains)
             return Watching(learner, HeldOutSignal(held_out, frozenset(marks)), identity)
         case "gradients":
-            return Watching(learner, GradientSignal(held_out, settings.every, settings.windows), identity)
+            return Watching(learner, GradientSignal(held_out, *settings.pace()), identity)
         case "windows":
-            return WatchingWindows(learner, WindowSignal(held_out, settings.every, settings.windows), identity)
+            return WatchingWindows(learner, WindowSignal(held_out, *settings.pace()), identity)
 
 
 def step_losses(seen: Observation) -> StepLosses:
@@ -202,7 +202,7 @@ def check_gradients(domains: int, parameters: int) -> None:
     """Raises UserError where the gradients of all domains would not fit."""
     if (needed := 2 * domains * parameters * 4) > MOST_GRADIENT_BYTES:
         raise UserError(
-            f"mix.train.model: must be small enough that gradients of {domains} domains and their targets fit in "
+            f"train.model: must be small enough that gradients of {domains} domains and their targets fit in "
             f"{MOST_GRADIENT_BYTES >> 30} GiB, got {needed / (1 << 30):.1f} GiB; choose a smaller model"
         )
 
@@ -215,6 +215,6 @@ def check_windows(tokens: TokenFile, held_out: TokenFile | None, context: int) -
         if not counts.all():
             name = file.groups[int(np.argmin(counts))]
             raise UserError(
-                f"mix.train: every domain must have {what} of {context + 1} tokens at least, got fewer of {name!r}; "
-                "leave it out, join it with another, or shorten mix.train.model.context_tokens"
+                f"train: every domain must have {what} of {context + 1} tokens at least, got fewer of {name!r}; "
+                "leave it out, join it with another, or shorten train.model.context_tokens"
             )

@@ -93,11 +93,12 @@ class RunningTraining:
 
     def _window_weights(self, groups: Ints, numbers: Ints) -> Floats:
         """What the losses of each window are multiplied by, where the mixer weighs windows; else 1."""
-        if not isinstance(self._job.mixer, WindowWeigher):
+        mixer: object = self._job.mixer
+        if not isinstance(mixer, WindowWeigher):
             return np.ones(len(groups))
         drawn = self.sampler.drawn.copy()
         batch = WindowBatch(self._job.tokens, groups, numbers, drawn, LearnerView(self._learner))
-        return np.asarray(self._job.mixer.weigh(batch), np.float64)
+        return np.asarray(mixer.weigh(batch), np.float64)
 
     def _measure(self, averaged: bool) -> Evaluation | None:
         return self._evaluate(averaged) if self.step in self._job.marks else None

@@ -5,11 +5,21 @@ Chen et al. 2024 (Aioli, arXiv 2411.05735), as the authors' code has it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from siftlm.errors import UserError
+from siftlm.mixtures.bench import Load
+from siftlm.mixtures.learning import LearnerSettings
+from siftlm.mixtures.matrices import read_matrix
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, tilted, uniform_shares
+from siftlm.mixtures.protocol import MixResult
+from siftlm.paths import ReadPath
+
+SAME = 1e-9
 
 
 class Aioli(MeanShares):
@@ -121,3 +131,64 @@ def normalised(matrix: Floats) -> Floats:
     """Returns A less its least entry where that is negative, divided by its sum; as it is where that is 0."""
     lifted = matrix - min(0.0, float(matrix.min(initial=0.0)))
     return lifted / lifted.sum() if lifted.sum() else lifted
+
+
+class AioliSettings(LearnerSettings):
+    """Mixes domains by a law of how each lowers every loss, which is learnt anew in every round of a training."""
+
+    method: Literal["aioli"] = "aioli"
+    paper: ClassVar = "Chen et al. 2024 (Aioli, arXiv 2411.05735)"
+    needs: ClassVar = "texts to train a model on, or a table of measured drops of losses"
+    cost: ClassVar = "trains small models"
+    example: ClassVar[Mapping[str, Any]] = {"method": "aioli", "drops": "drops.csv"}
+    observes: ClassVar = "held_out"
+    tables: ClassVar = frozenset({"drops"})
+
+    drops: ReadPath | None = Field(
+        None, description="CSV or Parquet with a row a target, its name in `target`, and a column a domain: by how "
+        "much a short training with `focus` on the domain lowered the loss.",
+    )  # fmt: skip
+    eta: float = Field(0.2, gt=0, description="Step size of the shares.")
+    sweeps: int = Field(4, ge=1, description="Passes over the domains in a round.")
+    turn_steps: int = Field(4, ge=1, description="Steps of a short training on one mixture.")
+    update_steps: int = Field(250, ge=1, description="Steps of a round, short trainings included.")
+    focus: float = Field(0.625, gt=0, le=1, description="Share of the one domain in a short training.")
+    average: float = Field(0.0, ge=0, lt=1, description="What the moving average of the law keeps of earlier rounds.")
+    diagonal: bool = Field(False, description="Whether domains are taken to lower their own losses only.")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the order of domains.")
+
+    def reads(self) -> Sequence[str]:
+        return [self.drops] if self.drops else []
+
+    def learner(self, domains: int, arrays: Mapping[str, Any]) -> Aioli:  # noqa: ARG002
+        if abs(self.focus - 1 / domains) < SAME:
+            raise UserError(f"mix.focus: must not be 1 / domains, at which all mixtures are one, got {self.focus:g}")
+        return Aioli(domains, self.eta, self.sweeps, self.focus, self.average, self.diagonal, self.seed)
+
+    def marks(self, steps: int, domains: int) -> tuple[int, ...]:
+        """Returns the ends of short trainings, and the step before each round's first.
+
+        Raises:
+            UserError: a training is too short for one round.
+        """
+        turns = domains * self.sweeps
+        taken, period = turns * self.turn_steps, max(self.update_steps, (turns + 1) * self.turn_steps)
+        if steps <= self.turn_steps + taken:
+            raise UserError(
+                f"train.tokens: must be enough for a round of {self.turn_steps + taken} steps and more, {turns} short "
+                f"trainings of {self.turn_steps} steps each after the first, got {steps}; lower mix.sweeps or "
+                "mix.turn_steps"
+            )
+        starts = range(self.turn_steps, steps - taken, period)
+        return tuple(start + turn * self.turn_steps for start in starts for turn in range(turns + 1))
+
+    def loads(self, domains: int, steps: int) -> Sequence[Load]:
+        return [Load(1, steps, marks=len(self.marks(steps, domains)) + 1)]
+
+    def result(self) -> MixResult:
+        if self.drops is None:
+            raise self.not_trained("drops", "a table of measured drops")
+        named = read_matrix(self.drops, "target")
+        matrix = normalised(law_matrix(named.values, self.focus, self.diagonal))
+        shares = tilted(uniform_shares(len(named.columns)), self.eta * matrix.sum(axis=0))
+        return MixResult((), dict(zip(named.columns, shares.tolist(), strict=True)), {}, {}, None, ())
