@@ -107,8 +107,8 @@ class DogeSettings(LearnerSettings):
     observes: ClassVar = "gradients"
 
     mu: float | None = Field(
-        None, gt=0, description="The higher, the slower shares change; by default 20 times the learning rate, as in the "
-        "published configuration, where it is .01 at a rate of 5e-4.",
+        None, gt=0, description="The higher, the slower shares change; by default 20 times the learning rate, as in "
+        "the published configuration, where it is .01 at a rate of 5e-4.",
     )  # fmt: skip
     smoothing: float = Field(0.0, ge=0, lt=1, description="The part of the shares that all domains have alike.")
     own: bool = Field(
