@@ -45,3 +45,18 @@ def rows_of(runs: Runs) -> list[dict[str, Any]]:
 def examples(folder: Path) -> None:
     """Writes every file that the example of a method names."""
     write(folder / "runs.csv", rows_of(simulated(60, noise=0.01)))
+    write(folder / "losses.csv", logged(12))
+    write(folder / "graph.csv", [{"domain": name, "web": 0.1, "wiki": 0.5, "code": 1.0} for name in DOMAINS])
+    drops = {"web": 0.1, "wiki": 0.02, "code": 0.05}
+    write(folder / "drops.csv", [{"target": name, **drops} for name in ("text", "programs")])
+
+
+def logged(steps: int, seed: int = 1) -> list[dict[str, Any]]:
+    """A log of losses of two models, in which a domain is missing now and then."""
+    draw = np.random.default_rng(seed)
+    return [
+        {"step": step, "domain": name, "loss": draw.uniform(2, 4), "reference_loss": draw.uniform(2, 4)}
+        for step in range(1, steps + 1)
+        for name in DOMAINS
+        if draw.random() < 0.8
+    ]

@@ -140,12 +140,17 @@ def learnt(settings: LearnerSettings, bench: TrainingBench, plan: LearnerPlan) -
 def replayed(
     learner: ShareLearner[Any], steps: Iterable[Any], domains: Sequence[str], warnings: Sequence[str] = ()
 ) -> MixResult:
-    """Returns the shares that a method learns from what was logged of a training."""
+    """Returns the shares that a method learns from what was logged of a training; its prior are equal shares."""
     for seen in steps:
         learner.observe(seen)
     shares = dict(zip(domains, learner.result().tolist(), strict=True))
     line = "a replay cannot know what the model would have learnt on the mixtures that the method asks for"
-    return MixResult((*warnings, line), shares, {}, {}, None, ())
+    return MixResult((*warnings, line), shares, equal(domains), {}, None, ())
+
+
+def equal(domains: Sequence[str]) -> dict[str, float]:
+    """Returns equal shares by domain."""
+    return dict.fromkeys(domains, 1 / len(domains))
 
 
 def judged(

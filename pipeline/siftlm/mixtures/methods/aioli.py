@@ -13,7 +13,7 @@ from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Load
-from siftlm.mixtures.learning import LearnerSettings
+from siftlm.mixtures.learning import LearnerSettings, equal
 from siftlm.mixtures.matrices import read_matrix
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, tilted, uniform_shares
 from siftlm.mixtures.protocol import MixResult
@@ -191,4 +191,5 @@ class AioliSettings(LearnerSettings):
         named = read_matrix(self.drops, "target")
         matrix = normalised(law_matrix(named.values, self.focus, self.diagonal))
         shares = tilted(uniform_shares(len(named.columns)), self.eta * matrix.sum(axis=0))
-        return MixResult((), dict(zip(named.columns, shares.tolist(), strict=True)), {}, {}, None, ())
+        made = dict(zip(named.columns, shares.tolist(), strict=True))
+        return MixResult((), made, equal(named.columns), {}, None, ())

@@ -73,10 +73,16 @@ class SkillIt(MeanShares):
         return self.noted(self.weights)
 
 
-def graph_of_relations(relations: Floats) -> Floats:
-    """Returns a graph of zeros and ones with .5 for an edge between two domains, as the published code has it."""
-    lone = (relations == 1) & (np.eye(*relations.shape) == 0)
-    return np.where(lone, LONE_EDGE, relations)
+def graph_of_relations(relations: Floats, domains: Sequence[str], targets: Sequence[str]) -> Floats:
+    """Returns a graph with .5 for every edge of 1 between a domain and another's target, as the published code has it.
+
+    Args:
+        relations: float64[domains, targets], as given.
+        domains: Their names.
+        targets: Names of the targets; a domain's own has its name.
+    """
+    others = np.array(domains)[:, None] != np.array(targets)[None]
+    return np.where(others & (relations == 1), LONE_EDGE, relations)
 
 
 def learnt_graph(before: Floats, after: Floats) -> Floats:
@@ -141,7 +147,8 @@ class SkillItSettings(LearnerSettings):
     def trained(self, bench: TrainingBench) -> MixOutcome:
         if self.graph:
             named = read_matrix(self.graph)
-            graph = graph_of_relations(named.ordered("mix.graph", bench.domains, bench.domains))
+            graph = named.ordered("mix.graph", bench.domains, bench.domains)
+            graph = graph_of_relations(graph, bench.domains, bench.domains)
         else:
             graph = self._learnt(bench)
         return learnt(self, bench, LearnerPlan(self.plan(), arrays={"graph": graph.tolist()}))
@@ -166,7 +173,7 @@ class SkillItSettings(LearnerSettings):
                 f"mix.graph: must have the targets of the log as columns, {name_some(log.domains)}, and no others, got "
                 f"{wrong[0]!r} in one of them only"
             )
-        graph = graph_of_relations(named.ordered("mix.graph", named.rows, log.domains))
+        graph = graph_of_relations(named.ordered("mix.graph", named.rows, log.domains), named.rows, log.domains)
         learner = SkillIt(graph, self.eta, self.window, self.relative)
         return replayed(learner, (log.losses(step)[0] for step in log), named.rows)
 
