@@ -132,5 +132,5 @@ def test_a_wrong_matrix_is_named_with_its_place(tmp_path: Path, rows: list[dict[
 def test_a_graph_must_have_the_targets_of_the_log(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", [ROW])
     graph = write(tmp_path / "graph.csv", [{"domain": "a", "b": 1}])
-    with pytest.raises(UserError, match="mix.graph: must have the targets of the log as columns"):
+    with pytest.raises(UserError, match=r"mix\.graph: must have the targets of the log as columns"):
         replay(method="skill_it", log=path, graph=graph)

@@ -33,6 +33,10 @@ class TrainSettings(Settings):
         description="Columns whose values, or bins of whose numbers, are the domains: source, language, a cluster.",
     )
     bins: int = Field(4, ge=2, le=64, description="Bins of a column of numbers, with the same bytes of text each.")
+    most: int = Field(
+        64, ge=2, le=10_000, description="Domains at most: the largest; all others, and those of two documents and less, "
+        "are one, named `others`.",
+    )  # fmt: skip
     folder: WrittenPath = Field("mix_training", description="Folder of texts and models that are kept between calls.")
     tokens: int = Field(400_000, ge=1000, description="Tokens that every model is trained on.")
     documents: int = Field(50, ge=2, description="Held-out documents of a domain at most, which measure models.")
@@ -155,6 +159,11 @@ class TrainingBench(Protocol):
     @property
     def domains(self) -> tuple[str, ...]:
         """Returns the names of the domains, sorted."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Returns what a user should know of the domains, a sentence each."""
         ...
 
     @property

@@ -166,7 +166,7 @@ def judged(
     made = bench.train(plans)
     prior, mixture = made[0::2], made[1::2]
     gain, losses = None, tuple[Checked, ...]()
-    lines = list(warnings)
+    lines = [*warnings, *bench.notes]
     if count:
         before, after = (np.mean([model.losses for model in of], axis=0) for of in (prior, mixture))
         losses = tuple(map(Checked, domains, before.tolist(), after.tolist()))

@@ -31,6 +31,7 @@ from siftlm.stages.registry import Needs
 from siftlm.store import Store, digest
 
 RESAMPLES = 1000  # of held-out documents
+STARTED = 2e11  # operations that a core does while a process starts
 GRADIENTS = ("gradients", "windows")
 """What methods observe that need whole windows of held-out text."""
 
@@ -50,6 +51,10 @@ class Bench:
     @property
     def domains(self) -> tuple[str, ...]:
         return self.texts.domains
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.texts.notes
 
     @cached_property
     def prior(self) -> Floats:
@@ -104,10 +109,7 @@ class Bench:
         whole = observes in GRADIENTS
         check_windows(self.file(self.tokens_key), self.held_out if whole else None, context)
         if observes == "gradients":
-            from siftlm.proxies.training.model import forms
-
-            sizes = (math.prod(form.size) for form in forms(self.settings.model, self.held_out.vocabulary))
-            check_gradients(len(self.domains), sum(sizes))
+            check_gradients(len(self.domains), self.parameters)
 
     def train(self, plans: Sequence[TrainingPlan]) -> list[TrainedModel]:
         tasks = [self._task(number, plan) for number, plan in enumerate(plans)]
@@ -117,18 +119,34 @@ class Bench:
         if waiting and self.expected:
             self.progress.say(self._cost_line(self.expected))
             self.expected.clear()
-        stage, cores = TrainMixture(self.settings.model, self.settings.training), len(os.sched_getaffinity(0))
-        context = Context(self.store, RunnerSettings())
+        stage = TrainMixture(self.settings.model, self.settings.training)
         counts = partial(
             TrainingCounts, steps=max([plan.steps for plan in plans], default=1), step_tokens=self.training.step_tokens
         )
         with self.progress.stage(MODELS, tasks, self.store, counts):
-            if len(waiting) == 1:  # alone it has all cores; models side by side have one each
-                alone = self.settings.training.model_copy(update={"threads": self.settings.training.threads or cores})
-                run_shards(replace(stage, training=alone), tasks, context)
-            else:
-                run_replicates(stage, tasks, context, cores)
+            self._run(stage, tasks, len(waiting), sum(task.facts["steps"] for task in waiting))
         return [self._model(task, plan) for task, plan in zip(tasks, plans, strict=True)]
+
+    def _run(self, stage: TrainMixture | MeasureMean, tasks: Sequence[Task], waiting: int, steps: int) -> None:
+        """Runs tasks side by side, a core each, or one by one with all cores where that takes no longer.
+
+        `steps` are those of all that is to be done.
+        """
+        cores, context = len(os.sched_getaffinity(0)), Context(self.store, RunnerSettings(threads=1))
+        operations = 6.0 * self.parameters * steps * self.training.step_tokens
+        if waiting > 1 and operations > STARTED:
+            run_replicates(stage, tasks, context, cores)
+            return
+        threads = self.settings.training.threads or cores
+        alone = self.settings.training.model_copy(update={"threads": threads})
+        run_shards(replace(stage, training=alone), tasks, context)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Returns the parameters of a model."""
+        from siftlm.proxies.training.model import forms
+
+        return sum(math.prod(form.size) for form in forms(self.settings.model, self.held_out.vocabulary))
 
     def _task(self, number: int, plan: TrainingPlan) -> Task:
         shares = np.maximum(plan.shares, 0.0)
@@ -183,8 +201,9 @@ class Bench:
             tasks.append(Task(number, f"mean {number}", digest(MEANS, VERSION, facts, numbers), facts=facts))
         self.needs.add(MEANS, [task.key for task in tasks])
         stage = MeasureMean(self.settings.model, self.settings.training)
+        measured = len(self.held_out.tokens) // (3 * self.training.step_tokens) + 1  # a loss is a third of a step
         with self.progress.stage(MEANS, tasks, self.store):
-            run_replicates(stage, tasks, Context(self.store, RunnerSettings()), len(os.sched_getaffinity(0)))
+            self._run(stage, tasks, len(tasks), len(tasks) * measured)
         rows = (self.store.table(MEANS, task.key, ["nll_sum"])["nll_sum"].to_numpy() for task in tasks)
         return np.stack([group_bits_per_byte(self.held_out, sums) for sums in rows])
 

@@ -15,7 +15,7 @@ from siftlm.inspect.run import FinishedRun
 from siftlm.mixtures.bench import TrainSettings
 from siftlm.proving.draws import Indices
 from siftlm.proving.libraries import Holdout, Library
-from siftlm.proving.partitions import SOURCE, divided
+from siftlm.proving.partitions import OTHERS, SOURCE, divided
 from siftlm.proving.selections import shard_tasks
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proxies.training.tokens import TextOfGroup
@@ -43,6 +43,7 @@ class DomainTexts:
         measures: int64[m], those that measure them, ascending.
         tokens: float64[domains], the estimated tokens of all documents, each as often as it is wanted.
         tokenizer: Path of the tokenizer in the store.
+        notes: What a user should know of the domains, a sentence each.
     """
 
     domains: tuple[str, ...]
@@ -52,6 +53,7 @@ class DomainTexts:
     measures: Indices
     tokens: Floats
     tokenizer: str
+    notes: tuple[str, ...]
 
     def identity(self, rows: Indices) -> str:
         """Returns a digest of the texts of some documents with their domains."""
@@ -78,7 +80,7 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
     library = _library(settings, store, progress, needs)
     places = library.training
     names, numbers = divided(settings.by, places, settings.bins, "train.by")
-    names, numbers = _sorted(names, numbers)
+    names, numbers, notes = _joined(names, numbers, places.bytes.astype(np.float64), settings.most)
     path = tokenizer_path(settings, library, settings.seed, store, "train.tokenizer")
     rates = bytes_per_token(read_tokenizer(path, store), library, settings.seed)
     documents = places.documents(sorted(set(places.sources)), rates)
@@ -90,7 +92,7 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
     trains = np.sort(order[_before(sizes[order], numbers[order], most)])
     tokens = np.bincount(numbers, sizes * documents.weight.astype(np.float64), len(names))
     return DomainTexts(
-        tuple(names), library, numbers, trains, np.flatnonzero(held_out), np.asarray(tokens, np.float64), path
+        tuple(names), library, numbers, trains, np.flatnonzero(held_out), np.asarray(tokens, np.float64), path, notes
     )
 
 
@@ -106,15 +108,20 @@ def _library(settings: TrainSettings, store: Store, progress: Progress, needs: N
     return Library(NAME, store, tasks, nobody, config.split())
 
 
-def _sorted(names: list[str], numbers: Indices) -> tuple[list[str], Indices]:
-    """The domains that have documents, by name."""
-    there = np.flatnonzero(np.bincount(numbers, minlength=len(names)))
-    kept = sorted(there.tolist(), key=lambda number: names[number])
-    place = np.zeros(len(names), np.int64)
-    place[kept] = np.arange(len(kept))
-    if not kept:
+def _joined(names: list[str], numbers: Indices, sizes: Floats, most: int) -> tuple[list[str], Indices, tuple[str, ...]]:
+    """The domains that have documents, by name; those of too few, and those beyond the `most` largest, are one."""
+    if not len(numbers):
         raise UserError("train: must have texts, got none")
-    return [names[number] for number in kept], place[numbers]
+    counts, text = np.bincount(numbers, minlength=len(names)), np.bincount(numbers, sizes, len(names))
+    there = [int(number) for number in np.argsort(-text, kind="stable") if counts[number]]
+    large = [number for number in there if counts[number] > FEWEST]
+    large = large if len(large) == len(there) <= most else large[: most - 1]
+    small = sorted(set(there) - set(large))
+    called = dict(enumerate(names)) | (dict.fromkeys(small, OTHERS) if len(small) > 1 else {})
+    kept = sorted({called[number] for number in there})
+    place = np.array([kept.index(called[number]) if counts[number] else 0 for number in range(len(names))], np.int64)
+    note = f"{len(small)} domains of few documents, or beyond the {most} largest, are one, {OTHERS!r}"
+    return kept, place[numbers], (note,) if len(small) > 1 else ()
 
 
 def _held_out(
