@@ -34,7 +34,7 @@ class TrainSettings(Settings):
     )
     bins: int = Field(4, ge=2, le=64, description="Bins of a column of numbers, with the same bytes of text each.")
     most: int = Field(
-        64, ge=2, le=10_000, description="Domains at most: the largest; all others, and those of two documents and less, "
+        64, ge=2, le=10_000, description="Domains at most: the largest; all others, and those of two documents or one, "
         "are one, named `others`.",
     )  # fmt: skip
     folder: WrittenPath = Field("mix_training", description="Folder of texts and models that are kept between calls.")
