@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -81,13 +81,18 @@ class BoundsSettings(MixSettings):
 
 
 class FittedSettings(RunsSettings, BoundsSettings):
-    """Configures a method that fits laws to the losses of runs, and finds the mixture that lowers them most."""
+    """Configures a method that fits laws to the losses of runs, and finds the mixture that lowers them most.
+
+    Attributes:
+        extrapolates: Whether a domain may have more than it had in any run, unless `most` says otherwise.
+    """
 
     targets: dict[str, float] = Field(
         default_factory=dict, description="Weights of the losses to lower, by name; by default all alike."
     )
     parameters: int | None = Field(None, ge=1, description="Parameters of the models that the runs trained.")
-    resamples: int = Field(40, ge=10, description="Resamples of the runs, of which the intervals are made.")
+    resamples: int = Field(40, ge=2, description="Resamples of the runs, of which the intervals are made.")
+    extrapolates: ClassVar[bool] = False
 
     def reads(self) -> Sequence[str]:
         return [self.runs, *([self.losses] if self.losses else [])]
@@ -108,7 +113,8 @@ class Problem:
     @cached_property
     def bounds(self) -> tuple[Floats, Floats]:
         """Returns the least and the most of every domain, float64[domains] each; raises UserError."""
-        return self.settings.bounds_of(self.runs.domains, self.runs.shares.max(axis=0))
+        seen = self.runs.shares.max(axis=0)
+        return self.settings.bounds_of(self.runs.domains, np.ones_like(seen) if self.settings.extrapolates else seen)
 
     @cached_property
     def targets(self) -> dict[str, float]:

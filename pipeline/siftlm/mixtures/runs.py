@@ -84,6 +84,14 @@ def read_runs(settings: RunsSettings) -> Runs:
     return Runs(tuple(domains), tuple(targets), shares, losses)
 
 
+def read_columns(path: str, columns: Sequence[str]) -> Floats:
+    """Returns columns of numbers of a table, float64[rows, columns]; raises UserError where one is missing."""
+    table = read_table(path)
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise UserError(f"{path}: must have the column {missing[0]!r}, got {name_some(table.column_names)}")
+    return _numbers(path, table, columns)
+
+
 def _run_column(settings: RunsSettings, table: pa.Table) -> str | None:
     return settings.run or next((name for name in RUN_COLUMNS if name in table.column_names), None)
 

@@ -14,7 +14,10 @@ from siftlm.mixtures.methods.bilevel import BilevelSettings
 from siftlm.mixtures.methods.doge import DogeSettings
 from siftlm.mixtures.methods.doremi import DoremiSettings
 from siftlm.mixtures.methods.merged import MergedSettings
+from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.odm import OdmSettings
+from siftlm.mixtures.methods.olmix import OlmixSettings
+from siftlm.mixtures.methods.optimal_mixtures import OptimalMixturesSettings
 from siftlm.mixtures.methods.regmix import RegmixSettings
 from siftlm.mixtures.methods.sample import SampleMixturesSettings
 from siftlm.mixtures.methods.skill_it import SkillItSettings
@@ -22,17 +25,13 @@ from siftlm.mixtures.protocol import MixSettings
 from siftlm.paths import WrittenPath
 from siftlm.settings import Settings
 
-MixMethod: TypeAlias = (
-    RegmixSettings
-    | SampleMixturesSettings
-    | DoremiSettings
-    | DogeSettings
-    | SkillItSettings
-    | AioliSettings
-    | OdmSettings
-    | BilevelSettings
-    | MergedSettings
+FromRuns: TypeAlias = (
+    RegmixSettings | OlmixSettings | MixingLawsSettings | OptimalMixturesSettings | SampleMixturesSettings
 )
+ByTraining: TypeAlias = (
+    DoremiSettings | DogeSettings | SkillItSettings | AioliSettings | OdmSettings | BilevelSettings | MergedSettings
+)
+MixMethod: TypeAlias = FromRuns | ByTraining
 AnyMix = Annotated[MixMethod, Field(discriminator="method")]
 METHODS: dict[str, type[MixSettings]] = {kind.model_fields["method"].default: kind for kind in get_args(MixMethod)}
 

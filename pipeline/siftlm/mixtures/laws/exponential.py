@@ -15,7 +15,7 @@ from siftlm.mixtures.laws.newton import damped_newton
 Floats = npt.NDArray[np.float64]
 
 STARTS = (0.25, 0.5, 1.0, 2.0)  # c at first, as the distance below the least loss, in ranges of the losses
-HUBER = 0.1  # of the range of the losses: errors beyond pull no more than in proportion
+SPANS = 0.1  # of the range of the losses: errors beyond pull no more than in proportion
 RIDGE = 1e-8
 LARGEST = 50.0  # exponent; what is larger is no loss
 
@@ -39,12 +39,12 @@ class Exponential:
 
     Attributes:
         start: Of the parameters, float64[targets, 1 + domains], where a fit to all runs is known.
-        huber: Errors beyond pull in proportion, in ranges of the losses.
+        huber: Errors beyond pull in proportion, in the unit of the losses; by default a tenth of their range.
         levelled: Whether c is fitted; else it is 0, and losses must be above 0.
     """
 
     start: Floats | None = None
-    huber: float = HUBER
+    huber: float | None = None
     levelled: bool = True
     name: ClassVar = "exponential"
     paper: ClassVar = "Ye et al. 2024 (Data Mixing Laws, arXiv 2403.16952)"
@@ -85,8 +85,8 @@ class Exponential:
             slopes = risen[:, None] * shares
             return level + risen - losses, np.column_stack([np.ones(len(shares)), slopes])[:, free]
 
-        ridge = RIDGE * len(losses) * span**2
-        fits = [damped_newton(model, begun[free], self.huber * span, ridge) for begun in starts]
+        ridge, huber = RIDGE * len(losses) * span**2, self.huber or SPANS * span
+        fits = [damped_newton(model, begun[free], huber, ridge) for begun in starts]
         best, _ = min(fits, key=lambda fit: fit[1])
         return best if self.levelled else np.concatenate([[0.0], best])
 

@@ -16,6 +16,7 @@ from siftlm.mixtures.fitted import FittedMixture
 from siftlm.mixtures.law import FittedLaw, Law
 from siftlm.mixtures.laws.exponential import Exponential
 from siftlm.mixtures.laws.linear import Log, Roots
+from siftlm.mixtures.laws.trees import Trees
 from siftlm.mixtures.problem import FittedSettings, Problem
 from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.runs import Runs, read_runs
@@ -23,7 +24,7 @@ from siftlm.mixtures.simplex import best_mixtures
 
 Floats = npt.NDArray[np.float64]
 
-LAWS: dict[str, type[Law]] = {law.name: law for law in (Roots, Log, Exponential)}
+LAWS: dict[str, type[Law]] = {law.name: law for law in (Roots, Log, Exponential, Trees)}
 
 
 class RegmixSettings(FittedSettings):
@@ -34,10 +35,14 @@ class RegmixSettings(FittedSettings):
     example: ClassVar[Mapping[str, Any]] = {"method": "regmix", "runs": "runs.csv"}
 
     method: Literal["regmix"] = "regmix"
-    law: Literal["roots", "log", "exponential"] = Field(
+    law: Literal["roots", "log", "exponential", "lightgbm"] = Field(
         "roots", description="What predicts a loss from shares: least squares on shares and their square roots, on "
-        "logarithms, or c + k exp(sum of t r) (Ye et al. 2024, arXiv 2403.16952).",
+        "logarithms, c + k exp(sum of t r) (Ye et al. 2024, arXiv 2403.16952), or boosted trees as published, which "
+        "need siftlm[lightgbm] and minutes.",
     )  # fmt: skip
+
+    def needed_packages(self) -> Sequence[str]:
+        return ["lightgbm"] if self.law == Trees.name else []
 
     def result(self) -> MixResult:
         """Returns the mean of the best of many drawn mixtures."""
