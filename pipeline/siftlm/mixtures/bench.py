@@ -41,6 +41,10 @@ class TrainSettings(Settings):
     tokens: int = Field(400_000, ge=1000, description="Tokens that every model is trained on.")
     documents: int = Field(50, ge=2, description="Held-out documents of a domain at most, which measure models.")
     holdout: float = Field(0.1, gt=0, lt=1, description="Share of a domain's documents that is held out at most.")
+    repeats: int = Field(
+        1, ge=1, le=100, description="Trainings in which shares are learnt, from other seeds: the result is their "
+        "mean, and their range is told.",
+    )  # fmt: skip
     check: int = Field(
         1, ge=0, le=100, description="Pairs of models, one on the mixture and one on the prior, that say at the end "
         "what the mixture gains; 0 for none."

@@ -38,6 +38,8 @@ class Checked:
 class LearntMixture(MixResult):
     """Holds a mixture that was found by training, and what models that were trained on it say of it.
 
+    `intervals` has the least and the greatest share of a domain in several trainings, where there were several.
+
     Attributes:
         losses: By domain, of models on the prior and on the mixture; none without such a check.
         parameters: Of the models.
@@ -56,10 +58,15 @@ class LearntMixture(MixResult):
         rows = []
         for name, share in sorted(self.shares.items(), key=lambda item: (-item[1], item[0])):
             row: tuple[object, ...] = (name, f"{share:.4f}", f"{self.prior[name]:.4f}")
+            if self.intervals:
+                row = (*row, self._interval(name))
             if name in losses:
                 row = (*row, f"{losses[name].prior:.4f}", f"{losses[name].mixture:.4f}")
             rows.append(row)
-        more = ("bits per byte on the prior", "on the mixture") if losses else ()
+        more = (
+            *(("range",) if self.intervals else ()),
+            *(("bits per byte on the prior", "on the mixture") if losses else ()),
+        )
         yield Shown(("domain", "share", "prior", *more), rows)
         yield from self.trust_tables()
 
@@ -127,14 +134,27 @@ class LearnerSettings(TrainableSettings):
 
 
 def learnt(settings: LearnerSettings, bench: TrainingBench, plan: LearnerPlan) -> LearntMixture:
-    """Trains one model whose shares the method changes, and returns the shares that it learnt."""
+    """Trains models whose shares the method changes, and returns the mean of the shares that it learnt."""
     domains = len(bench.domains)
     start, marks = settings.starting_shares(bench.prior, plan.arrays), settings.marks(bench.steps, domains)
-    made = bench.train([TrainingPlan(settings.method, start, bench.steps, learner=plan, marks=marks)])[0]
-    learner = settings.learner(domains, plan.arrays)
-    assert made.state is not None, "a learner has a state"
-    learner.restore(made.state)
-    return judged(bench, learner.result(), [made])
+    plans = [
+        TrainingPlan(f"{settings.method} {seed}", start, bench.steps, seed=seed, learner=plan, marks=marks)
+        for seed in range(bench.settings.repeats)
+    ]
+    models = bench.train(plans)
+    shares = np.stack([_result(settings.learner(domains, plan.arrays), model) for model in models])
+    made = judged(bench, np.asarray(shares.mean(axis=0)), models)
+    if len(models) == 1:
+        return made
+    ends = zip(shares.min(axis=0).tolist(), shares.max(axis=0).tolist(), strict=True)
+    return replace(made, intervals=dict(zip(bench.domains, ends, strict=True)))
+
+
+def _result(learner: ShareLearner[Any], model: TrainedModel) -> Floats:
+    """The shares that a learner ended with."""
+    assert model.state is not None, "a learner has a state"
+    learner.restore(model.state)
+    return learner.result()
 
 
 def replayed(

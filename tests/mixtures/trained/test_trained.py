@@ -105,6 +105,16 @@ def test_what_was_trained_is_found_again(place: Path) -> None:
     assert "mixture_models" not in told.getvalue()
 
 
+def test_several_trainings_give_their_mean_and_their_range(place: Path) -> None:
+    made = found(settings(place, "odm", {"tokens": 8_000, "check": 0, "repeats": 3}))
+    assert isinstance(made, LearntMixture)
+    assert len(set(made.models)) == 3
+    for name, share in made.shares.items():
+        low, high = made.intervals[name]
+        assert low < share < high
+    assert "range" in next(made.tables()).head
+
+
 def test_the_time_is_told_before(place: Path) -> None:
     told = io.StringIO()
     found(settings(place, "odm", {"tokens": 8_000, "check": 2}), Progress(stream=told))

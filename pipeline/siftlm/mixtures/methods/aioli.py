@@ -128,13 +128,13 @@ def law_matrix(drops: Floats, focus: float, diagonal: bool = False) -> Floats:
 
 
 def normalised(matrix: Floats) -> Floats:
-    """Returns A less its least entry where that is negative, divided by its sum; as it is where that is 0."""
+    """Returns A less its least entry where that is negative, divided by its sum where that is not 0."""
     lifted = matrix - min(0.0, float(matrix.min(initial=0.0)))
     return lifted / lifted.sum() if lifted.sum() else lifted
 
 
 class AioliSettings(LearnerSettings):
-    """Mixes domains by a law of how each lowers every loss, which is learnt anew in every round of a training."""
+    """Mixes domains by a law of how each lowers every loss, learnt anew in every round of a training."""
 
     method: Literal["aioli"] = "aioli"
     paper: ClassVar = "Chen et al. 2024 (Aioli, arXiv 2411.05735)"

@@ -41,10 +41,10 @@ class WeighedWindows:
 
 
 class BilevelWeights(MeanShares):
-    """Learns weights of windows w = n softmax(features u), and from these the share that every domain has in the loss.
+    """Learns weights of windows, and from these the share that every domain has in the loss.
 
-    An update is u <- u - speed * features^T (dL/dz) / eta: without the model's own learning rate, which would make it
-    tiny.
+    Of n windows they are w = n softmax(features u). An update is u <- u - speed * features^T (dL/dz) / eta: without the
+    model's own learning rate, which would make it tiny.
 
     Args:
         domains: Number of domains.
@@ -88,9 +88,9 @@ def window_weights(scores: Floats) -> Floats:
 
 
 def score_gradient(scores: Floats, alignments: Floats, rate: float) -> Floats:
-    """Returns dL/dz = -rate J a of the held-out loss after one step, with w = n softmax(z) and a_i = <g_val, g_i>.
+    """Returns the gradient of the held-out loss after one step in the scores of windows, float64[windows].
 
-    J = n (diag(p) - p p^T), p = softmax(z).
+    It is dL/dz = -rate J a, with w = n softmax(z), a_i = <g_val, g_i>, and J = n (diag(p) - p p^T), p = softmax(z).
     """
     shares = window_weights(scores) / len(scores)
     return np.asarray(-rate * len(scores) * (shares * alignments - shares * (shares @ alignments)))

@@ -1,4 +1,4 @@
-"""Draws domains as arms of a bandit whose reward is the loss, which is high where there is more to learn.
+"""Draws domains as arms of a bandit whose reward is the loss, high where there is more to learn.
 
 Albalak et al. 2023 (Online Data Mixing, arXiv 2312.02406). Which of two forms the paper's results are by is open:
 `exp3` is that of the authors' code, `smoothed` has a moving average of rewards in the place of their sum.
@@ -25,17 +25,19 @@ SCALE = {"exp3": 10.0, "smoothed": 1.0}
 
 
 class StepLosses(NamedTuple):
-    """Holds the mean nats of a step's tokens by domain, NaN where it has none, and the shares of its tokens."""
+    """Holds the mean nats of a step's tokens by domain, NaN without any, and the shares of its tokens."""
 
     losses: Floats
     parts: Floats
 
 
 class OnlineMixing(MeanShares):
-    """Learns shares by EXP3: w = (1 - K e) exp(e' R) / sum + e, with e = min(1/K, sqrt(ln K / (K t))), e' that before.
+    """Learns shares of K domains by EXP3, which draws by estimated rewards R and by chance.
 
-    R adds up loss / (scale * share) of what is drawn, or is its moving average. A step with several domains gives each
-    its part of the reward, so that the estimate stays unbiased; a step of one domain is the published update.
+    w = (1 - K e) exp(e' R) / sum + e, with e = min(1/K, sqrt(ln K / (K t))) in step t and e' that of the step before,
+    1/K at first. R adds up loss / (scale * share) of what is drawn, or is its moving average. A step with several
+    domains gives each its part of the reward, so that the estimate stays unbiased; a step of one domain is the
+    published update.
 
     Args:
         domains: Number of domains.

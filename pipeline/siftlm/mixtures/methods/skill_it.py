@@ -26,7 +26,9 @@ LONE_EDGE = 0.5  # of an edge of 1 between two domains; their own are 1
 
 
 class SkillIt(MeanShares):
-    """Learns shares p = prior * exp(eta * A sum of the last losses) / sum; at first prior * exp(eta * A 1).
+    """Learns shares by a graph A and the last losses: p = prior * exp(eta * A losses) / sum.
+
+    The losses are the sums over the last rounds; before the first they are 1.
 
     Args:
         graph: A float64[domains, targets], how much training on a domain teaches of a target.
@@ -74,7 +76,7 @@ class SkillIt(MeanShares):
 
 
 def graph_of_relations(relations: Floats, domains: Sequence[str], targets: Sequence[str]) -> Floats:
-    """Returns a graph with .5 for every edge of 1 between a domain and another's target, as the published code has it.
+    """Returns a graph with .5 for every edge of 1 to another domain's target, as the published code has it.
 
     Args:
         relations: float64[domains, targets], as given.

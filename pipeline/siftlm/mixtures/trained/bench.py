@@ -23,7 +23,7 @@ from siftlm.mixtures.trained.texts import DomainTexts
 from siftlm.mixtures.trained.watching import check_gradients, check_windows, domain_nats
 from siftlm.proving.cost import measured_pace
 from siftlm.proving.draws import Indices
-from siftlm.proving.replicates import one_thread, run_replicates
+from siftlm.proving.replicates import one_thread, run_replicates, stored_tokens
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proving.watching import TrainingCounts
 from siftlm.proxies.training import MIXER, TokenFile, Training, group_bits_per_byte, last_sums, write_tokens
@@ -95,9 +95,8 @@ class Bench:
         return key
 
     def file(self, key: str) -> TokenFile:
-        """Returns one of the two token files."""
-        tokenizer = read_tokenizer(self.texts.tokenizer, self.store)
-        return write_tokens(self.store, key, (), tokenizer, TOKENS)
+        """Returns one of the two token files; raises UserError where it is not as it was written."""
+        return stored_tokens(key, self.store, TOKENS)
 
     @cached_property
     def held_out(self) -> TokenFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from siftlm import filesystem
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Load, TrainingPlan, TrainSettings
-from siftlm.mixtures.learning import TrainableSettings, one_domain
+from siftlm.mixtures.learning import LearnerSettings, TrainableSettings, one_domain
 from siftlm.mixtures.methods.sample import sampled
 from siftlm.mixtures.mix import provenance
 from siftlm.mixtures.problem import BoundsSettings
@@ -80,7 +81,11 @@ def _loads(settings: MixSettings, bench: Bench) -> list[Load]:
     """All that will be trained, the check included."""
     if not isinstance(settings, TrainableSettings):
         return [Load(bench.settings.runs, bench.steps)]
-    return [*settings.loads(len(bench.domains), bench.steps), Load(2 * bench.settings.check, bench.steps)]
+    loads = settings.loads(len(bench.domains), bench.steps)
+    again = (
+        replace(loads[-1], models=bench.settings.repeats - 1) if isinstance(settings, LearnerSettings) else Load(0, 0)
+    )
+    return [*loads, again, Load(2 * bench.settings.check, bench.steps)]
 
 
 def _told(bench: Bench) -> dict[str, Any]:

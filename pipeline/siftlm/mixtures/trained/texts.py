@@ -17,6 +17,7 @@ from siftlm.proving.draws import Indices
 from siftlm.proving.libraries import Holdout, Library
 from siftlm.proving.partitions import OTHERS, SOURCE, divided
 from siftlm.proving.selections import shard_tasks
+from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proxies.training.tokens import TextOfGroup
 from siftlm.stages.registry import Needs
@@ -82,6 +83,7 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
     names, numbers = divided(settings.by, places, settings.bins, "train.by")
     names, numbers, notes = _joined(names, numbers, places.bytes.astype(np.float64), settings.most)
     path = tokenizer_path(settings, library, settings.seed, store, "train.tokenizer")
+    needs.add(TOKENIZERS, [path.rpartition("/")[2].partition(".")[0]])
     rates = bytes_per_token(read_tokenizer(path, store), library, settings.seed)
     documents = places.documents(sorted(set(places.sources)), rates)
     sizes = documents.sizes()
