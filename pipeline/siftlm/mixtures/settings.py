@@ -11,8 +11,12 @@ from siftlm.mixtures.bench import TrainSettings
 from siftlm.mixtures.learning import LearnerSettings
 from siftlm.mixtures.methods.aioli import AioliSettings
 from siftlm.mixtures.methods.bilevel import BilevelSettings
+from siftlm.mixtures.methods.corpus_curves import CorpusCurvesSettings
+from siftlm.mixtures.methods.data_constrained import DataConstrainedSettings
+from siftlm.mixtures.methods.data_filtering import DataFilteringSettings
 from siftlm.mixtures.methods.doge import DogeSettings
 from siftlm.mixtures.methods.doremi import DoremiSettings
+from siftlm.mixtures.methods.loss_to_loss import LossToLossSettings
 from siftlm.mixtures.methods.merged import MergedSettings
 from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.odm import OdmSettings
@@ -26,7 +30,15 @@ from siftlm.paths import WrittenPath
 from siftlm.settings import Settings
 
 FromRuns: TypeAlias = (
-    RegmixSettings | OlmixSettings | MixingLawsSettings | OptimalMixturesSettings | SampleMixturesSettings
+    RegmixSettings
+    | OlmixSettings
+    | MixingLawsSettings
+    | OptimalMixturesSettings
+    | DataFilteringSettings
+    | DataConstrainedSettings
+    | CorpusCurvesSettings
+    | LossToLossSettings
+    | SampleMixturesSettings
 )
 ByTraining: TypeAlias = (
     DoremiSettings | DogeSettings | SkillItSettings | AioliSettings | OdmSettings | BilevelSettings | MergedSettings

@@ -115,13 +115,19 @@ def _bounded(x: Floats, y: Floats, source_floor: float) -> tuple[float, float, f
 
 def _by_grid(x: Floats, y: Floats) -> tuple[float, float, float, float]:
     """The law with unknown floors: those of a grid whose line has the least squared error."""
-    best: tuple[float, tuple[float, float, float, float]] | None = None
     # The ends of the grid are the least losses themselves, whose logarithms there are none of.
-    for source_floor in np.linspace(0, x.min(), GRID, endpoint=False).tolist():
-        for target_floor in np.linspace(0, y.min(), GRID, endpoint=False).tolist():
-            scale, exponent = _line(x, y, source_floor, target_floor)
-            error = float(((scale * (x - source_floor) ** exponent + target_floor - y) ** 2).sum())
-            if best is None or error < best[0]:
-                best = error, (scale, exponent, source_floor, target_floor)
+    sources, targets = (np.linspace(0, values.min(), GRID, endpoint=False) for values in (x, y))
+    logs = np.log(y - targets[:, None])
+    best: tuple[float, tuple[float, float, float, float]] | None = None
+    for source_floor in sources.tolist():
+        along = np.log(x - source_floor)
+        slopes = (logs - logs.mean(axis=1, keepdims=True)) @ (along - along.mean()) / ((along - along.mean()) ** 2).sum()
+        intercepts = logs.mean(axis=1) - slopes * along.mean()
+        predicted = np.exp(intercepts[:, None] + slopes[:, None] * along) + targets[:, None]
+        errors = ((predicted - y) ** 2).sum(axis=1)
+        row = int(np.argmin(errors))
+        if best is None or errors[row] < best[0]:
+            law = (float(np.exp(intercepts[row])), float(slopes[row]), source_floor, float(targets[row]))
+            best = float(errors[row]), law
     assert best is not None, "the grid has a member"
     return best[1]

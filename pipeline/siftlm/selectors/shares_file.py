@@ -1,4 +1,4 @@
-"""Reads the shares of a mixture from a file, with what the file says of where they come from."""
+"""Reads the shares of a mixture or a rate from a file, with what it says of where they come from."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def read_shares(path: str, target: str | None = None) -> SharesFile:
     except (OSError, UserError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path must name a file of shares, got {path}: {_first_line(error)}") from None
     return SharesFile(shares, {"path": path, "digest": xxhash.xxh3_128_hexdigest(content), **told})
+
+
+def read_rate(path: str) -> float:
+    """Returns the `keep_rate` in a JSON file, which `siftlm mix` has written.
+
+    Raises:
+        ValueError: The file cannot be read, or holds no rate above 0 and up to 1.
+    """
+    try:
+        rate = orjson.loads(filesystem.read_bytes(path))["keep_rate"]
+    except (OSError, UserError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"path must name a file with keep_rate, got {path}: {_first_line(error)}") from None
+    if not isinstance(rate, float | int) or not 0 < rate <= 1:
+        raise ValueError(f"path must name a file whose keep_rate is above 0 and at most 1, got {path} with {rate!r}")
+    return float(rate)
 
 
 def _first_line(error: Exception) -> str:

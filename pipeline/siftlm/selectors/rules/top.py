@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from siftlm.paths import ReadPath, readable
 from siftlm.selectors.ranked import MinGroup, RankedRule, Ranking, Within, exact
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import Drops
-from siftlm.settings import End
+from siftlm.selectors.shares_file import read_rate
+from siftlm.settings import End, FileSettings
 from siftlm.statistics.cuts import Cuts, Target
 from siftlm.statistics.repetition import effective_copies
 
@@ -21,7 +23,7 @@ EPOCHS = 4.0
 """How often a training run reads its text where `epochs` does not say."""
 
 
-class Top(RankedRule):
+class Top(RankedRule, FileSettings):
     """Keeps documents in order of a score until a budget is reached; the document that crosses it is kept.
 
     Thrush, Potts and Hashimoto (arXiv 2409.05816) select pages so. The budget is of tokens, of documents, or
@@ -50,6 +52,10 @@ class Top(RankedRule):
     budget_tokens: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Tokens kept.")
     budget_documents: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
     rate: float | None = Field(None, gt=0, le=1, description="The share kept, in the unit of `by`.")
+    path: ReadPath | None = Field(
+        None, description="The file of a rate, as `siftlm mix data_filtering` writes it; `rate`, of tokens, is read from "
+        "it.",
+    )  # fmt: skip
     train_tokens: int | None = Field(
         None,
         ge=1,
@@ -62,6 +68,14 @@ class Top(RankedRule):
     by: Literal["documents", "tokens"] = Field("documents", description="What the rate is of.")
     within: Within = "global"
     min_group: MinGroup = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, tree: Any) -> Any:
+        """Fills in the rate of a file: what is selected depends on it, and not on where it came from."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("path"), str) or tree.get("rate") is not None:
+            return tree
+        return {"by": "tokens", **tree, "rate": read_rate(readable(tree["path"]))}
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> Top:
