@@ -25,7 +25,7 @@ from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.settings import METHODS, MixConfig
 from siftlm.mixtures.trained.bench import Bench
 from siftlm.mixtures.trained.models import TrainMixture
-from siftlm.mixtures.trained.run import train_mix
+from siftlm.mixtures.trained.run import say_cost, train_mix
 from siftlm.mixtures.trained.texts import domain_texts
 from siftlm.proxies.training import train_into
 from siftlm.selectors.shares_file import read_shares
@@ -119,6 +119,10 @@ def test_the_time_is_told_before(place: Path) -> None:
     told = io.StringIO()
     found(settings(place, "odm", {"tokens": 8_000, "check": 2}), Progress(stream=told))
     assert "mixture_models: 5 models and 39,680 tokens, which take about" in told.getvalue()
+    alone = io.StringIO()
+    say_cost(settings(place, "doremi", {"tokens": 8_000, "seed": 5}), Progress(stream=alone))
+    assert "mixture_models: 4 models and 31,744 tokens, which take about" in alone.getvalue()
+    assert " 1 of 1 models" not in alone.getvalue()
 
 
 def test_runs_are_trained_for_a_method_that_reads_them(place: Path) -> None:

@@ -19,7 +19,7 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Floats, Load, TrainedModel, TrainingPlan, TrainSettings
 from siftlm.mixtures.trained.models import MEANS, MODELS, TOKENS, VERSION, MeasureMean, TrainMixture
-from siftlm.mixtures.trained.texts import DomainTexts
+from siftlm.mixtures.trained.texts import DomainTexts, domain_texts
 from siftlm.mixtures.trained.watching import check_gradients, check_windows, domain_nats
 from siftlm.proving.cost import measured_pace
 from siftlm.proving.draws import Indices
@@ -47,6 +47,12 @@ class Bench:
     needs: Needs
     expected: list[Load] = field(default_factory=list)
     """What is to be trained in all, until it has been said."""
+
+    @classmethod
+    def begin(cls, settings: TrainSettings, store: Store, progress: Progress) -> Bench:
+        """Returns a bench after reading the texts of the domains; raises UserError."""
+        needs = Needs()
+        return cls(settings, domain_texts(settings, store, progress, needs), store, progress, needs)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -116,7 +122,7 @@ class Bench:
         done = self.store.committed(MODELS, (task.key for task in tasks))
         waiting = [task for task in tasks if task.key not in done]
         if waiting and self.expected:
-            self.progress.say(self._cost_line(self.expected))
+            self.progress.say(self.cost_line(self.expected))
             self.expected.clear()
         stage = TrainMixture(self.settings.model, self.settings.training)
         counts = partial(
@@ -218,8 +224,8 @@ class Bench:
         low, high = np.percentile(made, [5, 95])
         return float(low), float(high)
 
-    def _cost_line(self, loads: Sequence[Load]) -> str:
-        """How long all that is expected takes, less what is in the store, in a sentence."""
+    def cost_line(self, loads: Sequence[Load]) -> str:
+        """Returns how long trainings take, less what is in the store, in a sentence."""
         cores = len(os.sched_getaffinity(0))
         one = Training(self.settings.model, one_thread(self.settings.training), 1)
         pace = measured_pace(one, self.held_out)

@@ -22,11 +22,11 @@ from siftlm.mixtures.protocol import MixOutcome, MixSettings
 from siftlm.mixtures.runs import RunsSettings
 from siftlm.mixtures.settings import MixConfig
 from siftlm.mixtures.trained.bench import Bench
-from siftlm.mixtures.trained.texts import NAME, domain_texts
+from siftlm.mixtures.trained.texts import NAME
 from siftlm.proxies.training.device import opened_device
 from siftlm.stages import publish
-from siftlm.stages.registry import Needs, register
-from siftlm.store import Store, digest, mended
+from siftlm.stages.registry import register
+from siftlm.store import digest, mended
 
 RUNS = "runs.csv"
 SAMPLER = (0.5, 15.0, 2e-4)  # temperature, times the prior, smallest share, as RegMix has them
@@ -37,9 +37,18 @@ def train_mix(config: MixConfig, progress: Progress) -> MixOutcome:
     settings, train = config.settings, checked(config)
     settings.check_packages()
     with publish.workspace(train.folder, NAME, f"{train.folder}/store") as store:
-        made, used, told = mended(lambda: _found(settings, train, store, progress))
+        made, used, told = mended(lambda: _found(settings, Bench.begin(train, store, progress)))
     made.write(config.written, {**provenance(used), "train": told})
     return made
+
+
+def say_cost(config: MixConfig, progress: Progress) -> None:
+    """Reads the texts of a training, and says what would be trained and how long that takes; raises UserError."""
+    settings, train = config.settings, checked(config)
+    with publish.workspace(train.folder, NAME, f"{train.folder}/store") as store:
+        bench = mended(lambda: Bench.begin(train, store, progress))
+        _check(settings, bench)
+        progress.say(bench.cost_line(_loads(settings, bench)))
 
 
 def checked(config: MixConfig) -> TrainSettings:
@@ -56,24 +65,23 @@ def checked(config: MixConfig) -> TrainSettings:
     return train
 
 
-def _found(
-    settings: MixSettings, train: TrainSettings, store: Store, progress: Progress
-) -> tuple[MixOutcome, MixSettings, Mapping[str, Any]]:
-    """The result, the settings with what they read, and what the file says of the training."""
-    needs = Needs()
-    texts = domain_texts(train, store, progress, needs)
-    bench = Bench(train, texts, store, progress, needs, [])
-    if len(texts.domains) == 1:
-        return one_domain(texts.domains[0]), settings, _told(bench)
+def _check(settings: MixSettings, bench: Bench) -> None:
     bench.check(settings.observes if isinstance(settings, TrainableSettings) else None)
+
+
+def _found(settings: MixSettings, bench: Bench) -> tuple[MixOutcome, MixSettings, Mapping[str, Any]]:
+    """The result, the settings with what they read, and what the file says of the training."""
+    if len(bench.domains) == 1:
+        return one_domain(bench.domains[0]), settings, _told(bench)
+    _check(settings, bench)
     bench.expected.extend(_loads(settings, bench))
     if isinstance(settings, TrainableSettings):
         made = settings.trained(bench)
     else:
         settings = with_runs(settings, bench)
         made = settings.result()
-    identity = digest([(folder, sorted(keys)) for folder, keys in needs.keys.items()])
-    register(store, NAME, train.folder, "mix", identity, needs)
+    identity = digest([(folder, sorted(keys)) for folder, keys in bench.needs.keys.items()])
+    register(bench.store, NAME, bench.settings.folder, "mix", identity, bench.needs)
     return made, settings, _told(bench)
 
 
