@@ -12,6 +12,7 @@ import numpy.typing as npt
 from siftlm.errors import UserError
 from siftlm.findings import name_some
 from siftlm.mixtures.bench import LearnerPlan, Load, TrainedModel, TrainingBench, TrainingPlan
+from siftlm.mixtures.fitted import SMALL_MODELS
 from siftlm.mixtures.online import ShareLearner, uniform_shares
 from siftlm.mixtures.protocol import MixOutcome, MixResult, MixSettings, Shown, Trust, interval_words
 
@@ -20,8 +21,6 @@ Observes = Literal["losses", "excess", "held_out", "gradients", "windows"]
 """What a learner observes: a step's losses by domain, their clipped excess over a reference model's, losses on
 held-out text at marks, gradients of domains and targets, or single windows."""
 
-SMALL_MODELS = 15_000_000
-"""Parameters of the models from which on ranks of mixtures hold for large ones (Olmix, arXiv 2602.12237)."""
 MANY_EPOCHS = 4.0  # from there on repeated text teaches less than new text (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
@@ -122,7 +121,7 @@ class LearnerSettings(TrainableSettings):
         return uniform_shares(len(prior))
 
     def pace(self) -> tuple[int, int]:
-        """Returns from how many steps to how many a learner of gradients observes, and windows of each domain."""
+        """Returns after how many steps each a learner of gradients observes, and how many windows of a domain."""
         return 1, 1
 
     def trained(self, bench: TrainingBench) -> MixOutcome:
@@ -174,66 +173,81 @@ def equal(domains: Sequence[str]) -> dict[str, float]:
 
 
 def judged(
-    bench: TrainingBench, shares: Floats, models: Sequence[TrainedModel], warnings: Sequence[str] = ()
+    bench: TrainingBench,
+    shares: Floats,
+    models: Sequence[TrainedModel],
+    warnings: Sequence[str] = (),
+    trust: Sequence[Trust] = (),
 ) -> LearntMixture:
-    """Returns a mixture after its check: pairs of models on the prior and on the mixture, from the same seeds."""
-    domains, count = bench.domains, bench.settings.check
-    plans = [
-        TrainingPlan(f"{name} {seed}", of, bench.steps, seed=seed)
-        for seed in range(count)
-        for name, of in (("check of the prior", bench.prior), ("check of the mixture", shares))
-    ]
-    made = bench.train(plans)
-    prior, mixture = made[0::2], made[1::2]
-    gain, losses = None, tuple[Checked, ...]()
-    lines = [*warnings, *bench.notes]
-    if count:
-        before, after = (np.mean([model.losses for model in of], axis=0) for of in (prior, mixture))
-        losses = tuple(map(Checked, domains, before.tolist(), after.tolist()))
-        gain = (float((before - after).mean()), *bench.gain_interval(prior, mixture))
-        if gain[1] <= 0:
-            lines.append(
-                "the mixture does not surely beat the prior on held-out text: the interval of its gain has 0 in it"
-            )
-    lines += _warnings(bench, [*models, *made])
+    """Returns a mixture after its check: pairs of models on the prior and on the mixture, from the same seeds.
+
+    Args:
+        bench: What trains models.
+        shares: float64[domains], of the mixture.
+        models: Those that it comes from.
+        warnings: What a user should know of it.
+        trust: How well its method predicts losses.
+    """
+    prior, mixture = _checks(bench, shares)
+    gain = _gain(bench, prior, mixture) if prior else None
+    every = [*models, *prior, *mixture]
+    unsure = ["the mixture does not surely beat the prior: its gain may be 0 or less"] if gain and gain[1] <= 0 else []
     return LearntMixture(
-        warnings=tuple(lines),
-        shares=dict(zip(domains, shares.tolist(), strict=True)),
-        prior=dict(zip(domains, bench.prior.tolist(), strict=True)),
+        warnings=(*warnings, *bench.notes, *unsure, *_warnings(bench, every)),
+        shares=dict(zip(bench.domains, shares.tolist(), strict=True)),
+        prior=dict(zip(bench.domains, bench.prior.tolist(), strict=True)),
         intervals={},
         gain=gain,
-        trust=(),
-        losses=losses,
-        parameters=max((model.parameters for model in [*models, *made]), default=0),
+        trust=tuple(trust),
+        losses=tuple(map(Checked, bench.domains, _losses(prior), _losses(mixture))),
+        parameters=max(model.parameters for model in every),
         tokens=bench.settings.tokens,
         models=tuple(model.key for model in models),
     )
 
 
-def _warnings(bench: TrainingBench, models: Sequence[TrainedModel]) -> list[str]:
-    lines = []
-    parameters = max((model.parameters for model in models), default=SMALL_MODELS)
-    if parameters < SMALL_MODELS:
-        lines.append(
+def _checks(bench: TrainingBench, shares: Floats) -> tuple[list[TrainedModel], list[TrainedModel]]:
+    """Models on the prior, and those on the mixture."""
+    pairs = [("prior", bench.prior), ("mixture", shares)]
+    made = bench.train(
+        [
+            TrainingPlan(f"check of the {name} {seed}", of, bench.steps, seed=seed)
+            for seed in range(bench.settings.check)
+            for name, of in pairs
+        ]
+    )
+    return made[0::2], made[1::2]
+
+
+def _losses(models: Sequence[TrainedModel]) -> list[float]:
+    """The mean loss of every domain over models; none of none."""
+    return [float(loss) for loss in np.mean([model.losses for model in models], axis=0)] if models else []
+
+
+def _gain(
+    bench: TrainingBench, prior: Sequence[TrainedModel], mixture: Sequence[TrainedModel]
+) -> tuple[float, float, float]:
+    """How much lower the mean of the domains' losses is on the mixture, with an interval."""
+    gain = float(np.mean(_losses(prior)) - np.mean(_losses(mixture)))
+    return (gain, *bench.gain_interval(prior, mixture))
+
+
+def _warnings(bench: TrainingBench, models: Sequence[TrainedModel]) -> Iterator[str]:
+    """What to know of small models, and of texts that were read often."""
+    if (parameters := max(model.parameters for model in models)) < SMALL_MODELS:
+        yield (
             f"the models have {parameters:,} parameters: what small models say of mixtures is known to hold for large "
             f"ones from about {SMALL_MODELS:,} on (Olmix, arXiv 2602.12237)"
         )
-    epochs = np.max([model.epochs for model in models], axis=0) if models else np.zeros(len(bench.domains))
-    often = [name for name, times in zip(bench.domains, epochs.tolist(), strict=True) if times > MANY_EPOCHS]
-    if often:
-        lines.append(
+    epochs = np.max([model.epochs for model in models], axis=0)
+    if often := [name for name, times in zip(bench.domains, epochs.tolist(), strict=True) if times > MANY_EPOCHS]:
+        yield (
             f"a model has read the texts of {name_some(often)} up to {float(epochs.max()):.1f} times: their shares say "
             "as much of learning by heart as of learning"
         )
-    return lines
 
 
 def one_domain(domain: str) -> LearntMixture:
     """Returns the only mixture of one domain, for which nothing is trained."""
     line = f"there is one domain only, {domain!r}, so that there is nothing to mix"
     return LearntMixture((line,), {domain: 1.0}, {domain: 1.0}, {}, None, (), (), 0, 0, ())
-
-
-def with_trust(made: LearntMixture, trust: Sequence[Trust]) -> LearntMixture:
-    """Returns a mixture with what says how far its method is to be trusted."""
-    return replace(made, trust=tuple(trust))

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Floats, Load, TrainedModel, TrainingBench, TrainingPlan
-from siftlm.mixtures.learning import TrainableSettings, judged, with_trust
+from siftlm.mixtures.learning import TrainableSettings, judged
 from siftlm.mixtures.protocol import MixOutcome, Trust
 from siftlm.mixtures.simplex import drawn
 from siftlm.statistics.ranks import spearman
@@ -62,7 +62,7 @@ class MergedSettings(TrainableSettings):
         order = np.argsort(losses.mean(axis=1), kind="stable")
         trust = agreement(bench.domains, losses[: self.checks], models[len(domains) :])
         shares = np.asarray(mixtures[order[:BEST]].mean(axis=0))
-        return with_trust(judged(bench, shares, models[: len(domains)], _doubts(trust, self.checks)), trust)
+        return judged(bench, shares, models[: len(domains)], _doubts(trust, self.checks), trust)
 
     def _branch(self, bench: TrainingBench, name: str, shares: Floats, start: TrainedModel) -> TrainingPlan:
         return TrainingPlan(name, shares, max(1, round(self.branch * bench.steps)), start=start.key, rate=self.rate)
