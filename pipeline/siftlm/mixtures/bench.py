@@ -24,6 +24,10 @@ class TrainSettings(Settings):
     input: list[InputSettings] = Field(
         default_factory=list, description="Texts; by default every `source` is a domain."
     )
+    held_out: list[InputSettings] = Field(
+        default_factory=list, description="Texts that measure models, every `source` a target; by default the targets are "
+        "documents of the domains that no model is trained on.",
+    )  # fmt: skip
     run: ReadPath | None = Field(
         None, description="Instead of `input`: folder of a finished run, whose kept documents are the texts."
     )
@@ -118,8 +122,8 @@ class TrainedModel:
 
     Attributes:
         key: Of the model.
-        losses: float64[domains], bits per byte of held-out text at the end.
-        nats: float64[domains], nats per token of the same.
+        losses: float64[targets], bits per byte of held-out text at the end.
+        nats: float64[targets], nats per token of the same.
         parameters: Of the model.
         epochs: float64[domains], how often a domain's text was read.
         state: Of the learner at the end, None without one.
@@ -166,6 +170,11 @@ class TrainingBench(Protocol):
         ...
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """Returns the names of what measures models, sorted: the domains, or other texts."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """Returns what a user should know of the domains, a sentence each."""
         ...
@@ -185,7 +194,7 @@ class TrainingBench(Protocol):
         ...
 
     def averages(self, models: Sequence[str], shares: Floats) -> Floats:
-        """Returns the bits per byte of means of models, float64[mixtures, domains].
+        """Returns the bits per byte of means of models, float64[mixtures, targets].
 
         `shares` is float64[mixtures, models], what each model counts.
         """

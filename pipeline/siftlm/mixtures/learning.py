@@ -26,9 +26,9 @@ MANY_EPOCHS = 4.0  # from there on repeated text teaches less than new text (Mue
 
 @dataclass(frozen=True)
 class Checked:
-    """Holds the losses of a domain, bits per byte, of models on the prior and on the mixture."""
+    """Holds the losses of a target, bits per byte, of models on the prior and on the mixture."""
 
-    domain: str
+    target: str
     prior: float
     mixture: float
 
@@ -40,7 +40,7 @@ class LearntMixture(MixResult):
     `intervals` has the least and the greatest share of a domain in several trainings, where there were several.
 
     Attributes:
-        losses: By domain, of models on the prior and on the mixture; none without such a check.
+        losses: By target, of models on the prior and on the mixture; none without such a check.
         parameters: Of the models.
         tokens: That every model was trained on.
         models: Keys of the models in the store that the mixture comes from.
@@ -52,21 +52,18 @@ class LearntMixture(MixResult):
     models: tuple[str, ...]
 
     def tables(self) -> Iterator[Shown]:
-        """Yields the shares, the largest first, with the losses of the check."""
-        losses = {one.domain: one for one in self.losses}
+        """Yields the shares, the largest first, and the losses of the check by target."""
         rows = []
         for name, share in sorted(self.shares.items(), key=lambda item: (-item[1], item[0])):
             row: tuple[object, ...] = (name, f"{share:.4f}", f"{self.prior[name]:.4f}")
             if self.intervals:
                 row = (*row, self._interval(name))
-            if name in losses:
-                row = (*row, f"{losses[name].prior:.4f}", f"{losses[name].mixture:.4f}")
             rows.append(row)
-        more = (
-            *(("range",) if self.intervals else ()),
-            *(("bits per byte on the prior", "on the mixture") if losses else ()),
-        )
+        more = ("range",) if self.intervals else ()
         yield Shown(("domain", "share", "prior", *more), rows)
+        if self.losses:
+            told = [(of.target, f"{of.prior:.4f}", f"{of.mixture:.4f}") for of in self.losses]
+            yield Shown(("held-out text", "bits per byte on the prior", "on the mixture"), told)
         yield from self.trust_tables()
 
     def verdict(self) -> str:
@@ -74,7 +71,7 @@ class LearntMixture(MixResult):
             return ""
         gain, low, high = self.gain
         return (
-            f"models on the mixture have {gain:+.4f} bits per byte less than on the prior, by domain "
+            f"models on the mixture have {gain:+.4f} bits per byte less than on the prior, by target "
             f"(90 % of draws of held-out documents: {interval_words(low, high)})"
         )
 
@@ -199,7 +196,7 @@ def judged(
         intervals={},
         gain=gain,
         trust=tuple(trust),
-        losses=tuple(map(Checked, bench.domains, _losses(prior), _losses(mixture))),
+        losses=tuple(map(Checked, bench.targets, _losses(prior), _losses(mixture))),
         parameters=max(model.parameters for model in every),
         tokens=bench.settings.tokens,
         models=tuple(model.key for model in models),
@@ -220,14 +217,14 @@ def _checks(bench: TrainingBench, shares: Floats) -> tuple[list[TrainedModel], l
 
 
 def _losses(models: Sequence[TrainedModel]) -> list[float]:
-    """The mean loss of every domain over models; none of none."""
+    """The mean loss of every target over models; none of none."""
     return [float(loss) for loss in np.mean([model.losses for model in models], axis=0)] if models else []
 
 
 def _gain(
     bench: TrainingBench, prior: Sequence[TrainedModel], mixture: Sequence[TrainedModel]
 ) -> tuple[float, float, float]:
-    """How much lower the mean of the domains' losses is on the mixture, with an interval."""
+    """How much lower the mean of the targets' losses is on the mixture, with an interval."""
     gain = float(np.mean(_losses(prior)) - np.mean(_losses(mixture)))
     return (gain, *bench.gain_interval(prior, mixture))
 

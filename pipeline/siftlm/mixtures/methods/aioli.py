@@ -12,11 +12,11 @@ import numpy as np
 from pydantic import Field
 
 from siftlm.errors import UserError
-from siftlm.mixtures.bench import Load
+from siftlm.mixtures.bench import Load, TrainingBench
 from siftlm.mixtures.learning import LearnerSettings, equal
 from siftlm.mixtures.matrices import read_matrix
 from siftlm.mixtures.online import Floats, MeanShares, checked_losses, tilted, uniform_shares
-from siftlm.mixtures.protocol import MixResult
+from siftlm.mixtures.protocol import MixOutcome, MixResult
 from siftlm.paths import ReadPath
 
 SAME = 1e-9
@@ -181,6 +181,11 @@ class AioliSettings(LearnerSettings):
             )
         starts = range(self.turn_steps, steps - taken, period)
         return tuple(start + turn * self.turn_steps for start in starts for turn in range(turns + 1))
+
+    def trained(self, bench: TrainingBench) -> MixOutcome:
+        if self.diagonal and bench.targets != bench.domains:
+            raise UserError("mix.diagonal: must be false where train.held_out gives the targets, got true")
+        return super().trained(bench)
 
     def loads(self, domains: int, steps: int) -> Sequence[Load]:
         return [Load(1, steps, marks=len(self.marks(steps, domains)) + 1)]

@@ -121,6 +121,8 @@ class DogeSettings(LearnerSettings):
         return Doge(domains, arrays["mu"], self.smoothing, self.own)
 
     def trained(self, bench: TrainingBench) -> MixOutcome:
+        if not self.own and bench.targets != bench.domains:
+            raise UserError("mix.own: must be true where train.held_out gives the targets, got false")
         mu = self.mu or RATES * bench.settings.training.learning_rate
         return learnt(self, bench, LearnerPlan(self.plan(), arrays={"mu": mu}))
 

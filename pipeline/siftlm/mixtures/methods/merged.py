@@ -21,7 +21,7 @@ from siftlm.mixtures.simplex import drawn
 from siftlm.statistics.ranks import spearman
 
 ENOUGH = 6  # trained mixtures from which on the order of averages can be trusted
-BEST = 8  # mixtures whose mean is the result
+BEST = 1 / 8  # of the mixtures, whose mean is the result
 STRENGTHS = np.array([1.0, 3.0, 10.0])
 KNOWN_RANKS = 0.5
 
@@ -36,7 +36,7 @@ class MergedSettings(TrainableSettings):
     unchecked: ClassVar = "weights of domains in an average, which is uniform in the paper"
     example: ClassVar[Mapping[str, Any]] = {"method": "merged"}
 
-    mixtures: int = Field(64, ge=BEST, description="Mixtures that are averaged and measured.")
+    mixtures: int = Field(64, ge=1, description="Mixtures that are averaged and measured.")
     checks: int = Field(
         ENOUGH, ge=0, description="Mixtures that models are trained on, by which the averages are judged; below 6 they "
         "cannot be."
@@ -60,8 +60,8 @@ class MergedSettings(TrainableSettings):
         keys = [model.key for model in models[: len(domains)]]
         losses = bench.averages(keys, mixtures)
         order = np.argsort(losses.mean(axis=1), kind="stable")
-        trust = agreement(bench.domains, losses[: self.checks], models[len(domains) :])
-        shares = np.asarray(mixtures[order[:BEST]].mean(axis=0))
+        trust = agreement(bench.targets, losses[: self.checks], models[len(domains) :])
+        shares = np.asarray(mixtures[order[: max(1, round(BEST * self.mixtures))]].mean(axis=0))
         return judged(bench, shares, models[: len(domains)], _doubts(trust, self.checks), trust)
 
     def _branch(self, bench: TrainingBench, name: str, shares: Floats, start: TrainedModel) -> TrainingPlan:
@@ -71,18 +71,18 @@ class MergedSettings(TrainableSettings):
         raise UserError("mix.method: must be trained, so call siftlm mix merged with --train")
 
 
-def agreement(domains: Sequence[str], averages: Floats, trained: Sequence[TrainedModel]) -> tuple[Trust, ...]:
-    """Returns how averages order trained mixtures by the loss of each domain, and by their mean.
+def agreement(targets: Sequence[str], averages: Floats, trained: Sequence[TrainedModel]) -> tuple[Trust, ...]:
+    """Returns how averages order trained mixtures by the loss on each target, and by their mean.
 
     Args:
-        domains: Their names.
-        averages: float64[mixtures, domains], losses of averages.
+        targets: Their names.
+        averages: float64[mixtures, targets], losses of averages.
         trained: The models of the same mixtures.
     """
     if len(trained) < 2:
         return ()
     truth = np.stack([model.losses for model in trained])
-    pairs = [*zip((*domains,), averages.T, truth.T, strict=True), ("mean", averages.mean(axis=1), truth.mean(axis=1))]
+    pairs = [*zip((*targets,), averages.T, truth.T, strict=True), ("mean", averages.mean(axis=1), truth.mean(axis=1))]
     return tuple(
         Trust(name, len(trained), spearman(made, true), float(np.sqrt(np.mean((made - true) ** 2))))
         for name, made, true in pairs

@@ -149,8 +149,8 @@ class SkillItSettings(LearnerSettings):
     def trained(self, bench: TrainingBench) -> MixOutcome:
         if self.graph:
             named = read_matrix(self.graph)
-            graph = named.ordered("mix.graph", bench.domains, bench.domains)
-            graph = graph_of_relations(graph, bench.domains, bench.domains)
+            graph = named.ordered("mix.graph", bench.domains, bench.targets)
+            graph = graph_of_relations(graph, bench.domains, bench.targets)
         else:
             graph = self._learnt(bench)
         return learnt(self, bench, LearnerPlan(self.plan(), arrays={"graph": graph.tolist()}))

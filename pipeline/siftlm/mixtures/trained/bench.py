@@ -19,10 +19,9 @@ from siftlm.engine.shards import Task
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Floats, Load, TrainedModel, TrainingPlan, TrainSettings
 from siftlm.mixtures.trained.models import MEANS, MODELS, TOKENS, VERSION, MeasureMean, TrainMixture
-from siftlm.mixtures.trained.texts import DomainTexts, domain_texts
+from siftlm.mixtures.trained.texts import DomainTexts, GroupedTexts, domain_texts
 from siftlm.mixtures.trained.watching import check_gradients, check_windows, domain_nats
 from siftlm.proving.cost import measured_pace
-from siftlm.proving.draws import Indices
 from siftlm.proving.replicates import one_thread, run_replicates, stored_tokens
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proving.watching import TrainingCounts
@@ -56,7 +55,11 @@ class Bench:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        return self.texts.domains
+        return self.texts.trains.names
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.texts.measures.names
 
     @property
     def notes(self) -> Sequence[str]:
@@ -92,11 +95,11 @@ class Bench:
         """Returns the key of the token file that measures models, which is made."""
         return self._tokens(self.texts.measures)
 
-    def _tokens(self, rows: Indices) -> str:
+    def _tokens(self, texts: GroupedTexts) -> str:
         tokenizer = read_tokenizer(self.texts.tokenizer, self.store)
-        key = digest(self.texts.identity(rows), tokenizer.identity())
-        with self.progress.working(f"{TOKENS}/{len(rows):,} documents"):
-            write_tokens(self.store, key, self.texts.texts(rows), tokenizer, TOKENS)
+        key = digest(texts.identity, tokenizer.identity())
+        with self.progress.working(f"{TOKENS}/{len(texts.rows):,} documents"):
+            write_tokens(self.store, key, texts.texts(), tokenizer, TOKENS)
         self.needs.add(TOKENS, [key])
         return key
 
@@ -114,7 +117,7 @@ class Bench:
         whole = observes in GRADIENTS
         check_windows(self.file(self.tokens_key), self.held_out if whole else None, context)
         if observes == "gradients":
-            check_gradients(len(self.domains), self.parameters)
+            check_gradients(len(self.domains) + len(self.targets), self.parameters)
 
     def train(self, plans: Sequence[TrainingPlan]) -> list[TrainedModel]:
         tasks = [self._task(number, plan) for number, plan in enumerate(plans)]

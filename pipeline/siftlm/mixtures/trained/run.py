@@ -100,8 +100,8 @@ def _told(bench: Bench) -> dict[str, Any]:
     """What the result says of the texts and the trainings that it comes from."""
     texts = bench.texts
     return {
-        "texts": texts.library.identity,
-        "tokens": {name: round(tokens) for name, tokens in zip(texts.domains, texts.tokens.tolist(), strict=True)},
+        "texts": [texts.trains.identity, texts.measures.identity],
+        "tokens": {name: round(tokens) for name, tokens in zip(bench.domains, texts.tokens.tolist(), strict=True)},
         "steps": bench.steps,
         **bench.settings.model_dump(mode="json", exclude_defaults=True),
     }
@@ -115,7 +115,7 @@ def with_runs(settings: MixSettings, bench: Bench) -> MixSettings:
     columns = {"run": [f"run {number}" for number in range(len(models))]}
     columns |= {f"share_{name}": column for name, column in zip(bench.domains, shares.T, strict=True)}
     losses = np.stack([model.losses for model in models])
-    columns |= {f"loss_{name}": column for name, column in zip(bench.domains, losses.T, strict=True)}
+    columns |= {f"loss_{name}": column for name, column in zip(bench.targets, losses.T, strict=True)}
     path = f"{train.folder}/{RUNS}"
     with filesystem.open_write(path) as stream:
         pa.csv.write_csv(pa.table(columns), stream)

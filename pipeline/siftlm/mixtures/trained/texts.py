@@ -20,6 +20,7 @@ from siftlm.proving.selections import shard_tasks
 from siftlm.proving.vocabulary import STAGE as TOKENIZERS
 from siftlm.proving.vocabulary import bytes_per_token, read_tokenizer, tokenizer_path
 from siftlm.proxies.training.tokens import TextOfGroup
+from siftlm.readers.settings import InputSettings
 from siftlm.stages.registry import Needs
 from siftlm.stages.write import OutputSettings
 from siftlm.statistics.hashing import keyed
@@ -27,57 +28,72 @@ from siftlm.store import Store, digest
 
 NAME = "mix"  # of the run that reads the texts
 FEWEST = 2  # documents of a domain that measure models
+NOBODY = Holdout(frozenset(), 0.0, 0)
 DRAWN = 8.0  # times a domain's equal share of the tokens is drawn of it at most
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class DomainTexts:
-    """Holds which documents there are of every domain.
+class GroupedTexts:
+    """Holds some documents of a library by group.
 
     Attributes:
-        domains: Their names, sorted.
-        library: The documents.
-        numbers: int64[documents], the domain of each.
-        trains: int64[n], the documents that models may be trained on, ascending.
-        measures: int64[m], those that measure them, ascending.
+        names: Of the groups, sorted.
+        library: Where the documents are.
+        numbers: int64[documents], the group of each document of the library.
+        rows: int64[n], those that are meant, ascending.
+    """
+
+    names: tuple[str, ...]
+    library: Library
+    numbers: Indices
+    rows: Indices
+
+    @property
+    def identity(self) -> str:
+        """Returns a digest of the texts with their groups."""
+        names = [self.names[number] for number in self.numbers[self.rows].tolist()]
+        return digest(self.library.identity, self.rows, names)
+
+    def texts(self) -> Iterator[TextOfGroup]:
+        """Yields the texts with their groups."""
+        for row, text in self.library.training.texts(self.rows):
+            yield TextOfGroup(self.names[self.numbers[row]], text)
+
+
+@dataclass(frozen=True)
+class DomainTexts:
+    """Holds what models are trained on and what measures them.
+
+    Attributes:
+        trains: Documents by domain.
+        measures: Documents by target; the domains are the targets where no others are given.
         tokens: float64[domains], the estimated tokens of all documents, each as often as it is wanted.
         tokenizer: Path of the tokenizer in the store.
         notes: What a user should know of the domains, a sentence each.
     """
 
-    domains: tuple[str, ...]
-    library: Library
-    numbers: Indices
-    trains: Indices
-    measures: Indices
+    trains: GroupedTexts
+    measures: GroupedTexts
     tokens: Floats
     tokenizer: str
     notes: tuple[str, ...]
 
-    def identity(self, rows: Indices) -> str:
-        """Returns a digest of the texts of some documents with their domains."""
-        names = [self.domains[number] for number in self.numbers[rows].tolist()]
-        return digest(self.library.identity, rows, names)
 
-    def texts(self, rows: Indices) -> Iterator[TextOfGroup]:
-        """Yields the texts of some documents with their domains; rows ascend."""
-        for row, text in self.library.training.texts(rows):
-            yield TextOfGroup(self.domains[self.numbers[row]], text)
-
-
-def run_config(settings: TrainSettings) -> RunConfig:
-    """Returns the configuration of the run that reads `input`."""
-    return RunConfig(name=NAME, seed=settings.seed, input=settings.input, output=OutputSettings(folder=settings.folder))
+def run_config(settings: TrainSettings, inputs: list[InputSettings]) -> RunConfig:
+    """Returns the configuration of the run that reads inputs."""
+    return RunConfig(name=NAME, seed=settings.seed, input=inputs, output=OutputSettings(folder=settings.folder))
 
 
 def domain_texts(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> DomainTexts:
     """Returns the documents of all domains, of `input` or of a finished run.
 
     Raises:
-        UserError: a column of `by` is not there, or a domain has too few documents.
+        UserError: a column of `by` is not there, or a domain or a target has too few documents.
     """
+    # First, for a mistake in these must not wait for the others.
+    apart = _targets(settings, store, progress, needs) if settings.held_out else None
     library = _library(settings, store, progress, needs)
     places = library.training
     names, numbers = divided(settings.by, places, settings.bins, "train.by")
@@ -87,27 +103,38 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
     rates = bytes_per_token(read_tokenizer(path, store), library, settings.seed)
     documents = places.documents(sorted(set(places.sources)), rates)
     sizes = documents.sizes()
-    held_out, place = _held_out(documents.hashes, numbers, names, settings)
+    share = 0.0 if apart else settings.holdout
+    held_out, place = _held_out(documents.hashes, numbers, names, share, settings)
     order = np.lexsort((place, numbers))
     order = order[~held_out[order]]
     most = min(float(settings.tokens), DRAWN * settings.tokens / max(1, len(names)))
     trains = np.sort(order[_before(sizes[order], numbers[order], most)])
     tokens = np.bincount(numbers, sizes * documents.weight.astype(np.float64), len(names))
+    measures = apart or GroupedTexts(tuple(names), library, numbers, np.flatnonzero(held_out))
     return DomainTexts(
-        tuple(names), library, numbers, trains, np.flatnonzero(held_out), np.asarray(tokens, np.float64), path, notes
+        GroupedTexts(tuple(names), library, numbers, trains), measures, np.asarray(tokens, np.float64), path, notes
     )
 
 
+def _targets(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> GroupedTexts:
+    """The documents of `held_out`, some of every source at most."""
+    config = run_config(settings, settings.held_out)
+    tasks = shard_tasks(config, store, progress, needs, select=False)
+    library = Library("held out", store, tasks, NOBODY, config.split())
+    names, numbers = divided([SOURCE], library.training, settings.bins, "train.held_out")
+    _, place = _held_out(library.training.hashes, numbers, names, 0.0, settings)
+    return GroupedTexts(tuple(names), library, numbers, np.flatnonzero(place < settings.documents))
+
+
 def _library(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> Library:
-    nobody = Holdout(frozenset(), 0.0, 0)
     if settings.run is not None:
         run = FinishedRun.open(settings.run)
         weights = run.config.selection().weights
-        return Library(NAME, run.store, run.tasks(), nobody, materialised=weights is None or weights.materialise)
-    config = run_config(settings)
+        return Library(NAME, run.store, run.tasks(), NOBODY, materialised=weights is None or weights.materialise)
+    config = run_config(settings, settings.input)
     columns = set(settings.by) != {SOURCE}
     tasks = shard_tasks(config, store, progress, needs, select=False, columns=columns)
-    return Library(NAME, store, tasks, nobody, config.split())
+    return Library(NAME, store, tasks, NOBODY, config.split())
 
 
 def _joined(names: list[str], numbers: Indices, sizes: Floats, most: int) -> tuple[list[str], Indices, tuple[str, ...]]:
@@ -121,15 +148,19 @@ def _joined(names: list[str], numbers: Indices, sizes: Floats, most: int) -> tup
     small = sorted(set(there) - set(large))
     called = dict(enumerate(names)) | (dict.fromkeys(small, OTHERS) if len(small) > 1 else {})
     kept = sorted({called[number] for number in there})
-    place = np.array([kept.index(called[number]) if counts[number] else 0 for number in range(len(names))], np.int64)
+    rank = {name: number for number, name in enumerate(kept)}
+    place = np.array([rank.get(called[number], 0) for number in range(len(names))], np.int64)
     note = f"{len(small)} domains of few documents, or beyond the {most} largest, are one, {OTHERS!r}"
     return kept, place[numbers], (note,) if len(small) > 1 else ()
 
 
 def _held_out(
-    hashes: npt.NDArray[np.uint64], numbers: Indices, names: list[str], settings: TrainSettings
+    hashes: npt.NDArray[np.uint64], numbers: Indices, names: list[str], share: float, settings: TrainSettings
 ) -> tuple[npt.NDArray[np.bool_], Indices]:
-    """Which documents measure models, the first of every domain in a random order; and their places in that."""
+    """Which documents measure models, the first of every group in a random order; and the places of all in that.
+
+    They are a share of a group's at most; none where the share is 0.
+    """
     order = np.lexsort((keyed(hashes, settings.seed, "mix order"), numbers))
     counts = np.bincount(numbers, minlength=len(names))
     if (counts <= FEWEST).any():
@@ -140,8 +171,8 @@ def _held_out(
         )
     place = np.empty(len(numbers), np.int64)
     place[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    most = np.minimum(settings.documents, np.maximum(FEWEST, (settings.holdout * counts).astype(np.int64)))
-    return place < most[numbers], place
+    most = np.minimum(settings.documents, np.maximum(FEWEST, (share * counts).astype(np.int64)))
+    return (place < most[numbers]) & (share > 0), place
 
 
 def _before(sizes: Indices, groups: Indices, most: float) -> npt.NDArray[np.bool_]:

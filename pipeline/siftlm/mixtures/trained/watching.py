@@ -119,7 +119,7 @@ class ExcessSignal:
 
 
 class HeldOutSignal:
-    """Gives the nats per token of held-out text by domain, after the steps that a method asked for."""
+    """Gives the nats per token of held-out text by target, after the steps that a method asked for."""
 
     def __init__(self, held_out: TokenFile, steps: frozenset[int]) -> None:
         self._held_out, self._steps = held_out, steps
@@ -131,7 +131,7 @@ class HeldOutSignal:
 
 
 class GradientSignal:
-    """Gives the gradients of some windows of every domain and of its held-out text, every so many steps."""
+    """Gives the gradients of some windows of every domain and of every target, every so many steps."""
 
     def __init__(self, held_out: TokenFile, every: int, windows: int) -> None:
         self._held_out, self._every, self._windows = held_out, every, windows
@@ -180,7 +180,7 @@ def gradient(model: ModelView, file: TokenFile, group: int, turn: int, count: in
 
 
 def domain_nats(file: TokenFile, nll_sums: Floats) -> Floats:
-    """Returns the nats per token of every domain of a held-out file, float64[domains]."""
+    """Returns the nats per token of every target of a held-out file, float64[targets]."""
     sums = np.bincount(file.document_groups, nll_sums, len(file.groups))
     return np.asarray(sums / np.maximum(1, np.bincount(file.document_groups, file.token_counts, len(file.groups))))
 
@@ -198,11 +198,11 @@ def window_features(batch: WindowBatch) -> Floats:
     return np.stack([nats.mean(1, dtype=np.float64), np.log2(nats.shape[1] / documents), passes], axis=1)
 
 
-def check_gradients(domains: int, parameters: int) -> None:
-    """Raises UserError where the gradients of all domains would not fit."""
-    if (needed := 2 * domains * parameters * 4) > MOST_GRADIENT_BYTES:
+def check_gradients(groups: int, parameters: int) -> None:
+    """Raises UserError where the gradients of all domains and targets would not fit."""
+    if (needed := groups * parameters * 4) > MOST_GRADIENT_BYTES:
         raise UserError(
-            f"train.model: must be small enough that gradients of {domains} domains and their targets fit in "
+            f"train.model: must be small enough that gradients of {groups} domains and targets fit in "
             f"{MOST_GRADIENT_BYTES >> 30} GiB, got {needed / (1 << 30):.1f} GiB; choose a smaller model"
         )
 
