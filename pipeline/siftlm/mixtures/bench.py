@@ -25,8 +25,8 @@ class TrainSettings(Settings):
         default_factory=list, description="Texts; by default every `source` is a domain."
     )
     held_out: list[InputSettings] = Field(
-        default_factory=list, description="Texts that measure models, every `source` a target; by default the targets are "
-        "documents of the domains that no model is trained on.",
+        default_factory=list, description="Texts that measure models, every `source` a target; by default the targets "
+        "are documents of the domains that no model is trained on.",
     )  # fmt: skip
     run: ReadPath | None = Field(
         None, description="Instead of `input`: folder of a finished run, whose kept documents are the texts."

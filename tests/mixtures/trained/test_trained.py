@@ -252,6 +252,8 @@ def test_the_texts_of_a_finished_run_are_those_that_it_kept(tmp_path: Path) -> N
         (["one", "two", "three"], {}, "train: every domain must have texts of 33 tokens at least, got fewer of 'few'"),
         (None, {"prior": {"few": 1.0}}, "train.prior: must name domains, got 'few'"),
         (None, {"by": ["topic"]}, "train.by: must name columns that every document has, got 'topic'"),
+        (None, {"input": [{"source": "a", "paths": ["none/*.jsonl"]}]}, "train.input.0.paths: every path and pattern"),
+        (None, {"held_out": [{"source": "a", "paths": ["none/*.jsonl"]}]}, "train.held_out.0.paths: every path"),
         (None, {"input": []}, "train: must have texts, either `input` or `run`"),
         (None, {"training": {"learning_rate": 1e30}}, "learning_rate: must be one at which losses stay finite"),
         (None, {"training": {"device": "cuda:9"}}, "train.training.device: must be cpu or a GPU"),

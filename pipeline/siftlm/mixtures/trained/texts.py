@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +120,8 @@ def domain_texts(settings: TrainSettings, store: Store, progress: Progress, need
 def _targets(settings: TrainSettings, store: Store, progress: Progress, needs: Needs) -> GroupedTexts:
     """The documents of `held_out`, some of every source at most."""
     config = run_config(settings, settings.held_out)
-    tasks = shard_tasks(config, store, progress, needs, select=False)
+    with _placed("train.held_out"):
+        tasks = shard_tasks(config, store, progress, needs, select=False)
     library = Library("held out", store, tasks, NOBODY, config.split())
     names, numbers = divided([SOURCE], library.training, settings.bins, "train.held_out")
     _, place = _held_out(library.training.hashes, numbers, names, 0.0, settings)
@@ -132,9 +134,21 @@ def _library(settings: TrainSettings, store: Store, progress: Progress, needs: N
         weights = run.config.selection().weights
         return Library(NAME, run.store, run.tasks(), NOBODY, materialised=weights is None or weights.materialise)
     config = run_config(settings, settings.input)
-    columns = set(settings.by) != {SOURCE}
-    tasks = shard_tasks(config, store, progress, needs, select=False, columns=columns)
+    with _placed("train.input"):
+        columns = set(settings.by) != {SOURCE}
+        tasks = shard_tasks(config, store, progress, needs, select=False, columns=columns)
     return Library(NAME, store, tasks, NOBODY, config.split())
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Names the inputs by their place in this configuration, in errors of the run that reads them."""
+    try:
+        yield
+    except UserError as error:
+        if not str(error).startswith("input"):
+            raise
+        raise UserError(place + str(error).removeprefix("input")) from None
 
 
 def _joined(names: list[str], numbers: Indices, sizes: Floats, most: int) -> tuple[list[str], Indices, tuple[str, ...]]:
