@@ -71,7 +71,7 @@ class Exponentials:
         return len(self.exponents)
 
     def value(self, p: Floats) -> Floats:
-        return self._risen(p).sum(axis=1) + self.kl * self._divergence(p).sum(axis=1)
+        return np.asarray(self._risen(p).sum(axis=1) + self.kl * self._divergence(p).sum(axis=1))
 
     def slope(self, p: Floats) -> Floats:
         fall = np.einsum("km,kmd->kd", self._risen(p), self.exponents)
@@ -81,7 +81,7 @@ class Exponentials:
         return np.asarray(self.weights * np.exp(np.einsum("kmd,kd->km", self.exponents, p)))
 
     def _divergence(self, p: Floats) -> Floats:
-        return np.where(p > 0, p * np.log(np.maximum(p, TINY) / self._floor), 0.0)
+        return np.asarray(np.where(p > 0, p * np.log(np.maximum(p, TINY) / self._floor), 0.0))
 
     @property
     def _floor(self) -> Floats:
@@ -127,7 +127,7 @@ def minimised(of: Objective, least: Floats, most: Floats) -> Floats:
 
 
 def _gap(slope: Floats, p: Floats, least: Floats, most: Floats) -> Floats:
-    """The most by which a mixture within the bounds can lie below p: <slope, p - the best vertex>, float64[problems]."""
+    """The most by which a mixture within the bounds can lie below p: <slope, p - the best vertex>."""
     order = np.argsort(slope, axis=1)
     room = np.take_along_axis(np.broadcast_to(most - least, slope.shape), order, axis=1)
     filled = np.minimum(np.cumsum(room, axis=1), 1 - least.sum())
@@ -144,7 +144,7 @@ def _within(logs: Floats, least: Floats, most: Floats, inside: npt.NDArray[np.bo
     wrong = ((made < least) | (made > most)).any(axis=1)
     if wrong.any():
         made[wrong] = _scaled(np.where(inside, logs[wrong], LOWEST), least, most)
-    return made
+    return np.asarray(made)
 
 
 def _scaled(logs: Floats, least: Floats, most: Floats) -> Floats:

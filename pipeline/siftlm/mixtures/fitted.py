@@ -48,6 +48,10 @@ class FittedMixture:
     def result(self) -> MixResult:
         """Returns the mixture; raises UserError for names that the runs do not have and bounds that nothing keeps."""
         problem, domains = self.problem, self.problem.runs.domains
+        if len(domains) == 1:
+            _ = problem.bounds, problem.weights
+            told = "there is one domain, so there is nothing to choose"
+            return MixResult((told,), {domains[0]: 1.0}, {domains[0]: 1.0}, {}, None, ())
         self._check()
         resamples = [self._resample(number) for number in range(problem.settings.resamples)]
         fits = [self._fit(np.arange(len(problem.runs))), *(self._fit(rows) for rows, _ in resamples)]

@@ -69,6 +69,6 @@ class RateResult(MixOutcome):
 
     def verdict(self) -> str:
         return (
-            f"keep {self.keep_rate:.4g} of the tokens and read them {self.epochs:.3g} times: {self.train_tokens:,} tokens "
-            f"of training are worth {self.effective_tokens:.4g} read once"
+            f"keep {self.keep_rate:.4g} of the tokens and read them {self.epochs:.3g} times: {self.train_tokens:,} "
+            f"tokens of training are worth {self.effective_tokens:.4g} read once"
         )

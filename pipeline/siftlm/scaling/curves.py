@@ -1,7 +1,7 @@
 """Compares corpora by how the loss falls with compute on each, and finds where two curves cross.
 
-Nezhurina et al. 2025 (Scaling laws for robust comparison, arXiv 2506.04598): E(C) = A C^-alpha + E_inf a corpus or recipe,
-fitted up to some compute and judged above it; a comparison is the crossing of two curves, not one point.
+Nezhurina et al. 2025 (Scaling laws for robust comparison, arXiv 2506.04598): E(C) = A C^-alpha + E_inf a corpus or
+recipe, fitted up to some compute and judged above it; a comparison is the crossing of two curves, not one point.
 """
 
 from __future__ import annotations
@@ -110,16 +110,16 @@ def crossing(
         resamples: Of the runs of each, with replacement; those with too few different runs are left out.
         seed: Of the resamples.
     """
-    points = [tuple(np.asarray(values, np.float64) for values in of) for of in (first, second)]
+    points = [(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in (first, second)]
     every = np.concatenate([compute for compute, _ in points])
     low, high = float(np.nanmin(every)), float(np.nanmax(every)) * RANGE
-    found = crossing_compute(*(fit_compute_curve(*of) for of in points), low, high)
+    found = crossing_compute(fit_compute_curve(*points[0]), fit_compute_curve(*points[1]), low, high)
     generator, made = np.random.default_rng(seed), []
     for _ in range(resamples):
         rows = [generator.integers(len(compute), size=len(compute)) for compute, _ in points]
         drawn = [(x[of], y[of]) for (x, y), of in zip(points, rows, strict=True)]
         if all(len(np.unique(x)) >= FEWEST for x, _ in drawn):
-            made.append(crossing_compute(*(fit_compute_curve(*of) for of in drawn), low, high))
+            made.append(crossing_compute(fit_compute_curve(*drawn[0]), fit_compute_curve(*drawn[1]), low, high))
     values = np.array(made)
     crossed = values[np.isfinite(values)]
     ends = np.percentile(crossed, [5, 95]) if len(crossed) else (np.nan, np.nan)

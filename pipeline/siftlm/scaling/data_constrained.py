@@ -1,8 +1,9 @@
 """Predicts losses of models that read their text several times.
 
-Muennighoff et al. 2023 (Scaling Data-Constrained Language Models, arXiv 2305.16264): L = E + A / N'^alpha + B / D'^beta
-with D' = U_D + U_D R_D* (1 - exp(-R_D / R_D*)), R_D = D / U_D - 1 the repeats of U_D tokens; and N' alike, where what is
-more than the U_N parameters that are best for U_D tokens counts as repeats. Constants: huggingface/datablations, README.
+Muennighoff et al. 2023 (Scaling Data-Constrained Language Models, arXiv 2305.16264): L = E + A / N'^alpha +
+B / D'^beta with D' = U_D + U_D R_D* (1 - exp(-R_D / R_D*)), R_D = D / U_D - 1 the repeats of U_D tokens; and N' alike,
+where what is more than the U_N parameters that are best for U_D tokens counts as repeats. Constants:
+huggingface/datablations, README.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class DataConstrainedLaw:
         """Returns the loss in nats; raises UserError for more different tokens than are read."""
         if not 0 < unique <= tokens or parameters <= 0:
             raise UserError(
-                f"data_constrained: parameters and unique tokens must be above 0, and these at most the tokens that are "
-                f"read, got {parameters:g}, {unique:g} and {tokens:g}"
+                "data_constrained: parameters and unique tokens must be above 0, and these at most the tokens read, "
+                f"got {parameters:g}, {unique:g} and {tokens:g}"
             )
         best = min(parameters, self.best_parameters(unique))
         surplus = max(parameters / best - 1, 0)

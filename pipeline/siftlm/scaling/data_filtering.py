@@ -64,10 +64,10 @@ def predicted_error(
 ) -> float:
     """Returns the error after `seen` samples of the union of pools, epoch by epoch.
 
-    It is d + n_0^(b_0) * product over epochs of (n_k / n_(k-1))^(b_k), n counted in a / 100,000 samples, where b_k is the
-    mean of the pools' b * 0.5^(k / tau'), each weighed by its size, and tau' = tau * union / size: in a union a sample is
-    repeated less often. With `multiplied` the product multiplies d too, as the published code has it and the formula
-    does not.
+    It is d + n_0^(b_0) * product over epochs of (n_k / n_(k-1))^(b_k), n counted in a / 100,000 samples, where b_k is
+    the mean of the pools' b * 0.5^(k / tau'), each weighed by its size, and tau' = tau * union / size: in a union a
+    sample is repeated less often. With `multiplied` the product multiplies d too, as the published code has it and the
+    formula does not.
 
     Args:
         pools: What is read together.

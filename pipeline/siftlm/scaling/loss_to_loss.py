@@ -121,7 +121,9 @@ def _by_grid(x: Floats, y: Floats) -> tuple[float, float, float, float]:
     best: tuple[float, tuple[float, float, float, float]] | None = None
     for source_floor in sources.tolist():
         along = np.log(x - source_floor)
-        slopes = (logs - logs.mean(axis=1, keepdims=True)) @ (along - along.mean()) / ((along - along.mean()) ** 2).sum()
+        slopes = (
+            (logs - logs.mean(axis=1, keepdims=True)) @ (along - along.mean()) / ((along - along.mean()) ** 2).sum()
+        )
         intercepts = logs.mean(axis=1) - slopes * along.mean()
         predicted = np.exp(intercepts[:, None] + slopes[:, None] * along) + targets[:, None]
         errors = ((predicted - y) ** 2).sum(axis=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -63,11 +64,11 @@ class Layout:
         width = self.domains + 1 if self.joint else 1
         sizes = [1, self.domains, self.domains, *(1 + width for term in self.terms if term)]
         ends = np.cumsum([0, *sizes]).tolist()
-        return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     @property
     def numbers(self) -> int:
-        return self.places[-1].stop
+        return int(self.places[-1].stop)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def fit_additive(runs: Scales, losses: Floats, *, joint: bool = False, start: Ad
         logs, slopes = _logs(layout, numbers, runs)
         return logs - known, slopes
 
-    starts = [start.numbers] if start else _starts(layout, runs, losses)
+    starts = [start.numbers] if start else _starts(layout, losses)
     fits = [damped_newton(model, begun, HUBER, RIDGE * len(losses)) for begun in starts]
     return AdditiveLaw(layout, min(fits, key=lambda fit: fit[1])[0])
 
@@ -138,19 +139,18 @@ def layout_of(runs: Scales, joint: bool) -> Layout:
     return Layout(runs.shares.shape[1], (units[0], units[1]), (several[0], several[1]), joint)
 
 
-def _starts(layout: Layout, runs: Scales, losses: Floats) -> list[Floats]:
+def _starts(layout: Layout, losses: Floats) -> list[Floats]:
     generator, least = np.random.default_rng(0), float(losses.min())
+    span = max(float(np.ptp(losses)), 1e-3 * least)
     made = []
     for number in range(STARTS):
         numbers = np.empty(layout.numbers)
         level, scales, powers, *terms = layout.places
         numbers[level] = np.log(least * (0.3, 0.6, 0.85)[number % 3])
-        numbers[scales] = np.log(4.0 / max(float(np.ptp(losses)), 1e-3 * least)) + generator.normal(
-            0, 0.7, layout.domains
-        )
+        numbers[scales] = np.log(4.0 / span) + generator.normal(0, 0.7, layout.domains)
         numbers[powers] = np.log((0.1, 0.3, 0.8)[number // 3 % 3]) + generator.normal(0, 0.3, layout.domains)
         for term in terms:
-            numbers[term] = np.log(0.3 * max(float(np.ptp(losses)), 1e-3 * least))
+            numbers[term] = np.log(0.3 * span)
             numbers[term.start] = np.log(0.3)
             if layout.joint:
                 numbers[term.stop - 1] = 0.0

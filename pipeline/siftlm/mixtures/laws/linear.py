@@ -8,15 +8,18 @@ from typing import ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 from siftlm.mixtures.law import FittedLaw, by_pattern
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Features = Callable[[Floats], Floats]
 
 SMALLEST = 1e-3  # is added to a share whose logarithm is taken
 RIDGE = 1e-9  # of the features' variance, where shares that add up to 1 leave a sum undecided
 RIDGES = np.logspace(-9, 2, 23)
+TINY_RIDGE = 1e-7  # below which a system of as many numbers as runs is solved by its least solution
 PLENTY = 4  # runs a feature from which on no more ridge is needed
 
 
@@ -39,29 +42,63 @@ def standardised(features: Floats) -> tuple[Floats, Floats, Floats]:
     return (features - mean) / spread, mean, spread
 
 
-def ridge_weights(standard: Floats, deviations: Floats, ridge: float) -> Floats:
-    """Returns the weights, float64[features, targets], of a ridge regression.
-
-    It minimises |standard w - deviations|^2 + ridge * runs * |w|^2, in the smaller of both spaces.
-    """
-    runs, features = standard.shape
-    if features <= runs:
-        normal = standard.T @ standard + ridge * runs * np.eye(features)
-        return np.asarray(np.linalg.solve(normal, standard.T @ deviations))
-    kernel = standard @ standard.T + ridge * runs * np.eye(runs)
-    return np.asarray(standard.T @ np.linalg.solve(kernel, deviations))
-
-
 def least_squares(features: Features, shares: Floats, losses: Floats, ridge: float = RIDGE) -> FittedLinear:
-    """Returns the line in standardised features that fits the losses, float64[runs, targets], best."""
-    made = features(shares)
-    weights, level = np.empty((made.shape[1], losses.shape[1])), np.empty(losses.shape[1])
+    """Returns the line in standardised features that fits the losses, float64[runs, targets], best.
+
+    It minimises |line - losses|^2 + ridge * runs * |weights|^2 for every target, in the smaller of both spaces. What
+    all targets share is computed once; runs that lack a loss are taken out of it.
+    """
+    standard, mean, spread = standardised(features(shares))
+    few = standard.shape[1] < len(standard)
+    solve = _Normal(standard, ridge) if few else _Kernel(standard, ridge)
+    weights, level = np.empty((standard.shape[1], losses.shape[1])), np.empty(losses.shape[1])
     for runs, targets in by_pattern(losses):
-        standard, mean, spread = standardised(made[runs])
-        known = losses[np.ix_(runs, targets)]
-        weights[:, targets] = ridge_weights(standard, known - known.mean(axis=0), ridge) / spread[:, None]
-        level[targets] = known.mean(axis=0) - mean @ weights[:, targets]
-    return FittedLinear(features, weights, level)
+        weights[:, targets], level[targets] = solve(runs, losses[np.ix_(runs, targets)])
+    weights /= spread[:, None]
+    return FittedLinear(features, weights, level - mean @ weights)
+
+
+class _Normal:
+    """Solves for the weights of features, of which there are fewer than runs."""
+
+    def __init__(self, standard: Floats, ridge: float) -> None:
+        self.columns = np.concatenate([np.ones((len(standard), 1)), standard], axis=1)
+        self.normal, self.ridge = self.columns.T @ self.columns, ridge
+
+    def __call__(self, runs: Bools, losses: Floats) -> tuple[Floats, Floats]:
+        count = int(runs.sum())
+        if 2 * count > len(runs):
+            missing = self.columns[~runs]
+            normal = self.normal - missing.T @ missing
+        else:
+            normal = self.columns[runs].T @ self.columns[runs]
+        normal[np.diag_indices(len(normal))] += self.ridge * count * (np.arange(len(normal)) > 0)
+        right = self.columns[runs].T @ losses
+        try:
+            made = linalg.solve(normal, right, assume_a="pos")
+        except linalg.LinAlgError:  # rounding left it without a positive least value
+            made = np.linalg.lstsq(normal, right, rcond=None)[0]
+        return made[1:], made[0]
+
+
+class _Kernel:
+    """Solves for the weights of runs, of which there are no more than features."""
+
+    def __init__(self, standard: Floats, ridge: float) -> None:
+        self.standard, self.kernel, self.ridge = standard, standard @ standard.T, ridge
+
+    def __call__(self, runs: Bools, losses: Floats) -> tuple[Floats, Floats]:
+        count = int(runs.sum())
+        kernel = self.kernel[np.ix_(runs, runs)]
+        kernel = kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True) + kernel.mean()
+        system = kernel + self.ridge * count * np.eye(count)
+        duals = (
+            np.linalg.lstsq(system, losses - losses.mean(axis=0), rcond=None)[0]
+            if self.ridge < TINY_RIDGE
+            else (linalg.solve(system, losses - losses.mean(axis=0), assume_a="pos"))
+        )
+        weights = self.standard[runs].T @ (duals - duals.mean(axis=0))
+        return weights, losses.mean(axis=0) - self.standard[runs].mean(axis=0) @ weights
 
 
 def chosen_ridge(features: Floats, losses: Floats) -> float:

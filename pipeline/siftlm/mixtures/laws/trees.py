@@ -39,8 +39,8 @@ class FittedTrees:
 class Trees:
     """Fits the loss by gradient-boosted trees (LightGBM).
 
-    The published code stops at the round at which the error of the test set no longer falls; here that of a fifth of the
-    runs decides, once, and the trees are then fitted to all runs.
+    The published code stops at the round at which the error of the test set no longer falls; here that of a fifth of
+    the runs decides, once, and the trees are then fitted to all runs.
 
     Attributes:
         rounds: Trees a target; 1000 where nothing was held out.

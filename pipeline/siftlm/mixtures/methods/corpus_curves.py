@@ -52,7 +52,13 @@ class CurvesResult(MixOutcome):
     def tables(self) -> Iterator[Shown]:
         """Yields the curves, the crossings and how well the curves predict."""
         rows = [
-            (of.corpus, f"{of.predicted:.4f}", f"{of.curve.scale:.4g}", f"{of.curve.exponent:.4f}", f"{of.curve.floor:.4f}")
+            (
+                of.corpus,
+                f"{of.predicted:.4f}",
+                f"{of.curve.scale:.4g}",
+                f"{of.curve.exponent:.4f}",
+                f"{of.curve.floor:.4f}",
+            )
             for of in self.corpora
         ]
         yield Shown(("corpus", "predicted loss", "A", "alpha", "E_inf"), rows)
@@ -84,8 +90,8 @@ class CorpusCurvesSettings(MixSettings):
     runs: ReadPath = Field(description="CSV or Parquet with corpus, compute (operations) and loss, a row a model.")
     train_compute: float = Field(gt=0, description="Floating-point operations of the training.")
     fit_up_to: float | None = Field(
-        None, gt=0, description="Compute up to which curves are fitted for the judgement; by default what leaves the upper "
-        "third of the runs of every corpus out.",
+        None, gt=0, description="Compute up to which curves are fitted for the judgement; by default what leaves the "
+        "upper third of the runs of every corpus out.",
     )  # fmt: skip
     resamples: int = Field(100, ge=2, description="Resamples of the runs, of which the intervals are made.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the resamples.")
@@ -101,7 +107,8 @@ class CorpusCurvesSettings(MixSettings):
             curve = fit_compute_curve(compute, losses)
             made.append(CorpusCurve(corpus, curve, float(curve.predict(self.train_compute))))
         crossings = {
-            f"{a} and {b}": crossing(points[a], points[b], self.resamples, self.seed) for a, b in combinations(points, 2)
+            f"{a} and {b}": crossing(points[a], points[b], self.resamples, self.seed)
+            for a, b in combinations(points, 2)
         }
         trust = tuple(self._trust(corpus, *of) for corpus, of in points.items())
         ordered = tuple(sorted(made, key=lambda of: of.predicted))
@@ -116,7 +123,10 @@ class CorpusCurvesSettings(MixSettings):
         return trust_of(corpus, curve.predict(compute[~inside]), losses[~inside])
 
     def _warnings(
-        self, ordered: Sequence[CorpusCurve], crossings: Mapping[str, Crossing], points: Mapping[str, tuple[Floats, Floats]]
+        self,
+        ordered: Sequence[CorpusCurve],
+        crossings: Mapping[str, Crossing],
+        points: Mapping[str, tuple[Floats, Floats]],
     ) -> Iterator[str]:
         largest = min(float(compute.max()) for compute, _ in points.values())
         if self.train_compute > 100 * largest:

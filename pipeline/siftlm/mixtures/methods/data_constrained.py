@@ -33,12 +33,12 @@ class DataConstrainedSettings(MixSettings):
     tokens_at_hand: int = Field(ge=1, description="Tokens of the corpus.")
     train_tokens: int | None = Field(None, ge=1, description="Tokens of the training.")
     flops: float | None = Field(
-        None, gt=0, description="Floating-point operations of the training, in the place of its tokens: the law then says "
-        "how many tokens and parameters are best for all the text at hand.",
+        None, gt=0, description="Floating-point operations of the training, in the place of its tokens: the law then "
+        "says how many tokens and parameters are best for all the text at hand.",
     )  # fmt: skip
     epochs: float = Field(
-        EPOCHS, ge=1, description="How often text may be read, where there is enough; up to 4 epochs are worth nearly as "
-        "much as new text.",
+        EPOCHS, ge=1, description="How often text may be read, where there is enough; up to 4 epochs are worth nearly "
+        "as much as new text.",
     )  # fmt: skip
     parameters: int | None = Field(None, ge=1, description="Parameters of the model, for predicted losses.")
 

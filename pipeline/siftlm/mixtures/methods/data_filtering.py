@@ -1,7 +1,7 @@
 """Finds how many pools of text to keep, best first, for a training of given length.
 
-Goyal et al. 2024 (Scaling Laws for Data Filtering, arXiv 2404.07177): the longer a training, the more often it repeats a
-small good pool, and the more of the worse ones it should read instead.
+Goyal et al. 2024 (Scaling Laws for Data Filtering, arXiv 2404.07177): the longer a training, the more often it repeats
+a small good pool, and the more of the worse ones it should read instead.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class DataFilteringSettings(MixSettings):
 
     method: Literal["data_filtering"] = "data_filtering"
     pools: ReadPath = Field(
-        description="CSV or Parquet, a row a pool with pool and tokens (of one epoch), and its coefficients utility (b) "
-        "and halving (tau) unless curves has errors."
+        description="CSV or Parquet, a row a pool with pool and tokens (of one epoch), and its coefficients utility "
+        "(b) and halving (tau) unless curves has errors."
     )
     curves: ReadPath | None = Field(
         None, description="CSV or Parquet with pool, seen (tokens) and error, a row a measurement of a model that read "

@@ -86,7 +86,8 @@ class LossToLossSettings(MixSettings):
         pairs = read_columns(self.runs, (self.source, self.target))
         pairs = pairs[np.isfinite(pairs).all(axis=1)]
         law = self._law(pairs)
-        at, generator, made = np.array(self.at, np.float64), np.random.default_rng(self.seed), []
+        at, generator = np.array(self.at, np.float64), np.random.default_rng(self.seed)
+        made: list[Floats] = []
         while len(made) < self.resamples:
             rows = generator.integers(len(pairs), size=len(pairs))
             if len(np.unique(pairs[rows, 0])) >= FEWEST:

@@ -184,9 +184,7 @@ def _check(problem: Problem, scales: Scales) -> None:
     settings = problem.settings
     _ = problem.bounds, problem.prior, problem.weights
     if settings.train_tokens is None:
-        raise UserError(
-            "mix.train_tokens: must be set, the tokens of the training that the mixture is for, got nothing"
-        )
+        raise UserError("mix.train_tokens: must be set, the tokens of the training that it is for, got nothing")
     for name, sizes in zip(TERMS, (scales.parameters, scales.tokens), strict=True):
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise UserError(f"mix.{name}_column: must hold numbers above 0, got {sizes[~(sizes > 0)][:1].tolist()}")
@@ -196,8 +194,8 @@ def _check(problem: Problem, scales: Scales) -> None:
     for name, column in zip(problem.targets, problem.losses.T, strict=True):
         if (count := int(np.isfinite(column).sum())) < needed:
             raise UserError(
-                f"mix.runs: must be {needed} or more with the loss {name!r} for this law of {len(problem.runs.domains)} "
-                f"domains, got {count}"
+                f"mix.runs: must be {needed} or more with the loss {name!r} for this law of "
+                f"{len(problem.runs.domains)} domains, got {count}"
             )
 
 

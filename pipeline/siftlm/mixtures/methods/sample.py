@@ -16,7 +16,7 @@ from siftlm import filesystem
 from siftlm.correlate.tables import write_table
 from siftlm.errors import UserError
 from siftlm.mixtures.protocol import MixOutcome, MixSettings, Shown
-from siftlm.mixtures.simplex import AT_A_TIME, STRENGTHS, drawn
+from siftlm.mixtures.simplex import AT_A_TIME, STRENGTHS, bounded, drawn
 
 Floats = npt.NDArray[np.float64]
 
@@ -91,42 +91,58 @@ class SampleMixturesSettings(MixSettings):
                 f"mix.tokens: must hold the tokens of every domain, or mix.prior its shares, got {dict(self.tokens)}"
             )
         prior = given / given.sum()
-        shares = sampled(prior, self.count, self.seed, self.temperature, self.times, self.smallest)
-        return SampledMixtures((), names, shares, prior)
+        if self.smallest * len(names) > 1:
+            raise UserError(f"mix.smallest: must leave {len(names)} domains room, got {self.smallest:g}")
+        shares, moved = sampled(prior, self.count, self.seed, self.temperature, self.times, self.smallest)
+        told = (
+            f"{moved} mixtures had more than {self.times:g} times the prior of a domain, and were moved to the nearest"
+        )
+        return SampledMixtures((told,) if moved else (), names, shares, prior)
 
 
-def sampled(prior: Floats, count: int, seed: int, temperature: float, times: float, smallest: float) -> Floats:
-    """Returns random mixtures, float64[count, domains], as RegMix's small models are trained on.
+def sampled(
+    prior: Floats, count: int, seed: int, temperature: float, times: float, smallest: float
+) -> tuple[Floats, int]:
+    """Returns random mixtures, float64[count, domains], as RegMix's small models are trained on, and those moved.
 
     A hundred times as many are drawn from Dirichlet(s * p), p the prior raised to `temperature` and s one of 15 from
     .1 to 5. Those with more than `times` the prior of a domain are thrown away, shares below `smallest` are 0, the
     others are rounded to multiples of it, and what is the same is one; `count` of these are chosen
     (sail-sg/regmix, mixture_config/synthesize_mixture.py). Where the published code lets the rounded shares miss a sum
-    of 1, the largest remainders are rounded up here, so that they do not.
+    of 1, the largest remainders are rounded up here, so that they do not. Where too few draws are left, as of hundreds
+    of domains, others are moved to the nearest mixture with at most `times` the prior; their number is returned.
 
     Raises:
-        UserError: fewer different mixtures are left than are wanted.
+        UserError: `times` times the prior is below 1, or fewer different mixtures are left than are wanted.
     """
     generator = np.random.default_rng(seed)
     tempered = prior**temperature
     tempered /= tempered.sum()
-    most, made = np.minimum(times * prior, 1.0), []
-    draws = max(count, min(count * OVERSAMPLED, LARGEST_DRAW // len(prior)))
+    most, made, left = np.minimum(times * prior, 1.0), [], []
+    if most.sum() < 1:
+        raise UserError(f"mix.times: must let the shares add up to 1, got {times:g}")
+    draws = max(2 * count, min(count * OVERSAMPLED, LARGEST_DRAW // len(prior)))
     for start in range(0, draws, AT_A_TIME):
         shares = drawn(tempered, min(AT_A_TIME, draws - start), generator, STRENGTHS)
-        made.append(rounded(shares[(shares <= most).all(axis=1)], smallest))
-    different = _different(np.concatenate(made))
+        inside = (shares <= most).all(axis=1)
+        made.append(rounded(shares[inside], smallest))
+        left.append(shares[~inside][: 2 * count])
+    different, moved = _different(np.concatenate(made)), 0
+    if len(different) < count:
+        near = bounded(np.concatenate(left)[: 2 * count], np.zeros_like(prior), most)
+        moved, different = count - len(different), _different(np.concatenate([different, rounded(near, smallest)]))
     if len(different) < count:
         raise UserError(
             f"mix.count: must be at most the {len(different)} different mixtures that are left of {draws} draws, got "
             f"{count}; raise mix.times or lower mix.smallest"
         )
-    return different[generator.choice(len(different), count, replace=False)]
+    return different[generator.choice(len(different), count, replace=False)], moved
 
 
 def rounded(shares: Floats, smallest: float) -> Floats:
     """Returns shares, float64[mixtures, domains], as multiples of `smallest` that add up to 1, or nearly so."""
     kept = np.where(shares < smallest, 0.0, shares)
+    kept = np.where(kept.any(axis=1, keepdims=True), kept, shares)  # of very many domains all may be small
     steps = kept / kept.sum(axis=1, keepdims=True) / smallest
     whole = np.floor(steps)
     missing = np.round(1 / smallest) - whole.sum(axis=1)

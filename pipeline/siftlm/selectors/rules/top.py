@@ -53,8 +53,8 @@ class Top(RankedRule, FileSettings):
     budget_documents: int | None = Field(None, ge=1, le=LARGEST_BUDGET, description="Documents kept.")
     rate: float | None = Field(None, gt=0, le=1, description="The share kept, in the unit of `by`.")
     path: ReadPath | None = Field(
-        None, description="The file of a rate, as `siftlm mix data_filtering` writes it; `rate`, of tokens, is read from "
-        "it.",
+        None, description="The file of a rate, as `siftlm mix data_filtering` writes it; `rate`, of tokens, is read "
+        "from it.",
     )  # fmt: skip
     train_tokens: int | None = Field(
         None,
