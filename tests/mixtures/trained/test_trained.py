@@ -32,6 +32,7 @@ from siftlm.selectors.shares_file import read_shares
 from siftlm.stages.registry import Needs
 from siftlm.store import Store
 
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS: dict[str, dict[str, Any]] = {
     "skill_it": {"rounds": 3},
     "aioli": {"turn_steps": 1, "sweeps": 2, "update_steps": 30},
@@ -268,6 +269,17 @@ def test_a_mistake_is_named_with_its_place(
     folder = str(place / "work") if texts is None else str(tmp_path / "work")
     with pytest.raises(UserError, match=message):
         train_mix(settings(place, "odm", {"input": inputs, "folder": folder, **train}), Progress(quiet=True))
+
+
+def test_the_configuration_of_the_repository_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every method that trains, and its texts are there."""
+    monkeypatch.chdir(ROOT)
+    for method, kind in METHODS.items():
+        if issubclass(kind, TrainableSettings):
+            tree = run_config.read_toml("conf/mix_quickstart.toml") | {"mix": {"method": method}}
+            made = validated(MixConfig, tree, [], "conf/mix_quickstart.toml")
+            assert made.train is not None
+            assert all(Path(path).exists() for of in made.train.input for path in of.paths)
 
 
 def test_a_method_that_trains_nothing_says_so(place: Path) -> None:
