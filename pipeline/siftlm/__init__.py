@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from siftlm.api import (
+        compute_curve,
+        crossing,
         information_capacities,
         load,
         loss_to_loss,
         minhash,
+        mix,
         near_duplicates,
         open_run,
         run,
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ScoreDocuments",
+    "compute_curve",
+    "crossing",
     "information_capacities",
     "load",
     "loss_to_loss",
     "minhash",
+    "mix",
     "near_duplicates",
     "open_run",
     "run",

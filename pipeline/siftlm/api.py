@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from siftlm.config import RunConfig, validated
 from siftlm.config import load as load_config
@@ -23,6 +23,11 @@ from siftlm.errors import UserError
 from siftlm.findings import name_some
 from siftlm.inspect.run import FinishedRun
 from siftlm.job import run as run_job
+from siftlm.mixtures.mix import mix as find_mixture
+from siftlm.mixtures.protocol import MixOutcome
+from siftlm.mixtures.settings import MixConfig
+from siftlm.scaling.curves import ComputeCurve, Crossing, fit_compute_curve
+from siftlm.scaling.curves import crossing as curves_cross
 from siftlm.scaling.information_capacity import OFFSET
 from siftlm.scaling.information_capacity import information_capacities as capacities_of
 from siftlm.scaling.loss_to_loss import LossToLoss, fit_loss_to_loss
@@ -197,6 +202,51 @@ def loss_to_loss(
             raise UserError(f"loss_to_loss: must name units of the matrix, got {name!r}; {name_some(losses.units)}")
     known, wanted = (losses.values[:, losses.units.index(name)] for name in (source, target))
     return fit_loss_to_loss(known, wanted, source_floor=source_floor, target_floor=target_floor)
+
+
+def mix(method: Mapping[str, Any], output: str | None = None) -> MixOutcome:
+    """Returns what a method of `siftlm mix` finds: shares of domains, or how much of a corpus to keep.
+
+    Args:
+        method: The table [mix] of a configuration: {"method": "regmix", "runs": "runs.csv"}.
+        output: The file that the result is written to, with what it was made of; by default none.
+
+    Raises:
+        UserError: a key or a table is wrong, or nothing keeps the bounds.
+    """
+    tree = {"mix": dict(method), **({"output": output} if output is not None else {})}
+    config = validated(MixConfig, tree, None, "mix")
+    return find_mixture(config) if output is not None else config.settings.result()
+
+
+def compute_curve(compute: ArrayLike, losses: ArrayLike) -> ComputeCurve:
+    """Returns the curve A C^-alpha + E_inf of losses against compute (Nezhurina et al. 2025, arXiv 2506.04598).
+
+    Args:
+        compute: float64[runs], floating-point operations.
+        losses: float64[runs]; runs with a NaN are left out.
+
+    Raises:
+        UserError: there are fewer than five runs of different compute.
+    """
+    return fit_compute_curve(compute, losses)
+
+
+def crossing(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    resamples: int = 200,
+    seed: int = 0,
+) -> Crossing:
+    """Returns the compute at which the curves of two corpora cross, with an interval over resamples of their runs.
+
+    Args:
+        first: (compute, losses) of the runs on one corpus.
+        second: The same on the other.
+        resamples: Of the runs of each.
+        seed: Of the resamples.
+    """
+    return curves_cross(first, second, resamples, seed)
 
 
 def information_capacities(matrix: str | pa.Table, flops: Mapping[str, float], offset: float = OFFSET) -> pa.Table:

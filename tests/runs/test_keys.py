@@ -74,6 +74,7 @@ SAME = {
     "annotate.python.trust_python": "another value is refused",
     "annotate.language.path": "the content counts",
     "join.path": "the content counts",
+    "select.rules.path": "the rate in it counts",
     **{f"{rules}.not_in.path": "the content counts" for rules in ("preselect", "select.rules")},
     "dedup.shingles.similarity": "only chooses bands and rows",
     "dedup.shingles.permutations": "only chooses bands and rows",

@@ -107,7 +107,9 @@ class MixResult(MixOutcome):
         if self.gain is None:
             return ""
         gain, low, high = self.gain
-        return f"predicted loss lower than the prior's by {gain:.4f} (90 % of resamples: {interval_words(low, high)})"
+        how = "lower" if gain >= 0 else "HIGHER"
+        ends = interval_words(low, high) if gain >= 0 else interval_words(-high, -low)
+        return f"predicted loss {how} than the prior's by {abs(gain):.4f} (90 % of resamples: {ends})"
 
     def _interval(self, name: str) -> str:
         return interval_words(*self.intervals[name]) if name in self.intervals else ""

@@ -31,7 +31,7 @@ class RateOption:
 
 @dataclass(frozen=True)
 class RateResult(MixOutcome):
-    """Holds how much of a corpus to keep for a training; a rule `top` takes the rate by the path of the file.
+    """Holds how much of a corpus to keep for a training; a rule `top` takes it by path.
 
     Attributes:
         keep_rate: Share of the tokens at hand.

@@ -51,7 +51,7 @@ class Crossing:
 
 
 def fit_compute_curve(compute: npt.ArrayLike, losses: npt.ArrayLike) -> ComputeCurve:
-    """Returns the curve that fits losses best: by a line through log(E - E_inf) for each of a grid of E_inf.
+    """Returns the curve that fits losses best, by a line through log(E - E_inf) for many E_inf.
 
     The E_inf of the least squared error of the losses is taken, from [0, least loss), and made better by a second grid.
 

@@ -1,4 +1,4 @@
-"""Predicts the error of a model that reads some pools of text of different quality, several times where they are small.
+"""Predicts the error of a model that reads pools of text of different quality, small ones several times.
 
 Goyal et al. 2024 (Scaling Laws for Data Filtering, arXiv 2404.07177; locuslab/scaling_laws_data_filtering). In epoch k
 a pool lowers the error y as dy / dn = b_k y / n with b_k = b * 0.5^(k / tau): its use halves every tau repeats.

@@ -1,4 +1,4 @@
-"""Reads the shares of a mixture or a rate from a file, with what it says of where they come from."""
+"""Reads the shares of a mixture or a rate from a file, with where they come from."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class Scales:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Says where the numbers of a law stand in the vector that is fitted; all but exponents of shares are logarithms.
+class LawLayout:
+    """Says where the numbers of a law stand in the vector that is fitted; all are logarithms.
 
     Attributes:
         domains: Their number.
@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def places(self) -> list[slice]:
-        """Returns log E; log C; log g; then of every term log exponent, and its log scale or the parts of that."""
+        """Returns E, C and g, then of every term its exponent and its scale, or the scale's parts."""
         width = self.domains + 1 if self.joint else 1
         sizes = [1, self.domains, self.domains, *(1 + width for term in self.terms if term)]
         ends = np.cumsum([0, *sizes]).tolist()
@@ -75,7 +75,7 @@ class Layout:
 class AdditiveLaw:
     """Holds a fitted law of one target; `numbers` is as the layout says."""
 
-    layout: Layout
+    layout: LawLayout
     numbers: Floats
 
     def predict(self, runs: Scales) -> Floats:
@@ -99,7 +99,7 @@ class AdditiveLaw:
         return float(self.predict(runs)[0]), slope
 
     def coefficients(self, domains: Sequence[str]) -> dict[str, float]:
-        """Returns E, C and g by domain, and the scales and exponents of the other terms, in the units of the runs."""
+        """Returns E, C and g by domain, and scales and exponents in the units of the runs."""
         level, scales, powers, *terms = (self.numbers[place] for place in self.layout.places)
         made = {"E": float(np.exp(level[0]))}
         made |= {f"C_{name}": float(c) for name, c in zip(domains, np.exp(scales), strict=True)}
@@ -131,15 +131,15 @@ def fit_additive(runs: Scales, losses: Floats, *, joint: bool = False, start: Ad
     return AdditiveLaw(layout, min(fits, key=lambda fit: fit[1])[0])
 
 
-def layout_of(runs: Scales, joint: bool) -> Layout:
+def layout_of(runs: Scales, joint: bool) -> LawLayout:
     """Returns the numbers of a law that runs can tell."""
     sizes = (runs.parameters, runs.tokens)
     units = [float(np.exp(np.log(size).mean())) for size in sizes]
     several = [len(np.unique(size)) >= 3 for size in sizes]
-    return Layout(runs.shares.shape[1], (units[0], units[1]), (several[0], several[1]), joint)
+    return LawLayout(runs.shares.shape[1], (units[0], units[1]), (several[0], several[1]), joint)
 
 
-def _starts(layout: Layout, losses: Floats) -> list[Floats]:
+def _starts(layout: LawLayout, losses: Floats) -> list[Floats]:
     generator, least = np.random.default_rng(0), float(losses.min())
     span = max(float(np.ptp(losses)), 1e-3 * least)
     made = []
@@ -158,7 +158,7 @@ def _starts(layout: Layout, losses: Floats) -> list[Floats]:
     return made
 
 
-def _logs(layout: Layout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats]:
+def _logs(layout: LawLayout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats]:
     """Logarithms of the predicted losses, and their derivatives, float64[runs, numbers]."""
     numbers = np.clip(numbers, -50.0, 50.0)
     level, scales, powers, *terms = layout.places
@@ -179,11 +179,11 @@ def _logs(layout: Layout, numbers: Floats, runs: Scales) -> tuple[Floats, Floats
     return np.log(made), slopes / made[:, None]
 
 
-def _used(layout: Layout, runs: Scales) -> list[tuple[Floats, float, bool]]:
+def _used(layout: LawLayout, runs: Scales) -> list[tuple[Floats, float, bool]]:
     return list(zip((runs.parameters, runs.tokens), layout.units, layout.terms, strict=True))
 
 
-def _term(layout: Layout, numbers: Floats, shares: Floats, size: Floats) -> tuple[Floats, Floats]:
+def _term(layout: LawLayout, numbers: Floats, shares: Floats, size: Floats) -> tuple[Floats, Floats]:
     """scale * size^-exponent and its derivatives; in the joint law the scale is (sum of A_i h_i)^e."""
     exponent = np.exp(numbers[0])
     if not layout.joint:

@@ -1,4 +1,4 @@
-"""Predicts the loss of a model on one text or corpus from that on another, by a law fitted to smaller models.
+"""Predicts the loss of a model on one text from that on another, by a law of smaller models.
 
 Brandfonbrener et al. 2024 (arXiv 2411.12925).
 """

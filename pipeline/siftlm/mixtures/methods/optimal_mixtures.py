@@ -1,4 +1,4 @@
-"""Finds the best mixture for a model and a training of given sizes, by a scaling law of mixture, size and tokens.
+"""Finds the best mixture for a model and a training of given sizes, by a scaling law.
 
 Shukor et al. 2025 (Scaling Laws for Optimal Data Mixtures, arXiv 2507.09404).
 """
@@ -109,7 +109,7 @@ def scaled_mixture(settings: OptimalMixturesSettings, runs: Runs, scales: Scales
 
 @dataclass(frozen=True)
 class AdditiveObjective:
-    """Defines the weighed mean of the losses that laws predict at the sizes of the target, for every list of laws."""
+    """Defines the weighed mean of predicted losses at the sizes of the target, for every list of laws."""
 
     laws: Sequence[Laws]
     weights: Floats
