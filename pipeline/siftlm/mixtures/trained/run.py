@@ -110,7 +110,8 @@ def _told(bench: Bench) -> dict[str, Any]:
 def with_runs(settings: MixSettings, bench: Bench) -> MixSettings:
     """Trains models on drawn mixtures, and returns the settings of a method that reads these runs."""
     train = bench.settings
-    shares = np.concatenate([bench.prior[None], sampled(bench.prior, train.runs - 1, train.seed, *SAMPLER)])
+    others, _ = sampled(bench.prior, train.runs - 1, train.seed, *SAMPLER)
+    shares = np.concatenate([bench.prior[None], others])
     models = bench.train([TrainingPlan(f"run {number}", row, bench.steps) for number, row in enumerate(shares)])
     columns = {"run": [f"run {number}" for number in range(len(models))]}
     columns |= {f"share_{name}": column for name, column in zip(bench.domains, shares.T, strict=True)}
