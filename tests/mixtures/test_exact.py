@@ -91,3 +91,14 @@ def test_caps_by_tokens_hold_for_olmix() -> None:
     assert made.shares["wiki"] == pytest.approx(0.2, abs=1e-9)
     with pytest.raises(UserError, match="must add up to 1 or more"):
         result(simulated(), 0.05, tokens={"web": 10, "wiki": 10, "code": 10}, train_tokens=1000)
+
+
+def test_hundreds_of_domains_have_a_law_of_the_same_form() -> None:
+    """Losses that follow it, with noise, are predicted for other mixtures with the noise alone."""
+    generator = np.random.default_rng(3)
+    shares, weights = generator.dirichlet(np.full(150, 0.3), 1500), generator.normal(-0.3, 0.6, 150)
+    losses = 2 + np.exp(shares @ weights)[:, None]
+    fitted = Exponential().fit(shares[:1200], losses[:1200] + generator.normal(0, 0.003, (1200, 1)))
+    errors = fitted.predict(shares[1200:]) - losses[1200:]
+    assert np.sqrt((errors**2).mean()) < 0.003
+    assert losses.std() > 0.05

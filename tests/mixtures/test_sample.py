@@ -12,6 +12,7 @@ from scipy import stats
 from tests.mixtures.tables import simulated, write
 
 from siftlm.errors import UserError
+from siftlm.mixtures.methods.meta_rater import MetaRaterSettings, meta_rater
 from siftlm.mixtures.methods.regmix import RegmixSettings, regmix
 from siftlm.mixtures.methods.sample import SampleMixturesSettings, rounded, sampled
 from siftlm.mixtures.runs import Runs, RunsSettings, read_runs
@@ -170,3 +171,11 @@ def test_lightgbm_ranks_held_out_runs() -> None:
     made = regmix(RegmixSettings(runs="r.csv", law="lightgbm", resamples=2, targets={"text": 1.0}), runs)
     assert (made.trust[0].rank_correlation or 0) > 0.9
     assert max(made.shares, key=made.shares.__getitem__) == "wiki"
+
+
+def test_weights_of_scores_favour_the_one_that_lowers_losses() -> None:
+    runs = simulated(120, noise=0.01)
+    made = meta_rater(MetaRaterSettings(runs="r.csv", targets={"text": 1.0}), runs)
+    assert made.shares["wiki"] > 0.8
+    assert made.gain is not None
+    assert made.gain[1] > 0

@@ -389,13 +389,21 @@ def push(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    of: Annotated[
+        str, typer.Argument(metavar="[run|mix]", help="Of a run, or of `siftlm mix` with its methods.")
+    ] = "run",
+) -> None:
     """Print the JSON schema of a configuration."""
     import orjson
 
     from siftlm.config import RunConfig
+    from siftlm.mixtures.settings import MixConfig
 
-    typer.echo(orjson.dumps(RunConfig.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+    kinds = {"run": RunConfig, "mix": MixConfig}
+    if of not in kinds:
+        raise UserError(f"command line: must be the schema of run or mix, got {of!r}")
+    typer.echo(orjson.dumps(kinds[of].model_json_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
 def main() -> None:

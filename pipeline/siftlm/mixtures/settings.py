@@ -18,6 +18,7 @@ from siftlm.mixtures.methods.doge import DogeSettings
 from siftlm.mixtures.methods.doremi import DoremiSettings
 from siftlm.mixtures.methods.loss_to_loss import LossToLossSettings
 from siftlm.mixtures.methods.merged import MergedSettings
+from siftlm.mixtures.methods.meta_rater import MetaRaterSettings
 from siftlm.mixtures.methods.mixing_laws import MixingLawsSettings
 from siftlm.mixtures.methods.odm import OdmSettings
 from siftlm.mixtures.methods.olmix import OlmixSettings
@@ -38,6 +39,7 @@ FromRuns: TypeAlias = (
     | DataConstrainedSettings
     | CorpusCurvesSettings
     | LossToLossSettings
+    | MetaRaterSettings
     | SampleMixturesSettings
 )
 ByTraining: TypeAlias = (

@@ -91,30 +91,32 @@ def drawn(prior: Floats, count: int, generator: np.random.Generator, strengths: 
     return made
 
 
-def best_mixtures(predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int) -> Floats:
+def best_mixtures(
+    predict: Predict, prior: Floats, least: Floats, most: Floats, seed: int, *, strength: float = 1.0, best: int = BEST
+) -> Floats:
     """Returns for every problem the mean of the best of many drawn mixtures, float64[problems, domains].
 
     It is RegMix's: 100,000 mixtures from Dirichlet(prior), the mean of the 128 with the lowest predicted loss, all
     within the bounds. A single best one follows the fit's mistakes further than their mean does. The problems look at
-    the same draws.
+    the same draws. Others draw from Dirichlet(strength * prior), and take the mean of the `best`.
     """
     first = bounded(prior[None], least, most)
     losses = predict(first)
-    best = [(first, losses[:, problem]) for problem in range(losses.shape[1])]
+    kept = [(first, losses[:, problem]) for problem in range(losses.shape[1])]
     size = max(min(AT_A_TIME, NUMBERS // len(prior)), BEST)
     for number, start in enumerate(range(0, DRAWS, size)):
         generator = np.random.default_rng([seed, number])
-        more = drawn(prior, min(size, DRAWS - start), generator)
+        more = drawn(prior, min(size, DRAWS - start), generator, strength)
         inside = ((more >= least - 1e-12) & (more <= most + 1e-12)).all(axis=1)
         more = more[inside] if inside.mean() > FEW else bounded(more, least, most)
         losses = predict(more)
-        best = [_better(kept, more, losses[:, problem]) for problem, kept in enumerate(best)]
-    return np.stack([mixtures.mean(axis=0) for mixtures, _ in best])
+        kept = [_better(one, more, losses[:, problem], best) for problem, one in enumerate(kept)]
+    return np.stack([mixtures.mean(axis=0) for mixtures, _ in kept])
 
 
-def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats) -> tuple[Floats, Floats]:
+def _better(kept: tuple[Floats, Floats], more: Floats, losses: Floats, best: int) -> tuple[Floats, Floats]:
     """The best of the mixtures that were kept and some more, with their losses."""
-    few = np.argsort(losses, kind="stable")[:BEST]
+    few = np.argsort(losses, kind="stable")[:best]
     mixtures, values = np.concatenate([kept[0], more[few]]), np.concatenate([kept[1], losses[few]])
-    order = np.argsort(values, kind="stable")[:BEST]
+    order = np.argsort(values, kind="stable")[:best]
     return mixtures[order], values[order]

@@ -16,11 +16,14 @@ DONE = 1e-12  # relative fall of the cost
 LARGEST_DAMPING = 1e12
 
 
-def damped_newton(model: Model, start: Floats, huber: float, ridge: float = 0.0) -> tuple[Floats, float]:
+def damped_newton(
+    model: Model, start: Floats, huber: float, ridge: float = 0.0, done: float = DONE
+) -> tuple[Floats, float]:
     """Returns the parameters of a local minimum, and its cost.
 
     The cost is the sum of Huber's function of the residuals (r^2 / 2 up to `huber`, linear beyond) and
-    ridge / 2 * |parameters|^2 (Levenberg 1944, Marquardt 1963).
+    ridge / 2 * |parameters|^2 (Levenberg 1944, Marquardt 1963). Steps end where one lowers it by no more than `done`
+    times itself.
     """
     at, damping = np.array(start, np.float64), 1e-3
     residuals, slopes = model(at)
@@ -45,7 +48,7 @@ def damped_newton(model: Model, start: Floats, huber: float, ridge: float = 0.0)
                 return at, cost
         fall, at, cost, residuals, slopes = cost - new_cost, at - step, new_cost, new_residuals, new_slopes
         damping = max(damping / 4.0, 1e-12)
-        if fall <= DONE * max(cost, 1e-300):
+        if fall <= done * max(cost, 1e-300):
             break
     return at, cost
 

@@ -20,7 +20,7 @@ from siftlm.mixtures.laws.trees import Trees
 from siftlm.mixtures.problem import FittedSettings, Problem
 from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.runs import Runs, read_runs
-from siftlm.mixtures.simplex import best_mixtures
+from siftlm.mixtures.simplex import Predict, best_mixtures
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,12 +54,17 @@ def regmix(settings: RegmixSettings, runs: Runs) -> MixResult:
     problem, law = Problem(settings, runs), LAWS[settings.law]()
 
     def find(fits: Sequence[FittedLaw]) -> Floats:
-        stacked = law.stack(fits)
-
-        def predict(shares: Floats) -> Floats:
-            losses = stacked.predict(shares).reshape(len(shares), len(fits), -1)
-            return np.asarray(losses @ problem.weights)
-
+        predict = predicted_means(law, fits, problem.weights)
         return best_mixtures(predict, problem.prior, *problem.bounds, settings.seed)
 
     return FittedMixture(problem, law, find).result()
+
+
+def predicted_means(law: Law, fits: Sequence[FittedLaw], weights: Floats) -> Predict:
+    """Returns the function from mixtures to the weighed mean of the losses that each fit predicts."""
+    stacked = law.stack(fits)
+
+    def predict(shares: Floats) -> Floats:
+        return np.asarray(stacked.predict(shares).reshape(len(shares), len(fits), -1) @ weights)
+
+    return predict
