@@ -61,8 +61,28 @@ def additive(of: Scales) -> np.ndarray:
     return np.asarray(1.2 + mixed + 400 / of.parameters**0.33 + 800 / of.tokens**0.3)
 
 
+def logs(folder: Path) -> None:
+    """Writes what methods that learn shares are replayed on."""
+    write(folder / "losses.csv", logged(12))
+    write(folder / "graph.csv", [{"domain": name, "web": 0.1, "wiki": 0.5, "code": 1.0} for name in DOMAINS])
+    drops = {"web": 0.1, "wiki": 0.02, "code": 0.05}
+    write(folder / "drops.csv", [{"target": name, **drops} for name in ("text", "programs")])
+
+
+def logged(steps: int, seed: int = 1) -> list[dict[str, Any]]:
+    """A log of losses of two models, in which a domain is missing now and then."""
+    draw = np.random.default_rng(seed)
+    return [
+        {"step": step, "domain": name, "loss": draw.uniform(2, 4), "reference_loss": draw.uniform(2, 4)}
+        for step in range(1, steps + 1)
+        for name in DOMAINS
+        if draw.random() < 0.8
+    ]
+
+
 def examples(folder: Path) -> None:
     """Writes every file that the example of a method names."""
+    logs(folder)
     write(folder / "runs.csv", rows_of(simulated(60, noise=0.01)))
     runs, scales = scaled()
     sizes = zip(scales.parameters.tolist(), scales.tokens.tolist(), strict=True)

@@ -11,6 +11,8 @@ from tests.mixtures.tables import examples
 
 from siftlm.components import MIXTURE, members, methods
 from siftlm.config import validated
+from siftlm.errors import UserError
+from siftlm.mixtures.learning import TrainableSettings
 from siftlm.mixtures.mix import mix
 from siftlm.mixtures.protocol import MixResult, MixSettings
 from siftlm.mixtures.settings import METHODS, MixConfig, MixMethod
@@ -28,8 +30,12 @@ def at_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_example_gives_a_file_with_where_it_comes_from(at_examples: Path, kind: type[MixSettings]) -> None:
-    """Shares add up to 1, and a factor takes them."""
+    """Shares add up to 1, and a factor takes them. A method that reads no table says how it is trained."""
     config = validated(MixConfig, {"mix": dict(kind.example)}, [], "example")
+    if isinstance(config.settings, TrainableSettings) and not config.settings.reads():
+        with pytest.raises(UserError, match=f"siftlm mix {config.settings.method} with --train"):
+            mix(config)
+        return
     for name in config.settings.needed_packages():
         pytest.importorskip(name)
     made = mix(config)

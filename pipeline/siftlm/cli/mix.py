@@ -12,6 +12,7 @@ from siftlm.errors import UserError
 
 if TYPE_CHECKING:
     from siftlm.mixtures.protocol import MixOutcome
+    from siftlm.mixtures.settings import MixConfig
 
 
 def mix(
@@ -25,6 +26,12 @@ def mix(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key, for instance mix.runs=runs.csv."),
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train the small models that the method needs, on the texts of [train].")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --train: read the texts, and say what would be trained.")
+    ] = False,
 ) -> None:
     """Find the shares that domains should have in training text, and write them for a factor `mixture`."""
     _one_thread_a_product()
@@ -46,8 +53,25 @@ def mix(
         table.setdefault("method", method)
         if table["method"] != method:
             raise UserError(f"{config}: mix.method: must be the METHOD of the command, got {table['method']!r}")
+        if train and "runs" in METHODS[method].model_fields:
+            table.setdefault("runs", "runs.csv")  # which the training makes
     made = validated(MixConfig, tree, sets, config or "command line")
-    print_outcome(find(made), made.written)
+    if dry_run and not train:
+        raise UserError("command line: --dry-run must come with --train, got it alone")
+    outcome = _trained(made, dry_run) if train else find(made)
+    if outcome is not None:
+        print_outcome(outcome, made.written)
+
+
+def _trained(config: MixConfig, dry_run: bool) -> MixOutcome | None:
+    """What the method finds by training; None where it shall only be said what that takes."""
+    from siftlm.engine.progress import Progress
+    from siftlm.mixtures.trained.run import say_cost, train_mix
+
+    if dry_run:
+        say_cost(config, Progress())
+        return None
+    return train_mix(config, Progress())
 
 
 def _one_thread_a_product() -> None:

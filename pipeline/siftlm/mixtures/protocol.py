@@ -95,6 +95,10 @@ class MixResult(MixOutcome):
         if rest:
             rows.append((f"{len(rest)} others", f"{sum(rest):.4f}", "", ""))
         yield Shown(("domain", "share", "90 % of resamples", "prior"), rows)
+        yield from self.trust_tables()
+
+    def trust_tables(self) -> Iterator[Shown]:
+        """Yields how well every target is predicted; nothing where that was not seen."""
         if self.trust:
             told = [(one.target, one.runs, one.rank_correlation, f"{one.error:.4f}") for one in self.trust]
             yield Shown(("loss", "runs", "rank correlation", "error"), told)

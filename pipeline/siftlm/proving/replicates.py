@@ -73,20 +73,20 @@ def one_thread(training: Optimisation) -> Optimisation:
     return training.model_copy(update={"threads": training.threads or 1})
 
 
-def stored_tokens(key: str, store: Store) -> TokenFile:
+def stored_tokens(key: str, store: Store, stage: str = TOKENS) -> TokenFile:
     """Returns a token file of the store; raises UserError where it is not as it was written."""
-    folder = store.path(TOKENS, key, "")
+    folder = store.path(stage, key, "")
     made = open_token_file(Path(folder), NAME)
     if made is None:
-        raise store.damaged(f"{folder}/{NAME}", "it is not as it was written", TOKENS, key)
+        raise store.damaged(f"{folder}/{NAME}", "it is not as it was written", stage, key)
     return made
 
 
-def saved_weights(key: str, store: Store) -> SavedWeights:
+def saved_weights(key: str, store: Store, stage: str = STAGE) -> SavedWeights:
     """Returns the weights of a trained model of the store; raises UserError where it is not as it was written."""
-    folder = store.path(STAGE, key, "")
-    if store.find(STAGE, key) is None:
-        raise store.damaged(folder, "it is not as it was written", STAGE, key)
+    folder = store.path(stage, key, "")
+    if store.find(stage, key) is None:
+        raise store.damaged(folder, "it is not as it was written", stage, key)
     return SavedWeights.of(folder)
 
 

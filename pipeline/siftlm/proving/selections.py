@@ -51,7 +51,7 @@ def selections(plan: ProofPlan, store: Store, progress: Progress) -> Selections:
     columns = not divided <= {SOURCE}
     # First, for a mistake in these must not wait for scores.
     apart = [_apart(config, store, progress, needs)] if config.prove.held_out else []
-    pool_tasks = _tasks(config, store, progress, needs, select=False, columns=columns)
+    pool_tasks = shard_tasks(config, store, progress, needs, select=False, columns=columns)
     pool = Library(RANDOM, store, pool_tasks, holdout, config.split())
     arms = {name: _arm(name, arm, store, progress, holdout, needs) for name, arm in plan.arms.items()}
     domains = {**config.domains(), **{settings.source: [settings.source] for settings in config.prove.held_out}}
@@ -67,7 +67,7 @@ def _arm(name: str, arm: RunConfig | str, store: Store, progress: Progress, hold
         check_config(arm)
     except UserError as error:
         raise UserError(f"prove.arms.{name}: {error}") from None
-    tasks = _tasks(arm, store, progress, needs, select=True)
+    tasks = shard_tasks(arm, store, progress, needs, select=True)
     return Library(name, store, tasks, holdout, materialised=_materialised(arm))
 
 
@@ -82,14 +82,14 @@ def _apart(config: ProofConfig, store: Store, progress: Progress, needs: Needs) 
     alone = config.model_copy(update={**changes, "join": [], "columns": [], "select": SelectSettings()})
     sources = frozenset(settings.source for settings in config.prove.held_out)
     return Library(
-        "held out", store, _tasks(alone, store, progress, needs, select=False), Holdout(sources, 1.0, 0), Split()
+        "held out", store, shard_tasks(alone, store, progress, needs, select=False), Holdout(sources, 1.0, 0), Split()
     )
 
 
-def _tasks(
+def shard_tasks(
     config: RunConfig, store: Store, progress: Progress, needs: Needs, *, select: bool, columns: bool = False
 ) -> list[Task]:
-    """The shards after the steps of a selection, or after those that say what is eligible or give columns."""
+    """Returns the shards after the steps of a selection, or after those that say what is eligible or give columns."""
     work = Run(config, store, progress, needs=needs)
     shards: list[Shard] = Inputs.find(config, store, progress.say if not select else lambda _: None).shards
     for step in steps(config):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from siftlm.proving.draws import first_in_order
 from siftlm.proving.libraries import Library
-from siftlm.proving.settings import ProveSettings
 from siftlm.proxies.training.tokenizer import DocumentTokenizer, open_tokenizer, train_tokenizer
 from siftlm.store import Store, digest
 
@@ -19,13 +19,28 @@ SAMPLE_DOCUMENTS = 200  # of a source, whose tokens are counted
 PURPOSE = "prove vocabulary"  # of the draws
 
 
-def tokenizer_path(settings: ProveSettings, pool: Library, seed: int, store: Store) -> str:
-    """Returns the path of the proof's tokenizer in the store, where it is made first if it is missing."""
+class VocabularySettings(Protocol):
+    """Says which tokenizer small models have: one from outside, or one of so many tokens that is trained."""
+
+    @property
+    def tokenizer(self) -> str | None: ...
+
+    @property
+    def vocabulary(self) -> int: ...
+
+
+def tokenizer_path(
+    settings: VocabularySettings, pool: Library, seed: int, store: Store, place: str = "prove.tokenizer"
+) -> str:
+    """Returns the path of a pool's tokenizer in the store, where it is made first if it is missing.
+
+    `place` is that of the setting, for messages.
+    """
     origin = settings.tokenizer or [settings.vocabulary, pool.identity, pool.training.digest, seed]
     path = store.path(STAGE, digest(origin), SUFFIX)
     if not store.holds_sealed(path):
         if settings.tokenizer:
-            made = open_tokenizer("prove.tokenizer", settings.tokenizer)
+            made = open_tokenizer(place, settings.tokenizer)
         else:
             made = train_tokenizer(_sample(pool, seed, SAMPLE_BYTES), settings.vocabulary)
         store.write_sealed(path, made.content())

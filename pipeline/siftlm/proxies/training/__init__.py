@@ -1,5 +1,8 @@
 """Trains small causal language models: one loop for every command that needs some."""
 
+from siftlm.proxies.training.frozen import FrozenModel as FrozenModel
+from siftlm.proxies.training.frozen import frozen_model as frozen_model
+from siftlm.proxies.training.job import MIXER as MIXER
 from siftlm.proxies.training.job import SHARES as SHARES
 from siftlm.proxies.training.job import STEPS as STEPS
 from siftlm.proxies.training.job import Job as Job
@@ -13,6 +16,7 @@ from siftlm.proxies.training.mixer import GroupShares as GroupShares
 from siftlm.proxies.training.mixer import ModelView as ModelView
 from siftlm.proxies.training.mixer import Observation as Observation
 from siftlm.proxies.training.mixer import OnlineMixer as OnlineMixer
+from siftlm.proxies.training.mixer import WindowBatch as WindowBatch
 from siftlm.proxies.training.saved import SavedWeights as SavedWeights
 from siftlm.proxies.training.settings import ModelShape as ModelShape
 from siftlm.proxies.training.settings import Optimisation as Optimisation

@@ -19,6 +19,7 @@ from siftlm.proxies.training.tokens import TokenFile
 from siftlm.store import digest
 
 STEPS, SHARES = "steps.parquet", "shares.parquet"
+MIXER = "mixer.json"  # the state of the mixer after the last step
 Progress = Callable[[int, int], None]
 """Is called with the steps that are done, and those of the training."""
 

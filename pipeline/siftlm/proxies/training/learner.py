@@ -111,6 +111,12 @@ class Learner:
 
     def window_nats(self, windows: Ints) -> Tensor:
         """Returns the nats of the tokens of windows [B, T + 1], float32 [B, T]; nothing is trained."""
+        waiting, nats = iter(self._parts(*windows.shape)), list[Tensor]()
+        while some := list(islice(waiting, self._threads)):
+            nats += self._each(lambda part: self._seen(windows[part]), some)
+        return torch.cat(nats)
+
+    def _seen(self, windows: Ints) -> Tensor:
         tokens = torch.from_numpy(windows)
         documents = self._documents(tokens[:, :-1].to(self.device))
         return self.token_nats(tokens[:, :-1], tokens[:, 1:], documents)

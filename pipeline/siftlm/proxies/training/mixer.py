@@ -7,7 +7,7 @@ and gradients on any windows of any token file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -79,3 +79,23 @@ class OnlineMixer(Protocol):
     def state(self) -> dict[str, Any]: ...
 
     def restore(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Holds the windows of a step that is about to be taken, int64 [windows] each, and the model before it."""
+
+    file: TokenFile
+    window_groups: Ints
+    window_numbers: Ints  # within their groups
+    windows_drawn: Ints  # [groups], since the training began, these included
+    model: ModelView
+
+
+@runtime_checkable
+class WindowWeigher(Protocol):
+    """Is a mixer that weighs every window of a step, beside what it says after it."""
+
+    def weigh(self, batch: WindowBatch) -> Floats:
+        """Returns what the losses of each window are multiplied by, float64 [windows]."""
+        ...

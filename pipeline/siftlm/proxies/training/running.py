@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 
 from siftlm.proxies.training.checkpoint import Checkpoints, TrainingState
 from siftlm.proxies.training.device import lanes, opened_device
 from siftlm.proxies.training.export import joined_weights, save_model
-from siftlm.proxies.training.job import Job, Progress
+from siftlm.proxies.training.job import MIXER, Job, Progress
 from siftlm.proxies.training.learner import Learner
 from siftlm.proxies.training.marks import Evaluation
-from siftlm.proxies.training.mixer import GroupShares, Observation, Singles
+from siftlm.proxies.training.mixer import GroupShares, Observation, Singles, WindowBatch, WindowWeigher
 from siftlm.proxies.training.record import TrainingRecord
-from siftlm.proxies.training.sampler import Sampler, initial_shares
+from siftlm.proxies.training.sampler import Floats, Sampler, initial_shares
 from siftlm.proxies.training.tokens import Ints, TokenFile
 from siftlm.proxies.training.weights import Average
 
@@ -38,6 +39,8 @@ def run(
         running.finish()
     save_model(made, job.training.shape, learner.weights.by_name, job.tokenizer)
     running.record.save(made)
+    if job.mixer is not None:
+        (made / MIXER).write_bytes(orjson.dumps(job.mixer.state(), option=orjson.OPT_SERIALIZE_NUMPY))
     return running.facts()
 
 
@@ -68,7 +71,7 @@ class RunningTraining:
         training = self._job.training
         rate = self._job.learning_rate(self.step)
         groups, numbers = self.sampler.draw(self.step, training.batch_windows)
-        factors = self._loss_weights[groups] / training.step_tokens
+        factors = self._loss_weights[groups] * self._window_weights(groups, numbers) / training.step_tokens
         nats = self._learner.step(self._windows.take(groups, numbers), factors, rate)
         self.record.losses[self.step] = nats.mean()
         self.step += 1
@@ -87,6 +90,15 @@ class RunningTraining:
             if self._job.evaluate is not None:
                 self._evaluate(averaged=True)
         self.record.turned(self.step, self.sampler, self._loss_weights)
+
+    def _window_weights(self, groups: Ints, numbers: Ints) -> Floats:
+        """What the losses of each window are multiplied by, where the mixer weighs windows; else 1."""
+        mixer: object = self._job.mixer
+        if not isinstance(mixer, WindowWeigher):
+            return np.ones(len(groups))
+        drawn = self.sampler.drawn.copy()
+        batch = WindowBatch(self._job.tokens, groups, numbers, drawn, LearnerView(self._learner))
+        return np.asarray(mixer.weigh(batch), np.float64)
 
     def _measure(self, averaged: bool) -> Evaluation | None:
         return self._evaluate(averaged) if self.step in self._job.marks else None

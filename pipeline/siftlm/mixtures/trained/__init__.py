@@ -1,0 +1,1 @@
+"""Finds shares of domains by training small models on their texts."""
