@@ -82,7 +82,12 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
 
     def identity(self, content: str) -> str:
         chosen = self.settings
-        numbers = chosen.per_document, chosen.worst_window_tokens, *chosen.mask_content()
+        numbers = (
+            chosen.per_document,
+            chosen.worst_window_tokens,
+            *chosen.mask_content(),
+            *chosen.number_versions().items(),
+        )
         return digest("ngram", VERSION, chosen.normalise, chosen.unit, *numbers, content)
 
     def nats(self, texts: Sequence[str]) -> list[list[float]]:

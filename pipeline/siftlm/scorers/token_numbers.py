@@ -42,8 +42,9 @@ def mean(tokens: OfDocument, _window: int) -> float:
 
 
 def deviation(tokens: OfDocument, _window: int) -> float:
-    """Returns the standard deviation of the values, with the divisor n: 0 for a single token."""
-    return float(tokens.values.std())
+    """Returns the standard deviation of the values, with the divisor n: exactly 0 for equal ones."""
+    equal = (tokens.values == tokens.values[0]).all()
+    return 0.0 if equal else float(tokens.values.std())
 
 
 def percentile(percent: int, tokens: OfDocument, _window: int) -> float:
@@ -79,13 +80,15 @@ class DocumentNumber:
     meaning: str
     compute: Callable[[OfDocument, int], float]  # of the values and the tokens of a window
     low_is_good: bool = False
+    version: int = 1  # raised when the same values give another number
 
 
 def _numbers() -> Iterator[DocumentNumber]:
     for value, unit in TOKEN_VALUES.items():
         low = value == "nll"
         yield DocumentNumber(f"{value}_mean", value, f"mean of the tokens' {unit}", mean, low)
-        yield DocumentNumber(f"{value}_std", value, f"standard deviation of the tokens' {unit}", deviation)
+        meaning = f"standard deviation of the tokens' {unit}"
+        yield DocumentNumber(f"{value}_std", value, meaning, deviation, version=2)
         for percent in range(101):
             meaning = f"percentile {percent} of the tokens' {unit}, as numpy.percentile defines it"
             yield DocumentNumber(f"{value}_p{percent}", value, meaning, partial(percentile, percent), low)
