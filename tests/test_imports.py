@@ -40,6 +40,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "base": frozenset(
         {
             "console",
+            "cutoffs",
             "documents",
             "errors",
             "filesystem",

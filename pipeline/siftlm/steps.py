@@ -14,7 +14,7 @@ import pyarrow as pa
 from siftlm.config import RunConfig
 from siftlm.engine.runner import batch_size
 from siftlm.engine.step import Loss, Output, Shard, Step
-from siftlm.stages import score
+from siftlm.stages import score, score_by_column
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.step import Commonness
@@ -57,7 +57,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield unique_ids
     if config.edit:
         yield edit
-    yield Annotate(config.signals())
+    annotate = Annotate(config.signals())
+    yield annotate
     yield from joins
     preselected = set[str]().union(*(rule.columns() for rule in config.preselect))
     raters = [RateByModel(settings, window_bytes=window) for settings in config.annotate.by_model()]
@@ -79,7 +80,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         given = [step.name for step in (fields, edit, *joins, *early) if preselected.intersection(step.columns().names)]
         yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
     yield from (rater for rater in raters if not preselected.intersection(rater.columns().names))
-    yield from score.steps(config.score, window)
+    yield from score.steps([model for model in config.score if not model.reads_column], window)
+    yield from score_by_column.steps(config.score, [fields, edit, annotate, *joins, *early], window)
 
 
 def steps(config: RunConfig) -> list[Step]:

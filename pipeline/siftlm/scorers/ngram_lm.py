@@ -69,12 +69,13 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
         return [path for path in (self.settings.path, self.settings.pieces) if path is not None]
 
     def content(self) -> str:
-        own = super().content()
-        return own if self.settings.pieces is None else digest(own, filesystem.fingerprint(self.settings.pieces))
+        own, pieces = super().content(), self.settings.pieces
+        if pieces is None:
+            return own
+        open_pieces(pieces)  # which says what is wrong with the file
+        return digest(own, filesystem.fingerprint(pieces))
 
     def parse(self) -> NgramModel:
-        if self.settings.pieces is not None:
-            open_pieces(self.settings.pieces)
         path = self.path()
         return (
             NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))

@@ -42,6 +42,16 @@ class ScoreSettings(NamedSettings):
         return False
 
     @property
+    def reads_column(self) -> str | None:
+        """Returns the column, beside the text, that chooses among several models; None for a score of one model."""
+        return None
+
+    @property
+    def chosen_by_column(self) -> Sequence[str]:
+        """Returns the values of that column that name a model."""
+        return ()
+
+    @property
     def masks(self) -> Sequence[str]:
         """Returns the names of the masks of tokens that the score has."""
         return ()
