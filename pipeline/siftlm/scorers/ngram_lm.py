@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from siftlm import filesystem
-from siftlm.paths import ReadPath, is_local
+from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
+from siftlm.scorers.ngram_tables import open_model
 from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, open_pieces
 from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
 from siftlm.store import digest
@@ -76,10 +77,7 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
         return digest(own, filesystem.fingerprint(pieces))
 
     def parse(self) -> NgramModel:
-        path = self.path()
-        return (
-            NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))
-        )
+        return open_model(self.path())
 
     def identity(self, content: str) -> str:
         chosen = self.settings
