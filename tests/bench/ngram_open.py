@@ -56,7 +56,7 @@ def _environment(cache: str) -> dict[str, str]:
 
 def main(path: str) -> None:
     """Prints a row an opening."""
-    with tempfile.TemporaryDirectory(dir=".") as cache:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as cache:
         print(f"{path}: {Path(path).stat().st_size / MIB:.0f} MiB")
         _, base, whole = opened(str(SMALL), cache)
         print(f"a model of {SMALL.stat().st_size} bytes: {base:.0f} MiB of its own, {whole:.0f} MiB with mapped files")

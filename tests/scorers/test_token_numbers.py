@@ -72,7 +72,7 @@ def test_a_number_is_null_where_there_is_nothing_finite_to_compute_it_from() -> 
 
 
 def test_every_number_says_what_it_is() -> None:
-    assert len(NUMBERS) == 3 * 103 + 1
+    assert len(NUMBERS) == 6 * 103 + 1
     assert len({number.meaning for number in NUMBERS.values()}) == len(NUMBERS)
     assert NUMBERS["el2n_mean"].meaning == "mean of the tokens' EL2N norm"
     assert [NUMBERS[name].low_is_good for name in ("nll_p90", "worst_window", "nll_std", "el2n_mean")] == [1, 1, 0, 0]

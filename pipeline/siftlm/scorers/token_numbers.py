@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 from siftlm.errors import nearest
 from siftlm.scorers.token_masks import TokenMask
 
-TOKEN_VALUES = {"nll": "nats", "entropy": "entropy of the prediction (nats)", "el2n": "EL2N norm"}
-"""The values that a token can have, by name, and what they are."""
+RANKS = {
+    "max_log_p": "highest log-probability of the prediction (nats)",
+    "quantile": "share of the vocabulary that is at most as probable as the token, it included",
+    "top_p": "probability of all tokens that are at least as probable as the token, it included",
+}
+TOKEN_VALUES = {"nll": "nats", "entropy": "entropy of the prediction (nats)", "el2n": "EL2N norm", **RANKS}
+"""The values that a token can have, by name, and what they are.
+
+With the logarithm of the token's own probability, which is minus its nats, entropy and `RANKS` are the five features of
+PAWN (Miralles-Gonzalez et al. 2025, arXiv 2501.03940); their means are what PAWN gives where all its gates are equal.
+"""
 WORST_WINDOW = "worst_window"
 DEFAULT_WINDOW = 10  # tokens; the window of Jain et al. 2023
 
