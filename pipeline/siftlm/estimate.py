@@ -23,7 +23,7 @@ from siftlm.engine.step import Output, Shard, Step
 from siftlm.errors import UserError
 from siftlm.patterns import InputFile
 from siftlm.readers import InputSettings, claimed_records, read_shard
-from siftlm.scorers import ScorerSettings
+from siftlm.scorers import ScorerSettings, ScoreSettings
 from siftlm.stages import annotate, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.ingest import to_documents
@@ -186,7 +186,8 @@ def _rehearsed(
 def _is_small(step: Step) -> bool:
     """Whether the model of a step is so fast that it is rehearsed on as much text as steps without one."""
     settings = getattr(step, "settings", None)
-    return isinstance(settings, ScorerSettings) and settings.cost != "large model"
+    trained = isinstance(settings, ScoreSettings) and settings.awaited
+    return isinstance(settings, ScorerSettings) and settings.cost != "large model" and not trained
 
 
 def _first(batch: pa.RecordBatch, most: int) -> pa.RecordBatch:
