@@ -150,11 +150,13 @@ def test_files_of_a_language_are_told_with_its_name(models: dict[str, Any], tmp_
     def checked(**more: Any) -> None:
         LanguageNgramSettings.model_validate({**models, **more}).scorer().check()
 
-    absent = str(tmp_path / "absent")
+    absent, other = str(tmp_path / "absent"), str(tmp_path / "other.csv")
+    (tmp_path / "other.csv").write_text(",fr\n30,1\n60,2\n")
     for more, told in (
         ({"models": {**models["models"], "de": absent}}, r"^score\.wiki\.models\.de: must be an n-gram model"),
         ({"pieces": {**models["pieces"], "de": absent}}, r"absent: must be a SentencePiece model"),
         ({"cutoffs": absent}, r"^score\.wiki\.cutoffs: must name a file of cut-offs"),
+        ({"cutoffs": other}, r"^score\.wiki\.cutoffs: must have cut-offs of a language of models, de, en; got fr in"),
     ):
         with pytest.raises(UserError, match=told):
             checked(**more)

@@ -175,10 +175,15 @@ class LanguageNgramScorer(ScoreScorer):
         chosen = self.settings
         if chosen.cutoffs is None:
             return {}
+        place = f"{chosen.place}.cutoffs"
         try:
-            return cutoffs_between(chosen.cutoffs, chosen.head_percentile, chosen.tail_percentile)
+            cutoffs = cutoffs_between(chosen.cutoffs, chosen.head_percentile, chosen.tail_percentile)
         except ValueError as error:
-            raise UserError(f"{chosen.place}.cutoffs: {str(error).removeprefix('path ')}") from None
+            raise UserError(f"{place}: {str(error).removeprefix('path ')}") from None
+        if cutoffs.keys().isdisjoint(chosen.models):
+            told = f"{place}: must have cut-offs of a language of models, {', '.join(sorted(chosen.models))}"
+            raise UserError(f"{told}; got {', '.join(sorted(cutoffs))} in {chosen.cutoffs}")
+        return cutoffs
 
 
 def _bucket(value: float, head: float, tail: float) -> str:
