@@ -144,6 +144,18 @@ def test_rules_use_the_bucket_and_the_perplexity(corpus: Any, models: dict[str, 
         run(corpus, "bad", score, select={"rules": [{**rules[0], "in": ["heads"]}]})
 
 
+def test_masks_and_what_a_model_was_trained_on_are_told_as_of_any_score(corpus: Any, models: dict[str, Any]) -> None:
+    """A model that scores its own training documents, by the sketch beside it."""
+    rows = [{"id": f"own{n}", "language": "en", "text": text} for n, text in enumerate(TRAINING["en"])]
+    corpus.shard("2.jsonl", rows)
+    manifest = run(corpus, "out", {**models, "token_masks": [{"name": "hard", "above": 3.0}]}).manifest
+    (told,) = [line for line in manifest["warnings"] if line.startswith("score ")]
+    assert told.startswith("score 'wiki': its model was trained on about 44.4% of the documents")  # 4 of 4 + 3 + 2
+    (masks,) = manifest["tables"]["Masks of tokens"]
+    assert masks["mask"] == "wiki_hard"
+    assert masks["marked tokens"] == sum(row["wiki_hard_masked"] or 0 for row in corpus.rows())
+
+
 def test_files_of_a_language_are_told_with_its_name(models: dict[str, Any], tmp_path: Path) -> None:
     """A model, pieces or cut-offs that are not there."""
 

@@ -19,6 +19,7 @@ from siftlm.scorers.ngram_units import Normaliser, Unit
 from siftlm.scorers.per_document import PerDocumentSettings
 from siftlm.scorers.score import ScoreScorer
 from siftlm.settings import End
+from siftlm.statistics.text_sketch import TextSketch
 from siftlm.statistics.units import perplexity
 from siftlm.store import digest
 
@@ -135,6 +136,10 @@ class LanguageNgramScorer(ScoreScorer):
         self.check()
         if self.digest() != digest:
             raise changed(self.reads()[0])
+
+    def trained_on_each(self) -> dict[str, TextSketch]:
+        found = ((language, scorer.trained_on()) for language, scorer in self._of.items())
+        return {language: sketch for language, sketch in found if sketch is not None}
 
     def check(self) -> None:
         for scorer in self._of.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -105,6 +105,10 @@ class ScoreScorer(Scorer):
 
     def metadata(self) -> dict[str, str]:
         """Returns what a reader must know to use or repeat the scores; loads the model."""
+        return {}
+
+    def trained_on_each(self) -> Mapping[str, TextSketch]:
+        """Returns what is known of the training texts of each model that a column chooses, by the column's value."""
         return {}
 
     def trained_on(self) -> TextSketch | None:

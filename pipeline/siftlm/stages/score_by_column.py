@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import ClassVar
 
@@ -25,8 +25,11 @@ from siftlm.stages.eligible import out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.score import WINDOW_BYTES, nulls, wanted
+from siftlm.stages.score import MASKS, WINDOW_BYTES, Score, nulls, wanted
+from siftlm.stages.scoring import COMPARED, SEEN, Scores
 from siftlm.stages.texts import TEXTS, document_batches
+from siftlm.statistics.hashing import hash_strings
+from siftlm.statistics.text_sketch import TextSketch
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
@@ -38,9 +41,14 @@ MOST_TOLD = 5  # values without a model that a remark names
 
 @dataclass
 class _Counts:
-    """Counts the documents of each value of a column: all, those with a score, and those in each bucket."""
+    """Counts the documents of each value of a column: all, those with a score, and those in each bucket.
 
+    Of texts to score it counts those that their model was trained on, by `sketches`.
+    """
+
+    sketches: Mapping[str, TextSketch]
     groups: dict[str, Counter[str]] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)
 
     def add(self, values: pa.Array, scored: pa.RecordBatch) -> None:
         """Counts a batch of documents."""
@@ -49,6 +57,14 @@ class _Counts:
         for value, has_score, bucket in zip(values.to_pylist(), good, buckets, strict=True):
             counts = self.groups.setdefault(value or "", Counter())
             counts.update({DOCUMENTS: 1, SCORED: int(has_score), **({bucket: 1} if bucket else {})})
+
+    def look(self, values: pa.Array, texts: pa.Array) -> None:
+        """Counts the texts of a batch, by the values that choose their models."""
+        filled = pc.greater(pc.binary_length(texts), 0)
+        for value, sketch in self.sketches.items():
+            own = pc.fill_null(pc.and_(pc.equal(values, value), filled), False)
+            among, told = sketch.look(hash_strings(texts.filter(own)))
+            self.seen.update({SEEN: among, COMPARED: told})
 
 
 @dataclass(frozen=True)
@@ -91,25 +107,25 @@ class ScoreByColumn(ShardStep):
         return [shard.task(digest(made, shard.contents(self.reads)), model=model) for shard in shards]
 
     def run(self, task: Task, store: Store) -> Marker:
-        started, errors, counts = time.monotonic(), Counter[str](), _Counts()
-        scorer = open_score(self.settings)
+        started, scorer = time.monotonic(), open_score(self.settings)
+        counts = _Counts(scorer.trained_on_each())
         reasons, _ = out_already(task, store)
         values = read_columns(task, store, {self.column})[self.column].combine_chunks()
         schema = pa.schema(scorer.fields())
         with self._pinned(task), store.writer(self.name, task.key, schema) as out:
+            scores = Scores([[scorer]], self.name, task.key, [], out, seen=counts.seen)
             for rows, documents in with_rows(self._windows(task, store)):
                 alive = pc.is_null(reasons[rows])
                 chosen = pc.cast(values[rows], pa.string()).filter(alive)
-                scored = scorer.score(pa.record_batch({"text": documents["text"].filter(alive), self.column: chosen}))
+                texts = documents["text"].filter(alive)
+                scored = scorer.score(pa.record_batch({"text": texts, self.column: chosen}))
                 counts.add(chosen, scored)
-                errors.update(error for error in scored["error"].to_pylist() if error)
-                out.write(_spread(scored, alive.to_numpy(zero_copy_only=False)))
-        dropped = {"not_alive": pc.sum(pc.is_valid(reasons)).as_py() or 0}
-        seconds = round(time.monotonic() - started, 3)
+                counts.look(chosen, texts)
+                scores.write(_spread(scored, alive.to_numpy(zero_copy_only=False)))
+        dropped = pc.sum(pc.is_valid(reasons)).as_py() or 0
+        marker = scores.marker(task, dropped, round(time.monotonic() - started, 3))
         groups = {value: dict(of) for value, of in sorted(counts.groups.items())}
-        return task.marker(
-            self.name, out.rows, out.seal, dropped=dropped, errors=errors, seconds=seconds, groups=groups
-        )
+        return replace(marker, facts={**marker.facts, GROUPS: groups})
 
     def load(self, task: Task) -> None:
         with self._pinned(task):
@@ -125,7 +141,11 @@ class ScoreByColumn(ShardStep):
         groups = _merged([marker.facts.get(GROUPS, {}) for marker in markers])
         models = {self.settings.name: {"model": self.settings.origin, "digest": str(tasks[0].facts["model"])}}
         rows = [self._row(value, of) for value, of in _by_size(groups)]
-        return Told(models=models, tables={LANGUAGES: rows} if rows else {}, remarks=self._remarks(groups))
+        tables = {LANGUAGES: rows} if rows else {}
+        as_score = Score(self.settings)  # which tells the same of masks and of what models were trained on
+        if masks := as_score._masks(markers):
+            tables[MASKS] = masks
+        return Told(as_score._warnings(markers), models=models, tables=tables, remarks=self._remarks(groups))
 
     def _row(self, value: str, of: Counter[str]) -> Row:
         parts = {bucket: of[bucket] for bucket in BUCKET_VALUES} if self._has_buckets else {}
