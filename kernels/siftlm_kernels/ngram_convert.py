@@ -31,7 +31,7 @@ def is_mappable(head: bytes) -> bool:
 
 
 def convert(source: str, target: str) -> None:
-    """Writes the hash tables of the model in ARPA text (packed by gzip or not) or in a trie to a file.
+    """Writes the hash tables of a model, from ARPA text (packed or not) or a trie, to a file.
 
     What is in the making lies in files beside the target, so that memory does not grow with a model in ARPA: its text
     and its tables are mapped. Of a trie, the keys of two orders are in memory, 8 bytes an n-gram.

@@ -129,7 +129,7 @@ class Step(ABC):
         return ()
 
     def parts(self, task: Task, store: Store) -> Mapping[str, float]:  # noqa: ARG002
-        """Returns the seconds of each of several methods that a step has, on a rehearsed task; empty for one of one."""
+        """Returns the seconds of each method of a step that has several, on a rehearsed task."""
         return {}
 
     def stand_in(self, task: Task, store: Store) -> Marker | None:  # noqa: ARG002
