@@ -27,6 +27,7 @@ def example_files(folder: Path, tiny_model: Models) -> None:
     ImportanceWeights(2, np.random.default_rng(0).normal(size=100)).save(str(folder / "dsir.npz"))
     (folder / "benchmark.jsonl").write_text('{"text": "the rain in the north stays the south is dry"}\n')
     (folder / "model.arpa").write_text(ARPA)
+    (folder / "cutoff.csv").write_text(",en\n30,10\n60,100\n")
     (folder / "my_scores.py").write_text(OWN)
     tiny_model(folder / "model")
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load_file, save_file
 from tests.models import Models
 
 import siftlm
@@ -96,6 +98,23 @@ def test_scores_are_those_of_the_model_itself(model: str) -> None:
         assert row["nll_sum"] == pytest.approx(nats, rel=1e-4, abs=1e-6)
         assert (row["token_count"], row["byte_count"]) == (ids.shape[1] - 1, len(text.encode()))
         assert row["perplexity"] == (pytest.approx(np.exp(nats / (ids.shape[1] - 1)), rel=1e-4) if text else None)
+
+
+def test_a_model_that_changed_in_its_folder_is_loaded_again(model: str, tmp_path: Path) -> None:
+    """Whether its weights or its tokenizer; a folder that is gone is an error, not the old numbers."""
+    folder = tmp_path / "changing"
+    shutil.copytree(model, folder)
+    before = siftlm.score_texts(["some words"], str(folder), device="cpu", dtype="fp32")["nll_sum"].to_pylist()
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: of * 2 for name, of in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    after = siftlm.score_texts(["some words"], str(folder), device="cpu", dtype="fp32")["nll_sum"].to_pylist()
+    shutil.copytree(folder, tmp_path / "other")
+    assert after != before
+    truth = siftlm.score_texts(["some words"], str(tmp_path / "other"), device="cpu", dtype="fp32")["nll_sum"]
+    assert after == truth.to_pylist()
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="changing"):
+        siftlm.score_texts(["some words"], str(folder), device="cpu", dtype="fp32")
 
 
 def test_a_run_can_be_opened_as_arrow_pandas_and_polars(conf: Path) -> None:

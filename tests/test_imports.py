@@ -43,6 +43,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "base": frozenset(
         {
             "console",
+            "cutoffs",
             "documents",
             "errors",
             "filesystem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.models import Models
+from tests.scorers.test_ngram_lm import ARPA
+from tokenizers import Tokenizer, models
 
 from siftlm import job
 from siftlm.checks.inputs import Inputs
 from siftlm.config import RunConfig, parse, read_toml
 from siftlm.engine.progress import Progress
 from siftlm.estimate import Estimate, estimate
-from siftlm.plan import StagePlan, plan
+from siftlm.plan import StagePlan, describe, plan
 from siftlm.stages import inputs, publish, write
 from siftlm.store import Store
 
@@ -167,6 +170,46 @@ def test_a_small_corpus_is_counted_and_every_step_is_timed(slices: Path, tiny_mo
     assert guess.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.05)
     assert set(guess.seconds) == {row.stage for row in plan(config)}
     assert all(seconds >= 0 for seconds in guess.seconds.values())
+
+
+def test_a_plan_tells_documents_a_second_of_every_score_and_annotator(
+    slices: Path, tiny_model: Models, tmp_path: Path
+) -> None:
+    """Of a prior, n-gram models with masks of tokens, memorization, compression: by rows, annotators in a line."""
+    (tmp_path / "model.arpa").write_text(ARPA)
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "words.json"))
+    arpa, model = str(tmp_path / "model.arpa"), str(tiny_model.kept(n_positions=64))
+    memorized = {
+        "kind": "memorization",
+        "name": "known",
+        "model": model,
+        "device": "cpu",
+        "prompt_tokens": 4,
+        "tokens": 4,
+    }
+    tree = {
+        "name": "rates",
+        "input": [{"source": "web", "paths": [str(slices / "a.jsonl")]}],
+        "annotate": {
+            "language": {},
+            "others": [{"kind": "compression", "name": name, "codec": name} for name in ("zstd", "gzip")],
+            "models": [memorized],
+        },
+        "prior": [{"tokenizer": str(tmp_path / "words.json")}],
+        "score": [
+            {"kind": "ngram", "name": "n", "path": arpa, "token_masks": [{"name": "hard", "above": 3.0}]},
+            {"kind": "ngram_by_language", "name": "l", "models": {"en": arpa}},
+        ],
+        "output": {"folder": str(tmp_path / "out")},
+    }
+    rows = {row.stage: row for row in plan(parse(tree, []))}
+    for stage in ("signals", "prior/prior", "models/known", "scores/n", "scores/l"):
+        assert rows[stage].per_second, stage
+        assert describe(rows[stage])["rate"] == f"{rows[stage].per_second:,.0f}"
+    (line,) = rows["signals"].remarks
+    assert re.fullmatch(r"signals: documents a second by one core: (\w+ [\d,]+, ){3,}\w+ [\d,]+", line), line
+    assert {"language", "zstd", "gzip"} <= set(re.findall(r"[a-z_]+", line))
 
 
 def test_a_plan_tells_what_would_score_faster_where_there_is_something_to_score(

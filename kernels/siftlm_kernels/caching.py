@@ -22,7 +22,7 @@ OTHERS_WRITE = 0o022
 def cache_folder() -> str | None:
     """Returns the folder that keeps machine code, or None where no folder can be written.
 
-    The folder that `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, or the user's (`users_folder`):
+    The folder that `NUMBA_CACHE_DIR` names, BESIDE_SOURCE, or the user's (`private_folder`):
     the first of them that can be written. What is read from it is run, so the user's has to be the user's alone.
     The first of them that can be written. What is read from it is run, so the user's has to be the user's alone.
     Another choice than the first is logged, once a process.
@@ -42,20 +42,29 @@ def _chosen(wanted: str) -> str | None:
     for folder in (wanted, BESIDE_SOURCE):
         if _can_write(_path(folder)):
             return folder
-    own = users_folder()
-    return str(own) if own is not None and _is_private(own) and _can_write(own) else None
+    own = private_folder("kernels")
+    return None if own is None else str(own)
 
 
 def _path(folder: str) -> Path:
     return Path(folder) if folder != BESIDE_SOURCE else PACKAGE / "__pycache__"
 
 
-def users_folder() -> Path | None:
-    """Returns `siftlm/kernels` in the user's cache folder by the XDG rules, or None for a user without a home."""
+def private_folder(name: str) -> Path | None:
+    """Returns `siftlm/<name>` in the user's cache folder, made where it is missing; None where it is of no use.
+
+    It has to be the user's alone, and to be writable.
+    """
+    own = users_folder(name)
+    return own if own is not None and _is_private(own) and _can_write(own) else None
+
+
+def users_folder(name: str) -> Path | None:
+    """Returns `siftlm/<name>` in the user's cache folder by the XDG rules, or None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the rules say to pass over such a value
         base = os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base, "siftlm", "kernels") if os.path.isabs(base) else None
+    return Path(base, "siftlm", name) if os.path.isabs(base) else None
 
 
 def _is_private(folder: Path) -> bool:

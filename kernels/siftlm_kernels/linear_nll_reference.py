@@ -116,6 +116,22 @@ class TokenStatistics(NamedTuple):
     el2n: torch.Tensor
 
 
+class TokenRanks(NamedTuple):
+    """Holds what says where each row's target stands among all tokens, each float32 `[R]`.
+
+    With `p` the predicted distribution of a row and `t` its target:
+
+    Attributes:
+        max_log_p: Logarithm of the highest probability, in nats.
+        quantile: Share of the vocabulary that has at most `p[t]`, the target included.
+        top_p: Sum of the probabilities that are at least `p[t]`, the target's included.
+    """
+
+    max_log_p: torch.Tensor
+    quantile: torch.Tensor
+    top_p: torch.Tensor
+
+
 def product_float32(hidden_CD: torch.Tensor, classifier_BD: torch.Tensor) -> torch.Tensor:
     """Returns `hidden @ classifier.T` computed in float32, in which half-precision inputs are exact."""
     if hidden_CD.is_cuda and hidden_CD.dtype != torch.float32:
@@ -151,6 +167,37 @@ def linear_token_statistics(
     nll_R = chunked_nll(hidden_RD, target_R, head) if nll_R is None else nll_R
     rows = [hidden_RD, target_R, nll_R]
     return TokenStatistics(*_by_chunks(rows, head, lambda h, t, nll: _chunk_statistics(h, t, nll, head)))
+
+
+def linear_token_ranks(
+    hidden_RD: torch.Tensor,
+    classifier_VD: torch.Tensor,
+    target_R: torch.Tensor,
+    nll_R: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+) -> TokenRanks:
+    """Returns where each target stands in its predicted distribution; `nll_R` is what `linear_nll` gives.
+
+    With log p = log_softmax(logits) and log p_t the target's: max log p; mean of [log p <= log p_t]; sum of p where
+    log p >= log p_t. Ignored rows give 0.
+    """
+    head = Head.checked(hidden_RD, classifier_VD, target_R, bias)
+    return TokenRanks(*_by_chunks([hidden_RD, target_R, nll_R], head, lambda h, t, nll: _chunk_ranks(h, t, nll, head)))
+
+
+def _chunk_ranks(hidden_CD: torch.Tensor, target_C: torch.Tensor, nll_C: torch.Tensor, head: Head) -> TokenRanks:
+    target_logits, size = head.target_logits(hidden_CD, target_C), len(head.classifier)
+    highest_C = torch.zeros_like(nll_C)  # l_v - l_t, of the target itself to begin with
+    below_C, mass_C = torch.zeros_like(nll_C), torch.zeros_like(nll_C)
+    for start, stop in head.blocks():
+        shifted_CB = head.distances(hidden_CD, target_logits, start, stop)
+        inside = ((target_C >= start) & (target_C < stop)).nonzero()[:, 0]
+        shifted_CB[inside, target_C[inside] - start] = 0.0  # which a product may miss by its last bits
+        highest_C = torch.maximum(highest_C, shifted_CB.max(-1).values)
+        below_C += (shifted_CB <= 0).sum(-1)
+        mass_C += (shifted_CB - nll_C[:, None]).exp_().mul_(shifted_CB >= 0).sum(-1)
+    return TokenRanks((highest_C - nll_C).clamp_max_(0.0), below_C / size, mass_C.clamp_max_(1.0))
 
 
 def _by_chunks(

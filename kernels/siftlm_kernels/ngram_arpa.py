@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siftlm_kernels.ngram_probing import PROBING, Header, ModelLayout, Table
+from siftlm_kernels.ngram_probing import PROBING, Header, ModelLayout, Table, zeros
+
+Content = bytes | mmap.mmap
 
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*")
 _MOST_ORDER = 64
+COUNT_BYTES = 1 << 24  # of a text whose lines are counted at a time
 MULTIPLIERS = (1.5, 4.0, 16.0)  # places of tables by n-grams: the next where entries must be made up
 UNKNOWN_WORDS = (b"<unk>", b"<UNK>")
 _WRONG = {
@@ -24,27 +28,37 @@ _WRONG = {
 }
 
 
-def parse_arpa(content: bytes) -> tuple[Table, ModelLayout]:
-    """Returns the tables of a model and where they are; raises ValueError that names the line."""
+def parse_arpa(content: Content, make: Callable[[int], Table] = zeros) -> tuple[Table, ModelLayout, Header]:
+    """Returns the tables of a model, where they are, and the header that says so.
+
+    Args:
+        content: The text, in memory or mapped from its file.
+        make: Returns a new table of so many zeros, which is filled; a second one where the first is too small.
+
+    Raises:
+        ValueError: that names the line.
+    """
     counts, at = _counts(content)
     for multiplier in MULTIPLIERS:
-        found = _tables(content, counts, at, multiplier)
+        header = Header(PROBING, tuple(counts), multiplier)
+        found = _tables(content, header, at, make)
         if found is not None:
-            return found
+            return *found, header
     raise ValueError("too many n-grams whose ends (without the first word) are missing")
 
 
-def _line(content: bytes, at: int) -> int:
-    return content.count(b"\n", 0, at) + 1
+def _line(content: Content, at: int) -> int:
+    starts = range(0, at, COUNT_BYTES)
+    return 1 + sum(content[start : min(at, start + COUNT_BYTES)].count(b"\n") for start in starts)
 
 
-def _error(content: bytes, at: int, wrong: str) -> ValueError:
+def _error(content: Content, at: int, wrong: str) -> ValueError:
     end = content.find(b"\n", at)
     line = content[at : end if end >= 0 else len(content)][:80].decode("utf-8", "replace").strip()
     return ValueError(f"line {_line(content, at)} {wrong}, got {line!r}")
 
 
-def _counts(content: bytes) -> tuple[tuple[int, ...], int]:
+def _counts(content: Content) -> tuple[tuple[int, ...], int]:
     """The numbers of n-grams that the head of the file tells, and where the lines behind it begin."""
     at = 0
     while at < len(content) and content[at : content.find(b"\n", at) + 1 or len(content)].strip() != b"\\data\\":
@@ -68,12 +82,14 @@ def _counts(content: bytes) -> tuple[tuple[int, ...], int]:
     return tuple(counts), at
 
 
-def _tables(content: bytes, counts: Sequence[int], at: int, multiplier: float) -> tuple[Table, ModelLayout] | None:
+def _tables(
+    content: Content, header: Header, at: int, make: Callable[[int], Table]
+) -> tuple[Table, ModelLayout] | None:
     """The tables; None where they are too small for the entries that must be made up."""
     from siftlm_kernels import ngram_arpa_kernel as kernel
 
-    layout = ModelLayout.of(Header(PROBING, tuple(counts), multiplier))
-    table, values = np.zeros(layout.end, np.uint32), np.frombuffer(content, np.uint8)
+    layout, counts = ModelLayout.of(header), header.counts
+    table, values = make(layout.end), np.frombuffer(content, np.uint8)
     unknown, found = np.array([_key(word) for word in UNKNOWN_WORDS], np.uint64), np.zeros(1, np.bool_)
     for size, count in enumerate(counts, 1):
         at = _section(content, at, size)
@@ -92,13 +108,13 @@ def _tables(content: bytes, counts: Sequence[int], at: int, multiplier: float) -
     return table, layout
 
 
-def _wrong(content: bytes, at: int, ended: int, size: int, count: int, early: int) -> ValueError:
+def _wrong(content: Content, at: int, ended: int, size: int, count: int, early: int) -> ValueError:
     if ended == early or ended not in _WRONG:
         return _error(content, at, f"must be one of {count} {size}-grams, as many as the head of the file tells")
     return _error(content, at, _WRONG[ended].format(n=size))
 
 
-def _section(content: bytes, at: int, size: int) -> int:
+def _section(content: Content, at: int, size: int) -> int:
     """Where the lines of n-grams begin, behind the line that names them."""
     while at < len(content):
         end = content.find(b"\n", at) + 1 or len(content)
@@ -110,7 +126,7 @@ def _section(content: bytes, at: int, size: int) -> int:
     raise _error(content, at, f"must be \\{size}-grams: behind as many lines before as the head of the file tells")
 
 
-def _check_end(content: bytes, at: int, counts: Sequence[int]) -> None:
+def _check_end(content: Content, at: int, counts: Sequence[int]) -> None:
     rest = content[at : at + 4096].strip().split(b"\n")[0].strip()
     if rest != b"\\end\\":
         raise _error(content, at, f"must be \\end\\ behind {counts[-1]} {len(counts)}-grams, as many as the head tells")

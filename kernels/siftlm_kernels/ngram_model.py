@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import mmap
+import os
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -52,20 +53,16 @@ class NgramModel:
             ValueError: neither ARPA (packed by gzip or not) nor a binary file that this code reads, or damaged.
             OSError: the file can't be read.
         """
-        with open(path, "rb") as stream:
-            head = stream.read(64)
-            if not is_binary(head):
-                return NgramModel.parse(head + stream.read())
-            content = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        return NgramModel.parse(content)
+        return NgramModel.parse(file_content(path))
 
     @staticmethod
-    def parse(content: bytes | NDArray[np.uint8]) -> NgramModel:
+    def parse(content: bytes | mmap.mmap) -> NgramModel:
         """Returns the model in the content of a file; raises ValueError where there is none."""
-        if is_binary(bytes(content[:64])):
+        if is_binary(content[:64]):
             values = np.frombuffer(content, np.uint8)
             return NgramModel(*_binary(values, read_header(content)))
-        return NgramModel(*parse_arpa(_unpacked(bytes(content))))
+        table, layout, _ = parse_arpa(_unpacked(content))
+        return NgramModel(table, layout)
 
     @property
     def order(self) -> int:
@@ -117,7 +114,8 @@ def _binary(values: NDArray[np.uint8], header: Header) -> tuple[Table, ModelLayo
         raise ValueError("a probing model with rest costs; build it again with `build_binary probing`")
     _check_seal(values)
     if header.kind != PROBING:
-        return unpack_trie(values, header)
+        table, layout, _ = unpack_trie(values, header)
+        return table, layout
     if header.version:
         raise ValueError(f"a probing model of version {header.version}, this code reads version 0")
     layout = ModelLayout.of(header)
@@ -150,11 +148,19 @@ def _check_seal(values: NDArray[np.uint8]) -> None:
         raise ValueError("other bytes than were written: damaged")
 
 
-def _unpacked(content: bytes) -> bytes:
-    if not content.startswith(b"\x1f\x8b"):
+def file_content(path: str) -> bytes | mmap.mmap:
+    """Returns the bytes of a local file, mapped; an empty file cannot be."""
+    with open(path, "rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return b""
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _unpacked(content: bytes | mmap.mmap) -> bytes | mmap.mmap:
+    if content[:2] != b"\x1f\x8b":
         return content
     try:
-        return gzip.decompress(content)
+        return gzip.decompress(content[:])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"gzip that cannot be unpacked: {error}") from None
 

@@ -21,6 +21,11 @@ SEAL_NAME = b"siftlm n-gram 01"
 Table = NDArray[np.uint32]
 
 
+def zeros(size: int) -> Table:
+    """Returns a table of so many numbers in memory."""
+    return np.zeros(size, np.uint32)
+
+
 @dataclass(frozen=True)
 class Header:
     """Holds what the beginning of a file of KenLM says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from siftlm_kernels.ngram_probing import (
     PROBING,
     QUANTISED,
     QUANTISED_ARRAYS,
+    TRIE,
     Header,
     ModelLayout,
     Table,
     align8,
+    zeros,
 )
 
 Ints = NDArray[np.uint64]
@@ -26,17 +28,26 @@ _VERSION, _QUANTISED_VERSION, _ARRAYS_VERSION = 1, 2, 0
 _ROWS = 1 << 20  # entries that are unpacked at a time
 
 
-def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, ModelLayout]:
-    """Returns the tables of the model in a trie of KenLM; raises ValueError where it is damaged.
+def is_trie(header: Header) -> bool:
+    """Tells whether a file with this header has a trie."""
+    return header.kind in (TRIE, QUANTISED, ARRAYS, QUANTISED_ARRAYS)
 
-    A trie goes from the last word of an n-gram to those before, as the keys of the tables do.
+
+def unpack_trie(
+    content: NDArray[np.uint8], header: Header, make: Callable[[int], Table] = zeros
+) -> tuple[Table, ModelLayout, Header]:
+    """Returns the tables of the model in a trie of KenLM, where they are, and the header that says so.
+
+    `make` gives a new table of zeros, which is filled. Raises ValueError where the trie is damaged. A trie
+    goes from the last word of an n-gram to those before, as the keys of the tables do.
     """
     from siftlm_kernels.ngram_hash_kernel import insert_all
 
     if header.version != _VERSION:
         raise ValueError(f"a trie of version {header.version}, this code reads version {_VERSION}")
-    layout = ModelLayout.of(Header(PROBING, header.counts))
-    table = np.zeros(layout.end, np.uint32)
+    own = Header(PROBING, header.counts)
+    layout = ModelLayout.of(own)
+    table = make(layout.end)
     reader = _Trie(content, header)
     numbers = np.arange(1, len(reader.hashes) + 1, dtype=np.uint32)
     insert_all(table, layout.words, layout.word_buckets, 3, reader.hashes, numbers, np.uint32(0))
@@ -49,7 +60,7 @@ def unpack_trie(content: NDArray[np.uint8], header: Header) -> tuple[Table, Mode
         base, buckets = layout.longer[n - 2]
         last = n == len(header.counts)
         keys, bounds = _order(table, base, buckets, reader, n, keys, bounds, last)
-    return table, layout
+    return table, layout, own
 
 
 def _order(

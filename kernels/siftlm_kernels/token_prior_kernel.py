@@ -36,17 +36,21 @@ def logarithms(priors: Any) -> Any:
 
 @compiled
 def measure(ids: Any, offsets: Any, priors: Any, logs: Any, mean: Any, log_deviation: Any, deviation: Any) -> None:
-    """Fills the numbers of every document that has tokens."""
+    """Fills the numbers of every document that has tokens.
+
+    Values are taken from that of the first token, so that equal ones have that mean and a deviation of exactly 0.
+    """
     for row in range(len(mean)):
         start, end = offsets[row], offsets[row + 1]
         if start == end:
             continue
         log_sum, prior_sum = 0.0, 0.0
+        first_log, first_prior = logs[ids[start]], priors[ids[start]]
         for at in range(start, end):
-            log_sum += logs[ids[at]]
-            prior_sum += priors[ids[at]]
-        mean[row] = log_sum / (end - start)
-        prior_mean = prior_sum / (end - start)
+            log_sum += logs[ids[at]] - first_log
+            prior_sum += priors[ids[at]] - first_prior
+        mean[row] = first_log + log_sum / (end - start)
+        prior_mean = first_prior + prior_sum / (end - start)
         log_squares, prior_squares = 0.0, 0.0
         for at in range(start, end):
             log_squares += (logs[ids[at]] - mean[row]) ** 2

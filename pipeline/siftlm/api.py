@@ -98,6 +98,7 @@ def score_batch(batch: pa.RecordBatch, model: str, *, text: str = "text", **sett
         raise UserError(f"text: must be a column of the batch, got {text!r}; there are {', '.join(batch.schema.names)}")
     tree = {"name": "score", "model": model, **settings}
     scorer = open_score(validated(LMSettings, tree, None, "score"))
+    scorer.check()  # loads the model again where its files changed since the last call
     texts = batch[text].cast(pa.large_string())
     scored = scorer.begin(scorer.tokenise(texts)).finish()
     return pa.table(with_derived(scored))

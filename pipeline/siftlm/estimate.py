@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 from siftlm import filesystem
 from siftlm.config import RunConfig
 from siftlm.documents import DOCUMENT_SCHEMA
-from siftlm.engine.step import Output, Shard
+from siftlm.engine.step import Output, Shard, Step
 from siftlm.errors import UserError
 from siftlm.patterns import InputFile
 from siftlm.readers import InputSettings, claimed_records, read_shard
+from siftlm.scorers import ScorerSettings, ScoreSettings
 from siftlm.stages import annotate, write
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.ingest import to_documents
@@ -46,10 +47,17 @@ class Estimate:
     documents: float = 0.0
     text_bytes: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of one core or one device
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)  # by stage, of each of its methods
     advice: dict[str, Sequence[str]] = field(default_factory=dict)  # by stage: what would make it faster
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def add_parts(self, stage: str, parts: Mapping[str, float], scale: float) -> None:
+        """Adds the seconds of each method of a step, measured on a sample that stands for `scale` times as much."""
+        of_stage = self.parts.setdefault(stage, {})
+        for name, seconds in parts.items():
+            of_stage[name] = of_stage.get(name, 0.0) + seconds * scale
 
 
 def estimate(config: RunConfig, inputs: dict[str, list[InputFile]]) -> Estimate:
@@ -70,8 +78,11 @@ def estimate(config: RunConfig, inputs: dict[str, list[InputFile]]) -> Estimate:
             estimated.text_bytes += _text_bytes(batch) * scale
             with tempfile.TemporaryDirectory() as folder:
                 _rehearsed(config, batch.slice(0, 1), f"{folder}/warm", by_model=False)
-                for step, seconds in _rehearsed(config, batch, f"{folder}/timed", by_model=False).items():
+                parts: dict[str, Mapping[str, float]] = {}
+                for step, seconds in _rehearsed(config, batch, f"{folder}/timed", by_model=False, parts=parts).items():
                     estimated.add(step, seconds * scale)
+                for step, of_step in parts.items():
+                    estimated.add_parts(step, of_step, scale)
             samples.append(_first(batch, MODEL_BYTES))
     if samples:
         (batch,) = pa.Table.from_batches(samples).combine_chunks().to_batches()
@@ -128,11 +139,12 @@ def _rehearsed(
     *,
     by_model: bool,
     advice: dict[str, Sequence[str]] | None = None,
+    parts: dict[str, Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """Seconds of every step over a batch of documents, as if all of it was kept.
 
-    With `by_model` those of the steps in which a language model works, whose advice is filled in, else those of all
-    others.
+    With `by_model` those of the steps in which a large language model works, whose advice is filled in, else those of
+    all others, whose parts are.
     """
     store, seconds = Store(folder), dict[str, float]()
     with store.writer(DOCUMENTS, SAMPLE, DOCUMENT_SCHEMA) as out:
@@ -143,7 +155,8 @@ def _rehearsed(
     facts = {"source": batch["source"][0].as_py()}
     shards = [Shard(0, SAMPLE, facts, {DOCUMENTS: Output(SAMPLE, SAMPLE)})]
     for step in steps(config)[1:]:
-        if step.by_model and not by_model:
+        large = step.by_model and not _is_small(step)
+        if large and not by_model:
             task = shards[0].task(SAMPLE)
             if stands_in := step.stand_in(task, store):
                 store.commit(stands_in)
@@ -155,8 +168,10 @@ def _rehearsed(
             told = step.rehearse(tasks[0], store)
         except UserError:  # a sample that is too small to train on
             break
-        if step.by_model == by_model:
+        if large == by_model:
             seconds[step.name] = time.monotonic() - started if told is None else told
+            if parts is not None and (of_step := step.parts(tasks[0], store)):
+                parts[step.name] = of_step
             if advice is not None:
                 advice[step.name] = step.advise(tasks[0], store)
         if marker := store.committed(step.name, [tasks[0].key]).get(tasks[0].key):
@@ -166,6 +181,13 @@ def _rehearsed(
         write.rehearse(config.output, shards[0].task(), store)
         seconds[write.STAGE] = time.monotonic() - started
     return seconds
+
+
+def _is_small(step: Step) -> bool:
+    """Whether the model of a step is so fast that it is rehearsed on as much text as steps without one."""
+    settings = getattr(step, "settings", None)
+    trained = isinstance(settings, ScoreSettings) and settings.awaited
+    return isinstance(settings, ScorerSettings) and settings.cost != "large model" and not trained
 
 
 def _first(batch: pa.RecordBatch, most: int) -> pa.RecordBatch:

@@ -31,6 +31,7 @@ class StagePlan:
     documents: int
     text_bytes: int
     seconds: float | None
+    per_second: float | None = None  # documents, by one core or one device
     remarks: Sequence[str] = ()  # on the input, of the first step; on what would make the step faster
 
 
@@ -77,10 +78,18 @@ def _row(
     alone = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
     seconds = None if alone is None else alone * share / workers(config.runner, wanted)
-    remarks = () if todo == 0 else estimated.advice.get(stage, ())
+    per_second = estimated.documents / alone if alone else None
+    remarks = () if todo == 0 else (*estimated.advice.get(stage, ()), *_rates(stage, estimated))
     return StagePlan(
-        stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds, remarks
+        stage, key, shards, todo, round(estimated.documents), round(estimated.text_bytes), seconds, per_second, remarks
     )
+
+
+def _rates(stage: str, estimated: Estimate) -> list[str]:
+    """Documents a second of each method of a step, the slowest first, where it has several."""
+    parts = sorted(estimated.parts.get(stage, {}).items(), key=lambda part: -part[1])
+    told = [f"{name} {estimated.documents / seconds:,.0f}" for name, seconds in parts if seconds > 0]
+    return [f"{stage}: documents a second by one core: {', '.join(told)}"] if len(told) > 1 else []
 
 
 def describe(row: StagePlan) -> dict[str, str]:
@@ -92,6 +101,7 @@ def describe(row: StagePlan) -> dict[str, str]:
         "todo": "?" if row.todo is None else f"{row.todo:,}",
         "documents": f"~{row.documents:,}",
         "bytes": f"~{row.text_bytes:,}",
+        "rate": "" if row.per_second is None else f"{row.per_second:,.0f}",
         "about": "" if row.seconds is None or row.todo == 0 else about(row.seconds),
     }
 

@@ -109,6 +109,7 @@ MEANINGS = {
     "weight": "expected copies; null for documents that a rule dropped",
     "copies": "how often it is written",
     "dropped_by": "the step that dropped it, `select.rules.2` for instance",
+    "bucket": "head, middle or tail of its language by cut-offs; `all` without a perplexity or cut-offs",
     "language": "the most probable language",
     "language_score": "its probability",
     "classifier": "the probability of the classifier's label",

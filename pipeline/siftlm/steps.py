@@ -14,7 +14,7 @@ import pyarrow as pa
 from siftlm.config import RunConfig
 from siftlm.engine.runner import batch_size
 from siftlm.engine.step import Loss, Output, Shard, Step
-from siftlm.stages import score
+from siftlm.stages import score, score_by_column
 from siftlm.stages.annotate import Annotate
 from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.step import Commonness
@@ -59,7 +59,8 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield unique_ids
     if config.edit:
         yield edit
-    yield Annotate(config.signals())
+    annotate = Annotate(config.signals())
+    yield annotate
     yield from joins
     preselected = set[str]().union(*(rule.columns() for rule in config.preselect))
     raters = [RateByModel(settings, window_bytes=window) for settings in config.annotate.by_model()]
@@ -85,7 +86,9 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     if folds:  # whose models are trained on what comes so far
         yield Folds(folds, config.seed)
         yield from training
-    yield from score.steps(config.score, window, config.reference.trained if config.reference else None)
+    of_one_model = [model for model in config.score if not model.reads_column]
+    yield from score.steps(of_one_model, window, config.reference.trained if config.reference else None)
+    yield from score_by_column.steps(config.score, [fields, edit, annotate, *joins, *early], window)
 
 
 def steps(config: RunConfig) -> list[Step]:

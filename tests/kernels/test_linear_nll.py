@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from siftlm_kernels.cpu_units import bfloat16_units
 from siftlm_kernels.linear_nll import linear_nll
-from siftlm_kernels.linear_nll_reference import ROW_CHUNK, linear_token_statistics
+from siftlm_kernels.linear_nll_reference import ROW_CHUNK, linear_token_ranks, linear_token_statistics
 
 SHAPES = [(1, 1, 2), (3, 5, 7), (ROW_CHUNK, 16, 4096), (ROW_CHUNK + 1, 33, 4097), (2 * ROW_CHUNK + 77, 64, 9001)]
 
@@ -168,6 +169,39 @@ def test_statistics_are_those_of_the_softmax() -> None:
     torch.testing.assert_close(columns.entropy.double(), torch.special.entr(p).sum(-1), atol=1e-4, rtol=0)
     expected = (p - functional.one_hot(target, 4500)).norm(dim=-1)
     torch.testing.assert_close(columns.el2n.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ranks_are_those_of_the_softmax(dtype: torch.dtype) -> None:
+    """Highest log-probability, share that is at most as probable, mass that is at least: the target in both."""
+    hidden, classifier, target = problem(300, 24, 4500)
+    hidden, classifier = hidden.to(dtype), classifier.to(dtype)
+    target[:50] = (hidden[:50].double() @ classifier.double().T).argmax(-1)  # sure ones, whose quantile is 1
+    found = linear_token_ranks(hidden, classifier, target, linear_nll(hidden, classifier, target, impl="reference"))
+    p = (hidden.double() @ classifier.double().T).softmax(-1)
+    own = p.gather(1, target[:, None])
+    torch.testing.assert_close(
+        found.max_log_p.double(), p.max(-1).values.log(), atol=1e-2 if dtype != torch.float32 else 1e-5, rtol=0
+    )
+    few = 2 / 4500 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(found.quantile.double(), (p <= own).double().mean(-1), atol=few, rtol=0)
+    torch.testing.assert_close(
+        found.top_p.double(), (p * (p >= own)).sum(-1), atol=1e-3 if dtype == torch.float32 else 2e-2, rtol=0
+    )
+    if dtype == torch.float32:
+        assert found.quantile[:50].eq(1).all()
+        torch.testing.assert_close(found.top_p[:50].double(), own[:50, 0], atol=1e-5, rtol=0)
+
+
+def test_equal_logits_have_the_whole_mass() -> None:
+    """Of a uniform prediction every token is the most probable and the least; a vocabulary of one is sure."""
+    for size in (1, 5, 5000):
+        zeros = torch.zeros(3, 4), torch.zeros(size, 4)
+        target = torch.tensor([0, size - 1, size // 2])
+        found = linear_token_ranks(*zeros, target, linear_nll(*zeros, target))
+        torch.testing.assert_close(found.quantile, torch.ones(3))
+        torch.testing.assert_close(found.top_p, torch.ones(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.max_log_p, torch.full((3,), -float(np.log(size))), atol=1e-5, rtol=0)
 
 
 def test_statistics_keep_the_nats_that_they_are_given() -> None:

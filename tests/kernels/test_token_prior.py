@@ -57,6 +57,15 @@ def test_numbers_are_those_of_numpy(documents: list[list[int]]) -> None:
         assert [numbers.log_deviation[row], numbers.deviation[row]] == pytest.approx(deviations, abs=1e-9)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 3, 1000, 12345])
+def test_equal_tokens_deviate_by_nothing_at_all(tokens: int) -> None:
+    """Not by what rounding leaves of a long sum; and their mean is their own logarithm."""
+    counts = TokenCounts(np.array([3, 4], np.int64), np.array([1, 1], np.int64))
+    numbers = prior_numbers(np.ones(tokens, np.int32), np.array([0, tokens]), counts.priors())
+    assert (numbers.log_deviation[0], numbers.deviation[0]) == (0.0, 0.0)
+    assert numbers.mean[0] == pytest.approx(np.log(4 / 7), rel=1e-14)
+
+
 def test_counts_of_parts_add_up() -> None:
     whole, parts = counted(DOCUMENTS), [counted(DOCUMENTS[:2]), counted(DOCUMENTS[2:])]
     assert all((parts[0][n] + parts[1][n] == whole[n]).all() for n in range(2))

@@ -153,6 +153,18 @@ def test_a_tokenizer_that_cannot_count_is_told_before_a_run(
     assert not pages.markers()
 
 
+def test_a_sentencepiece_file_that_cannot_be_read_is_one_line(
+    pages: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without what transformers would print; its first warning says why."""
+    (tmp_path / "tokenizer.model").write_bytes(b"not a model\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    told = r"^prior\.0\.tokenizer: must hold a tokenizer, got .*; .*SentencePiece model from .*tokenizer\.model"
+    with pytest.raises(UserError, match=told):
+        pages.run(prior=[{"tokenizer": str(tmp_path)}])
+    assert "transformers" not in capfd.readouterr().err
+
+
 def test_an_empty_corpus_and_one_document_have_numbers_or_none(bench: Any, tmp_path: Path) -> None:
     """A vocabulary of one token gives every document the same prior, 1, whose logarithm is 0."""
     one = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import sentencepiece
 
 from siftlm.errors import UserError
 from siftlm.scorers.ngram_units import CCNET_PUNCTUATION, TokenLines, byte_tokens, ccnet_normalised
@@ -47,13 +50,31 @@ def test_pieces_of_a_file_that_is_no_model_are_an_error(tmp_path: object) -> Non
         TokenLines(unit="pieces", pieces=f"{tmp_path}/nowhere.model").of(["a"])
 
 
-def test_pieces_are_those_of_sentencepiece(tmp_path: object) -> None:
-    """A line of text is a line of pieces."""
-    package = pytest.importorskip("sentencepiece")
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A SentencePiece model of some lines."""
     lines = iter(["a b c abc", "b c a", "c a b cab"] * 20)
-    package.SentencePieceTrainer.train(
+    sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines, model_prefix=f"{tmp_path}/sp", vocab_size=12, hard_vocab_limit=False, minloglevel=9
     )
-    found = TokenLines(unit="pieces", pieces=f"{tmp_path}/sp.model").of(["a b\nxabc"])
-    model = package.SentencePieceProcessor(model_file=f"{tmp_path}/sp.model")
-    assert found == ["\n".join(" ".join(model.encode(line, out_type=str)) for line in ("a b", "xabc")).encode()]
+    return f"{tmp_path}/sp.model"
+
+
+def test_pieces_are_those_of_sentencepiece(model: str) -> None:
+    """A line of text is a line of pieces."""
+    found = TokenLines(unit="pieces", pieces=model).of(["a b\nxabc", ""])
+    package = sentencepiece.SentencePieceProcessor(model_file=model)
+    expected = "\n".join(" ".join(package.encode(line, out_type=str)) for line in ("a b", "xabc"))
+    assert found == [expected.encode(), b""]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model\n", b"\x08\x01", None])
+def test_a_file_of_other_bytes_is_one_line(
+    model: str, content: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Empty, of text, of another message, cut short: with its size, and nothing of the library's own."""
+    path = Path(model)
+    path.write_bytes(path.read_bytes()[:-1] if content is None else content)
+    with pytest.raises(UserError, match=r"sp.model: must be a SentencePiece model, got [\d,]+ bytes that are none$"):
+        TokenLines(unit="pieces", pieces=model).of(["a"])
+    assert capfd.readouterr() == ("", "")

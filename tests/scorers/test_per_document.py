@@ -67,6 +67,43 @@ def test_neither_stored_tokens_nor_neighbours_change_a_bit(language_models: dict
             assert part[name].equals(whole[name].take(pa.array(chosen)))
 
 
+@pytest.mark.parametrize("family", [*PACKED, "opt"])
+def test_the_features_of_pawn_are_those_of_the_predicted_distribution(
+    language_models: dict[str, Path], family: str
+) -> None:
+    """By the logits of transformers, each token after those before it; a document has their means, gates being equal.
+
+    N8's example: features 1 and 2 under equal gates give 1.5.
+    """
+    text, ranks = "the committee said nothing", ["max_log_p", "quantile", "top_p"]
+    names = ["entropy_mean", "nll_mean", *(f"{name}_mean" for name in ranks)]
+    scorer = scorer_of(language_models[family], per_token=["nll", *ranks], per_document=names)
+    (row,) = scorer.score(batch_of([text])).to_pylist()
+    p = predicted(language_models[family], text)
+    own = np.exp(-np.array(row["token_nll"]))[:, None]
+    near = np.abs(p / own - 1) < 1e-4  # the token itself, and what ties with it
+    assert row["token_max_log_p"] == pytest.approx(np.log(p.max(1)), abs=1e-4)
+    assert row["token_quantile"] == pytest.approx(((p < own) | near).mean(1), abs=1e-6)
+    assert row["token_top_p"] == pytest.approx((p * ((p > own) | near)).sum(1), abs=1e-4)
+    assert row["entropy_mean"] == pytest.approx(-(p * np.log(p)).sum(1).mean(), abs=1e-4)
+    for name in ranks:
+        assert row[f"{name}_mean"] == pytest.approx(np.mean(row[f"token_{name}"]), rel=1e-6)
+    plain = scorer_of(language_models[family], per_document=["nll_mean"]).score(batch_of([text])).to_pylist()
+    assert plain[0]["nll_sum"] == row["nll_sum"]
+
+
+def predicted(folder: Path, text: str) -> np.ndarray:
+    """The predicted distribution of each token of a short text, float64[tokens, vocabulary]."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = model(torch.tensor([[tokenizer.bos_token_id, *ids]])).logits[0, :-1]
+    return np.asarray(logits.double().softmax(-1))
+
+
 def test_the_numbers_of_nats_are_those_of_transformers(language_models: dict[str, Path]) -> None:
     """A document of several windows, by a plain loop."""
     text = "the committee said nothing for a while " * 30

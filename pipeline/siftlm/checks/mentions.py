@@ -121,7 +121,7 @@ def unknown(config: RunConfig) -> list[str]:
 def known_values(config: RunConfig) -> dict[str, list[str]]:
     """Returns the possible values of the columns for which they are known before any document is read."""
     known = {"source": [settings.source for settings in config.input]}
-    for settings in config.scorers():
+    for settings in (*config.scorers(), *config.score):
         known |= open_scorer(settings).values()
     return known
 

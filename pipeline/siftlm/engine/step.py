@@ -128,6 +128,10 @@ class Step(ABC):
         """Returns what would make the step faster on this machine, a line each, measured on a rehearsed task."""
         return ()
 
+    def parts(self, task: Task, store: Store) -> Mapping[str, float]:  # noqa: ARG002
+        """Returns the seconds of each method of a step that has several, on a rehearsed task."""
+        return {}
+
     def stand_in(self, task: Task, store: Store) -> Marker | None:  # noqa: ARG002
         """Writes an output of nulls for steps that are rehearsed without this one, and returns its marker.
 

@@ -46,6 +46,9 @@ class _Score(beam.DoFn):
     def __init__(self, settings: LMSettings, text: str) -> None:
         self._settings, self._text = settings, text
 
+    def start_bundle(self) -> None:
+        open_score(self._settings).check()  # loads the model again where its files changed since the last bundle
+
     def process(self, documents: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         scorer = open_score(self._settings)  # one a process
         texts = pa.array([document[self._text] for document in documents], pa.large_string())

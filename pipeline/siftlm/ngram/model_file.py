@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from siftlm.errors import UserError
 from siftlm.ngram.discounts import Smoothing
-from siftlm.ngram.mapped import mapped
 from siftlm.ngram.parts import PartTask
 from siftlm.ngram.pool import Workers
 from siftlm.ngram.tables import TableTask, fill_table, unigram_logs, word_backoffs
 from siftlm.ngram.tokens import Ids, word_key
+from siftlm_kernels.mapped import mapped
 from siftlm_kernels.ngram_hash_kernel import insert_all
 from siftlm_kernels.ngram_probing import PROBING, Header, ModelLayout, seal
 

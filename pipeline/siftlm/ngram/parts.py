@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm.errors import UserError
-from siftlm.ngram.mapped import mapped
 from siftlm.ngram.tokens import Ids
 from siftlm_kernels import ngram_levels_kernel as kernel
+from siftlm_kernels.mapped import mapped
 from siftlm_kernels.ngram_count_kernel import BEGIN, rows_of
 
 ROW_BYTES = 100  # of memory for an n-gram, at most: sorted rows, or two orders and their contexts

@@ -98,10 +98,14 @@ def _portion(portion: Mapping[str, Any]) -> str:
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
     """Prints a table of the steps: what would run, on how many documents, and for about how long."""
     rows = list(rows)
-    table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
+    columns = {
+        "stage": "stage", "key": "key", "shards": "shards", "todo": "to do", "documents": "documents",
+        "bytes": "text bytes", "rate": "documents/s", "about": "about",
+    }  # fmt: skip
+    table = Table(*columns.values(), box=None, pad_edge=False)
     table.columns[0].min_width = max((len(str(row["stage"])) for row in rows), default=0)  # never cut
     for row in rows:
-        table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
+        table.add_row(*(str(row[name]) for name in columns))
     Terminal().print(table)
 
 

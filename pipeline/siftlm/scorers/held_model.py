@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from siftlm.errors import UserError
 from siftlm.scorers.files import Held
 from siftlm.scorers.lm_files import ModelFiles
 
@@ -25,4 +26,8 @@ class HeldModel(Held[T]):
             return [str(self.files.folder)]
 
     def content(self) -> str:
-        return self.files.digest()
+        try:
+            return self.files.digest()
+        except OSError as error:
+            place, folder = f"{self.settings.place}.model", str(self.files.folder)  # type: ignore[attr-defined]
+            raise UserError(f"{place}: must be a model that can be read, got {folder!r}: {error.strerror}") from None

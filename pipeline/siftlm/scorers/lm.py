@@ -85,6 +85,8 @@ class LMScorer(HeldModel["DocumentScorer"], ScoreScorer):
         settings["device"] = without_number(self.settings.device)
         if not settings["token_masks"]:  # so that older keys stay
             del settings["token_masks"]
+        if versions := self.settings.number_versions():
+            settings["number_versions"] = versions
         version = DTYPE_VERSIONS.get(self.settings.dtype, CODE_VERSION)
         parts = json.dumps([version, content, settings], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(parts.encode())

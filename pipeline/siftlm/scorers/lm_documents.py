@@ -280,8 +280,9 @@ class DocumentScorer:
             else Packing(row, CPU_ALIGNMENT, max(1, row // CPU_ALIGNMENT), 0)
         )
         longest = max(self.context, packing.fill_stretch)
-        statistics, fill = self.settings.whole_distribution, self.tokenizer.prefix or 0
-        return Forward(self.place, model, self.workers, packing, statistics, fill, self.context, longest)
+        chosen, fill = self.settings, self.tokenizer.prefix or 0
+        statistics, ranks = chosen.whole_distribution, chosen.ranks
+        return Forward(self.place, model, self.workers, packing, statistics, ranks, fill, self.context, longest)
 
 
 def cuda_row_tokens(width: int) -> int:

@@ -24,7 +24,7 @@ from siftlm.scorers.lm_head import block_positions, filled
 from siftlm.scorers.lm_model import LanguageModel
 from siftlm.scorers.lm_packing import Packing, Row, Windows, aligned, build_row, predicted
 from siftlm_kernels.linear_nll import linear_nll
-from siftlm_kernels.linear_nll_reference import TokenStatistics, linear_token_statistics
+from siftlm_kernels.linear_nll_reference import TokenRanks, TokenStatistics, linear_token_ranks, linear_token_statistics
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +72,15 @@ class Forward:
     workers: ThreadPoolExecutor
     packing: Packing
     statistics: bool  # entropy and EL2N beside the nats
+    ranks: bool  # and where tokens stand among all tokens
     fill: int
     context: int  # tokens of a window at most
     longest: int  # tokens of a window or a stretch of filler at most
 
     @property
     def columns(self) -> int:
-        """Returns the number of values for each token: 1 for nll, 3 for nll, entropy and el2n."""
-        return 3 if self.statistics else 1
+        """Returns the number of values for each token: nll alone, with two statistics, or with three ranks too."""
+        return 6 if self.ranks else 3 if self.statistics else 1
 
     def begin(self, stretches: Windows, tokens: Tokens, columns: Sequence[Floats]) -> Pass:
         """Starts computing windows, queued after those that the model has already, and returns without waiting.
@@ -139,9 +140,11 @@ class Forward:
         target_P = self.model.moved(targets)
         head, bias = self.model.classifier, self.model.classifier_bias
         nll_P = linear_nll(hidden_PD, head, target_P, bias=bias)
-        if self.statistics:
-            return _arrays(linear_token_statistics(hidden_PD, head, target_P, bias=bias, nll_R=nll_P))
-        return _arrays([nll_P])
+        if not self.statistics:
+            return _arrays([nll_P])
+        found = linear_token_statistics(hidden_PD, head, target_P, bias=bias, nll_R=nll_P)
+        ranks = linear_token_ranks(hidden_PD, head, target_P, found.nll, bias=bias) if self.ranks else ()
+        return _arrays([*found, *ranks])
 
     def _padded(self, order: NDArray[np.int64], lengths: list[int], packing: Packing) -> list[Planned]:
         area = packing.row_tokens if self.model.parts else min(packing.row_tokens, LOGITS // self.model.vocabulary)
@@ -177,7 +180,8 @@ class Forward:
             log_p_CV = logits_CV.float().log_softmax(-1)
             target_C = torch.from_numpy(tokens[places[block]].astype(np.int64)).to(log_p_CV.device)
             values_C = token_statistics(log_p_CV, target_C) if self.statistics else [target_nll(log_p_CV, target_C)]
-            for column, values in zip(columns, _arrays(values_C), strict=True):
+            ranks_C = token_ranks(log_p_CV, target_C) if self.ranks else ()
+            for column, values in zip(columns, _arrays([*values_C, *ranks_C]), strict=True):
                 column[places[block]] = values
 
 
@@ -201,6 +205,13 @@ def token_statistics(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenSta
     nll = target_nll(log_p_PV, target_P)
     el2n = (p.square().sum(-1) - 2 * (-nll).exp() + 1).clamp_min(0.0).sqrt()
     return TokenStatistics(nll, torch.special.entr(p).sum(-1), el2n)
+
+
+def token_ranks(log_p_PV: torch.Tensor, target_P: torch.Tensor) -> TokenRanks:
+    """Returns where each target stands among all tokens, from stored log-probabilities."""
+    own_P1 = log_p_PV.gather(1, target_P[:, None])
+    mass_P = (log_p_PV.exp() * (log_p_PV >= own_P1)).sum(-1).clamp_max(1.0)
+    return TokenRanks(log_p_PV.max(-1).values, (log_p_PV <= own_P1).float().mean(-1), mass_P)
 
 
 def _attempt(place: str, work: Callable[..., None], *arguments: object) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from siftlm.paths import ModelPlace
 from siftlm.scorers.devices import DeviceName
 from siftlm.scorers.per_document import PerDocumentSettings
-from siftlm.scorers.token_numbers import TOKEN_VALUES
+from siftlm.scorers.token_numbers import RANKS, TOKEN_VALUES
 
 
 class LMOptions(PerDocumentSettings):
@@ -59,9 +59,11 @@ class LMOptions(PerDocumentSettings):
         "auto", description="`auto` takes gigatoken where it gives identical ids on sample texts; where not, a warning "
         "says why.",
     )  # fmt: skip
-    per_token: list[Literal["nll", "entropy", "el2n"]] = Field(
-        [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm."
-    )
+    per_token: list[Literal["nll", "entropy", "el2n", "max_log_p", "quantile", "top_p"]] = Field(
+        [], description="Columns with one value a token: nats, entropy of the prediction (nats), EL2N norm; the "
+        "highest log-probability, the share of the vocabulary that is at most as probable as the token, the "
+        "probability of all that is at least as probable.",
+    )  # fmt: skip
     alone: bool = Field(
         False, description="Score in a pass of its own; models with the same tokenizer share one else, and memory."
     )
@@ -78,4 +80,13 @@ class LMOptions(PerDocumentSettings):
     @property
     def whole_distribution(self) -> bool:
         """Tells whether a value of tokens is needed that depends on the predictions of all tokens of the vocabulary."""
-        return bool({*self.per_token, *self.numbers.values} - {"nll"})
+        return bool(self._values_wanted - {"nll"})
+
+    @property
+    def ranks(self) -> bool:
+        """Tells whether a value of tokens is needed that says where they stand among all tokens."""
+        return bool(self._values_wanted & set(RANKS))
+
+    @property
+    def _values_wanted(self) -> set[str]:
+        return {*self.per_token, *self.numbers.values}

@@ -144,16 +144,42 @@ def read_tokenizer(place: str, files: ModelFiles, trust: bool) -> Any:
     """
     from transformers import AutoTokenizer
 
+    told: list[str] = []
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            str(files.folder), gguf_file=files.gguf_file, trust_remote_code=trust, local_files_only=True
-        )
+        with _warnings_to(told):
+            tokenizer: Any = AutoTokenizer.from_pretrained(
+                str(files.folder), gguf_file=files.gguf_file, trust_remote_code=trust, local_files_only=True
+            )
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError, IndexError) as error:
-        message = f"{place}: must hold a tokenizer, got {str(files.folder)!r}; {reason_of(error)}"
-        raise UserError(message) from error
+        reason = told[0] if told else reason_of(error)  # what it warned of first led to the error
+        raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; {reason}") from error
+    for warning in told:
+        log.warning("%s: %s", place, warning)
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # what transformers makes of a folder without files
         raise UserError(f"{place}: must hold a tokenizer, got {str(files.folder)!r}; it has no vocabulary")
     return tokenizer
+
+
+@contextmanager
+def _warnings_to(told: list[str]) -> Iterator[None]:
+    """Takes the warnings of transformers down, which it would print itself."""
+    logger = logging.getLogger("transformers")
+    usual, logger.handlers = logger.handlers, [_Taken(told)]
+    try:
+        yield
+    finally:
+        logger.handlers = usual
+
+
+class _Taken(logging.Handler):
+    """Appends each message to a list."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
 
 
 def _prefix(place: str, tokenizer: Any, bos_mode: BosMode) -> int | None:

@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from siftlm import filesystem
-from siftlm.paths import ReadPath, is_local
+from siftlm.paths import ReadPath
 from siftlm.scorers.files import OneFile
+from siftlm.scorers.ngram_tables import open_model
 from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, open_pieces
 from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
 from siftlm.scorers.score import TRAINED, TRAINED_NGRAMS
@@ -79,20 +80,23 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
         return [path for path in (self.settings.path, self.settings.pieces) if path is not None]
 
     def content(self) -> str:
-        own = super().content()
-        return own if self.settings.pieces is None else digest(own, filesystem.fingerprint(self.settings.pieces))
+        own, pieces = super().content(), self.settings.pieces
+        if pieces is None:
+            return own
+        open_pieces(pieces)  # which says what is wrong with the file
+        return digest(own, filesystem.fingerprint(pieces))
 
     def parse(self) -> NgramModel:
-        if self.settings.pieces is not None:
-            open_pieces(self.settings.pieces)
-        path = self.path()
-        return (
-            NgramModel.load(filesystem.local(path)) if is_local(path) else NgramModel.parse(filesystem.read_bytes(path))
-        )
+        return open_model(self.path())
 
     def identity(self, content: str) -> str:
         chosen = self.settings
-        numbers = chosen.per_document, chosen.worst_window_tokens, *chosen.mask_content()
+        numbers = (
+            chosen.per_document,
+            chosen.worst_window_tokens,
+            *chosen.mask_content(),
+            *chosen.number_versions().items(),
+        )
         return digest("ngram", VERSION, chosen.normalise, chosen.unit, *numbers, content)
 
     def trained_on(self) -> TextSketch | None:

@@ -90,7 +90,7 @@ def open_pieces(path: str) -> Any:
     """Returns the SentencePiece model in a file, read once until the file changes; raises UserError that names it."""
     try:
         return _read_pieces(path, filesystem.signature(path))
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise UserError(f"{path}: must be a SentencePiece model, got {reason_of(error)}") from None
 
 
@@ -100,4 +100,10 @@ def _read_pieces(path: str, _signature: str) -> Any:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
         raise UserError(f"{path}: a SentencePiece model needs its package; pip install 'siftlm[pieces]'") from None
-    return SentencePieceProcessor(model_proto=filesystem.read_bytes(path))
+    content = filesystem.read_bytes(path)
+    try:
+        model = SentencePieceProcessor(model_proto=content)
+        model.encode("a")  # which an empty file says nothing against before
+    except RuntimeError:  # whose message is a line of the library's code
+        raise UserError(f"{path}: must be a SentencePiece model, got {len(content):,} bytes that are none") from None
+    return model

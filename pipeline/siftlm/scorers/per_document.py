@@ -66,6 +66,10 @@ class PerDocumentSettings(ScoreSettings):
         """Returns what keys depend on of the masks: nothing without one, so that older keys stay."""
         return [mask.model_dump(mode="json") for mask in self.token_masks]
 
+    def number_versions(self) -> dict[str, int]:
+        """Returns what keys depend on of the numbers' code: the versions that are not the first, by name."""
+        return {number.name: number.version for number in self.numbers.numbers if number.version > 1}
+
     def number_ends(self) -> dict[str, End]:
         """Returns which numbers are good where they are low, by the names of their columns."""
         return {f"{self.name}_{number.name}": "lowest" for number in self.numbers.numbers if number.low_is_good}

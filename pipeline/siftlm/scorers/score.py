@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -46,6 +46,16 @@ class ScoreSettings(NamedSettings):
     def awaited(self) -> bool:
         """Tells whether the model is one that the run's [reference] table has yet to train."""
         return False
+
+    @property
+    def reads_column(self) -> str | None:
+        """Returns the column, beside the text, that chooses among several models; None for a score of one model."""
+        return None
+
+    @property
+    def chosen_by_column(self) -> Sequence[str]:
+        """Returns the values of that column that name a model."""
+        return ()
 
     @property
     def masks(self) -> Sequence[str]:
@@ -95,6 +105,10 @@ class ScoreScorer(Scorer):
 
     def metadata(self) -> dict[str, str]:
         """Returns what a reader must know to use or repeat the scores; loads the model."""
+        return {}
+
+    def trained_on_each(self) -> Mapping[str, TextSketch]:
+        """Returns what is known of the training texts of each model that a column chooses, by the column's value."""
         return {}
 
     def trained_on(self) -> TextSketch | None:

@@ -15,6 +15,7 @@ from siftlm.scorers.fasttext import ClassifierSettings
 from siftlm.scorers.language import LanguageSettings
 from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.memorization import MemorizationSettings
+from siftlm.scorers.ngram_by_language import LanguageNgramSettings
 from siftlm.scorers.ngram_lm import NgramModelSettings
 from siftlm.scorers.protocol import ScorerSettings
 from siftlm.scorers.python import PythonSettings
@@ -52,7 +53,8 @@ AnyAnnotator = Annotated[
     Field(discriminator="kind"),
 ]
 AnyScore = Annotated[
-    Annotated[LMSettings | NgramModelSettings, Field(discriminator="kind")], BeforeValidator(lm_unless_told)
+    Annotated[LMSettings | NgramModelSettings | LanguageNgramSettings, Field(discriminator="kind")],
+    BeforeValidator(lm_unless_told),
 ]
 
 

@@ -29,8 +29,9 @@ class TokenMask(Settings):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the mask: `<score>_<name>_mask`.")
-    value: Literal["nll", "perplexity", "entropy", "el2n"] = Field(
-        "perplexity", description="The value of a token: nats, their exponential, entropy of the prediction, EL2N norm."
+    value: Literal["nll", "perplexity", "entropy", "el2n", "max_log_p", "quantile", "top_p"] = Field(
+        "perplexity",
+        description="The value of a token: nats, their exponential, entropy of the prediction, EL2N norm, ...",
     )
     above: float | None = Field(None, description="Marks tokens with a higher value.")
     below: float | None = Field(None, description="Marks tokens with a lower value.")

@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 from siftlm.errors import nearest
 from siftlm.scorers.token_masks import TokenMask
 
-TOKEN_VALUES = {"nll": "nats", "entropy": "entropy of the prediction (nats)", "el2n": "EL2N norm"}
-"""The values that a token can have, by name, and what they are."""
+RANKS = {
+    "max_log_p": "highest log-probability of the prediction (nats)",
+    "quantile": "share of the vocabulary that is at most as probable as the token, it included",
+    "top_p": "probability of all tokens that are at least as probable as the token, it included",
+}
+TOKEN_VALUES = {"nll": "nats", "entropy": "entropy of the prediction (nats)", "el2n": "EL2N norm", **RANKS}
+"""The values that a token can have, by name, and what they are.
+
+With the logarithm of the token's own probability, which is minus its nats, entropy and `RANKS` are the five features of
+PAWN (Miralles-Gonzalez et al. 2025, arXiv 2501.03940); their means are what PAWN gives where all its gates are equal.
+"""
 WORST_WINDOW = "worst_window"
 DEFAULT_WINDOW = 10  # tokens; the window of Jain et al. 2023
 
@@ -42,8 +51,9 @@ def mean(tokens: OfDocument, _window: int) -> float:
 
 
 def deviation(tokens: OfDocument, _window: int) -> float:
-    """Returns the standard deviation of the values, with the divisor n: 0 for a single token."""
-    return float(tokens.values.std())
+    """Returns the standard deviation of the values, with the divisor n: exactly 0 for equal ones."""
+    equal = (tokens.values == tokens.values[0]).all()
+    return 0.0 if equal else float(tokens.values.std())
 
 
 def percentile(percent: int, tokens: OfDocument, _window: int) -> float:
@@ -79,13 +89,15 @@ class DocumentNumber:
     meaning: str
     compute: Callable[[OfDocument, int], float]  # of the values and the tokens of a window
     low_is_good: bool = False
+    version: int = 1  # raised when the same values give another number
 
 
 def _numbers() -> Iterator[DocumentNumber]:
     for value, unit in TOKEN_VALUES.items():
         low = value == "nll"
         yield DocumentNumber(f"{value}_mean", value, f"mean of the tokens' {unit}", mean, low)
-        yield DocumentNumber(f"{value}_std", value, f"standard deviation of the tokens' {unit}", deviation)
+        meaning = f"standard deviation of the tokens' {unit}"
+        yield DocumentNumber(f"{value}_std", value, meaning, deviation, version=2)
         for percent in range(101):
             meaning = f"percentile {percent} of the tokens' {unit}, as numpy.percentile defines it"
             yield DocumentNumber(f"{value}_p{percent}", value, meaning, partial(percentile, percent), low)

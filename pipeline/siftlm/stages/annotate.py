@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import xxhash
 from siftlm.documents import DOCUMENT_SCHEMA
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Shard, ShardStep, Told
-from siftlm.scorers import ScorerSettings, open_scorer, pinned
+from siftlm.scorers import NamedSettings, ScorerSettings, open_scorer, pinned
 from siftlm.scorers.protocol import ragged_text
 from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.store import Marker, Store
@@ -65,6 +66,11 @@ class Annotate(ShardStep):
                 signals.write(annotated)
         return task.marker(STAGE, signals.rows, signals.seal, errors=failures.first, failures=dict(failures.every))
 
+    def parts(self, task: Task, store: Store) -> dict[str, float]:
+        """Returns the seconds of each scorer on the documents of a rehearsed task."""
+        batches = list(edited_batches(task, store, rows=BATCH_DOCUMENTS))
+        return {_name(settings): _seconds(settings, batches) for settings in self.scorers}
+
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns a warning for every scorer that failed on documents, whose columns are null there."""
         every = sum((Counter(marker.facts.get("failures", {})) for marker in markers), Counter[str]())
@@ -85,6 +91,17 @@ class Annotate(ShardStep):
             scored = open_scorer(settings).score(batch)
             columns.update(zip(scored.schema.names, scored.columns, strict=True))
         return pa.RecordBatch.from_pydict(columns, schema=self.columns())
+
+
+def _name(settings: ScorerSettings) -> str:
+    return settings.name if isinstance(settings, NamedSettings) else settings.kind
+
+
+def _seconds(settings: ScorerSettings, batches: Sequence[pa.RecordBatch]) -> float:
+    started = time.monotonic()
+    for batch in batches:
+        open_scorer(settings).score(batch)
+    return time.monotonic() - started
 
 
 @dataclass

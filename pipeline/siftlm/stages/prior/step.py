@@ -32,7 +32,7 @@ from siftlm_kernels.token_prior import TokenCounts, prior_numbers
 if TYPE_CHECKING:
     from siftlm.scorers.lm_tokens import TokenIds
 
-VERSION = 1
+VERSION = 2
 STEP = "prior/"  # prefix of the steps that measure documents
 COUNTS = "token_counts"  # the tokens of every shard
 PRIORS = "token_priors"  # those of the whole corpus, and the fact of a task that names their file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siftlm.ngram.mapped import mapped
+from siftlm_kernels.mapped import mapped
 
 
 def test_the_room_of_a_mapped_file_is_reserved(tmp_path: Path) -> None:
