@@ -17,7 +17,7 @@ from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.protocol import NamedSettings
 from siftlm.scorers.score import Pending
 
-SAME_VALUES = {"name", "model", "revision", "window_documents", "threads"}
+SAME_VALUES = frozenset({"name", "model", "revision", "window_documents", "threads"})
 """Settings that decide no value. The model counts by its digest, not by where it is."""
 T = TypeVar("T")
 
@@ -27,9 +27,11 @@ class DocumentModelSettings(NamedSettings):
 
     Attributes:
         told: What is told of every document that the model has read, as the end of a column's name.
+        same_values: The settings that decide no value.
     """
 
     told: ClassVar[str]
+    same_values: ClassVar[frozenset[str]] = SAME_VALUES
     table: ClassVar = "annotate.models"
     cost: ClassVar = "large model"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
@@ -69,7 +71,7 @@ class DocumentModelScorer(HeldModel[T]):
 
     def identity(self, content: str) -> str:
         """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
-        settings = self.settings.model_dump(mode="json", exclude=SAME_VALUES)
+        settings = self.settings.model_dump(mode="json", exclude=set(self.settings.same_values))
         settings["device"] = without_number(self.settings.device)
         return xxhash.xxh3_128_hexdigest(json.dumps([self.version, content, settings], sort_keys=True).encode())
 
