@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from siftlm.api import (
+        datamodel,
+        gradient_weight_alignment,
         information_capacities,
         load,
         loss_to_loss,
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
         score_texts,
         select_table,
         token_mask,
+        training_data_from_weights,
     )
     from siftlm.engine.transforms import ScoreDocuments
 
 __all__ = [
     "ScoreDocuments",
+    "datamodel",
+    "gradient_weight_alignment",
     "information_capacities",
     "load",
     "loss_to_loss",
@@ -40,6 +45,7 @@ __all__ = [
     "score_texts",
     "select_table",
     "token_mask",
+    "training_data_from_weights",
 ]
 
 _MODULES = {"ScoreDocuments": "siftlm.engine.transforms"}

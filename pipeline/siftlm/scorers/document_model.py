@@ -6,10 +6,13 @@ import json
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 from pydantic import Field
 
+from siftlm.errors import UserError
 from siftlm.paths import ModelPlace
 from siftlm.scorers.devices import DeviceName, without_number
 from siftlm.scorers.held_model import HeldModel
@@ -89,6 +92,22 @@ class DocumentModelScorer(HeldModel[T]):
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self.begin(self.tokenise(batch["text"])).finish()
+
+    def labels(self, texts: pa.Array) -> NDArray[np.float64]:
+        """Returns the number of each text that a learner is to predict, NaN without one: by default the first column.
+
+        Raises:
+            UserError: the first column holds no numbers.
+        """
+        column = self.fields()[0]
+        if not pa.types.is_floating(column.type):
+            raise UserError(f"{self.settings.place}: must have a column of numbers to distil, got {column.name!r}")
+        parts = [texts[start : start + self.settings.window_documents] for start in self._starts(len(texts))]
+        found = [self.score(pa.record_batch({"text": part}))[column.name].cast(pa.float64()) for part in parts]
+        return np.concatenate([np.zeros(0), *(part.fill_null(np.nan).to_numpy() for part in found)])
+
+    def _starts(self, texts: int) -> range:
+        return range(0, texts, self.settings.window_documents)
 
     @cached_property
     def files(self) -> ModelFiles:  # type: ignore[override]

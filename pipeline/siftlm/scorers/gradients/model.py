@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError, reason_of
 from siftlm.scorers.batches import Batches
 from siftlm.scorers.devices import pick_device
-from siftlm.scorers.gradients.layers import OUTPUT, Capture, Layers, UnknownModuleError, find_layers
+from siftlm.scorers.gradients.layers import OUTPUT, Capture, UnknownModuleError, find_layers
 from siftlm.scorers.gradients.options import GradientOptions
 from siftlm.scorers.gradients.products import FactoredGradients, Gradients, WholeGradient
 from siftlm.scorers.gradients.reference import document_gradient, token_nll

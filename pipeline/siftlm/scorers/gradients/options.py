@@ -19,6 +19,7 @@ class GradientOptions(DocumentModelSettings):
     """
 
     told: ClassVar = "truncated"
+    cost: ClassVar = "gradients"
     own_layers: ClassVar[str] = "output"
     layers: str | None = Field(
         None,
@@ -41,7 +42,7 @@ class GradientOptions(DocumentModelSettings):
     dtype: Literal["fp32", "bf16"] = Field(
         "fp32", description="Of the model; products of gradients add up in float32 or more whatever it is."
     )
-    batch_tokens: int = Field(2048, ge=1, description="Tokens that go through the model together.")
+    batch_tokens: int = Field(1024, ge=1, description="Tokens that go through the model together.")
 
     @property
     def chosen_layers(self) -> str:

@@ -62,9 +62,7 @@ def check_architecture(place: str, model: Any, reference: Any) -> None:
     if type(model) is not type(reference):
         kinds = f"{reference.config.model_type} beside {model.config.model_type}"
         raise UserError(f"{place}: must be a model of the same architecture, got {kinds}")
-    ours, theirs = (
-        {name: tuple(of.shape) for name, of in each.named_parameters()} for each in (model, reference)
-    )
+    ours, theirs = ({name: tuple(of.shape) for name, of in each.named_parameters()} for each in (model, reference))
     for name in (*ours, *theirs):
         if ours.get(name) != theirs.get(name):
             raise UserError(

@@ -114,9 +114,7 @@ def batches(work: Work, tokens: Tokens, fill: int) -> Iterator[Batch]:
         yield _batch([span], counts, work.shape, tokens, fill)
 
 
-def _batch(
-    spans: list[tuple[int, int]], counts: list[int], shape: tuple[int, int], tokens: Tokens, fill: int
-) -> Batch:
+def _batch(spans: list[tuple[int, int]], counts: list[int], shape: tuple[int, int], tokens: Tokens, fill: int) -> Batch:
     ids, targets = np.full(shape, fill, np.int64), np.full(shape, fill, np.int64)
     weights = np.zeros(shape, np.float32)
     for row, ((start, stop), count) in enumerate(zip(spans, counts, strict=True)):
