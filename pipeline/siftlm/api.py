@@ -251,8 +251,8 @@ def datamodel(
 def gradient_weight_alignment(alignments: Any) -> float | None:
     """Returns the alignment of a set of documents with a model, from the column of a model `weight_alignment`.
 
-    mean / (excess kurtosis + 1.2) (Hoelzl et al. 2025, arXiv 2510.25480). None where that is not defined: for no values, values
-    that are all the same, or two of them. Nulls are left out.
+    mean / (excess kurtosis + 1.2) (Hoelzl et al. 2025, arXiv 2510.25480). None where that is not defined: for no
+    values, values that are all the same, or two of them. Nulls are left out.
 
     Args:
         alignments: Numbers, or a column of Arrow.
@@ -266,8 +266,8 @@ def training_data_from_weights(
 ) -> pa.Table:
     """Orders texts by how well their gradients add up to what training did to a model's output matrix.
 
-    Morris et al. 2025 (arXiv 2506.15553): one text after another is added whose gradient makes the sum most parallel to the
-    weights of `trained` less those of `model`.
+    Morris et al. 2025 (arXiv 2506.15553): one text after another is added whose gradient makes the sum most parallel
+    to the weights of `trained` less those of `model`.
 
     Args:
         texts: The pool.

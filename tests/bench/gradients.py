@@ -2,12 +2,12 @@
 
     python tests/bench/gradients.py [--documents 1024] [--looped 32] [--tokens 60] [--rounds 1] [--models 0 1 2 3]
 
-Models have random weights, and nothing is tied, so that `.grad` of the head is that of the output matrix alone. Documents
-have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every document, all
-parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's `vmap(grad(...))`
-for the measured layers alone, over documents of one padded length at a time. The peers see the first `--looped`
-documents of a seeded order, for a loop over all of them takes long. All use every core. Seconds are CPU seconds of all
-threads, the median of `--rounds` rounds in which all take turns.
+Models have random weights, and nothing is tied, so that `.grad` of the head is that of the output matrix alone.
+Documents have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every
+document, all parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's
+`vmap(grad(...))` for the measured layers alone, over documents of one padded length at a time. The peers see the first
+`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. Seconds are CPU
+seconds of all threads, the median of `--rounds` rounds in which all take turns.
 """
 
 from __future__ import annotations

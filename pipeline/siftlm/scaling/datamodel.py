@@ -1,8 +1,8 @@
 """Predicts the loss of a training run from the groups of documents that it saw, by a sparse linear model.
 
-Ilyas et al. 2022 (arXiv 2202.00622) regress an item's margin on which examples a run had, by LASSO. Here the rows are runs, the
-columns groups of documents (sources, domains, clusters): 1 or 0 for seen or not, or the share of a run's tokens. The
-objective is sklearn's, (1 / 2 runs) |y - b - X w|^2 + penalty |w|_1.
+Ilyas et al. 2022 (arXiv 2202.00622) regress an item's margin on which examples a run had, by LASSO. Here the rows are
+runs, the columns groups of documents (sources, domains, clusters): 1 or 0 for seen or not, or the share of a run's
+tokens. The objective is sklearn's, (1 / 2 runs) |y - b - X w|^2 + penalty |w|_1.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Datamodel:
 
     Attributes:
         groups: Names of G groups.
-        effects: float64[G], the change of the loss from none of a group to all of it; negative helps. Of shares, which add
-            up to 1 in every run, effects are known up to one number for all: compare them with each other.
+        effects: float64[G], the change of the loss from none of a group to all of it; negative helps. Of shares, which
+            add up to 1 in every run, effects are known up to one number for all: compare them with each other.
         intervals: float64[G, 2], 95 % intervals over resamples of the runs, at the penalty that was chosen.
         intercept: The prediction of a run with nothing.
         penalty: Of the LASSO; 0 for least squares.
@@ -72,8 +72,8 @@ def fit_datamodel(
 ) -> Datamodel:
     """Returns the linear model of losses; runs with a value that is not finite are left out.
 
-    The penalty is the one with the least squared error over five folds of the runs. Held-out predictions come from folds
-    whose penalty was chosen without them.
+    The penalty is the one with the least squared error over five folds of the runs. Held-out predictions come from
+    folds whose penalty was chosen without them.
 
     Args:
         shares: float[runs, G], shares or 0 and 1.

@@ -20,8 +20,9 @@ VERSION = 1
 class DistilledSettings(NamedSettings):
     """Predicts another score of a document by a linear model over hashed n-grams, from `siftlm distil`.
 
-    The column `name` is in the unit that the model was taught: a rank among the sample from 0 to 1, or standard deviations
-    from its mean. It has the direction of the score that was distilled: where low scores are good, low predictions are.
+    The column `name` is in the unit that the model was taught: a rank among the sample from 0 to 1, or standard
+    deviations from its mean. It has the direction of the score that was distilled: where low scores are good, low
+    predictions are.
     """
 
     kind: Literal["distilled"] = "distilled"

@@ -17,7 +17,7 @@ from siftlm.paths import ModelPlace
 from siftlm.scorers.devices import DeviceName, without_number
 from siftlm.scorers.held_model import HeldModel
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.scorers.protocol import NamedSettings
+from siftlm.scorers.protocol import Cost, NamedSettings
 from siftlm.scorers.score import Pending
 
 SAME_VALUES = frozenset({"name", "model", "revision", "window_documents", "threads"})
@@ -36,7 +36,7 @@ class DocumentModelSettings(NamedSettings):
     told: ClassVar[str]
     same_values: ClassVar[frozenset[str]] = SAME_VALUES
     table: ClassVar = "annotate.models"
-    cost: ClassVar = "large model"
+    cost: ClassVar[Cost] = "large model"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column, or the beginning of several.")
     model: ModelPlace = Field(description="A hub id or a local folder of a model.")

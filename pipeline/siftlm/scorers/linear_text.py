@@ -1,7 +1,7 @@
 """Predicts a number of a text by a linear model over hashed n-grams of its words.
 
-The features of a text are log(1 + count) of each hash bucket of its n-grams, scaled to the norm 1, and log(1 + n-grams),
-a number for how long it is.
+The features of a text are log(1 + count) of each hash bucket of its n-grams, scaled to the norm 1, and log(1 +
+n-grams), a number for how long it is.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class LinearText:
 
     def save(self, path: str) -> None:
         """Writes the model to one .npz file."""
-        numbers = {"linear_text_ngrams": np.int64(self.ngrams), "intercept": np.float64(self.intercept)}
+        ngrams, intercept = np.int64(self.ngrams), np.float64(self.intercept)
         with filesystem.open_write(path) as file:
-            np.savez(file, weights=self.weights, **numbers)
+            np.savez(file, linear_text_ngrams=ngrams, weights=self.weights, intercept=intercept)
 
     @classmethod
     def load(cls, path: str) -> LinearText:

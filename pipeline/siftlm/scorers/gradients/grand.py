@@ -15,8 +15,8 @@ class GrandSettings(GradientOptions):
     """Measures the norm of a document's gradient over all parameters (GraNd).
 
     The column `name` is |gradient of the mean nll|, of one model. The paper means models early in their training and
-    averages over about ten seeds: one table a model, and a formula for the mean. With `layers = "output"` no backward pass
-    is needed; of a single token it is then EL2N times the norm of what the head reads.
+    averages over about ten seeds: one table a model, and a formula for the mean. With `layers = "output"` no backward
+    pass is needed; of a single token it is then EL2N times the norm of what the head reads.
     """
 
     kind: Literal["grand"] = "grand"

@@ -37,7 +37,7 @@ class Layers:
         uses: Module -> its own name for a parameter -> the parameter's name.
     """
 
-    parameters: Mapping[str, torch.nn.Parameter]
+    parameters: Mapping[str, torch.Tensor]
     uses: Mapping[torch.nn.Module, Mapping[str, str]]
 
 
@@ -55,9 +55,8 @@ def find_layers(place: str, model: Any, wanted: str) -> Layers:
     names = {parameter: name for name, parameter in model.named_parameters()}
     chosen = {parameter for parameter, name in names.items() if fnmatchcase(name, pattern)}
     if not chosen:
-        raise UserError(
-            f"{place}: must name parameters of the model, got {wanted!r}; there are {name_some(list(names.values()), 6)}"
-        )
+        there = name_some(list(names.values()), 6)
+        raise UserError(f"{place}: must name parameters of the model, got {wanted!r}; there are {there}")
     uses: dict[torch.nn.Module, dict[str, str]] = defaultdict(dict)
     for module in model.modules():
         for own, parameter in module.named_parameters(recurse=False):
@@ -137,13 +136,14 @@ class Capture:
         finally:
             self.calls.now = None
 
-    def gradients(self, calls: Sequence[_Call], loss: torch.Tensor, shape: tuple[int, int]) -> FactoredGradients:
-        """Returns the gradients of all documents whose losses add up to `loss`, for a batch of shape (B, L).
+    def gradients(self, calls: Sequence[_Call], logits_BLV: torch.Tensor, slope_BLV: torch.Tensor) -> FactoredGradients:
+        """Returns the gradients of all documents of a batch, given the gradient of their losses at the logits.
 
         Raises:
             UnknownModuleError: for what does not have a row for each document.
         """
-        back = torch.autograd.grad(loss, [call.gave for call in calls], allow_unused=True)
+        back = torch.autograd.grad(logits_BLV, [call.gave for call in calls], slope_BLV, allow_unused=True)
+        shape = (logits_BLV.shape[0], logits_BLV.shape[1])
         matrices: dict[str, list[Outer]] = defaultdict(list)
         vectors: dict[str, torch.Tensor] = {}
         for call, slope in zip(calls, back, strict=True):
@@ -173,7 +173,8 @@ class Capture:
     @torch.no_grad()
     def _scaled(self, module: torch.nn.Module, read: torch.Tensor) -> torch.Tensor:
         one, zero = self.slopes[module]
-        return (one(read) - zero(read)).float()
+        scaled: torch.Tensor = one(read) - zero(read)
+        return scaled.float()
 
 
 def _by_document(module: torch.nn.Module, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
@@ -206,7 +207,7 @@ def _slopes(module: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
         raise UnknownModuleError(f"{type(module).__name__} holds {', '.join(shapes)}")
     one, zero = deepcopy(module), deepcopy(module)
     for copy, value in ((one, 1.0), (zero, 0.0)):
-        copy.weight.data.fill_(value)  # type: ignore[union-attr, operator]
+        copy.weight.data.fill_(value)  # type: ignore[operator]
         if "bias" in shapes:
-            copy.bias.data.fill_(0.0)  # type: ignore[union-attr, operator]
+            copy.bias.data.fill_(0.0)  # type: ignore[operator]
     return one, zero

@@ -2,8 +2,8 @@
 
 A batch has one backward pass, from the losses to the first chosen layer, whatever the number of its documents; no
 weight has a gradient in it. What each document needs of its own is made of what chosen layers read and what came back
-to them (`products`). For the output matrix there is no backward pass at all, for what comes back to the logits is known:
-softmax - one-hot.
+to them (`products`). For the output matrix there is no backward pass at all, for what comes back to the logits is
+known: softmax - one-hot.
 
 Shapes: N texts, B rows of a batch, L tokens, M numbers of a document.
 """
@@ -29,7 +29,7 @@ from siftlm.scorers.devices import pick_device
 from siftlm.scorers.gradients.layers import OUTPUT, Capture, UnknownModuleError, find_layers
 from siftlm.scorers.gradients.options import GradientOptions
 from siftlm.scorers.gradients.products import FactoredGradients, Gradients, WholeGradient
-from siftlm.scorers.gradients.reference import document_gradient, token_nll
+from siftlm.scorers.gradients.reference import document_gradient
 from siftlm.scorers.gradients.windows import Batch, Tokens, Work, batches, plan, trial_batch
 from siftlm.scorers.lm_bf16 import check_cpu_dtype
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, has_parted_head, usable_positions
@@ -203,14 +203,15 @@ class GradientModel:
         if self._placed:  # one for each row, so that tables of positions keep documents apart
             given["position_ids"] = torch.arange(ids_BL.shape[1], device=self.device).expand_as(ids_BL)
         with capture.calling() as calls, torch.enable_grad():
-            loss = (token_nll(self.model, ids_BL, target_BL, **given) * weights_BL).sum()
-            return capture.gradients(calls, loss, (len(ids_BL), ids_BL.shape[1]))
+            logits_BLV = self.model(ids_BL, attention_mask=torch.ones_like(ids_BL), use_cache=False, **given).logits
+            slope_BLV = nll_slope(logits_BLV.detach(), target_BL, weights_BL)
+            return capture.gradients(calls, logits_BLV, slope_BLV)
 
     def _captured(self) -> Capture | None:
         """What catches calls; None where only autograd, a document at a time, gives this model's gradients."""
         try:
             capture = Capture.of(self.layers)
-            # The output matrix counts by what logits are made with, whatever it is tied to; autograd would add the rest.
+            # The output matrix counts where logits are made alone; autograd adds what it is tied to.
             reason = "" if OUTPUT in self.layers.parameters else self._disagreement(capture)
         except (UnknownModuleError, *FORWARD_ERRORS) as error:
             reason = reason_of(error)
@@ -235,3 +236,10 @@ class GradientModel:
         if not bool(truth.isfinite().all()) or apart <= TRIAL_AGREEMENT[self.settings.dtype]:
             return ""  # a model without finite numbers gives none either way
         return f"in batches the squared norm of one is off by {apart:.1%}"
+
+
+def nll_slope(logits_BLV: torch.Tensor, target_BL: torch.Tensor, weights_BL: torch.Tensor) -> torch.Tensor:
+    """Returns the gradient of the weighted nats at the logits, weight * (softmax - one-hot), in the logits' dtype."""
+    slope_BLV = logits_BLV.softmax(-1, dtype=torch.float32)
+    slope_BLV.scatter_add_(2, target_BL[..., None], torch.full_like(target_BL, -1, dtype=torch.float32)[..., None])
+    return slope_BLV.mul_(weights_BL[..., None]).to(logits_BLV.dtype)

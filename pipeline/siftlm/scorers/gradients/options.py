@@ -24,8 +24,8 @@ class GradientOptions(DocumentModelSettings):
     layers: str | None = Field(
         None,
         min_length=1,
-        description="Parameters whose gradient is taken: `output`, the output matrix where the logits are made, even if "
-        "the embeddings are tied to it; `first_block`, `last_block`; `all`; or a pattern of names, "
+        description="Parameters whose gradient is taken: `output`, the output matrix where logits are made, also if "
+        "embeddings are tied to it; `first_block`, `last_block`; `all`; or a pattern of names, "
         "`model.layers.3.mlp.*`, where a tied matrix counts with both its uses. Default: those of the method.",
     )  # fmt: skip
     context_tokens: int | None = Field(
@@ -42,7 +42,7 @@ class GradientOptions(DocumentModelSettings):
     dtype: Literal["fp32", "bf16"] = Field(
         "fp32", description="Of the model; products of gradients add up in float32 or more whatever it is."
     )
-    batch_tokens: int = Field(1024, ge=1, description="Tokens that go through the model together.")
+    batch_tokens: int = Field(512, ge=1, description="Tokens that go through the model together.")
 
     @property
     def chosen_layers(self) -> str:

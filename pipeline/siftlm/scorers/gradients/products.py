@@ -10,7 +10,8 @@ gradient at its output and r_t its input, of embeddings l_t is the one-hot vecto
 need no matrix of the size of G. Where G is smaller than the products of all pairs of tokens it is made instead. Which
 of the two it is depends on the length that a document is padded to, and on nothing of its neighbours.
 
-Shapes: B documents, L tokens of each, behind which l_t is 0; P rows of a matrix and Q columns; K numbers of a projection.
+Shapes: B documents, L tokens of each, behind which l_t is 0; P rows of a matrix and Q columns; K numbers of a
+projection.
 """
 
 from __future__ import annotations

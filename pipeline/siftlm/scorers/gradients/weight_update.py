@@ -27,8 +27,8 @@ Floats = npt.NDArray[np.float64]
 class WeightUpdateSettings(PairOptions):
     """Measures how far a document's gradient step is along the update from a model to one trained from it.
 
-    The column `name` is cos(-gradient, reference - model) in the output matrix, of each document by itself. What the method
-    (SELECT) takes is a set whose gradients add up to the update: `siftlm distil` and
+    The column `name` is cos(-gradient, reference - model) in the output matrix, of each document by itself. What the
+    method (SELECT) takes is a set whose gradients add up to the update: `siftlm distil` and
     `siftlm.training_data_from_weights` order documents so, by random projections of their gradients.
     """
 
@@ -86,7 +86,7 @@ class WeightUpdateScorer(PairScorer):
         return alignment
 
     def labels(self, texts: pa.Array) -> Floats:
-        """Returns the place of each text in the greedy order, the first one highest, from 1 to 0; NaN without tokens."""
+        """Returns the place of each text in the greedy order, from 1 for the first to 0; NaN without tokens."""
         gradients, update = self.projected(texts)
         known = np.isfinite(gradients).all(axis=1)
         order, _ = greedy_order(gradients[known], update)
@@ -138,9 +138,9 @@ def greedy_order(
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Returns documents in the order in which their gradients best add up to an update, and the cosines on the way.
 
-    Each is the one for which cos(-(sum of the gradients taken + its own), update) is highest; of equals the first. A sum
-    of nothing has the cosine 0. (Morris et al. 2025, arXiv 2506.15553; whether the paper takes the cosine or the scalar
-    product is open: a scalar product would be a sort.) Takes N * K operations for each document of the order.
+    Each is the one for which cos(-(sum of the gradients taken + its own), update) is highest; of equals the first. A
+    sum of nothing has the cosine 0. (Morris et al. 2025, arXiv 2506.15553; whether the paper takes the cosine or the
+    scalar product is open: a scalar product would be a sort.) Takes N * K operations for each document of the order.
 
     Args:
         gradients: float[N, K].

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Tokens:
     @property
     def predicted(self) -> Ints:
         """Returns how many tokens of each text are predicted, [N]."""
-        return np.maximum(np.diff(self.ids.offsets) - 1, 0)
+        return np.asarray(np.maximum(np.diff(self.ids.offsets) - 1, 0))
 
     @classmethod
     def of(cls, ids: TokenIds, most: int | None) -> Tokens:
@@ -131,5 +131,5 @@ def trial_batch(context: int, vocabulary: int) -> Batch:
     ids = np.random.default_rng(0).integers(0, vocabulary, sum(lengths))
     tokens = Tokens.of(TokenIds.of(ids, lengths), None)
     bounds = tokens.ids.offsets.tolist()
-    spans = list(zip(bounds[:-1], bounds[1:], strict=True))
+    spans = list(pairwise(bounds))
     return _batch(spans, [length - 1 for length in lengths], (2, max(lengths) - 1), tokens, 0)
