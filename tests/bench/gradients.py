@@ -39,7 +39,7 @@ from siftlm.scorers.lm_forward import padded_length
 from siftlm.scorers.lm_tokens import TokenIds
 
 MODELS: list[dict[str, int]] = [
-    {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 2_000},
+    {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 257},
     {"n_embd": 128, "n_layer": 4, "n_head": 4, "vocab_size": 8_000},
     {"n_embd": 256, "n_layer": 6, "n_head": 4, "vocab_size": 16_000},
     {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50_257},
@@ -147,18 +147,21 @@ def compare(name: str, shape: dict[str, int], folders: tuple[str, str], chosen: 
     ways = {"siftlm": lambda: by_siftlm(scorer, ids), "all": lambda: loop(True), "layers": lambda: loop(False)}
     if chosen.vmap:
         ways["vmap"] = mapped
-    spent: dict[str, list[float]] = {way: [] for way in ways}
+    spent: dict[str, list[np.ndarray]] = {way: [] for way in ways}
     values = {}
     for _ in range(chosen.rounds):
         for way, work in ways.items():
-            started = time.process_time()
+            clock, processor = time.perf_counter(), time.process_time()
             values[way] = work()
-            spent[way].append((time.process_time() - started) / len(values[way]))
-    seconds = {way: float(np.median(each)) for way, each in spent.items()}
+            each = np.array([time.perf_counter() - clock, time.process_time() - processor])
+            spent[way].append(each / len(values[way]))
+    seconds = {way: np.median(each, axis=0) for way, each in spent.items()}
     truth = np.array(values["all"])
     apart = float(np.abs(np.array(values["siftlm"][: len(few)]) / truth - 1).max())
-    ratios = " | ".join(f"{seconds[way] / seconds['siftlm']:.1f}" for way in ("all", "layers", "vmap") if way in ways)
-    return f"| {name} | {1 / seconds['siftlm']:,.0f} | {1 / seconds['all']:,.0f} | {ratios} | {apart:.1e} |"
+    per_second = " | ".join(f"{1 / seconds[way][0]:,.0f}" for way in ("siftlm", "all"))
+    times = [seconds[way] / seconds["siftlm"] for way in ("all", "layers", "vmap") if way in ways]
+    ratios = " | ".join(f"{clock:.1f}, {processor:.1f}" for clock, processor in times)
+    return f"| {name} | {per_second} | {ratios} | {apart:.1e} |"
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from tests.scorers.test_ngram_lm import ARPA
 from siftlm.components import members, methods
 from siftlm.scorers import AnyAnnotator, AnyScore, ScorerSettings, open_scorer
 from siftlm.scorers.contract import SUM_FIELDS
+from siftlm.scorers.linear_text import LinearText
 from siftlm.scorers.ngrams import ImportanceWeights
 
 ANNOTATORS, SCORES = members(AnyAnnotator), members(AnyScore)
@@ -46,6 +47,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory, tiny_model: Models) -> Pa
     (folder / "model.arpa").write_text(ARPA)
     (folder / "my_scores.py").write_text(OWN)
     tiny_model(folder / "model")
+    tiny_model(folder / "trained", seed=1)
+    (folder / "objective.jsonl").write_text('{"text": "the rain in the north stays and the south is dry"}\n')
+    LinearText(2, np.random.default_rng(0).normal(size=101), 0.5).save(str(folder / "learner.npz"))
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     save_classifier(folder / "rater", "BertConfig", num_labels=1, **small)
     return folder

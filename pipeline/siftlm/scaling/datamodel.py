@@ -99,9 +99,7 @@ def fit_datamodel(
     if y.min() == y.max():
         raise UserError(f"datamodel: must have losses that differ, got {y[0]:g} of all {len(y)} runs")
     if (X.min(axis=0) == X.max(axis=0)).all():
-        raise UserError(
-            f"datamodel: must have groups whose share differs between runs, got none of {name_some(groups)}"
-        )
+        raise UserError(f"datamodel: must have groups whose share varies between runs, got none of {name_some(groups)}")
     fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
     penalty = _chosen(X, y, fold) if method == "lasso" else 0.0
     effects, intercept = _fitted(X, y, penalty)

@@ -28,7 +28,7 @@ class DistilledSettings(NamedSettings):
     kind: Literal["distilled"] = "distilled"
     needs: ClassVar = "a learner of siftlm distil"
     cost: ClassVar = "small model"
-    example: ClassVar = {"name": "gain", "path": "learner.npz"}
+    example: ClassVar = {"name": "distilled", "path": "learner.npz"}
     path: ReadPath = Field(description="The learner.npz of siftlm distil.")
 
     def charts(self) -> list[str]:

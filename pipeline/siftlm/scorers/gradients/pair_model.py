@@ -17,7 +17,7 @@ class PairModel(GradientModel):
     """Computes numbers of gradients with a direction in the space of weights at hand.
 
     Attributes:
-        directions: The reference's weights less the model's, float32, for each chosen parameter.
+        directions: The reference's weights less the model's, float64, for each chosen parameter.
         distance: The norm of all directions together.
 
     Raises:
@@ -30,9 +30,9 @@ class PairModel(GradientModel):
         super().__init__(settings, files)
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         chosen = self.layers.parameters.items()
-        self.directions = {name: self._apart[names[parameter]].to(self.device) for name, parameter in chosen}
+        self.directions = {name: self._apart[names[parameter]].double().to(self.device) for name, parameter in chosen}
         self._apart = {}
-        self.distance = float(sum(of.double().square().sum() for of in self.directions.values()) ** 0.5)
+        self.distance = float(sum(of.square().sum() for of in self.directions.values()) ** 0.5)
         if not self.distance > 0:
             raise UserError(
                 f"{self.place}.reference: must have other weights than the model in {settings.chosen_layers!r}, got "

@@ -24,7 +24,7 @@ import torch
 
 MADE_VALUES = 1 << 24  # float32 values of gradients that exist at once: 64 MiB
 Directions = Mapping[str, torch.Tensor]
-"""A tensor for each parameter, of its shape."""
+"""A float64 tensor for each parameter, of its shape: products with it may nearly cancel."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,12 @@ class Outer:
 
     def dots(self, direction_PQ: torch.Tensor) -> torch.Tensor:
         """Returns <G, direction>, [B]: sum_t r_t . (direction^T l_t), by the side that makes the smaller product."""
-        if isinstance(self.left, Dense) and self.left.width > self.right.width:
-            return _total(self.left.times(direction_PQ.T), self.right.vectors)
-        if isinstance(self.left, Dense):
-            return _total(self.right.times(direction_PQ), self.left.vectors)
-        return _total(direction_PQ[self.left.ids], self.right.vectors)
+        left, right_BLQ = self.left, self.right.vectors.double()
+        if isinstance(left, OneHot):
+            return _total(direction_PQ[left.ids], right_BLQ)
+        if left.width > self.right.width:
+            return _total(left.vectors.double() @ direction_PQ, right_BLQ)
+        return _total(right_BLQ @ direction_PQ.T, left.vectors.double())
 
     def sketches(self, sketch: Sketch) -> torch.Tensor:
         left_BLK, right_BLK = self.left.times(sketch.left), self.right.times(sketch.right)
@@ -128,8 +129,8 @@ class Outer:
 
 
 def _total(one_BLX: torch.Tensor, other_BLX: torch.Tensor) -> torch.Tensor:
-    """The sum of a product over all but documents, in float64 from the sums of tokens on."""
-    return (one_BLX * other_BLX).sum(2).sum(1, dtype=torch.float64).cpu()
+    """The sum of a product over all but documents."""
+    return (one_BLX * other_BLX).sum((1, 2)).cpu()
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class FactoredGradients:
     def dots(self, directions: Directions) -> torch.Tensor:
         parts = [use.dots(directions[name]) for name, uses in self.matrices.items() for use in uses]
         vectors = self.vectors.items()
-        parts += [(vector * directions[name]).sum(1, dtype=torch.float64).cpu() for name, vector in vectors]
+        parts += [(vector.double() * directions[name]).sum(1).cpu() for name, vector in vectors]
         return torch.stack(parts).sum(0)
 
     def sketches(self, sketches: Mapping[str, Sketch]) -> torch.Tensor:
@@ -165,7 +166,7 @@ class FactoredGradients:
 class WholeGradient:
     """Holds the gradient of one document, a tensor of its shape for each parameter."""
 
-    parameters: Directions
+    parameters: Mapping[str, torch.Tensor]
 
     def squares(self) -> torch.Tensor:
         parts = [gradient.square().sum(dtype=torch.float64).cpu() for gradient in self.parameters.values()]
@@ -173,7 +174,7 @@ class WholeGradient:
 
     def dots(self, directions: Directions) -> torch.Tensor:
         pairs = [(gradient, directions[name]) for name, gradient in self.parameters.items()]
-        return torch.stack([(one * other).sum(dtype=torch.float64).cpu() for one, other in pairs]).sum()[None]
+        return torch.stack([(one.double() * other).sum().cpu() for one, other in pairs]).sum()[None]
 
     def sketches(self, sketches: Mapping[str, Sketch]) -> torch.Tensor:
         pairs = [(gradient, sketches[name]) for name, gradient in self.parameters.items()]
@@ -206,7 +207,7 @@ def _made_squares(uses: Sequence[Outer]) -> torch.Tensor:
     values, documents = uses[0].left.width * uses[0].right.width, len(uses[0].right.vectors)
     at_once = max(1, MADE_VALUES // values)
     parts = [
-        sum_of([use.made(slice(start, start + at_once)) for use in uses]).square().sum((1, 2), dtype=torch.float64)
+        sum_of([use.made(slice(start, start + at_once)) for use in uses]).square().sum(2).sum(1, dtype=torch.float64)
         for start in range(0, documents, at_once)
     ]
     return torch.cat(parts).cpu()

@@ -51,8 +51,8 @@ class WeightAlignmentScorer(GradientScorer):
         return {self.settings.name: "highest"}
 
     def measure(self, model: GradientModel) -> Measure:
-        weights = {name: parameter.detach().float() for name, parameter in model.layers.parameters.items()}
-        length = float(sum(weight.double().square().sum() for weight in weights.values()) ** 0.5)
+        weights = {name: parameter.detach().double() for name, parameter in model.layers.parameters.items()}
+        length = float(sum(weight.square().sum() for weight in weights.values()) ** 0.5)
 
         def alignment(gradients: Gradients) -> torch.Tensor:
             return (-gradients.dots(weights) / (gradients.squares().sqrt() * length + EPSILON))[:, None]

@@ -107,7 +107,9 @@ class WeightUpdateScorer(PairScorer):
         model.begin(model.tokenise(texts), lambda of: of.sketches(sketches), self.settings.projection, keep).finish()
         from siftlm.scorers.gradients.products import WholeGradient
 
-        return values, WholeGradient(model.directions).sketches(sketches)[0].numpy()
+        return values, WholeGradient({name: of.float() for name, of in model.directions.items()}).sketches(sketches)[
+            0
+        ].numpy()
 
     def _sketches(self, model: PairModel) -> dict[str, Sketch]:
         import torch
