@@ -182,5 +182,8 @@ def test_a_plan_tells_what_would_score_faster_where_there_is_something_to_score(
     scores = [row for stage, row in rows.items() if stage.startswith("scores/")]
     assert [list(row.remarks) for row in scores] == [[line]] * len(scores)
     assert all(seen)
+    assert all(row.per_second and row.seconds for row in scores)
+    assert not any(row.per_second for stage, row in rows.items() if not stage.startswith(("scores/", "reference")))
+    assert describe(scores[0])["a second"].startswith("~")
     job.run(config, QUIET)
     assert not any(row.remarks for row in plan(config) if row.stage.startswith("scores/"))

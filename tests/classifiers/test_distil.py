@@ -94,8 +94,9 @@ def test_a_sample_teaches_a_learner_that_ranks_the_rest(
 
 def test_mistakes_are_one_line(bench: Bench, tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     conf = written(tree, bench.root)
-    few = mistake(capsys, "distil", conf, "--set", "distil.sample=5")
-    assert few.startswith("distil.sample: must have 20 documents with a score to learn from, got ")
+    code, _, told = siftlm(capsys, "distil", conf, "--set", "distil.sample=5")
+    assert code == 2
+    assert "siftlm: distil.sample: must have 20 documents with a score to learn from, got " in told
     wrong = mistake(capsys, "distil", conf, "--set", "distil.model=influenze")
     assert wrong == "distil.model: must be one of 'influence', got 'influenze'"
     none = written({"annotate": {"models": []}}, bench.root)

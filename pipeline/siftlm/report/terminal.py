@@ -91,9 +91,14 @@ def _portion(portion: Mapping[str, Any]) -> str:
 
 def print_plan(rows: Iterable[Mapping[str, Any]]) -> None:
     """Prints a table of the steps: what would run, on how many documents, and for about how long."""
-    table = Table("stage", "key", "shards", "to do", "documents", "text bytes", "about", box=None, pad_edge=False)
+    rows = list(rows)
+    names = {"stage": "stage", "key": "key", "shards": "shards", "todo": "to do", "documents": "documents"}
+    names |= {"bytes": "text bytes", "about": "about", "a second": "documents a second"}
+    if not any(row["a second"] for row in rows):
+        del names["a second"]  # which is told of models alone
+    table = Table(*names.values(), box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(str(row[name]) for name in ("stage", "key", "shards", "todo", "documents", "bytes", "about")))
+        table.add_row(*(str(row[name]) for name in names))
     Terminal().print(table)
 
 
