@@ -18,7 +18,7 @@ from siftlm.checks.inputs import Inputs
 from siftlm.config import RunConfig, parse, read_toml
 from siftlm.engine.progress import Progress
 from siftlm.estimate import Estimate, estimate
-from siftlm.plan import StagePlan, plan
+from siftlm.plan import StagePlan, describe, plan
 from siftlm.stages import inputs, publish, write
 from siftlm.store import Store
 

@@ -1,13 +1,14 @@
 """Gradient scores beside the loops that they equal: documents a second in one run, and how far the numbers are apart.
 
-    python tests/bench/gradients.py [--documents 1024] [--looped 32] [--tokens 60] [--rounds 1] [--models 0 1 2 3]
+    python tests/bench/gradients.py [--documents 512] [--looped 16] [--tokens 60] [--rounds 5] [--models 0 1 2 3]
 
 Models have random weights, and nothing is tied, so that `.grad` of the head is that of the output matrix alone.
 Documents have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every
 document, all parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's
 `vmap(grad(...))` for the measured layers alone, over documents of one padded length at a time. The peers see the first
-`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. Seconds are CPU
-seconds of all threads, the median of `--rounds` rounds in which all take turns.
+`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. A ratio is of seconds of the
+clock, then of CPU seconds of all threads, the median over `--rounds` rounds in which all take turns. `apart` is the
+largest difference from the loop beside the loop's value, which for products may be near 0.
 """
 
 from __future__ import annotations
@@ -155,18 +156,19 @@ def compare(name: str, shape: dict[str, int], folders: tuple[str, str], chosen: 
             values[way] = work()
             each = np.array([time.perf_counter() - clock, time.process_time() - processor])
             spent[way].append(each / len(values[way]))
-    seconds = {way: np.median(each, axis=0) for way, each in spent.items()}
+    seconds = {way: np.array(each) for way, each in spent.items()}  # [rounds, clock and CPU]
     truth = np.array(values["all"])
     apart = float(np.abs(np.array(values["siftlm"][: len(few)]) / truth - 1).max())
-    per_second = " | ".join(f"{1 / seconds[way][0]:,.0f}" for way in ("siftlm", "all"))
-    times = [seconds[way] / seconds["siftlm"] for way in ("all", "layers", "vmap") if way in ways]
+    per_second = " | ".join(f"{1 / np.median(seconds[way][:, 0]):,.0f}" for way in ("siftlm", "all"))
+    others = [way for way in ("all", "layers", "vmap") if way in ways]
+    times = [np.median(seconds[way] / seconds["siftlm"], axis=0) for way in others]
     ratios = " | ".join(f"{clock:.1f}, {processor:.1f}" for clock, processor in times)
     return f"| {name} | {per_second} | {ratios} | {apart:.1e} |"
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in {"documents": 1024, "looped": 32, "tokens": 60, "rounds": 1}.items():
+    for name, default in {"documents": 512, "looped": 16, "tokens": 60, "rounds": 5}.items():
         arguments.add_argument(f"--{name}", type=int, default=default)
     arguments.add_argument("--models", type=int, nargs="*", default=[0, 1, 2])
     arguments.add_argument("--methods", nargs="*", default=list(METHODS))
@@ -179,7 +181,7 @@ def main() -> None:
             for seed, each in enumerate(folders):
                 save_model(Path(each), **shape, n_positions=512, seed=seed, tie_word_embeddings=False)
             print(
-                f"\n{shape}\n\n| method | documents a CPU second | loop | loop / siftlm | layers | vmap | apart |",
+                f"\n{shape}\n\n| method | documents a second | loop | times | layers | vmap | apart |",
                 flush=True,
             )
             for name in chosen.methods:

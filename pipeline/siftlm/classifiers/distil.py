@@ -1,4 +1,4 @@
-"""Runs `siftlm distil`: scores a sample of a run by a costly model, and teaches a cheap learner to say the same.
+"""Runs `siftlm distil`: scores a sample by a costly model, and teaches a cheap learner to say the same.
 
 The learner goes into a run's configuration by its path, in the place of the costly model:
 
@@ -75,7 +75,7 @@ class Distilled:
 
 
 def distil(config: LoopConfig, progress: Progress, out: str | None = None) -> Distilled:
-    """Scores a sample by one of the run's models, teaches a learner, and writes it with its report and the sample.
+    """Scores a sample by one of the run's models, and writes a learner, its report and the sample.
 
     Args:
         config: The run, whose [distil] table names the model and the learner.
@@ -171,7 +171,7 @@ def _taught(
 
 
 def learned(values: Floats, learn: str) -> Floats:
-    """Returns what a learner is taught of scores: ranks from 0 to 1, or deviations from the mean in standard ones.
+    """Returns what a learner is taught of scores: ranks from 0 to 1, or standard deviations.
 
     Equal scores have their mean rank. Scores that do not vary are 0 in either way.
     """

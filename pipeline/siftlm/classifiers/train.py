@@ -117,9 +117,9 @@ def _of_target(weights: pa.Table, target: str | None) -> pa.Table:
 
 
 def read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> tuple[Pages, list[str]]:
-    """The pages of the units (or of the two corpora), at most `most_pages` by a keyed draw, in the run's order.
+    """Returns the pages of the units, or of the two corpora, and the unit or source of each.
 
-    With the unit of each (or its source).
+    At most `most_pages` by a keyed draw, in the run's order.
     """
     column = {"page": "doc_id"}.get(corpus.config.matrix.unit, corpus.config.matrix.unit)
     if units is not None and column == "chunk":

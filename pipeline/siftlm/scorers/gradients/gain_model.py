@@ -1,4 +1,4 @@
-"""Takes one AdamW step of a model on a window of each text, and looks at what it does to an objective.
+"""Takes one AdamW step of a model on a window of each text, and measures an objective.
 
 Shapes: N texts, W windows, B windows of a pass, L tokens of a window.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError, reason_of
 from siftlm.scorers.batches import Batches
 from siftlm.scorers.devices import pick_device
+from siftlm.scorers.gradients.gain_options import InformationGainOptions
 from siftlm.scorers.gradients.reference import token_nll
 from siftlm.scorers.lm_causal import FORWARD_ERRORS, has_parted_head, usable_positions
 from siftlm.scorers.lm_files import ModelFiles
@@ -28,9 +29,6 @@ from siftlm.scorers.lm_forward import single_threaded_workers
 from siftlm.scorers.lm_model import causal_model, check_vocabulary
 from siftlm.scorers.lm_tokens import load_tokenizer
 from siftlm.statistics.hashing import hash_strings, keyed, uniform
-
-if TYPE_CHECKING:
-    from siftlm.scorers.gradients.information_gain import InformationGainSettings
 
 ADAM_EPSILON = 1e-8
 CLIP_EPSILON = 1e-6  # of torch's clip_grad_norm_
@@ -63,13 +61,13 @@ class Stepping(Batches):
 
 
 class GainModel:
-    """Computes what a step on a window gains; every worker has a copy of the model, whose weights it puts back.
+    """Computes what a step on a window gains, each worker by a model of its own.
 
     Raises:
         UserError: the model does not load or is not causal, or no text of the objective has a window.
     """
 
-    def __init__(self, settings: InformationGainSettings, files: ModelFiles, objective: Sequence[str]) -> None:
+    def __init__(self, settings: InformationGainOptions, files: ModelFiles, objective: Sequence[str]) -> None:
         self.settings, self.files, self.place = settings, files, settings.place
         self.device = pick_device(f"{self.place}.device", settings.device)
         cores = settings.threads or len(os.sched_getaffinity(0))

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
 
 from siftlm import filesystem
 from siftlm.errors import UserError
-from siftlm.paths import ReadPath
-from siftlm.scorers.document_model import SAME_VALUES, DocumentModelScorer, DocumentModelSettings
+from siftlm.scorers.document_model import DocumentModelScorer
+from siftlm.scorers.gradients.gain_options import InformationGainOptions
 from siftlm.scorers.items import items_of
 from siftlm.scorers.score import Pending
 from siftlm.settings import End
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from siftlm.scorers.gradients.gain_model import GainModel, Parts
 
 
-class InformationGainSettings(DocumentModelSettings):
+class InformationGainSettings(InformationGainOptions):
     """Measures by how much one AdamW step on a window of a document lowers the perplexity of an objective set.
 
     The column `name` is the perplexity of the objective windows before the step less that after it: high is good. It is
@@ -36,18 +35,6 @@ class InformationGainSettings(DocumentModelSettings):
     paper: ClassVar = "Antonello et al. 2020 (arXiv 2005.00175)"
     needs: ClassVar = "a causal model, and a file of objective texts"
     example: ClassVar = {"name": "gain", "model": "model", "objective": "objective.jsonl", "device": "cpu"}
-    told: ClassVar = "too_short"
-    cost: ClassVar = "gradients"
-    same_values: ClassVar = SAME_VALUES | {"objective"}
-    objective: ReadPath = Field(description="The texts that a step should help with: .jsonl (.gz, .zst) or .parquet.")
-    objective_field: str = Field("text", description="The field of the file that holds a text.")
-    objective_windows: int = Field(100, ge=1, description="Windows of the objective, one of each of the first texts.")
-    window_tokens: int = Field(32, ge=2, le=4096, description="Tokens of a window.")
-    learning_rate: float = Field(5e-5, gt=0, description="Of the step (igf.py).")
-    clip_norm: float = Field(3.0, gt=0, description="The most that the norm of a step's gradient is.")
-
-    def charts(self) -> list[str]:
-        return [self.name]
 
     def scorer(self) -> InformationGainScorer:
         return InformationGainScorer(self)

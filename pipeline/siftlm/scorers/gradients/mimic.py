@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from siftlm.scorers.gradients.pair import PairOptions, PairScorer
+from siftlm.scorers.gradients.pair import PairScorer
+from siftlm.scorers.gradients.pair_options import PairOptions
 from siftlm.settings import End
 
 if TYPE_CHECKING:

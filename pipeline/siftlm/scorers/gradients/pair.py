@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from siftlm.paths import ModelPlace
-from siftlm.scorers.document_model import SAME_VALUES
-from siftlm.scorers.gradients.options import GradientOptions
+from siftlm.scorers.gradients.pair_options import PairOptions
 from siftlm.scorers.gradients.scorer import GradientScorer
 from siftlm.scorers.lm_files import ModelFiles, digest_of, find_model
 
 if TYPE_CHECKING:
     from siftlm.scorers.gradients.pair_model import PairModel
-
-
-class PairOptions(GradientOptions):
-    """Configures two models of one architecture."""
-
-    same_values: ClassVar = SAME_VALUES | {"reference", "reference_revision"}
-    reference: ModelPlace = Field(
-        description="The model that training leads to, or should: a hub id or a folder, of the architecture of `model`."
-    )
-    reference_revision: str | None = Field(None, description="Commit, tag or branch of the reference.")
-
-    @property
-    def at(self) -> float:
-        """Returns where gradients are taken: 0 at `model`, 1 at the reference."""
-        return 0.0
 
 
 class PairScorer(GradientScorer):

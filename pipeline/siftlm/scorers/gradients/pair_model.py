@@ -8,7 +8,7 @@ import torch
 
 from siftlm.errors import UserError
 from siftlm.scorers.gradients.model import GradientModel
-from siftlm.scorers.gradients.pair import PairOptions
+from siftlm.scorers.gradients.pair_options import PairOptions
 from siftlm.scorers.lm_files import ModelFiles
 from siftlm.scorers.lm_model import causal_model
 

@@ -1,4 +1,4 @@
-"""Finds the documents whose gradient steps lead from a model's weights to those of a model that was trained from it."""
+"""Finds the documents whose gradient steps lead from a model to one that was trained from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from siftlm.errors import UserError
-from siftlm.scorers.gradients.pair import PairOptions, PairScorer
+from siftlm.scorers.gradients.pair import PairScorer
+from siftlm.scorers.gradients.pair_options import PairOptions
 from siftlm.settings import End
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _pair(model: GradientModel) -> PairModel:
 def greedy_order(
     gradients: npt.ArrayLike, update: npt.ArrayLike, count: int | None = None
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Returns documents in the order in which their gradients best add up to an update, and the cosines on the way.
+    """Returns the order of documents in which their gradients best add up to an update, and the cosines.
 
     Each is the one for which cos(-(sum of the gradients taken + its own), update) is highest; of equals the first. A
     sum of nothing has the cosine 0. (Morris et al. 2025, arXiv 2506.15553; whether the paper takes the cosine or the
