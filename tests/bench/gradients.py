@@ -6,9 +6,9 @@ Models have random weights, and nothing is tied, so that `.grad` of the head is 
 Documents have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every
 document, all parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's
 `vmap(grad(...))` for the measured layers alone, over documents of one padded length at a time. The peers see the first
-`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. A ratio is of seconds of the
-clock, then of CPU seconds of all threads, the median over `--rounds` rounds in which all take turns. `apart` is the
-largest difference from the loop beside the loop's value, which for products may be near 0.
+`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. A ratio is of
+seconds of the clock, then of CPU seconds of all threads, the median over `--rounds` rounds in which all take turns.
+`apart` is the largest difference from the loop beside the loop's value, which for products may be near 0.
 """
 
 from __future__ import annotations
