@@ -19,8 +19,9 @@ from siftlm.errors import UserError, nearest
 from siftlm.paths import WrittenPath, given, readable
 from siftlm.readers.encodings import marked, undecodable
 from siftlm.readers.settings import InputSettings, column_name
-from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, open_scorer
-from siftlm.scorers.lm import TRAINED
+from siftlm.scorers import AnnotateSettings, AnyScore, NamedSettings, ScorerSettings, ScoreSettings, open_scorer
+from siftlm.scorers.ngram_lm import NgramModelSettings
+from siftlm.scorers.score import TRAINED
 from siftlm.selectors import PRESETS, RowRule, SelectSettings
 from siftlm.settings import FOLDER, End, Settings
 from siftlm.stages.commonness.work import GOOD_ENDS as COMMONNESS_ENDS
@@ -111,10 +112,26 @@ class RunConfig(Settings):
         names += [settings.name for settings in self.prior]
         if len(set(names)) < len(names):
             raise ValueError(f"names of models, classifiers, benchmarks and priors must differ, got {names}")
-        trained = [settings.name for settings in self.score if settings.awaited]
-        if trained and self.reference is None:
-            raise ValueError(f'score.{trained[0]}.model = "{TRAINED}" needs a [reference] table')
+        for settings in self.score:
+            if problem := self._untrained(settings):
+                raise ValueError(f"score.{settings.name}: {problem}")
         return self
+
+    def _untrained(self, settings: ScoreSettings) -> str | None:
+        """What keeps the run from training the model that a score awaits."""
+        if not settings.awaited:
+            return None
+        if self.reference is None:
+            return f'a model that is "{TRAINED}" needs a [reference] table'
+        if isinstance(settings, NgramModelSettings):
+            if self.reference.ngram is None:
+                return f'path = "{TRAINED}" needs a [reference.ngram] table'
+            for key in ("normalise", "unit", "pieces"):
+                if (own := getattr(settings, key)) != (theirs := getattr(self.reference.ngram, key)):
+                    return f"{key} must be that of [reference.ngram], {theirs!r}, got {own!r}"
+        elif self.reference.copies > 1 and settings.masks:
+            return "token_masks must be left out with reference.copies, whose mean has no mask"
+        return None
 
     @property
     def store_folder(self) -> str:
@@ -178,7 +195,7 @@ class RunConfig(Settings):
 
     def split(self) -> Split:
         """Returns which documents are dropped before any rule, and which of these train a model."""
-        holdout = self.reference.holdout if self.reference else 0.0
+        holdout = self.reference.held_out if self.reference else 0.0
         return Split(holdout, self.seed, self.dedup is not None and self.dedup.drops)
 
 

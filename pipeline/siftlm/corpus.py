@@ -32,7 +32,7 @@ from siftlm.stages.annotate import STAGE as SIGNALS
 from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.edit import EDITED
 from siftlm.stages.eligible import Split, out_already
-from siftlm.stages.reference import Reference
+from siftlm.stages.reference import reference_steps
 from siftlm.stages.registry import register
 from siftlm.stages.select import STAGE as DECISIONS
 from siftlm.stages.texts import IDS, TEXTS, chosen_texts
@@ -113,8 +113,17 @@ class Corpus:
     def _trained(self, settings: ScoreSettings) -> ScoreSettings:
         if not settings.awaited:
             return settings
-        assert self.config.reference is not None, "a score of the run's own model has its settings"
-        step = Reference(self.config.reference, self.config.split())
+        settled = self.config.reference
+        assert settled is not None, "a score of the run's own model has its settings"
+        awaited = settled.trained(settings)
+        if awaited is None or len(awaited.steps) > 1:
+            raise UserError(
+                f"score.{settings.name}: must be of one model here, got {settled.folds or settled.copies} that "
+                "[reference] trains; leave out its folds and copies"
+            )
+        step = next(
+            step for step in reference_steps(settled, self.config.split(), [settings]) if step.name in awaited.steps
+        )
         trained = self.work.take(step, self.made)[0].shared[step.name].key
         return settings.trained(self.store.path(step.name, trained, ""))
 

@@ -111,6 +111,8 @@ def train_reference(config: RunConfig, folder: str, progress: Progress) -> str:
     """Trains the reference model of a run, copies it to `folder`, and returns a message that says so."""
     if config.reference is None:
         raise UserError("reference: must be a table of settings for this command, got nothing")
+    if config.reference.folds or config.reference.copies > 1:
+        raise UserError("reference: must be without folds and copies here, for this command trains one model")
     folder = paths.given("FOLDER", folder)
     folders.check_model_folder(folder)
     check_config(config)

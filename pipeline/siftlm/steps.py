@@ -23,6 +23,7 @@ from siftlm.stages.derived import derive
 from siftlm.stages.edit import Edit
 from siftlm.stages.eligible import Eligible
 from siftlm.stages.fields import FieldColumns
+from siftlm.stages.folds import Folds
 from siftlm.stages.ids.step import UniqueIds
 from siftlm.stages.ingest import BATCH_BYTES, Ingest
 from siftlm.stages.ingest import STAGE as DOCUMENTS
@@ -30,7 +31,7 @@ from siftlm.stages.join.step import Join
 from siftlm.stages.models import RateByModel
 from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.stages.prior.step import Prior
-from siftlm.stages.reference import Reference
+from siftlm.stages.reference import reference_steps
 from siftlm.stages.select import Decisions
 
 __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps"]
@@ -42,6 +43,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     Columns that formulas compute and selection come after all of them.
     """
     split, dedup = config.split(), config.dedup
+    folds = config.reference.folds if config.reference else None
     refuse = config.duplicate_ids == "refuse"
     inputs = {settings.source: settings for settings in config.input}
     window = batch_size(config.runner, score.WINDOW_BYTES)
@@ -73,13 +75,17 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
         yield Commonness(dedup.commonness, dedup.drops)
     for number, settings in enumerate(config.prior):
         yield Prior(f"prior.{number}", settings, dedup.drops if dedup else None)
-    if config.reference:
-        yield Reference(config.reference, split)
+    training = reference_steps(config.reference, split, config.score) if config.reference else []
+    if not folds:
+        yield from training
     if dedup or split.holdout or config.preselect:
         given = [step.name for step in (fields, edit, *joins, *early) if preselected.intersection(step.columns().names)]
         yield Eligible(split, tuple(config.preselect), reads=(*Eligible.reads, *given))
     yield from (rater for rater in raters if not preselected.intersection(rater.columns().names))
-    yield from score.steps(config.score, window)
+    if folds:  # whose models are trained on what comes so far
+        yield Folds(folds, config.seed)
+        yield from training
+    yield from score.steps(config.score, window, config.reference.trained if config.reference else None)
 
 
 def steps(config: RunConfig) -> list[Step]:

@@ -33,7 +33,7 @@ from corpus import SHARED, mixed_corpus
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from siftlm.scorers.lm import LMScorer, LMSettings
-from siftlm.stages.score import one_ahead
+from siftlm.stages.scoring import one_ahead
 
 SHAPES: dict[str, tuple[str, int, int, int, int]] = {  # family, hidden size, layers, heads, vocabulary
     "tiny": ("gpt2", 128, 6, 4, 50_257),

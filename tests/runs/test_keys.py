@@ -17,6 +17,7 @@ from siftlm.scorers.token_masks import TokenMask
 from siftlm.selectors.settings import PublishedPreset
 from siftlm.stages.ingest import shards as shards_of
 from siftlm.stages.inputs import Fingerprinted
+from siftlm.stages.reference import NgramReferenceSettings, ReferenceJobSettings
 from siftlm.steps import steps
 from siftlm.store import Marker, Store
 
@@ -139,11 +140,13 @@ def everything(root: Any) -> RunConfig:
     return parse(tree, [])
 
 
-def keys(config: RunConfig) -> dict[str, Any]:
-    """The key of every step, where the content of an output is its key."""
+def keys(config: RunConfig, until: str = "") -> dict[str, Any]:
+    """The key of every step before one, where the content of an output is its key."""
     files = {config.input[0].source: [Fingerprinted(InputFile("a.jsonl", 1), "content", "")]}
     shards, found, store = shards_of(config.input, files), {}, Store(config.store_folder)
     for step in steps(config):
+        if step.name == until:
+            break
         tasks = step.tasks(shards, store)
         found[step.name] = tasks[0].key
         shards = step.outputs(shards, tasks, [Marker(step.name, t.key, "", 0, 0, facts={"shards": {}}) for t in tasks])
@@ -179,6 +182,8 @@ def changed(value: Any, path: str, kind: Any = None) -> Iterator[tuple[str, Any]
         yield path, {**value, "another": next(iter(value.values()), 2.0)}
     elif value is None and {int, float} & set(typing.get_args(kind)):
         yield path, 17
+    elif path == "reference.ngram":
+        yield path, NgramReferenceSettings()
     elif path.endswith(".expr"):
         yield path, f"{value} + 1"
     elif path.endswith(".device"):
@@ -221,7 +226,7 @@ def test_every_setting_is_in_the_key_of_the_first_stage_that_it_matters_to(tmp_p
         assert prefix is not None, f"{path} is in neither table"
         after = keys(other)
         first = FIRST[prefix]
-        assert after[first] != before[first], path
+        assert after.get(first) != before[first], path  # there may be none of that name
         earlier = order[: order.index(first)]
         assert {stage: after[stage] for stage in earlier} == {stage: before[stage] for stage in earlier}, path
     assert {name for name in SAME if not any(p == name or p.startswith(f"{name}.") for p in seen)} <= {"score.name"}
@@ -242,6 +247,31 @@ def test_the_action_on_duplicates_is_in_the_keys_of_the_models_that_a_run_trains
     assert config.dedup is not None
     other = config.model_copy(update={"dedup": config.dedup.model_copy(update={"action": "annotate"})})
     assert keys(other)["reference"] != keys(config)["reference"]
+
+
+def test_what_decides_a_fold_and_its_models_is_in_their_keys(tmp_path: Any) -> None:
+    """The memory of n-grams and the threads are not; the seed of a copy is its own."""
+    config = everything(tmp_path)
+
+    def of(**settings: Any) -> dict[str, Any]:
+        reference = ReferenceJobSettings.model_validate({"folds": 2, "copies": 2, "ngram": {}, **settings})
+        awaiting = config.score[0].model_copy(update={"model": "trained"})
+        return keys(config.model_copy(update={"reference": reference, "score": [awaiting]}), until="scores/tiny")
+
+    before = of()
+    neural = {f"references/fold{fold}.copy{copy}" for fold in range(2) for copy in range(2)}
+    ngrams = {f"ngram_references/fold{fold}" for fold in range(2)}
+    assert neural | ngrams | {"folds"} <= set(before)
+    assert len({before[name] for name in neural | ngrams}) == 6
+    for same in ({"threads": 3}, {"ngram": {"memory": "1GB", "processes": 2}}):
+        assert of(**same) == before
+    for name, changes in {
+        "ngram_references/fold0": ({"ngram": {"order": 3}}, {"ngram": {"max_bytes": 10}}),
+        "references/fold0.copy1": ({"seed": 5}, {"epochs": 1.0}, {"max_bytes": 10}),
+        "folds": ({"folds": 3},),
+    }.items():
+        for change in changes:
+            assert of(**change)[name] != before[name], change
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

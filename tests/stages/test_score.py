@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from siftlm.errors import UserError
-from siftlm.stages.score import one_ahead
+from siftlm.stages.scoring import one_ahead
 
 
 def window(number: int) -> pa.RecordBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,8 +15,12 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20
 LEAST_MEMORY = 64 * 10**6
 
 
-class NgramTraining(Settings):
-    """Configures the training of an n-gram model."""
+SAME_MODEL = {"memory", "processes"}
+"""Settings that change no byte of a model."""
+
+
+class NgramShape(Settings):
+    """Configures an n-gram model and what its training may use, wherever its texts come from."""
 
     order: int = Field(5, ge=1, le=32, description="Words of the longest n-grams.")
     normalise: Normaliser = Field("none", description="What is done to texts first: nothing, lower case, or as CCNet.")
@@ -29,7 +33,6 @@ class NgramTraining(Settings):
     discount_fallback: bool = Field(
         False, description="Discounts of 0.5, 1 and 1.5 for orders where none can be estimated, instead of an error."
     )
-    text_field: str = Field("text", description="jsonl, parquet: the field with the text.")
 
     @field_validator("memory", mode="before")
     @classmethod
@@ -37,7 +40,7 @@ class NgramTraining(Settings):
         return parse_bytes(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _pieces_for_pieces(self) -> NgramTraining:
+    def _pieces_for_pieces(self) -> Self:
         if (self.unit == "pieces") != (self.pieces is not None):
             raise ValueError("a SentencePiece model must be named for unit = 'pieces', and for no other")
         return self
@@ -46,6 +49,12 @@ class NgramTraining(Settings):
     def lines(self) -> TokenLines:
         """Returns what turns texts into lines of tokens."""
         return TokenLines(self.normalise, self.unit, self.pieces)
+
+
+class NgramTraining(NgramShape):
+    """Configures the training of an n-gram model on files."""
+
+    text_field: str = Field("text", description="jsonl, parquet: the field with the text.")
 
 
 def parse_bytes(text: str) -> int:

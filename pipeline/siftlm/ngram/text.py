@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from siftlm import filesystem
@@ -38,10 +38,14 @@ class TextBlock:
 
     def texts(self) -> list[str]:
         """Returns the texts, without the line feed that ends each."""
+        return [text.decode() for text in self.raw()]
+
+    def raw(self) -> list[bytes]:
+        """Returns the UTF-8 bytes of the texts, without the line feed that ends each."""
         if self.starts is None:
-            return self.content.decode().removesuffix("\n").split("\n")
+            return self.content.removesuffix(b"\n").split(b"\n")
         ends = (*self.starts[1:], len(self.content))
-        return [self.content[a : b - 1].decode() for a, b in zip(self.starts, ends, strict=True)]
+        return [self.content[a : b - 1] for a, b in zip(self.starts, ends, strict=True)]
 
 
 def text_blocks(paths: Sequence[str], text_field: str) -> Iterator[TextBlock]:
@@ -98,20 +102,27 @@ def _lines(path: str, parts: Iterator[bytes]) -> Iterator[TextBlock]:
 
 
 def _documents(path: str, entries: Iterator[object]) -> Iterator[TextBlock]:
-    held, starts, size, number = list[bytes](), list[int](), 0, 1
-    for entry in entries:
-        if isinstance(entry, Flaw):
-            if entry.kind == "error":
+    def texts() -> Iterator[bytes]:
+        for entry in entries:
+            if not isinstance(entry, Flaw):
+                yield entry.text  # type: ignore[attr-defined]
+            elif entry.kind == "error":
                 raise UserError(f"{path}: must be readable, got {entry.reason} at {entry.offset}: {entry.detail}")
-            continue
-        text: bytes = entry.text  # type: ignore[attr-defined]
+
+    return blocks_of(path, texts())
+
+
+def blocks_of(place: str, texts: Iterable[bytes]) -> Iterator[TextBlock]:
+    """Yields documents in blocks, without those that hold nothing but white space; `place` is named in errors."""
+    held, starts, size, number = list[bytes](), list[int](), 0, 1
+    for text in texts:
         if text.strip():
             starts.append(size)
             held.append(text)
             size += len(text) + 1
         if size >= BLOCK_BYTES:
-            yield TextBlock(path, number, b"\n".join(held) + b"\n", tuple(starts))
+            yield TextBlock(place, number, b"\n".join(held) + b"\n", tuple(starts))
             number += len(starts)
             held, starts, size = [], [], 0
     if held:
-        yield TextBlock(path, number, b"\n".join(held) + b"\n", tuple(starts))
+        yield TextBlock(place, number, b"\n".join(held) + b"\n", tuple(starts))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from siftlm.errors import UserError
 from siftlm.ngram.text import TextBlock
 from siftlm.scorers.ngram_units import TokenLines
+from siftlm.statistics.text_sketch import hash_texts, smallest
 from siftlm_kernels.ngram_count_kernel import FIRST, count_contexts, grown, merge_words, words_of
 from siftlm_kernels.ngram_hash_kernel import murmur
 
@@ -44,6 +45,8 @@ class BlockWords:
     words: list[bytes]
     contexts: NDArray[np.int64]  # how often each id stands before a token
     counts: NDArray[np.int64]  # how often each id is a token
+    texts: int  # that are not empty
+    hashes_of_texts: NDArray[np.uint64]  # the smallest ones
 
 
 def read_words(task: BlockTask) -> BlockWords:
@@ -63,7 +66,8 @@ def read_words(task: BlockTask) -> BlockWords:
     contexts, counts = np.zeros(len(hashes) + FIRST, np.int64), np.zeros(len(hashes) + FIRST, np.int64)
     count_contexts(tokens, contexts, counts)
     words = [content[start:end] for start, end in spans.tolist()]
-    return BlockWords(task.path, hashes, words, contexts, counts)
+    texts = hash_texts(task.block.raw())
+    return BlockWords(task.path, hashes, words, contexts, counts, len(texts), smallest(texts))
 
 
 def _token_lines(task: BlockTask) -> tuple[bytes, list[int] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +19,12 @@ from siftlm.ngram.discounts import Smoothing, smoothing
 from siftlm.ngram.model_file import layout_of, write_model
 from siftlm.ngram.parts import ROW_BYTES, PartCounts, PartTask, SplitTask, count_part, part_numbers, part_tasks, split
 from siftlm.ngram.pool import Workers, workers
-from siftlm.ngram.settings import NgramTraining
+from siftlm.ngram.settings import NgramShape, NgramTraining
 from siftlm.ngram.tables import PartSums, compute_part
-from siftlm.ngram.text import text_blocks
+from siftlm.ngram.text import TextBlock, blocks_of, text_blocks
 from siftlm.ngram.tokens import Ids, WordIds, read_words, tasks
 from siftlm.paths import is_local
+from siftlm.statistics.text_sketch import SUFFIX, TextSketch
 
 ENDINGS = (".arpa", ".arpa.gz", ".bin")
 
@@ -49,7 +50,8 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
 
     Every line of a text is a sentence, an empty one too, and of a document each line of its text. The model is that
     of `lmplz`: the same n-grams, discounts, probabilities and backoff weights. The files do not depend on the number
-    of processes, nor on the memory.
+    of processes, nor on the memory. Beside each is a sketch of its texts (`.seen`), by which a run tells that a model
+    scores what it was trained on.
 
     Args:
         paths: Files, folders and globs of text, in any format and compression that siftlm reads.
@@ -60,12 +62,21 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
         UserError: a text that cannot be used, no text, or no discounts.
     """
     _check(out)
+    return _train(text_blocks(paths, settings.text_field), ", ".join(paths), out, settings)
+
+
+def train_on_texts(texts: Iterable[str], place: str, out: Sequence[str], settings: NgramShape) -> TrainedNgrams:
+    """Does the same on texts at hand, each a document; `place` says in errors where they are from."""
+    return _train(blocks_of(place, (text.encode("utf-8", "replace") for text in texts)), place, out, settings)
+
+
+def _train(blocks: Iterator[TextBlock], place: str, out: Sequence[str], settings: NgramShape) -> TrainedNgrams:
     with _folder(out[0]) as folder, workers(settings.processes) as run:
-        vocabulary, blocks = _read(paths, settings, folder, run)
+        vocabulary, tokens, sketch = _read(blocks, settings, folder, run)
         sentences, total = int(vocabulary.counts[2]), int(vocabulary.counts.sum())
         if not total - sentences:
-            raise UserError(f"{', '.join(paths)}: must have text to train on, got none")
-        parts, counts = _count(vocabulary, blocks, settings, folder, run)
+            raise UserError(f"{place}: must have text to train on, got none")
+        parts, counts = _count(vocabulary, tokens, settings, folder, run)
         smooth = smoothing(counts, vocabulary.counts[: len(vocabulary)], settings.order, settings.discount_fallback)
         if 0 in smooth.counts:
             longest = smooth.counts.index(0)
@@ -75,6 +86,8 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
             )
         _compute(smooth, parts, folder, run)
         _write(out, vocabulary, smooth, parts, counts, folder, run)
+    for path in out:
+        sketch.write(f"{path}{SUFFIX}")
     return TrainedNgrams(sentences, total - sentences, smooth)
 
 
@@ -100,19 +113,20 @@ def _folder(beside: str) -> Iterator[str]:
 
 
 def _read(
-    paths: Sequence[str], settings: NgramTraining, folder: str, run: Workers
-) -> tuple[WordIds, list[tuple[str, Ids]]]:
-    """The words of all texts, and the file of ids of each block with what its ids mean."""
-    vocabulary, blocks = WordIds(), []
-    for block in run.map(read_words, tasks(text_blocks(paths, settings.text_field), settings.lines, folder)):
-        blocks.append((block.path, vocabulary.add(block)))
-    return vocabulary, blocks
+    blocks: Iterator[TextBlock], settings: NgramShape, folder: str, run: Workers
+) -> tuple[WordIds, list[tuple[str, Ids]], TextSketch]:
+    """The words of all texts, the file of ids of each block with what its ids mean, and a sketch of the texts."""
+    vocabulary, made, sketch = WordIds(), [], TextSketch()
+    for block in run.map(read_words, tasks(blocks, settings.lines, folder)):
+        made.append((block.path, vocabulary.add(block)))
+        sketch.add(block.hashes_of_texts, block.texts)
+    return vocabulary, made, sketch
 
 
 def _count(
     vocabulary: WordIds,
     blocks: Sequence[tuple[str, Ids]],
-    settings: NgramTraining,
+    settings: NgramShape,
     folder: str,
     run: Workers,
 ) -> tuple[list[PartTask], list[PartCounts]]:

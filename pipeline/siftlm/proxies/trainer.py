@@ -26,6 +26,7 @@ from siftlm.proxies.training import (
 from siftlm.proxies.training.marks import group_bits_per_byte, last_sums
 from siftlm.proxies.training.texts import TextFile
 from siftlm.proxies.training.tokens import open_token_file, write_token_file
+from siftlm.statistics.text_sketch import NAME, TextSketch, hash_texts
 from siftlm.store import Store
 
 HELD_OUT_EVERY = 20  # every 20th text is not trained on, but measured
@@ -107,6 +108,9 @@ def _prepared(
         kept = TextFile(Path(temporary) / "texts", _limited(texts, settings.max_bytes))
         trained_on = [number for number in range(len(kept)) if number % HELD_OUT_EVERY]
         tokenizer = train_tokenizer(kept.texts(trained_on), settings.vocabulary)
+        sketch = TextSketch()
+        sketch.add(hash_texts(text.encode() for text in kept.texts(trained_on)))
+        sketch.write(f"{folder}/{NAME}")
         orders = {TRAINING: trained_on, HELD_OUT: range(0, len(kept), HELD_OUT_EVERY)}
         made = [
             write_token_file(folder, name, (TextOfGroup(name, text) for text in kept.texts(order)), tokenizer)

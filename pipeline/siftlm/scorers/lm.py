@@ -13,13 +13,13 @@ from siftlm.scorers.devices import without_number
 from siftlm.scorers.held_model import HeldModel
 from siftlm.scorers.lm_files import ModelFiles, find_model
 from siftlm.scorers.lm_options import LMOptions
-from siftlm.scorers.score import ScoreScorer
+from siftlm.scorers.score import TRAINED, ScoreScorer
 from siftlm.settings import End
+from siftlm.statistics.text_sketch import NAME, TextSketch
 
 if TYPE_CHECKING:
     from siftlm.scorers.lm_documents import DocumentScorer, Scoring
 
-TRAINED = "trained"  # the model that the run's own [reference] table trains
 CODE_VERSION = 5  # raised when the same settings and model give other numbers
 DTYPE_VERSIONS = {"bf16": 6}  # the same for one dtype alone
 SAME_NUMBERS = {"name", "window_documents", "threads", "tokenizer_backend", "model", "gguf_file", "revision", "alone"}
@@ -101,6 +101,9 @@ class LMScorer(HeldModel["DocumentScorer"], ScoreScorer):
 
     def begin(self, documents: TokenisedDocuments) -> Scoring:
         return self.loaded().begin(documents)
+
+    def trained_on(self) -> TextSketch | None:
+        return TextSketch.read(str(self.files.folder / NAME))
 
     def tokens_digest(self) -> str | None:
         """Returns 32 hex digits that depend on all that decides the tokens of a document; loads nothing."""

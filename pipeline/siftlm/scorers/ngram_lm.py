@@ -13,6 +13,8 @@ from siftlm.paths import ReadPath, is_local
 from siftlm.scorers.files import OneFile
 from siftlm.scorers.ngram_units import Normaliser, TokenLines, Unit, open_pieces
 from siftlm.scorers.per_document import PerDocumentSettings, TokenScorer
+from siftlm.scorers.score import TRAINED, TRAINED_NGRAMS
+from siftlm.statistics.text_sketch import SUFFIX, TextSketch
 from siftlm.store import digest
 from siftlm_kernels.ngram_model import NgramModel, ragged
 
@@ -25,12 +27,12 @@ class NgramModelSettings(PerDocumentSettings):
 
     kind: Literal["ngram"] = "ngram"
     paper: ClassVar = "Wenzek et al. 2020 (arXiv 1911.00359); Heafield 2011"
-    needs: ClassVar = "an n-gram model"
+    needs: ClassVar = "an n-gram model, or [reference.ngram] to train one"
     cost: ClassVar = "small model"
     example: ClassVar = {"name": "ngram", "path": "model.arpa"}
     path: ReadPath = Field(
         description="The model: ARPA (.arpa, .arpa.gz), or a binary file of KenLM (probing or trie, quantised or not) "
-        "or of `siftlm train-ngram`."
+        "or of `siftlm train-ngram`; or `trained`, for that which [reference.ngram] trains."
     )
     normalise: Normaliser = Field(
         "none",
@@ -51,6 +53,13 @@ class NgramModelSettings(PerDocumentSettings):
     @property
     def origin(self) -> str:
         return self.path
+
+    @property
+    def awaited(self) -> bool:
+        return self.path == TRAINED
+
+    def trained(self, folder: str) -> NgramModelSettings:
+        return self.model_copy(update={"path": f"{folder}/{TRAINED_NGRAMS}"})
 
     def scorer(self) -> NgramScorer:
         return NgramScorer(self)
@@ -84,6 +93,9 @@ class NgramScorer(TokenScorer, OneFile[NgramModel]):
         chosen = self.settings
         numbers = chosen.per_document, chosen.worst_window_tokens, *chosen.mask_content()
         return digest("ngram", VERSION, chosen.normalise, chosen.unit, *numbers, content)
+
+    def trained_on(self) -> TextSketch | None:
+        return TextSketch.read(f"{self.settings.path}{SUFFIX}")
 
     def nats(self, texts: Sequence[str]) -> list[list[float]]:
         chosen = self.settings

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 from siftlm.scorers.contract import DERIVED, LOW_IS_GOOD, NON_FINITE, NULL_TEXT, SUM_FIELDS
 from siftlm.scorers.protocol import NamedSettings, Scorer
 from siftlm.settings import End
+from siftlm.statistics.text_sketch import TextSketch
+
+TRAINED = "trained"
+"""What names a model that the run's own [reference] table trains."""
+TRAINED_NGRAMS = "model.bin"
+"""The file of an n-gram model in the folder that such a run trains it into."""
 
 
 class ScoreSettings(NamedSettings):
@@ -47,7 +53,7 @@ class ScoreSettings(NamedSettings):
         return ()
 
     def trained(self, folder: str) -> ScoreSettings:
-        """Returns the settings with the folder of the newly trained model."""
+        """Returns the settings of the newly trained model in a folder."""
         raise NotImplementedError(f"{self.kind} awaits no model, got {folder}")
 
     def scorer(self) -> ScoreScorer:
@@ -90,6 +96,10 @@ class ScoreScorer(Scorer):
     def metadata(self) -> dict[str, str]:
         """Returns what a reader must know to use or repeat the scores; loads the model."""
         return {}
+
+    def trained_on(self) -> TextSketch | None:
+        """Returns a sketch of the texts that the model was trained on, None where it says nothing of them."""
+        return None
 
     def tokens_digest(self) -> str | None:
         """Returns a digest that is equal for scorers with the same tokens; None where tokens cannot be shared."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,158 +17,33 @@ import pyarrow.compute as pc
 from siftlm.engine.devices.pool import WantedDevice, on_device
 from siftlm.engine.shards import Task
 from siftlm.engine.step import Loss, Row, Shard, ShardStep, Told
-from siftlm.scorers import DocumentModelSettings, ScoreScorer, ScoreSettings, open_score, pinned
-from siftlm.scorers.score import Pending
+from siftlm.scorers import DocumentModelSettings, ScoreSettings, open_score, pinned
 from siftlm.scorers.token_masks import MASK, MASKED
-from siftlm.stages.columns import ELIGIBLE, SCORES
+from siftlm.stages.columns import ELIGIBLE, SCORES, read_columns
 from siftlm.stages.eligible import out_already
+from siftlm.stages.folds import FOLD, FOLDS
 from siftlm.stages.ingest import STAGE as DOCUMENTS
+from siftlm.stages.members import TrainedModels
 from siftlm.stages.places import FAILED
 from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.reference import STAGE as REFERENCE
+from siftlm.stages.scoring import (
+    COMPARED,
+    SEEN,
+    TOKENS,
+    Window,
+    begin,
+    begin_members,
+    one_ahead,
+    open_scores,
+    outputs_of,
+    stored_facts,
+)
 from siftlm.stages.texts import TEXTS, document_batches
 from siftlm.store import Marker, Store, digest
-from siftlm.tables import ShardWriter
 
 VERSION = 1
-FACTS = "siftlm."  # begins the names of what a file's metadata says of the model that wrote it
-MARK = "token_count"  # null only where a document was not scored
 MASKS = "Masks of tokens"
-TOKENS = "tokens"  # the count of all tokens that a mask could mark
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
-
-
-@contextmanager
-def _scores(settings: ScoreSettings, key: str, earlier: Sequence[str], store: Store) -> Iterator[Scores]:
-    """The scores of a shard under one model, whose file appears when the block ends well."""
-    scorer, stage = open_score(settings), SCORES + settings.name
-    with store.writer(stage, key, pa.schema(scorer.fields()), metadata=as_facts(scorer.metadata())) as file:
-        yield Scores(scorer, stage, key, [store.table(stage, other) for other in earlier], file)
-
-
-@dataclass
-class Scores:
-    """Writes one model's scores of a shard, and counts its errors."""
-
-    scorer: ScoreScorer
-    stage: str
-    key: str
-    earlier: Sequence[pa.Table]
-    file: ShardWriter
-    errors: Counter[str] = field(default_factory=Counter)
-    masks: Counter[str] = field(default_factory=Counter)  # tokens, and by mask marked tokens and bytes
-
-    def known(self, start: int, rows: int) -> pa.Table | None:
-        """Returns the scores that earlier outputs hold for a window of documents, null where there are none."""
-        return known_rows(self.earlier, start, rows, MARK)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self.file.write(batch)
-        self.errors.update(error for error in batch["error"].to_pylist() if error)
-        if masks := self.scorer.settings.masks:
-            self.masks[TOKENS] += pc.sum(batch["scored_token_count"]).as_py() or 0
-            for name in masks:
-                self.masks[f"{name}{MASKED}"] += pc.sum(batch[f"{name}{MASKED}"]).as_py() or 0
-                self.masks[f"{name}{MASK}"] += pc.sum(pc.binary_length(batch[f"{name}{MASK}"])).as_py() or 0
-
-    def marker(self, task: Task, dropped: int, seconds: float) -> Marker:
-        out, counts = self.file, {"not_alive": dropped}
-        of_model = replace(task, key=self.key)
-        told: dict[str, Any] = {"masks": dict(self.masks)} if self.masks else {}
-        return of_model.marker(
-            self.stage, out.rows, out.seal, dropped=counts, errors=self.errors, seconds=seconds, **told
-        )
-
-
-Begun = TypeVar("Begun", bound="Window | Part | Pending")
-
-
-def one_ahead(feed: Iterator[Begun]) -> Iterator[Begun]:
-    """Yields windows of documents in order, preparing the next in a thread while the current one is scored."""
-    window: Begun | None = None
-    with ThreadPoolExecutor(1, "feed") as thread:
-        coming = thread.submit(next, feed, None)
-        try:
-            while window := coming.result():
-                coming = thread.submit(next, feed, None)
-                yield window
-        except BaseException:  # the consumer's end, too
-            after = None if coming.exception() else coming.result()
-            for left in (window, after):
-                if left is not None:
-                    left.cancel()
-            raise
-
-
-@dataclass(frozen=True)
-class Window:
-    """Holds a window of documents that the models are scoring."""
-
-    parts: list[Part]
-
-    def finish(self) -> list[pa.RecordBatch]:
-        """Waits for the models and returns every model's score columns, one row per document."""
-        return [part.finish() for part in self.parts]
-
-    def cancel(self) -> None:
-        for part in self.parts:
-            part.cancel()
-
-
-@dataclass(frozen=True)
-class Part:
-    """Holds a window's scores under one model: those being computed and those known already."""
-
-    schema: pa.Schema
-    missing: np.ndarray
-    scoring: Pending
-    have: np.ndarray
-    known: pa.Table | None
-
-    def finish(self) -> pa.RecordBatch:
-        fresh = pa.Table.from_batches([self.scoring.finish()])
-        place = np.full(len(self.missing), -1, np.int64)
-        place[self.missing] = np.arange(fresh.num_rows)
-        if self.known is not None and self.have.any():
-            place[self.have] = fresh.num_rows + np.arange(int(self.have.sum()))
-            fresh = pa.concat_tables([fresh, self.known.filter(pa.array(self.have)).select(fresh.schema.names)])
-        indices = pa.array(place, mask=place < 0)
-        each = [fresh[name].combine_chunks().take(indices) for name in self.schema.names]
-        return pa.RecordBatch.from_arrays(each, schema=self.schema)
-
-    def cancel(self) -> None:
-        self.scoring.cancel()
-
-
-def begin(models: Sequence[Scores], documents: pa.RecordBatch, alive: np.ndarray, start: int) -> Window:
-    """Tokenises the documents that any of the models must score, once, and starts each model on those it lacks."""
-    known = [scores.known(start, documents.num_rows) for scores in models]
-    have = [
-        np.zeros(len(alive), bool) if table is None else pc.is_valid(table[MARK]).to_numpy() & alive for table in known
-    ]
-    wanted = np.logical_or.reduce([alive & ~known_here for known_here in have])
-    tokens = models[0].scorer.tokenise(documents.filter(pa.array(wanted)).column("text"))
-    parts = []
-    for scores, table, known_here in zip(models, known, have, strict=True):
-        missing = alive & ~known_here
-        scoring = scores.scorer.begin(tokens[np.flatnonzero(missing[wanted])])
-        parts.append(Part(pa.schema(scores.scorer.fields()), missing, scoring, known_here, table))
-    return Window(parts)
-
-
-def known_rows(earlier: Sequence[pa.Table], start: int, rows: int, mark: str) -> pa.Table | None:
-    """Returns what earlier outputs hold for a window of documents; None where there are no earlier outputs.
-
-    Of each row it is what the first output has in which the column `mark` is not null.
-    """
-
-    def coalesced(first: pa.Table, second: pa.Table) -> pa.Table:
-        known = pc.is_valid(first[mark])
-        columns = [pc.if_else(known, a, b) for a, b in zip(first.columns, second.columns, strict=True)]
-        return pa.Table.from_arrays(columns, names=first.schema.names)
-
-    windows = [table.slice(start, rows) for table in earlier]
-    return reduce(coalesced, windows) if windows else None
 
 
 def _windows(store: Store, task: Task, rows: int, size: int) -> Iterator[pa.RecordBatch]:
@@ -178,29 +51,6 @@ def _windows(store: Store, task: Task, rows: int, size: int) -> Iterator[pa.Reco
     documents = document_batches(task, store, rows=min(rows, 512), columns=["text"])
     for batches in batched(documents, (attrgetter("num_rows"), rows), (attrgetter("nbytes"), size)):
         yield from pa.Table.from_batches(batches).combine_chunks().to_batches()
-
-
-def _model(settings: ScoreSettings, trained: str | None) -> ScoreSettings | None:
-    """The settings with the folder of the model that the run trains; None where it is not trained yet."""
-    if not settings.awaited:
-        return settings
-    return settings.trained(trained) if trained else None
-
-
-def _outputs(name: str, model_digest: str, shards: Sequence[Shard], store: Store) -> list[tuple[str, list[str]]]:
-    """For every shard the key of its scores under a model, and those of earlier ones with the same first half."""
-    model = digest("score", VERSION, model_digest)
-    halves = [(digest(model, shard.contents(TEXTS)), digest(shard.content(ELIGIBLE))) for shard in shards]
-    return outputs_of(SCORES + name, halves, store)
-
-
-def outputs_of(stage: str, halves: Sequence[tuple[str, str]], store: Store) -> list[tuple[str, list[str]]]:
-    """Returns the key of each output, made of two halves, and the done keys with the same first half."""
-    done: dict[str, list[str]] = {}
-    for other in sorted(store.done(stage)):
-        done.setdefault(other.partition("-")[0], []).append(other)
-    keys = [(first, f"{first}-{second}") for first, second in halves]
-    return [(key, [other for other in done.get(first, []) if other != key]) for first, key in keys]
 
 
 @dataclass(frozen=True)
@@ -215,6 +65,7 @@ class Score(ShardStep):
     settings: ScoreSettings
     later: tuple[Score, ...] = ()
     window_bytes: int = WINDOW_BYTES
+    trained: TrainedModels | None = None  # where the run trains what scores
     by_model: ClassVar[bool] = True
 
     @property
@@ -227,7 +78,8 @@ class Score(ShardStep):
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*TEXTS, ELIGIBLE, *([REFERENCE] if self.settings.awaited else []))
+        trained = self.trained
+        return (*TEXTS, ELIGIBLE, *(trained.steps if trained else ()), *([FOLDS] if trained and trained.folds else ()))
 
     def identity(self) -> object:
         return VERSION, self.settings.model_dump()
@@ -240,38 +92,54 @@ class Score(ShardStep):
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
         """Returns the tasks, each with the digests of models, earlier outputs to reuse, and other models' outputs."""
-        trained = shards[0].shared.get(REFERENCE) if shards else None
-        folder = store.path(REFERENCE, trained.key, "") if trained else None
-        own, others = self._models(folder)
-        tokens = open_score(own).tokens_digest() if others else None
-        near = [model for model in others if tokens and model.runs_on == own.runs_on]
+        shared = shards[0].shared if shards else {}
+        folders = {name: store.path(name, shared[name].key, "") for name in self._awaited() if name in shared}
+        own, others = self._models(folders)
+        tokens = open_score(own[0]).tokens_digest() if others else None
+        near = [model for model in others if tokens and model.runs_on == own[0].runs_on]
         others = [model for model in near if open_score(model).tokens_digest() == tokens]
-        digests = {model.name: open_score(model).digest() for model in (own, *others)}
-        outputs = {name: _outputs(name, of, shards, store) for name, of in digests.items()}
+        digests = {models[0].name: [open_score(model).digest() for model in models] for models in (own, *zip(others))}
+        outputs = {name: self._outputs(name, of, shards, store) for name, of in digests.items()}
         tasks = []
         for at, shard in enumerate(shards):
-            key, earlier = outputs[own.name][at]
+            key, earlier = outputs[self.settings.name][at]
             companions = {model.name: outputs[model.name][at] for model in others}
-            tasks.append(shard.task(key, earlier=earlier, companions=companions, models=digests, trained=folder))
+            tasks.append(shard.task(key, earlier=earlier, companions=companions, models=digests, trained=folders))
         return tasks
+
+    def _outputs(
+        self, name: str, digests: Sequence[str], shards: Sequence[Shard], store: Store
+    ) -> list[tuple[str, list[str]]]:
+        """For every shard the key of its scores, and those of earlier ones with the same first half."""
+        model = digest("score", VERSION, digests[0] if len(digests) == 1 else digests)
+        read = [shard.contents(TEXTS) + ([shard.content(FOLDS)] if self._folds else []) for shard in shards]
+        halves = [(digest(model, of), digest(shard.content(ELIGIBLE))) for of, shard in zip(read, shards, strict=True)]
+        return outputs_of(SCORES + name, halves, store)
 
     def run(self, task: Task, store: Store) -> Marker:
         started = time.monotonic()
         reasons, _ = out_already(task, store)
         scored = self._scored(task)
-        outputs = {scored[0].name: (task.key, task.facts["earlier"]), **task.facts["companions"]}
+        outputs = {self.settings.name: (task.key, task.facts["earlier"]), **task.facts["companions"]}
+        copies = self.trained.copies if self.trained else 1
         with ExitStack() as files:
             files.enter_context(self._pinned(task))
             models = []
-            for model in scored:
-                key, earlier = outputs[model.name]
-                if model is scored[0] or not store.is_done(SCORES + model.name, key):
-                    models.append(files.enter_context(_scores(model, key, earlier, store)))
+            for of in scored:
+                (key, earlier), stage = outputs[of[0].name], SCORES + of[0].name
+                if of is scored[0] or not store.is_done(stage, key):
+                    models.append(files.enter_context(open_scores(of, copies, key, earlier, store)))
+            folds = read_columns(task, store, {FOLD})[FOLD].to_numpy() if self._folds else np.zeros(len(reasons), int)
 
             def feed() -> Iterator[Window]:
-                for rows, documents in with_rows(_windows(store, task, scored[0].window, self.window_bytes)):
+                for rows, documents in with_rows(_windows(store, task, scored[0][0].window, self.window_bytes)):
                     alive = pc.is_null(reasons[rows]).to_numpy(zero_copy_only=False)
-                    yield begin(models, documents, alive, rows.start)
+                    for scores in models:
+                        scores.look(documents["text"].filter(pa.array(alive)), folds[rows][alive])
+                    if models[0].alone:
+                        yield begin(models, documents, alive, rows.start)
+                    else:
+                        yield begin_members(models[0], documents, alive, rows.start, folds[rows])
 
             for window in one_ahead(feed()):
                 for scores, batch in zip(models, window.finish(), strict=True):
@@ -288,9 +156,9 @@ class Score(ShardStep):
             pass
 
     def advise(self, task: Task, store: Store) -> Sequence[str]:
-        model, _ = self._models(task.facts["trained"])
+        models, _ = self._models(task.facts["trained"])
         documents = next(document_batches(task, store, rows=64, columns=["text"]), None)
-        return open_score(model).advise(documents["text"]) if documents else ()
+        return open_score(models[0]).advise(documents["text"]) if documents else ()
 
     def stand_in(self, task: Task, store: Store) -> Marker:
         scorer = self.settings.scorer()
@@ -303,12 +171,25 @@ class Score(ShardStep):
         """
         if not tasks:
             return Told()
-        model, _ = self._models(tasks[0].facts["trained"])
+        models, _ = self._models(tasks[0].facts["trained"])
         facts = stored_facts(store, self.name, tasks[0].key)
-        digest_of = tasks[0].facts["models"][model.name]
-        told = {model.name: {"model": model.origin, "digest": digest_of} | facts}
+        digests = tasks[0].facts["models"][self.settings.name]
+        several = {"models": str(len(models))} if len(models) > 1 else {}
+        of_all = digest(digests) if several else digests[0]
+        told = {self.settings.name: {"model": models[0].origin, "digest": of_all} | several | facts}
         rows = self._masks(markers)
-        return Told(models=told, tables={MASKS: rows} if rows else {})
+        return Told(self._warnings(markers), models=told, tables={MASKS: rows} if rows else {})
+
+    def _warnings(self, markers: Sequence[Marker]) -> list[str]:
+        """What was scored by a model that was trained on it."""
+        counts = sum((Counter(marker.facts.get("seen", {})) for marker in markers), Counter[str]())
+        if not counts[SEEN]:
+            return []
+        share = counts[SEEN] / counts[COMPARED]
+        return [
+            f"score {self.settings.name!r}: its model was trained on about {share:.1%} of the documents that it "
+            "scores, whose perplexity is too low; hold them out, or score them by the folds of [reference]"
+        ]
 
     def _masks(self, markers: Sequence[Marker]) -> list[Row]:
         """A row for every mask of tokens: how many it marks, and how large it is."""
@@ -325,19 +206,38 @@ class Score(ShardStep):
             for name in self.settings.masks
         ]
 
-    def _scored(self, task: Task) -> list[ScoreSettings]:
-        """The models that score a shard: the step's own, then those whose tokens are the same."""
+    @property
+    def _folds(self) -> bool:
+        return self.trained is not None and self.trained.folds is not None
+
+    def _awaited(self) -> list[str]:
+        """The steps that train models of this score, or of one that may be computed beside it."""
+        return [name for step in (self, *self.later) if step.trained for name in step.trained.steps]
+
+    def _scored(self, task: Task) -> list[Sequence[ScoreSettings]]:
+        """The models of the step's own score, then those of other scores whose tokens are the same."""
         own, others = self._models(task.facts["trained"])
-        return [own, *(model for model in others if model.name in task.facts["companions"])]
+        return [own, *((model,) for model in others if model.name in task.facts["companions"])]
 
     def _pinned(self, task: Task) -> AbstractContextManager[None]:
-        return pinned([(open_score(model), task.facts["models"][model.name]) for model in self._scored(task)])
+        digests = task.facts["models"]
+        return pinned(
+            [(open_score(m), d) for of in self._scored(task) for m, d in zip(of, digests[of[0].name], strict=True)]
+        )
 
-    def _models(self, folder: str | None) -> tuple[ScoreSettings, list[ScoreSettings]]:
-        """The model, and the later ones that are there, where the run trains one in `folder`."""
-        own, *others = (_model(step.settings, folder) for step in (self, *self.later))
-        assert own is not None, "the reference model is trained before it scores"
-        return own, [model for model in others if model]
+    def _models(self, folders: Mapping[str, str]) -> tuple[Sequence[ScoreSettings], list[ScoreSettings]]:
+        """The models of this score, and of later ones those that are there and score alone, with what was trained."""
+        own = self._members(folders)
+        assert own, "the models that a run trains are trained before they score"
+        later = [step._members(folders) for step in self.later] if len(own) == 1 else []
+        return own, [members[0] for members in later if len(members) == 1]
+
+    def _members(self, folders: Mapping[str, str]) -> list[ScoreSettings]:
+        if self.trained is None:
+            return [self.settings]
+        if any(name not in folders for name in self.trained.steps):
+            return []
+        return [self.settings.trained(folders[name]) for name in self.trained.steps]
 
 
 def wanted(model: ScoreSettings | DocumentModelSettings) -> WantedDevice:
@@ -362,21 +262,13 @@ def nulls(stage: str, schema: pa.Schema, task: Task, store: Store) -> Marker:
     return task.marker(stage, file.rows, file.seal)
 
 
-def as_facts(told: Mapping[str, str]) -> dict[str, str]:
-    """Returns what a model tells of itself, under the names by which a file's metadata has it."""
-    return {f"{FACTS}{name}": value for name, value in told.items()}
-
-
-def stored_facts(store: Store, stage: str, key: str) -> dict[str, str]:
-    """Returns what a model told of itself when it wrote an output."""
-    metadata = {name.decode(): value for name, value in (store.schema(stage, key).metadata or {}).items()}
-    told = {name: value for name, value in metadata.items() if name.startswith(FACTS)}
-    return {name.removeprefix(FACTS): value.decode() for name, value in told.items()}
-
-
-def steps(models: Sequence[ScoreSettings], window_bytes: int = WINDOW_BYTES) -> list[Score]:
-    """Returns a scoring step for every model, in the order of the models."""
+def steps(
+    models: Sequence[ScoreSettings],
+    window_bytes: int = WINDOW_BYTES,
+    trained: Callable[[ScoreSettings], TrainedModels | None] | None = None,
+) -> list[Score]:
+    """Returns a scoring step for every model, in their order; `trained` says which steps train what one awaits."""
     made: list[Score] = []
     for settings in reversed(models):
-        made.insert(0, Score(settings, tuple(made), window_bytes))
+        made.insert(0, Score(settings, tuple(made), window_bytes, trained(settings) if trained else None))
     return made

@@ -10,14 +10,14 @@ from typing import Any
 from siftlm import filesystem, paths
 from siftlm.errors import UserError
 from siftlm.report.manifest import MANIFEST, read_manifest
-from siftlm.stages.reference import STAGE as REFERENCE
+from siftlm.stages.reference import MODEL_STEPS
 from siftlm.stages.registry import Keys, RunRecord, records
 from siftlm.stages.texts import IDS
 from siftlm.storage.catalogue import SEALED, Entry
 from siftlm.storage.place import store_of
 
-UNTOLD = frozenset({*SEALED, IDS, REFERENCE})
-"""Folders of the store that a manifest names no keys of, or not all."""
+UNTOLD = (*SEALED, IDS, *MODEL_STEPS)
+"""What the folders of the store begin with that a manifest names no keys of, or not all."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Wanted:
 
     def may_have(self, entry: Entry) -> bool:
         """Tells whether a run needs an entry, or may: what is in folders that its manifest does not tell of."""
-        return self.has(entry) or (self.vague and entry.folder in UNTOLD)
+        return self.has(entry) or (self.vague and entry.folder.startswith(UNTOLD))
 
 
 @dataclass(frozen=True)
