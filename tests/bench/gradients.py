@@ -6,7 +6,8 @@ Models have random weights, and nothing is tied, so that `.grad` of the head is 
 Documents have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every
 document, all parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's
 `vmap(grad(...))` for the measured layers alone, over documents of one padded length at a time. The peers see the first
-`--looped` documents of a seeded order, for a loop over all of them takes long. All use every core. A ratio is of
+`--looped` documents of a seeded order, for a loop over all of them takes long. siftlm uses every core, the
+peers `--threads`, every core too where unset. A ratio is of
 seconds of the clock, then of CPU seconds of all threads, the median over `--rounds` rounds in which all take turns.
 `apart` is the largest difference from the loop beside the loop's value, which for products may be near 0.
 """
@@ -134,7 +135,7 @@ def compare(name: str, shape: dict[str, int], folders: tuple[str, str], chosen: 
     number, ids = number_of(name, scorer), documents(chosen.documents, chosen.tokens, shape["vocab_size"])
     few = ids[: chosen.looped]
     wanted = [key for key in engine.layers.parameters if key != "output"] or ["lm_head.weight"]
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(chosen.threads)
 
     def loop(every: bool) -> list[float]:
         for key, parameter in model.named_parameters():
@@ -170,6 +171,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in {"documents": 512, "looped": 16, "tokens": 60, "rounds": 5}.items():
         arguments.add_argument(f"--{name}", type=int, default=default)
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the peers")
     arguments.add_argument("--models", type=int, nargs="*", default=[0, 1, 2])
     arguments.add_argument("--methods", nargs="*", default=list(METHODS))
     arguments.add_argument("--no-vmap", dest="vmap", action="store_false")
