@@ -6,10 +6,10 @@ Models have random weights, and nothing is tied, so that `.grad` of the head is 
 Documents have log-normal lengths with the median `--tokens`. Peers: a Python loop with `loss.backward()` for every
 document, all parameters having gradients; the same loop with gradients for the measured layers alone; and torch.func's
 `vmap(grad(...))` for the measured layers alone, over documents of one padded length at a time. The peers see the first
-`--looped` documents of a seeded order, for a loop over all of them takes long. siftlm uses every core, the
-peers `--threads`, every core too where unset. A ratio is of
-seconds of the clock, then of CPU seconds of all threads, the median over `--rounds` rounds in which all take turns.
-`apart` is the largest difference from the loop beside the loop's value, which for products may be near 0.
+`--looped` documents of a seeded order, for a loop over all of them takes long. siftlm uses every core, the peers
+`--threads`, every core too where unset. A ratio is of seconds of the clock, then of CPU seconds of all threads, the
+median over `--rounds` rounds in which all take turns. `apart` is the largest difference from the loop beside the loop's
+value, which for products may be near 0.
 """
 
 from __future__ import annotations
@@ -182,10 +182,8 @@ def main() -> None:
             folders = (f"{folder}/model", f"{folder}/reference")
             for seed, each in enumerate(folders):
                 save_model(Path(each), **shape, n_positions=512, seed=seed, tie_word_embeddings=False)
-            print(
-                f"\n{shape}\n\n| method | documents a second | loop | times | layers | vmap | apart |",
-                flush=True,
-            )
+            peers = " | ".join(["loop, times", "layers, times", *(["vmap, times"] if chosen.vmap else [])])
+            print(f"\n{shape}\n\n| method | documents a second | loop | {peers} | apart |", flush=True)
             for name in chosen.methods:
                 print(compare(name, shape, folders, chosen), flush=True)
 
