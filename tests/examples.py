@@ -8,6 +8,7 @@ import numpy as np
 from tests.models import Models, save_classifier
 from tests.scorers.test_ngram_lm import ARPA
 
+from siftlm.scorers.linear_text import LinearText
 from siftlm.scorers.ngrams import ImportanceWeights
 
 OWN = """
@@ -30,5 +31,8 @@ def example_files(folder: Path, tiny_model: Models) -> None:
     (folder / "cutoff.csv").write_text(",en\n30,10\n60,100\n")
     (folder / "my_scores.py").write_text(OWN)
     tiny_model(folder / "model")
+    tiny_model(folder / "trained", seed=1)
+    (folder / "objective.jsonl").write_text('{"text": "the rain in the north stays and the south is dry"}\n')
+    LinearText(2, np.random.default_rng(0).normal(size=101), 0.5).save(str(folder / "learner.npz"))
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     save_classifier(folder / "rater", "BertConfig", num_labels=1, **small)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from siftlm.api import (
         compute_curve,
         crossing,
+        datamodel,
+        gradient_weight_alignment,
         information_capacities,
         load,
         loss_to_loss,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         score_texts,
         select_table,
         token_mask,
+        training_data_from_weights,
     )
     from siftlm.engine.transforms import ScoreDocuments
 
@@ -34,6 +37,8 @@ __all__ = [
     "ScoreDocuments",
     "compute_curve",
     "crossing",
+    "datamodel",
+    "gradient_weight_alignment",
     "information_capacities",
     "load",
     "loss_to_loss",
@@ -46,6 +51,7 @@ __all__ = [
     "score_texts",
     "select_table",
     "token_mask",
+    "training_data_from_weights",
 ]
 
 _MODULES = {"ScoreDocuments": "siftlm.engine.transforms"}

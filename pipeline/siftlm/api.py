@@ -28,11 +28,14 @@ from siftlm.mixtures.protocol import MixOutcome
 from siftlm.mixtures.settings import MixConfig
 from siftlm.scaling.curves import ComputeCurve, Crossing, fit_compute_curve
 from siftlm.scaling.curves import crossing as curves_cross
+from siftlm.scaling.datamodel import Datamodel, Method, fit_datamodel
 from siftlm.scaling.information_capacity import OFFSET
 from siftlm.scaling.information_capacity import information_capacities as capacities_of
 from siftlm.scaling.loss_to_loss import LossToLoss, fit_loss_to_loss
 from siftlm.scorers import LMSettings, ShingleSettings, open_score
 from siftlm.scorers.contract import with_derived
+from siftlm.scorers.gradients.weight_alignment import set_alignment
+from siftlm.scorers.gradients.weight_update import WeightUpdateSettings, greedy_order
 from siftlm.scorers.protocol import ragged_text
 from siftlm.scorers.token_masks import decode_mask
 from siftlm.selectors import SelectSettings, select
@@ -274,3 +277,75 @@ def _bands(texts: Sequence[str], **settings: int) -> tuple[NDArray[np.uint64], N
     )
     values, offsets = ragged_text(pc.cast(pa.array(texts, pa.string()), pa.large_string()))
     return minhash_bands(values, offsets, **chosen)
+
+
+def datamodel(
+    runs: str | pa.Table, groups: Sequence[str], loss: str, *, method: Method = "lasso", seed: int = 0
+) -> Datamodel:
+    """Returns the linear model that predicts a loss of training runs from the groups of documents that they saw.
+
+    Args:
+        runs: A row a run: a table, or a CSV or Parquet file.
+        groups: The columns with the share of each group in a run, or 1 and 0 for seen or not.
+        loss: The column with the loss.
+        method: `lasso` (Ilyas et al. 2022, arXiv 2202.00622), its penalty chosen over folds, or `least_squares`.
+        seed: Of folds and resamples.
+
+    Raises:
+        UserError: a column is missing or holds no numbers, or the runs are too few or all the same.
+    """
+    table = read_table(runs) if isinstance(runs, str) else runs
+    columns = [_numbers("datamodel", table, name) for name in (*groups, loss)]
+    return fit_datamodel(np.column_stack(columns[:-1]), columns[-1], groups, method=method, seed=seed)
+
+
+def gradient_weight_alignment(alignments: Any) -> float | None:
+    """Returns the alignment of a set of documents with a model, from the column of a model `weight_alignment`.
+
+    mean / (excess kurtosis + 1.2) (Hoelzl et al. 2025, arXiv 2510.25480). None where that is not defined: for no
+    values, values that are all the same, or two of them. Nulls are left out.
+
+    Args:
+        alignments: Numbers, or a column of Arrow.
+    """
+    values = alignments.to_pylist() if isinstance(alignments, pa.Array | pa.ChunkedArray) else list(alignments)
+    return set_alignment([value for value in values if value is not None])
+
+
+def training_data_from_weights(
+    texts: Sequence[str], model: str, trained: str, *, count: int | None = None, **settings: Any
+) -> pa.Table:
+    """Orders texts by how well their gradients add up to what training did to a model's output matrix.
+
+    Morris et al. 2025 (arXiv 2506.15553): one text after another is added whose gradient makes the sum most parallel
+    to the weights of `trained` less those of `model`.
+
+    Args:
+        texts: The pool.
+        model: The model before training: a hub id or a local folder.
+        trained: The model after it, of the same architecture.
+        count: How many texts are ordered; default all that have a token.
+        **settings: Other keys of a model `weight_update`: `between`, `projection`, `device` ...
+
+    Returns:
+        A row for each ordered text: `index` among the texts, and `cosine` of the sum with it and those before.
+
+    Raises:
+        UserError: A model cannot be read, the two differ in architecture, or a setting is wrong.
+    """
+    tree = {"name": "update", "model": model, "reference": trained, **settings}
+    scorer = validated(WeightUpdateSettings, tree, None, "training_data_from_weights").scorer()
+    gradients, update = scorer.projected(pa.array(texts, pa.large_string()))
+    known = np.flatnonzero(np.isfinite(gradients).all(axis=1))
+    order, cosines = greedy_order(gradients[known], update, count)
+    return pa.table({"index": pa.array(known[order], pa.int64()), "cosine": cosines})
+
+
+def _numbers(place: str, table: pa.Table, name: str) -> NDArray[np.float64]:
+    """A column of a table as float64, NaN where it has nothing."""
+    if name not in table.column_names:
+        raise UserError(f"{place}: must name columns of the runs, got {name!r}; {name_some(table.column_names, 10)}")
+    try:
+        return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy())
+    except pa.ArrowException:
+        raise UserError(f"{place}: {name!r} must hold numbers, got {table[name].type}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,23 @@ class DsirFitSettings(NgramSettings):
     most_pages: int = Field(1_000_000, gt=0, description="Documents that are counted of each at most, by a keyed draw.")
 
 
+class DistilSettings(Settings):
+    """Configures which model `siftlm distil` scores a sample by, and what learns to say the same."""
+
+    model: Name | None = Field(None, description="Name of one of [[annotate.models]]; the only one where unset.")
+    sample: int = Field(10_000, ge=1, description="Documents that the model scores, by a keyed draw.")
+    learner: Literal["linear", "fasttext"] = Field(
+        "linear", description="A ridge regression over hashed n-grams, or fastText's classifier of the higher half."
+    )
+    learn: Literal["rank", "deviations"] = Field(
+        "rank", description="What a linear learner predicts: the rank in the sample, 0 to 1, or standard deviations."
+    )
+    held_out: float = Field(0.2, gt=0, lt=1, description="Share of the sample that only tests the learner.")
+    ngrams: int = Field(2, ge=1, le=5, description="All orders of n-grams of words from 1 to this.")
+    buckets: int = Field(1 << 18, ge=2, le=1 << 26, description="Hash buckets of n-grams.")
+    seed: int = Field(0, ge=0, lt=1 << 62, description="Of the draw of the sample and of what is held out.")
+
+
 class LoopConfig(RunConfig):
     """Configures the corpus, the models and the steps of the correlation commands."""
 
@@ -94,6 +111,7 @@ class LoopConfig(RunConfig):
     project: ProjectSettings | None = Field(None, description="From estimates to weights of units.")
     classifier: TrainingSettings = Field(default_factory=TrainingSettings)
     dsir: DsirFitSettings | None = None
+    distil: DistilSettings = Field(default_factory=lambda: DistilSettings.model_validate({}))
 
     @model_validator(mode="before")
     @classmethod

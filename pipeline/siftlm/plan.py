@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from siftlm.checks.validate import check_config
 from siftlm.config import RunConfig
-from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.progress import duration
 from siftlm.engine.runner import workers
-from siftlm.engine.step import Shard
+from siftlm.engine.step import Shard, Step
 from siftlm.estimate import Estimate, estimate
 from siftlm.job import checked_conditions
 from siftlm.stages import inputs, write
@@ -51,13 +50,13 @@ def plan(config: RunConfig, fail_if: Sequence[str] = ()) -> list[StagePlan]:
     for step in steps(config):
         if waiting & set(step.reads):
             waiting.add(step.name)
-            rows.append(_row(config, estimated, step.name, "known later", len(shards), None, step.wanted))
+            rows.append(_row(config, estimated, step.name, "known later", len(shards), None, step))
             continue
         tasks = step.tasks(shards, store)
         keys = list(dict.fromkeys(task.key for task in tasks))
         markers = store.committed(step.name, keys)
         todo = len(keys) - len(markers)
-        rows.append(_row(config, estimated, step.name, digest(keys)[:12], len(keys), todo, step.wanted))
+        rows.append(_row(config, estimated, step.name, digest(keys)[:12], len(keys), todo, step))
         if todo:
             waiting.add(step.name)
         else:
@@ -73,11 +72,11 @@ def _row(
     key: str,
     shards: int,
     todo: int | None,
-    wanted: WantedDevice | None = None,
+    step: Step | None = None,
 ) -> StagePlan:
     alone = estimated.seconds.get(stage)
     share = 1.0 if todo is None else todo / max(shards, 1)
-    seconds = None if alone is None else alone * share / workers(config.runner, wanted)
+    seconds = None if alone is None else alone * share / workers(config.runner, step.wanted if step else None)
     per_second = estimated.documents / alone if alone else None
     remarks = () if todo == 0 else (*estimated.advice.get(stage, ()), *_rates(stage, estimated))
     return StagePlan(
@@ -101,7 +100,7 @@ def describe(row: StagePlan) -> dict[str, str]:
         "todo": "?" if row.todo is None else f"{row.todo:,}",
         "documents": f"~{row.documents:,}",
         "bytes": f"~{row.text_bytes:,}",
-        "rate": "" if row.per_second is None else f"{row.per_second:,.0f}",
+        "rate": "" if row.per_second is None else f"{row.per_second:,.{0 if row.per_second >= 10 else 1}f}",
         "about": "" if row.seconds is None or row.todo == 0 else about(row.seconds),
     }
 

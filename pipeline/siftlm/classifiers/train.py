@@ -65,7 +65,7 @@ def train_classifier(
     if settings.labels == "given" and not (settings.good and settings.web):
         raise UserError("classifier.good: with labels = 'given' good and web must name sources, got none")
     with open_corpus(config, progress, "train-classifier") as corpus:
-        pages, units = _read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
+        pages, units = read_pages(corpus, settings, None if chosen is None else set(chosen["unit"].to_pylist()))
     labels = given_labels(np.isin(units, settings.good)) if chosen is None else _labels(pages, units, chosen, settings)
     filesystem.makedirs(out)
     with progress.working("classifier"):
@@ -116,10 +116,10 @@ def _of_target(weights: pa.Table, target: str | None) -> pa.Table:
     return weights.filter(pc.equal(weights["target"], target))
 
 
-def _read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> tuple[Pages, list[str]]:
-    """The pages of the units (or of the two corpora), at most `most_pages` by a keyed draw, in the run's order.
+def read_pages(corpus: Corpus, settings: TrainingSettings, units: set[str] | None) -> tuple[Pages, list[str]]:
+    """Returns the pages of the units, or of the two corpora, and the unit or source of each.
 
-    With the unit of each (or its source).
+    At most `most_pages` by a keyed draw, in the run's order.
     """
     column = {"page": "doc_id"}.get(corpus.config.matrix.unit, corpus.config.matrix.unit)
     if units is not None and column == "chunk":
@@ -195,4 +195,4 @@ def fit_dsir(config: LoopConfig, progress: Progress, out: str | None = None) -> 
 
 def _counts(corpus: Corpus, sources: Sequence[str], settings: DsirFitSettings) -> NgramCounts:
     drawn = TrainingSettings(labels="given", good=list(sources), most_pages=settings.most_pages)
-    return NgramCounts.of(_read_pages(corpus, drawn, None)[0].texts, settings)
+    return NgramCounts.of(read_pages(corpus, drawn, None)[0].texts, settings)

@@ -272,6 +272,21 @@ def train_classifier(
     print_classifier(train(settings, Progress(), weights, folder), folder)
 
 
+@app.command()
+def distil(
+    config: Annotated[str, typer.Argument(metavar="CONF", help="A run with the model in [[annotate.models]].")],
+    out: Annotated[str | None, typer.Option(help="Folder of the learner and its report.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Score a sample by a costly model, and teach a learner that says the same of every document."""
+    from siftlm.classifiers.distil import distil as run_distil
+    from siftlm.cli.loop_terminal import print_distilled
+    from siftlm.engine.progress import Progress
+    from siftlm.loop import load
+
+    print_distilled(run_distil(load(config, sets), Progress(), out))
+
+
 @app.command("fit-dsir")
 def fit_dsir(
     config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with a [dsir] table.")] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from siftlm.correlation import CorrelateResult, best_units, verdict
 from siftlm.findings import Finding
 from siftlm.proxies.matrix import MatrixResult
 from siftlm.report.terminal import Terminal, columned
+
+if TYPE_CHECKING:
+    from siftlm.classifiers.distil import Distilled
 
 BEST = 5
 WIDTH = 130  # characters of a line, where the terminal has no more
@@ -112,3 +115,16 @@ def print_classifier(report: Mapping[str, Any], out: str) -> None:
     for side, words in report["words"].items():
         print_lines(f"words for {side}: {' '.join(word for word, _ in words[:12])}")
     print_lines(f"model.bin and report.json are in {out}")
+
+
+def print_distilled(made: Distilled) -> None:
+    """Prints how well a learner ranks what it was not taught, and what it costs beside the model."""
+    ranks = "no rank correlation" if made.rank_correlation is None else f"rank correlation {made.rank_correlation:.3f}"
+    low, high = made.interval or (float("nan"), float("nan"))
+    print_lines(
+        f"{made.scored:,} of {made.sampled:,} sampled documents have a score; {made.held_out:,} are held out",
+        f"held out: {ranks} (95 % {low:.3f} to {high:.3f}); {made.found_quarter:.0%} of the highest quarter found",
+        f"{made.model} scores {made.scored_per_second:,.1f} documents a second, the learner "
+        f"{made.predicted_per_second:,.0f}",
+        made.learner,
+    )

@@ -6,18 +6,21 @@ import json
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 from pydantic import Field
 
+from siftlm.errors import UserError
 from siftlm.paths import ModelPlace
 from siftlm.scorers.devices import DeviceName, without_number
 from siftlm.scorers.held_model import HeldModel
 from siftlm.scorers.lm_files import ModelFiles, find_model
-from siftlm.scorers.protocol import NamedSettings
+from siftlm.scorers.protocol import Cost, NamedSettings
 from siftlm.scorers.score import Pending
 
-SAME_VALUES = {"name", "model", "revision", "window_documents", "threads"}
+SAME_VALUES = frozenset({"name", "model", "revision", "window_documents", "threads"})
 """Settings that decide no value. The model counts by its digest, not by where it is."""
 T = TypeVar("T")
 
@@ -27,11 +30,13 @@ class DocumentModelSettings(NamedSettings):
 
     Attributes:
         told: What is told of every document that the model has read, as the end of a column's name.
+        same_values: The settings that decide no value.
     """
 
     told: ClassVar[str]
+    same_values: ClassVar[frozenset[str]] = SAME_VALUES
     table: ClassVar = "annotate.models"
-    cost: ClassVar = "large model"
+    cost: ClassVar[Cost] = "large model"
     packages: ClassVar = ("torch", "transformers", "tokenizers")
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the column, or the beginning of several.")
     model: ModelPlace = Field(description="A hub id or a local folder of a model.")
@@ -69,7 +74,7 @@ class DocumentModelScorer(HeldModel[T]):
 
     def identity(self, content: str) -> str:
         """Returns 32 hex digits over all that decides the values: model files, settings and this code's version."""
-        settings = self.settings.model_dump(mode="json", exclude=SAME_VALUES)
+        settings = self.settings.model_dump(mode="json", exclude=set(self.settings.same_values))
         settings["device"] = without_number(self.settings.device)
         return xxhash.xxh3_128_hexdigest(json.dumps([self.version, content, settings], sort_keys=True).encode())
 
@@ -87,6 +92,22 @@ class DocumentModelScorer(HeldModel[T]):
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self.begin(self.tokenise(batch["text"])).finish()
+
+    def labels(self, texts: pa.Array) -> NDArray[np.float64]:
+        """Returns the number of each text that a learner is to predict, NaN without one: by default the first column.
+
+        Raises:
+            UserError: the first column holds no numbers.
+        """
+        column = self.fields()[0]
+        if not pa.types.is_floating(column.type):
+            raise UserError(f"{self.settings.place}: must have a column of numbers to distil, got {column.name!r}")
+        parts = [texts[start : start + self.settings.window_documents] for start in self._starts(len(texts))]
+        found = [self.score(pa.record_batch({"text": part}))[column.name].cast(pa.float64()) for part in parts]
+        return np.concatenate([np.zeros(0), *(part.fill_null(np.nan).to_numpy() for part in found)])
+
+    def _starts(self, texts: int) -> range:
+        return range(0, texts, self.settings.window_documents)
 
     @cached_property
     def files(self) -> ModelFiles:  # type: ignore[override]

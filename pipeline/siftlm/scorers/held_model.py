@@ -20,10 +20,15 @@ class HeldModel(Held[T]):
         return type(self), (self.settings,)
 
     def reads(self) -> list[str]:
+        return self.paths_of(self.files)
+
+    @staticmethod
+    def paths_of(files: ModelFiles) -> list[str]:
+        """Returns the files of a model, or its folder where that is gone."""
         try:
-            return [str(path) for path in self.files.paths]
-        except OSError:  # the folder is gone
-            return [str(self.files.folder)]
+            return [str(path) for path in files.paths]
+        except OSError:
+            return [str(files.folder)]
 
     def content(self) -> str:
         try:

@@ -37,6 +37,7 @@ class LanguageNgramSettings(PerDocumentSettings):
     """
 
     kind: Literal["ngram_by_language"] = "ngram_by_language"
+    unchecked: ClassVar[str] = ""
     paper: ClassVar = "Wenzek et al. 2020 (arXiv 1911.00359)"
     needs: ClassVar = "an n-gram model a language"
     cost: ClassVar = "small model"

@@ -15,9 +15,9 @@ from pydantic import Field
 from siftlm.settings import End, Settings
 from siftlm_kernels.caching import cache_folder
 
-Cost = Literal["reads", "tokenises", "small model", "large model", "own code"]
+Cost = Literal["reads", "tokenises", "small model", "large model", "gradients", "own code"]
 """What is done with every document: its bytes are read; it is cut into tokens; a linear or n-gram model, or a
-transformer reads it; or a function of the user's own."""
+transformer reads it; a transformer reads it and is differentiated; or a function of the user's own."""
 Ragged = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 

@@ -9,9 +9,16 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from siftlm.scorers.compression import CompressionSettings
 from siftlm.scorers.contamination import ContaminationSettings
+from siftlm.scorers.distilled import DistilledSettings
 from siftlm.scorers.document_model import DocumentModelSettings
 from siftlm.scorers.dsir import DsirSettings
 from siftlm.scorers.fasttext import ClassifierSettings
+from siftlm.scorers.gradients.grand import GrandSettings
+from siftlm.scorers.gradients.information_gain import InformationGainSettings
+from siftlm.scorers.gradients.mimic import MimicSettings
+from siftlm.scorers.gradients.self_influence import SelfInfluenceSettings
+from siftlm.scorers.gradients.weight_alignment import WeightAlignmentSettings
+from siftlm.scorers.gradients.weight_update import WeightUpdateSettings
 from siftlm.scorers.language import LanguageSettings
 from siftlm.scorers.lm import LMSettings
 from siftlm.scorers.memorization import MemorizationSettings
@@ -36,7 +43,17 @@ def rater_unless_told(value: object) -> object:
 
 
 AnyDocumentModel = Annotated[
-    Annotated[SequenceClassifierSettings | MemorizationSettings, Field(discriminator="kind")],
+    Annotated[
+        SequenceClassifierSettings
+        | MemorizationSettings
+        | SelfInfluenceSettings
+        | GrandSettings
+        | MimicSettings
+        | WeightAlignmentSettings
+        | WeightUpdateSettings
+        | InformationGainSettings,
+        Field(discriminator="kind"),
+    ],
     BeforeValidator(rater_unless_told),
 ]
 AnyAnnotator = Annotated[
@@ -45,6 +62,13 @@ AnyAnnotator = Annotated[
     | ClassifierSettings
     | SequenceClassifierSettings
     | MemorizationSettings
+    | SelfInfluenceSettings
+    | GrandSettings
+    | MimicSettings
+    | WeightAlignmentSettings
+    | WeightUpdateSettings
+    | InformationGainSettings
+    | DistilledSettings
     | DsirSettings
     | ContaminationSettings
     | CompressionSettings
@@ -75,7 +99,7 @@ class AnnotateSettings(Settings):
     models: list[AnyDocumentModel] = Field(
         default_factory=list,
         description="Models of transformers that read documents: sequence classification models, which rate quality, "
-        "toxicity, language, and what a causal model knows by heart.",
+        "toxicity, language, what a causal model knows by heart, and the gradient that a document has under it.",
     )
     dsir: list[DsirSettings] = Field(
         default_factory=list, description="DSIR importance weights, each a log weight and its resampling key."

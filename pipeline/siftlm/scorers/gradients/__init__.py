@@ -1,0 +1,1 @@
+"""Computes numbers of the gradient that each document has under a causal language model."""
