@@ -31,6 +31,7 @@ OTHERS = {
     "loop",
     "prove_quickstart",
     "prove_gpu",
+    "mix_quickstart",
     *(path.stem for path in (CONF / "recipes").iterdir()),
 }  # other commands; fields that no slice has
 RUNS = sorted(path for path in CONF.rglob("*.toml") if path.stem not in OTHERS)
