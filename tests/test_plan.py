@@ -32,6 +32,7 @@ OTHERS = {
     "prove_quickstart",
     "prove_gpu",
     "mix_quickstart",
+    "prove_fractions",
     *(path.stem for path in (CONF / "recipes").iterdir()),
 }  # other commands; fields that no slice has
 RUNS = sorted(path for path in CONF.rglob("*.toml") if path.stem not in OTHERS)

@@ -4,9 +4,9 @@
 
 The corpus is that of `conf/prove_quickstart.toml`, a third of whose web pages are noise. Each arm keeps half of the
 documents of every source by the column of one method, but for the rules of FineWeb. What scores is trained on documents
-that no arm selects from: the run's held-out share, and articles of the quickstart that are no part of the corpus. Writes
-`results/methods.json` and prints the table of `pipeline/docs/measurements.md`. What WORK's store already holds is not
-trained again. The working directory must be the repository's root.
+that no arm selects from: the run's held-out share, and articles of the quickstart that are no part of the corpus.
+Writes `results/methods.json` and prints the table of `pipeline/docs/measurements.md`. What WORK's store already holds
+is not trained again. The working directory must be the repository's root.
 """
 
 from __future__ import annotations
