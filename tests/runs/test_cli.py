@@ -360,3 +360,20 @@ def test_the_version_and_the_short_word_for_help(tmp_path: Path, capsys: pytest.
         )
     made = subprocess.run([sys.executable, "-m", "siftlm", "--version"], cwd=tmp_path, capture_output=True, check=True)
     assert made.stdout.decode().strip() == f"siftlm {version('siftlm')}"
+
+
+def test_the_help_lists_every_command_whole_and_by_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """None is cut with dots, and none is left to the group of others."""
+    import typer.main
+
+    from siftlm.cli.commands import app
+    from siftlm.cli.commands_help import GROUPS
+
+    _, out, _ = siftlm(capsys, "-h")
+    told = " ".join(out.split())
+    commands = typer.main.get_command(app).commands
+    assert set(commands) == {name for names in GROUPS.values() for name in names}
+    for name, command in commands.items():
+        first = " ".join(command.help.partition("\n\n")[0].split())
+        assert f"{name} {first}".replace("- ", "-") in told.replace("- ", "-")
+    assert "Exit codes: 0 done, 2 a mistake" in told

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siftlm import console, logs, stopping
+from siftlm.cli import loop
+from siftlm.cli.arguments import Characters, Config, Run, Sets
+from siftlm.cli.commands_help import EPILOG, Commands
 from siftlm.cli.methods import methods
 from siftlm.cli.mistakes import known
 from siftlm.cli.mix import mix
@@ -28,12 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Commands,
+    epilog=EPILOG,
 )
 
-app.add_typer(store_app, name="store")
-app.command()(prove)
-app.command()(mix)
-app.command()(methods)
 
 EXIT_USER = 2  # a mistake in the configuration, the input or the environment
 EXIT_AUDIT = 3  # documents unaccounted for
@@ -42,12 +43,6 @@ SWITCH_SECONDS = 0.0005  # that a thread which comes out of a kernel waits for t
 USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # of the click that typer uses, which may be its own copy
 EXIT_CONDITION = 4  # a condition of `diff --fail-if` holds
 
-Config = Annotated[str, typer.Argument(metavar="CONF", help="Configuration of the run, a TOML file.")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for instance seed=3.")
-]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
-Characters = Annotated[int, typer.Option(min=0, help="Characters of text to show.")]
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -166,171 +161,6 @@ def _show_plan(settings: RunConfig, fail_if: list[str] | None = None) -> None:
         typer.echo(one_line(remark))
 
 
-@app.command("train-reference")
-def train_reference(
-    config: Config,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the model goes, a transformers folder.")],
-    sets: Sets = None,
-) -> None:
-    """Train the reference model of CONF on the held-out split of its corpus and save it."""
-    from siftlm import job
-    from siftlm.config import load
-    from siftlm.engine.progress import Progress
-
-    typer.echo(job.train_reference(load(config, sets), folder, Progress()))
-
-
-@app.command("train-family")
-def train_family(config: Config, sets: Sets = None) -> None:
-    """Train the small models of [family]: several mixtures, sizes and lengths of training."""
-    from siftlm.cli.loop_terminal import print_family
-    from siftlm.engine.progress import Progress
-    from siftlm.loop import load
-    from siftlm.proxies.family import train_family as train
-
-    print_family(train(load(config, sets), Progress()))
-
-
-@app.command()
-def benchmark(config: Config, sets: Sets = None) -> None:
-    """Measure the models' errors on the small tasks of [benchmark], cut from held-out documents."""
-    from siftlm.cli.loop_terminal import print_errors
-    from siftlm.engine.progress import Progress
-    from siftlm.loop import load
-    from siftlm.proxies.benchmark import benchmark as measure
-
-    settings = load(config, sets)
-    print_errors(measure(settings, Progress()), settings.folder)
-
-
-@app.command()
-def matrix(config: Config, sets: Sets = None) -> None:
-    """Measure bits per byte of every unit (domain, page, chunk) under every model of [[score]] and [family]."""
-    from siftlm.cli.loop_terminal import print_matrix
-    from siftlm.engine.progress import Progress
-    from siftlm.loop import load
-    from siftlm.proxies.matrix import make_matrix
-
-    print_matrix(make_matrix(load(config, sets), Progress()))
-
-
-@app.command()
-def correlate(
-    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its matrix made.")] = None,
-    matrix: Annotated[str | None, typer.Option(help="Instead of CONF: a matrix, CSV or Parquet.")] = None,
-    errors: Annotated[str | None, typer.Option(help="Errors: CSV, Parquet, or a folder of harness results.")] = None,
-    estimator: Annotated[str | None, typer.Option(help="spearman, sign_cdf, product, concordant ...")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the tables and the page.")] = None,
-    sets: Sets = None,
-) -> None:
-    """Estimate by unit from a matrix and benchmark errors, and say how far to trust that."""
-    from siftlm.cli.loop_terminal import print_correlations
-    from siftlm.cli.options import correlate_options
-    from siftlm.correlation import correlate as estimate
-
-    settings, folder = correlate_options(config, matrix, errors, estimator, out, sets)
-    print_correlations(estimate(settings, folder), folder)
-
-
-@app.command()
-def project(
-    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration, correlated already.")] = None,
-    estimates: Annotated[str | None, typer.Option(help="Instead of CONF: estimates of siftlm correlate.")] = None,
-    units: Annotated[str | None, typer.Option(help="A table with the columns unit and token_count.")] = None,
-    budget_tokens: Annotated[int | None, typer.Option(help="Tokens to select.")] = None,
-    keep_share: Annotated[float | None, typer.Option(help="Or the share of all tokens to select.")] = None,
-    method: Annotated[str | None, typer.Option(help="linear or l2")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of weights.parquet and the page.")] = None,
-    sets: Sets = None,
-) -> None:
-    """Turn estimates into weights by unit, capped by the tokens that each unit has."""
-    from siftlm.cli.loop_terminal import print_weights
-    from siftlm.cli.options import project_options
-    from siftlm.correlation import project_units
-
-    budget = {"budget_tokens": budget_tokens, "keep_share": keep_share, "method": method}
-    settings, table, tokens, folder = project_options(config, estimates, units, budget, out, sets)
-    print_weights(project_units(settings, table, tokens, folder), folder)
-
-
-@app.command("train-classifier")
-def train_classifier(
-    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with its weights made.")] = None,
-    good: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the pages to include.")] = None,
-    web: Annotated[list[str] | None, typer.Option(help="Files of the pages to exclude.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of siftlm project, if not those of CONF.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of model.bin and report.json.")] = None,
-    sets: Sets = None,
-) -> None:
-    """Train a fastText classifier of included against excluded pages, or of two corpora."""
-    from siftlm.classifiers.train import train_classifier as train
-    from siftlm.cli.loop_terminal import print_classifier
-    from siftlm.cli.options import corpora_options
-    from siftlm.engine.progress import Progress
-
-    settings, folder = corpora_options(config, good, web, out, sets, "classifier")
-    print_classifier(train(settings, Progress(), weights, folder), folder)
-
-
-@app.command()
-def distil(
-    config: Annotated[str, typer.Argument(metavar="CONF", help="A run with the model in [[annotate.models]].")],
-    out: Annotated[str | None, typer.Option(help="Folder of the learner and its report.")] = None,
-    sets: Sets = None,
-) -> None:
-    """Score a sample by a costly model, and teach a learner that says the same of every document."""
-    from siftlm.classifiers.distil import distil as run_distil
-    from siftlm.cli.loop_terminal import print_distilled
-    from siftlm.engine.progress import Progress
-    from siftlm.loop import load
-
-    print_distilled(run_distil(load(config, sets), Progress(), out))
-
-
-@app.command("fit-dsir")
-def fit_dsir(
-    config: Annotated[str | None, typer.Argument(metavar="[CONF]", help="Configuration with a [dsir] table.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="Instead of CONF: files of the target corpus.")] = None,
-    raw: Annotated[list[str] | None, typer.Option(help="Files of the corpus to select from.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of dsir.npz.")] = None,
-    sets: Sets = None,
-) -> None:
-    """Count hashed n-grams of a target and a raw corpus: DSIR's importance weights, a scorer of [annotate]."""
-    from siftlm.classifiers.train import fit_dsir as fit
-    from siftlm.cli.options import corpora_options
-    from siftlm.engine.progress import Progress
-
-    settings, folder = corpora_options(config, target, raw, out, sets, "")
-    typer.echo(fit(settings, Progress(), folder))
-
-
-@app.command("train-ngram")
-def train_ngram(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXTS...", help="Files, folders and globs of text.")],
-    out: Annotated[
-        list[str], typer.Option(help="Where the model goes: .arpa, .arpa.gz or .bin; twice for both kinds.")
-    ],
-    order: Annotated[int, typer.Option(help="Words of the longest n-grams.")] = 5,
-    unit: Annotated[str, typer.Option(help="Tokens: words, bytes or pieces.")] = "words",
-    pieces: Annotated[str | None, typer.Option(help="The SentencePiece model of --unit pieces.")] = None,
-    normalise: Annotated[str, typer.Option(help="What is done to texts first: none, lower or ccnet.")] = "none",
-    memory: Annotated[str, typer.Option(help="Bytes that n-grams may take of all processes: 2GB, 500M.")] = "2GB",
-    processes: Annotated[int, typer.Option(help="Processes that work; the model does not depend on it.")] = 1,
-    discount_fallback: Annotated[
-        bool, typer.Option("--discount-fallback", help="Discounts of 0.5, 1 and 1.5 where none can be estimated.")
-    ] = False,
-    text_field: Annotated[str, typer.Option(help="jsonl, parquet: the field with the text.")] = "text",
-) -> None:
-    """Train an n-gram model with interpolated modified Kneser-Ney smoothing, as KenLM's lmplz does."""
-    from siftlm.cli.options import ngram_options
-    from siftlm.ngram.train import train_ngram as train
-
-    given = {"order": order, "unit": unit, "pieces": pieces, "normalise": normalise, "memory": memory}
-    given |= {"processes": processes, "discount_fallback": discount_fallback, "text_field": text_field}
-    for line in train(*ngram_options(texts, out, given)).lines():
-        typer.echo(line)
-
-
 @app.command()
 def inspect(
     folder: Run,
@@ -440,6 +270,22 @@ def schema(
     if of not in kinds:
         raise UserError(f"command line: must be the schema of run or mix, got {of!r}")
     typer.echo(orjson.dumps(kinds[of].model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+app.command("train-reference")(loop.train_reference)
+app.command("train-family")(loop.train_family)
+app.command()(loop.benchmark)
+app.command()(loop.matrix)
+app.command()(loop.correlate)
+app.command()(loop.project)
+app.command("train-classifier")(loop.train_classifier)
+app.command()(loop.distil)
+app.command("fit-dsir")(loop.fit_dsir)
+app.command("train-ngram")(loop.train_ngram)
+app.command()(prove)
+app.command()(mix)
+app.command()(methods)
+app.add_typer(store_app, name="store")
 
 
 def main() -> None:
