@@ -293,3 +293,19 @@ def test_checking_a_configuration_loads_no_model_code() -> None:
     code = f"import sys, siftlm.config; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_leaves_tables_of_other_commands_to_them() -> None:
+    """One file has a run, its loop and its proof; a table that nobody reads is still a mistake."""
+    from siftlm.config import ELSEWHERE
+    from siftlm.loop import LoopConfig
+    from siftlm.proving.settings import ProofConfig
+
+    own = {
+        name for kind in (LoopConfig, ProofConfig) for name in kind.model_fields.keys() - RunConfig.model_fields.keys()
+    }
+    assert own == ELSEWHERE
+    tree = {"name": "x", "input": [{"source": "web", "paths": ["in"]}], "output": {"folder": "out"}}
+    assert parse({**tree, "prove": {"tokens": 5000}, "matrix": {}}, []) == parse(tree, [])
+    with pytest.raises(UserError, match="prov: must be a known key, got 'prov'"):
+        parse({**tree, "prov": {}}, [])

@@ -33,6 +33,10 @@ from siftlm.stages.reference import ReferenceJobSettings
 from siftlm.stages.write import OutputSettings
 
 Model = TypeVar("Model", bound=BaseModel)
+ELSEWHERE = frozenset(
+    {"family", "benchmark", "matrix", "correlate", "project", "classifier", "dsir", "distil", "prove"}
+)
+"""Tables of a run's file that other commands read: each command leaves those of the others to them."""
 
 
 class RunConfig(Settings):
@@ -238,10 +242,12 @@ def parse(tree: dict[str, Any], overrides: list[str], place: str = "configuratio
 def validated(kind: type[Model], tree: dict[str, Any], overrides: Sequence[str] | None, place: str) -> Model:
     """Returns checked settings from nested tables, with `key=value` overrides applied; raises UserError.
 
-    The error has one line for each mistake.
+    The error has one line for each mistake. Of a run, tables that only other commands read are left out.
     """
     for override in overrides or ():
         apply_override(tree, override, kind)
+    if issubclass(kind, RunConfig):
+        tree = {name: table for name, table in tree.items() if name in kind.model_fields or name not in ELSEWHERE}
     try:
         return kind.model_validate(tree, context={FOLDER: os.path.dirname(os.path.expanduser(place))})
     except ValidationError as error:

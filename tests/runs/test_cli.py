@@ -373,7 +373,25 @@ def test_the_help_lists_every_command_whole_and_by_what_it_is_for(capsys: pytest
     told = " ".join(out.split())
     commands = typer.main.get_command(app).commands
     assert set(commands) == {name for names in GROUPS.values() for name in names}
-    for name, command in commands.items():
-        first = " ".join(command.help.partition("\n\n")[0].split())
+    for name, one in commands.items():
+        first = " ".join(one.help.partition("\n\n")[0].split())
         assert f"{name} {first}".replace("- ", "-") in told.replace("- ", "-")
     assert "Exit codes: 0 done, 2 a mistake" in told
+
+
+def test_validate_checks_the_tables_of_other_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration of a proof or of the loop is one of a run; what is wrong in their tables is told here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jsonl").write_text('{"id": "a", "text": "a text"}\n')
+    Path("run.toml").write_text(f"{CONF}\n[prove]\ntokens = 5000\n[matrix]\n")
+    code, out, _ = siftlm(capsys, "validate", "run.toml")
+    assert code == 0
+    assert "tables of other commands: matrix\ntables of other commands: prove\n" in out
+    assert siftlm(capsys, "run", "run.toml", "--quiet")[0] == 0
+    Path("run.toml").write_text(f"{CONF}\n[prove]\ntokns = 5000\n")
+    assert "prove.tokns: must be a known key" in mistake(capsys, "validate", "run.toml")
+    _, out, _ = siftlm(capsys, "schema")
+    assert {"prove", "family", "matrix", "distil", "input"} <= orjson.loads(out)["properties"].keys()

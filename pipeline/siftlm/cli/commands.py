@@ -107,8 +107,21 @@ def validate(context: typer.Context, config: Config, sets: Sets = None) -> None:
     settings = _load(context, config, sets)
     from siftlm.checks.validate import validate as check
 
-    for line in check(settings):
+    for line in (*check(settings), *_checked_elsewhere(config, sets)):
         typer.echo(one_line(line))
+
+
+def _checked_elsewhere(config: str, sets: list[str] | None) -> Iterator[str]:
+    """Checks the tables of a configuration that other commands read, and yields what they are; raises UserError."""
+    from siftlm.config import ELSEWHERE, RunConfig, read_toml, validated
+    from siftlm.loop import LoopConfig
+    from siftlm.proving.settings import ProofConfig
+
+    for kind in (LoopConfig, ProofConfig):
+        tree = read_toml(config)
+        if there := sorted(tree.keys() & ELSEWHERE & (kind.model_fields.keys() - RunConfig.model_fields.keys())):
+            validated(kind, tree, sets, config)
+            yield f"tables of other commands: {', '.join(there)}"
 
 
 @app.command(context_settings=BEAM)
@@ -256,20 +269,26 @@ def push(
 @app.command()
 def schema(
     of: Annotated[
-        str, typer.Argument(metavar="[run|mix]", help="Of a run, or of `siftlm mix` with its methods.")
+        str, typer.Argument(metavar="[run|mix]", help="Of a run and its loop and proof, or of `siftlm mix`.")
     ] = "run",
 ) -> None:
     """Print the JSON schema of a configuration."""
     import orjson
 
     from siftlm.config import RunConfig
+    from siftlm.loop import LoopConfig
     from siftlm.mixtures.settings import MixConfig
+    from siftlm.proving.settings import ProofConfig
     from siftlm.settings import Settings
 
-    kinds: dict[str, type[Settings]] = {"run": RunConfig, "mix": MixConfig}
+    kinds: dict[str, tuple[type[Settings], ...]] = {"run": (RunConfig, LoopConfig, ProofConfig), "mix": (MixConfig,)}
     if of not in kinds:
         raise UserError(f"command line: must be the schema of run or mix, got {of!r}")
-    typer.echo(orjson.dumps(kinds[of].model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+    made, *others = [kind.model_json_schema() for kind in kinds[of]]
+    for other in others:  # of one file, whose tables belong to several commands
+        made["properties"] |= other["properties"]
+        made["$defs"] |= other["$defs"]
+    typer.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
 
 
 app.command("train-reference")(loop.train_reference)
