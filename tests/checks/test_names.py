@@ -45,7 +45,7 @@ def refusal(config: RunConfig) -> str:
     [
         "doc_id", "text", "url", "domain", "source", "metadata", "byte_count", "position", "cluster_id",
         "cluster_size", "duplicate", "cut_spans", "cut_share", "commonness", "kept", "reason", "weight", "copies",
-        "copy", "place", "dropped_reason", "content_hash", "bands", "has_shingles", "minhash", "shard", "row",
+        "fold", "copy", "place", "dropped_reason", "content_hash", "bands", "has_shingles", "minhash", "shard", "row",
         "language", "language_score", "word_count", "mean_word_length",
     ],
 )  # fmt: skip

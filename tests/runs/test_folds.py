@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -41,6 +42,11 @@ def folded(pages: Bench, out: str = "out", **rest: Any) -> dict[str, dict[str, A
     """The documents of a run of n-gram models by folds."""
     pages.run(out, **{"reference": {"folds": 3, "ngram": NGRAMS}, "score": KN, **rest})
     return {row["doc_id"]: row for row in pages.rows(out)}
+
+
+def warnings_of(pages: Bench, out: str = "out") -> list[str]:
+    """What the manifest of a run warns of."""
+    return list(json.loads((pages.root / out / "manifest.json").read_text())["warnings"])
 
 
 def nats(train: list[str], text: str, folder: Path) -> float:
@@ -137,8 +143,60 @@ def test_what_a_model_reads_is_a_draw_of_all_shards(pages: Bench) -> None:
     few = folded(pages, "whole", reference={"folds": 2, "ngram": NGRAMS})
     assert [rows[name]["kn_nll_sum"] for name in rows] != [few[name]["kn_nll_sum"] for name in rows]
     for fold in range(2):
-        (marker,) = pages.root.glob(f"out/store/ngram_references/fold{fold}/*.done")
-        assert f'"sentences":{0}' not in marker.read_text()
+        (path,) = pages.root.glob(f"out/store/ngram_references/fold{fold}/*.done")
+        assert 0 < json.loads(path.read_text())["facts"]["tokens"] <= 400  # of two bytes at least, the last text's too
+
+
+def test_an_n_gram_model_reads_no_more_of_what_is_held_out(pages: Bench) -> None:
+    """The texts until there are so many bytes, the last one whole."""
+    for out, bound in (("few", {"max_bytes": 50}), ("all", {})):
+        pages.run(out, reference={"holdout": 0.5, "ngram": {**NGRAMS, **bound}}, score=KN)
+    told = [
+        json.loads(next(pages.root.glob(f"{out}/store/ngram_reference/*.done")).read_text()) for out in ("few", "all")
+    ]
+    few, every = (marker["facts"]["tokens"] for marker in told)
+    assert few <= 25 + 28 < every
+
+
+def test_signs_of_a_model_in_a_text_stop_no_run(pages: Bench, tmp_path: Path) -> None:
+    """Pages strike words out by <s>; they are read as spaces, as by `lmplz --skip_symbols`, which is told."""
+    texts = {"x0": "rain <s> sea </s> hill", "x1": "of <unk> <UNK> tree", "x2": "one<s> x"}
+    pages.shard("signs.jsonl", [{"id": name, "text": text} for name, text in texts.items()])
+    rows = folded(pages)
+    spaces = {"x0": "rain   sea   hill", "x1": "of     tree"}
+    others = [spaces.get(row["doc_id"], row["text"]) for row in rows.values() if row["fold"] != rows["d07"]["fold"]]
+    assert rows["d07"]["kn_nll_sum"] == pytest.approx(nats(others, rows["d07"]["text"], tmp_path))
+    counts = [sum(2 for name in spaces if rows[name]["fold"] != fold) for fold in range(2)]
+    told = [line for line in warnings_of(pages) if "signs of n-gram models" in line]
+    assert told
+    assert len(told) == sum(count > 0 for count in counts)
+    assert all(any(f"fold{n}: {count} words" in line for line in told) for n, count in enumerate(counts) if count)
+
+
+def test_missing_pieces_are_told_before_anything_is_read(pages: Bench) -> None:
+    """In one line, as for a score of a model that is there."""
+    from siftlm.errors import UserError
+
+    pieces = {"unit": "pieces", "pieces": "none.model"}
+    with pytest.raises(UserError, match=r"^none.model: must be a SentencePiece model, got .*No such file"):
+        folded(pages, reference={"folds": 2, "ngram": {**NGRAMS, **pieces}}, score=[{**KN[0], **pieces}])
+    assert not list(pages.root.glob("out/store/documents/*.done"))
+
+
+def test_texts_too_short_for_the_order_are_told_with_their_place(bench: Bench) -> None:
+    from siftlm.errors import UserError
+
+    bench.shard("0.jsonl", [{"id": f"a{n}", "text": f"one {n}"} for n in range(20)])
+    with pytest.raises(UserError, match=r"^reference.ngram without fold 0: order: must be at most 4"):
+        folded(bench, reference={"folds": 2, "ngram": {**NGRAMS, "order": 5}})
+    with pytest.raises(UserError, match=r"^reference.ngram: no Kneser-Ney .*: discount_fallback"):
+        folded(bench, reference={"holdout": 0.9, "ngram": {"order": 2}})
+
+
+def test_copies_in_other_folds_are_told_with_what_finds_them(pages: Bench) -> None:
+    pages.shard("copies.jsonl", [{"id": f"c{n}", "text": "the very same words again and again"} for n in range(12)])
+    folded(pages)
+    assert any(line.endswith("find their copies by [dedup]") for line in warnings_of(pages))
 
 
 def test_the_lowest_of_every_fold(pages: Bench) -> None:

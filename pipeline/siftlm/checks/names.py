@@ -14,6 +14,7 @@ from siftlm.selectors import DECISION_SCHEMA, DROPPED_BY, DROPPED_REASON
 from siftlm.stages.columns import HIDDEN
 from siftlm.stages.commonness.work import COMMONNESS_SCHEMA
 from siftlm.stages.dedup.work import CLUSTER_SCHEMA
+from siftlm.stages.folds import SCHEMA as FOLD_SCHEMA
 from siftlm.stages.paragraphs.work import CUT_SCHEMA
 from siftlm.stages.write import COPY, PLACE
 
@@ -21,7 +22,8 @@ FOUND_AT = ("shard", "row")  # beside the columns of a document that is looked a
 OWN = frozenset(
     {
         *DOCUMENT_SCHEMA.names, *CLUSTER_SCHEMA.names, *CUT_SCHEMA.names, *COMMONNESS_SCHEMA.names,
-        *DECISION_SCHEMA.names, *HIDDEN, SIGNATURE, DROPPED_REASON, DROPPED_BY, COPY.name, PLACE.name, *FOUND_AT,
+        *FOLD_SCHEMA.names, *DECISION_SCHEMA.names, *HIDDEN, SIGNATURE, DROPPED_REASON, DROPPED_BY, COPY.name,
+        PLACE.name, *FOUND_AT,
     }
 )  # fmt: skip
 """What stages add whatever they compute; kept free in every run, so that switching a stage on breaks no name."""

@@ -23,6 +23,7 @@ from siftlm.readers.presence import suspicion
 from siftlm.readers.settings import InputSettings
 from siftlm.report.steps import unfindable
 from siftlm.scorers import open_document_model, open_score, open_scorer
+from siftlm.scorers.ngram_units import open_pieces
 from siftlm.selectors.component import placed
 from siftlm.selectors.rows import Rows
 from siftlm.selectors.rule import flattened, warned
@@ -85,6 +86,8 @@ def check_config(config: RunConfig) -> None:
     for settings in config.score:
         if not settings.awaited:
             open_score(settings).digest()
+    if config.reference and config.reference.ngram and config.reference.ngram.pieces:
+        open_pieces(config.reference.ngram.pieces)
     if config.reference and not paths.is_local(config.store_folder):
         raise UserError(
             f"store: must be a local folder where a reference model is trained, got {config.store_folder}; "

@@ -38,7 +38,7 @@ class Smoothing:
     unigrams: Floats
 
 
-def smoothing(parts: Sequence[PartCounts], raw: NDArray[np.int64], order: int, fallback: bool) -> Smoothing:
+def smoothing(parts: Sequence[PartCounts], raw: NDArray[np.int64], order: int, fallback: bool, place: str) -> Smoothing:
     """Returns the discounts and the probabilities of words, from the counts of all parts.
 
     Args:
@@ -46,6 +46,7 @@ def smoothing(parts: Sequence[PartCounts], raw: NDArray[np.int64], order: int, f
         raw: How often each id is a token.
         order: Words of the longest n-grams.
         fallback: Whether orders without an estimate get the fallback's discounts.
+        place: Where the texts are from, for errors.
 
     Raises:
         UserError: an order has no estimate.
@@ -59,7 +60,8 @@ def smoothing(parts: Sequence[PartCounts], raw: NDArray[np.int64], order: int, f
     failed = [reason for reason in found if isinstance(reason, str)]
     if failed and not fallback:
         raise UserError(
-            f"{failed[0]}; this is common for small or artificial text: --discount-fallback takes 0.5, 1, 1.5"
+            f"{place}: {failed[0]}; this is common for small or artificial text: discount_fallback "
+            "(--discount-fallback) takes 0.5, 1, 1.5"
         )
     discounts = np.array([FALLBACK if isinstance(of, str) else of for of in found])
     missing = tuple(n for n, of in enumerate(found, 1) if isinstance(of, str))

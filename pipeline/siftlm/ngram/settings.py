@@ -15,6 +15,9 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20
 LEAST_MEMORY = 64 * 10**6
 
 
+SPECIAL = ("<unk>", "<s>", "</s>")
+"""Signs of a model, which stand for unknown words and for the beginnings and ends of sentences."""
+REFUSED = (*SPECIAL, "<UNK>")  # which KenLM reads as <unk>
 SAME_MODEL = {"memory", "processes"}
 """Settings that change no byte of a model."""
 

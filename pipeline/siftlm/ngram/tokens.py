@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -10,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siftlm.errors import UserError
+from siftlm.ngram.settings import REFUSED, SPECIAL
 from siftlm.ngram.text import TextBlock
 from siftlm.scorers.ngram_units import TokenLines
 from siftlm.statistics.text_sketch import hash_texts, smallest
 from siftlm_kernels.ngram_count_kernel import FIRST, count_contexts, grown, merge_words, words_of
 from siftlm_kernels.ngram_hash_kernel import murmur
 
-SPECIAL = ("<unk>", "<s>", "</s>")
-REFUSED = (*SPECIAL, "<UNK>")  # which KenLM reads as <unk>
 SEPARATORS = np.isin(np.arange(256), list(b"\0\t\n\r "))  # of lmplz
 Ids = NDArray[np.uint32]
+_SIGNS = re.compile(rb"(?<![^\0\t\n\r ])(?:%s)(?![^\0\t\n\r ])" % "|".join(REFUSED).encode())  # as words
 
 
 def word_key(word: bytes) -> np.uint64:
@@ -34,6 +35,7 @@ class BlockTask:
     block: TextBlock
     lines: TokenLines
     path: str
+    skip_signs: bool = False  # whether the model's own signs are read as spaces where a text has them as words
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class BlockWords:
     counts: NDArray[np.int64]  # how often each id is a token
     texts: int  # that are not empty
     hashes_of_texts: NDArray[np.uint64]  # the smallest ones
+    signs: int = 0  # words that were read as spaces
 
 
 def read_words(task: BlockTask) -> BlockWords:
     """Writes the ids of a block to its file, and returns its words.
 
-    Raises UserError for a text that has one of the model's own signs as a word.
+    Raises UserError for a text that has one of the model's own signs as a word, unless the task says to skip them.
     """
     content, starts = _token_lines(task)
+    content, signs = _SIGNS.subn(b" ", content) if task.skip_signs else (content, 0)
     values = np.frombuffer(content, np.uint8)
     tokens = np.empty(len(values) + 1, np.uint32)
     refused = np.array([word_key(word.encode()) for word in REFUSED], np.uint64)
@@ -67,7 +71,7 @@ def read_words(task: BlockTask) -> BlockWords:
     count_contexts(tokens, contexts, counts)
     words = [content[start:end] for start, end in spans.tolist()]
     texts = hash_texts(task.block.raw())
-    return BlockWords(task.path, hashes, words, contexts, counts, len(texts), smallest(texts))
+    return BlockWords(task.path, hashes, words, contexts, counts, len(texts), smallest(texts), signs)
 
 
 def _token_lines(task: BlockTask) -> tuple[bytes, list[int] | None]:
@@ -123,7 +127,7 @@ def _added(mine: NDArray[np.int64], theirs: NDArray[np.int64], mapping: Ids, siz
     return mine
 
 
-def tasks(blocks: Iterator[TextBlock], lines: TokenLines, folder: str) -> Iterator[BlockTask]:
+def tasks(blocks: Iterator[TextBlock], lines: TokenLines, folder: str, skip_signs: bool = False) -> Iterator[BlockTask]:
     """Yields a task for each block of text, whose files are numbered."""
     for number, block in enumerate(blocks):
-        yield BlockTask(block, lines, f"{folder}/{number}.tokens")
+        yield BlockTask(block, lines, f"{folder}/{number}.tokens", skip_signs)

@@ -36,6 +36,7 @@ class TrainedNgrams:
     sentences: int
     tokens: int
     smooth: Smoothing
+    signs: int = 0  # words of the texts that are signs of the model, and were read as spaces
 
     def lines(self) -> Iterator[str]:
         """Yields what a user wants to know."""
@@ -66,29 +67,37 @@ def train_ngram(paths: Sequence[str], out: Sequence[str], settings: NgramTrainin
 
 
 def train_on_texts(texts: Iterable[str], place: str, out: Sequence[str], settings: NgramShape) -> TrainedNgrams:
-    """Does the same on texts at hand, each a document; `place` says in errors where they are from."""
-    return _train(blocks_of(place, (text.encode("utf-8", "replace") for text in texts)), place, out, settings)
+    """Does the same on texts at hand, each a document; `place` says in errors where they are from.
+
+    A word that is a sign of the model itself (`<s>`) is read as a space, as by `lmplz --skip_symbols`, and counted.
+    """
+    blocks = blocks_of(place, (text.encode("utf-8", "replace") for text in texts))
+    return _train(blocks, place, out, settings, skip_signs=True)
 
 
-def _train(blocks: Iterator[TextBlock], place: str, out: Sequence[str], settings: NgramShape) -> TrainedNgrams:
+def _train(
+    blocks: Iterator[TextBlock], place: str, out: Sequence[str], settings: NgramShape, skip_signs: bool = False
+) -> TrainedNgrams:
     with _folder(out[0]) as folder, workers(settings.processes) as run:
-        vocabulary, tokens, sketch = _read(blocks, settings, folder, run)
+        vocabulary, tokens, sketch, signs = _read(blocks, settings, folder, run, skip_signs)
         sentences, total = int(vocabulary.counts[2]), int(vocabulary.counts.sum())
         if not total - sentences:
             raise UserError(f"{place}: must have text to train on, got none")
         parts, counts = _count(vocabulary, tokens, settings, folder, run)
-        smooth = smoothing(counts, vocabulary.counts[: len(vocabulary)], settings.order, settings.discount_fallback)
+        smooth = smoothing(
+            counts, vocabulary.counts[: len(vocabulary)], settings.order, settings.discount_fallback, place
+        )
         if 0 in smooth.counts:
             longest = smooth.counts.index(0)
             raise UserError(
-                f"order: must be at most {longest}, the words of the longest sentence with its beginning and end, "
-                f"got {settings.order}"
+                f"{place}: order: must be at most {longest}, the words of the longest sentence with its beginning and "
+                f"end, got {settings.order}"
             )
         _compute(smooth, parts, folder, run)
         _write(out, vocabulary, smooth, parts, counts, folder, run)
     for path in out:
         sketch.write(f"{path}{SUFFIX}")
-    return TrainedNgrams(sentences, total - sentences, smooth)
+    return TrainedNgrams(sentences, total - sentences, smooth, signs)
 
 
 def _check(out: Sequence[str]) -> None:
@@ -113,14 +122,15 @@ def _folder(beside: str) -> Iterator[str]:
 
 
 def _read(
-    blocks: Iterator[TextBlock], settings: NgramShape, folder: str, run: Workers
-) -> tuple[WordIds, list[tuple[str, Ids]], TextSketch]:
-    """The words of all texts, the file of ids of each block with what its ids mean, and a sketch of the texts."""
-    vocabulary, made, sketch = WordIds(), [], TextSketch()
-    for block in run.map(read_words, tasks(blocks, settings.lines, folder)):
+    blocks: Iterator[TextBlock], settings: NgramShape, folder: str, run: Workers, skip_signs: bool
+) -> tuple[WordIds, list[tuple[str, Ids]], TextSketch, int]:
+    """The words of all texts, each block's file of ids with what these mean, a sketch of the texts, signs skipped."""
+    vocabulary, made, sketch, signs = WordIds(), [], TextSketch(), 0
+    for block in run.map(read_words, tasks(blocks, settings.lines, folder, skip_signs)):
         made.append((block.path, vocabulary.add(block)))
         sketch.add(block.hashes_of_texts, block.texts)
-    return vocabulary, made, sketch
+        signs += block.signs
+    return vocabulary, made, sketch, signs
 
 
 def _count(

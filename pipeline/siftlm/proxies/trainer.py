@@ -105,7 +105,7 @@ def _prepared(
         if tokens is not None and held_out is not None:
             return tokens, held_out, tokenizer
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".train-") as temporary:
-        kept = TextFile(Path(temporary) / "texts", _limited(texts, settings.max_bytes))
+        kept = TextFile(Path(temporary) / "texts", limited(texts, settings.max_bytes))
         trained_on = [number for number in range(len(kept)) if number % HELD_OUT_EVERY]
         tokenizer = train_tokenizer(kept.texts(trained_on), settings.vocabulary)
         sketch = TextSketch()
@@ -120,7 +120,8 @@ def _prepared(
     return made[0], made[1], tokenizer
 
 
-def _limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
+def limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
+    """Yields the texts that are not empty, until they have `max_bytes` of UTF-8: the last one may go beyond."""
     read = 0
     for text in texts:
         read += len(text.encode("utf-8", "replace"))

@@ -17,10 +17,10 @@ from pydantic import Field, model_validator
 from siftlm import filesystem, paths
 from siftlm.engine.drive import Context
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, Step
+from siftlm.engine.step import Loss, Step, Told
 from siftlm.engine.values import SUFFIX, read_value, write_value
-from siftlm.ngram.settings import SAME_MODEL, NgramShape
-from siftlm.proxies.trainer import ReferenceSettings
+from siftlm.ngram.settings import REFUSED, SAME_MODEL, NgramShape
+from siftlm.proxies.trainer import ReferenceSettings, limited
 from siftlm.proxies.training.alone import alone_in
 from siftlm.proxies.training.settings import SAME_WEIGHTS
 from siftlm.scorers.ngram_lm import NgramModelSettings
@@ -38,9 +38,11 @@ from siftlm.statistics.ordered import BoolArray
 from siftlm.store import Marker, Store
 
 VERSION = 3
+NGRAM_VERSION = 2
 HOLDOUT = 0.1  # the share of documents that train a model unless the configuration says another
 STAGE, SEVERAL = "reference", "references/"  # the step that trains one model, and what begins the names of several
 NGRAMS, SEVERAL_NGRAMS = "ngram_reference", "ngram_references/"
+SIGNS = "signs"  # the fact of a marker that counts words of texts which are signs of n-gram models
 MODEL_STEPS = (STAGE, SEVERAL, NGRAMS, SEVERAL_NGRAMS)
 """What the names of steps begin with that train models."""
 
@@ -80,7 +82,6 @@ class ReferenceJobSettings(ReferenceSettings):
 
     def of_model(self, copy: int = 0) -> ReferenceSettings:
         """Returns the settings of one model; every copy has a seed of its own."""
-        own = {name: getattr(self, name) for name in ReferenceSettings.model_fields}
         own = {name: getattr(self, name) for name in ReferenceSettings.model_fields}
         return ReferenceSettings.model_construct(**{**own, "seed": self.seed + copy})
 
@@ -263,13 +264,23 @@ class NgramReference(TrainingStep):
     def content(self) -> object:
         pieces = filesystem.fingerprint(self.model.pieces) if self.model.pieces else ""
         own = self.model.model_dump(mode="json", exclude={*SAME_MODEL, "pieces"})
-        return own, pieces, () if self.fold is not None else self.settings.held_out
+        return NGRAM_VERSION, own, pieces, () if self.fold is not None else self.settings.held_out
 
     def make(self, folder: Path, texts: Iterable[str]) -> dict[str, Any]:
         from siftlm.ngram.train import train_on_texts
 
-        made = train_on_texts(texts, "reference.ngram", [str(folder / TRAINED_NGRAMS)], self.model)
-        return {"sentences": made.sentences, "tokens": made.tokens, "ngrams": list(made.smooth.counts)}
+        read = texts if self.max_bytes is None else limited(texts, self.max_bytes)
+        place = "reference.ngram" if self.fold is None else f"reference.ngram without fold {self.fold}"
+        made = train_on_texts(read, place, [str(folder / TRAINED_NGRAMS)], self.model)
+        counts = {"sentences": made.sentences, "tokens": made.tokens, "ngrams": list(made.smooth.counts)}
+        return counts | ({SIGNS: made.signs} if made.signs else {})
+
+    def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
+        """Returns a warning where texts have signs of n-gram models as words."""
+        signs = sum(marker.facts.get(SIGNS, 0) for marker in markers)
+        told = f"{self.name}: {signs:,} words of its texts were read as spaces, for they are signs of n-gram models"
+        first = self.fold in (None, 0, 1)  # one of these two folds trains on any document
+        return Told([f"{told}: {', '.join(REFUSED)}"] if signs and first else [])
 
     def rehearse(self, task: Task, store: Store) -> float:
         """Trains on the sample and on twenty times the sample, and returns the time scaled from the difference."""

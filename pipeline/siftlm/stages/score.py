@@ -43,6 +43,7 @@ from siftlm.store import Marker, Store, digest
 
 VERSION = 1
 MASKS = "Masks of tokens"
+MEND = "hold them out, or score them by the folds of [reference]"  # where a model has seen what it scores
 WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
 
 
@@ -186,9 +187,10 @@ class Score(ShardStep):
         if not counts[SEEN]:
             return []
         share = counts[SEEN] / counts[COMPARED]
+        mend = "find their copies by [dedup]" if self.trained else MEND
         return [
             f"score {self.settings.name!r}: its model was trained on about {share:.1%} of the documents that it "
-            "scores, whose perplexity is too low; hold them out, or score them by the folds of [reference]"
+            f"scores, whose perplexity is too low; {mend}"
         ]
 
     def _masks(self, markers: Sequence[Marker]) -> list[Row]:
