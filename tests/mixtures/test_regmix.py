@@ -201,6 +201,7 @@ def test_wrong_shares_are_named(tmp_path: Path, change: dict[str, Any], message:
         ({"least": {"web": 0.6, "code": 0.6}}, "least shares that add up to 1.2"),
         ({"least": {"web": 0.6}, "most": {"web": 0.5}}, "must be below what a domain may have"),
         ({"targets": {"text": 0.0}}, "must have a weight above 0"),
+        ({"tokens": {"web": 5, "wiki": -5}, "train_tokens": 10}, "mix.tokens: must be 0 or more, got -5 of 'wiki'"),
     ],
 )
 def test_bounds_and_names_that_cannot_be_are_told(settings: dict[str, Any], message: str) -> None:

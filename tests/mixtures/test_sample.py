@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from tests.mixtures.tables import simulated, write
@@ -15,6 +17,7 @@ from siftlm.errors import UserError
 from siftlm.mixtures.methods.meta_rater import MetaRaterSettings, meta_rater
 from siftlm.mixtures.methods.regmix import RegmixSettings, regmix
 from siftlm.mixtures.methods.sample import SampleMixturesSettings, rounded, sampled
+from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.runs import Runs, RunsSettings, read_runs
 
 PILE = np.array([
@@ -117,9 +120,24 @@ def test_the_layout_of_olmix_is_read(tmp_path: Path) -> None:
 
 
 def test_a_table_without_runs_is_told(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("run,share_a,share_b,loss_x\n")
-    with pytest.raises(UserError, match="must have a row a run, got none"):
-        read_runs(RunsSettings(runs=str(tmp_path / "r.csv")))
+    for end in ("\n", ""):
+        (tmp_path / "r.csv").write_text(f"run,share_a,share_b,loss_x{end}")
+        with pytest.raises(UserError, match="must have a row a run, got none"):
+            read_runs(RunsSettings(runs=str(tmp_path / "r.csv")))
+
+
+def test_columns_of_parquet_have_names_of_their_own(tmp_path: Path) -> None:
+    path = str(tmp_path / "r.parquet")
+    pq.write_table(pa.table([[1.0], [1.0], [2.0]], names=["share_a", "share_a", "loss_x"]), path)
+    with pytest.raises(UserError, match=r"r\.parquet: every column must have a name of its own, got 'share_a'"):
+        read_runs(RunsSettings(runs=path))
+
+
+def test_a_single_small_share_is_shown_by_its_name() -> None:
+    made = MixResult((), {"web": 0.9999, "code": 0.0001}, {}, {}, None, ())
+    assert [row[0] for row in next(made.tables()).rows] == ["web", "code"]
+    made = MixResult((), {"web": 0.9998, "code": 0.0001, "wiki": 0.0001}, {}, {}, None, ())
+    assert [row[0] for row in next(made.tables()).rows] == ["web", "2 others"]
 
 
 def test_one_domain_has_all() -> None:
