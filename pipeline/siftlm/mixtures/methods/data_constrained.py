@@ -34,7 +34,8 @@ class DataConstrainedSettings(MixSettings):
     train_tokens: int | None = Field(None, ge=1, description="Tokens of the training.")
     flops: float | None = Field(
         None, gt=0, description="Floating-point operations of the training, in the place of its tokens: the law then "
-        "says how many tokens and parameters are best for all the text at hand, or with `parameters` they say the tokens.",
+        "says how many tokens and parameters are best for all the text at hand. With `parameters` they are the tokens "
+        "times six of these.",
     )  # fmt: skip
     epochs: float = Field(
         EPOCHS, ge=1, description="How often text may be read, where there is enough; up to 4 epochs are worth nearly "
