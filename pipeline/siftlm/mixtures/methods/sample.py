@@ -70,8 +70,8 @@ def _check_replaceable(path: str) -> None:
         return
     if more := [name for name in read_table(path).column_names if name != "run" and not name.startswith("share_")]:
         raise UserError(
-            f"{path}: must hold mixtures alone where new ones replace them, got the column {more[0]!r} too; move it, or "
-            "give another output"
+            f"{path}: must hold mixtures alone where new ones replace them, got the column {more[0]!r} too; move it, "
+            "or give another output"
         )
 
 
