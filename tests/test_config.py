@@ -70,8 +70,8 @@ def test_a_key_of_another_preset_is_not_offered_again() -> None:
         ({}, "must be set, got nothing"),
         (
             {"kind": "treshold"},
-            "must be one of 'threshold', 'thresholds', 'fineweb2', 'ccnet', 'band', 'top', 'diverse', 'sample', 'gaussian', "
-            "'stepwise', 'any', "
+            "must be one of 'threshold', 'thresholds', 'fineweb2', 'ccnet', 'band', 'top', 'diverse', 'sample', "
+            "'gaussian', 'stepwise', 'any', "
             "got 'treshold'; "
             "did you mean 'threshold'?",
         ),
