@@ -295,8 +295,9 @@ def datamodel(
         UserError: a column is missing or holds no numbers, or the runs are too few or all the same.
     """
     table = read_table(runs) if isinstance(runs, str) else runs
-    columns = [_numbers("datamodel", table, name) for name in (*groups, loss)]
-    return fit_datamodel(np.column_stack(columns[:-1]), columns[-1], groups, method=method, seed=seed)
+    names = [groups] if isinstance(groups, str) else list(groups)
+    columns = np.column_stack([_numbers("datamodel", table, name) for name in (*names, loss)])
+    return fit_datamodel(columns[:, :-1], columns[:, -1], names, method=method, seed=seed)
 
 
 def gradient_weight_alignment(alignments: Any) -> float | None:

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from tests.models import Models
 from tests.runs.conftest import Bench, mistake, siftlm
 
-from siftlm.classifiers.distil import found_quarter, learned
+from siftlm.classifiers.distil import found_quarter, interval_of, learned
 from siftlm.classifiers.linear import fit_linear
 from siftlm.scorers.linear_text import LinearText, features
 
@@ -33,6 +33,15 @@ def texts(number: int) -> list[str]:
             " ".join("".join(drawn.permutation(list("qxzvjw#%"))) for _ in words) if n % 3 == 0 else " ".join(words)
         )
     return made
+
+
+def test_a_prediction_that_hardly_varies_has_no_interval() -> None:
+    """Resamples without the one document that differs have no correlation, and are a third of all."""
+    truth, guess = np.arange(45.0), np.zeros(45)
+    guess[7] = 1.0
+    assert interval_of(truth, guess, 0) is None
+    low, high = interval_of(truth, truth[::-1] ** 2, 0) or (0.0, 0.0)
+    assert low == high == pytest.approx(-1)
 
 
 @pytest.fixture

@@ -70,6 +70,15 @@ def test_the_exponential_law_is_found_again() -> None:
     assert law.predict(others.shares) == pytest.approx(others.losses, abs=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1000.0])
+@pytest.mark.parametrize("huber", [None, 0.02])
+def test_the_exponential_law_is_found_in_any_unit(unit: float, huber: float | None) -> None:
+    """Perplexities in the hundreds have it as well as nats: no ridge holds the level."""
+    runs, others = simulated(), simulated(50, seed=2)
+    law = Exponential(huber=huber).fit(runs.shares, unit * runs.losses)
+    assert law.predict(others.shares) == pytest.approx(unit * others.losses, abs=1e-4 * unit)
+
+
 @pytest.mark.parametrize("law", [Roots(), Log()])
 def test_linear_laws_are_least_squares(law: Any) -> None:
     runs = simulated(noise=0.05)
@@ -201,6 +210,7 @@ def test_wrong_shares_are_named(tmp_path: Path, change: dict[str, Any], message:
         ({"least": {"web": 0.6, "code": 0.6}}, "least shares that add up to 1.2"),
         ({"least": {"web": 0.6}, "most": {"web": 0.5}}, "must be below what a domain may have"),
         ({"targets": {"text": 0.0}}, "must have a weight above 0"),
+        ({"tokens": {"web": 5, "wiki": -5}, "train_tokens": 10}, "mix.tokens: must be 0 or more, got -5 of 'wiki'"),
     ],
 )
 def test_bounds_and_names_that_cannot_be_are_told(settings: dict[str, Any], message: str) -> None:

@@ -6,16 +6,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from tests.mixtures.tables import simulated, write
 
+from siftlm.config import validated
 from siftlm.errors import UserError
 from siftlm.mixtures.methods.meta_rater import MetaRaterSettings, meta_rater
 from siftlm.mixtures.methods.regmix import RegmixSettings, regmix
 from siftlm.mixtures.methods.sample import SampleMixturesSettings, rounded, sampled
+from siftlm.mixtures.mix import mix
+from siftlm.mixtures.protocol import MixResult
 from siftlm.mixtures.runs import Runs, RunsSettings, read_runs
+from siftlm.mixtures.settings import MixConfig
 
 PILE = np.array([
     0.113285273, 0.079608651, 0.003913491, 0.185375901, 0.051081359, 0.015962925, 0.101750772, 0.003707518, 0.066529351,
@@ -98,6 +104,21 @@ def test_the_table_of_mixtures_is_one_of_runs(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "runs.csv.json").read_text()) == {"method": "sample"}
 
 
+def test_no_table_is_written_over_losses_or_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree = {"mix": {"method": "sample", "count": 5, "prior": {"a": 0.5, "b": 0.5}}}
+    for _ in range(2):  # drawn mixtures alone may be replaced
+        mix(validated(MixConfig, tree, [], "test"))
+    filled = "run,share_a,share_b,loss_x\nr0,0.5,0.5,3.0\n"
+    (tmp_path / "runs.csv").write_text(filled)
+    with pytest.raises(UserError, match=r"^runs\.csv: must hold mixtures alone .* got the column 'loss_x' too"):
+        mix(validated(MixConfig, tree, [], "test"))
+    tree = {"mix": {"method": "regmix", "runs": "runs.csv"}, "output": "./runs.csv"}
+    with pytest.raises(UserError, match=r"^output: must not be a file that the method reads, got '\./runs\.csv'"):
+        mix(validated(MixConfig, tree, [], "test"))
+    assert (tmp_path / "runs.csv").read_text() == filled
+
+
 def test_the_layout_of_olmix_is_read(tmp_path: Path) -> None:
     """Ratios and metrics in two files, joined by `run_id`, with `name`, `index` and an unnamed column between."""
     runs = simulated(12)
@@ -117,9 +138,24 @@ def test_the_layout_of_olmix_is_read(tmp_path: Path) -> None:
 
 
 def test_a_table_without_runs_is_told(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("run,share_a,share_b,loss_x\n")
-    with pytest.raises(UserError, match="must have a row a run, got none"):
-        read_runs(RunsSettings(runs=str(tmp_path / "r.csv")))
+    for end in ("\n", ""):
+        (tmp_path / "r.csv").write_text(f"run,share_a,share_b,loss_x{end}")
+        with pytest.raises(UserError, match="must have a row a run, got none"):
+            read_runs(RunsSettings(runs=str(tmp_path / "r.csv")))
+
+
+def test_columns_of_parquet_have_names_of_their_own(tmp_path: Path) -> None:
+    path = str(tmp_path / "r.parquet")
+    pq.write_table(pa.table([[1.0], [1.0], [2.0]], names=["share_a", "share_a", "loss_x"]), path)
+    with pytest.raises(UserError, match=r"r\.parquet: every column must have a name of its own, got 'share_a'"):
+        read_runs(RunsSettings(runs=path))
+
+
+def test_a_single_small_share_is_shown_by_its_name() -> None:
+    made = MixResult((), {"web": 0.9999, "code": 0.0001}, {}, {}, None, ())
+    assert [row[0] for row in next(made.tables()).rows] == ["web", "code"]
+    made = MixResult((), {"web": 0.9998, "code": 0.0001, "wiki": 0.0001}, {}, {}, None, ())
+    assert [row[0] for row in next(made.tables()).rows] == ["web", "2 others"]
 
 
 def test_one_domain_has_all() -> None:

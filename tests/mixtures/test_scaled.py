@@ -161,3 +161,13 @@ def test_operations_give_the_published_allocation() -> None:
     made = DataConstrainedSettings(tokens_at_hand=25_000_000_000, flops=1e22).result()
     assert made.train_tokens == 237336955478
     assert made.epochs == pytest.approx(9.49347821910203)
+    assert made.parameters == pytest.approx(7.0224e9, rel=1e-4)
+    assert f"a model of {made.parameters:,} parameters" in made.verdict()
+
+
+def test_operations_and_parameters_give_the_tokens() -> None:
+    """Six operations a parameter and token."""
+    tree = {"tokens_at_hand": 25_000_000_000, "flops": 1e22, "parameters": 10_000_000_000}
+    made = DataConstrainedSettings.model_validate(tree).result()
+    assert (made.train_tokens, made.parameters) == (166_666_666_667, 10_000_000_000)
+    assert DataConstrainedSettings(tokens_at_hand=100, flops=1e-6).result().train_tokens == 1

@@ -106,6 +106,10 @@ ROW = {"step": 1, "domain": "a", "loss": 2.0, "reference_loss": 1.0}
         ([ROW, {**ROW, "loss": "inf"}], "column 'loss' must hold finite numbers, got others in row 2"),
         ([{**ROW, "step": ""}], "column 'step' must hold numbers, got none in row 1"),
         ([{**ROW, "tokens": 0}], "column 'tokens' must hold numbers above 0"),
+        ([{**ROW, "step": 2, "loss": "inf"}, ROW], "column 'loss' must hold finite numbers, got others in row 1"),
+        ([{**ROW, "tokens": 1}, {**ROW, "tokens": "inf"}], "column 'tokens' must .*, got others in row 2"),
+        ([ROW, {**ROW, "domain": ""}], "column 'domain' must name domains, got none in row 2"),
+        ([{**ROW, "loss": ""}], "column 'loss' must hold a number, got none in any row"),
     ],
 )
 def test_a_wrong_log_is_named_with_its_place(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
@@ -127,6 +131,17 @@ def test_a_wrong_matrix_is_named_with_its_place(tmp_path: Path, rows: list[dict[
     path = write(tmp_path / "graph.csv", rows)
     with pytest.raises(UserError, match=f"graph.csv: {message}"):
         read_matrix(path)
+
+
+def test_drops_of_aioli_are_of_mixtures_that_differ_and_a_diagonal_is_by_name(tmp_path: Path) -> None:
+    rows = [{"target": "b", "a": 0.1, "b": 0.4}, {"target": "a", "a": 0.2, "b": 0.3}]
+    drops = write(tmp_path / "drops.csv", rows)
+    made = replay(method="aioli", drops=drops, diagonal=True).shares
+    assert made["b"] / made["a"] == pytest.approx(np.exp(0.2 * (0.4 - 0.2) / 0.6))
+    with pytest.raises(UserError, match=r"mix\.focus: must not be 1 / domains"):
+        replay(method="aioli", drops=drops, focus=0.5)
+    with pytest.raises(UserError, match=r"drops\.csv: must have a row and a column for every domain .* for 'a'"):
+        replay(method="aioli", drops=write(tmp_path / "drops.csv", rows[:1]), diagonal=True)
 
 
 def test_a_graph_must_have_the_targets_of_the_log(tmp_path: Path) -> None:

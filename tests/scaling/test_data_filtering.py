@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from siftlm.errors import UserError
-from siftlm.scaling.data_filtering import Curve, Pool, fit_pools, predicted_error
+from siftlm.scaling.data_filtering import Curve, Objective, Pool, fit_pools, predicted_error
 
 
 def loop(b: list[float], tau: list[float], size: float, seen: float, a: float, d: float, multiplied: bool) -> float:
@@ -62,6 +62,14 @@ def test_coefficients_are_found_again() -> None:
     assert predicted_error([free], 3e8, fit_pools([curve])[1]) == pytest.approx(
         predicted_error([true], 3e8, 0.03), abs=2e-3
     )
+
+
+@pytest.mark.parametrize(("objective", "multiplied"), [("data", False), ("utility", True)])
+def test_the_form_that_predicts_is_the_one_that_is_fitted(objective: Objective, multiplied: bool) -> None:
+    true, seen = Pool("x", 1e7, -0.17, 3.3), np.array([2e6, 5e6, 1e7, 2e7, 4e7, 8e7, 1.6e8])
+    errors = [predicted_error([true], n, 0.03, 0.1, objective, multiplied) for n in seen.tolist()]
+    (made,), _ = fit_pools([Curve("x", 1e7, seen, np.array(errors))], 0.1, 0.03, objective, multiplied)
+    assert (made.utility, made.halving) == (pytest.approx(-0.17, abs=1e-5), pytest.approx(3.3, abs=1e-3))
 
 
 def test_curves_that_say_nothing_are_refused() -> None:

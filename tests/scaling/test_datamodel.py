@@ -94,5 +94,10 @@ def test_mistakes_are_one_line() -> None:
     ]:
         with pytest.raises(UserError, match=f"^datamodel: {told}"):
             fit_datamodel(features, values, names)
+    for names in ([], ["a", "a"]):
+        with pytest.raises(UserError, match=r"^datamodel: must name every group once"):
+            fit_datamodel(seen[:, : len(names)], losses, names)
+    with pytest.raises(UserError, match=r"^datamodel: method must be one of lasso, least_squares, got 'ridge'"):
+        fit_datamodel(seen, losses, NAMES, method="ridge")  # type: ignore[arg-type]
     one = fit_datamodel(seen[:, :1], losses, ["only"])
     assert one.order() == ["only"]

@@ -6,6 +6,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from siftlm.errors import UserError
-from siftlm.selectors import SelectSettings, select
+from siftlm.selectors import Selection, SelectSettings, resolve, select
 
 
 def kept(tables: list[pa.Table], **rule: Any) -> list[str]:
@@ -83,6 +84,25 @@ def test_clusters_give_their_best_and_take_turns() -> None:
     assert kept([table], **rule, per_group=2) == ["d0", "d1", "d3", "d4", "d5"]
     assert kept([table], **rule, budget_documents=4) == ["d0", "d1", "d3", "d5"]
     assert kept([table], **rule, per_group=1, budget_documents=2) == ["d0", "d3"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"kind": "diverse", "budget_documents": 4},
+        {"kind": "diverse", "per_group": 1 << 62},
+        {"kind": "top", "budget_documents": 1 << 62},
+    ],
+)
+def test_a_manifest_holds_what_many_clusters_lack(rule: dict[str, Any]) -> None:
+    """Whose budgets add up to more than JSON has integers for."""
+    table = points(*[(0.0, 0.0)] * 6, cluster=list("abcdef"))
+    settings = SelectSettings.model_validate({"rules": [{"column": "quality", "within": "cluster", **rule}]})
+    plan = resolve([table], Selection(settings))
+    (made,) = settings.rules
+    told = orjson.loads(orjson.dumps(made.outcome(plan.states[0], table.schema)))
+    assert told["groups"] == 6
+    assert ("budget" in told) == ("per_group" in rule or rule["kind"] == "top")
 
 
 def test_the_farthest_are_looked_for_among_the_best_of_each_cluster() -> None:

@@ -165,7 +165,7 @@ def _taught(
     truth, guess = values[held_out], predicted[held_out]
     return Distilled(
         model.name, path, sampled, len(pages), int(held_out.sum()),
-        spearman(truth, guess) if len(truth) > 1 else None, _interval(truth, guess, settings.seed),
+        spearman(truth, guess) if len(truth) > 1 else None, interval_of(truth, guess, settings.seed),
         found_quarter(truth, guess), sampled / max(seconds, 1e-9), per_second,
     )  # fmt: skip
 
@@ -190,11 +190,12 @@ def found_quarter(truth: Floats, guess: Floats) -> float:
     return len(best & guessed) / size
 
 
-def _interval(truth: Floats, guess: Floats, seed: int) -> tuple[float, float] | None:
+def interval_of(truth: Floats, guess: Floats, seed: int) -> tuple[float, float] | None:
+    """Returns the 95 % interval of Spearman's correlation over resamples; None where some of these have none."""
     drawn = np.random.default_rng(seed)
     rows = [drawn.integers(0, len(truth), len(truth)) for _ in range(RESAMPLES if len(truth) > 1 else 0)]
     found = [value for row in rows if (value := spearman(truth[row], guess[row])) is not None]
-    if len(found) < RESAMPLES / 2:
+    if len(found) < LEVEL * RESAMPLES:  # those that do not vary say nothing, so the others would be chosen ones
         return None
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -69,7 +69,9 @@ def read_table(path: str) -> pa.Table:
     try:
         if path.endswith((".parquet", ".pq")):
             with filesystem.open_read(path) as file:
-                return pq.read_table(pa.PythonFile(file, mode="r"))
+                parquet = pq.ParquetFile(pa.PythonFile(file, mode="r"))
+                _require_unique(path, "column", parquet.schema_arrow.names)
+                return parquet.read()
         with filesystem.open_read(path) as file, _unpacked(file, path, "rb") as plain:
             content = plain.read()
     except FileNotFoundError as error:
@@ -141,6 +143,8 @@ def _read_csv(path: str, text: str) -> pa.Table:
         raise UserError(f"{path}: must be a CSV file with a header, got an empty file")
     _require_unique(path, "column", [name for name in head if name])
     content = text.encode()
+    if not text.endswith(("\n", "\r")):
+        content += b"\n"  # without which a header alone is no table
     try:
         return pa.csv.read_csv(
             pa.BufferReader(content),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from os.path import normpath
 from typing import Any
 
 import xxhash
 
 from siftlm import filesystem
+from siftlm.errors import UserError
 from siftlm.mixtures.protocol import MixOutcome, MixSettings
 from siftlm.mixtures.settings import MixConfig
 
@@ -17,6 +19,8 @@ def mix(config: MixConfig) -> MixOutcome:
     """Returns the result of a configuration after writing it to the output file; raises UserError."""
     settings = config.settings
     settings.check_packages()
+    if normpath(config.written) in map(normpath, settings.reads()):
+        raise UserError(f"output: must not be a file that the method reads, got {config.written!r}")
     made = settings.result()
     made.write(config.written, provenance(settings))
     return made

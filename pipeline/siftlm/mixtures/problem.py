@@ -66,6 +66,8 @@ class BoundsSettings(MixSettings):
         for key in ("prior", "tokens", "least", "most"):
             if unknown := [name for name in getattr(self, key) if name not in domains]:
                 raise UserError(f"mix.{key}: must name what the runs have, got {unknown[0]!r}; {name_some(domains)}")
+        if negative := [name for name, tokens in self.tokens.items() if tokens < 0]:
+            raise UserError(f"mix.tokens: must be 0 or more, got {self.tokens[negative[0]]} of {negative[0]!r}")
         for key in ("least", "most"):
             if wrong := [name for name, share in getattr(self, key).items() if not 0 <= share <= 1]:
                 raise UserError(

@@ -90,7 +90,8 @@ class MixResult(MixOutcome):
         """Yields the shares, the largest first, and how well the law of every target predicts."""
         shares = sorted(self.shares.items(), key=lambda item: (-item[1], item[0]))
         large = [(name, share) for name, share in shares if share >= LEAST_SHOWN]
-        rest = [share for _, share in shares if share < LEAST_SHOWN]
+        large = shares if len(large) + 1 == len(shares) else large
+        rest = [share for _, share in shares[len(large) :]]
         rows = [(name, f"{share:.4f}", self._interval(name), self._prior(name)) for name, share in large]
         if rest:
             rows.append((f"{len(rest)} others", f"{sum(rest):.4f}", "", ""))

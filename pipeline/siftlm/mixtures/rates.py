@@ -40,6 +40,7 @@ class RateResult(MixOutcome):
         effective_tokens: What they are worth in tokens read once, by the data-constrained law.
         options: What else could be kept, the least first.
         trust: How well the law predicts what it was not fitted to; a row a pool.
+        parameters: Of the model, where they are given or the law says how many are best.
     """
 
     keep_rate: float
@@ -48,6 +49,7 @@ class RateResult(MixOutcome):
     effective_tokens: float
     options: tuple[RateOption, ...]
     trust: tuple[Trust, ...] = ()
+    parameters: int | None = None
 
     def tables(self) -> Iterator[Shown]:
         """Yields the options, and how well the law predicts."""
@@ -68,7 +70,8 @@ class RateResult(MixOutcome):
             yield Shown(("pool", "points left out", "rank correlation", "error"), told)
 
     def verdict(self) -> str:
+        model = f" a model of {self.parameters:,} parameters" if self.parameters else ""
         return (
             f"keep {self.keep_rate:.4g} of the tokens and read them {self.epochs:.3g} times: {self.train_tokens:,} "
-            f"tokens of training are worth {self.effective_tokens:.4g} read once"
+            f"tokens of training{model} are worth {self.effective_tokens:.4g} read once"
         )

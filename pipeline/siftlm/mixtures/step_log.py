@@ -79,23 +79,25 @@ def read_log(path: str, columns: Sequence[str]) -> StepLog:
     steps = _numbers(path, table, "step")
     if not np.isfinite(steps).all():
         raise UserError(f"{path}: column 'step' must hold numbers, got none in row {_row(~np.isfinite(steps))}")
-    order = np.argsort(steps, kind="stable")
-    values = {name: _numbers(path, table, name)[order] for name in columns}
-    tokens = _numbers(path, table, "tokens")[order] if "tokens" in table.column_names else np.ones(len(steps))
-    if not (tokens > 0).all() or not np.isfinite(tokens).all():
-        raise UserError(f"{path}: column 'tokens' must hold numbers above 0, got others in row {_row(~(tokens > 0))}")
+    values = {name: _numbers(path, table, name) for name in columns}
+    tokens = _numbers(path, table, "tokens") if "tokens" in table.column_names else np.ones(len(steps))
+    if (wrong := ~((tokens > 0) & np.isfinite(tokens))).any():
+        raise UserError(f"{path}: column 'tokens' must hold numbers above 0, got others in row {_row(wrong)}")
     for name, column in values.items():
         if np.isinf(column).any():
             raise UserError(
                 f"{path}: column {name!r} must hold finite numbers, got others in row {_row(np.isinf(column))}"
             )
+        if np.isnan(column).all():
+            raise UserError(f"{path}: column {name!r} must hold a number, got none in any row")
     names = table["domain"].cast(pa.string()).to_pylist()
-    domains = sorted({name for name in names if name is not None})
-    if None in names:
-        raise UserError(f"{path}: column 'domain' must name domains, got none in row {names.index(None) + 1}")
+    if (unnamed := next((row for row, name in enumerate(names, 1) if not name), None)) is not None:
+        raise UserError(f"{path}: column 'domain' must name domains, got none in row {unnamed}")
+    domains = sorted(set(names))
     place = {name: number for number, name in enumerate(domains)}
-    numbers = np.array([place[name] for name in names], np.int64)[order]
-    return StepLog(tuple(domains), steps[order], numbers, tokens, values)
+    numbers, order = np.array([place[name] for name in names], np.int64), np.argsort(steps, kind="stable")
+    ordered = {name: column[order] for name, column in values.items()}
+    return StepLog(tuple(domains), steps[order], numbers[order], tokens[order], ordered)
 
 
 def _row(where: npt.NDArray[np.bool_]) -> int:

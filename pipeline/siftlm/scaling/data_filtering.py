@@ -105,10 +105,37 @@ class Curve:
     errors: Floats
 
 
-def fit_pools(curves: Sequence[Curve], floor: float = FLOOR, scale: float | None = None) -> tuple[list[Pool], float]:
+@dataclass(frozen=True)
+class Form:
+    """Holds which form of the law is fitted: its floor, and what `predicted_error` calls objective and multiplied."""
+
+    floor: float = FLOOR
+    objective: Objective = "utility"
+    multiplied: bool = False
+
+    def errors(self, curve: Curve, scale: float, utilities: Floats, halvings: Floats) -> Floats:
+        """Returns the errors of a curve's points, float64[points, utilities, halvings], by pools of the given numbers.
+
+        It is `predicted_error` of one pool, for many of them.
+        """
+        powers = [_powers(curve.size, seen, scale, halvings, self.objective) for seen in curve.seen.tolist()]
+        first, later = (utilities[:, None] * np.stack(made)[:, None] for made in zip(*powers, strict=True))
+        if self.multiplied and self.objective == "utility":
+            return np.asarray((self.floor + np.exp(first)) * np.exp(later))
+        return np.asarray(self.floor + np.exp(first + later))
+
+
+def fit_pools(
+    curves: Sequence[Curve],
+    floor: float = FLOOR,
+    scale: float | None = None,
+    objective: Objective = "utility",
+    multiplied: bool = False,
+) -> tuple[list[Pool], float]:
     """Returns the pools and the a, one for all of them, that fit the curves best by squared error.
 
-    The published grids are searched, and the best point of each is made better within their ends.
+    The published grids are searched, and the best point of each is made better within their ends. The last two
+    arguments are those of `predicted_error`.
 
     Raises:
         UserError: a curve has fewer than two points, or an error at or below the floor.
@@ -123,34 +150,40 @@ def fit_pools(curves: Sequence[Curve], floor: float = FLOOR, scale: float | None
                 f"data_filtering: errors of {curve.name!r} must be above the floor of {floor:g}, got "
                 f"{curve.errors.min():g}; lower mix.floor"
             )
+    form = Form(floor, objective, multiplied)
     scales = SCALES if scale is None else np.array([scale])
-    best = np.array([[_grid(curve, float(a), floor)[1] for curve in curves] for a in scales])
+    best = np.array([[_grid(curve, float(a), form)[1] for curve in curves] for a in scales])
     chosen = float(scales[int(np.argmin(best.sum(axis=1)))])
-    return [_refined(curve, chosen, floor) for curve in curves], chosen
+    return [_refined(curve, chosen, form) for curve in curves], chosen
 
 
-def _grid(curve: Curve, scale: float, floor: float) -> tuple[tuple[float, float], float]:
+def _grid(curve: Curve, scale: float, form: Form) -> tuple[tuple[float, float], float]:
     """The best (b, tau) of the grid, and its squared error."""
-    powers = np.stack([_power(curve, seen, scale, HALVINGS) for seen in curve.seen.tolist()])
-    errors = floor + np.exp(UTILITIES[:, None, None] * powers) - curve.errors[:, None]
-    squares = (errors**2).sum(axis=1)
+    errors = form.errors(curve, scale, UTILITIES, HALVINGS) - curve.errors[:, None, None]
+    squares = (errors**2).sum(axis=0)
     row, column = np.unravel_index(int(np.argmin(squares)), squares.shape)
     return (float(UTILITIES[row]), float(HALVINGS[column])), float(squares[row, column])
 
 
-def _power(curve: Curve, seen: float, scale: float, halvings: Floats) -> Floats:
-    """What b is multiplied by in the logarithm of the error above the floor, float64[halvings]."""
-    numbers, steps = epochs_of(curve.size, seen)
-    steps[0] += np.log(scale / UNIT)
-    return np.asarray(0.5 ** (numbers / halvings[:, None]) @ steps)
+def _powers(size: float, seen: float, scale: float, halvings: Floats, objective: Objective) -> tuple[Floats, Floats]:
+    """What b is multiplied by in logarithms: of the error after the first epoch, and of its fall in later ones.
+
+    float64[halvings] each.
+    """
+    numbers, steps = epochs_of(size, seen)
+    first = np.full(len(halvings), steps[0] + np.log(scale / UNIT))
+    left = 0.5 ** (numbers / halvings[:, None])
+    if objective == "utility":
+        return first, np.asarray(left[:, 1:] @ steps[1:])
+    amounts = np.diff(np.minimum(size * (numbers + 1), seen), prepend=0.0)
+    return first, np.log(left @ amounts / amounts[0])
 
 
-def _refined(curve: Curve, scale: float, floor: float) -> Pool:
-    (utility, halving), _ = _grid(curve, scale, floor)
+def _refined(curve: Curve, scale: float, form: Form) -> Pool:
+    (utility, halving), _ = _grid(curve, scale, form)
 
     def residuals(numbers: Floats) -> Floats:
-        powers = [_power(curve, seen, scale, numbers[1:])[0] for seen in curve.seen.tolist()]
-        return np.asarray(floor + np.exp(numbers[0] * np.array(powers)) - curve.errors)
+        return np.asarray(form.errors(curve, scale, numbers[:1], numbers[1:])[:, 0, 0] - curve.errors)
 
     ends = ([UTILITIES.min(), HALVINGS.min()], [UTILITIES.max(), HALVINGS.max()])
     start = np.clip([utility, halving], np.array(ends[0]) + 1e-9, np.array(ends[1]) - 1e-9)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,11 @@ def fit_datamodel(
     Raises:
         UserError: shapes do not agree, there are too few runs, or their losses or groups do not vary.
     """
+    if method not in get_args(Method):
+        raise UserError(f"datamodel: method must be one of {', '.join(get_args(Method))}, got {method!r}")
     X, y = np.asarray(shares, np.float64), np.asarray(losses, np.float64)
+    if not len(groups) or len(set(groups)) < len(groups):
+        raise UserError(f"datamodel: must name every group once, and one at least, got {name_some(groups) or 'none'}")
     if X.ndim != 2 or y.shape != X.shape[:1] or X.shape[1] != len(groups):
         raise UserError(
             f"datamodel: must have a loss for each run and a name for each group, got shares {X.shape}, losses "

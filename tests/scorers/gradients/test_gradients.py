@@ -33,6 +33,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "pad_token_id": 1,
         "final_logit_softcapping": 2.0,
     },
+    "Qwen3Config": {**LLAMA, "num_key_value_heads": 1, "head_dim": 8},
 }
 
 
@@ -131,6 +132,11 @@ def test_nothing_and_null_have_no_gradient(tiny_model: Models, tmp_path: Path) -
     values = column(opened(GrandSettings, folder, bos_mode="none"), ["x", "xy"])
     assert values[0] is None
     assert values[1] is not None
+
+
+def test_norms_of_single_heads_need_no_pass_a_document(tiny_model: Models, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", config="Qwen3Config", **FAMILIES["Qwen3Config"])
+    assert opened(SelfInfluenceSettings, folder, layers="all").metadata()["gradients"] != "one document at a time"
 
 
 def test_a_model_that_is_not_known_is_differentiated_document_by_document(

@@ -94,8 +94,10 @@ class Exponential:
             slopes = risen[:, None] * shares
             return level + risen - losses, np.column_stack([np.ones(len(shares)), slopes])[:, free]
 
-        ridge, huber = RIDGE * len(losses) * span**2, self.huber or SPANS * span
-        fits = [damped_newton(model, begun[free], huber, ridge, done) for begun in starts]
+        huber = self.huber or SPANS * span
+        ridge = np.full(1 + shares.shape[1], RIDGE * len(losses) * min(1.0, huber / (SPANS * span)))
+        ridge[1:] *= span**2  # weights have no unit, and the level has that of the losses
+        fits = [damped_newton(model, begun[free], huber, ridge[free], done) for begun in starts]
         best, _ = min(fits, key=lambda fit: fit[1])
         return best if self.levelled else np.concatenate([[0.0], best])
 

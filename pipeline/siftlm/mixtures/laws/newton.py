@@ -17,13 +17,13 @@ LARGEST_DAMPING = 1e12
 
 
 def damped_newton(
-    model: Model, start: Floats, huber: float, ridge: float = 0.0, done: float = DONE
+    model: Model, start: Floats, huber: float, ridge: Floats | float = 0.0, done: float = DONE
 ) -> tuple[Floats, float]:
     """Returns the parameters of a local minimum, and its cost.
 
-    The cost is the sum of Huber's function of the residuals (r^2 / 2 up to `huber`, linear beyond) and
-    ridge / 2 * |parameters|^2 (Levenberg 1944, Marquardt 1963). Steps end where one lowers it by no more than `done`
-    times itself.
+    The cost is the sum of Huber's function of the residuals (r^2 / 2 up to `huber`, linear beyond) and the sum of
+    ridge / 2 * parameters^2, one ridge for all or one each (Levenberg 1944, Marquardt 1963). Steps end where one lowers
+    it by no more than `done` times itself.
     """
     at, damping = np.array(start, np.float64), 1e-3
     residuals, slopes = model(at)
@@ -53,7 +53,7 @@ def damped_newton(
     return at, cost
 
 
-def _cost(residuals: Floats, at: Floats, huber: float, ridge: float) -> float:
+def _cost(residuals: Floats, at: Floats, huber: float, ridge: Floats | float) -> float:
     size = np.abs(residuals)
-    made = np.where(size <= huber, 0.5 * size**2, huber * (size - 0.5 * huber)).sum() + 0.5 * ridge * (at @ at)
+    made = np.where(size <= huber, 0.5 * size**2, huber * (size - 0.5 * huber)).sum() + 0.5 * float((ridge * at) @ at)
     return float(made) if np.isfinite(made) else np.inf

@@ -161,8 +161,7 @@ class AioliSettings(LearnerSettings):
         return [self.drops] if self.drops else []
 
     def learner(self, domains: int, arrays: Mapping[str, Any]) -> Aioli:  # noqa: ARG002
-        if abs(self.focus - 1 / domains) < SAME:
-            raise UserError(f"mix.focus: must not be 1 / domains, at which all mixtures are one, got {self.focus:g}")
+        self._check_focus(domains)
         return Aioli(domains, self.eta, self.sweeps, self.focus, self.average, self.diagonal, self.seed)
 
     def marks(self, steps: int, domains: int) -> tuple[int, ...]:
@@ -194,7 +193,20 @@ class AioliSettings(LearnerSettings):
         if self.drops is None:
             raise self.not_trained("drops", "a table of measured drops")
         named = read_matrix(self.drops, "target")
-        matrix = normalised(law_matrix(named.values, self.focus, self.diagonal))
+        drops, domains = named.values, named.columns
+        if self.diagonal:
+            if wrong := sorted(set(named.rows) ^ set(domains)):
+                raise UserError(
+                    f"{self.drops}: must have a row and a column for every domain where mix.diagonal is true, got one "
+                    f"of both for {wrong[0]!r}"
+                )
+            drops = named.ordered(self.drops, domains, domains)
+        self._check_focus(len(domains))
+        matrix = normalised(law_matrix(drops, self.focus, self.diagonal))
         shares = tilted(uniform_shares(len(named.columns)), self.eta * matrix.sum(axis=0))
         made = dict(zip(named.columns, shares.tolist(), strict=True))
         return MixResult((), made, equal(named.columns), {}, None, ())
+
+    def _check_focus(self, domains: int) -> None:
+        if domains > 1 and abs(self.focus - 1 / domains) < SAME:
+            raise UserError(f"mix.focus: must not be 1 / domains, at which all mixtures are one, got {self.focus:g}")

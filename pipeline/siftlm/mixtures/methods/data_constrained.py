@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from siftlm.mixtures.protocol import MixSettings
 from siftlm.mixtures.rates import RateOption, RateResult
-from siftlm.scaling.data_constrained import DataConstrainedLaw
+from siftlm.scaling.data_constrained import FLOPS, DataConstrainedLaw
 
 EPOCHS = 4.0
 OPTIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 40.0)
@@ -34,7 +34,8 @@ class DataConstrainedSettings(MixSettings):
     train_tokens: int | None = Field(None, ge=1, description="Tokens of the training.")
     flops: float | None = Field(
         None, gt=0, description="Floating-point operations of the training, in the place of its tokens: the law then "
-        "says how many tokens and parameters are best for all the text at hand.",
+        "says how many tokens and parameters are best for all the text at hand. With `parameters` they are the tokens "
+        "times six of these.",
     )  # fmt: skip
     epochs: float = Field(
         EPOCHS, ge=1, description="How often text may be read, where there is enough; up to 4 epochs are worth nearly "
@@ -50,19 +51,26 @@ class DataConstrainedSettings(MixSettings):
 
     def result(self) -> RateResult:
         """Returns the rate, the epochs, and what other rates are worth."""
-        law, parameters, tokens = DataConstrainedLaw(), self.parameters, self.train_tokens
-        if self.flops is not None:
-            best = law.best_allocation(self.flops, self.tokens_at_hand)
-            parameters, tokens = parameters or round(best[0]), round(best[1])
-        assert tokens is not None, "checked above"
+        law = DataConstrainedLaw()
+        parameters, tokens = self._sizes(law)
         kept = min(tokens / self.epochs, self.tokens_at_hand)
         made = _option(law, self.tokens_at_hand, tokens, kept, parameters)
         tried = [tokens / epochs for epochs in OPTIONS if tokens / epochs <= self.tokens_at_hand]
         options = [_option(law, self.tokens_at_hand, tokens, size, parameters) for size in sorted({*tried, kept})]
         return RateResult(
             tuple(_warnings(made.epochs, self.epochs, parameters)),
-            made.keep_rate, made.epochs, tokens, made.effective_tokens, tuple(options),
+            made.keep_rate, made.epochs, tokens, made.effective_tokens, tuple(options), parameters=parameters,
         )  # fmt: skip
+
+    def _sizes(self, law: DataConstrainedLaw) -> tuple[int | None, int]:
+        """The parameters of the model, where they are known, and the tokens of the training."""
+        if self.flops is None:
+            assert self.train_tokens is not None, "checked above"
+            return self.parameters, self.train_tokens
+        if self.parameters:
+            return self.parameters, max(1, round(self.flops / (FLOPS * self.parameters)))
+        parameters, tokens, _ = law.best_allocation(self.flops, self.tokens_at_hand)
+        return max(1, round(parameters)), max(1, round(tokens))
 
 
 def _option(law: DataConstrainedLaw, at_hand: int, tokens: int, kept: float, parameters: int | None) -> RateOption:

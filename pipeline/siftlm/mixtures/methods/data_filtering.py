@@ -82,9 +82,9 @@ class DataFilteringSettings(MixSettings):
             pools = _given(self.pools, names, sizes, numbers)
             return self._chosen(pools, self.scale, [], ())
         curves = _curves(self.curves, names, sizes)
-        pools, scale = fit_pools(curves, self.floor, self.scale)
+        pools, scale = self._fitted(curves, self.scale)
         again = [self._resampled(curves, scale, number) for number in range(RESAMPLES)]
-        return self._chosen(pools, scale, again, tuple(_trust(curve, self.floor, scale) for curve in curves))
+        return self._chosen(pools, scale, again, tuple(self._trust(curve, scale) for curve in curves))
 
     def _chosen(self, pools: list[Pool], scale: float, again: list[int], trust: tuple[Trust, ...]) -> RateResult:
         ordered, errors = self._errors(pools, scale)
@@ -110,13 +110,28 @@ class DataFilteringSettings(MixSettings):
             for n in sizes
         ]
 
+    def _fitted(self, curves: list[Curve], scale: float | None) -> tuple[list[Pool], float]:
+        return fit_pools(curves, self.floor, scale, self.objective, self.multiplied)
+
+    def _trust(self, curve: Curve, scale: float) -> Trust:
+        """How well the last points of a curve are predicted by a fit to the others."""
+        count = max(len(curve.seen) // LEFT_OUT, 1)
+        if len(curve.seen) - count < 2:
+            return Trust(curve.name, 0, None, float("nan"))
+        (pool,), _ = self._fitted([Curve(curve.name, curve.size, curve.seen[:-count], curve.errors[:-count])], scale)
+        predicted = [
+            predicted_error([pool], seen, scale, self.floor, self.objective, self.multiplied)
+            for seen in curve.seen[-count:].tolist()
+        ]
+        return trust_of(curve.name, np.array(predicted), curve.errors[-count:])
+
     def _resampled(self, curves: list[Curve], scale: float, number: int) -> int:
         """How many pools are the best by points drawn with replacement."""
         generator, made = np.random.default_rng([self.seed, number]), []
         for curve in curves:
             rows = np.sort(generator.integers(len(curve.seen), size=len(curve.seen)))
             made.append(Curve(curve.name, curve.size, curve.seen[rows], curve.errors[rows]))
-        pools, _ = fit_pools(made, self.floor, scale)
+        pools, _ = self._fitted(made, scale)
         return int(np.argmin(self._errors(pools, scale)[1])) + 1
 
     def _warnings(self, best: RateOption, trust: Sequence[Trust]) -> Iterator[str]:
@@ -163,13 +178,3 @@ def _curves(path: str, names: Sequence[str], sizes: Floats) -> list[Curve]:
             raise UserError(f"{path}: must have two errors or more of every pool, got {len(rows)} of {name!r}")
         made.append(Curve(name, size, seen[rows], errors[rows]))
     return made
-
-
-def _trust(curve: Curve, floor: float, scale: float) -> Trust:
-    """How well the last points of a curve are predicted by a fit to the others."""
-    count = max(len(curve.seen) // LEFT_OUT, 1)
-    if len(curve.seen) - count < 2:
-        return Trust(curve.name, 0, None, float("nan"))
-    (pool,), _ = fit_pools([Curve(curve.name, curve.size, curve.seen[:-count], curve.errors[:-count])], floor, scale)
-    predicted = np.array([predicted_error([pool], seen, scale, floor) for seen in curve.seen[-count:].tolist()])
-    return trust_of(curve.name, predicted, curve.errors[-count:])

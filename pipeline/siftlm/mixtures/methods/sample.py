@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from siftlm import filesystem
-from siftlm.correlate.tables import write_table
+from siftlm.correlate.tables import read_table, write_table
 from siftlm.errors import UserError
 from siftlm.mixtures.protocol import MixOutcome, MixSettings, Shown
 from siftlm.mixtures.simplex import AT_A_TIME, STRENGTHS, bounded, drawn
@@ -52,11 +52,27 @@ class SampledMixtures(MixOutcome):
         return f"{len(self.shares)} mixtures; train a small model on each, and add its losses as columns loss_*"
 
     def write(self, path: str, provenance: Mapping[str, Any]) -> None:
-        """Writes a table with `run` and a column share_* a domain, and beside it where it comes from, as JSON."""
+        """Writes a table with `run` and a column share_* a domain, and beside it where it comes from, as JSON.
+
+        Raises:
+            UserError: a file is there that holds something else, such as losses that were added to a table of these.
+        """
+        _check_replaceable(path)
         columns = {"run": [f"r{number}" for number in range(len(self.shares))]}
         columns |= {f"share_{name}": shares for name, shares in zip(self.domains, self.shares.T.tolist(), strict=True)}
         write_table(pa.table(columns), path)
         filesystem.write_bytes(f"{path}.json", orjson.dumps(dict(provenance), option=orjson.OPT_INDENT_2))
+
+
+def _check_replaceable(path: str) -> None:
+    """Raises UserError where a file holds more than drawn mixtures."""
+    if not filesystem.exists(path):
+        return
+    if more := [name for name in read_table(path).column_names if name != "run" and not name.startswith("share_")]:
+        raise UserError(
+            f"{path}: must hold mixtures alone where new ones replace them, got the column {more[0]!r} too; move it, "
+            "or give another output"
+        )
 
 
 class SampleMixturesSettings(MixSettings):

@@ -47,6 +47,9 @@ def say_cost(config: MixConfig, progress: Progress) -> None:
     settings, train = config.settings, checked(config)
     with publish.workspace(train.folder, NAME, f"{train.folder}/store") as store:
         bench = mended(lambda: Bench.begin(train, store, progress))
+        if len(bench.domains) == 1:
+            progress.say(one_domain(bench.domains[0]).warnings[0])
+            return
         _check(settings, bench)
         progress.say(bench.cost_line(_loads(settings, bench)))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from siftlm.checks.outcome import ALLOW
 from siftlm.config import RunConfig
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
@@ -148,7 +149,7 @@ def _placed(place: str) -> Iterator[None]:
     except UserError as error:
         if not str(error).startswith("input"):
             raise
-        raise UserError(place + str(error).removeprefix("input")) from None
+        raise UserError(place + str(error).removeprefix("input").removesuffix(f"; {ALLOW}")) from None
 
 
 def _joined(names: list[str], numbers: Indices, sizes: Floats, most: int) -> tuple[list[str], Indices, tuple[str, ...]]:

@@ -162,9 +162,9 @@ class Capture:
     ) -> None:
         for own, name in self.layers.uses[module].items():
             if own == "bias":
-                made = slope_BLD.sum(1)
+                made = _over_tokens(slope_BLD)
             elif module in self.slopes:
-                made = (slope_BLD * self._scaled(module, read)).sum(1)
+                made = _over_tokens(slope_BLD * self._scaled(module, read))
             else:
                 matrices[name].append(_outer(module, read, slope_BLD))
                 continue
@@ -175,6 +175,11 @@ class Capture:
         one, zero = self.slopes[module]
         scaled: torch.Tensor = one(read) - zero(read)
         return scaled.float()
+
+
+def _over_tokens(values: torch.Tensor) -> torch.Tensor:
+    """The sum over tokens, and over the heads where a norm is shared by them, [B, D]."""
+    return values.sum(tuple(range(1, values.dim() - 1)))
 
 
 def _by_document(module: torch.nn.Module, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

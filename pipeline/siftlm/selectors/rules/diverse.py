@@ -22,6 +22,8 @@ from siftlm.statistics.stored import stored
 
 MOST = 1 << 27  # coordinates of all candidates, which one process holds: 1 GiB
 NOTHING = np.zeros(0, np.uint64)
+BUDGET = ("budget", "short", "groups_short")
+"""What a manifest says of a rule with a budget."""
 
 
 @stored
@@ -165,7 +167,9 @@ class Diverse(RuleSettings):
 
     def outcome(self, state: Diversity, schema: pa.Schema) -> dict[str, Any]:
         """Returns for the manifest the clusters, and how many documents were chosen."""
-        made = {"kind": self.kind, **{k: v for k, v in self.best.outcome(state.best, schema).items() if k != "kind"}}
+        told = self.best.outcome(state.best, schema)
+        unsaid = {"kind"} if self.per_group else {"kind", *BUDGET}  # without per_group the best are all
+        made = {"kind": self.kind, **{key: value for key, value in told.items() if key not in unsaid}}
         return made if state.chosen is None else {**made, "chosen": len(state.chosen)}
 
     def cuts(self, state: Diversity, kind: pa.DataType, names: Iterable[str | None] = ()) -> list[Cut]:

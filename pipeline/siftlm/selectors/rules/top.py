@@ -153,7 +153,9 @@ class Top(RankedRule, FileSettings):
         missing = [self.amount - mass for mass in cuts.mass.tolist() if mass < self.amount]
         if not len(cuts.groups):  # no document at all
             missing = [self.amount]
-        kept |= {"budget": self.amount, "short": sum(missing), "groups_short": len(missing)}
+        short = sum(missing)
+        told = short if short <= LARGEST_BUDGET else float(short)  # JSON has no larger integers
+        kept |= {"budget": self.amount, "short": told, "groups_short": len(missing)}
         return kept | self._training(min(self.amount, int(cuts.mass.sum())))
 
     def _training(self, kept: int) -> dict[str, Any]:
