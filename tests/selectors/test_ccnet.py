@@ -55,6 +55,7 @@ def test_buckets_are_those_of_ccnet(cutoffs: Path, keep: list[str], more: dict[s
         (",en\n30,x\n60,2\n", {}, "line 2, must have a percentile and 1 numbers, got '30,x'"),
         (",en,de\n30,1\n", {}, "line 2, must have a percentile and 2 numbers"),
         (",en\n30,1\n", {}, "got none for 60"),
+        (",en\n30,9\n60,5\n", {}, "whose cut-offs rise, got 9 at percentile 30 and 5 at 60 for en"),
         (CUTOFFS, {"keep": ["head", "tail"]}, "two that are neighbours"),
         (CUTOFFS, {"head_percentile": 70}, "must be below tail_percentile"),
         (None, {}, "path must name a file of cut-offs"),
