@@ -33,7 +33,7 @@ def cutoffs_between(path: str, head: int, tail: int) -> dict[str, tuple[float, f
             f"path must name a file with rows for percentiles {head} and {tail}, got none for {missing[0]}"
         )
     between = {language: (low, rows[tail][language]) for language, low in rows[head].items()}
-    if crossed := [language for language, (low, high) in between.items() if low > high]:
+    if crossed := [language for language, (low, high) in between.items() if head < tail and low > high]:
         low, high = between[crossed[0]]
         raise ValueError(
             f"path must name a file whose cut-offs rise, got {low:g} at percentile {head} and {high:g} at {tail} for "
