@@ -293,7 +293,7 @@ def methods_page() -> str:
         "cost is what is done with every document: it is read; cut into tokens; read by a small model (linear, "
         "n-grams) or a large one (a transformer). `siftlm plan` measures how many documents a second that is. What is "
         "unchecked was recalled or chosen, for its source could not be read. `siftlm methods NAME` prints "
-        "a configuration.",
+        "a configuration. [Measurements](../measurements.md#methods-side-by-side) has eleven of them side by side.",
     ]
     every = every_method()
     for name, kind in KINDS.items():
