@@ -19,11 +19,12 @@ import pytest
 from siftlm.engine.progress import Progress
 from siftlm.errors import UserError
 from siftlm.proving.cost import PACES
-from siftlm.proving.prove import prove
+from siftlm.proving.prove import Proof, prove
 from siftlm.proving.replicates import STAGE
 from siftlm.proving.settings import ProofPlan, proof_plan
 from siftlm.proxies.training.steps_file import STEPS_DONE
 from siftlm.report.proof import ProofComparison, ProofReport
+from siftlm.stages import publish
 
 SILENT = Progress(quiet=True)
 WORDS = ["cat", "dog", "mat", "paw", "fur", "tail", "whisker", "kitten", "purr", "meow", "claw", "nap"]
@@ -317,12 +318,22 @@ def test_held_out_documents_are_read_before_anything_is_selected(tree: dict[str,
 
 
 def test_domains_that_nobody_labelled_are_the_values_of_a_column(tree: dict[str, Any], tmp_path: Path) -> None:
-    """A bool, a topic or a cluster divides the held-out documents of a source; the rest are `others`."""
+    """A flag, a topic or a cluster divides the held-out documents of a source; the rarest are `others`."""
     changed = {**tree, "output": {"folder": str(tmp_path / "out")}}
     arms = tree["prove"]["arms"][:1]
     changed["prove"] = {**tree["prove"], "held_out": [], "by": ["good"], "holdout": 0.2, "arms": arms}
-    made = prove(plan_of(changed, "prove.replicates=2"), SILENT)
-    assert made is not None
-    assert list(made.against_random()[0].domains) == ["web: good 0", "web: good 1"]
+
+    def domains(*overrides: str) -> dict[str, set[str]]:
+        plan = plan_of(changed, *overrides)
+        with publish.workspace(plan.config.output.folder, plan.config.name, plan.config.store_folder) as store:
+            made = Proof.begin(plan, store, SILENT).measuring
+        pairs = zip(made.domain.tolist(), made.names, strict=True)
+        found: dict[str, set[str]] = {name: set() for name in made.domains}
+        for number, name in pairs:
+            found[made.domains[number]].add(name.partition("-")[0])
+        return found
+
+    assert domains() == {"web: good 0": {"noise"}, "web: good 1": {"web"}}
+    assert domains("prove.most_domains=1") == {"web: others": {"noise", "web"}}
     with pytest.raises(UserError, match=r"prove.by: must name columns of the run, got 'godo'; did you mean 'good'"):
         prove(plan_of(changed, "prove.by=['godo']"), SILENT)
