@@ -373,7 +373,7 @@ def test_kills_at_every_stage_change_no_byte(engine: str, corpus: Path, truth: d
             before = {marker: marker.stat().st_ino for marker in markers(store)}
             with running([*command, *arguments], log, **{OWNER: str(tmp_path)}) as process:
                 stages = kill_at_new_stage(process, store, killed)
-            wait_for("the end of all workers", lambda: not workers_of(tmp_path), log)
+            wait_for("the end of all workers", lambda: are_gone(tmp_path), log)
             killed |= stages
             finished = process.returncode == 0
             assert finished or process.returncode == -signal.SIGKILL, tail(log)
@@ -393,6 +393,15 @@ def workers_of(folder: Path) -> list[int]:
         if f"{OWNER}={folder}\0".encode() in variables and POOL.encode() not in command:
             found.append(int(process.name))
     return found
+
+
+def are_gone(folder: Path, looks: int = 4) -> bool:
+    """Tells whether no worker is there at several looks: one that has just been forked has no environment yet."""
+    for _ in range(looks):
+        if workers_of(folder):
+            return False
+        time.sleep(0.25)
+    return True
 
 
 def markers(folder: Path) -> list[Path]:
