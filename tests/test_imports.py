@@ -58,6 +58,7 @@ LAYERS: dict[str, frozenset[str]] = {
             "stopping",
             "store",
             "tables",
+            "validation",
         }
     ),
 }

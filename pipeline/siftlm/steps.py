@@ -32,6 +32,7 @@ from siftlm.stages.models import RateByModel
 from siftlm.stages.paragraphs.step import Paragraphs
 from siftlm.stages.prior.step import Prior
 from siftlm.stages.reference import reference_steps
+from siftlm.stages.score_step import WINDOW_BYTES
 from siftlm.stages.select import Decisions
 
 __all__ = ["Loss", "Output", "Shard", "Step", "columns_before", "losses", "steps"]
@@ -46,7 +47,7 @@ def before_selection(config: RunConfig) -> Iterator[Step]:
     folds = config.reference.folds if config.reference else None
     refuse = config.duplicate_ids == "refuse"
     inputs = {settings.source: settings for settings in config.input}
-    window = batch_size(config.runner, score.WINDOW_BYTES)
+    window = batch_size(config.runner, WINDOW_BYTES)
     read_bytes = batch_size(config.runner, BATCH_BYTES)
     fields = FieldColumns(inputs, DOCUMENTS, read_bytes)
     edit = Edit(tuple(config.edit))

@@ -38,7 +38,7 @@ from siftlm.scorers.lm_documents import CUDA_FILL_STRETCH, CUDA_ROW_TOKENS
 from siftlm.scorers.lm_forward import _order
 from siftlm.scorers.lm_packing import Packing, build_row, stride_tokens, windows
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.score import WINDOW_BYTES, _windows
+from siftlm.stages.score_step import WINDOW_BYTES, text_windows
 from siftlm.store import Marker, Store
 
 CONTEXT, STRIDE, VOCABULARY, END = 1024, 0.75, 50_257, "<|endoftext|>"
@@ -108,7 +108,7 @@ def fed(scorer: LMScorer, store: Store, task: Task, clock: Clock) -> tuple[int, 
     row = CUDA_ROW_TOKENS[0]
     packing = Packing(row, 1, row // 32, CUDA_FILL_STRETCH)
     documents, tokens = 0, 0
-    reader = _windows(store, task, scorer.settings.window_documents, WINDOW_BYTES)
+    reader = text_windows(store, task, scorer.settings.window_documents, WINDOW_BYTES)
     while True:
         with clock.part("reading"):
             batch = next(reader, None)

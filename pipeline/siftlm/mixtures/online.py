@@ -63,7 +63,24 @@ class KeptArrays:
 
 
 class MeanShares(KeptArrays):
-    """Keeps the sum of the shares after every observation; their mean is the result, as DoReMi and DoGE have it."""
+    """Keeps the sum of the shares after every observation; their mean is the result, as DoReMi and DoGE have it.
+
+    A subclass has its present shares in `weights`. By these the next step is drawn, unless they are said to weigh
+    losses (`weigh_losses`): then draws stay as they are, and a domain's losses count its share times the domains.
+    """
+
+    weights: Floats
+    weigh_losses: ClassVar[bool] = False
+
+    @property
+    def shares(self) -> Floats | None:
+        """Returns the shares that the next step is to be drawn by; None where they weigh losses."""
+        return None if self.weigh_losses else self.weights
+
+    @property
+    def loss_weights(self) -> Floats | None:
+        """Returns what a domain's losses are multiplied by; None where the shares are those of draws."""
+        return self.weights * len(self.weights) if self.weigh_losses else None
 
     def __init__(self, domains: int) -> None:
         self.total: Floats = np.zeros(domains)

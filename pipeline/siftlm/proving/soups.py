@@ -16,7 +16,8 @@ from siftlm.errors import UserError
 from siftlm.proving.design import Replicate
 from siftlm.proving.draws import Documents, draw
 from siftlm.proving.partitions import Partitions
-from siftlm.proving.replicates import one_thread, saved_weights, stored_tokens
+from siftlm.proving.replicates import STAGE as TRAINED
+from siftlm.proving.replicates import TOKENS, one_thread, saved_weights, stored_tokens
 from siftlm.proving.scales import decision_accuracy
 from siftlm.proving.settings import RANDOM, SoupSettings
 from siftlm.proxies.training.settings import ModelShape, Optimisation
@@ -37,22 +38,26 @@ Floats = npt.NDArray[np.float64]
 class MeasureSoup:
     """Averages the models of a task by its shares, and measures the mean on the held-out documents.
 
-    The facts of a task are `models` (keys of trained models), `shares`, and `held_out` (key of a token file).
+    The facts of a task are `models` (keys of trained models), `shares`, and `held_out` (key of a token file). `models`
+    and `tokens` are the folders of the store that have these.
     """
 
     model: ModelShape
     training: Optimisation
     name: str = STAGE
+    models: str = TRAINED
+    tokens: str = TOKENS
 
     def run(self, task: Task, store: Store) -> Marker:
         from siftlm.proxies.training.merging import average, document_nats
 
         facts = task.facts
-        weights = average([saved_weights(key, store) for key in facts["models"]], facts["shares"])
-        nats = document_nats(weights, self.model, one_thread(self.training), stored_tokens(facts["held_out"], store))
-        with store.writer(STAGE, task.key, SCHEMA) as file:
+        weights = average([saved_weights(key, store, self.models) for key in facts["models"]], facts["shares"])
+        held_out = stored_tokens(facts["held_out"], store, self.tokens)
+        nats = document_nats(weights, self.model, one_thread(self.training), held_out)
+        with store.writer(self.name, task.key, SCHEMA) as file:
             file.write(pa.record_batch([nats], schema=SCHEMA))
-        return task.marker(STAGE, file.rows, file.seal)
+        return task.marker(self.name, file.rows, file.seal)
 
 
 @dataclass(frozen=True)

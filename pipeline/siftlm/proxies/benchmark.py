@@ -24,7 +24,7 @@ from siftlm.errors import UserError
 from siftlm.loop import LoopConfig, QuestionSettings
 from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import read_columns
-from siftlm.stages.score import wanted
+from siftlm.stages.score_step import wanted
 from siftlm.statistics.units import bits_per_byte
 from siftlm.store import Marker, digest
 

@@ -22,7 +22,7 @@ from siftlm.stages.edit import EDITED, edited_batches
 from siftlm.stages.eligible import out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.score import WINDOW_BYTES, nulls, wanted
+from siftlm.stages.score_step import WINDOW_BYTES, nulls, wanted
 from siftlm.stages.scoring import Part, as_facts, known_rows, one_ahead, outputs_of, stored_facts
 from siftlm.store import Marker, Store, digest
 

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.engine.devices.pool import WantedDevice, on_device
+from siftlm.engine.devices.pool import on_device
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, Row, Shard, ShardStep, Told
-from siftlm.scorers import DocumentModelSettings, ScoreSettings, open_score, pinned
-from siftlm.scorers.token_masks import MASK, MASKED
+from siftlm.engine.step import Shard, Told
+from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.stages.columns import ELIGIBLE, SCORES, read_columns
 from siftlm.stages.eligible import out_already
 from siftlm.stages.folds import FOLD, FOLDS
-from siftlm.stages.ingest import STAGE as DOCUMENTS
 from siftlm.stages.members import TrainedModels
-from siftlm.stages.places import FAILED
-from siftlm.stages.portions import batched, with_rows
+from siftlm.stages.portions import with_rows
+from siftlm.stages.score_step import COPIES, HOLD_OUT, WINDOW_BYTES, ScoreStep, text_windows, wanted
 from siftlm.stages.scoring import (
-    COMPARED,
-    SEEN,
-    TOKENS,
     Window,
     begin,
     begin_members,
@@ -42,20 +34,10 @@ from siftlm.stages.texts import TEXTS, document_batches
 from siftlm.store import Marker, Store, digest
 
 VERSION = 1
-MASKS = "Masks of tokens"
-MEND = "hold them out, or score them by the folds of [reference]"  # where a model has seen what it scores
-WINDOW_BYTES = 128 << 20  # text of a window; two are held at a time, beside what the model itself needs
-
-
-def _windows(store: Store, task: Task, rows: int, size: int) -> Iterator[pa.RecordBatch]:
-    """The documents in windows of bounded rows and bytes."""
-    documents = document_batches(task, store, rows=min(rows, 512), columns=["text"])
-    for batches in batched(documents, (attrgetter("num_rows"), rows), (attrgetter("nbytes"), size)):
-        yield from pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 @dataclass(frozen=True)
-class Score(ShardStep):
+class Score(ScoreStep):
     """Scores documents with one model, and in the same pass with `later` models that use the same tokens.
 
     Rows of dropped documents are null. A key has two halves: the model and the texts, then which documents are
@@ -67,15 +49,6 @@ class Score(ShardStep):
     later: tuple[Score, ...] = ()
     window_bytes: int = WINDOW_BYTES
     trained: TrainedModels | None = None  # where the run trains what scores
-    by_model: ClassVar[bool] = True
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return SCORES + self.settings.name
-
-    @property
-    def wanted(self) -> WantedDevice:
-        return wanted(self.settings)
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -84,12 +57,6 @@ class Score(ShardStep):
 
     def identity(self) -> object:
         return VERSION, self.settings.model_dump()
-
-    def columns(self) -> pa.Schema:
-        return pa.schema(self.settings.columns())
-
-    def losses(self) -> Sequence[Loss]:
-        return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:
         """Returns the tasks, each with the digests of models, earlier outputs to reuse, and other models' outputs."""
@@ -124,7 +91,7 @@ class Score(ShardStep):
         outputs = {self.settings.name: (task.key, task.facts["earlier"]), **task.facts["companions"]}
         copies = self.trained.copies if self.trained else 1
         with ExitStack() as files:
-            files.enter_context(self._pinned(task))
+            files.enter_context(self.pinned(task))
             models = []
             for of in scored:
                 (key, earlier), stage = outputs[of[0].name], SCORES + of[0].name
@@ -133,7 +100,7 @@ class Score(ShardStep):
             folds = read_columns(task, store, {FOLD})[FOLD].to_numpy() if self._folds else np.zeros(len(reasons), int)
 
             def feed() -> Iterator[Window]:
-                for rows, documents in with_rows(_windows(store, task, scored[0][0].window, self.window_bytes)):
+                for rows, documents in with_rows(text_windows(store, task, scored[0][0].window, self.window_bytes)):
                     alive = pc.is_null(reasons[rows]).to_numpy(zero_copy_only=False)
                     for scores in models:
                         scores.look(documents["text"].filter(pa.array(alive)), folds[rows][alive])
@@ -152,18 +119,10 @@ class Score(ShardStep):
             store.commit(of_other)
         return marker
 
-    def load(self, task: Task) -> None:
-        with self._pinned(task):
-            pass
-
     def advise(self, task: Task, store: Store) -> Sequence[str]:
         models, _ = self._models(task.facts["trained"])
         documents = next(document_batches(task, store, rows=64, columns=["text"]), None)
         return open_score(models[0]).advise(documents["text"]) if documents else ()
-
-    def stand_in(self, task: Task, store: Store) -> Marker:
-        scorer = self.settings.scorer()
-        return nulls(self.name, pa.schema(scorer.fields()), task, store)
 
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:
         """Returns what the score files record about the model that wrote them: digest, dtype and window rule.
@@ -178,35 +137,7 @@ class Score(ShardStep):
         several = {"models": str(len(models))} if len(models) > 1 else {}
         of_all = digest(digests) if several else digests[0]
         told = {self.settings.name: {"model": models[0].origin, "digest": of_all} | several | facts}
-        rows = self._masks(markers)
-        return Told(self._warnings(markers), models=told, tables={MASKS: rows} if rows else {})
-
-    def _warnings(self, markers: Sequence[Marker]) -> list[str]:
-        """What was scored by a model that was trained on it."""
-        counts = sum((Counter(marker.facts.get("seen", {})) for marker in markers), Counter[str]())
-        if not counts[SEEN]:
-            return []
-        share = counts[SEEN] / counts[COMPARED]
-        mend = "find their copies by [dedup]" if self.trained else MEND
-        return [
-            f"score {self.settings.name!r}: its model was trained on about {share:.1%} of the documents that it "
-            f"scores, whose perplexity is too low; {mend}"
-        ]
-
-    def _masks(self, markers: Sequence[Marker]) -> list[Row]:
-        """A row for every mask of tokens: how many it marks, and how large it is."""
-        counts = sum((Counter(marker.facts.get("masks", {})) for marker in markers), Counter[str]())
-        tokens = max(1, counts[TOKENS])
-        return [
-            {
-                "mask": f"{self.settings.name}_{name}",
-                "marked tokens": counts[f"{name}{MASKED}"],
-                "share of tokens": counts[f"{name}{MASKED}"] / tokens,
-                "bytes": counts[f"{name}{MASK}"],
-                "bytes a token": counts[f"{name}{MASK}"] / tokens,
-            }
-            for name in self.settings.masks
-        ]
+        return Told(self.leaks(markers, COPIES if self.trained else HOLD_OUT), models=told, tables=self.masks(markers))
 
     @property
     def _folds(self) -> bool:
@@ -221,7 +152,7 @@ class Score(ShardStep):
         own, others = self._models(task.facts["trained"])
         return [own, *((model,) for model in others if model.name in task.facts["companions"])]
 
-    def _pinned(self, task: Task) -> AbstractContextManager[None]:
+    def pinned(self, task: Task) -> AbstractContextManager[None]:
         digests = task.facts["models"]
         return pinned(
             [(open_score(m), d) for of in self._scored(task) for m, d in zip(of, digests[of[0].name], strict=True)]
@@ -242,11 +173,6 @@ class Score(ShardStep):
         return [self.settings.trained(folders[name]) for name in self.trained.steps]
 
 
-def wanted(model: ScoreSettings | DocumentModelSettings) -> WantedDevice:
-    """Returns which device a model works on."""
-    return WantedDevice(f"{model.place}.device", model.runs_on)
-
-
 def check(model: ScoreSettings) -> None:
     """Raises a UserError for a model that is missing, invalid or too large, by loading it on its device."""
     on_device(wanted(model), _check, model)
@@ -254,14 +180,6 @@ def check(model: ScoreSettings) -> None:
 
 def _check(model: ScoreSettings) -> None:
     open_score(model).check()
-
-
-def nulls(stage: str, schema: pa.Schema, task: Task, store: Store) -> Marker:
-    """Writes an output in which every value is null, and returns its marker."""
-    rows = store.rows(DOCUMENTS, task.inputs[DOCUMENTS])
-    with store.writer(stage, task.key, schema) as file:
-        file.write(pa.RecordBatch.from_arrays([pa.nulls(rows, of.type) for of in schema], schema=schema))
-    return task.marker(stage, file.rows, file.seal)
 
 
 def steps(

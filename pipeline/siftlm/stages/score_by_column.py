@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from siftlm.engine.devices.pool import WantedDevice
 from siftlm.engine.shards import Task
-from siftlm.engine.step import Loss, Row, Shard, ShardStep, Step, Told
+from siftlm.engine.step import Row, Shard, Step, Told
 from siftlm.errors import UserError, nearest
 from siftlm.scorers import ScoreSettings, open_score, pinned
 from siftlm.scorers.ngram_by_language import BUCKET_VALUES
-from siftlm.stages.columns import ELIGIBLE, SCORES, read_columns
+from siftlm.stages.columns import ELIGIBLE, read_columns
 from siftlm.stages.eligible import out_already
 from siftlm.stages.ingest import STAGE as DOCUMENTS
-from siftlm.stages.places import FAILED
-from siftlm.stages.portions import batched, with_rows
-from siftlm.stages.score import MASKS, WINDOW_BYTES, Score, nulls, wanted
+from siftlm.stages.portions import with_rows
+from siftlm.stages.score_step import HOLD_OUT, WINDOW_BYTES, ScoreStep, text_windows
 from siftlm.stages.scoring import COMPARED, SEEN, Scores
-from siftlm.stages.texts import TEXTS, document_batches
+from siftlm.stages.texts import TEXTS
 from siftlm.statistics.hashing import hash_strings
 from siftlm.statistics.text_sketch import TextSketch
 from siftlm.store import Marker, Store, digest
@@ -68,7 +64,7 @@ class _Counts:
 
 
 @dataclass(frozen=True)
-class ScoreByColumn(ShardStep):
+class ScoreByColumn(ScoreStep):
     """Scores the documents that are not yet dropped, each with the model that its value in a column names.
 
     A document whose value names no model has nulls. Rows of dropped documents are null.
@@ -78,28 +74,10 @@ class ScoreByColumn(ShardStep):
     column: str
     given: tuple[str, ...]  # the steps that have the column
     window_bytes: int = WINDOW_BYTES
-    by_model: ClassVar[bool] = True
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return SCORES + self.settings.name
-
-    @property
-    def wanted(self) -> WantedDevice:
-        return wanted(self.settings)
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return (*TEXTS, *(step for step in self.given if step not in TEXTS), ELIGIBLE)
-
-    def identity(self) -> object:
-        return VERSION, self.settings.model_dump()
-
-    def columns(self) -> pa.Schema:
-        return pa.schema(self.settings.columns())
-
-    def losses(self) -> Sequence[Loss]:
-        return [Loss(f"{FAILED}{self.settings.name}", "could be scored")]
 
     def tasks(self, shards: Sequence[Shard], store: Store) -> list[Task]:  # noqa: ARG002
         model = open_score(self.settings).digest()
@@ -112,9 +90,9 @@ class ScoreByColumn(ShardStep):
         reasons, _ = out_already(task, store)
         values = read_columns(task, store, {self.column})[self.column].combine_chunks()
         schema = pa.schema(scorer.fields())
-        with self._pinned(task), store.writer(self.name, task.key, schema) as out:
+        with self.pinned(task), store.writer(self.name, task.key, schema) as out:
             scores = Scores([[scorer]], self.name, task.key, [], out, seen=counts.seen)
-            for rows, documents in with_rows(self._windows(task, store)):
+            for rows, documents in with_rows(text_windows(store, task, self.settings.window, self.window_bytes)):
                 alive = pc.is_null(reasons[rows])
                 chosen = pc.cast(values[rows], pa.string()).filter(alive)
                 texts = documents["text"].filter(alive)
@@ -127,13 +105,6 @@ class ScoreByColumn(ShardStep):
         groups = {value: dict(of) for value, of in sorted(counts.groups.items())}
         return replace(marker, facts={**marker.facts, GROUPS: groups})
 
-    def load(self, task: Task) -> None:
-        with self._pinned(task):
-            pass
-
-    def stand_in(self, task: Task, store: Store) -> Marker:
-        return nulls(self.name, pa.schema(self.settings.scorer().fields()), task, store)
-
     def tell(self, tasks: Sequence[Task], markers: Sequence[Marker], store: Store) -> Told:  # noqa: ARG002
         """Returns the models' digest, the documents of each value by bucket, and how many have no model."""
         if not tasks:
@@ -141,11 +112,8 @@ class ScoreByColumn(ShardStep):
         groups = _merged([marker.facts.get(GROUPS, {}) for marker in markers])
         models = {self.settings.name: {"model": self.settings.origin, "digest": str(tasks[0].facts["model"])}}
         rows = [self._row(value, of) for value, of in _by_size(groups)]
-        tables = {LANGUAGES: rows} if rows else {}
-        as_score = Score(self.settings)  # which tells the same of masks and of what models were trained on
-        if masks := as_score._masks(markers):
-            tables[MASKS] = masks
-        return Told(as_score._warnings(markers), models=models, tables=tables, remarks=self._remarks(groups))
+        tables = {**({LANGUAGES: rows} if rows else {}), **self.masks(markers)}
+        return Told(self.leaks(markers, HOLD_OUT), models=models, tables=tables, remarks=self._remarks(groups))
 
     def _row(self, value: str, of: Counter[str]) -> Row:
         parts = {bucket: of[bucket] for bucket in BUCKET_VALUES} if self._has_buckets else {}
@@ -167,15 +135,8 @@ class ScoreByColumn(ShardStep):
         told = ", ".join([*named[:MOST_TOLD], *more])
         return [f"score {self.settings.name!r}: {total:,} documents have no model, and no numbers ({told})"]
 
-    def _pinned(self, task: Task) -> AbstractContextManager[None]:
+    def pinned(self, task: Task) -> AbstractContextManager[None]:
         return pinned([(open_score(self.settings), task.facts["model"])])
-
-    def _windows(self, task: Task, store: Store) -> Iterator[pa.RecordBatch]:
-        """The texts in windows of bounded rows and bytes."""
-        rows = self.settings.window
-        documents = document_batches(task, store, rows=min(rows, 512), columns=["text"])
-        for batches in batched(documents, (attrgetter("num_rows"), rows), (attrgetter("nbytes"), self.window_bytes)):
-            yield from pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 def steps(models: Sequence[ScoreSettings], before: Sequence[Step], window_bytes: int) -> list[ScoreByColumn]:

@@ -68,10 +68,6 @@ class Aioli(MeanShares):
         return focused(len(self.weights), self._focus)[self._order()[turn - 1]] if turn else self.weights
 
     @property
-    def loss_weights(self) -> Floats | None:
-        return None
-
-    @property
     def turns(self) -> int:
         """Returns the short trainings of a round."""
         return self._sweeps * len(self.weights)

@@ -55,20 +55,13 @@ class Doge(MeanShares):
     """
 
     kept: ClassVar = ("weights", "total", "updates")
+    weigh_losses: ClassVar = True
 
     def __init__(self, domains: int, mu: float = 0.01, smoothing: float = 0.0, own: bool = True) -> None:
         super().__init__(domains)
         self._mu, self._smoothing, self._own = mu, smoothing, own
         self._last: dict[int, Rows] = {}
         self.weights = uniform_shares(domains)
-
-    @property
-    def shares(self) -> Floats | None:
-        return None
-
-    @property
-    def loss_weights(self) -> Floats | None:
-        return self.weights * len(self.weights)
 
     def observe(self, seen: DomainGradients) -> Floats:
         """Returns the shares after a step."""

@@ -38,20 +38,13 @@ class Doremi(MeanShares):
     """
 
     kept: ClassVar = ("weights", "excess", "total", "updates")
+    weigh_losses: ClassVar = True
 
     def __init__(self, domains: int, eta: float = 1.0, smoothing: float = 1e-3) -> None:
         super().__init__(domains)
         self._eta, self._smoothing = eta, smoothing
         self.weights = uniform_shares(domains)
         self.excess: Floats = np.zeros(domains)
-
-    @property
-    def shares(self) -> Floats | None:
-        return None
-
-    @property
-    def loss_weights(self) -> Floats | None:
-        return self.weights * len(self.weights)
 
     def observe(self, seen: Floats) -> Floats:
         """Returns the shares after a step, from the domains' clipped excess losses; NaN for a domain without any."""

@@ -58,14 +58,6 @@ class OnlineMixing(MeanShares):
         self.rate: Floats = np.array(1 / domains)
         self.steps: Floats = np.zeros(())
 
-    @property
-    def shares(self) -> Floats | None:
-        return self.weights
-
-    @property
-    def loss_weights(self) -> Floats | None:
-        return None
-
     def observe(self, seen: StepLosses) -> Floats:
         """Returns the shares after a step."""
         losses, count = checked_losses(seen.losses, "odm"), len(self.weights)

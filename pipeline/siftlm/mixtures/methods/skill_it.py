@@ -55,14 +55,6 @@ class SkillIt(MeanShares):
         self.first: Floats = np.ones(graph.shape[1])
         self.weights = self.noted(tilted(self._prior, eta * graph.sum(axis=1)))
 
-    @property
-    def shares(self) -> Floats | None:
-        return self.weights
-
-    @property
-    def loss_weights(self) -> Floats | None:
-        return None
-
     def observe(self, seen: Floats) -> Floats:
         """Returns the shares after a round, from the losses on all targets; NaN where there is none, which counts 0."""
         losses = np.nan_to_num(checked_losses(seen, "skill_it"))

@@ -18,11 +18,12 @@ from siftlm.engine.runner import RunnerSettings
 from siftlm.engine.shards import Task
 from siftlm.errors import UserError
 from siftlm.mixtures.bench import Floats, Load, TrainedModel, TrainingPlan, TrainSettings
-from siftlm.mixtures.trained.models import MEANS, MODELS, TOKENS, VERSION, MeasureMean, TrainMixture
+from siftlm.mixtures.trained.models import MEANS, MODELS, TOKENS, VERSION, TrainMixture
 from siftlm.mixtures.trained.texts import DomainTexts, GroupedTexts, domain_texts
 from siftlm.mixtures.trained.watching import check_gradients, check_windows, domain_nats
 from siftlm.proving.cost import measured_pace
 from siftlm.proving.replicates import one_thread, run_replicates, stored_tokens
+from siftlm.proving.soups import MeasureSoup
 from siftlm.proving.vocabulary import read_tokenizer
 from siftlm.proving.watching import TrainingCounts
 from siftlm.proxies.training import MIXER, TokenFile, Training, group_bits_per_byte, last_sums, write_tokens
@@ -135,7 +136,7 @@ class Bench:
             self._run(stage, tasks, len(waiting), sum(task.facts["steps"] for task in waiting))
         return [self._model(task, plan) for task, plan in zip(tasks, plans, strict=True)]
 
-    def _run(self, stage: TrainMixture | MeasureMean, tasks: Sequence[Task], waiting: int, steps: int) -> None:
+    def _run(self, stage: TrainMixture | MeasureSoup, tasks: Sequence[Task], waiting: int, steps: int) -> None:
         """Runs tasks side by side, a core each, or one by one with all cores where that takes no longer.
 
         `steps` are those of all that is to be done.
@@ -208,7 +209,7 @@ class Bench:
             facts = {"models": list(models), "shares": row, "held_out": held_out}
             tasks.append(Task(number, f"mean {number}", digest(MEANS, VERSION, facts, numbers), facts=facts))
         self.needs.add(MEANS, [task.key for task in tasks])
-        stage = MeasureMean(self.settings.model, self.settings.training)
+        stage = MeasureSoup(self.settings.model, self.settings.training, MEANS, MODELS, TOKENS)
         measured = len(self.held_out.tokens) // (3 * self.training.step_tokens) + 1  # a loss is a third of a step
         with self.progress.stage(MEANS, tasks, self.store):
             self._run(stage, tasks, len(tasks), len(tasks) * measured)

@@ -1,12 +1,10 @@
-"""Trains one model on a mixture of domains, or averages several, as tasks that run side by side."""
+"""Trains one model on a mixture of domains, as a task that runs beside others."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from siftlm.engine.shards import Task
 from siftlm.mixtures.settings import learner_settings
@@ -21,7 +19,6 @@ VERSION = 1
 MODELS = "mixture_models"  # trained models with their losses
 TOKENS = "mixture_tokens"  # token files of the domains
 MEANS = "mixture_means"  # losses of averaged models
-MEAN_SCHEMA = pa.schema([("nll_sum", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -66,26 +63,3 @@ class TrainMixture:
             settings = job.training.optimisation
             reference = open_models.enter_context(frozen_model(weights, self.model, settings, job.tokens))
         return watching(learner_settings(plan["method"]), plan, job, reference)
-
-
-@dataclass(frozen=True)
-class MeasureMean:
-    """Averages the models of a task by its shares, and measures the mean on the held-out documents.
-
-    The facts of a task are `models` (keys of trained models), `shares`, and `held_out` (key of a token file).
-    """
-
-    model: ModelShape
-    training: Optimisation
-    name: str = MEANS
-
-    def run(self, task: Task, store: Store) -> Marker:
-        from siftlm.proxies.training.merging import average, document_nats
-
-        facts = task.facts
-        weights = average([saved_weights(key, store, MODELS) for key in facts["models"]], facts["shares"])
-        held_out = stored_tokens(facts["held_out"], store, TOKENS)
-        nats = document_nats(weights, self.model, one_thread(self.training), held_out)
-        with store.writer(MEANS, task.key, MEAN_SCHEMA) as file:
-            file.write(pa.record_batch([nats], schema=MEAN_SCHEMA))
-        return task.marker(MEANS, file.rows, file.seal)
