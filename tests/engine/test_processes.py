@@ -166,3 +166,17 @@ def test_workers_end_when_whoever_submits_is_killed(tmp_path: Path) -> None:
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < give_up, "a worker was left behind"
         time.sleep(0.05)
+
+
+def test_a_run_whose_starter_of_workers_was_killed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the system kills it for want of memory: what answers then is the end of a file, or nobody."""
+    from multiprocessing import get_context
+
+    for error in (EOFError("unexpected EOF"), ConnectionRefusedError(111, "Connection refused")):
+
+        def dead(_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(get_context("forkserver").Process, "start", dead)
+        with pytest.raises(UserError, match="the process that starts workers was killed"):
+            run_pipeline(TWO, "probe", lambda pipeline: elements(pipeline) | beam.Map(str))

@@ -79,6 +79,11 @@ class ForkedWorker(GrpcWorkerHandler):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_TERMINAL)  # processes inherit the mask
         try:
             self._process.start()
+        except (EOFError, ConnectionError) as error:
+            raise UserError(
+                "runner.processes: a worker must be started, but the process that starts workers was killed, perhaps "
+                "for want of memory; run again, what is done stays done"
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         threading.Thread(target=self._watch, daemon=True).start()
